@@ -1,0 +1,95 @@
+"""The command line: global options, the commands in the order of the work, and where errors become exit codes."""
+
+from __future__ import annotations
+
+import importlib
+import os
+import sys
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from pipeline.console import Console
+from pipeline.context import Context
+from pipeline.workspace import Workspace
+from schemas.errors import SemctlError, UsageError
+
+__all__ = ["app", "main"]
+
+app = typer.Typer(
+    name="semctl",
+    help="A working multimodal conversational recommender out of few belief-state labels.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+
+COMMAND_GROUPS = ("corpus", "labelling", "model", "project")
+"""Modules of :mod:`pipeline.commands` in the order of the work; each has ``register(app)``."""
+
+
+@app.callback()
+def _global_options(
+    context: typer.Context,
+    workspace: Annotated[
+        Path | None,
+        typer.Option("-w", "--workspace", help="Workspace folder; else $SEMCTL_WORKSPACE, else the current folder."),
+    ] = None,
+    quiet: Annotated[bool, typer.Option("-q", "--quiet", help="No progress bars and no log lines.")] = False,
+    debug: Annotated[bool, typer.Option("--debug", help="Show the traceback of a bug.")] = False,
+) -> None:
+    context.obj = Context(workspace=Workspace.resolve(workspace), quiet=quiet, debug=debug)
+
+
+for _group in COMMAND_GROUPS:
+    importlib.import_module(f"pipeline.commands.{_group}").register(app)
+
+
+def main() -> None:
+    """Entry point of the console script.
+
+    Exit codes: 0 done; 1 a bug; 2 bad usage or bad input; 3 a check that did not hold; 4 an outside service failed;
+    130 interrupted.
+    """
+    sys.exit(_run(sys.argv[1:]))
+
+
+def _run(arguments: list[str]) -> int:
+    as_json = "--json" in arguments
+    debug = "--debug" in arguments
+    console = Console(as_json=as_json)
+    try:
+        code = app(args=arguments, prog_name="semctl", standalone_mode=False)
+    except SemctlError as problem:
+        console.error(problem)
+        return problem.exit_code
+    except (KeyboardInterrupt, typer.Abort):
+        console.log("interrupted; what was finished is kept")
+        return 130
+    except BrokenPipeError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 0
+    except Exception as problem:
+        usage = _usage_message(problem)
+        if usage is not None:
+            console.error(UsageError(usage, fix="see `semctl --help`"))
+            return 2
+        if debug:
+            raise
+        what = f"a bug in semctl: {type(problem).__name__}: {problem}"
+        console.error(SemctlError(what, fix="run again with --debug to see where"))
+        return 1
+    return code if isinstance(code, int) else 0
+
+
+def _usage_message(problem: Exception) -> str | None:
+    # typer ships its own copy of click in newer versions, so the class to catch is not the same everywhere
+    names = {kind.__name__ for kind in type(problem).__mro__}
+    formatted = getattr(problem, "format_message", None)
+    return str(formatted()) if "ClickException" in names and formatted is not None else None
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,137 @@
+"""What people see: tables on stdout, progress and logs on stderr. The only module that knows rich."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
+from typing import Any, TypeVar
+
+import orjson
+from rich.console import Console as RichConsole
+from rich.markup import escape
+from rich.progress import BarColumn, MofNCompleteColumn, TaskID, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+from rich.progress import Progress as RichProgress
+from rich.table import Table as RichTable
+
+from schemas.errors import SemctlError
+from schemas.progress import Task
+
+__all__ = ["Console"]
+
+T = TypeVar("T")
+
+
+class Console:
+    """Prints results and progress; implements :class:`schemas.progress.Progress`.
+
+    Args:
+        as_json: results are one JSON object on stdout and nothing else.
+        quiet: no progress bars and no log lines.
+    """
+
+    def __init__(self, *, as_json: bool = False, quiet: bool = False) -> None:
+        self.as_json = as_json
+        self.quiet = quiet
+        width = None if sys.stdout.isatty() else 120
+        self._out = RichConsole(width=width, highlight=False, soft_wrap=False)
+        self._err = RichConsole(stderr=True, highlight=False)
+
+    def json(self, value: Any) -> None:
+        """Print one JSON object to stdout."""
+        options = orjson.OPT_INDENT_2 | orjson.OPT_NON_STR_KEYS | orjson.OPT_SERIALIZE_NUMPY | orjson.OPT_APPEND_NEWLINE
+        sys.stdout.buffer.write(orjson.dumps(value, option=options))
+        sys.stdout.flush()
+
+    def table(
+        self, title: str, columns: Sequence[str], rows: Iterable[Sequence[object]], *, caption: str | None = None
+    ) -> None:
+        """Print a table; cells that are numbers are set to the right. Silent with ``--json``."""
+        if self.as_json:
+            return
+        cells = [list(row) for row in rows]
+        table = RichTable(title=escape(title), title_justify="left", caption=caption, caption_justify="left")
+        for index, column in enumerate(columns):
+            numbers = [isinstance(row[index], int | float) for row in cells]
+            table.add_column(escape(column), justify="right" if numbers and all(numbers) else "left", overflow="fold")
+        for row in cells:
+            table.add_row(*(_cell(value) for value in row))
+        self._out.print(table)
+
+    def say(self, text: str) -> None:
+        """Print a line of the result to stdout. Silent with ``--json``."""
+        if not self.as_json:
+            self._out.print(escape(text), soft_wrap=True)
+
+    def log(self, message: str) -> None:
+        """Print one line to stderr."""
+        if not self.quiet:
+            self._err.print(escape(message), soft_wrap=True)
+
+    def error(self, problem: SemctlError) -> None:
+        """Print an error as one line to stderr, and with ``--json`` as an object to stdout too."""
+        self._err.print(f"[bold red]error:[/] {escape(str(problem))}", soft_wrap=True)
+        if self.as_json:
+            self.json(
+                {
+                    "error": {
+                        "kind": type(problem).__name__,
+                        "what": problem.what,
+                        "where": problem.where,
+                        "fix": problem.fix,
+                        "exit_code": problem.exit_code,
+                    }
+                }
+            )
+
+    @contextmanager
+    def task(self, title: str, total: float | None = None) -> Iterator[Task]:
+        """A progress bar on a terminal; a line at the start and at the end elsewhere."""
+        if self.quiet or not self._err.is_terminal:
+            yield _PlainTask()
+            return
+        columns = (
+            TextColumn("{task.description}"),
+            BarColumn(),
+            MofNCompleteColumn(),
+            TimeElapsedColumn(),
+            TimeRemainingColumn(),
+            TextColumn("{task.fields[note]}"),
+        )
+        with RichProgress(*columns, console=self._err, transient=False) as progress:
+            yield _BarTask(progress, progress.add_task(escape(title), total=total, note=""))
+
+    def track(self, items: Iterable[T], title: str, total: float | None = None) -> Iterator[T]:
+        """Yield the items under a progress bar."""
+        if total is None and hasattr(items, "__len__"):
+            total = len(items)
+        with self.task(title, total) as task:
+            for item in items:
+                yield item
+                task.advance()
+
+
+class _PlainTask:
+    def advance(self, n: float = 1, *, note: str | None = None) -> None:
+        del n, note
+
+
+class _BarTask:
+    def __init__(self, progress: RichProgress, task: TaskID) -> None:
+        self._progress = progress
+        self._task = task
+
+    def advance(self, n: float = 1, *, note: str | None = None) -> None:
+        self._progress.advance(self._task, n)
+        if note is not None:
+            self._progress.update(self._task, note=escape(note))
+
+
+def _cell(value: object) -> str:
+    if value is None:
+        return "-"
+    if isinstance(value, float):
+        return f"{value:.2f}"
+    if isinstance(value, int) and not isinstance(value, bool):
+        return f"{value:,}"
+    return escape(str(value))

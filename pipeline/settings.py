@@ -1,0 +1,99 @@
+"""``semctl.toml``: the settings of a workspace. Every key is documented in the template; unknown keys are refused."""
+
+from __future__ import annotations
+
+import tomllib
+from pathlib import Path
+from typing import Any
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+from schemas.errors import UsageError
+from schemas.ontology import nearest
+
+__all__ = ["SETTINGS_TEMPLATE", "LabellingSettings", "Settings", "StudioSettings", "TrainSettings"]
+
+SETTINGS_TEMPLATE = """\
+# Settings of this semctl workspace. Every key is optional; the values shown are the defaults.
+
+[labelling]
+# user turns in one labelling task; 0 lets semctl choose the largest window that keeps the page quick
+window = 0
+# most choices on one labelling page: window x values x 2 (wants and dislikes) stays below this
+max_choices = 5000
+# values of one slot offered for picking, the commonest first; rarer ones are typed
+max_values_per_slot = 60
+
+[studio]
+# where the local Label Studio listens; `semctl studio start --port` overrides it
+port = 8080
+
+[train]
+# preset used when `semctl train` gets no --preset
+preset = "tiny"
+"""
+
+
+class _Section(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+class LabellingSettings(_Section):
+    """How dialogues are cut into labelling tasks."""
+
+    window: int = Field(default=0, ge=0, le=100)
+    max_choices: int = Field(default=5000, ge=100)
+    max_values_per_slot: int = Field(default=60, ge=1)
+
+
+class StudioSettings(_Section):
+    """The local Label Studio."""
+
+    port: int = Field(default=8080, ge=1, le=65535)
+
+
+class TrainSettings(_Section):
+    """Defaults of ``semctl train``."""
+
+    preset: str = "tiny"
+
+
+class Settings(_Section):
+    """All settings of a workspace."""
+
+    labelling: LabellingSettings = LabellingSettings()
+    studio: StudioSettings = StudioSettings()
+    train: TrainSettings = TrainSettings()
+
+    @classmethod
+    def read(cls, path: Path) -> Settings:
+        """Read ``semctl.toml``.
+
+        Raises:
+            UsageError: not TOML, an unknown key (the nearest known one is named), or a value that does not fit.
+        """
+        try:
+            values = tomllib.loads(path.read_text())
+        except (tomllib.TOMLDecodeError, UnicodeDecodeError) as problem:
+            raise UsageError(f"not valid TOML: {problem}", where=path) from None
+        try:
+            return cls.model_validate(values)
+        except ValidationError as problem:
+            first = problem.errors()[0]
+            key = ".".join(str(part) for part in first["loc"])
+            if first["type"] == "extra_forbidden":
+                close = nearest(key, _keys(cls))
+                fix = f"did you mean '{close}'?" if close else f"known keys: {', '.join(_keys(cls))}"
+                raise UsageError(f"unknown setting '{key}'", where=path, fix=fix) from None
+            raise UsageError(f"setting '{key}': {first['msg']}", where=path) from None
+
+
+def _keys(model: type[BaseModel], prefix: str = "") -> list[str]:
+    names: list[str] = []
+    for name, field in model.model_fields.items():
+        kind: Any = field.annotation
+        if isinstance(kind, type) and issubclass(kind, BaseModel):
+            names.extend(_keys(kind, f"{prefix}{name}."))
+        else:
+            names.append(prefix + name)
+    return names

@@ -1,0 +1,139 @@
+"""The workspace: one folder that holds everything a project knows, with a fixed place for each artefact."""
+
+from __future__ import annotations
+
+import os
+from dataclasses import dataclass
+from pathlib import Path
+
+from pipeline.settings import SETTINGS_TEMPLATE, Settings
+from schemas.errors import UsageError, WorkspaceError
+from schemas.files import write_atomic
+from schemas.ontology import Ontology
+
+__all__ = ["Workspace"]
+
+
+@dataclass(frozen=True)
+class Workspace:
+    """Paths of a workspace. Nothing is created by looking at one.
+
+    Attributes:
+        root: the folder.
+    """
+
+    root: Path
+
+    @classmethod
+    def resolve(cls, folder: Path | None) -> Workspace:
+        """The workspace named on the command line, else by ``SEMCTL_WORKSPACE``, else the current folder."""
+        named = folder or (Path(os.environ["SEMCTL_WORKSPACE"]) if os.environ.get("SEMCTL_WORKSPACE") else Path())
+        return cls(named.resolve())
+
+    def require(self) -> Workspace:
+        """Itself, when it is a workspace.
+
+        Raises:
+            WorkspaceError: there is no ``semctl.toml`` in the folder.
+        """
+        if not self.settings_file.is_file():
+            raise WorkspaceError(
+                "not a semctl workspace: there is no semctl.toml in it",
+                where=self.root,
+                fix="name one with `semctl -w FOLDER`, or make one with `semctl -w FOLDER import ...`",
+            )
+        return self
+
+    def create(self) -> Workspace:
+        """Make the folder a workspace; one that is already is left as it is.
+
+        Raises:
+            UsageError: the path is a file, or cannot be written to.
+        """
+        try:
+            self.root.mkdir(parents=True, exist_ok=True)
+            if not self.settings_file.exists():
+                write_atomic(self.settings_file, SETTINGS_TEMPLATE)
+        except OSError as problem:
+            raise UsageError(f"cannot make a workspace here: {problem.strerror}", where=self.root) from None
+        return self
+
+    def settings(self) -> Settings:
+        """The settings of ``semctl.toml``."""
+        return Settings.read(self.require().settings_file)
+
+    def ontology(self) -> Ontology:
+        """The ontology of ``ontology.json``."""
+        return Ontology.read(self.ontology_file)
+
+    @property
+    def settings_file(self) -> Path:
+        return self.root / "semctl.toml"
+
+    @property
+    def ontology_file(self) -> Path:
+        return self.root / "ontology.json"
+
+    @property
+    def products(self) -> Path:
+        return self.root / "data" / "products.parquet"
+
+    @property
+    def images(self) -> Path:
+        return self.root / "data" / "images.parquet"
+
+    @property
+    def turns(self) -> Path:
+        return self.root / "data" / "turns.parquet"
+
+    @property
+    def recommendations(self) -> Path:
+        return self.root / "data" / "recommendations.parquet"
+
+    @property
+    def import_manifest(self) -> Path:
+        return self.root / "data" / "manifest.json"
+
+    @property
+    def labelling(self) -> Path:
+        return self.root / "labelling"
+
+    @property
+    def raw_exports(self) -> Path:
+        return self.root / "labels" / "raw"
+
+    @property
+    def annotations(self) -> Path:
+        return self.root / "labels" / "annotations.parquet"
+
+    @property
+    def quarantine(self) -> Path:
+        return self.root / "labels" / "quarantine.parquet"
+
+    @property
+    def states(self) -> Path:
+        return self.root / "labels" / "states.parquet"
+
+    @property
+    def label_ledger(self) -> Path:
+        return self.root / "labels" / "ledger.json"
+
+    @property
+    def d_f(self) -> Path:
+        return self.root / "splits" / "D_F.parquet"
+
+    @property
+    def d_p(self) -> Path:
+        return self.root / "splits" / "D_P.parquet"
+
+    @property
+    def split_manifest(self) -> Path:
+        return self.root / "splits" / "manifest.json"
+
+    @property
+    def features(self) -> Path:
+        return self.root / "features"
+
+    @property
+    def runs(self) -> Path:
+        return self.root / "runs"

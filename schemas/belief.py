@@ -1,0 +1,93 @@
+"""Belief states: what the shopper wants by now, and the per-turn updates that people mark.
+
+Annotators mark **updates** (what a turn changes); everything downstream reads **states** (what holds after the turn).
+:mod:`annotate.accumulate` turns the one into the other.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any, Literal
+
+__all__ = ["OPS", "BeliefState", "Op", "Polarity", "SlotValue", "TurnUpdate", "state_from_rows", "state_to_rows"]
+
+Polarity = Literal["like", "dislike"]
+
+Op = Literal["want", "dislike", "drop", "new_topic", "none", "unsure", "bad_turn"]
+"""What one annotation row says of a turn.
+
+``want`` sets a slot to the values named in this turn; ``dislike`` adds values to avoid; ``drop`` clears a slot;
+``new_topic`` clears everything before the rest of the turn counts; ``none`` marks a turn that changes nothing;
+``unsure`` and ``bad_turn`` say that the annotator could not label the turn, which leaves it unlabelled.
+"""
+
+OPS: tuple[Op, ...] = ("want", "dislike", "drop", "new_topic", "none", "unsure", "bad_turn")
+
+
+@dataclass(frozen=True, order=True)
+class SlotValue:
+    """One value of one slot in a belief state.
+
+    Attributes:
+        slot: the slot's name in the ontology.
+        value: the value as the shopper means it, written as the ontology writes it when it is known there.
+        polarity: whether the shopper wants it or wants to avoid it.
+        attribute: the product attribute that the slot keys to.
+        catalogue_value: the catalogue's value (or numeric range) that ``value`` was keyed to.
+        in_catalogue: whether at least one product has it.
+    """
+
+    slot: str
+    value: str
+    polarity: Polarity = "like"
+    attribute: str | None = None
+    catalogue_value: str | None = None
+    in_catalogue: bool = False
+
+
+BeliefState = tuple[SlotValue, ...]
+"""A state, sorted by slot, polarity (likes first) and value; at most one entry for a (slot, value)."""
+
+
+@dataclass(frozen=True)
+class TurnUpdate:
+    """What one user turn changes, as marked.
+
+    Attributes:
+        want: slot -> values wanted from this turn on (they replace the slot's earlier wants).
+        dislike: slot -> values to avoid (added to the slot's earlier dislikes).
+        drop: slots that no longer matter.
+        new_topic: the shopper starts over; everything earlier is cleared first.
+        readable: False where the annotator could not label the turn.
+    """
+
+    want: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
+    dislike: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
+    drop: frozenset[str] = frozenset()
+    new_topic: bool = False
+    readable: bool = True
+
+
+def state_to_rows(state: BeliefState | None) -> list[dict[str, Any]] | None:
+    """The Parquet form of a state; None (unlabelled) stays None."""
+    if state is None:
+        return None
+    return [
+        {
+            "slot": item.slot,
+            "attribute": item.attribute,
+            "value": item.value,
+            "polarity": item.polarity,
+            "catalogue_value": item.catalogue_value,
+            "in_catalogue": item.in_catalogue,
+        }
+        for item in state
+    ]
+
+
+def state_from_rows(rows: list[dict[str, Any]] | None) -> BeliefState | None:
+    """The inverse of :func:`state_to_rows`."""
+    if rows is None:
+        return None
+    return tuple(SlotValue(**row) for row in rows)

@@ -1,0 +1,1 @@
+"""SeMANTIC, the teacher-student ranker of the paper: one file a section."""
