@@ -26,7 +26,7 @@ app = typer.Typer(
     context_settings={"help_option_names": ["-h", "--help"]},
 )
 
-COMMAND_GROUPS = ("corpus", "labelling", "model", "project")
+COMMAND_GROUPS = ("demo", "generate", "corpus", "studio", "export", "ingest", "train", "rank", "benchmark", "doctor")
 """Modules of :mod:`pipeline.commands` in the order of the work; each has ``register(app)``."""
 
 
@@ -73,6 +73,8 @@ def _run(arguments: list[str]) -> int:
         return 0
     except Exception as problem:
         usage = _usage_message(problem)
+        if usage == "":  # no command: the help was printed
+            return 2
         if usage is not None:
             console.error(UsageError(usage, fix="see `semctl --help`"))
             return 2

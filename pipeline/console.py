@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence, Sized
 from contextlib import contextmanager
 from typing import Any, TypeVar
 
@@ -103,7 +103,7 @@ class Console:
 
     def track(self, items: Iterable[T], title: str, total: float | None = None) -> Iterator[T]:
         """Yield the items under a progress bar."""
-        if total is None and hasattr(items, "__len__"):
+        if total is None and isinstance(items, Sized):
             total = len(items)
         with self.task(title, total) as task:
             for item in items:

@@ -1,7 +1,7 @@
 """The ontology: which slots a belief state can hold, which product attribute each keys to, and the values known.
 
-``semctl import`` derives ``ontology.json`` from the catalogue, and people edit it: change a slot's ``title``, add values
-and aliases, write a ``hint`` for annotators. It only ever grows.
+``semctl import`` derives ``ontology.json`` from the catalogue, and people edit it: change a slot's ``title``, add
+values and aliases, write a ``hint`` for annotators. It only ever grows.
 """
 
 from __future__ import annotations

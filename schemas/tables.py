@@ -97,7 +97,7 @@ IMAGES = Table(
     ),
     "semctl import",
 )
-"""One row per picture; ``status`` is ok, missing (no such file), dead (a link without a file) or broken (no picture)."""
+"""One row per picture; ``status`` is ok, missing (no such file), dead (a link without a file) or broken."""
 
 TURNS = Table(
     "turns",
