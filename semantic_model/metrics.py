@@ -1,0 +1,189 @@
+"""Precision, recall and NDCG at k, in expectation over ties (paper section 4.1.3).
+
+Duplicate products and collapsed models give exactly equal scores. A sort then decides by position, and a list with its
+positives first gets figures it has not earned. So candidates with one score share the places they take up: each figure
+here is the mean over all orders of the tied candidates, computed exactly. Without ties these are the textbook figures.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Literal, NamedTuple
+
+import numpy as np
+import numpy.typing as npt
+
+from schemas.errors import ModelError
+
+__all__ = ["KS", "MEASURES", "Interval", "bootstrap_intervals", "mean_metrics", "metric_names", "rank_metrics"]
+
+KS = (5, 10, 20)
+"""The cut-offs reported everywhere."""
+
+MEASURES = ("precision", "recall", "ndcg")
+
+_BLOCK = 1 << 18  # scores compared at a time: small enough to stay in a processor's cache
+
+
+class Interval(NamedTuple):
+    """The two ends of a confidence interval."""
+
+    low: float
+    high: float
+
+
+def metric_names(ks: Sequence[int] = KS) -> tuple[str, ...]:
+    """Names in the order they are reported: ``precision@5``, ``recall@5``, ``ndcg@5``, ``precision@10`` ..."""
+    return tuple(f"{measure}@{k}" for k in ks for measure in MEASURES)
+
+
+def rank_metrics(
+    scores: npt.ArrayLike,
+    relevant: npt.ArrayLike,
+    valid: npt.ArrayLike | None = None,
+    ks: Sequence[int] = KS,
+    *,
+    empty: Literal["error", "nan"] = "error",
+) -> dict[str, npt.NDArray[np.float64]]:
+    """Metrics of every query, in expectation over the orders of tied candidates.
+
+    precision@k = hits among the first k / k; recall@k = hits among the first k / positives;
+    NDCG@k = sum over hits at rank i < k of 1 / log2(i + 2), divided by the same sum for the best possible order,
+    which has min(k, positives) hits.
+
+    Args:
+        scores: [Q, C], larger is better; +-inf is allowed.
+        relevant: [Q, C] bool, the positives.
+        valid: [Q, C] bool, False where a row is padded; all True when left out. Padding is never ranked, its
+            ``relevant`` and its score are not looked at.
+        ks: cut-offs, each at least 1. A row with fewer than k candidates has no hits beyond its end.
+        empty: what to do with a query that has no positive: refuse, or answer nan for it
+            (:func:`mean_metrics` leaves those out and counts them).
+
+    Returns:
+        name -> [Q] float64, in the order of :func:`metric_names`.
+
+    Raises:
+        ValueError: shapes that do not agree, a cut-off below 1, or a query without positives under ``empty="error"``.
+        ModelError: a score of a valid candidate is not a number.
+
+    Two candidates are tied for second place, one of them relevant: it is found among the first two half of the time.
+
+    >>> metrics = rank_metrics([[0.9, 0.5, 0.5, 0.1]], [[False, True, False, False]], ks=(2,))
+    >>> {name: round(float(value[0]), 4) for name, value in metrics.items()}
+    {'precision@2': 0.25, 'recall@2': 0.5, 'ndcg@2': 0.3155}
+    """
+    table = np.asarray(scores)
+    if not np.issubdtype(table.dtype, np.floating):
+        table = table.astype(np.float64)
+    hit = np.asarray(relevant, dtype=bool)
+    if table.ndim != 2 or hit.shape != table.shape:
+        raise ValueError(f"scores {table.shape} and relevant {hit.shape} must be one two-dimensional shape")
+    if any(k < 1 for k in ks):
+        raise ValueError(f"cut-offs must be at least 1, got {tuple(ks)}")
+    if valid is not None:
+        real = np.asarray(valid, dtype=bool)
+        if real.shape != table.shape:
+            raise ValueError(f"valid {real.shape} must have the shape of scores {table.shape}")
+        hit = hit & real
+        if np.isnan(table, where=real, out=np.zeros(table.shape, dtype=bool)).any():
+            raise ModelError(
+                "the ranker gave a score that is not a number", fix="train again with a lower learning rate"
+            )
+        table = np.where(real, table, np.nan)  # nan is neither above nor equal to anything: padding drops out
+    elif np.isnan(table).any():
+        raise ModelError("the ranker gave a score that is not a number", fix="train again with a lower learning rate")
+
+    queries = table.shape[0]
+    rows, columns = np.nonzero(hit)
+    positives = np.bincount(rows, minlength=queries)
+    if empty == "error" and queries and not positives.all():
+        first = int(np.flatnonzero(positives == 0)[0])
+        raise ValueError(f"query {first} has no positive among its candidates")
+
+    above, tied = _places(table, rows, table[rows, columns])
+    metrics: dict[str, npt.NDArray[np.float64]] = {}
+    with np.errstate(invalid="ignore"):
+        for k in ks:
+            flat = _cumulative(np.ones(k))
+            discounted = _cumulative(1.0 / np.log2(np.arange(2, k + 2)))
+            hits = np.bincount(rows, weights=_expected(flat, above, tied), minlength=queries)
+            gain = np.bincount(rows, weights=_expected(discounted, above, tied), minlength=queries)
+            answered = np.where(positives > 0, 1.0, np.nan)
+            metrics[f"precision@{k}"] = hits / k * answered
+            metrics[f"recall@{k}"] = hits / np.where(positives > 0, positives, np.nan)
+            metrics[f"ndcg@{k}"] = gain / np.where(positives > 0, discounted[np.minimum(positives, k)], np.nan)
+    return metrics
+
+
+def _places(
+    table: npt.NDArray[np.floating], rows: npt.NDArray[np.intp], values: npt.NDArray[np.floating]
+) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.int64]]:
+    """For each positive: how many candidates of its row score higher, and how many score the same (itself included)."""
+    above = np.empty(len(rows), dtype=np.int64)
+    tied = np.empty(len(rows), dtype=np.int64)
+    step = max(1, _BLOCK // max(1, table.shape[1]))
+    for start in range(0, len(rows), step):
+        part = slice(start, start + step)
+        candidates, value = table[rows[part]], values[part, None]
+        above[part] = np.count_nonzero(candidates > value, axis=1)
+        tied[part] = np.count_nonzero(candidates == value, axis=1)
+    return above, tied
+
+
+def _cumulative(weights: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
+    """[k + 1]: the total weight of the first 0, 1, ..., k places."""
+    return np.concatenate([[0.0], np.cumsum(weights)])
+
+
+def _expected(
+    total: npt.NDArray[np.float64], above: npt.NDArray[np.int64], tied: npt.NDArray[np.int64]
+) -> npt.NDArray[np.float64]:
+    """Mean weight of the places ``above`` ... ``above + tied - 1``: each positive takes any of them alike."""
+    last = len(total) - 1
+    share: npt.NDArray[np.float64] = (total[np.minimum(above + tied, last)] - total[np.minimum(above, last)]) / tied
+    return share
+
+
+def mean_metrics(metrics: Mapping[str, npt.NDArray[np.float64]]) -> tuple[dict[str, float], int]:
+    """Macro means over the queries that have an answer, and how many had none (nan).
+
+    >>> mean_metrics({"recall@5": np.array([1.0, 0.5, np.nan])})
+    ({'recall@5': 0.75}, 1)
+    """
+    means: dict[str, float] = {}
+    skipped = 0
+    for name, values in metrics.items():
+        answered = values[~np.isnan(values)]
+        skipped = len(values) - len(answered)
+        means[name] = float(answered.mean()) if len(answered) else float("nan")
+    return means, skipped
+
+
+def bootstrap_intervals(
+    metrics: Mapping[str, npt.NDArray[np.float64]],
+    groups: Sequence[str],
+    *,
+    level: float = 0.95,
+    resamples: int = 1000,
+    seed: int = 0,
+) -> dict[str, Interval]:
+    """Percentile bootstrap of the means, drawing whole groups (dialogues): turns of one dialogue are not independent.
+
+    Args:
+        metrics: name -> [Q]; no nan.
+        groups: the dialogue of each query, [Q].
+        level: the share of resampled means within the interval.
+    """
+    names, group_of = np.unique(np.asarray(groups, dtype=str), return_inverse=True)
+    if not len(names):
+        return {name: Interval(float("nan"), float("nan")) for name in metrics}
+    sizes = np.bincount(group_of, minlength=len(names)).astype(np.float64)
+    sums = np.stack(
+        [np.bincount(group_of, weights=values, minlength=len(names)) for values in metrics.values()], axis=1
+    )
+    generator = np.random.default_rng(seed)
+    drawn = generator.multinomial(len(names), np.full(len(names), 1.0 / len(names)), size=resamples)  # [R, groups]
+    means = (drawn @ sums) / (drawn @ sizes)[:, None]
+    low, high = np.quantile(means, [(1 - level) / 2, (1 + level) / 2], axis=0)
+    return {name: Interval(float(low[i]), float(high[i])) for i, name in enumerate(metrics)}
