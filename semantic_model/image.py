@@ -1,0 +1,252 @@
+"""Pictures as numbers: encoded once each, kept as a memory map keyed by encoder and picture hash."""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+from PIL import Image, UnidentifiedImageError
+
+from schemas.errors import MissingPartError, ModelError
+from schemas.files import atomic_path, read_json, sha256_bytes, sha256_file, write_json
+from schemas.progress import Progress, SilentProgress
+from semantic_model.config import ImageConfig
+from semantic_model.pixels import PIXELS_VERSION, PIXELS_WIDTH, describe_pixels
+from semantic_model.ranker import FloatArray
+
+__all__ = ["Features", "load_features"]
+
+NO_PICTURE = -1
+"""Row of a picture that is missing, broken or blanked."""
+
+EncodeBatch = Callable[[list[Image.Image]], FloatArray]
+
+
+@dataclass(frozen=True)
+class Features:
+    """Picture features of a corpus.
+
+    Attributes:
+        values: float32 or float16 [n, F], possibly a memory map.
+        rows: picture id -> row; pictures that are not there count as missing.
+        source: which encoder or folder they are from, for people.
+        broken: pictures that could not be decoded.
+    """
+
+    values: npt.NDArray[Any]
+    rows: Mapping[str, int]
+    source: str
+    broken: int = 0
+
+    @property
+    def width(self) -> int:
+        """F, numbers a picture."""
+        return int(self.values.shape[1])
+
+    def row(self, image_id: str) -> int:
+        """The row of a picture, or :data:`NO_PICTURE`."""
+        return self.rows.get(image_id, NO_PICTURE)
+
+    def gather(self, rows: npt.NDArray[np.int64]) -> FloatArray:
+        """Features [.., F] of rows [..]; zeros where a picture is missing."""
+        found = np.zeros((*rows.shape, self.width), dtype=np.float32)
+        present = rows >= 0
+        found[present] = self.values[rows[present]]
+        return found
+
+
+def load_features(
+    config: ImageConfig,
+    files: Mapping[str, Path],
+    *,
+    hashes: Mapping[str, str] | None = None,
+    cache: Path | None = None,
+    progress: Progress | None = None,
+) -> Features:
+    """Features of the pictures ``files`` (picture id -> file): brought along, from the cache, or encoded now.
+
+    Args:
+        config: which encoder, or which folder.
+        hashes: picture id -> sha256, where known; the rest is hashed here.
+        cache: folder of the memory maps (``features`` of a workspace); None keeps them in memory.
+
+    Raises:
+        MissingPartError: the encoder's weights are not there; lists the ways out.
+        ModelError: a features folder or a weights file that cannot be used.
+    """
+    shown: Progress = progress or SilentProgress()
+    if config.features:
+        return _brought_along(Path(config.features), files)
+    encoder = _encoder(config)
+    known = dict(hashes or {})
+    keys: dict[str, str] = {}
+    for image_id, path in files.items():
+        try:
+            keys[image_id] = known.get(image_id) or sha256_file(path)
+        except OSError:
+            continue  # gone since the import: a missing picture
+    stored = _Store(cache, encoder)
+    first = {key: image_id for image_id, key in reversed(keys.items()) if key not in stored.rows}
+    if first:
+        stored.add(sorted(first), {key: files[image_id] for key, image_id in first.items()}, shown)
+    rows = {image_id: stored.rows[key] for image_id, key in keys.items() if stored.rows.get(key, NO_PICTURE) >= 0}
+    return Features(stored.values, rows, encoder.description, broken=len(keys) - len(rows))
+
+
+@dataclass(frozen=True)
+class _Encoder:
+    key: str
+    description: str
+    width: int
+    encode: EncodeBatch
+
+
+class _Store:
+    """A ``.npy`` of features and a JSON of picture hash -> row (-1 for a picture that cannot be decoded)."""
+
+    def __init__(self, folder: Path | None, encoder: _Encoder) -> None:
+        self.encoder = encoder
+        self._array = None if folder is None else folder / f"{encoder.key}.npy"
+        self._index = None if folder is None else folder / f"{encoder.key}.json"
+        self.values: npt.NDArray[Any] = np.zeros((0, encoder.width), dtype=np.float32)
+        self.rows: dict[str, int] = {}
+        if self._array is not None and self._index is not None and self._index.is_file() and self._array.is_file():
+            rows = read_json(self._index, error=ModelError, fix="delete it; features are made again")
+            values = np.load(self._array, mmap_mode="r", allow_pickle=False)
+            if values.shape == (1 + max(rows.values(), default=-1), encoder.width):  # else: a cut-off write
+                self.values, self.rows = values, dict(rows)
+
+    def add(self, keys: list[str], paths: Mapping[str, Path], progress: Progress) -> None:
+        """Encode pictures, 32 at a time, and keep them."""
+        found: list[FloatArray] = []
+        row = len(self.values)
+        with progress.task(f"encoding pictures ({self.encoder.key})", len(keys)) as task:
+            for start in range(0, len(keys), 32):
+                batch: list[Image.Image] = []
+                for key in keys[start : start + 32]:
+                    picture = open_picture(paths[key])
+                    self.rows[key] = NO_PICTURE if picture is None else row + len(batch)
+                    if picture is not None:
+                        batch.append(picture)
+                if batch:
+                    found.append(self.encoder.encode(batch))
+                row += len(batch)
+                task.advance(min(32, len(keys) - start))
+        self.values = np.concatenate([np.asarray(self.values), *found])
+        if self._array is not None and self._index is not None:
+            with atomic_path(self._array) as temporary, temporary.open("wb") as file:
+                np.save(file, self.values, allow_pickle=False)
+            write_json(self._index, self.rows)
+            self.values = np.load(self._array, mmap_mode="r", allow_pickle=False)
+
+
+def open_picture(path: Path) -> Image.Image | None:
+    """A picture as RGB on white, or None when it cannot be decoded."""
+    try:
+        with Image.open(io.BytesIO(path.read_bytes())) as picture:
+            if picture.mode in ("RGBA", "LA", "PA", "P"):
+                layered = picture.convert("RGBA")
+                ground = Image.new("RGBA", layered.size, "white")
+                return Image.alpha_composite(ground, layered).convert("RGB")
+            return picture.convert("RGB")
+    except (OSError, UnidentifiedImageError, Image.DecompressionBombError, ValueError, SyntaxError):
+        return None
+
+
+def _encoder(config: ImageConfig) -> _Encoder:
+    if config.encoder == "pixels":
+        description = f"pixels (a fixed descriptor of colour, pattern and shape, {PIXELS_WIDTH} numbers, no weights)"
+        return _Encoder(f"pixels-v{PIXELS_VERSION}", description, PIXELS_WIDTH, _describe_all)
+    if not config.weights:
+        raise MissingPartError(
+            "resnet18 needs weights, and none are given",
+            fix="use --set image.encoder=pixels (no weights needed); or --set image.weights=FILE (resnet18's weights); "
+            "or --set image.features=FOLDER with features of your own (one .npy and images.txt)",
+        )
+    weights = Path(config.weights)
+    if not weights.is_file():
+        raise ModelError("there is no such weights file", where=weights)
+    key = f"resnet18-{config.size}-{sha256_file(weights)[:12]}"
+    return _Encoder(key, f"resnet18 at {config.size} px, weights {weights.name}", 512, _resnet18(config, weights))
+
+
+def _describe_all(pictures: list[Image.Image]) -> FloatArray:
+    return np.stack([describe_pixels(picture) for picture in pictures])
+
+
+def _resnet18(config: ImageConfig, weights: Path) -> EncodeBatch:
+    """torchvision's resnet18 up to its average pool, frozen, in evaluation mode."""
+    import torch
+    import torchvision
+    from safetensors.torch import load_file
+    from torchvision.transforms import v2
+
+    if weights.suffix != ".safetensors":
+        raise ModelError(
+            "weights are read as safetensors only (a .pth is a pickle, which can run code)",
+            where=weights,
+            fix="convert it once with safetensors.torch.save_file, in a place where you trust the file",
+        )
+    network = torchvision.models.resnet18(weights=None)
+    try:
+        network.load_state_dict(load_file(weights))
+    except Exception as problem:
+        raise ModelError(f"not the weights of resnet18: {str(problem).splitlines()[0]}", where=weights) from None
+    network.fc = torch.nn.Identity()
+    network.eval()
+    prepare = v2.Compose(
+        [
+            v2.Resize((config.size * 9 // 8, config.size * 9 // 8)),
+            v2.CenterCrop(config.size),
+            v2.PILToTensor(),
+            v2.ToDtype(torch.float32, scale=True),
+            v2.Normalize([0.5] * 3, [0.5] * 3),
+        ]
+    )
+
+    def encode(pictures: list[Image.Image]) -> FloatArray:
+        with torch.inference_mode():
+            found: FloatArray = network(torch.stack([prepare(picture) for picture in pictures])).numpy()
+        return found
+
+    return encode
+
+
+def _brought_along(folder: Path, files: Iterable[str] | Mapping[str, Path]) -> Features:
+    """A folder with one ``.npy`` [n, F] and ``images.txt``: a picture id, file name or file stem a line."""
+    names = folder / "images.txt"
+    arrays = sorted(folder.glob("*.npy"))
+    if len(arrays) != 1 or not names.is_file():
+        raise ModelError(f"a features folder holds one .npy and images.txt; found {len(arrays)} .npy", where=folder)
+    try:
+        values = np.load(arrays[0], mmap_mode="r", allow_pickle=False)
+    except ValueError as problem:
+        raise ModelError(f"not a plain array: {problem}", where=arrays[0]) from None
+    listed = names.read_text().split("\n")
+    listed = listed[:-1] if listed and not listed[-1] else listed
+    if values.ndim != 2 or len(values) != len(listed):
+        raise ModelError(f"{len(listed)} names for an array of shape {list(values.shape)}", where=folder)
+    by_name = {name.strip(): row for row, name in enumerate(listed)}
+    by_stem = {Path(name).stem: row for name, row in by_name.items()}
+    rows: dict[str, int] = {}
+    for image_id in files:
+        path = files[image_id] if isinstance(files, Mapping) else None
+        spellings = [image_id, image_id.rsplit("/", 1)[-1], *([path.name] if path else [])]
+        row = next((by_name[s] for s in spellings if s in by_name), None)
+        if row is None:
+            row = next((by_stem[Path(s).stem] for s in spellings if Path(s).stem in by_stem), None)
+        if row is not None:
+            rows[image_id] = row
+    if files and not rows:
+        raise ModelError(
+            "none of the corpus's pictures is named in images.txt",
+            where=names,
+            fix=f"a line is a picture id or file name, as {next(iter(files))!r}",
+        )
+    key = sha256_bytes(names.read_bytes())[:8]
+    return Features(values, rows, f"{values.shape[1]} numbers a picture from {arrays[0].name} ({key})")

