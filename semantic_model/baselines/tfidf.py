@@ -1,7 +1,8 @@
 """The shopper's last words against the products' texts: TF-IDF over words and word pairs, by cosine.
 
-The weighting is the usual one: tf = 1 + ln(count), idf = ln((1 + N) / (1 + products with the term)) + 1, rows of length
-one. Terms are those of the catalogue; what the shopper says beyond them counts for nothing.
+The weighting is the usual one: tf = 1 + ln(count), idf = ln((1 + D) / (1 + documents with the term)) + 1, vectors of
+length one. Documents are the products' texts and what shoppers say in the training split: a catalogue alone takes
+"show" and "with" for telling words, since hardly a product's text has them. Terms seen in neither count for nothing.
 """
 
 from __future__ import annotations
@@ -15,6 +16,7 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
+from semantic_model.data import Corpus
 from semantic_model.ranker import FloatArray, Product, Query
 
 __all__ = ["InvertedIndex", "TfIdf", "terms"]
@@ -54,9 +56,21 @@ class InvertedIndex:
 
 
 class TfIdf:
-    """Scores products by the cosine of TF-IDF vectors, in [0, 1]; a text without a known term scores 0 everywhere."""
+    """Scores products by the cosine of TF-IDF vectors, in [0, 1]; a text without a known term scores 0 everywhere.
+
+    Args:
+        said: what shoppers say, as further documents for the document frequencies.
+    """
 
     name = "tfidf"
+
+    def __init__(self, said: Sequence[str] = ()) -> None:
+        self.said = tuple(said)
+
+    @classmethod
+    def fit(cls, corpus: Corpus, split: str = "train") -> TfIdf:
+        """Learn document frequencies from the last user turns of a split's queries."""
+        return cls([_last_user_text(query) for query in corpus.queries(split)])
 
     def encode_products(self, products: Sequence[Product]) -> InvertedIndex:
         """Index the products' texts."""
@@ -69,9 +83,14 @@ class TfIdf:
                 term_of.append(vocabulary.setdefault(term, len(vocabulary)))
                 row_of.append(row)
                 counts.append(count)
+        said_of = [
+            vocabulary.setdefault(term, len(vocabulary)) for text in self.said for term in sorted(set(terms(text)))
+        ]
         number, rows = np.array(term_of, dtype=np.int64), np.array(row_of, dtype=np.int64)
         in_products = np.bincount(number, minlength=len(vocabulary))
-        idf = np.log((1 + len(products)) / (1 + in_products)) + 1
+        in_said = np.bincount(np.array(said_of, dtype=np.int64), minlength=len(vocabulary))
+        documents = len(products) + len(self.said)
+        idf = np.log((1 + documents) / (1 + in_products + in_said)) + 1
         weights = (1 + np.log(np.array(counts, dtype=np.float64))) * idf[number]
         lengths = np.sqrt(np.bincount(rows, weights=weights**2, minlength=len(products)))
         weights /= lengths[rows]

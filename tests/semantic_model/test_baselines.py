@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import doctest
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -11,7 +12,7 @@ import semantic_model.baselines.tfidf
 from semantic_model.baselines.popularity import Popularity
 from semantic_model.baselines.random_order import RandomOrder
 from semantic_model.baselines.tfidf import TfIdf
-from semantic_model.data import Corpus
+from semantic_model.data import Corpus, _Turn
 from semantic_model.metrics import rank_metrics
 from semantic_model.ranker import Product, Query, Ranker, Utterance
 
@@ -98,48 +99,62 @@ def test_popularity_counts_positives_of_the_training_split_only():
     assert ranker.score(ranker.encode_contexts(queries), ranker.encode_products(products))[2].tolist() == [1, 0, 2, 0]
 
 
-def reference(product_texts: list[str], said: list[str]) -> np.ndarray:
+def reference(product_texts: list[str], said: list[str], heard: list[str]) -> np.ndarray:
     from sklearn.feature_extraction.text import TfidfVectorizer
 
-    vectorizer = TfidfVectorizer(ngram_range=(1, 2), sublinear_tf=True)
-    catalogue = vectorizer.fit_transform(product_texts)
-    return (vectorizer.transform(said) @ catalogue.T).toarray()
+    vectorizer = TfidfVectorizer(ngram_range=(1, 2), sublinear_tf=True).fit([*product_texts, *heard])
+    return (vectorizer.transform(said) @ vectorizer.transform(product_texts).T).toarray()
 
 
-def cosines(product_texts: list[str], said: list[str]) -> np.ndarray:
-    ranker = TfIdf()
+def cosines(product_texts: list[str], said: list[str], heard: list[str]) -> np.ndarray:
+    ranker = TfIdf(heard)
     table = ranker.encode_products([product(f"p{i}", text) for i, text in enumerate(product_texts)])
     return ranker.score(ranker.encode_contexts([query(text) for text in said]), table)
 
 
-def test_tfidf_agrees_with_scikit_learn():
+@pytest.mark.parametrize("heard", [[], ["show me a dress", "show me jeans with dots", ""]])
+def test_tfidf_agrees_with_scikit_learn(heard: list[str]):
     said = [
         "A red, RED dress!",
-        "dark blue jeans or a dress with dots",
-        "nothing of this",
+        "show me dark blue jeans or a dress with dots",
+        "nothing",
         "",
         "weiß gestreiftes hemd 42",
     ]
-    np.testing.assert_allclose(cosines(list(TEXTS), said), reference(list(TEXTS), said), atol=1e-6)
+    np.testing.assert_allclose(cosines(list(TEXTS), said, heard), reference(list(TEXTS), said, heard), atol=1e-6)
+
+
+def texts(words: str) -> st.SearchStrategy[list[str]]:
+    return st.lists(st.lists(st.sampled_from(words.split())).map(" ".join), min_size=1)
 
 
 @settings(max_examples=60, deadline=None)
 @given(
-    products=st.lists(
-        st.lists(st.sampled_from(["red", "dress", "blue", "x", "jeans_2", "Größe", "don't"])).map(" ".join), min_size=1
-    ),
-    said=st.lists(
-        st.lists(st.sampled_from(["red", "dress", "blue", "x", "jeans_2", "größe", "unheard"])).map(" ".join),
-        min_size=1,
-    ),
+    products=texts("red dress blue x jeans_2 Größe don't"),
+    said=texts("red dress blue x jeans_2 größe unheard"),
+    heard=texts("red show me x größe"),
 )
-def test_tfidf_agrees_with_scikit_learn_on_any_text(products: list[str], said: list[str]):
+def test_tfidf_agrees_with_scikit_learn_on_any_text(products: list[str], said: list[str], heard: list[str]):
     products = [*products, "red dress"]  # scikit-learn refuses an empty vocabulary
-    np.testing.assert_allclose(cosines(products, said), reference(products, said), atol=1e-6)
+    np.testing.assert_allclose(cosines(products, said, heard), reference(products, said, heard), atol=1e-6)
+
+
+def test_tfidf_learns_from_the_training_split_which_words_tell_nothing():
+    products = [product("p0", "dress show piece"), product("p1", "red dress"), product("p2", "blue jeans")]
+    spoken = [query("show me something", turn=t) for t in (1, 3, 5)]
+    turns = {"d": tuple(_Turn(t, Utterance("user", "show me something", ())) for t in (0, 2, 4))}
+    corpus = replace(corpus_of(products, spoken), _turns=turns)
+    asked = [query("show me a red one", split="valid")]
+    innocent, learned = TfIdf(), TfIdf.fit(corpus)
+    assert learned.said == ("show me something",) * 3
+    before = innocent.score(innocent.encode_contexts(asked), innocent.encode_products(products))[0]
+    after = learned.score(learned.encode_contexts(asked), learned.encode_products(products))[0]
+    assert before[0] / before[1] > 0.7  # "show" weighs about as much as "red"
+    assert after[0] / after[1] < 0.5
 
 
 def test_tfidf_of_products_without_text_scores_nothing():
-    assert cosines(["", "a"], ["red dress"]).tolist() == [[0.0, 0.0]]
+    assert cosines(["", "a"], ["red dress"], []).tolist() == [[0.0, 0.0]]
 
 
 def test_tfidf_reads_the_last_user_turn_only():
