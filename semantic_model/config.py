@@ -23,6 +23,7 @@ __all__ = [
     "ImageConfig",
     "LossConfig",
     "ModelConfig",
+    "ScoreConfig",
     "StateConfig",
     "StudentConfig",
     "TextConfig",
@@ -67,6 +68,7 @@ class ImageConfig(_Section):
     size: int = Field(default=64, ge=16, description="pixels of the square a picture is cut to, resnet18")
     max_per_turn: int = Field(default=5, ge=1, description="M, pictures of a turn that are looked at")
     turn_attention: bool = Field(default=True, description="self-attention over a turn's pictures (paper; release: no)")
+    share_encoder: bool = Field(default=True, description="contexts and products share Linear and self-attention")
     standardize: bool = Field(default=False, description="features to zero mean and unit variance over the catalogue")
 
 
@@ -74,6 +76,7 @@ class ContextConfig(_Section):
     """Which part of the dialogue is read (section 4.2)."""
 
     window: int = Field(default=5, ge=1, description="T, merged utterances up to and including the shopper's last")
+    turn_positions: bool = Field(default=False, description="position embeddings over turns, last turn first")
     attend_imageless: bool = Field(default=True, description="turns without a picture take part as zero vectors")
 
 
@@ -117,6 +120,12 @@ class ModelConfig(_Section):
         return self
 
 
+class ScoreConfig(_Section):
+    """The relevance score (section 3.3)."""
+
+    learn_weights: bool = Field(default=False, description="text and image cosines get a learned weight each")
+
+
 class LossConfig(_Section):
     """Terms of the objective (sections 3.4 and 3.5); a weight of 0 leaves a term out."""
 
@@ -140,6 +149,7 @@ class TrainConfig(_Section):
     batch_size: int = Field(default=64, ge=1, description="B, contexts in a step")
     learning_rate: float = Field(default=5e-4, gt=0, description="Adam, first rate after the warm-up")
     warmup: float = Field(default=0.01, ge=0, lt=1, description="share of all steps before the rate is full")
+    weight_decay: float = Field(default=0.0, ge=0, description="decoupled (AdamW)")
     clip: float = Field(default=1.0, gt=0, description="largest norm of the gradient")
     positives: int = Field(default=1, ge=1, description="positives of a context in a step")
     negatives: int = Field(default=4, ge=1, description="negatives of a context in a step")
@@ -163,6 +173,7 @@ class Config(_Section):
     state: StateConfig = StateConfig()
     student: StudentConfig = StudentConfig()
     dsi: DsiConfig = DsiConfig()
+    score: ScoreConfig = ScoreConfig()
     model: ModelConfig = ModelConfig()
     loss: LossConfig = LossConfig()
     train: TrainConfig = TrainConfig()

@@ -1,0 +1,148 @@
+"""Which loss is active for whom (sections 3.4, 3.5 and 4.2).
+
+on D_F   alpha [rank + JS + co_sim] of the teacher + (1 - alpha) [rank + MSE] of the student
+on D_P   [rank + JS + co_sim] of the student
+"""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
+
+from semantic_model.batch import ContextBatch, StateBatch
+from semantic_model.config import LossConfig
+from semantic_model.encoders import Context, ProductVectors
+from semantic_model.losses import attention_gap, co_sim_loss, js_loss, rank_loss, softmax_rank_loss, state_mse
+from semantic_model.model import Semantic
+from semantic_model.scoring import match_all
+
+__all__ = ["Choices", "Objective", "labelled_objective", "unlabelled_objective"]
+
+
+class Choices(NamedTuple):
+    """The candidates of a batch, as rows of its encoded products.
+
+    Attributes:
+        positives: [B, P], -1 for padding.
+        negatives: [B, N], -1 for padding.
+        relevant: bool [B, products], every positive of a context; None unless the ranking loss looks at all of them.
+    """
+
+    positives: Tensor
+    negatives: Tensor
+    relevant: Tensor | None = None
+
+
+class Objective(NamedTuple):
+    """A weighted sum and what it is made of.
+
+    Attributes:
+        total: what is minimised.
+        terms: term -> its value before weighting, as ``teacher_rank``.
+    """
+
+    total: Tensor
+    terms: dict[str, Tensor]
+
+
+def labelled_objective(
+    model: Semantic,
+    batch: ContextBatch,
+    states: StateBatch,
+    products: ProductVectors,
+    choices: Choices,
+    *,
+    teacher_only: bool = False,
+) -> Objective:
+    """The joint objective on D_F. JS and co_sim are the teacher's alone there (section 4.2).
+
+    Args:
+        products: the encoded products that ``choices`` refers to.
+        teacher_only: leave the student's part out (the release's first epoch).
+    """
+    config = model.config.loss
+    context = model.encode_contexts(batch)
+    S = model.teacher_state(states)
+    terms: dict[str, Tensor] = {}
+    total = products.rho_T.new_zeros(())
+    if config.alpha > 0 or teacher_only:
+        teacher = _all_losses(model, context, products, choices, S)
+        terms.update({f"teacher_{name}": value for name, value in teacher.items()})
+        total = total + (1.0 if teacher_only else config.alpha) * _weighted(config, teacher)
+    if config.alpha < 1 and not teacher_only:
+        S_hat = model.student_state(context)
+        student: dict[str, Tensor] = {}
+        if config.rank_weight:
+            student["rank"] = _rank(model, context, products, choices, S_hat)
+        if config.mse_weight:
+            student["mse"] = state_mse(S_hat, S.detach() if config.detach_teacher else S, states.labelled)
+        terms.update({f"student_{name}": value for name, value in student.items()})
+        total = total + (1 - config.alpha) * _weighted(config, student)
+    return Objective(total, terms)
+
+
+def unlabelled_objective(model: Semantic, batch: ContextBatch, products: ProductVectors, choices: Choices) -> Objective:
+    """The student's objective on D_P, where no state is known."""
+    context = model.encode_contexts(batch)
+    student = _all_losses(model, context, products, choices, model.student_state(context))
+    terms = {f"student_{name}": value for name, value in student.items()}
+    return Objective(_weighted(model.config.loss, student), terms)
+
+
+def _weighted(config: LossConfig, terms: dict[str, Tensor]) -> Tensor:
+    weights = {
+        "rank": config.rank_weight,
+        "js": config.js_weight,
+        "co_sim": config.co_sim_weight,
+        "mse": config.mse_weight,
+    }
+    return torch.stack([weights[name] * value for name, value in terms.items()]).sum() if terms else torch.zeros(())
+
+
+def _all_losses(
+    model: Semantic, context: Context, products: ProductVectors, choices: Choices, S: Tensor
+) -> dict[str, Tensor]:
+    """L_all = L_rank + L_JS + sum L_co_sim with the state S; a term of weight 0 is not computed."""
+    config = model.config.loss
+    terms: dict[str, Tensor] = {}
+    if config.rank_weight:
+        terms["rank"] = _rank(model, context, products, choices, S)
+    if config.js_weight or config.co_sim_weight:
+        rows = torch.cat([choices.positives, choices.negatives], dim=1)  # [B, C]
+        there = rows >= 0
+        P = choices.positives.shape[1]
+        found = model.interact(context, products.take(rows.clamp(min=0)), S)
+        if config.js_weight:
+            g = attention_gap(
+                found.context_T.attention,
+                found.product_T.attention,
+                found.context_I.attention,
+                found.product_I.attention,
+                config.divergence,
+            )  # [B, C]
+            terms["js"] = js_loss(g[:, :P], g[:, P:], _pairs(choices))
+        if config.co_sim_weight:
+            seen = there & found.image_mask
+            terms["co_sim"] = co_sim_loss(found.product_T.x, found.product_I.x, seen, config.co_sim_reduce)
+    return terms
+
+
+def _pairs(choices: Choices) -> Tensor:
+    return (choices.positives >= 0)[:, :, None] & (choices.negatives >= 0)[:, None, :]
+
+
+def _rank(model: Semantic, context: Context, products: ProductVectors, choices: Choices, S: Tensor) -> Tensor:
+    config = model.config.loss
+    if choices.relevant is not None:
+        scores = model.log_scale.exp() * match_all(model, context, products, S)  # [B, products]
+        return softmax_rank_loss(scores, choices.relevant, torch.ones_like(choices.relevant))
+    rows = torch.cat([choices.positives, choices.negatives], dim=1)
+    P = choices.positives.shape[1]
+    match = match_all(model, context, products.take(rows.clamp(min=0)), S)  # [B, C]
+    if config.rank == "softmax":
+        columns = torch.arange(rows.shape[1], device=rows.device)
+        return softmax_rank_loss(model.log_scale.exp() * match, (rows >= 0) & (columns < P), rows >= 0)
+    f = torch.tanh(match)
+    return rank_loss(f[:, :P], f[:, P:], _pairs(choices), config.margin)
