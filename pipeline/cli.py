@@ -90,7 +90,7 @@ def _usage_message(problem: Exception) -> str | None:
     # typer ships its own copy of click in newer versions, so the class to catch is not the same everywhere
     names = {kind.__name__ for kind in type(problem).__mro__}
     formatted = getattr(problem, "format_message", None)
-    return str(formatted()) if "ClickException" in names and formatted is not None else None
+    return str(formatted()).removesuffix(".") if "ClickException" in names and formatted is not None else None
 
 
 if __name__ == "__main__":

@@ -1,0 +1,125 @@
+"""``semctl evaluate``: a trained run beside the rankers it has to beat, on the same queries."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from pipeline.runs import find_run, load_corpus, open_ranker
+from pipeline.workspace import Workspace
+from schemas.errors import UsageError
+from schemas.files import write_json
+from schemas.ontology import nearest
+from schemas.progress import Progress, SilentProgress
+from semantic_model.baselines.popularity import Popularity
+from semantic_model.baselines.random_order import RandomOrder
+from semantic_model.baselines.tfidf import TfIdf
+from semantic_model.data import Corpus
+from semantic_model.evaluation import CANDIDATE_KINDS, CandidateKind, Evaluation, evaluate_ranker
+from semantic_model.ranker import Ranker
+
+__all__ = ["EvaluationReport", "baselines", "evaluate"]
+
+
+@dataclass(frozen=True)
+class EvaluationReport:
+    """The figures of a run and of the baselines.
+
+    Attributes:
+        run: the run's id; None when only the baselines were measured.
+        split: train, valid or test.
+        candidates: listed, 1000 or all.
+        images: False when every picture was left out.
+        products: how many products the catalogue has.
+        rows: the model's figures first, then the baselines'; all on the same queries.
+        file: where the report was written; None without a run.
+    """
+
+    run: str | None
+    split: str
+    candidates: CandidateKind
+    images: bool
+    products: int
+    rows: tuple[Evaluation, ...]
+    file: Path | None = None
+
+    def as_dict(self) -> dict[str, Any]:
+        """The JSON form; metrics are fractions of 1, ``intervals`` are 95 % by dialogue."""
+        return {
+            "run": self.run,
+            "split": self.split,
+            "candidates": self.candidates,
+            "images": self.images,
+            "products": self.products,
+            "queries": len(self.rows[0].queries),
+            "skipped": self.rows[0].skipped,
+            "rows": [
+                {
+                    "name": row.name,
+                    **row.means,
+                    "intervals": {name: [ends.low, ends.high] for name, ends in row.intervals.items()},
+                }
+                for row in self.rows
+            ],
+        }
+
+
+def baselines(corpus: Corpus) -> tuple[Ranker, ...]:
+    """What every model is shown beside; fitted on the training split where they learn at all."""
+    return RandomOrder(), Popularity.fit(corpus), TfIdf.fit(corpus)
+
+
+def evaluate(
+    workspace: Workspace,
+    run: str = "latest",
+    *,
+    split: str = "test",
+    candidates: str = "listed",
+    images: bool = True,
+    baselines_only: bool = False,
+    progress: Progress | None = None,
+) -> EvaluationReport:
+    """Measure a run and the baselines, and keep the report as ``runs/<id>/evaluation-<split>-<candidates>.json``.
+
+    Args:
+        workspace: where the corpus and the runs are.
+        run: a run's id, or ``latest``.
+        split: whose recommendation turns are asked.
+        candidates: what the positives are ranked against: listed, 1000 or all.
+        images: False leaves every picture out of dialogues and catalogue, to show what they are worth.
+        baselines_only: measures no run, so none is needed; nothing is written.
+        progress: shows a bar for each ranker.
+
+    Raises:
+        UsageError: unknown candidates, or a split without recommendation turns.
+        WorkspaceError: not a workspace, or nothing was imported.
+        ModelError: no such run, or one that cannot be used.
+    """
+    kind = _kind(candidates)
+    shown = progress or SilentProgress()
+    workspace.require()
+    folder = None if baselines_only else find_run(workspace, run)
+    corpus = load_corpus(workspace, images=images)
+    floors = baselines(corpus)
+    models = () if folder is None else (open_ranker(folder, corpus),)
+    rows = tuple(evaluate_ranker(ranker, corpus, split, kind, progress=shown) for ranker in (*models, *floors))
+    for reason, count in rows[0].skipped.items():
+        shown.log(f"{count} recommendation turns were left out: {reason.replace('_', ' ')}")
+    name = f"evaluation-{split}-{kind}{'' if images else '-no-images'}.json"
+    file = None if folder is None else folder / name
+    report = EvaluationReport(
+        None if folder is None else folder.name, split, kind, images, len(corpus.products), rows, file
+    )
+    if file is not None:
+        write_json(file, report.as_dict())
+    return report
+
+
+def _kind(candidates: str) -> CandidateKind:
+    for kind in CANDIDATE_KINDS:
+        if kind == candidates:
+            return kind
+    close = nearest(candidates, CANDIDATE_KINDS)
+    fix = f"did you mean '{close}'?" if close else f"one of {', '.join(CANDIDATE_KINDS)}"
+    raise UsageError(f"unknown candidates '{candidates}'", fix=fix)

@@ -1,0 +1,69 @@
+"""What ranks: the corpus of a workspace, and the training runs kept in it."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from pipeline.workspace import Workspace
+from schemas.errors import ModelError
+from schemas.ontology import nearest
+from semantic_model.data import Corpus
+from semantic_model.ranker import Ranker
+
+__all__ = ["find_run", "load_corpus", "open_ranker"]
+
+_RECORD = "record.json"  # written last, so that it marks a complete run
+
+
+def load_corpus(workspace: Workspace, *, images: bool = True) -> Corpus:
+    """The workspace's corpus, with its pictures or as if there were none.
+
+    Raises:
+        WorkspaceError: not a workspace, or nothing was imported.
+        SchemaError: a table of another version.
+    """
+    workspace.require()
+    return Corpus.load(
+        turns=workspace.turns,
+        recommendations=workspace.recommendations,
+        products=workspace.products,
+        images=workspace.images,
+        blank_images=not images,
+    )
+
+
+def find_run(workspace: Workspace, name: str = "latest") -> Path:
+    """The folder of a complete run: the one with this id, or the newest for ``latest``.
+
+    Raises:
+        ModelError: no such run (names the nearest), one that is not complete, or none at all.
+    """
+    folders = sorted(path for path in workspace.runs.glob("*") if path.is_dir())
+    complete = [path for path in folders if (path / _RECORD).is_file()]
+    train = "run `semctl train --labeled-ratio R` first"
+    if name == "latest":
+        if not complete:
+            raise ModelError("no run has been trained to its end here", where=workspace.runs, fix=train)
+        return max(complete, key=lambda path: ((path / _RECORD).stat().st_mtime_ns, path.name))
+    for path in folders:
+        if path.name == name:
+            if path not in complete:
+                raise ModelError(
+                    f"the run '{name}' has not been trained to its end", where=path, fix=f"semctl train --resume {name}"
+                )
+            return path
+    close = nearest(name, [path.name for path in complete])
+    raise ModelError(
+        f"there is no run '{name}'", where=workspace.runs, fix=f"did you mean '{close}'?" if close else train
+    )
+
+
+def open_ranker(folder: Path, corpus: Corpus) -> Ranker:
+    """The trained ranker of a run's folder.
+
+    Raises:
+        ModelError: weights or settings that cannot be used.
+    """
+    from semantic_model.training import load_ranker
+
+    return load_ranker(folder, corpus)
