@@ -34,6 +34,11 @@ class Choices(NamedTuple):
     negatives: Tensor
     relevant: Tensor | None = None
 
+    def to(self, device: torch.device) -> Choices:
+        """The same, where ``device`` can compute with it."""
+        relevant = None if self.relevant is None else self.relevant.to(device)
+        return Choices(self.positives.to(device), self.negatives.to(device), relevant)
+
 
 class Objective(NamedTuple):
     """A weighted sum and what it is made of.

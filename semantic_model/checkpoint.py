@@ -1,0 +1,223 @@
+"""Training states and trained models on disk: safetensors and JSON only, each file written whole or not at all."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import load_file, save_file
+from torch import Tensor, nn
+
+from schemas.errors import ModelError
+from schemas.files import atomic_path, read_json, write_json
+from semantic_model.batch import Reader
+from semantic_model.config import Config, config_from
+from semantic_model.image import Features
+from semantic_model.model import Semantic
+from semantic_model.text import Words, read_words
+
+__all__ = [
+    "MODEL_FORMAT",
+    "ModelCard",
+    "load_checkpoint",
+    "load_model",
+    "load_weights",
+    "save_checkpoint",
+    "save_model",
+    "save_weights",
+]
+
+MODEL_FORMAT = 1
+"""Version of ``model/config.json``."""
+
+_ADAM = ("exp_avg", "exp_avg_sq", "step")
+
+
+def save_weights(path: Path, module: nn.Module, metadata: Mapping[str, str] | None = None) -> None:
+    """Write a module's parameters and buffers; tensors shared under several names are written once."""
+    _save(path, _state(module), metadata or {})
+
+
+def load_weights(path: Path, module: nn.Module) -> None:
+    """Read :func:`save_weights` back.
+
+    Raises:
+        ModelError: missing, cut off, or of another model.
+    """
+    _load_into(module, _read(path), path)
+
+
+def save_checkpoint(
+    path: Path, module: nn.Module, optimiser: torch.optim.Optimizer, progress: Mapping[str, Any]
+) -> None:
+    """Write all that training needs to go on: weights, optimiser, random states, and ``progress`` (plain JSON)."""
+    tensors = {f"model.{name}": value for name, value in _state(module).items()}
+    for name, parameter in module.named_parameters():
+        for key, value in optimiser.state.get(parameter, {}).items():
+            tensors[f"optimiser.{key}.{name}"] = value
+    tensors["random.torch"] = torch.get_rng_state()
+    if torch.cuda.is_available():
+        tensors["random.cuda"] = torch.cuda.get_rng_state()
+    _save(path, tensors, {"progress": json.dumps(progress, sort_keys=True)})
+
+
+def load_checkpoint(path: Path, module: nn.Module, optimiser: torch.optim.Optimizer) -> dict[str, Any]:
+    """Read :func:`save_checkpoint` back into a module, its optimiser and the random states; returns ``progress``.
+
+    Raises:
+        ModelError: missing, cut off, or of another model.
+    """
+    tensors = _read(path)
+    _load_into(module, {k.removeprefix("model."): v for k, v in tensors.items() if k.startswith("model.")}, path)
+    for name, parameter in module.named_parameters():
+        found = {key: tensors[f"optimiser.{key}.{name}"] for key in _ADAM if f"optimiser.{key}.{name}" in tensors}
+        if found:
+            moved = {key: value if key == "step" else value.to(parameter.device) for key, value in found.items()}
+            optimiser.state[parameter] = moved
+    torch.set_rng_state(tensors["random.torch"])
+    if "random.cuda" in tensors and torch.cuda.is_available():
+        torch.cuda.set_rng_state(tensors["random.cuda"])
+    try:
+        with safe_open(path, framework="numpy") as file:
+            progress: dict[str, Any] = json.loads(file.metadata()["progress"])
+    except (KeyError, TypeError, ValueError) as problem:
+        raise ModelError(f"a checkpoint without its progress: {problem}", where=path) from None
+    return progress
+
+
+def _state(module: nn.Module) -> dict[str, Tensor]:
+    """Tensors by name, each stored once: safetensors refuses two names for one memory."""
+    seen: set[int] = set()
+    found: dict[str, Tensor] = {}
+    for name, value in module.state_dict(keep_vars=True).items():
+        if id(value) not in seen:
+            seen.add(id(value))
+            found[name] = value.detach().contiguous()
+    return found
+
+
+def _load_into(module: nn.Module, tensors: Mapping[str, Tensor], path: Path) -> None:
+    expected = _state(module)
+    missing, strange = sorted(expected.keys() - tensors.keys()), sorted(tensors.keys() - expected.keys())
+    wrong = [name for name in expected if name in tensors and expected[name].shape != tensors[name].shape]
+    if missing or strange or wrong:
+        first = (missing or strange or wrong)[0]
+        raise ModelError(f"weights of another model: '{first}' does not fit", where=path)
+    with torch.no_grad():
+        for name, value in expected.items():
+            value.copy_(tensors[name])
+
+
+def _save(path: Path, tensors: Mapping[str, Tensor], metadata: Mapping[str, str]) -> None:
+    with atomic_path(path) as temporary:
+        save_file({name: value.cpu() for name, value in tensors.items()}, temporary, dict(metadata))
+
+
+def _read(path: Path) -> dict[str, Tensor]:
+    if not path.is_file():
+        raise ModelError("no such file of weights", where=path, fix="train again")
+    try:
+        tensors: dict[str, Tensor] = load_file(path)
+    except (SafetensorError, OSError) as problem:
+        raise ModelError(f"not a readable safetensors file: {problem}", where=path, fix="train again") from None
+    return tensors
+
+
+@dataclass(frozen=True)
+class ModelCard:
+    """What a trained model was made from; ``model/config.json`` beside the weights.
+
+    Attributes:
+        config: all settings.
+        slots: the state's slots, in order.
+        word_width: width of the word vectors.
+        feature_width: F, numbers a picture.
+        words: where the word pieces are from, for people.
+        features: where the picture features are from, for people.
+    """
+
+    config: Config
+    slots: tuple[str, ...]
+    word_width: int
+    feature_width: int
+    words: str
+    features: str
+
+
+def save_model(folder: Path, model: Semantic, words: Words, card: ModelCard) -> None:
+    """Write ``model.safetensors``, ``tokenizer.json`` and, last, ``config.json``."""
+    save_weights(folder / "model.safetensors", model)
+    words.save(folder / "tokenizer.json")
+    write_json(
+        folder / "config.json",
+        {
+            "format": MODEL_FORMAT,
+            "architecture": "semantic",
+            "config": card.config.model_dump(mode="json"),
+            "slots": list(card.slots),
+            "word_width": card.word_width,
+            "feature_width": card.feature_width,
+            "words": card.words,
+            "features": card.features,
+        },
+    )
+
+
+def read_card(folder: Path) -> ModelCard:
+    """Read ``config.json`` of a trained model.
+
+    Raises:
+        ModelError: missing, of another format, or not a model of this kind.
+    """
+    path = folder / "config.json"
+    value = read_json(path, error=ModelError, fix="train again")
+    found = value.get("format") if isinstance(value, dict) else None
+    if found != MODEL_FORMAT or value.get("architecture") != "semantic":
+        raise ModelError(f"a model of format {found}, this semctl reads {MODEL_FORMAT}", where=path, fix="train again")
+    try:
+        return ModelCard(
+            config_from(value["config"], where=path),
+            tuple(value["slots"]),
+            value["word_width"],
+            value["feature_width"],
+            value["words"],
+            value["features"],
+        )
+    except KeyError as missing:
+        raise ModelError(f"the model's config.json lacks {missing}", where=path, fix="train again") from None
+
+
+def load_model(folder: Path, features: Features, card: ModelCard | None = None) -> tuple[Semantic, Reader]:
+    """A trained model with what reads its inputs.
+
+    Args:
+        folder: ``model`` of a run.
+        features: the pictures of the corpus it is used on.
+        card: :func:`read_card` of the folder, when read already.
+
+    Raises:
+        ModelError: files missing, cut off or that do not fit together, or features of another width.
+    """
+    card = card or read_card(folder)
+    if features.width != card.feature_width:
+        raise ModelError(
+            f"the model reads {card.feature_width} numbers a picture, these features have {features.width}",
+            where=folder,
+            fix=f"it was trained on: {card.features}",
+        )
+    words = read_words(folder / "tokenizer.json")
+    reader = Reader(card.config, words, features, card.slots)
+    model = Semantic(
+        card.config,
+        vocabulary=words.size,
+        word_width=card.word_width,
+        feature_width=card.feature_width,
+        slot_keys=reader.slot_keys(),
+    )
+    load_weights(folder / "model.safetensors", model)
+    return model.eval(), reader
