@@ -44,7 +44,8 @@ class CandidateSet(NamedTuple):
     """Candidates of B queries.
 
     Attributes:
-        rows: [B, C] product rows, -1 for padding; None stands for the whole catalogue in order.
+        rows: [B, C] product rows, ascending, then -1 for padding; None stands for the whole catalogue in order. Where
+            the positives stand tells nothing, so that rounding that differs by position favours nobody.
         relevant: [B, C] bool, the positives.
         valid: [B, C] bool, False for padding; None when there is none.
     """
@@ -180,8 +181,10 @@ def candidate_set(queries: Sequence[Query], products: int, kind: CandidateKind, 
     rows = np.full((len(queries), width), -1, dtype=np.int64)
     relevant = np.zeros((len(queries), width), dtype=bool)
     for row, (right, wrong) in enumerate(chosen):
-        rows[row, : len(right) + len(wrong)] = [*right, *wrong]
-        relevant[row, : len(right)] = True
+        candidates = np.array([*right, *wrong], dtype=np.int64)
+        order = np.argsort(candidates)
+        rows[row, : len(order)] = candidates[order]
+        relevant[row, : len(order)] = order < len(right)
     return CandidateSet(rows, relevant, rows >= 0)
 
 
