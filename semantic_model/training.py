@@ -306,7 +306,7 @@ class Trainer:
         bad = [name for name, value in objective.terms.items() if not torch.isfinite(value)]
         first = queries[0]
         return ModelError(
-            f"{what} is not a number{f', in {chr(44).join(bad)}' if bad else ''}",
+            f"{what} is not a number" + (f" in {', '.join(bad)}" if bad else ""),
             where=f"epoch {self.at.epoch + 1}, step {self.at.step + 1}, {step.part}, "
             f"a batch of {len(queries)} beginning with dialogue {first.dialogue_id}, turn {first.turn}",
             fix="train with a lower train.learning_rate or train.clip",

@@ -1,10 +1,84 @@
 from __future__ import annotations
 
+from typing import Annotated
+
 import typer
+
+from pipeline.context import JSON_OPTION, Context
+from schemas.errors import UsageError
 
 __all__ = ["register"]
 
 
 def register(app: typer.Typer) -> None:
-    """Add this group's commands."""
-    del app
+    """Add ``train``."""
+    app.command()(train)
+
+
+def train(
+    context: typer.Context,
+    labeled_ratio: Annotated[
+        float | None,
+        typer.Option("--labeled-ratio", help="Share of the training dialogues used with their labels, 0 to 1."),
+    ] = None,
+    model: Annotated[str | None, typer.Option("--model", help="What to train: semantic.")] = None,
+    preset: Annotated[
+        str | None, typer.Option("--preset", help="Settings to begin with: a preset's name or a .toml file.")
+    ] = None,
+    settings: Annotated[
+        list[str] | None, typer.Option("--set", metavar="KEY=VALUE", help="A setting on top of the preset; repeatable.")
+    ] = None,
+    seed: Annotated[int | None, typer.Option("--seed", min=0, help="Of everything drawn at random; 0.")] = None,
+    epochs: Annotated[int | None, typer.Option("--epochs", min=1, help="Instead of the preset's.")] = None,
+    no_images: Annotated[bool, typer.Option("--no-images", help="Leave every picture out.")] = False,
+    run: Annotated[
+        str | None, typer.Option("--resume", metavar="RUN", help="Go on with an interrupted run (an id, or latest).")
+    ] = None,
+    as_json: Annotated[bool, JSON_OPTION] = False,
+) -> None:
+    """Train the teacher-student ranker on D_F and D_P.
+
+    Example: semctl train --labeled-ratio 0.2 --preset tiny --set loss.alpha=0.3
+    """
+    from pipeline.train import TrainRequest, resume
+    from pipeline.train import train as train_run
+
+    given: Context = context.obj
+    console = given.console(as_json=as_json)
+    if run is not None:
+        others = (labeled_ratio, model, preset, settings or None, seed, epochs, no_images or None)
+        if any(value is not None for value in others):
+            raise UsageError("--resume goes on with the run's own settings", fix="leave the other options out")
+        record = resume(given.workspace, run, progress=console)
+    elif labeled_ratio is None:
+        raise UsageError(
+            "--labeled-ratio is missing", fix="say which share of the dialogues to use with labels, as 0.2"
+        )
+    else:
+        request = TrainRequest(
+            labeled_ratio=labeled_ratio,
+            model=model or "semantic",
+            preset=preset,
+            settings=tuple(settings or ()),
+            seed=seed or 0,
+            epochs=epochs,
+            images=not no_images,
+        )
+        record = train_run(given.workspace, request, progress=console)
+    if as_json:
+        console.json(record)
+        return
+    best = record["best"]
+    rows = [
+        ("run", record["run"]),
+        ("labelled dialogues", record["labelled_dialogues"]),
+        ("unlabelled dialogues", record["unlabelled_dialogues"]),
+        ("epochs", record["epochs"]),
+        ("best epoch", best["epoch"]),
+        *((f"valid {name}, %", f"{100 * value:.2f}") for name, value in best.items() if name != "epoch"),
+        ("words", record["words"]),
+        ("pictures", record["pictures"]),
+        ("seconds", f"{record['seconds']:.0f}"),
+        ("folder", record["path"]),
+    ]
+    console.table("trained", ("", ""), rows, caption="next: semctl evaluate")

@@ -1,0 +1,257 @@
+"""``semctl train``: how many labels are used, the run folder, and what a run says of itself."""
+
+from __future__ import annotations
+
+import importlib.metadata
+import platform
+import shutil
+import time
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+from pipeline.model_card import model_card
+from pipeline.training_data import TrainingData, input_hashes, prepare
+from pipeline.workspace import Workspace
+from schemas.errors import ModelError, UsageError
+from schemas.files import read_json, sha256_bytes, write_atomic, write_json
+from schemas.ontology import nearest
+from schemas.progress import Progress, SilentProgress
+from semantic_model.config import Config, config_from, config_toml, load_config
+
+__all__ = ["MODELS", "TrainRequest", "resume", "train"]
+
+MODELS = ("semantic",)
+"""What can be trained."""
+
+_PLAN = "plan.json"  # what a run was asked to do; written before training
+_RECORD = "record.json"  # how it went; written last, so that it marks a complete run
+
+
+@dataclass(frozen=True)
+class TrainRequest:
+    """What ``semctl train`` was asked to do.
+
+    Attributes:
+        labeled_ratio: share of the training dialogues whose labels are used, 0 to 1.
+        model: one of :data:`MODELS`.
+        preset: settings to begin with; None: the workspace's.
+        settings: ``KEY=VALUE`` on top of the preset.
+        seed: of everything drawn at random.
+        epochs: instead of ``train.epochs``.
+        images: False leaves every picture out.
+    """
+
+    labeled_ratio: float
+    model: str = "semantic"
+    preset: str | None = None
+    settings: tuple[str, ...] = ()
+    seed: int = 0
+    epochs: int | None = None
+    images: bool = True
+
+
+@dataclass(frozen=True)
+class _Plan:
+    run: str
+    model: str
+    preset: str
+    labeled_ratio: float
+    seed: int
+    images: bool
+    config: dict[str, Any]
+    inputs: dict[str, str]
+    semctl: str
+
+
+def train(workspace: Workspace, request: TrainRequest, *, progress: Progress | None = None) -> dict[str, Any]:
+    """Train a ranker on D_F and D_P; returns the run's record.
+
+    The same request on the same data is the same run: when it is there and complete, nothing is trained again; when it
+    was interrupted, it starts over (:func:`resume` goes on instead).
+
+    Raises:
+        UsageError: unknown model, preset or setting, or a ratio outside 0 ... 1.
+        InputError: too few dialogues are labelled; names the largest possible ratio.
+        WorkspaceError: an earlier stage has not been run.
+        MissingPartError: word vectors or weights that are not here; lists the ways out.
+        KeyboardInterrupt: stopped; a checkpoint is kept.
+    """
+    shown = progress or SilentProgress()
+    workspace.require()
+    if request.model not in MODELS:
+        close = nearest(request.model, MODELS)
+        raise UsageError(
+            f"unknown model '{request.model}'",
+            fix=f"did you mean '{close}'?" if close else f"one of {', '.join(MODELS)}",
+        )
+    if not 0.0 <= request.labeled_ratio <= 1.0:
+        raise UsageError(f"the labelled ratio is {request.labeled_ratio:g}", fix="give a share from 0 to 1")
+    preset = request.preset or workspace.settings().train.preset
+    settings = [*request.settings, *([] if request.epochs is None else [f"train.epochs={request.epochs}"])]
+    config = load_config(preset, settings)
+    inputs = input_hashes(workspace)
+    version = _version("semctl")
+    named = f"{Path(preset).stem}-r{request.labeled_ratio:g}-s{request.seed}"
+    decisive = [config.model_dump_json(), inputs, request.labeled_ratio, request.seed, request.images, version]
+    run = f"{named}-{sha256_bytes(repr(decisive).encode())[:6]}"
+    values = config.model_dump(mode="json")
+    plan = _Plan(
+        run, request.model, preset, request.labeled_ratio, request.seed, request.images, values, inputs, version
+    )
+    folder = workspace.runs / run
+    if (folder / _RECORD).is_file():
+        shown.log(f"this run is there already: {folder} (delete the folder to train it again)")
+        record: dict[str, Any] = read_json(folder / _RECORD, error=ModelError, fix="delete the run and train again")
+        return record
+    prepared = _prepare(workspace, plan, config, shown)  # nothing is written before the inputs are found good
+    if folder.exists():
+        shown.log(f"an unfinished run {run} starts over (`semctl train --resume {run}` would have gone on)")
+        shutil.rmtree(folder)
+    write_atomic(folder / "config.toml", config_toml(config, title=f"settings of the run {run}"))
+    write_json(folder / _PLAN, asdict(plan))
+    return _run(workspace, folder, plan, config, prepared, shown, resumed=False)
+
+
+def resume(workspace: Workspace, run: str, *, progress: Progress | None = None) -> dict[str, Any]:
+    """Go on with an interrupted run from its last checkpoint, as if it had never stopped; returns its record.
+
+    Args:
+        run: its id, or ``latest`` for the unfinished run worked on last.
+
+    Raises:
+        ModelError: no such run, a checkpoint that cannot be used, or data that changed since it began.
+        KeyboardInterrupt: stopped again.
+    """
+    shown = progress or SilentProgress()
+    workspace.require()
+    folder = _unfinished(workspace, run)
+    if (folder / _RECORD).is_file():
+        shown.log(f"the run {folder.name} is complete; nothing is left to do")
+        record: dict[str, Any] = read_json(folder / _RECORD, error=ModelError, fix="delete the run and train again")
+        return record
+    value = read_json(folder / _PLAN, error=ModelError, fix="delete the run and train again")
+    try:
+        plan = _Plan(**value)
+    except TypeError:
+        raise ModelError("a run of another version of semctl", where=folder, fix="train again") from None
+    config = config_from(plan.config, where=folder / _PLAN)
+    now = input_hashes(workspace)
+    changed = sorted(name for name in now.keys() | plan.inputs.keys() if now.get(name) != plan.inputs.get(name))
+    if changed:
+        raise ModelError(
+            f"the data changed since this run began: {', '.join(changed)}",
+            where=folder,
+            fix="start a new run with `semctl train --labeled-ratio R`",
+        )
+    return _run(workspace, folder, plan, config, _prepare(workspace, plan, config, shown), shown, resumed=True)
+
+
+def _prepare(workspace: Workspace, plan: _Plan, config: Config, shown: Progress) -> TrainingData:
+    return prepare(
+        workspace,
+        config,
+        labeled_ratio=plan.labeled_ratio,
+        seed=plan.seed,
+        images=plan.images,
+        progress=shown,
+    )
+
+
+def _run(
+    workspace: Workspace,
+    folder: Path,
+    plan: _Plan,
+    config: Config,
+    data: TrainingData,
+    shown: Progress,
+    *,
+    resumed: bool,
+) -> dict[str, Any]:
+    from semantic_model.image import load_features
+    from semantic_model.training import Examples, Interrupted, Trainer
+
+    began = time.perf_counter()
+    corpus = data.corpus
+    features = load_features(
+        config.image, corpus.image_files, hashes=corpus.image_hashes, cache=workspace.features, progress=shown
+    )
+    shown.log(f"pictures: {features.source}" if plan.images else "pictures: all left out")
+    if features.broken:
+        shown.log(f"{features.broken} pictures cannot be decoded and count as missing")
+    trainer = Trainer(
+        config,
+        Examples(data.queries, data.states, corpus.queries("train"), corpus.queries("valid")),
+        corpus,
+        words=data.words,
+        features=features,
+        slots=[slot.name for slot in data.ontology.slots],
+        folder=folder,
+        seed=plan.seed,
+        progress=shown,
+    )
+    if resumed:
+        trainer.restore()
+        shown.log(f"going on with {folder.name} after epoch {trainer.at.epoch}, step {trainer.at.step} of the next")
+    try:
+        trained = trainer.fit()
+    except Interrupted:
+        shown.log(f"stopped; go on with `semctl train --resume {folder.name}`")
+        raise
+    training = len(corpus.dialogues("train"))
+    record = {
+        "run": folder.name,
+        "path": str(folder),
+        "labelled_dialogues": len(data.labelled),
+        "unlabelled_dialogues": training - len(data.labelled),
+        "epochs": trained.epochs,
+        "best": {"epoch": trained.best_epoch, **trained.best},
+        "model": plan.model,
+        "preset": plan.preset,
+        "labeled_ratio": plan.labeled_ratio,
+        "seed": plan.seed,
+        "images": plan.images,
+        "examples": {"D_F": len(data.queries), "D_P": len(corpus.queries("train")), "valid": len(trainer.valid)},
+        "parameters": sum(p.numel() for p in trainer.model.parameters() if p.requires_grad),
+        "words": data.words.source,
+        "pictures": features.source if plan.images else "left out",
+        "slots": list(trainer.reader.slots),
+        "labelled": sorted(data.labelled),
+        "config": plan.config,
+        "inputs": plan.inputs,
+        "versions": _versions(),
+        "device": str(trainer.device),
+        "seconds": round(time.perf_counter() - began, 1),
+    }
+    write_atomic(folder / "model" / "README.md", model_card(record))
+    write_json(folder / _RECORD, record)
+    return record
+
+
+def _unfinished(workspace: Workspace, run: str) -> Path:
+    folders = sorted(path.parent for path in workspace.runs.glob(f"*/{_PLAN}"))
+    if run == "latest":
+        open_runs = [path for path in folders if not (path / _RECORD).is_file()]
+        if not open_runs:
+            raise ModelError(
+                "there is no unfinished run here", where=workspace.runs, fix="start one with --labeled-ratio"
+            )
+        return max(open_runs, key=lambda path: ((path / _PLAN).stat().st_mtime_ns, path.name))
+    for path in folders:
+        if path.name == run:
+            return path
+    close = nearest(run, [path.name for path in folders])
+    fix = f"did you mean '{close}'?" if close else "start one with `semctl train --labeled-ratio R`"
+    raise ModelError(f"there is no run '{run}'", where=workspace.runs, fix=fix)
+
+
+def _versions() -> dict[str, str]:
+    names = ("semctl", "torch", "numpy", "tokenizers", "safetensors", "pyarrow")
+    return {"python": platform.python_version(), **{name: _version(name) for name in names}}
+
+
+def _version(package: str) -> str:
+    try:
+        return importlib.metadata.version(package)
+    except importlib.metadata.PackageNotFoundError:  # run from a checkout, as on a machine where nothing is installed
+        return "not installed"

@@ -1,0 +1,193 @@
+"""What a run trains on: the corpus, the labels that may be used, the words."""
+
+from __future__ import annotations
+
+import hashlib
+from bisect import bisect_left
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from pipeline.runs import load_corpus
+from pipeline.workspace import Workspace
+from schemas.belief import BeliefState, state_from_rows
+from schemas.errors import InputError, WorkspaceError
+from schemas.files import read_json, sha256_file
+from schemas.ontology import Ontology
+from schemas.progress import Progress
+from schemas.tables import D_F, D_P, Table, read_table
+from semantic_model.config import Config
+from semantic_model.data import Corpus
+from semantic_model.ranker import Query
+
+if TYPE_CHECKING:
+    from semantic_model.text import Words
+
+__all__ = ["TrainingData", "input_hashes", "labelled_dialogues", "prepare"]
+
+
+@dataclass(frozen=True)
+class TrainingData:
+    """What a run trains on.
+
+    Attributes:
+        corpus: catalogue, dialogues and pictures.
+        ontology: for its slots.
+        labelled: ids of the dialogues whose labels are used.
+        queries: their recommendation turns.
+        states: the gold state of each.
+        words: word pieces.
+    """
+
+    corpus: Corpus
+    ontology: Ontology
+    labelled: list[str]
+    queries: list[Query]
+    states: list[BeliefState]
+    words: Words
+
+
+def prepare(
+    workspace: Workspace, config: Config, *, labeled_ratio: float, seed: int, images: bool, progress: Progress
+) -> TrainingData:
+    """Read the corpus and the labels, and choose whose labels are used.
+
+    Raises:
+        InputError: no training dialogues, or too few are labelled.
+        WorkspaceError: splits that do not hold what they should.
+        MissingPartError: word vectors that are not here.
+    """
+    from semantic_model.text import learn_words, load_words
+
+    corpus = load_corpus(workspace, images=images)
+    ontology = workspace.ontology()
+    training = corpus.dialogues("train")
+    if not training:
+        raise InputError("there are no training dialogues", fix="import a corpus with a train split")
+    states = _gold_states(workspace)
+    known = set(training)
+    labelled = labelled_dialogues([name for name in states if name in known], len(training), labeled_ratio, seed)
+    used = set(labelled)
+    queries = [query for query in corpus.queries("train") if query.dialogue_id in used]
+    gold = [_state_before(states[query.dialogue_id], query.turn) for query in queries]
+    if config.text.embeddings == "corpus":
+        words = learn_words(_texts(corpus, ontology, training), config.text.vocabulary)
+    else:
+        words = load_words(config.text.embeddings)
+    progress.log(f"words: {words.source}")
+    return TrainingData(corpus, ontology, labelled, queries, gold, words)
+
+
+def labelled_dialogues(labelled: Sequence[str], training: int, ratio: float, seed: int) -> list[str]:
+    """Which labelled dialogues are used: for one seed, those of a smaller ratio are among those of a larger one.
+
+    Args:
+        labelled: training dialogues whose every turn is labelled.
+        training: how many training dialogues there are.
+        ratio: share of all training dialogues.
+        seed: decides the order.
+
+    Raises:
+        InputError: too few are labelled; names the largest possible ratio.
+    """
+    wanted = int(ratio * training + 0.5)
+    if wanted > len(labelled):
+        largest = int(10_000 * len(labelled) / training) / 10_000
+        raise InputError(
+            f"--labeled-ratio {ratio:g} of {training} training dialogues is {wanted}, "
+            f"only {len(labelled)} are labelled",
+            fix=f"the largest possible ratio is {largest:g}; label more, or run `semctl ingest-labels`",
+        )
+    return sorted(labelled, key=lambda name: hashlib.sha256(f"{seed}:{name}".encode()).digest())[:wanted]
+
+
+def input_hashes(workspace: Workspace) -> dict[str, str]:
+    """Hashes of everything training reads; the split manifest vouches for the two splits.
+
+    Raises:
+        WorkspaceError: a file is missing, or a split is not the one its manifest names.
+    """
+    files = {
+        "products": workspace.products,
+        "images": workspace.images,
+        "turns": workspace.turns,
+        "recommendations": workspace.recommendations,
+        "ontology": workspace.ontology_file,
+        "D_F": workspace.d_f,
+        "D_P": workspace.d_p,
+    }
+    if workspace.products.is_file() and not workspace.split_manifest.is_file():
+        raise WorkspaceError(
+            "the splits D_F and D_P are missing or incomplete",
+            where=workspace.split_manifest,
+            fix="run `semctl ingest-labels` first",
+        )
+    missing = next((path for path in files.values() if not path.is_file()), None)
+    if missing is not None:
+        earlier = "ingest-labels" if missing.parent == workspace.d_f.parent else "import"
+        raise WorkspaceError("a file of the workspace is missing", where=missing, fix=f"run `semctl {earlier}` first")
+    hashes = {name: sha256_file(path) for name, path in files.items()}
+    said = set(_strings(read_json(workspace.split_manifest, error=WorkspaceError, fix="run `semctl ingest-labels`")))
+    for name in ("D_F", "D_P"):
+        if hashes[name] not in said:
+            raise WorkspaceError(
+                f"the split {name} is not the one its manifest names",
+                where=files[name],
+                fix="run `semctl ingest-labels` again",
+            )
+    return hashes
+
+
+def _strings(value: Any) -> Iterator[str]:
+    if isinstance(value, str):
+        yield value
+    elif isinstance(value, dict | list):
+        for part in value.values() if isinstance(value, dict) else value:
+            yield from _strings(part)
+
+
+def _gold_states(workspace: Workspace) -> dict[str, list[tuple[int, BeliefState]]]:
+    """Dialogue -> (user turn, state) in order, for the dialogues of D_F."""
+    found: dict[str, list[tuple[int, BeliefState]]] = {}
+    for row in _rows(workspace.d_f, D_F):
+        state = state_from_rows(row["state"])
+        if state is None:
+            raise WorkspaceError(
+                f"D_F holds an unlabelled turn: dialogue {row['dialogue_id']}, turn {row['turn']}",
+                where=workspace.d_f,
+                fix="run `semctl ingest-labels` again",
+            )
+        found.setdefault(row["dialogue_id"], []).append((row["turn"], state))
+    overlap = found.keys() & {row["dialogue_id"] for row in _rows(workspace.d_p, D_P)}
+    if overlap:
+        raise WorkspaceError(
+            f"dialogue {min(overlap)} is in both D_F and D_P",
+            where=workspace.d_p,
+            fix="run `semctl ingest-labels` again",
+        )
+    return {dialogue: sorted(rows, key=lambda row: row[0]) for dialogue, rows in found.items()}
+
+
+def _rows(path: Path, table: Table) -> list[dict[str, Any]]:
+    rows: list[dict[str, Any]] = read_table(path, table, columns=["dialogue_id", "turn", "state"]).to_pylist()
+    return rows
+
+
+def _state_before(states: Sequence[tuple[int, BeliefState]], turn: int) -> BeliefState:
+    """The state after the shopper's last turn before ``turn``; nothing is wanted before the first."""
+    at = bisect_left(states, turn, key=lambda row: row[0])
+    return states[at - 1][1] if at else ()
+
+
+def _texts(corpus: Corpus, ontology: Ontology, training: Sequence[str]) -> Iterator[str]:
+    """What word pieces are learned from: training dialogues, products, slots and their values."""
+    for dialogue in training:
+        for _, utterance in corpus.utterances(dialogue):
+            yield utterance.text
+    for product in corpus.products:
+        yield product.text
+    for slot in ontology.slots:
+        yield f"{slot.name} {slot.title} like dislike none"
+        for value in slot.values:
+            yield f"like {value.value} dislike {value.value}"
