@@ -240,7 +240,7 @@ class Trainer:
             trained += len(step.rows)
             for name, value in {"loss": objective.total, **objective.terms}.items():
                 entry = at.sums.setdefault(f"{step.part}.{name}", [0.0, 0])
-                entry[0] += float(value)
+                entry[0] += float(value.detach())
                 entry[1] += 1
             rate = trained / (time.perf_counter() - began)
             task.advance(1, note=self._note(rate))
@@ -345,8 +345,8 @@ class Trainer:
             "step": self.at.global_step,
             "part": step.part,
             "learning_rate": self.optimiser.param_groups[0]["lr"],
-            "loss": float(objective.total),
-            **{name: float(value) for name, value in objective.terms.items()},
+            "loss": float(objective.total.detach()),
+            **{name: float(value.detach()) for name, value in objective.terms.items()},
         }
 
     def _write_line(self, values: dict[str, Any]) -> None:
