@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import fcntl
 import hashlib
 import os
 import tempfile
@@ -14,7 +15,7 @@ import orjson
 
 from schemas.errors import CorpusError, InputError
 
-__all__ = ["atomic_path", "read_json", "sha256_bytes", "sha256_file", "write_atomic", "write_json"]
+__all__ = ["atomic_path", "locked", "read_json", "sha256_bytes", "sha256_file", "write_atomic", "write_json"]
 
 
 @contextmanager
@@ -42,6 +43,15 @@ def _umask() -> int:
     mask = os.umask(0)
     os.umask(mask)
     return mask
+
+
+@contextmanager
+def locked(path: Path) -> Iterator[None]:
+    """Hold an exclusive lock on a file, made when it is not there; waits while another process holds it."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with path.open("a") as file:
+        fcntl.flock(file, fcntl.LOCK_EX)
+        yield
 
 
 def write_atomic(path: Path, content: bytes | str) -> None:

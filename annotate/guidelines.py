@@ -1,0 +1,230 @@
+"""The annotators' guideline, generated from the ontology: with this corpus's own slots and values.
+
+Written once as blocks, rendered as Markdown (beside the tasks) and as HTML (the instructions in Label Studio).
+"""
+
+# ruff: noqa: E501 - one table row a line reads best
+from __future__ import annotations
+
+import html
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from schemas.ontology import Ontology, Slot, Value
+
+__all__ = ["guideline_html", "guideline_markdown"]
+
+
+@dataclass(frozen=True)
+class _Code:
+    """Text shown as typed: a value or a key."""
+
+    text: str
+
+
+_Line = tuple["str | _Code", ...]
+
+
+@dataclass(frozen=True)
+class _Heading:
+    text: str
+    level: int
+
+
+@dataclass(frozen=True)
+class _Paragraph:
+    line: _Line
+
+
+@dataclass(frozen=True)
+class _Bullets:
+    lines: tuple[_Line, ...]
+
+
+@dataclass(frozen=True)
+class _Table:
+    columns: tuple[str, ...]
+    rows: tuple[tuple[_Line, ...], ...]
+
+
+_Block = _Heading | _Paragraph | _Bullets | _Table
+
+_VALUES_SHOWN = 8
+
+
+def guideline_markdown(ontology: Ontology) -> str:
+    """The guideline as Markdown."""
+    return "\n".join(_markdown(block) for block in _blocks(ontology))
+
+
+def guideline_html(ontology: Ontology) -> str:
+    """The guideline as HTML; everything that comes from the ontology is escaped."""
+    return "\n".join(_html(block) for block in _blocks(ontology))
+
+
+def _blocks(ontology: Ontology) -> list[_Block]:
+    slot, value, other = _example(ontology)
+    want, second, drop = _Code(f"{slot}={value}"), _Code(f"{slot}={other}"), _Code(f"drop={slot}")
+    return [
+        _Heading("How to label these dialogues", 1),
+        _paragraph(
+            "A shopper talks to a shop. For each shopper turn, mark what that turn changes about what the shopper wants. ",
+            f"Ontology version {ontology.version}, {len(ontology.slots)} slots.",
+        ),
+        _Heading("The rule", 2),
+        _bullets(
+            ("Mark the update, not the state: only what the shopper says or shows in this turn.",),
+            ("Never repeat what an earlier turn said; semctl carries it forward.",),
+            ("A turn that changes nothing (a question, thanks, small talk) stays empty. Submit it all the same.",),
+            ("Mark what the shopper means, not what the system answers or guesses.",),
+        ),
+        _Heading("The four fields of a turn", 2),
+        _table(
+            ("Field", "What it says", "Example"),
+            (("Wants",), ("The slot's wanted value from now on. Several values mean any of them.",), (want,)),
+            (("Dislikes",), ("A value to avoid; added to those marked before.",), (second,)),
+            (("Drop / flag",), ("A slot that no longer matters, or a flag (below).",), (drop,)),
+            (("Other",), ("A value the lists lack, typed, then Enter.",), (_Code(f"{slot}=..."), " or ", _Code(f"!{slot}=..."))),
+        ),
+        _Heading("Worked cases", 2),
+        _table(
+            ("The shopper says", "Mark"),
+            ((f"“I would like {value}.”",), ("Wants ", want)),
+            ((f"“{value} or {other} would do.”",), ("Wants ", want, " and ", second)),
+            ((f"“No, {other} instead.”",), ("Wants ", second, ": it replaces what was wanted before")),
+            ((f"“Anything but {value}.”",), ("Dislikes ", want)),
+            ((f"“{value} is fine after all.”",), ("Wants ", want, ": this takes it off the dislikes")),
+            ((f"“The {slot} does not matter any more.”",), ("Drop ", drop)),
+            (("“Something like the 2nd one, but cheaper.”",), ("Wants: what you see in picture #2 that the shopper means",)),
+            (("“Now show me something else entirely.”",), ("Flag ", _Code("flag=new_topic"), " and what the new wish says")),
+            (("“Thanks, that is all.”",), ("nothing",)),
+        ),
+        _Heading("Pictures", 2),
+        _bullets(
+            ("Pictures of a turn are numbered from #1, as the shopper counts them (the 2nd one is #2).",),
+            ("When the shopper points at a picture, mark what can be seen in it and is meant: ", want, " if that is the point."),
+            ("“Like the 3rd but in another colour” keeps everything of picture #3 that is meant except the colour.",),
+            ("Do not mark what cannot be seen. If the picture does not load, use ", _Code("flag=unsure"), " for the turn and ",
+             _Code("flag=images_missing"), " at the end."),
+        ),
+        _Heading("Flags", 2),
+        _table(
+            ("Flag", "When", "Effect"),
+            ((_Code("flag=new_topic"),), ("The shopper starts over or turns to another product.",), ("Everything earlier is forgotten.",)),
+            ((_Code("flag=unsure"),), ("You cannot tell what is meant.",), ("The turn stays unlabelled. Better than a guess.",)),
+            ((_Code("flag=bad_turn"),), ("The text is broken or not from a shopper.",), ("The turn stays unlabelled.",)),
+            ((_Code("flag=bad_dialogue"),), ("At the end: the whole dialogue is of no use.",), ("The dialogue is left out.",)),
+            ((_Code("flag=images_missing"),), ("At the end: pictures were missing where they mattered.",), ("Noted.",)),
+        ),
+        _Heading("The slots", 2),
+        *[block for item in ontology.slots for block in _slot_blocks(item)],
+        _Heading("Keys", 2),
+        _bullets(
+            ("Click a field or reach it with Tab, type a few letters of the slot or value, pick with the arrow keys and Enter.",),
+            ("Backspace in an empty field takes the last value off.",),
+            ("Ctrl+Enter submits. No single letter does anything outside a field.",),
+            ("Leave a note for whoever checks the dialogue in the field Note at the end.",),
+        ),
+    ]  # fmt: skip
+
+
+def _slot_blocks(slot: Slot) -> list[_Block]:
+    title = slot.name if not slot.title or slot.title == slot.name else f"{slot.name} ({slot.title})"
+    blocks: list[_Block] = [_Heading(title, 3)]
+    if slot.hint:
+        blocks.append(_paragraph(slot.hint))
+    if slot.kind == "numeric":
+        blocks.append(_paragraph("A number. Pick the range it lies in, or type the number into Other."))
+    if slot.values:
+        shown = _shown(slot)
+        more = len(slot.values) - len(shown)
+        line: list[str | _Code] = ["Values: "]
+        for index, value in enumerate(shown):
+            line += [", " if index else "", _Code(value.value)]
+            if value.aliases:
+                line.append(" (also: " + ", ".join(value.aliases[:3]) + ")")
+        line.append(f" and {more} more." if more else ".")
+        blocks.append(_Paragraph(tuple(line)))
+    else:
+        blocks.append(_paragraph("No values are known; type them into Other as ", _Code(f"{slot.name}=...")))
+    return blocks
+
+
+def _shown(slot: Slot) -> list[Value]:
+    if slot.kind == "numeric":
+        return list(slot.values[:_VALUES_SHOWN])
+    return sorted(slot.values, key=lambda value: (-value.count, value.value))[:_VALUES_SHOWN]
+
+
+def _example(ontology: Ontology) -> tuple[str, str, str]:
+    """A slot with two values to write examples with; a colour reads best."""
+    full = [slot for slot in ontology.slots if len(slot.values) > 1 and slot.kind == "categorical"]
+    full.sort(key=lambda slot: not slot.attribute.lower().startswith("colo"))
+    if not full:
+        return "color", "black", "white"
+    slot = full[0]
+    first, second = _shown(slot)[:2]
+    return slot.name, first.value, second.value
+
+
+def _paragraph(*line: str | _Code) -> _Paragraph:
+    return _Paragraph(line)
+
+
+def _bullets(*lines: _Line) -> _Bullets:
+    return _Bullets(lines)
+
+
+def _table(columns: tuple[str, ...], *rows: tuple[_Line, ...]) -> _Table:
+    return _Table(columns, rows)
+
+
+def _markdown(block: _Block) -> str:
+    match block:
+        case _Heading(text, level):
+            return f"{'#' * level} {_plain(text)}\n"
+        case _Paragraph(line):
+            return _markdown_line(line) + "\n"
+        case _Bullets(lines):
+            return "".join(f"- {_markdown_line(line)}\n" for line in lines)
+        case _Table(columns, rows):
+            head = f"| {' | '.join(columns)} |\n|{'---|' * len(columns)}\n"
+            cells = [[_markdown_line(cell).replace("|", "\\|") for cell in row] for row in rows]
+            return head + "".join(f"| {' | '.join(row)} |\n" for row in cells)
+
+
+def _markdown_line(line: Sequence[str | _Code]) -> str:
+    return "".join(_fenced(part.text) if isinstance(part, _Code) else _plain(part) for part in line)
+
+
+def _plain(text: str) -> str:
+    return re.sub(r"([\\`*_<>\[\]])", r"\\\1", " ".join(text.split(" ")).replace("\n", " "))
+
+
+def _fenced(text: str) -> str:
+    longest = max((len(run) for run in re.findall(r"`+", text)), default=0)
+    fence, space = "`" * (longest + 1), " " if longest else ""
+    return f"{fence}{space}{' '.join(text.splitlines())}{space}{fence}"
+
+
+def _html(block: _Block) -> str:
+    match block:
+        case _Heading(text, level):
+            return f"<h{level}>{html.escape(text)}</h{level}>"
+        case _Paragraph(line):
+            return f"<p>{_html_line(line)}</p>"
+        case _Bullets(lines):
+            return "<ul>" + "".join(f"<li>{_html_line(line)}</li>" for line in lines) + "</ul>"
+        case _Table(columns, rows):
+            head = "".join(f"<th>{html.escape(column)}</th>" for column in columns)
+            body = "".join("<tr>" + "".join(f"<td>{_html_line(cell)}</td>" for cell in row) + "</tr>" for row in rows)
+            return f"<table><tr>{head}</tr>{body}</table>"
+
+
+def _html_line(line: Sequence[str | _Code]) -> str:
+    parts = []
+    for part in line:
+        text = html.escape(part.text if isinstance(part, _Code) else part)
+        parts.append(f"<code>{text}</code>" if isinstance(part, _Code) else text)
+    return "".join(parts)

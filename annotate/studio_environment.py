@@ -1,0 +1,137 @@
+"""Label Studio's own Python environment.
+
+The server pins packages (pyarrow below 25, numpy 2.2) that do not go with semctl's, so it is installed apart, once for
+all workspaces of a user: ``$SEMCTL_STUDIO_ENV``, else ``$XDG_DATA_HOME/semctl/label-studio-1.23``, else
+``~/.local/share/semctl/label-studio-1.23``.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+from schemas.errors import ServiceError, UsageError
+from schemas.files import locked
+from schemas.progress import Progress, SilentProgress, Task
+
+__all__ = ["REQUIREMENT", "SERIES", "clean_environment", "environment_folder", "install", "installed_version"]
+
+SERIES = "1.23"
+REQUIREMENT = "label-studio>=1.23.2,<1.24"
+"""Below 1.23.2 Label Studio has known cross-site scripting holes."""
+
+_FOREIGN = ("LABEL_STUDIO_", "PIP_REQUIRE_", "VIRTUAL_ENV", "PYTHONHOME", "PYTHONPATH", "__PYVENV_LAUNCHER__")
+
+
+def environment_folder() -> Path:
+    """Where the server's environment is, or will be."""
+    named = os.environ.get("SEMCTL_STUDIO_ENV")
+    if named:
+        return Path(named).expanduser().resolve()
+    data_home = os.environ.get("XDG_DATA_HOME")
+    base = Path(data_home) if data_home else Path.home() / ".local" / "share"
+    return base / "semctl" / f"label-studio-{SERIES}"
+
+
+def installed_version(environment: Path) -> str | None:
+    """The version of Label Studio that is completely installed in an environment, or None.
+
+    pip installs dependencies first and writes a package's RECORD last, so an interrupted installation has no version.
+    """
+    if not (environment / "bin" / "label-studio").is_file():
+        return None
+    for record in environment.glob("lib/python3*/site-packages/label_studio-*.dist-info/RECORD"):
+        match = re.fullmatch(r"label_studio-(.+)\.dist-info", record.parent.name)
+        if match:
+            return match.group(1)
+    return None
+
+
+def install(environment: Path, progress: Progress | None = None) -> str:
+    """Install Label Studio unless it is there, and return its version. Safe to run again after an interruption.
+
+    Raises:
+        UsageError: the folder holds another version, something that is not an environment, or cannot be written.
+        ServiceError: pip could not fetch or install it.
+    """
+    progress = progress or SilentProgress()
+    try:
+        environment.parent.mkdir(parents=True, exist_ok=True)
+        with locked(environment.parent / f".{environment.name}.lock"):
+            version = installed_version(environment)
+            if version is None:
+                _refuse_foreign_folder(environment)
+                _build(environment, progress)
+                version = installed_version(environment)
+    except OSError as problem:
+        raise UsageError(
+            f"cannot install Label Studio here: {problem.strerror}", where=environment, fix="set SEMCTL_STUDIO_ENV"
+        ) from None
+    if version is None:
+        raise ServiceError("pip finished, but Label Studio is not installed", where=environment, fix="see install.log")
+    if not version.startswith(f"{SERIES}."):
+        raise UsageError(
+            f"this is Label Studio {version}, semctl works with {SERIES}.x",
+            where=environment,
+            fix="set SEMCTL_STUDIO_ENV to another folder, or unset it",
+        )
+    return version
+
+
+def _refuse_foreign_folder(environment: Path) -> None:
+    if environment.exists() and any(environment.iterdir()) and not (environment / "pyvenv.cfg").is_file():
+        raise UsageError(
+            "the folder for Label Studio's environment is not empty", where=environment, fix="set SEMCTL_STUDIO_ENV"
+        )
+
+
+def _build(environment: Path, progress: Progress) -> None:
+    progress.log(f"installing Label Studio {SERIES} in an environment of its own (about 1.1 GB): {environment}")
+    log = environment / "install.log"
+    with progress.task("installing Label Studio") as task:
+        task.advance(0, note="making the environment")
+        _run([sys.executable, "-m", "venv", str(environment)], log, task)
+        python = str(environment / "bin" / "python")
+        options = ["--disable-pip-version-check", "--no-input", "--progress-bar", "off"]
+        _run([python, "-m", "pip", "install", *options, REQUIREMENT], log, task)
+
+
+def _run(command: list[str], log: Path, task: Task) -> None:
+    lines: list[str] = []
+    process = subprocess.Popen(
+        command,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        stdin=subprocess.DEVNULL,
+        text=True,
+        errors="replace",
+        env=clean_environment(),
+    )
+    try:
+        assert process.stdout is not None
+        for line in process.stdout:
+            lines.append(line)
+            task.advance(1, note=line.strip()[:60])
+        code = process.wait()
+    finally:
+        if process.poll() is None:
+            process.kill()
+            process.wait()
+        if process.stdout is not None:
+            process.stdout.close()
+        if log.parent.is_dir():
+            with log.open("a") as file:
+                file.writelines(lines)
+    if code != 0:
+        said = next((line for line in reversed(lines) if "ERROR" in line), lines[-1] if lines else "no output")
+        raise ServiceError(
+            f"could not install Label Studio: {said.strip()}", where=log, fix="check the network, then run it again"
+        )
+
+
+def clean_environment() -> dict[str, str]:
+    """This process's environment without what would leak into the server's: our venv, Label Studio settings, tokens."""
+    return {name: value for name, value in os.environ.items() if not name.startswith(_FOREIGN)}

@@ -1,0 +1,155 @@
+"""Dialogues as labelling tasks: windows of user turns, with everything said before them in sight.
+
+All text of a dialogue is escaped: what a shopper typed is shown, never interpreted.
+"""
+
+from __future__ import annotations
+
+import html
+import re
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+from urllib.parse import quote
+
+import orjson
+
+from schemas.errors import CorpusError
+from schemas.files import sha256_bytes
+
+__all__ = ["TASK_SCHEMA", "TaskStyle", "dialogue_sha256", "dialogue_tasks", "picture_url"]
+
+TASK_SCHEMA = 1
+
+_UNSHOWABLE = re.compile(r"[\x00-\x08\x0b\x0c\x0e-\x1f\x7f\ud800-\udfff]")
+"""Control characters, which no database keeps and no reader sees."""
+
+
+def picture_url(name: str) -> str:
+    """Address at which Label Studio serves the file ``name`` of its document root."""
+    return f"/data/local-files/?d={quote(name)}"
+
+
+def _no_picture(image_id: str) -> str | None:
+    del image_id
+    return None
+
+
+@dataclass(frozen=True)
+class TaskStyle:
+    """What all tasks of an export share.
+
+    Attributes:
+        window: user turns in one task.
+        ontology_version: of the ontology that the label configuration offers.
+        config_sha256: hash of that configuration.
+        picture: image id -> its address in Label Studio, or None when there is no picture to show.
+        names: image id -> name of the product in the picture, where known.
+    """
+
+    window: int
+    ontology_version: int
+    config_sha256: str
+    picture: Callable[[str], str | None] = _no_picture
+    names: Mapping[str, str] = field(default_factory=dict)
+
+
+def dialogue_sha256(rows: Sequence[Mapping[str, Any]]) -> str:
+    """Hash of what a dialogue says: turn, speaker, text and pictures of each row of ``turns.parquet``, in order."""
+    said = [[int(row["turn"]), row["speaker"], row["text"], list(row["image_ids"])] for row in rows]
+    return sha256_bytes(orjson.dumps(said))
+
+
+def dialogue_tasks(rows: Sequence[Mapping[str, Any]], style: TaskStyle) -> list[dict[str, Any]]:
+    """The labelling tasks of one dialogue, one per window of user turns.
+
+    Args:
+        rows: the dialogue's rows of ``turns.parquet``, in order.
+        style: what all tasks share.
+
+    Returns:
+        A list of ``{"data": {...}}``; empty when no user speaks.
+
+    Raises:
+        CorpusError: rows of several dialogues, or out of order.
+    """
+    if not rows:
+        return []
+    dialogue_id = rows[0]["dialogue_id"]
+    turns = [row["turn"] for row in rows]
+    if any(row["dialogue_id"] != dialogue_id for row in rows) or turns != sorted(set(turns)):
+        raise CorpusError("turns of several dialogues, or out of order", where=dialogue_id, fix="import again")
+    user_rows = [index for index, row in enumerate(rows) if row["speaker"] == "user"]
+    fingerprint = dialogue_sha256(rows)
+    count = -(-len(user_rows) // style.window)
+    tasks = []
+    for window in range(count):
+        current = user_rows[window * style.window : (window + 1) * style.window]
+        first = user_rows[window * style.window - 1] + 1 if window else 0
+        is_last = window == count - 1
+        data = {
+            "uid": f"{dialogue_id}#{window}",
+            "dialogue_id": dialogue_id,
+            "window": window,
+            "windows": count,
+            "dialogue_sha256": fingerprint,
+            "semctl_schema": TASK_SCHEMA,
+            "ontology_version": style.ontology_version,
+            "config_sha256": style.config_sha256,
+            "past_html": _past(rows[:first], dialogue_id, window, count, style),
+            "user_turns": _user_turns(rows, first, current, style),
+            "tail_html": _tail(rows[current[-1] + 1 :] if is_last else None, style),
+        }
+        tasks.append({"data": data})
+    return tasks
+
+
+def _user_turns(
+    rows: Sequence[Mapping[str, Any]], first: int, current: Sequence[int], style: TaskStyle
+) -> list[dict[str, Any]]:
+    turns = []
+    for index in current:
+        since = "".join(_turn(row, style) for row in rows[first:index])
+        turns.append({"turn": int(rows[index]["turn"]), "html": since + _turn(rows[index], style, current=True)})
+        first = index + 1
+    return turns
+
+
+def _past(rows: Sequence[Mapping[str, Any]], dialogue_id: str, window: int, count: int, style: TaskStyle) -> str:
+    part = f" · part {window + 1} of {count}" if count > 1 else ""
+    head = "start of the dialogue" if not rows else "said before:"
+    label = f'<div class="sem-head">dialogue {_text(dialogue_id)}{part} · {head}</div>'
+    return label + "".join(_turn(row, style) for row in rows)
+
+
+def _tail(rows: Sequence[Mapping[str, Any]] | None, style: TaskStyle) -> str:
+    if rows is None:
+        return '<div class="sem-head">the dialogue goes on in the next part</div>'
+    return "".join(_turn(row, style) for row in rows) + '<div class="sem-head">end of the dialogue</div>'
+
+
+def _turn(row: Mapping[str, Any], style: TaskStyle, *, current: bool = False) -> str:
+    is_user = row["speaker"] == "user"
+    classes = "sem-t" + (" sem-u" if is_user else "") + (" sem-cur" if current else "")
+    speaker = "SHOPPER" if is_user else "SYSTEM"
+    pictures = "".join(
+        _figure(number, image_id, style, named=not is_user) for number, image_id in enumerate(row["image_ids"], start=1)
+    )
+    gallery = f'<div class="sem-i">{pictures}</div>' if pictures else ""
+    said = f'<b>{int(row["turn"])} {speaker}</b><span class="sem-x">{_text(row["text"])}</span>'
+    return f'<div class="{classes}">{said}{gallery}</div>'
+
+
+def _figure(number: int, image_id: str, style: TaskStyle, *, named: bool) -> str:
+    url = style.picture(image_id)
+    if url is None:
+        shown = '<div class="sem-none">picture not available</div>'
+    else:
+        shown = f'<img src="{html.escape(url)}" alt="picture #{number}">'
+    name = style.names.get(image_id, "") if named else ""
+    caption = f"<b>#{number}</b>{_text(name)}"
+    return f"<figure>{shown}<figcaption>{caption}</figcaption></figure>"
+
+
+def _text(text: str) -> str:
+    return html.escape(_UNSHOWABLE.sub("\ufffd", text))

@@ -1,0 +1,299 @@
+"""Export: dialogues of the workspace as labelling tasks, into a Label Studio project or a file.
+
+Which dialogues: those named in a file, in its order, else the first N of a seeded hash order, so that a larger N always
+holds a smaller one. What was exported before, to the same place, is not exported again; every export that adds
+something writes ``labelling/batch-NNNN/``, its manifest last, and a batch without a complete manifest is done over.
+"""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from annotate import label_config as labels
+from annotate.guidelines import guideline_html, guideline_markdown
+from annotate.pictures import PICTURES, PictureFolder
+from annotate.tasks import TASK_SCHEMA, TaskStyle, dialogue_tasks, picture_url
+from pipeline.labelling_batches import Batch, Destination, next_batch_folder, read_batches
+from pipeline.labelling_selection import Selection, choose_dialogues, read_dialogues
+from pipeline.workspace import Workspace
+from schemas.errors import LabelError, UsageError
+from schemas.files import locked, write_atomic, write_json
+from schemas.ontology import Ontology
+from schemas.progress import Progress, SilentProgress
+from schemas.tables import IMAGES, PRODUCTS, read_table
+
+__all__ = ["ExportResult", "export_to_file", "export_to_project"]
+
+
+@dataclass(frozen=True)
+class ExportResult:
+    """What an export did.
+
+    Attributes:
+        destination: the project, or the file.
+        tasks_new: tasks added by this run.
+        tasks_present: tasks of the selection that were there already.
+        dialogues: dialogues of the selection that have a user turn.
+        user_turns: their user turns.
+        window: user turns in one task.
+        batch: number of the batch written, or None when there was nothing to add.
+        values_typed: ontology values too rare to be offered, which annotators type.
+        pictures: how many pictures are shown, and how many are not there.
+        url: of the project.
+        doubles_removed: doubled tasks of an interrupted run that were deleted.
+        pictures_problem: why the server cannot show the pictures, or None.
+        outdated: tasks in the project that were made from another wording of their dialogue.
+    """
+
+    destination: Destination
+    tasks_new: int
+    tasks_present: int
+    dialogues: int
+    user_turns: int
+    window: int
+    batch: int | None
+    values_typed: int
+    pictures: Mapping[str, int]
+    url: str | None = None
+    doubles_removed: int = 0
+    pictures_problem: str | None = None
+    outdated: int = 0
+
+
+@dataclass
+class _Prepared:
+    ontology: Ontology
+    config: labels.LabelConfig
+    window: int
+    tasks: list[dict[str, Any]] = field(default_factory=list)
+    pictures: PictureFolder | None = None
+    pictures_needed: int = 0
+
+    @property
+    def uids(self) -> list[str]:
+        return [task["data"]["uid"] for task in self.tasks]
+
+    @property
+    def picture_counts(self) -> dict[str, int]:
+        shown = len(self.pictures.names) if self.pictures else 0
+        return {"shown": shown, "missing": self.pictures_needed - shown}
+
+
+def export_to_file(
+    workspace: Workspace, file: Path, selection: Selection, *, window: int = 0, progress: Progress | None = None
+) -> ExportResult:
+    """Write all tasks of the selection into ``file``, as Label Studio imports them.
+
+    Args:
+        workspace: an imported corpus.
+        file: the JSON file; replaced.
+        selection: which dialogues.
+        window: user turns in one task; 0 takes the setting, which may leave the choice to semctl.
+        progress: shows how far it is.
+
+    Raises:
+        InputError: nothing to export, unknown dialogues, a window that does not fit, or tables that cannot be read.
+    """
+    progress = progress or SilentProgress()
+    destination = Destination(file=str(file.resolve()))
+    if file.is_dir():
+        raise UsageError("this is a folder", where=file, fix="name a file for the tasks")
+    with locked(workspace.labelling / ".lock"):
+        batches = read_batches(workspace.labelling)
+        earlier = [batch for batch in batches if batch.destination == destination]
+        prepared = _prepare(workspace, selection, window, earlier, progress)
+        recorded = {uid for batch in earlier if batch.config_sha256 == prepared.config.sha256 for uid in batch.uids}
+        new = [task for task in prepared.tasks if task["data"]["uid"] not in recorded]
+        folder = _write_batch(workspace, prepared, new)
+        try:
+            write_json(file, prepared.tasks)
+        except OSError as problem:
+            raise UsageError(f"cannot write the tasks: {problem.strerror}", where=file) from None
+        number = _finish_batch(folder, prepared, new, destination)
+    return _result(prepared, destination, len(new), number)
+
+
+def export_to_project(
+    workspace: Workspace, title: str, selection: Selection, *, window: int = 0, progress: Progress | None = None
+) -> ExportResult:
+    """Push the tasks of the selection that the project lacks, making the project when there is none of that name.
+
+    Args:
+        workspace: an imported corpus.
+        title: the project's name.
+        selection: which dialogues.
+        window: as in :func:`export_to_file`.
+        progress: shows how far it is.
+
+    Raises:
+        InputError: as :func:`export_to_file`; or the project is not one of semctl, or was edited by hand.
+        ServiceError: Label Studio is down or refuses the key; what was pushed stays, and the next run completes it.
+    """
+    from annotate.gateway import connect
+
+    progress = progress or SilentProgress()
+    with locked(workspace.labelling / ".lock"):
+        batches = read_batches(workspace.labelling)
+        gateway = connect(workspace.root)
+        earlier = [batch for batch in batches if batch.destination.project == title]
+        prepared = _prepare(workspace, selection, window, earlier, progress)
+        project = gateway.ensure_project(title, prepared.config, guideline_html(prepared.ontology))
+        destination = Destination(project=title, project_id=project.id, url=gateway.url)
+        problem = _serve_pictures(prepared, workspace, gateway, project.id)
+        there = {task.uid: task.data for task in gateway.tasks(project, prepared.uids)} if project.tasks else {}
+        _same_windows(prepared, there, title)
+        recorded = {
+            uid for batch in earlier if batch.destination.project_id == project.id for uid in batch.uids if uid in there
+        }
+        # tasks on the server that no manifest names were pushed by a run that was interrupted
+        unrecorded = [task for task in prepared.tasks if task["data"]["uid"] not in recorded]
+        new = [task for task in unrecorded if task["data"]["uid"] not in there]
+        folder = _write_batch(workspace, prepared, unrecorded)
+        gateway.push(project, new, progress)
+        doubles = gateway.remove_doubles(project, prepared.uids) if len(new) < len(unrecorded) else 0
+        number = _finish_batch(folder, prepared, unrecorded, destination)
+    outdated = sum(
+        1
+        for task in prepared.tasks
+        if task["data"]["uid"] in there
+        and there[task["data"]["uid"]].get("dialogue_sha256") != task["data"]["dialogue_sha256"]
+    )
+    return _result(
+        prepared,
+        destination,
+        len(new),
+        number,
+        url=f"{gateway.url}/projects/{project.id}/data",
+        doubles_removed=doubles,
+        pictures_problem=problem,
+        outdated=outdated,
+    )
+
+
+def _prepare(
+    workspace: Workspace, selection: Selection, window: int, earlier: Sequence[Batch], progress: Progress
+) -> _Prepared:
+    settings = workspace.settings().labelling
+    ontology = workspace.ontology()
+    config = labels.build(ontology, max_values_per_slot=settings.max_values_per_slot, max_choices=settings.max_choices)
+    used = earlier[-1].window if earlier else 0
+    asked = window or used or settings.window
+    if used and asked != used:
+        raise LabelError(
+            f"'{earlier[-1].destination}' holds windows of {used} user turns, {asked} were asked for",
+            fix=f"use --window {used}, or export to another place",
+        )
+    size = labels.window_size(config, max_choices=settings.max_choices, asked=0 if used else asked)
+    prepared = _Prepared(ontology, config, used or size)
+    chosen = choose_dialogues(workspace.turns, selection)
+    dialogues = read_dialogues(workspace.turns, chosen, progress)
+    files, names = _images(workspace)
+    folder = PictureFolder(workspace.labelling / "files")
+    needed = {image for rows in dialogues.values() for row in rows for image in row["image_ids"]}
+    folder.link_all(files, needed, progress)
+    prepared.pictures, prepared.pictures_needed = folder, len(needed)
+
+    def address(image_id: str) -> str | None:
+        name = folder.names.get(image_id)
+        return None if name is None else picture_url(name)
+
+    style = TaskStyle(prepared.window, ontology.version, config.sha256, address, names)
+    for dialogue_id in chosen:
+        prepared.tasks.extend(dialogue_tasks(dialogues[dialogue_id], style))
+    if not prepared.tasks:
+        raise LabelError("no user turn to label in the dialogues chosen", where=workspace.turns)
+    return prepared
+
+
+def _images(workspace: Workspace) -> tuple[dict[str, Path], dict[str, str]]:
+    table = read_table(workspace.images, IMAGES, columns=["image_id", "file", "status"])
+    files = {
+        row["image_id"]: workspace.root / row["file"]
+        for row in table.to_pylist()
+        if row["status"] == "ok" and row["file"]
+    }
+    products = read_table(workspace.products, PRODUCTS, columns=["product_id", "name", "image_ids"])
+    names: dict[str, str] = {}
+    for row in products.to_pylist():
+        for image_id in row["image_ids"]:
+            names.setdefault(image_id, row["name"])
+    return files, names
+
+
+def _serve_pictures(prepared: _Prepared, workspace: Workspace, gateway: Any, project_id: int) -> str | None:
+    if prepared.pictures is None or not prepared.pictures.names:
+        return None
+    problem: str | None = gateway.serve_pictures(project_id, workspace.labelling / "files" / PICTURES)
+    return problem
+
+
+def _same_windows(prepared: _Prepared, there: Mapping[str, Mapping[str, Any]], title: str) -> None:
+    for task in prepared.tasks:
+        data = task["data"]
+        found = there.get(data["uid"])
+        if found is None or found.get("dialogue_sha256") != data["dialogue_sha256"]:
+            continue
+        if [turn["turn"] for turn in found.get("user_turns", [])] != [turn["turn"] for turn in data["user_turns"]]:
+            raise LabelError(
+                f"the project '{title}' holds this dialogue cut into other windows",
+                where=data["uid"],
+                fix="use the --window of the earlier export, or another project name",
+            )
+
+
+def _write_batch(workspace: Workspace, prepared: _Prepared, tasks: Sequence[Mapping[str, Any]]) -> Path | None:
+    if not tasks:
+        return None
+    folder = next_batch_folder(workspace.labelling)
+    if folder.exists():
+        shutil.rmtree(folder)
+    write_json(folder / "tasks.json", list(tasks))
+    write_atomic(folder / "label_config.xml", prepared.config.xml)
+    write_atomic(folder / "guidelines.md", guideline_markdown(prepared.ontology))
+    return folder
+
+
+def _finish_batch(
+    folder: Path | None, prepared: _Prepared, tasks: Sequence[Mapping[str, Any]], destination: Destination
+) -> int | None:
+    if folder is None:
+        return None
+    number = int(folder.name.removeprefix("batch-"))
+    manifest = {
+        "batch": number,
+        "semctl_schema": TASK_SCHEMA,
+        "project": destination.project,
+        "project_id": destination.project_id,
+        "url": destination.url,
+        "file": destination.file,
+        "config_sha256": prepared.config.sha256,
+        "ontology_version": prepared.ontology.version,
+        "ontology_sha256": prepared.ontology.sha256(),
+        "uids": [task["data"]["uid"] for task in tasks],
+        "dialogues": list(dict.fromkeys(task["data"]["dialogue_id"] for task in tasks)),
+        "window": prepared.window,
+        "complete": True,
+    }
+    write_json(folder / "manifest.json", manifest)
+    return number
+
+
+def _result(
+    prepared: _Prepared, destination: Destination, tasks_new: int, batch: int | None, **more: Any
+) -> ExportResult:
+    return ExportResult(
+        destination=destination,
+        tasks_new=tasks_new,
+        tasks_present=len(prepared.tasks) - tasks_new,
+        dialogues=len({task["data"]["dialogue_id"] for task in prepared.tasks}),
+        user_turns=sum(len(task["data"]["user_turns"]) for task in prepared.tasks),
+        window=prepared.window,
+        batch=batch,
+        values_typed=prepared.config.values_typed,
+        pictures=prepared.picture_counts,
+        **more,
+    )

@@ -1,0 +1,79 @@
+"""``labelling/batch-NNNN/``: what was exported, and where to."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from schemas.errors import LabelError
+from schemas.files import read_json
+
+__all__ = ["Batch", "Destination", "next_batch_folder", "read_batches"]
+
+
+@dataclass(frozen=True)
+class Destination:
+    """A project of a Label Studio, or a file."""
+
+    project: str | None = None
+    project_id: int | None = None
+    url: str | None = None
+    file: str | None = None
+
+    def __str__(self) -> str:
+        return self.project or self.file or "?"
+
+
+@dataclass(frozen=True)
+class Batch:
+    """A complete batch, as its manifest tells."""
+
+    number: int
+    destination: Destination
+    config_sha256: str
+    window: int
+    uids: tuple[str, ...]
+
+
+def read_batches(labelling: Path) -> list[Batch]:
+    """All complete batches, in order.
+
+    Raises:
+        LabelError: a manifest that is not one.
+    """
+    return [_read(folder / "manifest.json") for folder in _folders(labelling) if _is_complete(folder)]
+
+
+def next_batch_folder(labelling: Path) -> Path:
+    """Where the next batch goes: the first folder without a complete manifest, which a killed run may have left."""
+    for folder in _folders(labelling):
+        if not _is_complete(folder):
+            return folder
+    numbers = [_number(folder) for folder in _folders(labelling)]
+    return labelling / f"batch-{max(numbers, default=0) + 1:04d}"
+
+
+def _folders(labelling: Path) -> list[Path]:
+    found = [folder for folder in labelling.glob("batch-*") if folder.name.removeprefix("batch-").isdigit()]
+    return sorted(found, key=_number)
+
+
+def _number(folder: Path) -> int:
+    return int(folder.name.removeprefix("batch-"))
+
+
+def _is_complete(folder: Path) -> bool:
+    manifest = folder / "manifest.json"
+    return manifest.is_file() and read_json(manifest, error=LabelError).get("complete") is True
+
+
+def _read(path: Path) -> Batch:
+    value: Any = read_json(path, error=LabelError)
+    try:
+        destination = Destination(value["project"], value["project_id"], value["url"], value.get("file"))
+        return Batch(
+            int(value["batch"]), destination, str(value["config_sha256"]), int(value["window"]), tuple(value["uids"])
+        )
+    except (KeyError, TypeError, ValueError) as problem:
+        raise LabelError(f"not a manifest of semctl: {problem!r}", where=path, fix="remove that batch folder") from None
