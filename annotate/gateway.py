@@ -15,10 +15,11 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
-from urllib.parse import quote, urlsplit
+from urllib.parse import urlsplit
 
 from annotate import label_config as labels
 from annotate.studio import Studio
+from annotate.task_list import TASK_LIST_VIEW, uid_queries
 from schemas.errors import LabelError, SemctlError, ServiceError, UsageError
 from schemas.files import atomic_path
 from schemas.progress import Progress, SilentProgress
@@ -27,7 +28,6 @@ __all__ = ["Gateway", "Project", "PushedTask", "connect"]
 
 _BATCH_TASKS = 500
 _LIST_PAGE = 500
-_QUERY_CHARACTERS = 6000
 _ALL_TASKS_UP_TO = 20_000
 _ONCE: Mapping[str, Any] = {"max_retries": 0}
 
@@ -192,6 +192,7 @@ class Gateway:
                     **shown,
                     request_options=_ONCE,
                 )
+                self._client.views.create(project=made.id, data=TASK_LIST_VIEW, request_options=_ONCE)
                 return Project(made.id, made.title, made.label_config, 0, created=True)
         self.check_config(project)
         if project.label_config == config.xml:
@@ -258,7 +259,7 @@ class Gateway:
             queries: Iterator[str | None] = iter([None])
         else:
             wanted = frozenset(uids)
-            queries = _uid_queries(sorted(wanted))
+            queries = uid_queries(sorted(wanted))
         for query in queries:
             with self._asking("look up tasks"):
                 found = self._client.tasks.list(
@@ -385,26 +386,6 @@ def _is_loopback(host: str) -> bool:
         return ipaddress.ip_address(host).is_loopback
     except ValueError:
         return False
-
-
-def _uid_queries(uids: Sequence[str]) -> Iterator[str]:
-    """Filters for some uids each, short enough for any server's limit on the length of an address."""
-    batch: list[str] = []
-    length = 0
-    for uid in uids:
-        cost = len(quote(uid)) + 9
-        if batch and length + cost > _QUERY_CHARACTERS:
-            yield _uid_query(batch)
-            batch, length = [], 0
-        batch.append(uid)
-        length += cost
-    if batch:
-        yield _uid_query(batch)
-
-
-def _uid_query(uids: list[str]) -> str:
-    item = {"filter": "filter:tasks:data.uid", "operator": "in_list", "type": "String", "value": uids}
-    return json.dumps({"filters": {"conjunction": "and", "items": [item]}}, ensure_ascii=False, separators=(",", ":"))
 
 
 def _detail(body: object) -> str:

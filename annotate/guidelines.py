@@ -121,8 +121,8 @@ def _blocks(ontology: Ontology) -> list[_Block]:
         *[block for item in ontology.slots for block in _slot_blocks(item)],
         _Heading("Keys", 2),
         _bullets(
-            ("Click a field or reach it with Tab, type a few letters of the slot or value, pick with the arrow keys and Enter.",),
-            ("Backspace in an empty field takes the last value off.",),
+            ("Click a field, type a few letters of the slot or the value, pick with the arrow keys and Enter.",),
+            ("To pick another value, press Ctrl+A and type on; Esc closes the list.",),
             ("Ctrl+Enter submits. No single letter does anything outside a field.",),
             ("Leave a note for whoever checks the dialogue in the field Note at the end.",),
         ),
@@ -211,15 +211,16 @@ def _fenced(text: str) -> str:
 def _html(block: _Block) -> str:
     match block:
         case _Heading(text, level):
-            return f"<h{level}>{html.escape(text)}</h{level}>"
+            return f"<h{level + 1}>{html.escape(text)}</h{level + 1}>"
         case _Paragraph(line):
             return f"<p>{_html_line(line)}</p>"
         case _Bullets(lines):
-            return "<ul>" + "".join(f"<li>{_html_line(line)}</li>" for line in lines) + "</ul>"
+            items = "".join(f"<li>{_html_line(line)}</li>" for line in lines)
+            return f"<ul>{items}</ul>"
         case _Table(columns, rows):
             head = "".join(f"<th>{html.escape(column)}</th>" for column in columns)
-            body = "".join("<tr>" + "".join(f"<td>{_html_line(cell)}</td>" for cell in row) + "</tr>" for row in rows)
-            return f"<table><tr>{head}</tr>{body}</table>"
+            cells = ["".join(f"<td>{_html_line(cell)}</td>" for cell in row) for row in rows]
+            return f"<table><tr>{head}</tr>{''.join(f'<tr>{row}</tr>' for row in cells)}</table>"
 
 
 def _html_line(line: Sequence[str | _Code]) -> str:

@@ -1,17 +1,35 @@
 """How the labelling screen looks: the style sheet inside the label configuration.
 
-Drawn for 1366 x 768 and up. Class names on the dialogue's side are written by :mod:`annotate.tasks`.
+Drawn for 1366 x 768 and up, in Label Studio's light and dark themes. Class names on the dialogue's side are written by
+:mod:`annotate.tasks`. The side panels are hidden: they list regions, of which this screen has none, and cost a quarter
+of the width.
 """
 
+# ruff: noqa: E501 - one rule a line
 from __future__ import annotations
 
 __all__ = ["SCREEN_STYLE"]
 
 SCREEN_STYLE = """
-.sem-row { display:flex; gap:16px; border-top:2px solid #b8c4d0; padding:8px 0; }
+.lsf-sidepanels { padding-right:0 !important; }
+.lsf-sidepanels__wrapper_align_right { display:none; }
+.sem-top { display:flex; justify-content:space-between; align-items:baseline; gap:16px; }
+.sem-top p, .sem-f p { margin:0 !important; font-size:12px; line-height:1.3; }
+.sem-top p { opacity:.75; }
+.sem-row { display:flex; gap:20px; border-top:2px solid #b8c4d0; padding:8px 0 6px; }
 .sem-ctx { flex:1 1 0; min-width:0; }
-.sem-lab { flex:0 0 440px; position:sticky; top:0; align-self:flex-start; }
-.sem-f { display:flex; align-items:flex-start; gap:8px; margin:0 0 4px; }
+.sem-lab { flex:0 0 500px; position:sticky; top:0; align-self:flex-start; }
+.sem-f { display:grid; grid-template-columns:76px 1fr; align-items:start; margin:0 0 4px; padding-left:8px; border-left:4px solid #8a94a0; }
+.sem-l p { font-weight:600; line-height:32px !important; }
+.sem-want { border-color:#2e8b57; }
+.sem-dislike { border-color:#c0392b; }
+.sem-op { border-color:#d9a400; }
+.sem-f .lsf-taxonomy, .sem-f .lsf-text-area { margin:0 !important; min-width:0; }
+.sem-f .ant-select { width:100%; }
+.sem-f form, .sem-f .ant-form-item, .sem-f .ant-input { margin:0 !important; }
+.sem-f .lsf-text-area, .sem-f form { padding:0 !important; }
+.sem-f .ant-input { height:32px; padding:2px 11px; width:100%; }
+.sem-f .ant-input::placeholder { color:#b0b0b0 !important; }
 .sem-t { padding:4px 10px; margin:0 0 4px; border-radius:6px; color:#111; background:#f1f3f5; font-size:14px; line-height:1.4; }
 .sem-t b { font-size:11px; letter-spacing:.04em; color:#445; margin-right:6px; }
 .sem-x { white-space:pre-wrap; overflow-wrap:anywhere; }
@@ -19,9 +37,15 @@ SCREEN_STYLE = """
 .sem-cur { border-left:5px solid #d9580d; }
 .sem-cur .sem-x { font-weight:600; }
 .sem-i { display:flex; flex-wrap:wrap; gap:6px; margin-top:4px; }
-.sem-i figure { margin:0; width:104px; font-size:11px; line-height:1.25; text-align:center; color:#333; }
-.sem-i img { height:104px; max-width:104px; object-fit:contain; background:#fff; border:1px solid #ccd; border-radius:4px; }
-.sem-none { box-sizing:border-box; height:104px; display:flex; align-items:center; justify-content:center; padding:6px; border:1px dashed #99a; border-radius:4px; color:#667; background:#fff; }
+.sem-i b { margin-right:4px; }
+.sem-i figure { margin:0; width:116px; font-size:11px; line-height:1.25; text-align:center; color:#333; }
+.sem-i img { display:block; margin:0 auto 2px; height:108px; max-width:108px; object-fit:contain; background:#fff; border:1px solid #ccd; border-radius:4px; }
+.sem-none { box-sizing:border-box; height:108px; display:flex; align-items:center; justify-content:center; padding:6px; border:1px dashed #99a; border-radius:4px; color:#667; background:#fff; }
 .sem-past { max-height:170px; overflow:auto; display:flex; flex-direction:column-reverse; }
-.sem-head { font-size:12px; color:#556; margin:0 0 4px; }
-"""  # noqa: E501
+.sem-past .sem-t { opacity:.85; }
+.sem-head { font-size:12px; opacity:.75; margin:0 0 4px; }
+.lsf-modal-ls__body h2, .lsf-modal-ls__body h3, .lsf-modal-ls__body h4 { margin:1em 0 .3em; }
+.lsf-modal-ls__body p { margin:.3em 0; }
+.lsf-modal-ls__body ul { list-style:disc; margin:.3em 0; padding-left:1.3em; }
+.lsf-modal-ls__body th, .lsf-modal-ls__body td { text-align:left; vertical-align:top; padding:2px 12px 2px 0; }
+"""
