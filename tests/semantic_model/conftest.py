@@ -20,6 +20,8 @@ from semantic_model.objective import Choices
 from semantic_model.ranker import Product, Query, Utterance
 from semantic_model.text import Words, learn_words
 
+torch.set_num_threads(1)  # threads of tiny tensors wait for each other more than they work
+
 SLOTS = ("color", "type", "sleeve_length")
 COLOURS, TYPES = ("red", "blue", "green", "black"), ("dress", "shirt", "jacket")
 SMALL = {
