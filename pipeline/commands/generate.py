@@ -1,10 +1,81 @@
+"""``semctl generate``."""
+
 from __future__ import annotations
 
+from pathlib import Path
+from typing import Annotated
+
 import typer
+
+from pipeline.context import JSON_OPTION, Context
+from schemas.errors import UsageError
 
 __all__ = ["register"]
 
 
 def register(app: typer.Typer) -> None:
     """Add this group's commands."""
-    del app
+    app.command()(generate)
+
+
+def generate(
+    context: typer.Context,
+    folder: Annotated[Path, typer.Argument(help="Where to write it: an empty folder, or one that is not there yet.")],
+    size: Annotated[
+        str, typer.Option("--size", help="test: 30 dialogues; demo: 360; mmd-v3: 7,765, as many as the paper's.")
+    ] = "demo",
+    seed: Annotated[int, typer.Option("--seed", help="Same seed, same bytes.")] = 0,
+    products: Annotated[int | None, typer.Option("--products", help="How many, if not the size's own number.")] = None,
+    catalogue: Annotated[
+        Path | None, typer.Option("--catalogue", metavar="CSV", help="Use these real products instead of drawn ones.")
+    ] = None,
+    images: Annotated[
+        Path | None, typer.Option("--images", metavar="DIR", help="Pictures of the real products; they are copied.")
+    ] = None,
+    column: Annotated[
+        list[str] | None,
+        typer.Option("--column", metavar="FIELD=COLUMN", help="Map a column of the CSV, as in color=baseColour."),
+    ] = None,
+    force: Annotated[bool, typer.Option("--force", help="Replace a corpus that was generated here before.")] = False,
+    as_json: Annotated[bool, JSON_OPTION] = False,
+) -> None:
+    """Make a corpus in MMD's file layout: a catalogue with drawn pictures, and simulated dialogues with gold states.
+
+    Example: semctl generate corpus --size demo --seed 1
+    """
+    from pipeline.generator.corpus import generate_corpus
+    from pipeline.generator.real_catalogue import parse_columns, read_catalogue
+
+    settings: Context = context.obj
+    console = settings.console(as_json=as_json)
+    if (catalogue is None) != (images is None):
+        raise UsageError("--catalogue and --images go together", fix="name both, or neither")
+    if column and catalogue is None:
+        raise UsageError("--column maps the columns of a real catalogue", fix="name it with --catalogue and --images")
+    real = None
+    if catalogue is not None and images is not None:
+        real = read_catalogue(catalogue, images, columns=parse_columns(column or []), count=products, seed=seed)
+        console.log("columns: " + ", ".join(f"{field}={name}" for field, name in real.columns.items()))
+    report = generate_corpus(
+        folder, size=size, seed=seed, products=products, catalogue=real, force=force, progress=console
+    )
+    if as_json:
+        console.json({"folder": str(folder), **report})
+        return
+    quirks = report["quirks"]
+    rows = [
+        ("dialogues", sum(report["dialogues"].values())),
+        *((f"  {split}", number) for split, number in report["dialogues"].items()),
+        ("user turns", report["user_turns"]),
+        ("recommendation turns", report["recommendation_turns"]),
+        ("  positives each", report["positives_per_recommendation"]),
+        ("  negatives each", report["negatives_per_recommendation"]),
+        ("products", report["products"]),
+        *((f"  {name} only in the picture", number) for name, number in report["only_in_pictures"].items()),
+        ("pictures", report["images"]["ok"]),
+        ("quirks: broken dialogue files", quirks["broken_dialogues"]),
+        ("quirks: products with a faulty file", report["faulty_products"]),
+        *((f"dropped rows: {reason}", number) for reason, number in report["catalogue"].get("dropped", {}).items()),
+    ]
+    console.table(f"A corpus in {folder}", ("what", "count"), rows)
+    console.say(f"next: semctl -w WORKSPACE import {folder} --format mmd")

@@ -1,0 +1,255 @@
+"""Makes a whole corpus in a folder: catalogue, pictures, dialogues, and the record of what was made."""
+
+from __future__ import annotations
+
+import os
+import shutil
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from random import Random
+from typing import Any
+
+from pipeline.generator.catalogue import FAULTS, CatalogueProduct, drawn_catalogue, plant_faults
+from pipeline.generator.mmd_layout import DialogueWriter, only_in_pictures, write_links, write_product
+from pipeline.generator.quirks import QUIRKS, plan_quirks
+from pipeline.generator.real_catalogue import RealCatalogue
+from pipeline.generator.shelf import Shelf
+from pipeline.generator.shopper import Simulator
+from schemas.errors import UsageError
+from schemas.files import write_json
+from schemas.progress import Progress, SilentProgress
+
+__all__ = ["MARKER", "SIZES", "Size", "generate_corpus"]
+
+MARKER = "generated.json"
+"""Written last: a folder that holds it was made whole by ``semctl generate``."""
+
+_STAGING = ".semctl-generating"
+_PARTS = ("dialogues", "products", "images", "url2img.txt", "only_in_pictures.json")
+
+
+@dataclass(frozen=True)
+class Size:
+    """How much to make.
+
+    Attributes:
+        dialogues: split -> readable dialogues.
+        products: products of the drawn catalogue.
+        pool: split -> negatives listed for a topic.
+        faults: products with each fault.
+        quirks: dialogues with each quirk.
+        broken: dialogue files that are no JSON, in the training split, on top of the readable ones.
+    """
+
+    dialogues: Mapping[str, int]
+    products: int
+    pool: Mapping[str, int]
+    faults: int
+    quirks: int
+    broken: int
+
+
+SIZES: Mapping[str, Size] = {
+    "test": Size(
+        {"train": 20, "valid": 4, "test": 6}, 84, {"train": 30, "valid": 30, "test": 30}, faults=1, quirks=1, broken=1
+    ),
+    "demo": Size(
+        {"train": 260, "valid": 40, "test": 60},
+        560,
+        {"train": 80, "valid": 80, "test": 80},
+        faults=2,
+        quirks=2,
+        broken=2,
+    ),
+    "mmd-v3": Size(
+        {"train": 5478, "valid": 1113, "test": 1174},
+        4000,
+        {"train": 640, "valid": 645, "test": 1000},
+        faults=8,
+        quirks=40,
+        broken=8,
+    ),
+}
+"""The sizes by name; ``mmd-v3`` has the dialogues and candidates of the paper's Table 1."""
+
+
+def generate_corpus(
+    folder: Path,
+    *,
+    size: str = "demo",
+    seed: int = 0,
+    products: int | None = None,
+    catalogue: RealCatalogue | None = None,
+    force: bool = False,
+    progress: Progress | None = None,
+) -> dict[str, Any]:
+    """Make a corpus in MMD's layout; the same arguments give the same bytes.
+
+    The folder gets its parts at the very end, the marker last, so an interrupted run leaves nothing that looks whole.
+
+    Args:
+        folder: empty or absent, unless ``force``.
+        size: a name in :data:`SIZES`.
+        seed: of all chance.
+        products: how many products to draw instead of the size's own number.
+        catalogue: real products to use instead of drawn ones.
+        force: replace a corpus that was made here before.
+        progress: who is told.
+
+    Returns:
+        What was made, and every quirk planted, as also written to ``generated.json``.
+
+    Raises:
+        UsageError: an unknown size, too few products, or a folder that holds something else.
+    """
+    if size not in SIZES:
+        raise UsageError(f"unknown size '{size}'", fix=f"one of: {', '.join(SIZES)}")
+    plan = SIZES[size]
+    least = plan.faults * len(FAULTS) * 4
+    count = len(catalogue.products) if catalogue is not None else products or plan.products
+    if count < max(42, least):
+        raise UsageError(f"{count} products are too few for the size '{size}'", fix=f"at least {max(42, least)}")
+    progress = progress or SilentProgress()
+    absent = not folder.exists()
+    _check_folder(folder, force)
+    staging = folder / _STAGING
+    try:
+        shutil.rmtree(staging, ignore_errors=True)
+        staging.mkdir(parents=True)
+        report = _make(staging, size, plan, seed, count, catalogue, progress)
+        _publish(staging, folder, report)
+    except OSError as problem:
+        raise UsageError(f"cannot write the corpus: {problem.strerror}", where=problem.filename or folder) from None
+    finally:
+        shutil.rmtree(staging, ignore_errors=True)
+        if absent and folder.is_dir() and not any(folder.iterdir()):
+            folder.rmdir()
+    return report
+
+
+def _check_folder(folder: Path, force: bool) -> None:
+    if folder.exists() and not folder.is_dir():
+        raise UsageError("not a folder", where=folder, fix="name a folder that is empty or does not exist yet")
+    if not folder.is_dir() or not (found := {path.name for path in folder.iterdir()} - {_STAGING}):
+        return
+    if MARKER not in found:
+        raise UsageError("the folder is not empty", where=folder, fix="name one that is empty or does not exist yet")
+    if not force:
+        raise UsageError("there is a generated corpus in it already", where=folder, fix="replace it with --force")
+
+
+def _make(
+    folder: Path,
+    size: str,
+    plan: Size,
+    seed: int,
+    count: int,
+    catalogue: RealCatalogue | None,
+    progress: Progress,
+) -> dict[str, Any]:
+    made = list(catalogue.products) if catalogue is not None else drawn_catalogue(count, Random(f"{seed}/catalogue"))
+    made = plant_faults(made, plan.faults, Random(f"{seed}/faults"))
+    for part in ("products", "images", *(f"dialogues/{split}" for split in plan.dialogues)):
+        (folder / part).mkdir(parents=True)
+    for product in progress.track(made, "products", total=len(made)):
+        write_product(folder, product, f"{seed}/picture/{product.stem}")
+    write_links(folder / "url2img.txt", made)
+    write_json(folder / "only_in_pictures.json", only_in_pictures(made))
+    simulator = Simulator(Shelf(made))
+    if len(simulator.proposer.types) < 2:
+        raise UsageError("the catalogue has too few products of a kind", fix="dialogues need 3 or more of two kinds")
+    quirks = plan_quirks(plan.dialogues, plan.quirks, Random(f"{seed}/quirks"))
+    writer = DialogueWriter(made)
+    moves: Counter[str] = Counter()
+    with progress.task("dialogues", sum(plan.dialogues.values())) as task:
+        for split, dialogues in plan.dialogues.items():
+            for number in range(dialogues):
+                rng = Random(f"{seed}/{split}/{number}")
+                dialogue = simulator.dialogue(rng, plan.pool[split])
+                moves += dialogue.moves
+                path = folder / "dialogues" / split / f"{number + 1}.json"
+                writer.write(path, dialogue, quirks.get((split, number)), rng)
+                task.advance()
+    for extra in range(plan.broken):
+        dialogue = simulator.dialogue(Random(f"{seed}/broken/{extra}"), 20)
+        content = DialogueWriter(made).encode(dialogue, None, Random(0))
+        path = folder / "dialogues" / "train" / f"{plan.dialogues['train'] + 1 + extra}.json"
+        path.write_bytes(content[: len(content) * 2 // 3])
+    return _report(size, plan, seed, made, writer, moves, Counter(quirks.values()), catalogue)
+
+
+def _report(
+    size: str,
+    plan: Size,
+    seed: int,
+    products: Sequence[CatalogueProduct],
+    writer: DialogueWriter,
+    moves: Mapping[str, int],
+    quirks: Mapping[str, int],
+    catalogue: RealCatalogue | None,
+) -> dict[str, Any]:
+    counts = writer.counts
+    turns = counts["recommendation_turns"] + counts["recommendation_turns_without_negatives"]
+    faults = Counter(product.fault for product in products)
+    hidden = Counter(name for product in products for name in product.unwritten)
+    return {
+        "made_by": "semctl generate",
+        "version": 1,
+        "size": size,
+        "seed": seed,
+        "catalogue": _origin(catalogue),
+        "dialogues": dict(plan.dialogues),
+        "utterances": counts["utterances"],
+        "user_turns": counts["user_turns"],
+        "system_turns": counts["system_turns"],
+        "recommendation_turns": counts["recommendation_turns"],
+        "positives": counts["positives"],
+        "positives_per_recommendation": round(counts["positives"] / turns, 3),
+        "negatives": counts["negatives"],
+        "negatives_per_recommendation": round(counts["negatives"] / turns, 3),
+        "pictures_sent_by_shopper": counts["pictures_sent_by_shopper"],
+        "products": len(products),
+        "images": {
+            "ok": faults[""] + faults["missing_json"] + faults["broken_json"],
+            "missing": faults["missing_image"],
+            "dead": faults["dead_link"],
+            "broken": faults["broken_image"],
+        },
+        "faulty_products": len(products) - faults[""],
+        "only_in_pictures": dict(sorted(hidden.items())),
+        "moves": dict(sorted(moves.items())),
+        "quirks": {
+            "broken_dialogues": plan.broken,
+            **{quirk: quirks.get(quirk, 0) for quirk in QUIRKS},
+            **{f"products_with_{fault}": faults[fault] for fault in FAULTS},
+            "references_to": {
+                fault: {role: writer.references.get(fault, Counter())[role] for role in ("positives", "negatives")}
+                for fault in FAULTS
+            },
+            "recommendation_turns_without_negatives": counts["recommendation_turns_without_negatives"],
+            "repeated_negatives": counts["repeated_negatives"],
+            "negatives_equal_to_a_positive": counts["negatives_equal_to_a_positive"],
+            "typographic_quotes": counts["typographic_quotes"],
+        },
+    }
+
+
+def _origin(catalogue: RealCatalogue | None) -> dict[str, Any]:
+    if catalogue is None:
+        return {"kind": "drawn"}
+    columns, dropped = dict(catalogue.columns), dict(catalogue.dropped)
+    return {"kind": "given", "columns": columns, "rows": catalogue.rows, "dropped": dropped}
+
+
+def _publish(staging: Path, folder: Path, report: Mapping[str, Any]) -> None:
+    (folder / MARKER).unlink(missing_ok=True)
+    for part in _PARTS:
+        old = folder / part
+        if old.is_dir():
+            shutil.rmtree(old)
+        else:
+            old.unlink(missing_ok=True)
+        os.replace(staging / part, old)
+    write_json(folder / MARKER, report)

@@ -1,0 +1,250 @@
+"""A real catalogue: a CSV file whose columns are mapped to product attributes, and a folder of pictures."""
+
+from __future__ import annotations
+
+import csv
+import re
+from collections import Counter, defaultdict
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from random import Random
+from urllib.parse import quote
+
+from pipeline.generator.catalogue import CatalogueProduct, link_of
+from pipeline.generator.vocabulary import SLOT_OF, VISIBLE
+from schemas.errors import CorpusError, UsageError
+from schemas.ontology import fold, fold_name, nearest
+
+__all__ = ["FIELDS", "RealCatalogue", "parse_columns", "read_catalogue"]
+
+_KNOWN_NAMES: Mapping[str, tuple[str, ...]] = {
+    "id": ("id", "product_id", "sku", "article_id", "item_id"),
+    "name": ("name", "product_display_name", "display_name", "product_name", "title", "prod_name"),
+    "image": ("image", "image_file", "image_filename", "file_name", "picture", "image_path"),
+    "taxonomy": ("taxonomy", "sub_category", "master_category", "category"),
+    "price": ("price", "list_price", "retail_price"),
+    "currency": ("currency",),
+    "description": ("description", "details", "detail_desc"),
+    "type": ("type", "article_type", "product_type", "product_type_name", "garment"),
+    "gender": ("gender", "sex", "index_group_name"),
+    "color": ("color", "colour", "base_colour", "base_color", "colour_group_name", "main_colour"),
+    "print": ("print", "pattern", "graphical_appearance_name"),
+    "sleeves": ("sleeves", "sleeve_length", "sleeve"),
+    "neck": ("neck", "neckline"),
+    "length": ("length",),
+    "material": ("material", "fabric"),
+    "style": ("style", "usage", "occasion"),
+    "fit": ("fit",),
+    "brand": ("brand", "brand_name"),
+    "care": ("care",),
+    "available_sizes": ("available_sizes", "sizes", "size"),
+    "season": ("season",),
+    "age": ("age", "age_group"),
+}
+FIELDS = tuple(_KNOWN_NAMES)
+"""What a column can be mapped to: a field of the product, or an attribute that dialogues speak of."""
+
+_UNKNOWN = frozenset(("", "na", "n/a", "nan", "none", "null", "unknown", "-", "other"))
+_PICTURES = frozenset((".jpg", ".jpeg", ".png", ".webp"))
+_HIDDEN_SHARE = 0.45
+
+
+@dataclass(frozen=True)
+class RealCatalogue:
+    """Products read from a file, and what became of its rows.
+
+    Attributes:
+        products: those that can be used, in the order of the file.
+        columns: field -> column it was read from.
+        rows: rows in the file.
+        dropped: reason -> rows that could not be used.
+    """
+
+    products: tuple[CatalogueProduct, ...]
+    columns: Mapping[str, str]
+    rows: int
+    dropped: Mapping[str, int]
+
+
+def parse_columns(options: Sequence[str]) -> dict[str, str]:
+    """``["color=baseColour"]`` -> ``{"color": "baseColour"}``; an empty column leaves the field out.
+
+    Raises:
+        UsageError: not of that form, or a field that products do not have.
+    """
+    columns: dict[str, str] = {}
+    for option in options:
+        field, equals, column = option.partition("=")
+        if not equals:
+            raise UsageError(f"'{option}' maps nothing", fix="write --column FIELD=COLUMN, as in color=baseColour")
+        if field not in FIELDS:
+            close = nearest(field, FIELDS)
+            fix = f"did you mean '{close}'?" if close else f"fields: {', '.join(FIELDS)}"
+            raise UsageError(f"no such product field '{field}'", fix=fix)
+        columns[field] = column
+    return columns
+
+
+def read_catalogue(
+    file: Path, images: Path, *, columns: Mapping[str, str] | None = None, count: int | None = None, seed: int = 0
+) -> RealCatalogue:
+    """Read a catalogue; about half of its products leave colour, print and sleeves to their pictures.
+
+    What a product leaves out is also taken out of its name here; the file itself stays as it is.
+
+    Args:
+        file: CSV with a header line, UTF-8.
+        images: folder of pictures, named in the column mapped to ``image``, else ``<id>.jpg`` (or png, webp).
+        columns: field -> column; fields not named are guessed from common column names, "" leaves one out.
+        count: keep about so many products, of the commonest types; None keeps all.
+        seed: chooses which products are kept and what is left out.
+
+    Raises:
+        CorpusError: the file or folder cannot be read, or holds nothing of use.
+        UsageError: a mapped column does not exist, or no column was found for ``id``, ``name`` or ``type``.
+    """
+    header, rows = _read_rows(file)
+    mapped = _map_columns(header, columns or {}, file)
+    pictures = _pictures(images)
+    dropped: Counter[str] = Counter()
+    products: dict[str, CatalogueProduct] = {}
+    for row in rows:
+        if len(row) != len(header):
+            dropped["columns do not match the header"] += 1
+            continue
+        cells = dict(zip(header, row, strict=True))
+        product = _product({field: cells[column].strip() for field, column in mapped.items()}, pictures)
+        if isinstance(product, str):
+            dropped[product] += 1
+        elif product.stem in products:
+            dropped["repeated id"] += 1
+        else:
+            products[product.stem] = product
+    if not products:
+        reasons = ", ".join(f"{reason}: {number}" for reason, number in sorted(dropped.items()))
+        raise CorpusError(
+            f"no product can be used ({reasons or 'no rows'})", where=file, fix="see --column and --images"
+        )
+    kept = list(products.values())
+    if count is not None and count < len(kept):
+        dropped["not sampled"] = len(kept) - count
+        kept = _sample(kept, count, Random(f"{seed}/sample"))
+    return RealCatalogue(tuple(_hide(kept, Random(f"{seed}/hidden"))), mapped, len(rows), dict(sorted(dropped.items())))
+
+
+def _read_rows(file: Path) -> tuple[list[str], list[list[str]]]:
+    try:
+        with file.open(newline="", encoding="utf-8-sig") as lines:
+            rows = list(csv.reader(lines))
+    except (OSError, UnicodeDecodeError, csv.Error) as problem:
+        raise CorpusError(f"cannot read the catalogue: {problem}", where=file) from None
+    if not rows:
+        raise CorpusError("the catalogue is empty", where=file)
+    return rows[0], [row for row in rows[1:] if row]
+
+
+def _map_columns(header: Sequence[str], given: Mapping[str, str], file: Path) -> dict[str, str]:
+    by_name = {fold_name(column): column for column in reversed(header)}
+    mapped: dict[str, str] = {}
+    for field, names in _KNOWN_NAMES.items():
+        if field in given:
+            column = given[field]
+            if column and column not in header:
+                close = nearest(column, header)
+                fix = f"did you mean '{close}'?" if close else f"columns: {', '.join(header)}"
+                raise UsageError(f"no column '{column}'", where=file, fix=fix)
+            if column:
+                mapped[field] = column
+            continue
+        found = next((by_name[fold_name(name)] for name in names if fold_name(name) in by_name), None)
+        if found is not None:
+            mapped[field] = found
+    for field in ("id", "name", "type"):
+        if field not in mapped:
+            raise UsageError(f"no column for '{field}' found", where=file, fix=f"name it with --column {field}=COLUMN")
+    return mapped
+
+
+def _pictures(folder: Path) -> dict[str, Path]:
+    """File name and stem -> picture."""
+    if not folder.is_dir():
+        raise CorpusError("no such folder of pictures", where=folder)
+    files = sorted(path for path in folder.iterdir() if path.suffix.lower() in _PICTURES)
+    return {path.stem: path for path in files} | {path.name: path for path in files}
+
+
+def _product(cells: Mapping[str, str], pictures: Mapping[str, Path]) -> CatalogueProduct | str:
+    """The product of a row, or the reason why it is none."""
+    number, kind, name = (_known(cells[field]) for field in ("id", "type", "name"))
+    if not number or not kind or not name:
+        return "no id, type or name"
+    photo = pictures.get(Path(cells.get("image", "")).name) or pictures.get(number)
+    if photo is None:
+        return "no picture"
+    attributes: dict[str, tuple[str, ...]] = {}
+    for attribute in SLOT_OF:
+        value = _known(cells.get(attribute, ""))
+        if attribute == "available_sizes" and value:
+            attributes[attribute] = tuple(
+                dict.fromkeys(part.strip() for part in re.split(r"[,;|]", value) if part.strip())
+            )
+        elif value:
+            attributes[attribute] = (value,)
+    stem = re.sub(r"[^\w-]", "_", number)
+    suffix = photo.suffix.lower()
+    description = _known(cells.get("description", ""))
+    return CatalogueProduct(
+        stem=stem,
+        url=link_of(quote(stem), suffix),
+        picture=f"{stem}{suffix}",
+        name=name,
+        attributes=attributes,
+        taxonomy="/".join(part for part in (cells.get("gender", ""), cells.get("taxonomy", ""), kind) if part),
+        price=_price(cells.get("price", "")),
+        currency=_known(cells.get("currency", "")) or "USD",
+        details=(description,) if description else (),
+        photo=photo,
+    )
+
+
+def _known(text: str) -> str:
+    return "" if fold(text) in _UNKNOWN else " ".join(text.split())
+
+
+def _price(text: str) -> float | None:
+    match = re.search(r"\d+(?:\.\d+)?", text.replace(",", ""))
+    return float(match.group()) if match else None
+
+
+def _sample(products: Sequence[CatalogueProduct], count: int, rng: Random) -> list[CatalogueProduct]:
+    """``count`` products of the commonest types, about thirty or more of each type, in their own order."""
+    by_type: dict[str, list[int]] = defaultdict(list)
+    for index, product in enumerate(products):
+        by_type[product.value("type") or ""].append(index)
+    kinds = sorted(by_type, key=lambda kind: (-len(by_type[kind]), kind))[: max(3, count // 30)]
+    available = [index for kind in kinds for index in by_type[kind]]
+    rest = sorted(set(range(len(products))) - set(available))
+    if len(available) < count:
+        available += rest[: count - len(available)]
+    return [products[index] for index in sorted(rng.sample(available, count))]
+
+
+def _hide(products: Sequence[CatalogueProduct], rng: Random) -> Iterable[CatalogueProduct]:
+    words = {attribute: _words_of(products, attribute) for attribute in VISIBLE}
+    for product in products:
+        hidden = frozenset(name for name in VISIBLE if name in product.attributes and rng.random() < _HIDDEN_SHARE)
+        name, details = product.name, product.details
+        for attribute in sorted(hidden):
+            name = " ".join(words[attribute].sub(" ", name).split()) or product.attributes["type"][0]
+            details = tuple(" ".join(words[attribute].sub(" ", text).split()) for text in details)
+        yield replace(product, unwritten=hidden, name=name, details=details)
+
+
+def _words_of(products: Sequence[CatalogueProduct], attribute: str) -> re.Pattern[str]:
+    """Matches every word of every value of an attribute."""
+    values = {value for product in products for value in product.attributes.get(attribute, ())}
+    words = {word for value in values for word in re.findall(r"\w+", value) if len(word) > 2}
+    if not words:
+        return re.compile(r"(?!)")
+    return re.compile(r"\b(?:" + "|".join(re.escape(word) for word in sorted(words)) + r")\b", re.IGNORECASE)

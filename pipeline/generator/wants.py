@@ -1,0 +1,112 @@
+"""What a shopper wants by now, and its written form: MMD-v3's ``ds``."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+from pipeline.generator.vocabulary import SLOT_OF
+
+__all__ = ["PictureReference", "Wants"]
+
+_NO_VALUES: Mapping[str, tuple[str, ...]] = {}
+
+
+@dataclass(frozen=True)
+class PictureReference:
+    """A picture that the shopper pointed at, and which attributes of it are liked or disliked."""
+
+    url: str
+    likes: tuple[str, ...] = ()
+    dislikes: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class Wants:
+    """A cumulative state: any of the liked values of each attribute, none of the disliked ones.
+
+    Attributes:
+        likes: attribute -> values of which a product must have one.
+        dislikes: attribute -> values of which a product must have none.
+        pictures: where picture-grounded wants came from, oldest first.
+    """
+
+    likes: Mapping[str, tuple[str, ...]] = field(default_factory=lambda: _NO_VALUES)
+    dislikes: Mapping[str, tuple[str, ...]] = field(default_factory=lambda: _NO_VALUES)
+    pictures: tuple[PictureReference, ...] = ()
+
+    def like(self, attribute: str, *values: str, picture: str | None = None) -> Wants:
+        """Want these values instead of earlier ones; ``picture`` is the link they were seen in."""
+        avoided = {**self.dislikes, attribute: tuple(v for v in self.dislikes.get(attribute, ()) if v not in values)}
+        kept = {name: left for name, left in avoided.items() if left}
+        changed = Wants({**self.likes, attribute: values}, kept, _without(self.pictures, attribute, likes_only=True))
+        return changed if picture is None else changed._point(PictureReference(picture, likes=(attribute,)))
+
+    def dislike(self, attribute: str, value: str, picture: str | None = None) -> Wants:
+        """Avoid one more value; a want for it is withdrawn."""
+        liked = tuple(v for v in self.likes.get(attribute, ()) if v != value)
+        likes = {name: values for name, values in self.likes.items() if name != attribute}
+        if liked:
+            likes = {**self.likes, attribute: liked}
+        avoided = (*(v for v in self.dislikes.get(attribute, ()) if v != value), value)
+        pictures = self.pictures if liked else _without(self.pictures, attribute, likes_only=True)
+        changed = Wants(likes, {**self.dislikes, attribute: avoided}, pictures)
+        return changed if picture is None else changed._point(PictureReference(picture, dislikes=(attribute,)))
+
+    def drop(self, attribute: str) -> Wants:
+        """The attribute matters no more, neither what was wanted of it nor what was to be avoided."""
+        likes = {name: values for name, values in self.likes.items() if name != attribute}
+        dislikes = {name: values for name, values in self.dislikes.items() if name != attribute}
+        return Wants(likes, dislikes, _without(self.pictures, attribute, likes_only=False))
+
+    def same_as(self, other: Wants) -> bool:
+        """Whether both ask for the same, wherever it was seen."""
+        return self.likes == other.likes and self.dislikes == other.dislikes
+
+    def written(self) -> dict[str, Any]:
+        """The ``ds`` of MMD-v3: an entry per attribute and sentiment, in a fixed order."""
+        informable = []
+        for sentiment, wanted in (("Like", self.likes), ("Dislike", self.dislikes)):
+            for attribute in SLOT_OF:
+                if wanted.get(attribute):
+                    slot = self._slot(attribute)
+                    informable.append({"slot": [slot], "values": list(wanted[attribute]), "sentiment": [sentiment]})
+        requestable = [
+            {
+                "object": picture.url,
+                "likes": [SLOT_OF[attribute] for attribute in picture.likes],
+                "dislikes": [SLOT_OF[attribute] for attribute in picture.dislikes],
+            }
+            for picture in self.pictures
+        ]
+        return {"informable": informable, "requestable": requestable}
+
+    def _slot(self, attribute: str) -> str:
+        shoes = self.likes.get("type", ("",))[0] in ("sneakers", "boots", "heels")
+        if attribute == "material" and shoes:  # MMD-v3 has such hierarchical slots; readers cut at ">>"
+            return "materials >> upper materials (shoes)"
+        return SLOT_OF[attribute]
+
+    def _point(self, new: PictureReference) -> Wants:
+        for index, old in enumerate(self.pictures):
+            if old.url == new.url:
+                joined = PictureReference(old.url, _union(old.likes, new.likes), _union(old.dislikes, new.dislikes))
+                return replace(self, pictures=(*self.pictures[:index], joined, *self.pictures[index + 1 :]))
+        return replace(self, pictures=(*self.pictures, new))
+
+
+def _union(first: tuple[str, ...], second: tuple[str, ...]) -> tuple[str, ...]:
+    return tuple(dict.fromkeys((*first, *second)))
+
+
+def _without(
+    pictures: tuple[PictureReference, ...], attribute: str, *, likes_only: bool
+) -> tuple[PictureReference, ...]:
+    left = []
+    for picture in pictures:
+        likes = tuple(name for name in picture.likes if name != attribute)
+        dislikes = tuple(name for name in picture.dislikes if likes_only or name != attribute)
+        if likes or dislikes:
+            left.append(PictureReference(picture.url, likes, dislikes))
+    return tuple(left)

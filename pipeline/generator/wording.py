@@ -1,0 +1,130 @@
+"""Puts moves of a dialogue into words: synonyms, fillers, typing slips, typographic quotes."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping, Sequence
+from random import Random
+
+from pipeline.generator import phrases
+from pipeline.generator.wants import Wants
+
+__all__ = ["Wording", "plural"]
+
+_IN_FRONT = ("style", "fit", "length", "color", "print", "sleeves", "material", "brand")
+_BEHIND = ("neck", "available_sizes", "gender", "season", "care", "age")
+
+
+class Wording:
+    """Speaks for shopper and agent of one dialogue.
+
+    Args:
+        rng: the dialogue's own source of chance.
+        synonym_rate: share of values said in another word.
+        slip_rate: share of the shopper's sentences with a typing slip.
+    """
+
+    def __init__(self, rng: Random, *, synonym_rate: float = 0.3, slip_rate: float = 0.07) -> None:
+        self._rng = rng
+        self._synonym_rate = synonym_rate
+        self._slip_rate = slip_rate
+
+    def pick(self, templates: Sequence[str], **words: str) -> str:
+        """One of the templates, filled in."""
+        return self._rng.choice(templates).format(**words)
+
+    def templates(self, of: Mapping[str, tuple[str, ...]], attribute: str) -> tuple[str, ...]:
+        """The templates of an attribute, or the common ones."""
+        return of.get(attribute) or of.get("default") or phrases.ADD["style"]
+
+    def value(self, attribute: str, value: str) -> str:
+        """A value as the shopper says it."""
+        words = phrases.SYNONYMS.get(attribute, {}).get(value)
+        spoken = value
+        if words and self._rng.random() < self._synonym_rate:
+            spoken = self._rng.choice(words)
+        if attribute == "sleeves" and spoken in ("short", "long", "half", "full"):
+            return self._rng.choice((f"{spoken}-sleeved", f"with {spoken} sleeves", f"{spoken} sleeve"))
+        return spoken if attribute in ("brand", "available_sizes") else spoken.lower()
+
+    def values(self, attribute: str, values: Sequence[str]) -> str:
+        """Several values, any of which will do."""
+        return " or ".join(self.value(attribute, value) for value in values)
+
+    def slot(self, attribute: str) -> str:
+        """An attribute as the shopper calls it."""
+        return self._rng.choice(phrases.SLOT_WORDS.get(attribute, (attribute.replace("_", " "),)))
+
+    def ordinal(self, place: int) -> str:
+        """The place of a shown picture, counted from 0: "2nd" or "second"."""
+        return self._rng.choice(phrases.ORDINALS[place])
+
+    def thing(self, wants: Wants, *, only: Sequence[str], tail: str = "") -> tuple[str, str]:
+        """What is wanted as a noun phrase, singular and plural: ("a red dress by Pilu", "red dresses by Pilu").
+
+        Args:
+            wants: holds the type and the values.
+            only: attributes to mention.
+            tail: something more to say at the end.
+        """
+        noun = self.value("type", wants.likes["type"][0])
+        front, behind = [], []
+        for attribute in (*_IN_FRONT, *_BEHIND):
+            if attribute not in only:
+                continue
+            spoken = self.values(attribute, wants.likes[attribute])
+            if attribute == "brand":
+                behind.append(self._rng.choice((f"by {spoken}", f"from {spoken}")))
+            elif attribute == "fit":
+                front.append(spoken if self._rng.random() < 0.5 else f"{spoken} fit")
+            elif attribute in _BEHIND or spoken.startswith("with"):
+                behind.append(_tail(attribute, spoken))
+            else:
+                front.append(spoken)
+        many = plural(noun)
+        words = " ".join([*front, noun])
+        article = "some" if many == noun else "an" if words[0].lower() in "aeiou" else "a"
+        end = [*behind, tail] if tail else behind
+        return " ".join([article, words, *end]), " ".join([*front, many, *end])
+
+    def shopper(self, text: str, *, opening: bool = False) -> str:
+        """The shopper's finishing touch: fillers, capitals, slips of the fingers, quotes."""
+        rng = self._rng
+        if not opening and rng.random() < 0.3:
+            text = rng.choice(phrases.FILLERS) + text
+        if rng.random() < 0.65:
+            text = text[0].upper() + text[1:]
+        if text[-1] not in "?.!" and rng.random() < 0.4:
+            text += "."
+        if rng.random() < self._slip_rate:
+            text = self._slip(text)
+        return f"‘{text}’" if rng.random() < 0.03 else text
+
+    def _slip(self, text: str) -> str:
+        places = [match.span() for match in re.finditer(r"[A-Za-z]{5,}", text)]
+        if not places:
+            return text
+        start, end = self._rng.choice(places)
+        at = self._rng.randrange(start + 1, end - 1)
+        kind = self._rng.randrange(3)
+        if kind == 0:
+            return text[:at] + text[at + 1 :]
+        if kind == 1:
+            return text[:at] + text[at] + text[at:]
+        return text[:at] + text[at + 1] + text[at] + text[at + 2 :]
+
+
+def _tail(attribute: str, spoken: str) -> str:
+    forms = {"neck": "with a {}", "available_sizes": "in size {}", "care": "({})"}
+    return spoken if spoken.startswith("with") else forms.get(attribute, "for {}").format(spoken)
+
+
+def plural(noun: str) -> str:
+    """The plural of a garment; garments that come in pairs have only one form."""
+    if noun in phrases.PLURALS:
+        return phrases.PLURALS[noun]
+    if noun.endswith("s") and not noun.endswith("ss"):
+        return noun
+    if noun.endswith(("ss", "ch", "sh", "x")):
+        return f"{noun}es"
+    return f"{noun}s"
