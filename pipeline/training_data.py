@@ -6,17 +6,16 @@ import hashlib
 from bisect import bisect_left
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
+from annotate.splits import read_splits
 from pipeline.runs import load_corpus
 from pipeline.workspace import Workspace
 from schemas.belief import BeliefState, state_from_rows
 from schemas.errors import InputError, WorkspaceError
-from schemas.files import read_json, sha256_file
+from schemas.files import sha256_file
 from schemas.ontology import Ontology
 from schemas.progress import Progress
-from schemas.tables import D_F, D_P, Table, read_table
 from semantic_model.config import Config
 from semantic_model.data import Corpus
 from semantic_model.ranker import Query
@@ -25,6 +24,8 @@ if TYPE_CHECKING:
     from semantic_model.text import Words
 
 __all__ = ["TrainingData", "input_hashes", "labelled_dialogues", "prepare"]
+
+_AGAIN = "run `semctl ingest-labels` again"
 
 
 @dataclass(frozen=True)
@@ -117,61 +118,31 @@ def input_hashes(workspace: Workspace) -> dict[str, str]:
         "D_F": workspace.d_f,
         "D_P": workspace.d_p,
     }
-    if workspace.products.is_file() and not workspace.split_manifest.is_file():
-        raise WorkspaceError(
-            "the splits D_F and D_P are missing or incomplete",
-            where=workspace.split_manifest,
-            fix="run `semctl ingest-labels` first",
-        )
-    missing = next((path for path in files.values() if not path.is_file()), None)
+    missing = next((path for path in (*files.values(), workspace.split_manifest) if not path.is_file()), None)
     if missing is not None:
         earlier = "ingest-labels" if missing.parent == workspace.d_f.parent else "import"
         raise WorkspaceError("a file of the workspace is missing", where=missing, fix=f"run `semctl {earlier}` first")
-    hashes = {name: sha256_file(path) for name, path in files.items()}
-    said = set(_strings(read_json(workspace.split_manifest, error=WorkspaceError, fix="run `semctl ingest-labels`")))
-    for name in ("D_F", "D_P"):
-        if hashes[name] not in said:
-            raise WorkspaceError(
-                f"the split {name} is not the one its manifest names",
-                where=files[name],
-                fix="run `semctl ingest-labels` again",
-            )
-    return hashes
-
-
-def _strings(value: Any) -> Iterator[str]:
-    if isinstance(value, str):
-        yield value
-    elif isinstance(value, dict | list):
-        for part in value.values() if isinstance(value, dict) else value:
-            yield from _strings(part)
+    read_splits(workspace.d_f, workspace.d_p, workspace.split_manifest)
+    return {name: sha256_file(path) for name, path in files.items()}
 
 
 def _gold_states(workspace: Workspace) -> dict[str, list[tuple[int, BeliefState]]]:
     """Dialogue -> (user turn, state) in order, for the dialogues of D_F."""
+    d_f, d_p = read_splits(workspace.d_f, workspace.d_p, workspace.split_manifest)
     found: dict[str, list[tuple[int, BeliefState]]] = {}
-    for row in _rows(workspace.d_f, D_F):
+    for row in d_f.select(["dialogue_id", "turn", "state"]).to_pylist():
         state = state_from_rows(row["state"])
         if state is None:
             raise WorkspaceError(
                 f"D_F holds an unlabelled turn: dialogue {row['dialogue_id']}, turn {row['turn']}",
                 where=workspace.d_f,
-                fix="run `semctl ingest-labels` again",
+                fix=_AGAIN,
             )
         found.setdefault(row["dialogue_id"], []).append((row["turn"], state))
-    overlap = found.keys() & {row["dialogue_id"] for row in _rows(workspace.d_p, D_P)}
+    overlap = found.keys() & set(d_p.column("dialogue_id").to_pylist())
     if overlap:
-        raise WorkspaceError(
-            f"dialogue {min(overlap)} is in both D_F and D_P",
-            where=workspace.d_p,
-            fix="run `semctl ingest-labels` again",
-        )
+        raise WorkspaceError(f"dialogue {min(overlap)} is in both D_F and D_P", where=workspace.d_p, fix=_AGAIN)
     return {dialogue: sorted(rows, key=lambda row: row[0]) for dialogue, rows in found.items()}
-
-
-def _rows(path: Path, table: Table) -> list[dict[str, Any]]:
-    rows: list[dict[str, Any]] = read_table(path, table, columns=["dialogue_id", "turn", "state"]).to_pylist()
-    return rows
 
 
 def _state_before(states: Sequence[tuple[int, BeliefState]], turn: int) -> BeliefState:
