@@ -3,12 +3,15 @@
 Within one turn the order is fixed: ``new_topic`` clears everything, ``drop`` clears slots, ``want`` replaces a slot's
 wanted values, ``dislike`` adds values to avoid. Wanting a value takes it off the slot's dislikes and the other way
 round; a value marked both ways in one turn counts as disliked.
+
+A turn without a label is a gap: whatever held before it may have changed in it, so nothing is known after it but what
+later turns say again.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from schemas.belief import BeliefState, Polarity, SlotValue, TurnUpdate
 from schemas.ontology import Ontology, fold
@@ -29,28 +32,36 @@ class KnownState:
     known_slots: frozenset[str]
 
 
-def accumulate(updates: Sequence[TurnUpdate | None], ontology: Ontology) -> list[KnownState]:
+def accumulate(
+    updates: Sequence[TurnUpdate | None], ontology: Ontology, *, where: Sequence[object] | None = None
+) -> list[KnownState]:
     """Cumulative states of one dialogue, one per user turn.
 
-    A turn without a readable update (None, or ``readable`` false) is unlabelled. What held before it may have changed
-    in it, so afterwards a slot is known again only once it is wanted or dropped, or once a new topic starts.
+    A turn without a readable update (None, or ``readable`` false) is unlabelled, and so is what follows it until it is
+    said again: a slot is known once it is wanted or dropped, every slot once a new topic starts. A dislike after a gap
+    is kept, but does not make its slot known: what is wanted of that slot is not.
 
     Args:
         updates: one entry per user turn of the dialogue, in order; None where there is no label.
         ontology: keys every value to a product attribute.
+        where: a name of each turn, for the error.
+
+    Returns:
+        One entry per update.
 
     Raises:
-        OntologyError: an update names an unknown slot.
+        OntologyError: an update names a slot that the ontology lacks.
     """
     all_slots = frozenset(slot.name for slot in ontology.slots)
     known = all_slots
     held: dict[tuple[str, str], SlotValue] = {}
     states: list[KnownState] = []
-    for update in updates:
+    for position, update in enumerate(updates):
         if update is None or not update.readable:
             known, held = frozenset(), {}
             states.append(KnownState(None, known))
             continue
+        _check_slots(update, ontology, where[position] if where else None)
         if update.new_topic:
             known, held = all_slots, {}
         for name in update.drop:
@@ -69,6 +80,11 @@ def accumulate(updates: Sequence[TurnUpdate | None], ontology: Ontology) -> list
     return states
 
 
+def _check_slots(update: TurnUpdate, ontology: Ontology, where: object | None) -> None:
+    for name in (*update.want, *update.dislike, *sorted(update.drop)):
+        ontology.slot(name, where=where)
+
+
 def _linked(
     name: str, values: Iterable[str], polarity: Polarity, ontology: Ontology
 ) -> dict[tuple[str, str], SlotValue]:
@@ -81,34 +97,38 @@ def _order(item: SlotValue) -> tuple[str, bool, str]:
     return item.slot, item.polarity == "dislike", item.value
 
 
-def difference(before: BeliefState, after: BeliefState) -> TurnUpdate:
+def difference(before: BeliefState | None, after: BeliefState) -> TurnUpdate:
     """The smallest update that turns one state into another: ``accumulate`` applied to it gives ``after`` back.
 
-    Used for corpora that give states per turn already accumulated, and by annotators simulated from gold states.
+    Used for corpora that give states already accumulated, and by annotators simulated from gold states. States are as
+    :func:`accumulate` gives them: values spelled as the ontology spells them.
+
+    Args:
+        before: the state after the user turn before, ``()`` at the start; None when it is not known (a gap), in which
+            case the update starts a new topic, so that ``after`` is all that holds.
+        after: the state after this turn.
     """
-    slots = sorted({item.slot for item in (*before, *after)})
+    if before is None:
+        return replace(difference((), after), new_topic=True)
     want: dict[str, tuple[str, ...]] = {}
     dislike: dict[str, tuple[str, ...]] = {}
     drop: set[str] = set()
-    for slot in slots:
+    for slot in sorted({item.slot for item in (*before, *after)}):
         liked_before, avoided_before = _values(before, slot)
         liked, avoided = _values(after, slot)
         if (liked, avoided) == (liked_before, avoided_before):
             continue
-        gone = set(avoided_before) - set(avoided) - set(liked)
-        if gone or (liked_before and not liked):
+        no_longer_avoided = set(avoided_before) - set(avoided) - set(liked)
+        if no_longer_avoided or (liked_before and not liked):
             drop.add(slot)
-            if liked:
-                want[slot] = liked
-            if avoided:
-                dislike[slot] = avoided
-            continue
+            liked_before, avoided_before = (), ()
         if liked != liked_before:
             want[slot] = liked
         new = tuple(value for value in avoided if value not in avoided_before)
         if new:
             dislike[slot] = new
-    new_topic = bool(before) and bool(drop) and drop == {item.slot for item in before}
+    # one slot given up is a drop; only when all of several are does the shopper start over
+    new_topic = len(drop) > 1 and drop == {item.slot for item in before}
     return TurnUpdate(
         want=want, dislike=dislike, drop=frozenset() if new_topic else frozenset(drop), new_topic=new_topic
     )

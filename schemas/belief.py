@@ -8,21 +8,50 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Any, Literal
+from typing import Any, Literal, get_args
 
-__all__ = ["OPS", "BeliefState", "Op", "Polarity", "SlotValue", "TurnUpdate", "state_from_rows", "state_to_rows"]
+__all__ = [
+    "DIALOGUE_OPS",
+    "OPS",
+    "BeliefState",
+    "Op",
+    "Polarity",
+    "SlotValue",
+    "TurnUpdate",
+    "state_from_rows",
+    "state_to_rows",
+]
 
 Polarity = Literal["like", "dislike"]
 
-Op = Literal["want", "dislike", "drop", "new_topic", "none", "unsure", "bad_turn"]
-"""What one annotation row says of a turn.
+Op = Literal[
+    "want",
+    "dislike",
+    "drop",
+    "new_topic",
+    "none",
+    "unsure",
+    "bad_turn",
+    "bad_dialogue",
+    "images_missing",
+    "note",
+    "withdrawn",
+]
+"""What one annotation row says of a turn, or of the whole dialogue.
 
 ``want`` sets a slot to the values named in this turn; ``dislike`` adds values to avoid; ``drop`` clears a slot;
 ``new_topic`` clears everything before the rest of the turn counts; ``none`` marks a turn that changes nothing;
 ``unsure`` and ``bad_turn`` say that the annotator could not label the turn, which leaves it unlabelled.
+
+Of the dialogue: ``bad_dialogue`` leaves all of it unlabelled; ``images_missing`` and ``note`` (its ``value`` is the
+text) are remarks. ``withdrawn`` says that the annotation no longer counts: it was skipped later, or edited into
+something unusable. Such rows stand at the first turn of what was annotated, and label no turn by themselves.
 """
 
-OPS: tuple[Op, ...] = ("want", "dislike", "drop", "new_topic", "none", "unsure", "bad_turn")
+OPS: tuple[Op, ...] = get_args(Op)
+
+DIALOGUE_OPS: frozenset[Op] = frozenset({"bad_dialogue", "images_missing", "note", "withdrawn"})
+"""Operations that speak of the dialogue or of the annotation, not of a turn."""
 
 
 @dataclass(frozen=True, order=True)

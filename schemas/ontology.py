@@ -32,7 +32,8 @@ def fold(text: str) -> str:
 
 def fold_name(text: str) -> str:
     """The form in which names are compared: ``sleeveLength``, ``sleeve_length`` and ``Sleeve length`` agree."""
-    return re.sub(r"[^0-9a-z]", "", fold(text))
+    folded = fold(text)
+    return "".join(letter for letter in folded if letter.isalnum()) or folded
 
 
 def nearest(name: str, known: Iterable[str]) -> str | None:

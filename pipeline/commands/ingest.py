@@ -1,10 +1,76 @@
+"""``semctl ingest-labels``."""
+
 from __future__ import annotations
 
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
 import typer
+
+from pipeline.context import JSON_OPTION, Context
+
+if TYPE_CHECKING:
+    from pipeline.console import Console
+    from pipeline.ingest_labels import IngestReport
 
 __all__ = ["register"]
 
 
 def register(app: typer.Typer) -> None:
-    """Add this group's commands."""
-    del app
+    """Add ``ingest-labels``."""
+    app.command("ingest-labels")(ingest)
+
+
+def ingest(
+    context: typer.Context,
+    export: Annotated[
+        Path | None, typer.Argument(metavar="[FILE]", help="JSON export of a Label Studio project, also gzipped.")
+    ] = None,
+    project: Annotated[
+        str | None, typer.Option("--project", metavar="NAME", help="Export this Label Studio project now.")
+    ] = None,
+    as_json: Annotated[bool, JSON_OPTION] = False,
+) -> None:
+    """Take labels in: check them, follow the belief states, write the splits D_F and D_P.
+
+    Without FILE and --project, only the states that the corpus itself brought are taken.
+
+    Example: semctl ingest-labels --project "dresses, round 1"
+    """
+    from pipeline.ingest_labels import ingest_labels
+
+    given: Context = context.obj
+    console = given.console(as_json=as_json)
+    report = ingest_labels(given.workspace.require(), export=export, project=project, progress=console)
+    if as_json:
+        console.json(report.as_json())
+    else:
+        _show(console, report)
+
+
+def _show(console: Console, report: IngestReport) -> None:
+    counted = report.as_json()
+    rows = [(name, counted["annotations"][name]) for name in ("received", "accepted", "superseded", "skipped")]
+    rows.append(("quarantined", counted["annotations"]["quarantined"]))
+    rows += [(f"  {reason}", count) for reason, count in counted["quarantined"].items()]
+    caption = f"{report.drafts} answers begun and not submitted" if report.drafts else None
+    console.table(
+        "annotations" if report.export_sha256 else "annotations of the corpus", ("", ""), rows, caption=caption
+    )
+    notices = [(f"turns refused: {reason}", count) for reason, count in counted["refused_turns"].items()]
+    notices += [(name.replace("_", " "), count) for name, count in counted["notices"].items() if count]
+    if notices:
+        console.table("to look at", ("", ""), notices, caption="refusals with reasons: labels/quarantine.parquet")
+    if report.out_of_catalogue:
+        console.table("commonest values that no product has", ("slot", "value", "times"), report.out_of_catalogue[:10])
+    console.table("splits", ("", "D_F dialogues", "turns", "D_P dialogues", "turns"), _splits(report))
+
+
+def _splits(report: IngestReport) -> list[tuple[object, ...]]:
+    full, partial = report.d_f.by_split, report.d_p.by_split
+    none = {"dialogues": 0, "turns": 0}
+    names = sorted({*full, *partial}, key=lambda name: (("train", "valid", "test", name).index(name), name))
+    rows: list[tuple[object, ...]] = [
+        (name, *full.get(name, none).values(), *partial.get(name, none).values()) for name in names
+    ]
+    return [*rows, ("all", report.d_f.dialogues, report.d_f.turns, report.d_p.dialogues, report.d_p.turns)]

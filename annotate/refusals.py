@@ -1,0 +1,72 @@
+"""Why something of an export is refused: a reason code that programs count, and a line for people."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any, Literal, get_args
+
+import orjson
+
+__all__ = ["REASONS", "Reason", "Refusal", "Refused", "raw_json"]
+
+Reason = Literal[
+    # of a task: none of its annotations can be used
+    "task_without_keys",
+    "unsupported_schema",
+    "unknown_dialogue",
+    "dialogue_changed",
+    "unknown_turn",
+    # of an annotation: what it says cannot be laid at any turn
+    "malformed_annotation",
+    "malformed_result",
+    "unknown_control",
+    "turn_out_of_range",
+    # of a turn: the turn stays unlabelled, the others of the annotation count
+    "wrong_type",
+    "wrong_target",
+    "malformed_value",
+    "slot_without_value",
+    "unknown_slot",
+    "unknown_operation",
+    "malformed_free_text",
+    "wanted_and_disliked",
+]
+"""Reason codes, in the order in which an export is checked."""
+
+REASONS: tuple[Reason, ...] = get_args(Reason)
+
+_LONGEST_RAW = 10_000
+
+
+@dataclass(frozen=True)
+class Refusal:
+    """One thing refused.
+
+    Attributes:
+        reason: the code.
+        detail: what exactly is wrong, for people.
+        turn: the user turn concerned; None when it is the whole annotation.
+        raw: the JSON refused, as text; shortened when it is very long.
+    """
+
+    reason: Reason
+    detail: str
+    turn: int | None = None
+    raw: str | None = None
+
+
+class Refused(Exception):  # noqa: N818 - says what happened to the input, it is not an error of the program
+    """Carries a refusal up to where it is counted; never leaves :mod:`annotate`."""
+
+    def __init__(self, reason: Reason, detail: str, *, turn: int | None = None, raw: Any = None) -> None:
+        super().__init__(detail)
+        self.refusal = Refusal(reason, detail, turn, None if raw is None else raw_json(raw))
+
+
+def raw_json(value: Any) -> str:
+    """``value`` as JSON text for the quarantine; what cannot be written (nested too deeply) is only described."""
+    try:
+        text = orjson.dumps(value).decode()
+    except (orjson.JSONEncodeError, RecursionError):
+        return f"<{type(value).__name__} that cannot be written as JSON>"
+    return text if len(text) <= _LONGEST_RAW else text[:_LONGEST_RAW] + "..."
