@@ -1,0 +1,159 @@
+"""A catalogue in its final form: one product per id, attributes under one name each, and what refers to a product."""
+
+from __future__ import annotations
+
+from collections import Counter, defaultdict
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import replace
+
+from pipeline.corpora.ledger import Ledger
+from pipeline.corpora.pictures import Pictures, file_stem
+from pipeline.corpora.records import ProductRecord
+from schemas.errors import CorpusError
+from schemas.ontology import fold_name
+
+__all__ = ["Catalogue", "name_key"]
+
+
+def name_key(name: str) -> str:
+    """The form in which attribute names are compared: folded, without a plural s (``hemLength``, ``hem_lengths``)."""
+    folded = fold_name(name)
+    return folded[:-1] if len(folded) > 3 and folded.endswith("s") and not folded.endswith("ss") else folded
+
+
+class Catalogue:
+    """Products sorted by ``product_id``.
+
+    Args:
+        records: products as read; several records of one source and id (views of one product) are merged.
+        ledger: its line ``product_records`` is filled with what is merged and what clashes.
+
+    Attributes:
+        products: one record per product.
+        aliases: attribute -> other names under which the source gives the same thing.
+
+    Raises:
+        CorpusError: there is no product.
+    """
+
+    def __init__(self, records: Iterable[ProductRecord], ledger: Ledger) -> None:
+        merged = _merge_views(records, ledger)
+        if not merged:
+            raise CorpusError("the catalogue has no readable product", fix="see --products, and --format")
+        renamed = _one_spelling(merged)
+        self.products, self.aliases = _one_name(renamed)
+        self.products.sort(key=lambda product: product.product_id)
+        self.by_id: Mapping[str, ProductRecord] = {product.product_id: product for product in self.products}
+        self._by_reference: dict[str, str] = {}
+
+    @property
+    def attributes(self) -> list[str]:
+        """Names of all attributes, sorted."""
+        return sorted({name for product in self.products for name in product.attributes})
+
+    def link_pictures(self, pictures: Pictures) -> dict[str, tuple[str, ...]]:
+        """Pictures of each product, ``product_id -> image ids``; afterwards pictures can be looked up."""
+        image_ids: dict[str, tuple[str, ...]] = {}
+        for product in self.products:
+            ids: dict[str, None] = {}
+            for reference in product.pictures:
+                self._by_reference.setdefault(pictures.link_of(reference), product.product_id)
+                ids[pictures.resolve(reference).image_id] = None
+            for key in product.keys:
+                self._by_reference.setdefault(key, product.product_id)
+                file = pictures.file_by_stem(key)
+                if file is not None and not ids:
+                    ids[pictures.resolve(file).image_id] = None
+            for image_id in ids:
+                self._by_reference.setdefault(image_id, product.product_id)
+            image_ids[product.product_id] = tuple(ids)
+        return image_ids
+
+    def of_picture(self, reference: str | int, pictures: Pictures) -> str | None:
+        """The id of the product that a picture shows, by its link, its file or its file's stem."""
+        found = self._by_reference.get(pictures.link_of(reference))
+        if found is None:
+            picture = pictures.resolve(reference)
+            for key in (picture.image_id, file_stem(picture.file or picture.url or picture.image_id)):
+                found = self._by_reference.get(key)
+                if found is not None:
+                    break
+        return found
+
+
+def _merge_views(records: Iterable[ProductRecord], ledger: Ledger) -> list[ProductRecord]:
+    line = ledger["product_records"]
+    merged: dict[tuple[str, str], ProductRecord] = {}
+    sources: defaultdict[str, set[str]] = defaultdict(set)
+    for record in records:
+        key = (record.source, record.product_id)
+        known = merged.get(key)
+        if known is None:
+            merged[key] = record
+            sources[record.product_id].add(record.source)
+            line.keep()
+            continue
+        line.drop("view_of_a_product_merged")
+        for name, values in record.attributes.items():
+            known.attributes[name] = tuple(dict.fromkeys((*known.attributes.get(name, ()), *values)))
+        known.own |= record.own
+        known.name = known.name or record.name
+        known.description = known.description or record.description
+        known.price = record.price if known.price is None else known.price
+        known.currency = known.currency or record.currency
+        known.pictures = tuple(dict.fromkeys((*known.pictures, *record.pictures)))
+        known.keys = tuple(dict.fromkeys((*known.keys, *record.keys)))
+    return [
+        replace(record, product_id=f"{source}/{product_id}") if len(sources[product_id]) > 1 else record
+        for (source, product_id), record in merged.items()
+    ]
+
+
+def _one_spelling(products: Sequence[ProductRecord]) -> list[ProductRecord]:
+    """Attributes whose names differ only in spelling become one, under the commonest spelling (then the longest)."""
+    counts = Counter(name for product in products for name in product.attributes)
+    spellings: defaultdict[str, list[str]] = defaultdict(list)
+    for name in counts:
+        spellings[name_key(name)].append(name)
+    chosen = {name: max(names, key=lambda n: (counts[n], len(n), n)) for names in spellings.values() for name in names}
+    if all(name == new for name, new in chosen.items()):
+        return list(products)
+    renamed = []
+    for product in products:
+        attributes: dict[str, tuple[str, ...]] = {}
+        for name, values in product.attributes.items():
+            attributes[chosen[name]] = tuple(dict.fromkeys((*attributes.get(chosen[name], ()), *values)))
+        renamed.append(
+            replace(product, attributes=attributes, own=frozenset(chosen[n] for n in product.own if n in chosen))
+        )
+    return renamed
+
+
+def _one_name(products: Sequence[ProductRecord]) -> tuple[list[ProductRecord], dict[str, tuple[str, ...]]]:
+    """Attributes that say the same of every product become one, under the source's own name where it has one."""
+    columns: defaultdict[tuple[tuple[int, tuple[str, ...]], ...], list[str]] = defaultdict(list)
+    rows: defaultdict[str, list[tuple[int, tuple[str, ...]]]] = defaultdict(list)
+    own: set[str] = set()
+    for index, product in enumerate(products):
+        own |= product.own
+        for name, values in product.attributes.items():
+            rows[name].append((index, tuple(sorted(values))))
+    for name, column in rows.items():
+        columns[tuple(column)].append(name)
+    aliases: dict[str, tuple[str, ...]] = {}
+    gone: set[str] = set()
+    for column, names in columns.items():
+        # one product, or one value everywhere, proves nothing about two names
+        if len(names) < 2 or len({values for _, values in column}) < 2:
+            continue
+        kept = min(names, key=lambda n: (n not in own, names.index(n)))
+        others = tuple(sorted(name for name in names if name != kept))
+        aliases[kept] = others
+        gone.update(others)
+    if not gone:
+        return list(products), {}
+    kept_products = [
+        replace(p, attributes={name: values for name, values in p.attributes.items() if name not in gone})
+        for p in products
+    ]
+    return kept_products, dict(sorted(aliases.items()))

@@ -1,0 +1,85 @@
+"""Where the parts of a corpus lie below its folder."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+from schemas.errors import CorpusError
+
+__all__ = ["Folders", "HashedFiles", "files_below"]
+
+
+@dataclass(frozen=True)
+class Folders:
+    """A corpus's folder and, where they lie elsewhere, its parts.
+
+    Raises:
+        CorpusError: a folder that was named does not exist.
+    """
+
+    root: Path
+    dialogues: Path | None = None
+    products: Path | None = None
+    images: Path | None = None
+
+    def __post_init__(self) -> None:
+        if not self.root.is_dir():
+            raise CorpusError("no such folder", where=self.root, fix="give the folder that holds the corpus")
+        for option in ("dialogues", "products", "images"):
+            path: Path | None = getattr(self, option)
+            if path is not None and not path.exists():
+                raise CorpusError(f"no such file or folder for --{option}", where=path)
+
+    def find(self, *names: str) -> Path | None:
+        """The first of these files or folders that exists below the root."""
+        return next((self.root / name for name in names if (self.root / name).exists()), None)
+
+    @property
+    def image_folder(self) -> Path | None:
+        """The images folder, when there is one."""
+        found = self.images or self.find("images", "image")
+        return found if found is not None and found.is_dir() else None
+
+
+def files_below(folder: Path, *suffixes: str) -> Iterator[Path]:
+    """All files with one of the suffixes at any depth, sorted by path; hidden ones are left out."""
+    entries = sorted(os.scandir(folder), key=lambda entry: entry.name)
+    for entry in entries:
+        if entry.name.startswith("."):
+            continue
+        if entry.is_dir(follow_symlinks=False):
+            yield from files_below(Path(entry.path), *suffixes)
+        elif entry.name.endswith(suffixes):
+            yield Path(entry.path)
+
+
+class HashedFiles:
+    """Reads files and hashes what it read: one hash over all names and contents, in reading order."""
+
+    def __init__(self, root: Path) -> None:
+        self._root = root
+        self._hash = hashlib.sha256()
+
+    def read(self, path: Path) -> bytes:
+        """The content of a file. Raises OSError as :meth:`pathlib.Path.read_bytes` does."""
+        with open(path, "rb", buffering=0) as file:
+            content = file.read()
+        self.add(path, content)
+        return content
+
+    def add(self, path: Path, content: bytes) -> None:
+        """Count in content that was read elsewhere."""
+        try:
+            name = str(path.relative_to(self._root))
+        except ValueError:
+            name = path.name
+        self._hash.update(f"{name}\0{len(content)}\0".encode(errors="surrogateescape"))
+        self._hash.update(content)
+
+    def hexdigest(self) -> str:
+        """The hash so far."""
+        return self._hash.hexdigest()

@@ -1,0 +1,95 @@
+"""The ledger of an import: in = kept + dropped, and every drop has a reason."""
+
+from __future__ import annotations
+
+from collections import Counter
+from typing import Any
+
+from schemas.errors import CheckError
+
+__all__ = ["Ledger", "LedgerLine"]
+
+
+class LedgerLine:
+    """One kind of thing: how many came in, how many were kept, and why the others were not."""
+
+    def __init__(self) -> None:
+        self.received = 0
+        self.kept = 0
+        self.dropped: Counter[str] = Counter()
+
+    def keep(self, n: int = 1) -> None:
+        """``n`` came in and are kept."""
+        self.received += n
+        self.kept += n
+
+    def drop(self, reason: str, n: int = 1) -> None:
+        """``n`` came in and are dropped for ``reason``."""
+        if n:
+            self.received += n
+            self.dropped[reason] += n
+
+    def take_back(self, reason: str, n: int = 1) -> None:
+        """``n`` that counted as kept turn out to be dropped for ``reason``."""
+        if n:
+            self.kept -= n
+            self.dropped[reason] += n
+
+    def as_json(self) -> dict[str, Any]:
+        """``{"in", "kept", "dropped": {reason: n}}``."""
+        return {"in": self.received, "kept": self.kept, "dropped": dict(sorted(self.dropped.items()))}
+
+
+LINES = (
+    "dialogues",
+    "utterances",
+    "turns",
+    "recommendation_turns",
+    "positives",
+    "negatives",
+    "states",
+    "state_values",
+    "feedback",
+    "product_records",
+    "images",
+    "url_map",
+)
+
+
+class Ledger:
+    """All lines of one import, in a fixed order.
+
+    dialogues: dialogue files (or entries); utterances: elements of them; turns: utterances that became a merged turn
+    (``dropped`` are those merged into the one before); recommendation_turns: merged system turns that list candidates;
+    positives, negatives: references of the recommendation turns kept; states: user turns that carry a state;
+    state_values: (slot, value) pairs in them; feedback: liked or disliked slots of products pointed at;
+    product_records: catalogue records; images: distinct pictures referred to; url_map: lines of ``url2img.txt``.
+    """
+
+    def __init__(self) -> None:
+        self.lines = {name: LedgerLine() for name in LINES}
+
+    def __getitem__(self, name: str) -> LedgerLine:
+        return self.lines[name]
+
+    def check(self) -> None:
+        """Hold in = kept + dropped.
+
+        Raises:
+            CheckError: a line does not add up, which is a bug of semctl.
+        """
+        for name, line in self.lines.items():
+            if line.received != line.kept + line.dropped.total() or line.kept < 0:
+                raise CheckError(
+                    f"the import ledger does not add up for {name}: {line.as_json()}", fix="please report this"
+                )
+
+    def dropped(self) -> dict[str, int]:
+        """``line/reason -> n`` over all lines."""
+        return {
+            f"{name}/{reason}": n for name, line in self.lines.items() for reason, n in sorted(line.dropped.items())
+        }
+
+    def as_json(self) -> dict[str, Any]:
+        """Every line that anything came in for."""
+        return {name: line.as_json() for name, line in self.lines.items() if line.received}

@@ -1,0 +1,136 @@
+"""Picture references (links, ids or file names) and the files behind them."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+from pathlib import Path, PurePosixPath
+from typing import NamedTuple
+from urllib.parse import unquote
+
+from pipeline.corpora.ledger import Ledger
+from schemas.errors import CorpusError
+
+__all__ = ["Picture", "Pictures", "canonical_url", "file_stem"]
+
+
+def canonical_url(url: str) -> str:
+    """A link in the form in which links are compared: without %-escapes and surrounding spaces."""
+    url = url.strip()
+    return unquote(url) if "%" in url else url
+
+
+def file_stem(reference: str) -> str:
+    """The file name in a link or a path, without its last suffix and without a query."""
+    return PurePosixPath(reference.split("?", 1)[0]).stem
+
+
+class Picture(NamedTuple):
+    """A picture as referred to: its id in the tables, its file below the images folder, its link."""
+
+    image_id: str
+    file: str | None
+    url: str | None
+
+
+class Pictures:
+    """How a corpus maps picture references to files.
+
+    A link is looked up in ``url2img.txt``; without that file, its last path part is looked for in the images folder.
+    A number is looked up in ``image_id.json`` and then goes the way of its link. Anything else is a file name.
+    ``image_id`` is the corpus's own id where it has ids, else the file name, else (dead links) the link itself.
+
+    Args:
+        folder: the images folder, or None when the corpus has none.
+        url_map: canonical link -> file name.
+        id_map: id -> canonical link.
+        url_map_given: whether there is an ``url2img.txt``.
+    """
+
+    def __init__(
+        self,
+        folder: Path | None = None,
+        *,
+        url_map: Mapping[str, str] | None = None,
+        id_map: Mapping[str, str] | None = None,
+        url_map_given: bool = False,
+    ) -> None:
+        self.folder = folder
+        self._url_map = url_map or {}
+        self._id_map = id_map or {}
+        self._id_of = {url: number for number, url in reversed(self._id_map.items())}
+        self._url_map_given = url_map_given
+        self._names: set[str] | None = None
+        self.found: dict[str, Picture] = {}
+        self._stems: dict[str, str] | None = None
+
+    @property
+    def uses_ids(self) -> bool:
+        """Whether the corpus names pictures by number."""
+        return bool(self._id_map)
+
+    def resolve(self, reference: str | int) -> Picture:
+        """The picture a reference names; the same file under several links is one picture. Remembers what it found."""
+        picture = self._resolve(reference)
+        return self.found.setdefault(picture.image_id, picture)
+
+    def link_of(self, reference: str | int) -> str:
+        """The canonical link (or file name) that a reference stands for."""
+        text = str(reference)
+        return self._id_map.get(text) or canonical_url(text)
+
+    def _resolve(self, reference: str | int) -> Picture:
+        text = self.link_of(reference)
+        is_link = "://" in text
+        file = self._url_map.get(text)
+        if file is None and is_link and not self._url_map_given:
+            name = PurePosixPath(text.split("?", 1)[0]).name
+            file = name if name in self._file_names() else None
+        elif file is None and not is_link:
+            file = self._file_of_name(text)
+        number = self._id_of.get(text)
+        if number is None and self.uses_ids and not is_link and text.isdigit():
+            number = text
+        return Picture(number or file or text, file, text if is_link else None)
+
+    def _file_of_name(self, name: str) -> str | None:
+        if PurePosixPath(name).suffix:
+            return name
+        return self.file_by_stem(name)
+
+    def file_by_stem(self, stem: str) -> str | None:
+        """The picture file whose name without suffix is ``stem``."""
+        if self._stems is None:
+            names = (*self._url_map.values(), *sorted(self._file_names(), reverse=True))
+            self._stems = {file_stem(name): name for name in names}
+        return self._stems.get(stem)
+
+    def _file_names(self) -> set[str]:
+        if self._names is None:
+            self._names = set() if self.folder is None else set(os.listdir(self.folder))
+        return self._names
+
+    @classmethod
+    def read_url_map(cls, path: Path, ledger: Ledger) -> dict[str, str]:
+        """Read ``url2img.txt``: a link, a space and a file name a line; other lines are counted and dropped.
+
+        Raises:
+            CorpusError: the file cannot be read.
+        """
+        found: dict[str, str] = {}
+        try:
+            with path.open(encoding="utf-8", errors="replace") as lines:
+                for line in lines:
+                    url, _, name = line.strip().partition(" ")
+                    name = name.strip()
+                    if not url:
+                        continue
+                    if not name:
+                        ledger["url_map"].drop("no_file_name")
+                    elif found.setdefault(canonical_url(url), name) != name:
+                        ledger["url_map"].drop("link_mapped_before")
+                    else:
+                        ledger["url_map"].keep()
+        except OSError as problem:
+            raise CorpusError(f"cannot read the link map: {problem.strerror}", where=path) from None
+        return found

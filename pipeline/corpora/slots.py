@@ -1,0 +1,137 @@
+"""Which product attribute a corpus's state slot means.
+
+In this order: the table :data:`SLOT_ATTRIBUTES`, then the same name however it is spelled, then (only for slots that
+neither settles, once all dialogues are read) the attribute that has the slot's values. A slot that none of these
+settles stays a slot of its own without catalogue values; the import says so.
+"""
+
+from __future__ import annotations
+
+from collections import Counter, defaultdict
+from collections.abc import Iterable, Mapping, Sequence
+
+from pipeline.corpora.catalogue import name_key
+from pipeline.corpora.parsing import snake_case
+from schemas.ontology import fold
+
+__all__ = ["CATEGORY_ATTRIBUTES", "SLOT_ATTRIBUTES", "CorpusSlots"]
+
+CATEGORY_ATTRIBUTES = ("type", "category", "product_category", "article_type", "product_type", "sub_category", "synset")
+"""Attributes that say what kind of thing a product is, the most telling first."""
+
+SLOT_ATTRIBUTES: Mapping[str, tuple[str, ...]] = {
+    "age": ("age", "age_range", "age_group"),
+    "care": ("care", "wash_care"),
+    "categories": ("category", "type"),
+    "category": ("category", "type"),
+    "clothing_category": ("category", "type", "clothing_style"),
+    "color": ("color", "colour", "color_name", "base_colour", "main_color"),
+    "colors": ("color", "colour", "color_name", "base_colour", "main_color"),
+    "colour": ("colour", "color", "color_name", "base_colour"),
+    "customer_rating": ("customer_rating", "customer_review", "avg_stars", "rating"),
+    "customer_review": ("customer_review", "customer_rating", "avg_stars", "review_stars", "rating"),
+    "fabric": ("fabric", "material"),
+    "gender": ("gender", "for_gender"),
+    "length": ("length", "hem_length"),
+    "lengths": ("length", "hem_length"),
+    "material": ("material", "fabric"),
+    "materials": ("material", "fabric"),
+    "neck": ("neck", "neckline", "neckline_style"),
+    "necks": ("neck", "neckline", "neckline_style"),
+    "pattern": ("pattern", "print"),
+    "patterns": ("pattern", "print"),
+    "print": ("print", "pattern"),
+    "prints": ("print", "pattern"),
+    "product_category": ("product_category", "category"),
+    "size": ("size", "available_sizes", "size_fit"),
+    "sizes": ("available_sizes", "size", "size_fit"),
+    "alphabetic_size": ("available_sizes", "size"),
+    "size_1": ("size", "available_sizes"),
+    "sleeve": ("sleeves", "sleeve", "sleeve_length", "sleeve_style"),
+    "sleeve_length": ("sleeve_length", "sleeves", "sleeve_style"),
+    "sleeves": ("sleeves", "sleeve_length", "sleeve_style"),
+    "skirt_length": ("skirt_length", "hem_length", "length"),
+    "hem_length_1": ("hem_length",),
+    "sold_by": ("sold_by", "brand"),
+    "style": ("style", "dress_style"),
+    "styles": ("style", "dress_style"),
+    "type": ("type", "category", "product_type", "article_type"),
+    "types": ("type", "category", "product_type", "article_type"),
+}
+"""Slot as corpora name it (in snake case) -> attributes it can mean, the best first."""
+
+_REMEMBERED_VALUES = 500
+_ENOUGH_OVERLAP = 0.5
+
+
+class CorpusSlots:
+    """Collects the slots that a corpus's states use, under one key for all its names of one attribute.
+
+    Args:
+        attributes: names of the catalogue's attributes.
+    """
+
+    def __init__(self, attributes: Iterable[str]) -> None:
+        self._attributes = {name_key(name): name for name in sorted(attributes, reverse=True)}
+        self._keys: dict[str, str] = {}
+        self._settled: set[str] = set()
+        self._own: dict[str, str] = {}
+        self.spellings: defaultdict[str, Counter[str]] = defaultdict(Counter)
+        self.said: defaultdict[str, Counter[str]] = defaultdict(Counter)
+
+    def key(self, name: str) -> str:
+        """The key of a slot name: the attribute it means, else the name itself in snake case; "" for no name."""
+        name = name.partition(">>")[0].replace("=", " ").strip().strip("!").strip()
+        found = self._keys.get(name)
+        if found is None:
+            found = self._keys[name] = self._find(name)
+        if found:
+            self.spellings[found][name] += 1
+        return found
+
+    def _find(self, name: str) -> str:
+        snake = snake_case(name)
+        for candidate in (*SLOT_ATTRIBUTES.get(snake, ()), snake):
+            attribute = self._attributes.get(name_key(candidate))
+            if attribute is not None:
+                self._settled.add(attribute)
+                return attribute
+        return self._own.setdefault(name_key(snake), snake)
+
+    def say(self, key: str, values: Sequence[str]) -> None:
+        """Remember values said of a slot, up to a bounded number of different ones."""
+        said = self.said[key]
+        for value in values:
+            folded = fold(value)
+            if folded in said or len(said) < _REMEMBERED_VALUES:
+                said[folded] += 1
+
+    def is_category(self, key: str) -> bool:
+        """Whether a slot says what kind of thing the shopper looks for."""
+        return key in CATEGORY_ATTRIBUTES
+
+    def attribute_of(self, values_of: Mapping[str, Iterable[str]]) -> dict[str, str | None]:
+        """The attribute of every slot key that occurred; None where the catalogue has none for it.
+
+        Args:
+            values_of: attribute -> its values in the catalogue.
+        """
+        found: dict[str, str | None] = {key: key for key in self.spellings if key in self._settled}
+        folded = {name: {fold(value) for value in values} for name, values in sorted(values_of.items())}
+        for key in sorted(self.spellings):
+            if key in found:
+                continue
+            said = self.said[key]
+            best, share = None, 0.0
+            for name, known in folded.items():
+                if name in found.values():
+                    continue
+                hit = sum(n for value, n in said.items() if value in known) / max(said.total(), 1)
+                if hit > share:
+                    best, share = name, hit
+            found[key] = best if share >= _ENOUGH_OVERLAP else None
+        return found
+
+    def name_of(self, key: str) -> str:
+        """The commonest spelling of a slot in the corpus."""
+        return min(self.spellings[key].items(), key=lambda item: (-item[1], item[0]))[0]

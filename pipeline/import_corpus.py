@@ -1,0 +1,324 @@
+"""Stage 1: a corpus in a published format becomes the tables of a workspace, with a ledger of what was dropped and why.
+
+Dialogues are read one at a time and streamed into the tables; only the catalogue and the distinct pictures are held in
+memory. Everything is written beside the workspace's tables and moved into place at the end, the manifest last.
+"""
+
+from __future__ import annotations
+
+import shutil
+import tempfile
+from collections.abc import Iterator, Mapping
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from pipeline.corpora.catalogue import Catalogue
+from pipeline.corpora.layout import Folders
+from pipeline.corpora.ledger import Ledger
+from pipeline.corpora.picture_files import check_pictures
+from pipeline.corpora.readers import FORMATS, open_reader
+from pipeline.corpora.recommendations import Recommendations
+from pipeline.corpora.records import Dialogue, Reader
+from pipeline.corpora.slots import CorpusSlots
+from pipeline.corpora.updates import CorpusUpdates, TopicChange, update_rows
+from pipeline.ontology_derivation import AttributeCounts, CorpusSlot, derive_ontology, grown
+from pipeline.workspace import Workspace
+from schemas.errors import UsageError
+from schemas.files import write_json
+from schemas.ontology import Ontology
+from schemas.progress import Progress, SilentProgress
+from schemas.tables import (
+    ANNOTATIONS,
+    IMAGES,
+    PRODUCTS,
+    RECOMMENDATIONS,
+    TURNS,
+    TableWriter,
+    open_table,
+    open_writer,
+)
+
+__all__ = ["FORMATS", "ImportReport", "import_corpus"]
+
+_RECOMMENDATION_ROWS = 500
+"""Rows gathered before they are written: a recommendation turn of MMD lists six hundred negatives."""
+
+
+@dataclass
+class ImportReport:
+    """What an import made.
+
+    Attributes:
+        ledger: in, kept and dropped of every kind of thing.
+        splits: split -> dialogues.
+        images: status -> pictures.
+        slots: the corpus's own state slots, with the attribute each was taken for (None: the catalogue has none).
+        image_ids: whether the corpus names pictures by ``links``, ``ids`` or ``files``.
+        ontology_version: version of ``ontology.json`` afterwards.
+    """
+
+    ledger: Ledger
+    splits: dict[str, int] = field(default_factory=dict)
+    user_turns: int = 0
+    recommendation_turns: int = 0
+    products: int = 0
+    images: dict[str, int] = field(default_factory=lambda: dict.fromkeys(("ok", "missing", "dead", "broken"), 0))
+    slots: dict[str, str | None] = field(default_factory=dict)
+    attribute_aliases: dict[str, tuple[str, ...]] = field(default_factory=dict)
+    image_ids: str = "links"
+    ontology_version: int = 1
+
+    def as_json(self) -> dict[str, Any]:
+        """The object of ``semctl import --json``."""
+        return {
+            "dialogues": self.ledger["dialogues"].kept,
+            "splits": self.splits,
+            "user_turns": self.user_turns,
+            "recommendation_turns": self.recommendation_turns,
+            "products": self.products,
+            "images": self.images,
+            "labelled_turns": self.ledger["states"].kept,
+            "dropped": self.ledger.dropped(),
+            "ledger": self.ledger.as_json(),
+            "slots": self.slots,
+            "attribute_aliases": self.attribute_aliases,
+            "image_ids": self.image_ids,
+            "ontology_version": self.ontology_version,
+        }
+
+
+def import_corpus(
+    workspace: Workspace,
+    folder: Path,
+    form: str,
+    *,
+    dialogues: Path | None = None,
+    products: Path | None = None,
+    images: Path | None = None,
+    ignore_states: bool = False,
+    topic_change: TopicChange = "reset",
+    progress: Progress | None = None,
+) -> ImportReport:
+    """Import a corpus; the workspace is made if it is not there, and the tables of an earlier import are replaced.
+
+    Args:
+        folder: the corpus.
+        form: one of :data:`FORMATS`.
+        dialogues, products, images: where these parts lie when not in their usual places below ``folder``.
+        ignore_states: leave out the states that the corpus brings.
+        topic_change: in corpora with per-turn states, what it means that a turn names another category than before.
+
+    Raises:
+        CorpusError: no such folder, no dialogues or no catalogue in it, or a file of one's own data that is not valid.
+        OntologyError: the workspace's ``ontology.json`` was edited into something invalid.
+        UsageError: an unknown format, or a workspace that cannot be written to.
+    """
+    if topic_change not in ("reset", "keep"):
+        raise UsageError(f"unknown topic change '{topic_change}'", fix="use reset or keep")
+    progress = progress or SilentProgress()
+    ledger = Ledger()
+    reader = open_reader(form, Folders(folder, dialogues, products, images), ledger, with_states=not ignore_states)
+    existing = workspace.ontology() if workspace.ontology_file.is_file() else None
+    settings = {"format": form, "ignore_states": ignore_states, "topic_change": topic_change}
+    with _staging(workspace.root) as staging:
+        job = _Import(reader, staging, ledger, topic_change, progress)
+        report = job.run()
+        ontology = job.ontology(existing)
+        report.ontology_version = ontology.version
+        inputs = dict(sorted(reader.input_hashes().items()))
+        annotated = job.write_annotations(workspace, ontology)
+        ledger.check()
+        _publish(workspace, staging, annotated)
+        if ontology != existing:
+            ontology.write(workspace.ontology_file)
+        manifest = {
+            "semctl_schema": 1,
+            "settings": settings,
+            "inputs": inputs,
+            "ontology_sha256": ontology.sha256(),
+            **report.as_json(),
+        }
+        write_json(workspace.import_manifest, manifest)
+    return report
+
+
+@contextmanager
+def _staging(root: Path) -> Iterator[Path]:
+    """A folder on the workspace's disk that is gone afterwards."""
+    place = root
+    while not place.exists():
+        place = place.parent
+    try:
+        folder = Path(tempfile.mkdtemp(dir=place, prefix=".semctl-import-"))
+    except OSError as problem:
+        raise UsageError(f"cannot make a workspace here: {problem.strerror}", where=root) from None
+    try:
+        yield folder
+    finally:
+        shutil.rmtree(folder, ignore_errors=True)
+
+
+def _publish(workspace: Workspace, staging: Path, annotated: bool) -> None:
+    workspace.create()
+    workspace.import_manifest.parent.mkdir(exist_ok=True)
+    workspace.import_manifest.unlink(missing_ok=True)
+    for path in (workspace.products, workspace.images, workspace.turns, workspace.recommendations):
+        (staging / path.name).replace(path)
+    if annotated:
+        workspace.annotations.parent.mkdir(exist_ok=True)
+        (staging / workspace.annotations.name).replace(workspace.annotations)
+
+
+class _Import:
+    """One import, from an open reader to tables in the staging folder."""
+
+    def __init__(
+        self, reader: Reader, staging: Path, ledger: Ledger, topic_change: TopicChange, progress: Progress
+    ) -> None:
+        self._reader = reader
+        self._staging = staging
+        self._ledger = ledger
+        self._topic_change: TopicChange = topic_change
+        self._progress = progress
+        self._report = ImportReport(ledger)
+        self._counts = AttributeCounts()
+        self._corpus_slots: list[CorpusSlot] = []
+        self._slot_keys: dict[str, str] = {}
+
+    def run(self) -> ImportReport:
+        """Read everything and write products, images, turns, recommendations and (raw) updates."""
+        with self._progress.task("reading the catalogue"):
+            self._catalogue = Catalogue(self._reader.products(self._ledger), self._ledger)
+            image_ids = self._catalogue.link_pictures(self._reader.pictures)
+        self._report.products = len(self._catalogue.products)
+        self._report.attribute_aliases = self._catalogue.aliases
+        for product in self._catalogue.products:
+            self._counts.add(product.attributes)
+        slots = CorpusSlots(self._catalogue.attributes)
+        self._write_dialogues(slots)
+        self._write_products(image_ids)
+        self._write_images()
+        self._settle_slots(slots)
+        return self._report
+
+    def _write_products(self, image_ids: Mapping[str, tuple[str, ...]]) -> None:
+        rows = (
+            {
+                "product_id": product.product_id,
+                "name": product.name,
+                "description": product.description,
+                "attributes": [(name, sorted(product.attributes[name])) for name in sorted(product.attributes)],
+                "price": product.price,
+                "currency": product.currency,
+                "image_ids": image_ids[product.product_id],
+                "source": product.source,
+            }
+            for product in self._catalogue.products
+        )
+        with open_writer(self._staging / "products.parquet", PRODUCTS) as table:
+            table.write_all(rows)
+
+    def _write_images(self) -> None:
+        pictures = self._reader.pictures
+        found = sorted(pictures.found.values())
+        line = self._ledger["images"]
+        with open_writer(self._staging / "images.parquet", IMAGES) as table:
+            checked = check_pictures(found, pictures.folder)
+            for file in self._progress.track(checked, "looking at pictures", len(found)):
+                table.write(file.row())
+                self._report.images[file.status] += 1
+                if file.status == "ok":
+                    line.keep()
+                else:
+                    line.drop(file.reason)
+        self._report.image_ids = "ids" if pictures.uses_ids else "links" if any(p.url for p in found) else "files"
+
+    def _write_dialogues(self, slots: CorpusSlots) -> None:
+        reader, ledger = self._reader, self._ledger
+        candidates = Recommendations(reader, self._catalogue, ledger)
+        updates = CorpusUpdates(
+            slots,
+            self._catalogue,
+            reader.pictures,
+            not_slots=reader.not_slots,
+            topic_change=self._topic_change,
+            ledger=ledger,
+        )
+        splits = dict.fromkeys(("train", "valid", "test"), 0)
+        with ExitStack() as stack:
+
+            def table(name: str, kind: Any, rows: int = 20_000) -> TableWriter:
+                return stack.enter_context(open_writer(self._staging / f"{name}.parquet", kind, batch_rows=rows))
+
+            turns = table("turns", TURNS)
+            recommendations = table("recommendations", RECOMMENDATIONS, _RECOMMENDATION_ROWS)
+            raw_updates = table("updates", ANNOTATIONS)
+            for dialogue in self._progress.track(reader.dialogues(ledger), "reading dialogues", reader.count()):
+                splits[dialogue.split] += 1
+                self._write_turns(dialogue, candidates, turns)
+                recommendations.write_all(candidates.of(dialogue))
+                for turn, update in updates.of(dialogue):
+                    for row in update_rows(dialogue.dialogue_id, turn, update):
+                        raw_updates.write(row | {"ontology_version": 0})
+        self._report.splits = splits
+        self._report.recommendation_turns = ledger["recommendation_turns"].kept
+
+    def _write_turns(self, dialogue: Dialogue, candidates: Recommendations, turns: TableWriter) -> None:
+        for turn, utterance in enumerate(dialogue.utterances):
+            self._report.user_turns += utterance.speaker == "user"
+            turns.write(
+                {
+                    "dialogue_id": dialogue.dialogue_id,
+                    "turn": turn,
+                    "speaker": utterance.speaker,
+                    "act": utterance.act,
+                    "text": utterance.text,
+                    "image_ids": candidates.image_ids(utterance),
+                    "split": dialogue.split,
+                }
+            )
+
+    def _settle_slots(self, slots: CorpusSlots) -> None:
+        attribute_of = slots.attribute_of(self._counts.values)
+        for key in sorted(attribute_of):
+            attribute = attribute_of[key]
+            self._slot_keys[key] = attribute or key
+            self._report.slots[slots.name_of(key)] = attribute
+            self._corpus_slots.append(
+                CorpusSlot(
+                    slots.name_of(key), attribute or key, tuple(sorted(slots.spellings[key])), dict(slots.said[key])
+                )
+            )
+
+    def ontology(self, existing: Ontology | None) -> Ontology:
+        """The ontology of this corpus, grown onto the one there is."""
+        aliases = self._catalogue.aliases
+        derived = derive_ontology(self._counts, aliases=aliases, corpus_slots=self._corpus_slots)
+        return derived if existing is None else grown(existing, derived, self._counts)
+
+    def write_annotations(self, workspace: Workspace, ontology: Ontology) -> bool:
+        """Write the corpus's updates under the ontology's slot names, then everybody else's annotations as they were.
+
+        Returns:
+            Whether there is anything to publish.
+        """
+        names = {key: ontology.slot(attribute).name for key, attribute in self._slot_keys.items()}
+        old = workspace.annotations if workspace.annotations.is_file() else None
+        with open_table(self._staging / "updates.parquet", ANNOTATIONS) as raw:
+            if raw.metadata.num_rows == 0 and old is None:
+                return False
+            with open_writer(self._staging / workspace.annotations.name, ANNOTATIONS) as table:
+                for row in _rows(raw):
+                    slot = row["slot"]
+                    table.write(row | {"slot": names.get(slot, slot), "ontology_version": ontology.version})
+                if old is not None:
+                    with open_table(old, ANNOTATIONS) as others:
+                        table.write_all(row for row in _rows(others) if row["annotator"] != "corpus")
+        return True
+
+
+def _rows(file: Any) -> Iterator[dict[str, Any]]:
+    for batch in file.iter_batches():
+        yield from batch.to_pylist()

@@ -1,0 +1,312 @@
+"""The ontology, derived from a catalogue's attributes and from the slots a corpus's own states use."""
+
+from __future__ import annotations
+
+import math
+from collections import Counter, defaultdict
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+
+from pipeline.corpora.parsing import as_number
+from pipeline.corpora.slots import CATEGORY_ATTRIBUTES
+from schemas.ontology import Ontology, Slot, Value, fold, fold_name
+
+__all__ = ["AttributeCounts", "CorpusSlot", "derive_ontology", "grown"]
+
+USEFULNESS = (
+    *CATEGORY_ATTRIBUTES,
+    *("gender", "for_gender", "age", "color", "colour", "base_colour", "pattern", "print", "material", "fabric"),
+    *("brand", "sleeve_length", "sleeves", "sleeve_style", "neck", "neckline_style", "length", "hem_length", "fit"),
+    *("style", "dress_style", "size", "available_sizes", "price", "customer_review", "customer_rating", "avg_stars"),
+)
+"""Attributes in the order in which shoppers tend to speak of them."""
+
+NOT_ASKED_FOR = frozenset(
+    {
+        *(
+            "taxonomy",
+            "id",
+            "sku",
+            "ean",
+            "upc",
+            "asin",
+            "name",
+            "title",
+            "url",
+            "currency",
+            "site",
+            "source",
+            "domain",
+        ),
+        *(
+            "prefab",
+            "asset_type",
+            "scene_class",
+            "model_worn",
+            "image_type",
+            "best_seller_rank",
+            "size_fit",
+            "availability",
+        ),
+    }
+)
+"""Attributes that a shopper does not ask for by value."""
+
+NUMERIC = frozenset(
+    {"price", "rating", "customer_rating", "customer_review", "avg_stars", "review_stars", "avg_rating"}
+)
+
+_MOST_NUMERIC_VALUES = 12
+_RANGES = 4
+_LONG_VALUE = 40.0
+_NEAR_UNIQUE = 0.5
+_MANY = 50
+_OFTEN_SAID = 3
+
+
+class AttributeCounts:
+    """How often each value of each attribute occurs, gathered product by product."""
+
+    def __init__(self) -> None:
+        self.products = 0
+        self.coverage: Counter[str] = Counter()
+        self.values: defaultdict[str, Counter[str]] = defaultdict(Counter)
+
+    def add(self, attributes: Mapping[str, Iterable[str]]) -> None:
+        """Count one product."""
+        self.products += 1
+        for name, values in attributes.items():
+            self.coverage[name] += 1
+            self.values[name].update(values)
+
+
+@dataclass(frozen=True)
+class CorpusSlot:
+    """A slot of the corpus's own states.
+
+    Attributes:
+        name: as the corpus names it most often.
+        attribute: the product attribute it means; one that no product has where the catalogue has none for it.
+        spellings: its other names in the corpus.
+        said: folded value -> how often it was said.
+    """
+
+    name: str
+    attribute: str
+    spellings: tuple[str, ...] = ()
+    said: Mapping[str, int] = field(default_factory=dict)
+
+
+def derive_ontology(
+    counts: AttributeCounts,
+    *,
+    aliases: Mapping[str, Sequence[str]] | None = None,
+    corpus_slots: Sequence[CorpusSlot] = (),
+) -> Ontology:
+    """Slots worth asking for, the category first and then by use in the corpus's states and by usefulness.
+
+    Every corpus slot becomes a slot under the corpus's name. Other attributes become one when at least one product in
+    a hundred has them, they have two values or more, and these are neither long texts nor nearly all different.
+
+    Args:
+        counts: the catalogue.
+        aliases: attribute -> other names for it.
+        corpus_slots: slots of the corpus's own states, at most one per attribute.
+    """
+    said = {slot.attribute: slot for slot in corpus_slots}
+    names = [name for name in counts.values if name not in said and _worth_asking(name, counts)]
+    order = {name: rank for rank, name in enumerate(USEFULNESS)}
+    categories = [name for name in CATEGORY_ATTRIBUTES if name in said or name in names]
+
+    def rank(name: str) -> tuple[bool, int, int, int, str]:
+        mentions = sum(said[name].said.values()) if name in said else 0
+        return name not in categories[:1], -mentions, order.get(name, len(order)), -counts.coverage[name], name
+
+    taken: dict[str, str] = {}
+    slots: list[Slot] = []
+    ranked = sorted((*said, *names), key=rank)
+    for name in ranked:
+        taken[fold_name(said[name].name if name in said else name)] = name
+        taken.setdefault(fold_name(name), name)
+    for name in ranked:
+        slots.append(_slot(name, counts, said.get(name), (aliases or {}).get(name, ()), taken))
+    return Ontology(version=1, slots=tuple(slots))
+
+
+def _worth_asking(name: str, counts: AttributeCounts) -> bool:
+    values = counts.values[name]
+    coverage = counts.coverage[name]
+    if name in NOT_ASKED_FOR or len(values) < 2 or coverage < max(2, counts.products / 100):
+        return False
+    if _is_numeric(name, values):
+        return True
+    length = sum(len(value) * n for value, n in values.items()) / values.total()
+    near_unique = len(values) > _MANY and len(values) > _NEAR_UNIQUE * coverage
+    return length <= _LONG_VALUE and not near_unique
+
+
+def _is_numeric(name: str, values: Counter[str]) -> bool:
+    numbers = sum(n for value, n in values.items() if as_number(value) is not None)
+    if numbers < 0.95 * values.total() or not values:
+        return False
+    return name in NUMERIC or len(values) > _MOST_NUMERIC_VALUES
+
+
+def _slot(
+    attribute: str, counts: AttributeCounts, said: CorpusSlot | None, aliases: Sequence[str], taken: dict[str, str]
+) -> Slot:
+    name = attribute if said is None else said.name
+    values = counts.values.get(attribute, Counter())
+    numeric = _is_numeric(attribute, values)
+    other_names = []
+    for alias in (*(said.spellings if said else ()), *aliases):
+        if taken.setdefault(fold_name(alias), attribute) == attribute and fold_name(alias) != fold_name(name):
+            other_names.append(alias)
+    found = ranges(values, money=attribute == "price") if numeric else _categorical(values)
+    if said is not None and (numeric or not values):
+        known = {fold(value.value) for value in found}
+        extra = sorted(said.said.items(), key=lambda item: (-item[1], item[0]))
+        found += [
+            Value(value=word)
+            for word, n in extra
+            if n >= _OFTEN_SAID and as_number(word) is None and fold(word) not in known
+        ]
+    return Slot(
+        name=name,
+        attribute=attribute,
+        kind="numeric" if numeric else "categorical",
+        title=_title(name),
+        aliases=tuple(dict.fromkeys(other_names)),
+        values=tuple(found),
+    )
+
+
+def _title(name: str) -> str:
+    spaced = "".join(f" {c.lower()}" if c.isupper() else c for c in name).replace("_", " ")
+    title = " ".join(spaced.split())
+    return title[:1].upper() + title[1:]
+
+
+def _categorical(values: Counter[str]) -> list[Value]:
+    groups: defaultdict[str, list[str]] = defaultdict(list)
+    for value in values:
+        groups[fold(value)].append(value)
+    found = []
+    for folded in groups:
+        spellings = sorted(groups[folded], key=lambda value: (-values[value], value))
+        spaced = fold(folded.replace("_", " "))
+        aliases = (spaced.strip(),) if spaced != folded and spaced.strip() and spaced not in groups else ()
+        found.append(Value(value=spellings[0], count=sum(values[s] for s in spellings), aliases=aliases))
+    found.sort(key=lambda value: (-value.count, value.value))
+    seen: set[str] = set()
+    for index, value in enumerate(found):
+        if seen.intersection(value.aliases):
+            found[index] = value.model_copy(update={"aliases": ()})
+        seen.update(value.aliases)
+    return found
+
+
+def ranges(values: Counter[str], *, money: bool, n: int = _RANGES) -> list[Value]:
+    """Cut numbers into up to ``n`` ranges of about equal product counts, at round edges.
+
+    Args:
+        values: number as text -> products that have it.
+        money: edges are rounded to 1, 2 or 5 times a power of ten below a tenth of the spread, else to tenths.
+    """
+    numbers = sorted(
+        number for value, k in values.items() if (number := as_number(value)) is not None for _ in range(k)
+    )
+    if not numbers:
+        return []
+    spread = numbers[-1] - numbers[0]
+    step = _nice_step(spread / 20) if money or spread > 20 else 0.1
+    edges: list[float] = []
+    for cut in range(1, n):
+        edge = round(round(numbers[len(numbers) * cut // n] / step) * step, 6)
+        if numbers[0] < edge <= numbers[-1] and edge not in edges:
+            edges.append(edge)
+    bounds = [None, *edges, None]
+    found = []
+    for low, high in zip(bounds, bounds[1:], strict=False):
+        count = sum((low is None or x >= low) and (high is None or x < high) for x in numbers)
+        found.append(Value(value=_range_name(low, high), count=count, low=low, high=high))
+    return found
+
+
+def _nice_step(size: float) -> float:
+    if size <= 0:
+        return 1.0
+    power = 10.0 ** math.floor(math.log10(size))
+    return next(power * factor for factor in (1, 2, 5, 10) if power * factor >= size)
+
+
+def _range_name(low: float | None, high: float | None) -> str:
+    if low is None and high is None:
+        return "any"
+    if low is None:
+        return f"under {high:.10g}"
+    if high is None:
+        return f"{low:.10g} and over"
+    return f"{low:.10g} to {high:.10g}"
+
+
+def grown(existing: Ontology, derived: Ontology, counts: AttributeCounts) -> Ontology:
+    """What people edited, with what the catalogue has anew: slots and values are added, counts follow the catalogue.
+
+    Names, titles, hints, orders, aliases, ranges and kinds of what is there stay. The version rises by one when
+    anything changed.
+    """
+    slots = list(existing.slots)
+    names = {fold_name(name) for slot in slots for name in (slot.name, *slot.aliases)}
+    for new in derived.slots:
+        index = _position(slots, new)
+        if index is None:
+            aliases = tuple(alias for alias in new.aliases if fold_name(alias) not in names)
+            slots.append(new.model_copy(update={"aliases": aliases}))
+            names.update(fold_name(name) for name in (new.name, *aliases))
+            continue
+        old = slots[index]
+        aliases = tuple(name for name in (new.name, *new.aliases) if fold_name(name) not in names)
+        names.update(map(fold_name, aliases))
+        slots[index] = old.model_copy(
+            update={"aliases": (*old.aliases, *aliases), "values": _grown_values(old, new, counts)}
+        )
+    if tuple(slots) == existing.slots:
+        return existing
+    # built anew rather than copied, so that the checks of a slot and of the whole hold
+    return Ontology.model_validate(Ontology(version=existing.version + 1, slots=tuple(slots)).model_dump())
+
+
+def _position(slots: Sequence[Slot], new: Slot) -> int | None:
+    for index, slot in enumerate(slots):
+        if fold_name(slot.attribute) == fold_name(new.attribute):
+            return index
+    for index, slot in enumerate(slots):
+        if fold_name(new.name) in {fold_name(slot.name), *map(fold_name, slot.aliases)}:
+            return index
+    return None
+
+
+def _grown_values(old: Slot, new: Slot, counts: AttributeCounts) -> tuple[Value, ...]:
+    edited_ranges = any(_is_range(value) for value in old.values)
+    found: Counter[str] = Counter()
+    added: list[Value] = []
+    for value in new.values:
+        if edited_ranges and _is_range(value):
+            continue
+        known = old.find(value.value)
+        if known is None:
+            spellings = tuple(alias for alias in value.aliases if old.find(alias) is None)
+            added.append(value.model_copy(update={"aliases": spellings}))
+        else:
+            found[known.value] += value.count
+    if edited_ranges:
+        for text, n in counts.values[new.attribute].items():
+            known = old.find(text)
+            if known is not None:
+                found[known.value] += n
+    return (*(value.model_copy(update={"count": found[value.value]}) for value in old.values), *added)
+
+
+def _is_range(value: Value) -> bool:
+    return value.low is not None or value.high is not None
