@@ -6,6 +6,7 @@ import math
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
+from itertools import pairwise
 
 from pipeline.corpora.parsing import as_number
 from pipeline.corpora.slots import CATEGORY_ATTRIBUTES
@@ -227,7 +228,7 @@ def ranges(values: Counter[str], *, money: bool, n: int = _RANGES) -> list[Value
             edges.append(edge)
     bounds = [None, *edges, None]
     found = []
-    for low, high in zip(bounds, bounds[1:], strict=False):
+    for low, high in pairwise(bounds):
         count = sum((low is None or x >= low) and (high is None or x < high) for x in numbers)
         found.append(Value(value=_range_name(low, high), count=count, low=low, high=high))
     return found

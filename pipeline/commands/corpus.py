@@ -35,6 +35,14 @@ def import_(
     """Read a corpus into the workspace, with a ledger of everything dropped and why.
 
     Example: semctl -w work import corpora/mmd --format mmd
+
+    One's own data (--format jsonl): FOLDER/dialogues.jsonl, one dialogue a line:
+    {"dialogue_id": "d1", "split": "train", "turns": [
+    {"speaker": "user", "text": "a red dress", "state": {"like": {"color": ["red"]}}},
+    {"speaker": "system", "text": "This one?", "positives": ["p1"], "negatives": ["p2"]}]};
+    FOLDER/products.jsonl, one product a line: {"product_id": "p1", "name": "Red dress",
+    "attributes": {"type": "dress", "color": ["red"]}, "price": 39.9, "images": ["p1.jpg"]}
+    (or products.csv), and FOLDER/images/.
     """
     from typing import cast
 

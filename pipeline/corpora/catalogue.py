@@ -138,8 +138,8 @@ def _one_name(products: Sequence[ProductRecord]) -> tuple[list[ProductRecord], d
         own |= product.own
         for name, values in product.attributes.items():
             rows[name].append((index, tuple(sorted(values))))
-    for name, column in rows.items():
-        columns[tuple(column)].append(name)
+    for name, row in rows.items():
+        columns[tuple(row)].append(name)
     aliases: dict[str, tuple[str, ...]] = {}
     gone: set[str] = set()
     for column, names in columns.items():

@@ -6,8 +6,8 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
-from pipeline.corpora.ledger import Ledger
 from pipeline.corpora.layout import HashedFiles, files_below
+from pipeline.corpora.ledger import Ledger
 from pipeline.corpora.parsing import NotJsonError, as_text, parse_json, snake_case
 from pipeline.corpora.product_fields import attributes_of, description_of, price_of
 from pipeline.corpora.records import ProductRecord

@@ -9,7 +9,7 @@ from pipeline.corpora.parsing import as_text, snake_case, split_values
 from pipeline.corpora.records import CumulativeState, ItemFeedback, StateRecord, TurnState
 from schemas.ontology import fold_name
 
-__all__ = ["UnreadableStateError", "read_state"]
+__all__ = ["UnreadableStateError", "read_state", "turn_state"]
 
 
 class UnreadableStateError(ValueError):
@@ -35,16 +35,13 @@ def read_state(element: Mapping[str, Any]) -> StateRecord | None:
         slot_values = {}
     if not isinstance(slot_values, dict):
         raise UnreadableStateError("dst.slot_values is not an object")
-    return TurnState(want=dict(_named(slot_values)))
+    return turn_state(slot_values)
 
 
-def _named(slot_values: Mapping[str, Any]) -> list[tuple[str, tuple[str, ...]]]:
-    named = []
-    for slot, value in slot_values.items():
-        # SIMMC writes {"Object ID: 3": {...}} where a turn compares objects: that is about them, not a wish
-        if not isinstance(value, dict):
-            named.append((slot, split_values(snake_case(slot), value)))
-    return named
+def turn_state(slot_values: Mapping[str, Any]) -> TurnState:
+    """The state of one turn from ``{slot: value or values}``."""
+    # {"Object ID: 3": {...}}, where a turn compares objects, is about them and not a wish: it ends up without values
+    return TurnState(want={slot: split_values(snake_case(slot), value) for slot, value in slot_values.items()})
 
 
 def _cumulative(ds: object) -> CumulativeState:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import contextlib
 import json
 import math
 import re
@@ -79,10 +80,8 @@ def _scalar(value: object) -> str | None:
 def value_texts(value: object) -> Iterable[str]:
     """The single values in a value: of a list, of a list written as a string, or of a number or text."""
     if isinstance(value, str) and value[:1] == "[" and value[-1:] == "]":
-        try:
+        with contextlib.suppress(ValueError, SyntaxError, MemoryError, RecursionError):
             value = ast.literal_eval(value)
-        except (ValueError, SyntaxError, MemoryError, RecursionError):
-            pass
     if isinstance(value, list):
         for part in value:
             if not isinstance(part, list | dict):
@@ -109,7 +108,7 @@ _NUMBER = re.compile(r"[^\d+-]{0,4}(-?\d{1,3}(?:,\d{3})+(?:\.\d+)?|-?\d+(?:\.\d+
 
 
 def as_number(value: object) -> float | None:
-    """The number in ``"$210"``, ``"Rs. 2,499"``, ``"5.0 out of 5 stars"`` or a number itself; None for anything else."""
+    """The number in ``"$210"``, ``"Rs. 2,499"``, ``"5.0 out of 5 stars"`` or a number itself; None for the rest."""
     if isinstance(value, bool):
         return None
     if isinstance(value, int | float):

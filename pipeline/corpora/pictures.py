@@ -58,7 +58,7 @@ class Pictures:
         self.folder = folder
         self._url_map = url_map or {}
         self._id_map = id_map or {}
-        self._id_of = {url: number for number, url in reversed(self._id_map.items())}
+        self._id_of = {url: number for number, url in reversed(list(self._id_map.items()))}
         self._url_map_given = url_map_given
         self._names: set[str] | None = None
         self.found: dict[str, Picture] = {}

@@ -24,6 +24,18 @@ def open_reader(form: str, folders: Folders, ledger: Ledger, *, with_states: boo
         from pipeline.corpora.mmd import MmdReader
 
         return MmdReader(folders, ledger, with_states=with_states)
+    if form == "simmc1":
+        from pipeline.corpora.simmc1 import Simmc1Reader
+
+        return Simmc1Reader(folders, ledger, with_states=with_states)
+    if form == "simmc2":
+        from pipeline.corpora.simmc2 import Simmc2Reader
+
+        return Simmc2Reader(folders, ledger, with_states=with_states)
+    if form == "jsonl":
+        from pipeline.corpora.jsonl import JsonlReader
+
+        return JsonlReader(folders, ledger, with_states=with_states)
     close = nearest(form, FORMATS)
     fix = f"did you mean '{close}'?" if close else f"formats: {', '.join(FORMATS)}"
     raise UsageError(f"unknown corpus format '{form}'", fix=fix)

@@ -94,13 +94,14 @@ class CorpusUpdates:
     def _cleaned(self, slot_values: Mapping[str, tuple[str, ...]]) -> dict[str, tuple[str, ...]]:
         cleaned: dict[str, tuple[str, ...]] = {}
         for slot, values in slot_values.items():
+            if not values:
+                self._values.drop("no_value")
+                continue
             key = self._key(slot)
             if key is None:
-                self._values.drop(f"not_a_product_attribute:{slot}", max(len(values), 1))
+                self._values.drop("not_a_product_attribute", len(values))
             elif not key:
-                self._values.drop("no_slot_name", max(len(values), 1))
-            elif not values:
-                self._values.drop("no_value")
+                self._values.drop("no_slot_name", len(values))
             else:
                 self._values.keep(len(values))
                 self._slots.say(key, values)

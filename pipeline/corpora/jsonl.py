@@ -1,0 +1,350 @@
+"""One's own data: dialogues as JSON lines, products as JSON lines or CSV, pictures as files.
+
+``dialogues.jsonl`` (or any ``*.jsonl`` in ``dialogues/``), one dialogue a line::
+
+    {"dialogue_id": "d1", "split": "train", "turns": [
+      {"speaker": "user", "text": "a red dress please", "state": {"like": {"type": "dress", "color": ["red"]}}},
+      {"speaker": "system", "text": "How about this?", "positives": ["p1"], "negatives": ["p2", "p3"]},
+      {"speaker": "user", "text": "not in black", "images": ["selfie.jpg"],
+       "update": {"dislike": {"color": "black"}, "drop": ["brand"], "new_topic": false}}]}
+
+``dialogue_id`` and ``turns`` are needed. ``split`` (train, valid or test) is the file's name when it is left out, and
+train when that is none of the three. ``positives`` and ``negatives`` name products; ``images`` name picture files and
+are what a turn shows (a system turn that names none shows the first picture of each positive). A user turn may carry
+``state``, all that holds after it, or ``update``, what it changes; one without either is unlabelled.
+
+``products.jsonl``, one product a line (only ``product_id`` is needed)::
+
+    {"product_id": "p1", "name": "Red dress", "description": "", "attributes": {"type": "dress", "color": ["red"]},
+     "price": 39.9, "currency": "EUR", "images": ["p1.jpg"]}
+
+or ``products.csv`` with the columns ``product_id``, ``name``, ``description``, ``price``, ``currency``, ``images``
+(file names separated by ``;``); every other column is an attribute, its values separated by commas.
+
+Pictures lie in ``images/``. Unknown keys are refused, with the nearest known one: a typing error must not lose labels.
+"""
+
+from __future__ import annotations
+
+import csv
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any, Literal, TypeVar
+
+import orjson
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+from pipeline.corpora.layout import Folders, HashedFiles, files_below
+from pipeline.corpora.ledger import Ledger
+from pipeline.corpora.merging import merge_consecutive
+from pipeline.corpora.parsing import as_text, snake_case, split_values
+from pipeline.corpora.pictures import Pictures
+from pipeline.corpora.product_fields import price_of
+from pipeline.corpora.records import (
+    CumulativeState,
+    Dialogue,
+    ProductRecord,
+    StateRecord,
+    TurnState,
+    Utterance,
+    split_name,
+)
+from schemas.errors import CorpusError
+from schemas.files import sha256_file
+from schemas.ontology import nearest
+
+__all__ = ["DialogueLine", "JsonlReader", "ProductLine"]
+
+Scalar = str | int | float
+Values = Scalar | list[Scalar]
+Model = TypeVar("Model", bound=BaseModel)
+
+
+class _Line(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+class StateLine(_Line):
+    """What holds after a turn: slot -> value or values."""
+
+    like: dict[str, Values] = {}
+    dislike: dict[str, Values] = {}
+
+
+class UpdateLine(_Line):
+    """What a turn changes."""
+
+    want: dict[str, Values] = {}
+    dislike: dict[str, Values] = {}
+    drop: list[str] = []
+    new_topic: bool = False
+
+
+class TurnLine(_Line):
+    """One utterance."""
+
+    speaker: Literal["user", "system"]
+    text: str = ""
+    act: str = ""
+    images: list[str] = []
+    positives: list[str] = []
+    negatives: list[str] = []
+    state: StateLine | None = None
+    update: UpdateLine | None = None
+
+
+class DialogueLine(_Line):
+    """One dialogue."""
+
+    dialogue_id: str = Field(min_length=1)
+    split: Literal["train", "valid", "test"] | None = None
+    turns: list[TurnLine] = Field(min_length=1)
+
+
+class ProductLine(_Line):
+    """One product."""
+
+    product_id: str = Field(min_length=1)
+    name: str = ""
+    description: str = ""
+    attributes: dict[str, Values] = {}
+    price: float | None = None
+    currency: str | None = None
+    images: list[str] = []
+
+
+class JsonlReader:
+    """Reads the form above.
+
+    Args:
+        folders: ``--dialogues`` may name a file or a folder, ``--products`` a file.
+        with_states: whether ``state`` and ``update`` are read.
+
+    Raises:
+        CorpusError: no dialogues or no catalogue; or a line that does not fit the form, with file, line and key.
+    """
+
+    candidates: Literal["pictures", "products"] = "products"
+    negatives_needed = False
+    not_slots: frozenset[str] = frozenset()
+
+    def __init__(self, folders: Folders, ledger: Ledger, *, with_states: bool = True) -> None:
+        self._with_states = with_states
+        self._products_file = _products_file(folders)
+        self._dialogue_files = _dialogue_files(folders)
+        self._product_hash = HashedFiles(folders.root)
+        self.pictures = Pictures(folders.image_folder)
+        self._pictures_of: dict[str, str] = {}
+        self._index = self._read_index()
+
+    def _read_index(self) -> list[tuple[str, str, Path, int, int]]:
+        """(id, split, file, offset, line number) of every dialogue, sorted; ids are checked before anything else."""
+        index: list[tuple[str, str, Path, int, int]] = []
+        seen: dict[tuple[str, str], str] = {}
+        for path in self._dialogue_files:
+            for offset, number, line in _lines(path):
+                where = f"{path}, line {number}"
+                raw = _parse(line, where)
+                dialogue_id = raw.get("dialogue_id") if isinstance(raw, dict) else None
+                if not isinstance(dialogue_id, str) or not dialogue_id:
+                    raise CorpusError("a dialogue without 'dialogue_id' (a string)", where=where)
+                split = split_name(raw.get("split")) or split_name(path.stem) or "train"
+                before = seen.setdefault((split, dialogue_id), where)
+                if before != where:
+                    raise CorpusError(f"dialogue '{dialogue_id}' is there already: {before}", where=where)
+                index.append((dialogue_id, split, path, offset, number))
+        if not index:
+            raise CorpusError("no dialogues in these files", where=self._dialogue_files[0], fix="check --format")
+        if len({entry[0] for entry in index}) < len(index):
+            index = [(f"{split}/{name}", split, *rest) for name, split, *rest in index]  # type: ignore[misc]
+        return sorted(index)
+
+    def count(self) -> int:
+        """How many dialogues there are."""
+        return len(self._index)
+
+    def products(self, ledger: Ledger) -> list[ProductRecord]:
+        """All products.
+
+        Raises:
+            CorpusError: a line that does not fit, or a product id found twice.
+        """
+        found: dict[str, ProductRecord] = {}
+        for where, line in self._product_lines():
+            if line.product_id in found:
+                raise CorpusError(f"product '{line.product_id}' is there already", where=where)
+            attributes = {
+                name: values
+                for key, value in line.attributes.items()
+                if (name := snake_case(key)) and (values := split_values(name, value))
+            }
+            if line.price is not None:
+                attributes.setdefault("price", (format(line.price, ".10g"),))
+            found[line.product_id] = ProductRecord(
+                product_id=line.product_id,
+                name=as_text(line.name),
+                description=as_text(line.description),
+                attributes=attributes,
+                price=line.price,
+                currency=line.currency,
+                pictures=tuple(line.images),
+                source="jsonl",
+            )
+            if line.images:
+                self._pictures_of[line.product_id] = line.images[0]
+        return list(found.values())
+
+    def _product_lines(self) -> Iterator[tuple[str, ProductLine]]:
+        path = self._products_file
+        if path.suffix == ".csv":
+            yield from _csv_products(path)
+            return
+        for _, number, line in _lines(path):
+            where = f"{path}, line {number}"
+            yield where, _validated(ProductLine, _parse(line, where), where)
+
+    def dialogues(self, ledger: Ledger) -> Iterator[Dialogue]:
+        """Dialogues sorted by id, each read from its place in its file.
+
+        Raises:
+            CorpusError: a dialogue that does not fit the form.
+        """
+        line = ledger["dialogues"]
+        for dialogue_id, split, path, offset, number in self._index:
+            with path.open("rb") as file:
+                file.seek(offset)
+                raw = file.readline()
+            where = f"{path}, line {number}"
+            dialogue = _validated(DialogueLine, _parse(raw, where), where)
+            utterances = [self._utterance(turn, where, i) for i, turn in enumerate(dialogue.turns)]
+            if not any(utterance.speaker == "user" for utterance in utterances):
+                line.drop("no_user_utterance")
+                ledger["utterances"].drop("in_dropped_dialogue", len(utterances))
+                continue
+            line.keep()
+            ledger["utterances"].keep(len(utterances))
+            yield Dialogue(dialogue_id, split, merge_consecutive(utterances, ledger))
+
+    def _utterance(self, turn: TurnLine, where: str, index: int) -> Utterance:
+        if turn.speaker == "user":
+            if turn.positives or turn.negatives:
+                raise CorpusError("only system turns have 'positives' and 'negatives'", where=f"{where}, turn {index}")
+            state = _state(turn, f"{where}, turn {index}") if self._with_states else None
+            return Utterance("user", turn.act, as_text(turn.text), turn.images, state=state)
+        if turn.state is not None or turn.update is not None:
+            raise CorpusError("only user turns have 'state' and 'update'", where=f"{where}, turn {index}")
+        shown = turn.images or [self._pictures_of[p] for p in turn.positives if p in self._pictures_of]
+        return Utterance("system", turn.act, as_text(turn.text), shown, turn.positives, turn.negatives)
+
+    def input_hashes(self) -> Mapping[str, str]:
+        """Hashes of the dialogue files and the catalogue."""
+        hashes = {f"dialogues/{path.name}": sha256_file(path) for path in self._dialogue_files}
+        return {**hashes, "products": sha256_file(self._products_file)}
+
+    def files(self) -> Sequence[Path]:
+        """Dialogue files, then the catalogue."""
+        return [*self._dialogue_files, self._products_file]
+
+
+def _state(turn: TurnLine, where: str) -> StateRecord | None:
+    if turn.state is not None and turn.update is not None:
+        raise CorpusError("a turn has either 'state' or 'update'", where=where)
+    if turn.state is not None:
+        return CumulativeState(_split(turn.state.like), _split(turn.state.dislike))
+    if turn.update is not None:
+        update = turn.update
+        return TurnState(_split(update.want), _split(update.dislike), frozenset(update.drop), update.new_topic)
+    return None
+
+
+def _split(slots: Mapping[str, Values]) -> dict[str, tuple[str, ...]]:
+    return {slot: split_values(snake_case(slot), value) for slot, value in slots.items()}
+
+
+def _lines(path: Path) -> Iterator[tuple[int, int, bytes]]:
+    """(offset, line number from 1, line) of every line that is not blank."""
+    try:
+        with path.open("rb") as file:
+            offset = 0
+            for number, line in enumerate(file, 1):
+                if line.strip():
+                    yield offset, number, line
+                offset += len(line)
+    except OSError as problem:
+        raise CorpusError(f"cannot read the file: {problem.strerror}", where=path) from None
+
+
+def _parse(line: bytes, where: str) -> Any:
+    try:
+        return orjson.loads(line)
+    except orjson.JSONDecodeError as problem:
+        raise CorpusError(f"not valid JSON: {problem}", where=where) from None
+
+
+def _validated(model: type[Model], value: Any, where: str) -> Model:
+    try:
+        return model.model_validate(value)
+    except ValidationError as problem:
+        first = problem.errors()[0]
+        key = ".".join(str(part) for part in first["loc"])
+        if first["type"] == "extra_forbidden":
+            known = _keys_at(model, first["loc"][:-1])
+            close = nearest(str(first["loc"][-1]), known)
+            fix = f"did you mean '{close}'?" if close else f"known keys: {', '.join(known)}"
+            raise CorpusError(f"unknown key '{key}'", where=where, fix=fix) from None
+        raise CorpusError(f"'{key}': {first['msg']}" if key else first["msg"], where=where) from None
+
+
+def _keys_at(model: type[BaseModel], path: Sequence[int | str]) -> list[str]:
+    nested: dict[str, type[BaseModel]] = {"turns": TurnLine, "state": StateLine, "update": UpdateLine}
+    for part in path:
+        model = nested.get(str(part), model)
+    return sorted(model.model_fields)
+
+
+def _csv_products(path: Path) -> Iterator[tuple[str, ProductLine]]:
+    own = set(ProductLine.model_fields) - {"attributes"}
+    try:
+        with path.open(encoding="utf-8-sig", newline="") as file:
+            rows = csv.DictReader(file)
+            if "product_id" not in (rows.fieldnames or ()):
+                raise CorpusError("the catalogue has no column 'product_id'", where=path)
+            for row in rows:
+                where = f"{path}, line {rows.line_num}"
+                if None in row:
+                    raise CorpusError("more cells than columns", where=where, fix='put "..." around cells with commas')
+                fields: dict[str, Any] = {key: (row[key] or "").strip() for key in own if key in row}
+                fields["attributes"] = {key: cell for key, cell in row.items() if key not in own and cell}
+                fields["price"] = price_of(fields.get("price"))
+                fields["images"] = [name.strip() for name in fields.get("images", "").split(";") if name.strip()]
+                yield where, _validated(ProductLine, fields, where)
+    except (UnicodeDecodeError, csv.Error) as problem:
+        raise CorpusError(f"not a CSV file in UTF-8: {problem}", where=path) from None
+
+
+def _products_file(folders: Folders) -> Path:
+    names = ("products.jsonl", "products.csv", "products/products.jsonl", "products/products.csv")
+    found = folders.products or folders.find(*names)
+    if found is not None and found.is_dir():
+        found = next((found / name for name in names[:2] if (found / name).is_file()), None)
+    if found is None or not found.is_file():
+        raise CorpusError(
+            "no catalogue here: there is no products.jsonl or products.csv",
+            where=folders.root,
+            fix="name it with --products, and check --format",
+        )
+    return found
+
+
+def _dialogue_files(folders: Folders) -> list[Path]:
+    place = folders.dialogues or folders.find("dialogues.jsonl", "dialogues")
+    if place is not None and place.is_file():
+        return [place]
+    paths = list(files_below(place, ".jsonl")) if place is not None else []
+    if not paths:
+        raise CorpusError(
+            "no dialogues here: there is no dialogues.jsonl and no dialogues/*.jsonl",
+            where=folders.root,
+            fix="say where they are with --dialogues, and check --format",
+        )
+    return paths
