@@ -18,6 +18,7 @@ from typing import Any
 from urllib.parse import urlsplit
 
 from annotate import label_config as labels
+from annotate.gateway_errors import describe, not_label_studio, refusal
 from annotate.studio import Studio
 from annotate.task_list import TASK_LIST_VIEW, uid_queries
 from schemas.errors import LabelError, SemctlError, ServiceError, UsageError
@@ -129,6 +130,11 @@ class Gateway:
         """The server's version, as ``1.23.2``."""
         with self._asking("read its version"):
             return str(self._client.versions.get().release)
+
+    def users(self) -> dict[int, str]:
+        """E-mail address by number of every user: annotations name them by number (``completed_by``)."""
+        with self._asking("list its users"):
+            return {int(user.id): str(user.email) for user in self._client.users.list()}
 
     def find_project(self, title: str) -> Project | None:
         """The project of exactly this name, or None.
@@ -249,7 +255,7 @@ class Gateway:
             except ApiError as problem:
                 if problem.status_code != 400:
                     raise
-                return _detail(problem.body)
+                return describe(problem.body)
         return None
 
     def tasks(self, project: Project, uids: Sequence[str] | None = None) -> Iterator[PushedTask]:
@@ -344,7 +350,11 @@ class Gateway:
         except SemctlError:
             raise
         except ApiError as problem:
-            raise self._refusal(doing, problem.status_code, _detail(problem.body)) from None
+            status = problem.status_code or 500
+            if not isinstance(problem.body, Mapping) and (status < 400 or status in (404, 405)):
+                raise not_label_studio(self.url, doing) from None
+            detail = describe(problem.body).replace(self._secret, "...")
+            raise refusal(self.url, doing, status, detail) from None
         except httpx.TimeoutException:
             raise ServiceError(
                 f"Label Studio did not answer in time ({doing})",
@@ -358,25 +368,7 @@ class Gateway:
                 fix="start it with `semctl studio start`, or check LABEL_STUDIO_URL; then run this again",
             ) from None
         except (json.JSONDecodeError, pydantic.ValidationError, UnicodeDecodeError):
-            raise ServiceError(
-                f"what answers there is not Label Studio ({doing})", where=self.url, fix="check LABEL_STUDIO_URL"
-            ) from None
-
-    def _refusal(self, doing: str, status: int | None, detail: str) -> ServiceError:
-        detail = detail.replace(self._secret, "...")
-        new_key = "make a new one under Account & Settings > Personal Access Token and set LABEL_STUDIO_API_KEY"
-        if status in (401, 403):
-            if "expired" in detail:
-                return ServiceError("the API key of Label Studio has expired", where=self.url, fix=new_key)
-            if "legacy" in detail:
-                return ServiceError("this Label Studio takes no legacy tokens", where=self.url, fix=new_key)
-            what = f"Label Studio refuses the API key ({doing}: {detail})"
-            return ServiceError(what, where=self.url, fix="check LABEL_STUDIO_API_KEY, or " + new_key)
-        if status is None or status >= 500:
-            return ServiceError(
-                f"Label Studio failed ({doing}: {detail})", where=self.url, fix="see its log, then run this again"
-            )
-        return ServiceError(f"Label Studio refused to {doing} (status {status}: {detail})", where=self.url)
+            raise not_label_studio(self.url, doing) from None
 
 
 def _is_loopback(host: str) -> bool:
@@ -386,12 +378,3 @@ def _is_loopback(host: str) -> bool:
         return ipaddress.ip_address(host).is_loopback
     except ValueError:
         return False
-
-
-def _detail(body: object) -> str:
-    if isinstance(body, Mapping):
-        errors = body.get("validation_errors")
-        text = str(errors) if errors else str(body.get("detail") or body)
-    else:
-        text = str(body)
-    return " ".join(text.split())[:200]

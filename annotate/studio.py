@@ -12,6 +12,7 @@ Pictures are served from another folder (see :mod:`annotate.pictures`) and nothi
 
 from __future__ import annotations
 
+import contextlib
 import os
 import secrets
 import signal
@@ -332,13 +333,17 @@ def _end_group(pid: int) -> None:
     deadline = time.monotonic() + _STOP_SECONDS
     while _born(pid) is not None and time.monotonic() < deadline:
         time.sleep(0.1)
-    _signal_group(pid, signal.SIGKILL)
-    while _born(pid) is not None and time.monotonic() < deadline + _STOP_SECONDS:
+    deadline = time.monotonic() + _STOP_SECONDS
+    while _signal_group(pid, signal.SIGKILL) and time.monotonic() < deadline:
         time.sleep(0.05)
 
 
-def _signal_group(pid: int, number: int) -> None:
+def _signal_group(pid: int, number: int) -> bool:
+    """Signal a process group; False when nobody is in it any more."""
+    with contextlib.suppress(ChildProcessError):  # only in the process that started it
+        os.waitpid(pid, os.WNOHANG)
     try:
         os.killpg(pid, number)
     except (ProcessLookupError, PermissionError):
-        return
+        return False
+    return True

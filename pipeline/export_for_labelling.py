@@ -152,9 +152,10 @@ def export_to_project(
         # tasks on the server that no manifest names were pushed by a run that was interrupted
         unrecorded = [task for task in prepared.tasks if task["data"]["uid"] not in recorded]
         new = [task for task in unrecorded if task["data"]["uid"] not in there]
+        was_interrupted = len(new) < len(unrecorded) or next_batch_folder(workspace.labelling).exists()
         folder = _write_batch(workspace, prepared, unrecorded)
         gateway.push(project, new, progress)
-        doubles = gateway.remove_doubles(project, prepared.uids) if len(new) < len(unrecorded) else 0
+        doubles = gateway.remove_doubles(project, prepared.uids) if was_interrupted else 0
         number = _finish_batch(folder, prepared, unrecorded, destination)
     outdated = sum(
         1

@@ -10,15 +10,12 @@ from pathlib import Path
 
 import pytest
 
+from tests.skipping import skip_or_fail
+from tests.studio_fixtures import studio_server, studio_variables
+
+__all__ = ["skip_or_fail", "studio_server", "studio_variables"]
+
 ROOT = Path(__file__).resolve().parent.parent
-
-
-def skip_or_fail(part: str, reason: str) -> None:
-    """Skip because ``part`` is missing, or fail when SEMCTL_REQUIRE names it."""
-    required = {name.strip() for name in os.environ.get("SEMCTL_REQUIRE", "").split(",")}
-    if part in required:
-        pytest.fail(f"SEMCTL_REQUIRE names '{part}': {reason}")
-    pytest.skip(reason)
 
 
 @pytest.fixture(scope="session")
@@ -32,4 +29,5 @@ def shared_data() -> Path:
 
 @pytest.fixture(autouse=True)
 def _no_ambient_workspace(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.delenv("SEMCTL_WORKSPACE", raising=False)
+    for name in ("SEMCTL_WORKSPACE", "LABEL_STUDIO_URL", "LABEL_STUDIO_API_KEY"):
+        monkeypatch.delenv(name, raising=False)

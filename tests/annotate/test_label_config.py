@@ -1,0 +1,139 @@
+from __future__ import annotations
+
+from xml.etree import ElementTree
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from annotate import label_config as labels
+from schemas.errors import OntologyError, UsageError
+from schemas.ontology import Ontology, Slot, Value, fold
+from tests.labelling_corpus import ONTOLOGY
+
+
+def offered(xml: str, control: str) -> list[str]:
+    taxonomy = next(t for t in ElementTree.fromstring(xml).iter("Taxonomy") if t.get("name", "").startswith(control))
+    return [str(choice.get("value")) for choice in taxonomy]
+
+
+def ontology_of(values: list[str], name: str = "color") -> Ontology:
+    return Ontology(slots=(Slot(name=name, attribute="a", values=tuple(Value(value=text) for text in values)),))
+
+
+def test_wants_and_dislikes_offer_every_value_commonest_first_and_ranges_in_their_order():
+    xml = labels.build(ONTOLOGY).xml
+    expected = ["color=black", "color=blue", "color=red", "price=cheap", "price=25-50"]
+    assert offered(xml, "want_") == expected
+    assert offered(xml, "dislike_") == expected
+
+
+def test_each_slot_can_be_dropped_and_each_turn_flagged():
+    xml = labels.build(ONTOLOGY).xml
+    assert offered(xml, "op_") == ["drop=color", "drop=price", "flag=new_topic", "flag=unsure", "flag=bad_turn"]
+    assert offered(xml, "dialogue_op") == ["flag=bad_dialogue", "flag=images_missing"]
+    assert labels.slots_offered(xml) == {"color", "price"}
+
+
+def test_a_numeric_slot_shows_its_ranges():
+    choices = ElementTree.fromstring(labels.build(ONTOLOGY).xml).iter("Choice")
+    hints = {choice.get("value"): choice.get("hint") for choice in choices}
+    assert hints["price=cheap"] == "below 25"
+    assert hints["price=25-50"] == "from 25 below 50"
+    assert hints["color=red"] is None
+
+
+def test_the_sdk_accepts_the_configuration():
+    from label_studio_sdk.label_interface import LabelInterface
+
+    interface = LabelInterface(labels.build(ONTOLOGY).xml)
+    interface.validate()
+    names = {"want_{{idx}}", "dislike_{{idx}}", "op_{{idx}}", "free_{{idx}}", "dialogue_op", "note"}
+    assert {control.name for control in interface.controls} == names
+
+
+def test_no_control_can_have_a_hotkey():
+    root = ElementTree.fromstring(labels.build(ONTOLOGY).xml)
+    assert not list(root.iter("Choices"))  # Label Studio gives them letters by itself
+    assert all("hotkey" not in element.attrib for element in root.iter())
+
+
+@given(st.lists(st.text(min_size=1, max_size=12), max_size=6, unique_by=fold))
+def test_any_value_is_offered_exactly_or_left_to_be_typed(values: list[str]):
+    config = labels.build(ontology_of(values))
+    unwritable = [v for v in values if any(ord(c) < 32 or ord(c) in (127, 0xFFFE, 0xFFFF) for c in v)]
+    assert set(offered(config.xml, "want_")) == {f"color={v}" for v in values if v not in unwritable}
+    assert config.values_typed == len(unwritable)
+
+
+@pytest.mark.parametrize("value", ["a › b", "a › b ›› c", "{{idx}}", "x {{iidx}} y {{idx}}"])
+def test_what_separates_paths_and_marks_the_turn_occurs_in_no_value(value: str):
+    root = ElementTree.fromstring(labels.build(ontology_of([value])).xml)
+    repeater = next(root.iter("Repeater"))
+    assert str(repeater.get("indexFlag")) not in value
+    assert all(str(t.get("pathSeparator")) not in value for t in root.iter("Taxonomy"))
+    expanded = ElementTree.tostring(repeater, encoding="unicode").replace(str(repeater.get("indexFlag")), "0")
+    assert {t.get("name") for t in ElementTree.fromstring(expanded).iter("Taxonomy")} == {"want_0", "dislike_0", "op_0"}
+
+
+def test_rare_values_are_left_to_be_typed():
+    slot = Slot(name="brand", attribute="brand", values=tuple(Value(value=f"b{i}", count=i) for i in range(9)))
+    config = labels.build(Ontology(slots=(slot,)), max_values_per_slot=3)
+    assert offered(config.xml, "want_") == ["brand=b8", "brand=b7", "brand=b6"]
+    assert config.values_typed == 6
+
+
+def test_fewer_values_are_offered_when_one_turn_would_fill_the_page():
+    slot = Slot(name="brand", attribute="brand", values=tuple(Value(value=f"b{i}") for i in range(100)))
+    config = labels.build(Ontology(slots=(slot,)), max_values_per_slot=90, max_choices=100)
+    assert config.values_per_turn == 50
+
+
+def test_an_ontology_with_more_slots_than_a_page_holds_is_refused():
+    slots = tuple(Slot(name=f"s{i}", attribute="a", values=(Value(value="x"),)) for i in range(60))
+    with pytest.raises(OntologyError, match="60 slots do not fit"):
+        labels.build(Ontology(slots=slots), max_choices=100)
+
+
+def test_an_ontology_without_slots_is_refused():
+    with pytest.raises(OntologyError, match="no slots"):
+        labels.build(Ontology())
+
+
+def test_a_slot_name_that_label_studio_would_take_for_a_variable_is_refused():
+    with pytest.raises(OntologyError, match="slot name"):
+        labels.build(ontology_of(["x"], name="$price"))
+
+
+@pytest.mark.parametrize(("values", "window"), [(83, 30), (250, 10), (1000, 2), (2500, 1), (4000, 1)])
+def test_the_window_is_the_largest_that_keeps_the_page_under_five_thousand_choices(values: int, window: int):
+    config = labels.LabelConfig("", "", values_per_turn=values, values_typed=0)
+    assert labels.window_size(config) == window
+
+
+def test_a_window_that_does_not_fit_is_refused_and_the_largest_named():
+    config = labels.LabelConfig("", "", values_per_turn=250, values_typed=0)
+    assert labels.window_size(config, asked=10) == 10
+    with pytest.raises(UsageError, match="--window 10 at most"):
+        labels.window_size(config, asked=11)
+
+
+@given(st.integers(1, 3000), st.integers(100, 20_000))
+def test_window_times_values_times_two_stays_below_the_limit(values: int, limit: int):
+    config = labels.LabelConfig("", "", values_per_turn=values, values_typed=0)
+    window = labels.window_size(config, max_choices=limit)
+    assert window == 1 or window * values * 2 <= limit
+
+
+def test_the_same_ontology_gives_the_same_bytes():
+    first, second = labels.build(ONTOLOGY), labels.build(Ontology.model_validate(ONTOLOGY.model_dump()))
+    assert first == second
+
+
+def test_an_edit_by_hand_breaks_the_seal_and_a_web_form_line_ending_does_not():
+    xml = labels.build(ONTOLOGY).xml
+    assert labels.is_intact(xml)
+    assert labels.is_intact(xml.replace("\n", "\r\n"))
+    assert not labels.is_intact(xml.replace("color=red", "color=RED"))
+    assert not labels.is_intact(xml.split("\n", 1)[1])
+    assert not labels.is_intact("<View></View>")

@@ -1,0 +1,230 @@
+"""The life of the local server: with a small stand-in process for what goes wrong, and with the real Label Studio."""
+
+from __future__ import annotations
+
+import json
+import os
+import socket
+import stat
+import sys
+import textwrap
+import urllib.error
+import urllib.request
+from http.cookiejar import CookieJar
+from pathlib import Path
+from urllib.parse import urlencode
+
+import pytest
+
+from annotate.gateway import connect
+from annotate.studio import Studio
+from annotate.studio_environment import environment_folder, install, installed_version
+from annotate.studio_http import ask
+from schemas.errors import ServiceError, UsageError, WorkspaceError
+from tests.studio_fixtures import RunningStudio, free_port
+
+STAND_IN = """\
+#!{python}
+import http.server, json, os, signal, subprocess, sys
+{before}
+port = int(sys.argv[sys.argv.index("--port") + 1])
+class Server(http.server.BaseHTTPRequestHandler):
+    def do_GET(self):
+        answers = {{"/health": {{"status": "UP"}}, "/api/version": {{"release": "1.23.9"}},
+                   "/api/current-user/whoami": {{"email": os.environ["LABEL_STUDIO_USERNAME"]}}}}
+        known = "Token " + os.environ["LABEL_STUDIO_USER_TOKEN"] == self.headers.get("Authorization")
+        body = json.dumps(answers.get(self.path, {{"results": []}})).encode()
+        self.send_response(200 if known or "whoami" not in self.path else {refusal})
+        self.end_headers()
+        self.wfile.write(body)
+    def log_message(self, *args): pass
+http.server.HTTPServer(("127.0.0.1", port), Server).serve_forever()
+"""
+
+
+def stand_in(root: Path, *, before: str = "", refusal: int = 401) -> Studio:
+    """A studio whose server is a few lines of Python."""
+    environment = root / "environment"
+    script = environment / "bin" / "label-studio"
+    script.parent.mkdir(parents=True)
+    script.write_text(STAND_IN.format(python=sys.executable, before=textwrap.dedent(before), refusal=refusal))
+    script.chmod(0o755)
+    record = environment / "lib" / "python3.11" / "site-packages" / "label_studio-1.23.9.dist-info" / "RECORD"
+    record.parent.mkdir(parents=True)
+    record.touch()
+    return Studio(root / ".studio", root / "labelling" / "files", environment)
+
+
+def is_listening(port: int) -> bool:
+    with socket.socket() as probe:
+        return probe.connect_ex(("127.0.0.1", port)) == 0
+
+
+def test_a_server_is_started_once_seen_and_stopped(tmp_path: Path):
+    studio, port = stand_in(tmp_path), free_port()
+    started = studio.start(port)
+    try:
+        assert (started.running, started.health, started.version) == (True, "UP", "1.23.9")
+        assert started.url == f"http://127.0.0.1:{port}"
+        assert studio.start(port).pid == started.pid
+        with pytest.raises(UsageError, match="already runs at"):
+            studio.start(free_port())
+    finally:
+        assert studio.stop()
+    assert not is_listening(port)
+    assert not studio.status().running
+    assert not studio.stop()
+
+
+def test_stopping_ends_children_that_ignore_it(tmp_path: Path):
+    before = """
+        child = subprocess.Popen([sys.executable, "-c", "import signal, time; signal.signal(15, signal.SIG_IGN); "
+                                  "open('ready', 'w').close(); time.sleep(600)"])
+        open("child", "w").write(str(child.pid))
+        while not os.path.exists("ready"): pass
+    """
+    studio = stand_in(tmp_path, before=before)
+    studio.start(free_port())
+    child = int((studio.folder / "child").read_text())
+    assert studio.stop()
+    state = Path(f"/proc/{child}/stat")
+    assert not state.exists() or ") Z " in state.read_text()
+
+
+def test_a_second_start_keeps_the_login(tmp_path: Path):
+    studio = stand_in(tmp_path)
+    studio.start(free_port())
+    first = studio.credentials()
+    studio.stop()
+    studio.start(free_port())
+    studio.stop()
+    assert studio.credentials() == first
+
+
+def test_token_and_password_are_for_the_owner_only_and_never_shown(tmp_path: Path):
+    studio = stand_in(tmp_path)
+    shown = studio.start(free_port())
+    studio.stop()
+    credentials = studio.credentials()
+    assert credentials is not None
+    assert stat.S_IMODE(studio.credentials_file.stat().st_mode) == 0o600
+    assert stat.S_IMODE(studio.folder.stat().st_mode) == 0o700
+    assert stat.S_IMODE(studio.log_file.stat().st_mode) == 0o600
+    for secret in (credentials.token, credentials.password):
+        assert secret not in repr(credentials) + repr(shown) + studio.log_file.read_text()
+
+
+def test_a_busy_port_is_refused_before_anything_starts(tmp_path: Path):
+    studio = stand_in(tmp_path)
+    with socket.socket() as other:
+        other.bind(("127.0.0.1", 0))
+        other.listen()
+        with pytest.raises(UsageError, match="is taken"):
+            studio.start(other.getsockname()[1])
+    assert not studio.status().running
+
+
+def test_a_server_that_ends_while_starting_is_an_error_with_its_last_words(tmp_path: Path):
+    studio = stand_in(tmp_path, before="sys.exit('the database is locked')")
+    with pytest.raises(ServiceError, match="ended while starting: the database is locked"):
+        studio.start(free_port())
+    assert not studio.status().running
+
+
+def test_a_server_that_does_not_know_our_token_is_not_taken_for_ours(tmp_path: Path):
+    studio, port = stand_in(tmp_path, before="os.environ['LABEL_STUDIO_USER_TOKEN'] = 'another'"), free_port()
+    with pytest.raises(ServiceError, match="does not know our token"):
+        studio.start(port)
+    assert not is_listening(port)
+
+
+def test_a_reused_process_id_is_not_taken_for_our_server(tmp_path: Path):
+    studio = stand_in(tmp_path)
+    studio.folder.mkdir()
+    record = {"pid": os.getpid(), "born": "1", "port": 8080, "url": "http://127.0.0.1:8080", "version": "1.23.2"}
+    (studio.folder / "server.json").write_text(json.dumps(record))
+    assert not studio.status().running
+    assert not studio.stop()
+    assert not (studio.folder / "server.json").exists()
+
+
+def test_a_database_without_its_credentials_is_an_error(tmp_path: Path):
+    studio = stand_in(tmp_path)
+    (studio.folder / "data").mkdir(parents=True)
+    (studio.folder / "data" / "label_studio.sqlite3").touch()
+    with pytest.raises(WorkspaceError, match="credentials are not"):
+        studio.start(free_port())
+
+
+def test_the_environment_lies_outside_every_workspace(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.delenv("SEMCTL_STUDIO_ENV", raising=False)
+    monkeypatch.setenv("XDG_DATA_HOME", str(tmp_path))
+    assert environment_folder() == tmp_path / "semctl" / "label-studio-1.23"
+    monkeypatch.setenv("SEMCTL_STUDIO_ENV", str(tmp_path / "shared"))
+    assert environment_folder() == tmp_path / "shared"
+
+
+def test_an_interrupted_installation_does_not_count(tmp_path: Path):
+    environment = stand_in(tmp_path).environment
+    assert installed_version(environment) == "1.23.9"
+    next(environment.rglob("RECORD")).unlink()
+    assert installed_version(environment) is None
+
+
+def test_another_version_and_a_folder_of_something_else_are_refused(tmp_path: Path):
+    environment = stand_in(tmp_path).environment
+    other = next(environment.rglob("*.dist-info"))
+    other.rename(other.with_name("label_studio-1.19.0.dist-info"))
+    with pytest.raises(UsageError, match=r"Label Studio 1\.19\.0"):
+        install(environment)
+    (tmp_path / "photos").mkdir()
+    (tmp_path / "photos" / "cat.jpg").touch()
+    with pytest.raises(UsageError, match="not empty"):
+        install(tmp_path / "photos")
+
+
+def status_of(url: str, **headers: str) -> int:
+    try:
+        with urllib.request.urlopen(urllib.request.Request(url, headers=headers), timeout=20) as answer:
+            return int(answer.status)
+    except urllib.error.HTTPError as problem:
+        return problem.code
+
+
+@pytest.mark.studio
+def test_the_real_server_is_healthy_and_of_the_right_version(studio_server: RunningStudio):
+    status = studio_server.studio.status()
+    assert (status.running, status.health) == (True, "UP")
+    assert status.version is not None
+    assert status.version.startswith("1.23.")
+
+
+@pytest.mark.studio
+def test_the_real_server_listens_on_this_machine_only(studio_server: RunningStudio):
+    port = int(studio_server.url.rpartition(":")[2])
+    listening = [line.split() for line in Path("/proc/net/tcp").read_text().splitlines()[1:]]
+    addresses = {fields[1] for fields in listening if fields[3] == "0A" and int(fields[1].split(":")[1], 16) == port}
+    assert addresses == {f"0100007F:{port:04X}"}
+
+
+@pytest.mark.studio
+def test_the_real_server_sends_nothing_home_and_takes_no_strangers(studio_server: RunningStudio):
+    pid = studio_server.studio.status().pid
+    variables = dict(item.split("=", 1) for item in Path(f"/proc/{pid}/environ").read_text().split("\0") if "=" in item)
+    assert variables["COLLECT_ANALYTICS"] == variables["LATEST_VERSION_CHECK"] == variables["DEBUG"] == "false"
+    assert variables["SENTRY_DSN"] == variables["FRONTEND_SENTRY_DSN"] == ""
+    browser = urllib.request.build_opener(urllib.request.HTTPCookieProcessor(jar := CookieJar()))
+    browser.open(f"{studio_server.url}/user/signup/", timeout=20).close()
+    form = {"email": "stranger@example.com", "password": "open-sesame-12", "allow_newsletters": "false"}
+    form["csrfmiddlewaretoken"] = str(next(cookie.value for cookie in jar if cookie.name == "csrftoken"))
+    with pytest.raises(urllib.error.HTTPError, match="403"):
+        browser.open(f"{studio_server.url}/user/signup/", urlencode(form).encode(), timeout=20)
+    assert len(connect(studio_server.root).users()) == 1
+    assert ask(studio_server.url, "/api/projects").status == 401
+
+
+@pytest.mark.studio
+def test_the_real_server_serves_no_file_outside_the_pictures(studio_server: RunningStudio):
+    header = {"Authorization": f"Token {studio_server.token}"}
+    for path in ("/etc/passwd", "../../.studio/credentials.json", "pictures/../../../semctl.toml"):
+        assert status_of(f"{studio_server.url}/data/local-files/?d={path}", **header) in (400, 403, 404, 500)

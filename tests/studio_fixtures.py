@@ -1,0 +1,68 @@
+"""One real Label Studio for all tests that need one; its first start takes about a minute."""
+
+from __future__ import annotations
+
+import os
+import socket
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+
+from annotate.studio import Studio
+from annotate.studio_environment import environment_folder, installed_version
+from tests.skipping import skip_or_fail
+
+
+@dataclass(frozen=True)
+class RunningStudio:
+    """A started server.
+
+    Attributes:
+        root: the workspace folder it belongs to; its pictures are those of ``root/labelling/files``.
+        url: its address.
+        token: a legacy API token.
+    """
+
+    root: Path
+    url: str
+    token: str
+    studio: Studio
+
+    @property
+    def environment(self) -> dict[str, str]:
+        """The variables with which semctl finds it from any workspace."""
+        return {"LABEL_STUDIO_URL": self.url, "LABEL_STUDIO_API_KEY": self.token}
+
+
+def free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])
+
+
+@pytest.fixture(scope="session")
+def studio_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RunningStudio]:
+    """A Label Studio started by semctl itself on a free port, stopped for sure at the end."""
+    if installed_version(environment_folder()) is None:
+        skip_or_fail("studio", f"no Label Studio in {environment_folder()}; set SEMCTL_STUDIO_ENV or start one once")
+    root = tmp_path_factory.mktemp("studio")
+    studio = Studio.of_workspace(root)
+    status = studio.start(free_port())
+    credentials = studio.credentials()
+    assert credentials is not None
+    assert status.url is not None
+    assert status.pid is not None
+    yield RunningStudio(root, status.url, credentials.token, studio)
+    assert studio.stop()
+    with pytest.raises(ProcessLookupError):
+        os.killpg(status.pid, 0)
+
+
+@pytest.fixture
+def studio_variables(studio_server: RunningStudio, monkeypatch: pytest.MonkeyPatch) -> RunningStudio:
+    """The server, named by environment variables."""
+    for name, value in studio_server.environment.items():
+        monkeypatch.setenv(name, value)
+    return studio_server
