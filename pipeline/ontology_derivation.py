@@ -57,12 +57,26 @@ NUMERIC = frozenset(
     {"price", "rating", "customer_rating", "customer_review", "avg_stars", "review_stars", "avg_rating"}
 )
 
+VALUE_ALIASES: Mapping[str, tuple[str, ...]] = {
+    "gray": ("grey",),
+    "grey": ("gray",),
+    "xxs": ("extra extra small",),
+    "xs": ("extra small", "x-small"),
+    "s": ("small",),
+    "m": ("medium",),
+    "l": ("large",),
+    "xl": ("extra large", "x-large"),
+    "xxl": ("extra extra large", "xx-large", "2xl"),
+}
+"""Other ways to say a value, where the catalogue does not have them as values of their own."""
+
 _MOST_NUMERIC_VALUES = 12
 _RANGES = 4
 _LONG_VALUE = 40.0
 _NEAR_UNIQUE = 0.5
 _MANY = 50
 _OFTEN_SAID = 3
+_MOST_SAID_VALUES = 40
 
 
 class AttributeCounts:
@@ -170,8 +184,8 @@ def _slot(
         found += [
             Value(value=word)
             for word, n in extra
-            if n >= _OFTEN_SAID and as_number(word) is None and fold(word) not in known
-        ]
+            if (n >= _OFTEN_SAID or not values) and as_number(word) is None and fold(word) not in known
+        ][:_MOST_SAID_VALUES]
     return Slot(
         name=name,
         attribute=attribute,
@@ -196,14 +210,15 @@ def _categorical(values: Counter[str]) -> list[Value]:
     for folded in groups:
         spellings = sorted(groups[folded], key=lambda value: (-values[value], value))
         spaced = fold(folded.replace("_", " "))
-        aliases = (spaced.strip(),) if spaced != folded and spaced.strip() and spaced not in groups else ()
+        others = (*VALUE_ALIASES.get(folded, ()), *((spaced,) if spaced and spaced != folded else ()))
+        aliases = tuple(other for other in others if other not in groups)
         found.append(Value(value=spellings[0], count=sum(values[s] for s in spellings), aliases=aliases))
     found.sort(key=lambda value: (-value.count, value.value))
     seen: set[str] = set()
     for index, value in enumerate(found):
-        if seen.intersection(value.aliases):
-            found[index] = value.model_copy(update={"aliases": ()})
-        seen.update(value.aliases)
+        fresh = tuple(alias for alias in value.aliases if alias not in seen)
+        found[index] = value.model_copy(update={"aliases": fresh})
+        seen.update(fresh)
     return found
 
 
@@ -226,6 +241,8 @@ def ranges(values: Counter[str], *, money: bool, n: int = _RANGES) -> list[Value
         edge = round(round(numbers[len(numbers) * cut // n] / step) * step, 6)
         if numbers[0] < edge <= numbers[-1] and edge not in edges:
             edges.append(edge)
+    if not edges:
+        edges = [numbers[0]]
     bounds = [None, *edges, None]
     found = []
     for low, high in pairwise(bounds):
@@ -242,8 +259,6 @@ def _nice_step(size: float) -> float:
 
 
 def _range_name(low: float | None, high: float | None) -> str:
-    if low is None and high is None:
-        return "any"
     if low is None:
         return f"under {high:.10g}"
     if high is None:

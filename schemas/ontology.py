@@ -91,6 +91,8 @@ class Slot(BaseModel):
             number = _number(text)
             if number is not None:
                 for value in self.values:
+                    if value.low is None and value.high is None:
+                        continue  # a word such as "cheap" rather than a range
                     if (value.low is None or number >= value.low) and (value.high is None or number < value.high):
                         return value
         return found

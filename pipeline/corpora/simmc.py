@@ -76,9 +76,7 @@ class SimmcReader:
         not_dialogues = {*CATALOGUE_FILES, *self.other_files}
         paths = [path for path in paths if path.name not in not_dialogues and path != self._catalogue_file]
         if not paths:
-            raise CorpusError(
-                "no dialogues here: there is no JSON file of dialogues", where=place, fix="see --dialogues"
-            )
+            raise CorpusError("no dialogues here: there is no JSON file", where=place, fix="see --dialogues")
         return paths
 
     def count(self) -> int:

@@ -7,6 +7,7 @@ item is the only positive, and no negatives are listed. Slots of acts that ask o
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from typing import Any
 
@@ -21,6 +22,9 @@ __all__ = ["Simmc1Reader"]
 NO_WISH = frozenset({"ASK", "CHITCHAT", "PROMPT", "MISSING_LABEL", "UNSUPPORTED", "MULTIPLE", "UNSURE"})
 """First parts of acts whose slots do not say what the user wants."""
 
+POINTING = frozenset({"similar", "same", "like", "that", "this", "those", "these", "it", "my", "one", "style", "any"})
+"""Words annotated as values that name none."""
+
 
 class Simmc1Reader(SimmcReader):
     """Reads SIMMC 1.0 (fashion), in the release's keys or in those of its line-by-line reconstruction."""
@@ -29,7 +33,7 @@ class Simmc1Reader(SimmcReader):
     not_slots = frozenset(
         {
             *("o", "attention_on", "check", "agent", "amount", "neg", "ordinal", "sequential", "comp"),
-            *("situation_1", "situation_time", "start_time", "theme"),
+            *("situation", "situation_time", "start_time", "theme"),
         }
     )
     _types: frozenset[str] = frozenset()
@@ -74,15 +78,15 @@ class Simmc1Reader(SimmcReader):
                 if not isinstance(pair, list) or len(pair) != 2 or not isinstance(pair[0], str):
                     line.drop("not_a_pair")
                     continue
-                slot, value = pair[0].removeprefix("fashion-"), pair[1]
+                slot, value = re.sub(r"^fashion-|_\d+$", "", pair[0]), pair[1]
                 values = split_values(snake_case(slot), value)
                 if parts[0] in NO_WISH:
                     line.drop("asked_not_wished", max(len(values), 1))
                     continue
                 if snake_case(slot) == "theme" and self._kind(value) is not None:
                     slot, values = "type", (self._kind(value) or "",)
-                elif any(fold_name(v) == fold_name(slot) for v in values):
-                    line.drop("names_the_slot", len(values))
+                elif any(fold_name(v) == fold_name(slot) or fold(v) in POINTING for v in values):
+                    line.drop("names_the_slot_or_points_at_something", len(values))
                     continue
                 side[slot] = tuple(dict.fromkeys((*side.get(slot, ()), *values)))
         return TurnState(*sides)
