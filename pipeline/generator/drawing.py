@@ -8,8 +8,9 @@ from random import Random
 
 from PIL import Image, ImageChops, ImageDraw
 
+from pipeline.generator.outlines import Line, Part, Shape, Spot
 from pipeline.generator.prints import RGB, accent_for, cloth, luminance, mix
-from pipeline.generator.silhouettes import Line, Part, Shape, Spot, silhouette
+from pipeline.generator.silhouettes import silhouette
 from pipeline.generator.vocabulary import PALETTE
 
 __all__ = ["PICTURE_SIZE", "draw_product"]
@@ -28,7 +29,7 @@ _PALE_GROUNDS: tuple[RGB, ...] = (
     (238, 243, 236),
     (247, 238, 238),
 )
-_DEEPER_GROUNDS: tuple[RGB, ...] = ((206, 216, 226), (203, 217, 209), (221, 208, 212), (210, 208, 224))
+_DEEPER_GROUNDS: tuple[RGB, ...] = ((190, 204, 219), (190, 207, 198), (209, 193, 200), (197, 195, 215))
 
 
 def draw_product(attributes: Mapping[str, str], rng: Random) -> Image.Image:
@@ -57,15 +58,17 @@ def draw_product(attributes: Mapping[str, str], rng: Random) -> Image.Image:
         "sole": (246, 246, 244) if attributes["color"] != "white" else (196, 190, 184),
         "metal": (206, 176, 106),
     }
+    depth = 0.5 if attributes["color"] == "white" else 1.0  # shaded white would look grey
     pen = ImageDraw.Draw(picture)
     shaded: dict[float, Image.Image] = {}
     for shape in shapes:
         if isinstance(shape, Part):
             points = place.points(shape.points)
             if shape.fill == "cloth":
-                piece = shaded.get(shape.shade)
+                shade = 1 - (1 - shape.shade) * depth
+                piece = shaded.get(shade)
                 if piece is None:
-                    piece = shaded[shape.shade] = _lit(fabric, shape.shade)
+                    piece = shaded[shade] = _lit(fabric, shade)
                 mask = Image.new("1", (_CANVAS, _CANVAS))
                 ImageDraw.Draw(mask).polygon(points, fill=1)
                 picture.paste(piece, mask=mask)
@@ -107,9 +110,9 @@ def _lit(fabric: Image.Image, shade: float) -> Image.Image:
 
 @cache
 def _light(shade: float) -> Image.Image:
-    """Light from the left, a tenth weaker at the right, times ``shade``."""
+    """Light from the left, a little weaker at the right, times ``shade``."""
     row = Image.new("L", (_CANVAS, 1))
-    row.putdata([round(255 * shade * (1 - 0.09 * x / _CANVAS)) for x in range(_CANVAS)])
+    row.putdata([round(255 * shade * (1 - 0.07 * x / _CANVAS)) for x in range(_CANVAS)])
     column = row.resize((_CANVAS, _CANVAS))
     return Image.merge("RGB", (column, column, column))
 

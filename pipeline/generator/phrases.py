@@ -204,6 +204,8 @@ DISLIKE: Mapping[str, tuple[str, ...]] = {
     "neck": ("no {v} please", "I don't like a {v}", "anything but a {v}"),
     "material": ("no {v} please", "I can't wear {v}", "nothing made of {v}", "anything but {v}", "not {v}"),
     "care": ("not {v}", "nothing that is {v}"),
+    "season": ("nothing for {v}", "not for {v}", "I have enough for {v}"),
+    "age": ("nothing for {v}", "not for {v}"),
 }
 DROP = (
     "the {s} doesn't matter any more",

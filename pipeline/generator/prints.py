@@ -49,15 +49,15 @@ def _stripes(draw: ImageDraw.ImageDraw, size: int, colour: RGB, accent: RGB, rng
     start = rng.uniform(0, period)
     for index in range(-1, int(size / period) + 2):
         top = start + index * period
-        draw.rectangle((0, top, size, top + period * 0.36), fill=accent)
+        draw.rectangle((0, top, size, top + period * 0.33), fill=accent)
 
 
 def _checks(draw: ImageDraw.ImageDraw, size: int, colour: RGB, accent: RGB, rng: Random) -> None:
     period = size * rng.uniform(0.12, 0.145)
-    band = period * 0.27
+    band = period * 0.22
     start = rng.uniform(0, period)
     starts = [start + index * period for index in range(-1, int(size / period) + 2)]
-    single, double = mix(colour, accent, 0.55), mix(colour, accent, 0.95)
+    single, double = mix(colour, accent, 0.45), mix(colour, accent, 0.9)
     for position in starts:
         draw.rectangle((position, 0, position + band, size), fill=single)
         draw.rectangle((0, position, size, position + band), fill=single)

@@ -11,7 +11,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pipeline.generator import phrases
-from pipeline.generator.moves import Move, MoveKind, Proposer
+from pipeline.generator.moves import Move, MoveKind
+from pipeline.generator.proposer import Proposer
 from pipeline.generator.shelf import Mask, Shelf
 from pipeline.generator.wants import Wants
 from pipeline.generator.wording import Wording, plural
@@ -177,10 +178,10 @@ class _Conversation:
         if chance < 0.45:
             place = self._rng.randrange(len(self._shown))
             text = self._words.pick(phrases.SHOPPER["buy"], n=self._words.ordinal(place))
-            self._user("buy", text)
+            self._user("buy", text, opening=True)
             self._agent("answer", self._rng.choice(phrases.AGENT["buy"]))
         if chance < 0.8:
-            self._user("exit-message", self._rng.choice(phrases.SHOPPER["exit"]))
+            self._user("exit-message", self._rng.choice(phrases.SHOPPER["exit"]), opening=True)
             self._agent("exit-message", self._rng.choice(phrases.AGENT["exit"]))
 
     def _pool(self, kind: str) -> NDArray[np.int64]:
@@ -225,7 +226,7 @@ class _Conversation:
         self._wants = move.wants
         self._dialogue.moves[move.kind] += 1
         pictures = () if move.picture is None else (move.picture,)
-        self._user(act or usual, text, pictures, subtype, opening=move.kind == "open")
+        self._user(act or usual, text, pictures, subtype, opening=move.kind in ("open", "switch"))
 
     def _sentence(self, move: Move) -> str:
         words, pick, attribute = self._words, self._words.pick, move.attribute

@@ -57,7 +57,7 @@ PALETTE: Mapping[str, tuple[int, int, int]] = {
     "navy": (34, 48, 106),
     "purple": (128, 72, 166),
     "brown": (118, 76, 48),
-    "beige": (222, 200, 162),
+    "beige": (226, 198, 150),
 }
 """Colour name -> sRGB of the cloth."""
 

@@ -39,6 +39,8 @@ class Wording:
 
     def value(self, attribute: str, value: str) -> str:
         """A value as the shopper says it."""
+        if (attribute, value.lower()) == ("gender", "unisex"):
+            return "everyone"
         words = phrases.SYNONYMS.get(attribute, {}).get(value)
         spoken = value
         if words and self._rng.random() < self._synonym_rate:
@@ -76,7 +78,7 @@ class Wording:
             if attribute == "brand":
                 behind.append(self._rng.choice((f"by {spoken}", f"from {spoken}")))
             elif attribute == "fit":
-                front.append(spoken if self._rng.random() < 0.5 else f"{spoken} fit")
+                front.append(f"{spoken} fit" if spoken in wants.likes[attribute] else spoken)
             elif attribute in _BEHIND or spoken.startswith("with"):
                 behind.append(_tail(attribute, spoken))
             else:

@@ -1,0 +1,146 @@
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+from PIL import Image
+from typer.testing import CliRunner
+
+from pipeline.cli import app
+from pipeline.generator.corpus import MARKER, generate_corpus
+from pipeline.generator.real_catalogue import parse_columns, read_catalogue
+from schemas.errors import CorpusError, UsageError
+
+KINDS = ("Shirts", "Casual Shoes", "Handbags")
+COLOURS = ("Navy Blue", "Red", "Off White")
+
+
+@pytest.fixture
+def shop(tmp_path: Path) -> tuple[Path, Path]:
+    """Seventy-two good rows, and one of each bad kind."""
+    images = tmp_path / "photos"
+    images.mkdir()
+    lines = ["sku,articleType,baseColour,productDisplayName,usage,sizes"]
+    for number in range(72):
+        kind, colour = KINDS[number % 3], COLOURS[number // 3 % 3]
+        usage = ("Casual", "Formal")[number // 9 % 2]
+        lines.append(f'{number},{kind},{colour},"Acme {colour} {kind}, model {number}",{usage},"S, M|L"')
+        Image.new("RGB", (6, 8), (number, 0, 0)).save(images / f"{number}.jpg")
+    lines += ["3,Shirts,Red,Twice,Casual,S", "900,Shirts,Red,No photo,Casual,S", "901,NA,Red,No type,Casual,S"]
+    lines += ["902,Shirts,Red,Too,many,commas,here"]
+    file = tmp_path / "products.csv"
+    file.write_text("\ufeff" + "\n".join(lines) + "\n")
+    return file, images
+
+
+def test_columns_are_guessed_from_their_names(shop: tuple[Path, Path]) -> None:
+    real = read_catalogue(*shop)
+    assert real.columns == {
+        "id": "sku",
+        "name": "productDisplayName",
+        "type": "articleType",
+        "color": "baseColour",
+        "style": "usage",
+        "available_sizes": "sizes",
+    }
+    assert real.products[0].attributes == {
+        "type": ("Shirts",),
+        "color": ("Navy Blue",),
+        "style": ("Casual",),
+        "available_sizes": ("S", "M", "L"),
+    }
+
+
+def test_rows_add_up_to_products_and_reasons(shop: tuple[Path, Path]) -> None:
+    real = read_catalogue(*shop)
+    assert real.dropped == {
+        "columns do not match the header": 1,
+        "no id, type or name": 1,
+        "no picture": 1,
+        "repeated id": 1,
+    }
+    assert real.rows == len(real.products) + sum(real.dropped.values())
+
+
+def test_what_is_left_to_the_picture_is_not_in_the_name(shop: tuple[Path, Path]) -> None:
+    products = read_catalogue(*shop).products
+    silent = [product for product in products if "color" in product.unwritten]
+    assert 15 < len(silent) < 50
+    for product in silent:
+        assert not {"navy", "blue", "red", "off", "white"} & set(product.name.lower().split())
+    spoken = next(product for product in products if not product.unwritten)
+    assert spoken.attributes["color"][0] in spoken.name
+
+
+def test_a_sample_keeps_as_many_products_as_asked_for(shop: tuple[Path, Path]) -> None:
+    real = read_catalogue(*shop, count=50, seed=4)
+    assert len(real.products) == 50
+    assert real.rows == 50 + sum(real.dropped.values())
+    assert real == read_catalogue(*shop, count=50, seed=4)
+
+
+def test_options_map_columns_and_leave_them_out(shop: tuple[Path, Path]) -> None:
+    columns = parse_columns(["style=", "season=usage"])
+    real = read_catalogue(*shop, columns=columns)
+    assert real.columns["season"] == "usage"
+    assert "style" not in real.columns
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        (["color"], "maps nothing"),
+        (["colour=baseColour"], "no such product field 'colour'; did you mean 'color'"),
+        (["color=baseColor"], "no column 'baseColor'.*did you mean 'baseColour'"),
+        (["type="], "no column for 'type' found"),
+    ],
+)
+def test_a_mapping_that_does_not_fit_is_named(shop: tuple[Path, Path], options: list[str], message: str) -> None:
+    with pytest.raises(UsageError, match=message):
+        read_catalogue(*shop, columns=parse_columns(options))
+
+
+def test_a_missing_file_folder_or_picture_is_one_line(shop: tuple[Path, Path], tmp_path: Path) -> None:
+    file, images = shop
+    with pytest.raises(CorpusError, match="cannot read the catalogue"):
+        read_catalogue(tmp_path / "none.csv", images)
+    with pytest.raises(CorpusError, match="no such folder of pictures"):
+        read_catalogue(file, tmp_path / "none")
+    (tmp_path / "empty").mkdir()
+    with pytest.raises(CorpusError, match=r"no product can be used.*no picture"):
+        read_catalogue(file, tmp_path / "empty")
+
+
+def test_a_corpus_over_real_products_copies_their_pictures(shop: tuple[Path, Path], tmp_path: Path) -> None:
+    folder = tmp_path / "corpus"
+    report = generate_corpus(folder, size="test", catalogue=read_catalogue(*shop))
+    assert report["products"] == 72
+    assert report["catalogue"]["kind"] == "given"
+    copied = {path.name: path.read_bytes() for path in (folder / "images").iterdir()}
+    original = {path.name: path.read_bytes() for path in shop[1].iterdir()}
+    assert len(copied) == 70, "one dead and one missing picture"
+    assert sum(copied[name] == original[name] for name in copied) == 69, "one of them broken on purpose"
+
+
+def test_catalogue_and_images_go_together(shop: tuple[Path, Path], tmp_path: Path) -> None:
+    result = CliRunner().invoke(app, ["generate", str(tmp_path / "c"), "--catalogue", str(shop[0])])
+    assert isinstance(result.exception, UsageError)
+    assert "--catalogue and --images go together" in str(result.exception)
+    assert not (tmp_path / "c").exists()
+
+
+@pytest.mark.realdata
+def test_real_photos_make_a_corpus(shared_data: Path, tmp_path: Path) -> None:
+    photos = shared_data / "catalogue_photos"
+    arguments = ["generate", str(tmp_path / "c"), "--size", "test", "--products", "200", "--json"]
+    arguments += ["--catalogue", str(photos / "products.csv"), "--images", str(photos / "images")]
+    arguments += ["--column", "style=usage"]
+    result = CliRunner().invoke(app, arguments)
+    assert result.exit_code == 0, result.output
+    report = json.loads((tmp_path / "c" / MARKER).read_text())
+    assert report["products"] == 200
+    assert report["catalogue"]["rows"] == 6000
+    assert report["catalogue"]["columns"]["color"] == "baseColour"
+    assert report["recommendation_turns"] > 150
+    assert report["moves"]["upload"] + report["moves"]["like_nth"] > 5
