@@ -35,15 +35,13 @@ from schemas.tables import (
     PRODUCTS,
     RECOMMENDATIONS,
     TURNS,
+    Table,
     TableWriter,
     open_table,
     open_writer,
 )
 
 __all__ = ["FORMATS", "ImportReport", "import_corpus"]
-
-_RECOMMENDATION_ROWS = 500
-"""Rows gathered before they are written: a recommendation turn of MMD lists six hundred negatives."""
 
 
 @dataclass
@@ -237,7 +235,6 @@ class _Import:
 
     def _write_dialogues(self, slots: CorpusSlots) -> None:
         reader, ledger = self._reader, self._ledger
-        candidates = Recommendations(reader, self._catalogue, ledger)
         updates = CorpusUpdates(
             slots,
             self._catalogue,
@@ -249,23 +246,25 @@ class _Import:
         splits = dict.fromkeys(("train", "valid", "test"), 0)
         with ExitStack() as stack:
 
-            def table(name: str, kind: Any, rows: int = 20_000) -> TableWriter:
-                return stack.enter_context(open_writer(self._staging / f"{name}.parquet", kind, batch_rows=rows))
+            def table(name: str, kind: Table) -> TableWriter:
+                return stack.enter_context(open_writer(self._staging / f"{name}.parquet", kind))
 
             turns = table("turns", TURNS)
-            recommendations = table("recommendations", RECOMMENDATIONS, _RECOMMENDATION_ROWS)
+            candidates = Recommendations(reader, self._catalogue, table("recommendations", RECOMMENDATIONS), ledger)
             raw_updates = table("updates", ANNOTATIONS)
             for dialogue in self._progress.track(reader.dialogues(ledger), "reading dialogues", reader.count()):
                 splits[dialogue.split] += 1
-                self._write_turns(dialogue, candidates, turns)
-                recommendations.write_all(candidates.of(dialogue))
+                self._write_turns(dialogue, turns)
+                candidates.add(dialogue)
                 for turn, update in updates.of(dialogue):
                     for row in update_rows(dialogue.dialogue_id, turn, update):
                         raw_updates.write(row | {"ontology_version": 0})
+            candidates.flush()
         self._report.splits = splits
         self._report.recommendation_turns = ledger["recommendation_turns"].kept
 
-    def _write_turns(self, dialogue: Dialogue, candidates: Recommendations, turns: TableWriter) -> None:
+    def _write_turns(self, dialogue: Dialogue, turns: TableWriter) -> None:
+        pictures = self._reader.pictures
         for turn, utterance in enumerate(dialogue.utterances):
             self._report.user_turns += utterance.speaker == "user"
             turns.write(
@@ -275,7 +274,7 @@ class _Import:
                     "speaker": utterance.speaker,
                     "act": utterance.act,
                     "text": utterance.text,
-                    "image_ids": candidates.image_ids(utterance),
+                    "image_ids": pictures.image_ids(utterance.images),
                     "split": dialogue.split,
                 }
             )

@@ -238,6 +238,12 @@ class TableWriter:
         for row in rows:
             self.write(row)
 
+    def write_arrow(self, rows: pa.Table) -> None:
+        """Add rows that are in Arrow's form already, as a row group of their own."""
+        self.flush()
+        self._writer.write_table(rows.cast(self._schema))
+        self.rows_written += rows.num_rows
+
     def flush(self) -> None:
         """Turn the rows gathered so far into a row group."""
         if self._rows:

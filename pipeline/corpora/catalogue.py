@@ -69,7 +69,7 @@ class Catalogue:
             image_ids[product.product_id] = tuple(ids)
         return image_ids
 
-    def of_picture(self, reference: str | int, pictures: Pictures) -> str | None:
+    def of_picture(self, reference: str, pictures: Pictures) -> str | None:
         """The id of the product that a picture shows, by its link, its file or its file's stem."""
         found = self._by_reference.get(pictures.link_of(reference))
         if found is None:

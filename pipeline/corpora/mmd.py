@@ -156,12 +156,12 @@ class MmdReader:
         return [*(path for _, _, path in self._entries), *files_below(self._product_folder, ".json")]
 
 
-def _references(value: object) -> Sequence[str | int]:
+def _references(value: object) -> Sequence[str]:
     if type(value) is not list:
         return (value,) if isinstance(value, str) and value else ()
     if set(map(type, value)) <= {str}:
         return value
-    return [reference for reference in value if type(reference) in (str, int)]
+    return [str(reference) for reference in value if type(reference) in (str, int)]
 
 
 def _dialogue_folder(folders: Folders) -> Path:

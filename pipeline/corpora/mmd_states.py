@@ -76,7 +76,7 @@ def _feedback(entry: object) -> list[ItemFeedback]:
     pictures = entry.get("object", entry.get("objects"))
     if not isinstance(pictures, list):
         pictures = [pictures]
-    return [ItemFeedback(p, likes, dislikes) for p in pictures if isinstance(p, str | int) and (likes or dislikes)]
+    return [ItemFeedback(str(p), likes, dislikes) for p in pictures if isinstance(p, str | int) and (likes or dislikes)]
 
 
 def _slots(value: object) -> tuple[str, ...]:

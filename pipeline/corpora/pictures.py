@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path, PurePosixPath
 from typing import NamedTuple
 from urllib.parse import unquote
@@ -62,6 +62,7 @@ class Pictures:
         self._url_map_given = url_map_given
         self._names: set[str] | None = None
         self.found: dict[str, Picture] = {}
+        self._known: dict[str, Picture] = {}
         self._stems: dict[str, str] | None = None
 
     @property
@@ -69,17 +70,23 @@ class Pictures:
         """Whether the corpus names pictures by number."""
         return bool(self._id_map)
 
-    def resolve(self, reference: str | int) -> Picture:
+    def resolve(self, reference: str) -> Picture:
         """The picture a reference names; the same file under several links is one picture. Remembers what it found."""
-        picture = self._resolve(reference)
-        return self.found.setdefault(picture.image_id, picture)
+        known = self._known.get(reference)
+        if known is None:
+            picture = self._resolve(reference)
+            known = self._known[reference] = self.found.setdefault(picture.image_id, picture)
+        return known
 
-    def link_of(self, reference: str | int) -> str:
+    def image_ids(self, references: Sequence[str]) -> list[str]:
+        """Ids of the pictures referred to, each once, in order."""
+        return list(dict.fromkeys(self.resolve(reference).image_id for reference in references)) if references else []
+
+    def link_of(self, reference: str) -> str:
         """The canonical link (or file name) that a reference stands for."""
-        text = str(reference)
-        return self._id_map.get(text) or canonical_url(text)
+        return self._id_map.get(reference) or canonical_url(reference)
 
-    def _resolve(self, reference: str | int) -> Picture:
+    def _resolve(self, reference: str) -> Picture:
         text = self.link_of(reference)
         is_link = "://" in text
         file = self._url_map.get(text)

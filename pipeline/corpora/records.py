@@ -61,7 +61,7 @@ class TurnState:
 class ItemFeedback:
     """Slots liked and disliked in a product that is pointed at by one of its pictures."""
 
-    picture: str | int
+    picture: str
     likes: tuple[str, ...] = ()
     dislikes: tuple[str, ...] = ()
 
@@ -88,9 +88,9 @@ class Utterance(NamedTuple):
     speaker: Speaker
     act: str = ""
     text: str = ""
-    images: Sequence[str | int] = ()
-    positives: Sequence[str | int] = ()
-    negatives: Sequence[str | int] = ()
+    images: Sequence[str] = ()
+    positives: Sequence[str] = ()
+    negatives: Sequence[str] = ()
     state: StateRecord | None = None
 
 
