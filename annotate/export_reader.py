@@ -14,6 +14,7 @@ from typing import IO, Any
 import ijson
 
 from schemas.errors import LabelError
+from schemas.files import atomic_path
 from schemas.progress import Progress, SilentProgress
 
 __all__ = ["ExportReader", "ExportedTask", "keep_raw"]
@@ -142,7 +143,8 @@ def keep_raw(export: Path, sha256: str, target: Path) -> None:
     """
     digest = hashlib.sha256()
     with (
-        target.open("wb") as file,
+        atomic_path(target) as temporary,
+        temporary.open("wb") as file,
         gzip.GzipFile(filename="", mode="wb", fileobj=file, mtime=0, compresslevel=6) as packed,
         _opened(export) as source,
     ):

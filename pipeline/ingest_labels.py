@@ -7,9 +7,10 @@ annotation received: accepted, quarantined, skipped or superseded. Everything in
 
 from __future__ import annotations
 
+import shutil
 import tempfile
 from collections import Counter
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -25,7 +26,7 @@ from annotate.splits import SplitCounts, label_dialogue, split_manifest
 from pipeline.labelling_batches import read_batches
 from pipeline.workspace import Workspace
 from schemas.errors import CheckError, LabelError, UsageError, WorkspaceError
-from schemas.files import atomic_path, locked, sha256_file, write_json
+from schemas.files import locked, sha256_file, write_json
 from schemas.ontology import Ontology
 from schemas.progress import Progress, SilentProgress
 from schemas.tables import ANNOTATIONS, D_F, D_P, QUARANTINE, STATES, open_table, open_writer
@@ -205,46 +206,38 @@ def _write(
     progress: Progress,
 ) -> IngestReport:
     """Write everything beside the artefacts in place, check it, and only then put it there, the manifest last."""
-    artefacts = (
-        workspace.split_manifest,
-        workspace.label_ledger,
-        workspace.d_p,
-        workspace.d_f,
-        workspace.states,
-        workspace.annotations,
-        workspace.quarantine,
-    )
-    _remove_leftovers(artefacts)
-    with ExitStack() as commit:
-        # a stack unwinds from the last to the first, so what must be in place last is entered first
-        manifest, ledger, d_p, d_f, states, annotations, quarantine = (
-            commit.enter_context(atomic_path(path)) for path in artefacts
-        )
-        inputs = {"turns": sha256_file(workspace.turns), "ontology": ontology.sha256()}
-        export_sha256 = "" if staged is None else staged.sha256
-        with open_writer(quarantine, QUARANTINE) as rows:
-            rows.write_all(store.quarantine(export_sha256))
-        with open_writer(annotations, ANNOTATIONS) as rows:
-            rows.write_all(row for annotation in store.all() for row in annotation.rows())
-        inputs["annotations"] = sha256_file(annotations)
-        totals = _write_states(states, d_f, d_p, store, index, ontology, inputs, progress)
-        report = _report(store, staged, totals)
-        report.check(sum(len(dialogue.user_turns) for dialogue in index.values()))
-        write_json(ledger, report.as_json())
-        counts = {"D_F": totals.d_f, "D_P": totals.d_p}
-        write_json(manifest, split_manifest(d_f, d_p, states, counts, inputs, ontology))
+    folder = workspace.annotations.parent / ".incoming"
+    shutil.rmtree(folder, ignore_errors=True)  # of a run that was killed: the lock says that no other one is at work
+    places: dict[Path, Path] = {}
+
+    def beside(place: Path) -> Path:
+        places[folder / place.name] = place
+        return folder / place.name
+
+    try:
         if export is not None and staged is not None:
             raw = workspace.raw_exports / f"{staged.sha256}.json.gz"
             if not raw.is_file():
-                keep_raw(export, staged.sha256, commit.enter_context(atomic_path(raw)))
+                keep_raw(export, staged.sha256, beside(raw))
+        inputs = {"turns": sha256_file(workspace.turns), "ontology": ontology.sha256()}
+        with open_writer(beside(workspace.quarantine), QUARANTINE) as rows:
+            rows.write_all(store.quarantine("" if staged is None else staged.sha256))
+        with open_writer(beside(workspace.annotations), ANNOTATIONS) as rows:
+            rows.write_all(row for annotation in store.all() for row in annotation.rows())
+        inputs["annotations"] = sha256_file(folder / workspace.annotations.name)
+        states, d_f, d_p = beside(workspace.states), beside(workspace.d_f), beside(workspace.d_p)
+        totals = _write_states(states, d_f, d_p, store, index, ontology, inputs, progress)
+        report = _report(store, staged, totals)
+        report.check(sum(len(dialogue.user_turns) for dialogue in index.values()))
+        write_json(beside(workspace.label_ledger), report.as_json())
+        counts = {"D_F": totals.d_f, "D_P": totals.d_p}
+        write_json(beside(workspace.split_manifest), split_manifest(d_f, d_p, states, counts, inputs, ontology))
+        for written, place in places.items():
+            place.parent.mkdir(parents=True, exist_ok=True)
+            written.replace(place)
+    finally:
+        shutil.rmtree(folder, ignore_errors=True)
     return report
-
-
-def _remove_leftovers(artefacts: Iterable[Path]) -> None:
-    """Temporary files of a run that was killed; the lock says that no other run is writing them."""
-    for path in artefacts:
-        for leftover in path.parent.glob(f".{path.name}.*.tmp"):
-            leftover.unlink(missing_ok=True)
 
 
 @dataclass

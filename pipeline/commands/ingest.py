@@ -62,7 +62,7 @@ def _show(console: Console, report: IngestReport) -> None:
     if notices:
         console.table("to look at", ("", ""), notices, caption="refusals with reasons: labels/quarantine.parquet")
     if report.out_of_catalogue:
-        console.table("commonest values that no product has", ("slot", "value", "times"), report.out_of_catalogue[:10])
+        console.table("values no product has", ("slot", "value", "times"), report.out_of_catalogue[:10])
     console.table("splits", ("", "D_F dialogues", "turns", "D_P dialogues", "turns"), _splits(report))
 
 

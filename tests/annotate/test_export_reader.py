@@ -1,0 +1,119 @@
+from __future__ import annotations
+
+import gzip
+import json
+from pathlib import Path
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from annotate.export_reader import ExportReader, keep_raw
+from schemas.errors import LabelError
+from schemas.files import sha256_bytes
+from tests.label_exports import answer, save
+
+TASK = {"id": 4, "project": 7, "data": {"uid": "d#0"}, "annotations": [answer(1, [])], "drafts": [{}, {}]}
+
+
+def read(path: Path) -> tuple[list, ExportReader]:
+    reader = ExportReader(path)
+    return list(reader.tasks()), reader
+
+
+def test_tasks_come_one_by_one_with_their_annotations(tmp_path: Path):
+    tasks, reader = read(save(tmp_path / "e.json", [TASK, {**TASK, "id": 5, "drafts": None}]))
+    assert [(task.position, task.task_id, task.project, task.drafts) for task in tasks] == [
+        (0, "4", "7", 2),
+        (1, "5", "7", 0),
+    ]
+    assert tasks[0].data == TASK["data"]
+    assert tasks[0].annotations == TASK["annotations"]
+    assert reader.tasks_read == 2
+
+
+def test_an_export_without_tasks_is_one(tmp_path: Path):
+    assert read(save(tmp_path / "e.json", []))[0] == []
+
+
+def test_gzip_and_byte_order_mark_change_nothing_but_the_bytes(tmp_path: Path):
+    plain = save(tmp_path / "e.json", [TASK])
+    zipped = tmp_path / "any_name"
+    zipped.write_bytes(gzip.compress(plain.read_bytes()))
+    marked = tmp_path / "bom.json"
+    marked.write_bytes(b"\xef\xbb\xbf" + plain.read_bytes())
+    expected = read(plain)
+    for path in (zipped, marked):
+        assert read(path)[0] == expected[0]
+    assert read(zipped)[1].sha256 == expected[1].sha256 == sha256_bytes(plain.read_bytes())
+
+
+def test_an_export_larger_than_a_block_is_read_and_hashed_whole(tmp_path: Path):
+    path = save(tmp_path / "e.json", [{**TASK, "data": {"uid": "d#0", "html": "é" * 70_000}}] * 3)
+    tasks, reader = read(path)
+    assert len(tasks) == 3
+    assert reader.sha256 == sha256_bytes(path.read_bytes())
+
+
+@pytest.mark.parametrize("cut", [1, 10, 1000])
+def test_a_damaged_gzip_is_one_error(tmp_path: Path, cut: int):
+    path = tmp_path / "e.json.gz"
+    noise = {"uid": "d#0", "html": "".join(sha256_bytes(str(n).encode()) for n in range(500))}
+    path.write_bytes(gzip.compress(json.dumps([{**TASK, "data": noise}]).encode())[:-cut])
+    with pytest.raises(LabelError, match="damaged or cut off"):
+        read(path)
+
+
+def test_no_file_and_a_folder_are_one_error(tmp_path: Path):
+    for path, says in ((tmp_path / "none.json", "no such export"), (tmp_path, "is a folder")):
+        with pytest.raises(LabelError, match=says):
+            read(path)
+
+
+def test_deep_nesting_is_read_without_a_crash(tmp_path: Path):
+    path = tmp_path / "e.json"
+    path.write_text('[{"data": {}, "annotations": [' + "[" * 20_000 + "]" * 20_000 + "]}]")
+    try:
+        assert len(read(path)[0]) == 1
+    except LabelError as problem:
+        assert "JSON" in str(problem)  # noqa: PT017 - a parser may also limit the depth
+
+
+@given(st.integers(min_value=0, max_value=10_000))
+def test_wherever_an_export_is_cut_it_is_one_error_with_the_place(tmp_path_factory: pytest.TempPathFactory, where: int):
+    path = tmp_path_factory.mktemp("cut") / "e.json"
+    whole = json.dumps([TASK, TASK]).encode()
+    path.write_bytes(whole[: where % len(whole)])
+    with pytest.raises(LabelError, match=r"cut off after [012] whole tasks, at about byte \d+|is empty") as problem:
+        read(path)
+    assert "\n" not in str(problem.value)
+
+
+@given(st.binary(max_size=40), st.integers(min_value=0, max_value=10_000))
+def test_any_bytes_are_tasks_or_one_error(tmp_path_factory: pytest.TempPathFactory, noise: bytes, where: int):
+    path = tmp_path_factory.mktemp("noise") / "e.json"
+    whole = json.dumps([TASK, TASK]).encode()
+    at = where % len(whole)
+    path.write_bytes(whole[:at] + noise + whole[at:])
+    try:
+        read(path)
+    except LabelError as problem:
+        assert "\n" not in str(problem)  # noqa: PT017
+
+
+def test_the_raw_export_is_kept_exactly_and_gives_the_same_bytes(tmp_path: Path):
+    path = save(tmp_path / "e.json", [TASK])
+    sha256 = read(path)[1].sha256
+    zipped = tmp_path / "e.json.gz"
+    zipped.write_bytes(gzip.compress(path.read_bytes(), mtime=5))
+    first, second = tmp_path / "first", tmp_path / "second"
+    keep_raw(path, sha256, first)
+    keep_raw(zipped, sha256, second)
+    assert gzip.decompress(first.read_bytes()) == path.read_bytes()
+    assert first.read_bytes() == second.read_bytes()
+
+
+def test_an_export_that_changes_while_it_is_read_is_refused(tmp_path: Path):
+    path = save(tmp_path / "e.json", [TASK])
+    with pytest.raises(LabelError, match="changed while it was read"):
+        keep_raw(path, "0" * 64, tmp_path / "raw")

@@ -1,0 +1,177 @@
+from __future__ import annotations
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from annotate.annotations import Annotation, Mark, turn_update
+from annotate.refusals import REASONS, Refused
+from annotate.results import read_result
+from schemas.belief import TurnUpdate
+from tests.annotate.belief_strategies import ONTOLOGY, values
+from tests.label_exports import pick, typed
+
+TURNS = (4, 6, 9)
+
+
+def read(*entries):
+    return read_result(list(entries), TURNS, ONTOLOGY)
+
+
+def updates(*entries) -> dict[int, TurnUpdate]:
+    annotation = Annotation("a", "d", "user:1").with_marks(read(*entries).marks)
+    return {turn: turn_update(marks) for turn, marks in annotation.turns().items()}
+
+
+def test_a_control_speaks_of_the_turn_its_suffix_counts_to():
+    found = updates(pick("want_1", "color=red", "price=cheap"), pick("dislike_2", "color=grey"))
+    assert found == {
+        4: TurnUpdate(),
+        6: TurnUpdate(want={"color": ("red",), "price": ("cheap",)}),
+        9: TurnUpdate(dislike={"color": ("grey",)}),
+    }
+
+
+def test_a_turn_without_results_changes_nothing_but_is_labelled():
+    assert read().marks == tuple(Mark(turn, "none") for turn in TURNS)
+
+
+def test_operations_drop_slots_start_topics_and_give_up_turns():
+    found = updates(
+        pick("op_0", "drop=color", "drop=price"), pick("op_1", "flag=new_topic"), pick("op_2", "flag=unsure")
+    )
+    assert found == {
+        4: TurnUpdate(drop=frozenset({"color", "price"})),
+        6: TurnUpdate(new_topic=True),
+        9: TurnUpdate(readable=False),
+    }
+
+
+def test_typed_values_are_wanted_and_disliked_with_an_exclamation_mark():
+    found = updates(typed("free_0", "color=teal", "! color = a=b ", "sleeve length=3/4", ""))
+    assert found[4] == TurnUpdate(want={"color": ("teal",), "sleeveLength": ("3/4",)}, dislike={"color": ("a=b",)})
+
+
+def test_picked_and_typed_values_of_a_slot_come_together_once():
+    assert updates(pick("want_0", "color=red"), typed("free_0", "colour=teal", "color=red"))[4].want == {
+        "color": ("red", "teal")
+    }
+
+
+def test_flags_and_notes_of_the_dialogue_stand_at_the_first_turn_and_label_nothing():
+    found = read(pick("dialogue_op", "flag=bad_dialogue", "flag=images_missing"), typed("note", "two shoppers"))
+    remarks = [mark for mark in found.marks if mark.op != "none"]
+    assert remarks == [Mark(4, "bad_dialogue"), Mark(4, "images_missing"), Mark(4, "note", value="two shoppers")]
+
+
+def test_where_an_answer_comes_from_is_kept():
+    entry = pick("want_0", "color=red", origin="prediction-changed")
+    assert read(entry).marks[0].origin == "prediction-changed"
+    assert read(pick("want_0", "color=red", origin="?")).marks[0].origin == "manual"
+
+
+@pytest.mark.parametrize(
+    ("reason", "entry"),
+    [
+        ("wrong_type", pick("want_1", "color=red", type="choices")),
+        ("wrong_type", typed("want_1", "color=red")),
+        ("wrong_type", pick("free_1", "color=red")),
+        ("wrong_target", pick("want_1", "color=red", to_name="u0")),
+        ("malformed_value", pick("want_1", value={"taxonomy": "color=red"})),
+        ("malformed_value", pick("want_1", value={"taxonomy": ["color=red"]})),
+        ("malformed_value", pick("want_1", value={"taxonomy": [["color", "red"]]})),
+        ("malformed_value", pick("want_1", value={"taxonomy": [[7]]})),
+        ("malformed_value", pick("want_1", value=None)),
+        ("malformed_value", typed("free_1", value={"text": [None]})),
+        ("slot_without_value", pick("want_1", "color")),
+        ("slot_without_value", pick("dislike_1", "color=")),
+        ("slot_without_value", typed("free_1", "color= ")),
+        ("unknown_slot", pick("want_1", "colr=red")),
+        ("unknown_slot", typed("free_1", "!colr=red")),
+        ("unknown_slot", pick("op_1", "drop=colr")),
+        ("unknown_operation", pick("op_1", "flag=sleepy")),
+        ("unknown_operation", pick("op_1", "drop=")),
+        ("unknown_operation", pick("op_1", "color=red")),
+        ("malformed_free_text", typed("free_1", "something red")),
+        ("malformed_free_text", typed("free_1", "=red")),
+        ("malformed_free_text", typed("free_1", "!")),
+    ],
+)
+def test_a_bad_result_leaves_its_turn_unlabelled_and_the_others_count(reason: str, entry):
+    found = read(pick("want_0", "color=red"), entry, pick("want_2", "color=grey"))
+    assert [(refusal.reason, refusal.turn) for refusal in found.refused_turns] == [(reason, 6)]
+    assert found.refused_turns[0].raw
+    assert [mark.turn for mark in found.marks] == [4, 9]
+
+
+def test_an_unknown_slot_names_the_nearest():
+    assert "did you mean 'color'?" in read(pick("want_1", "colr=red")).refused_turns[0].detail
+
+
+def test_wanting_and_disliking_one_value_is_refused_however_it_is_spelled():
+    found = read(pick("want_0", "color=red"), typed("free_0", "!Colour=CRIMSON"))
+    assert [(refusal.reason, refusal.turn) for refusal in found.refused_turns] == [("wanted_and_disliked", 4)]
+    assert found.refused_turns[0].detail == "both: color=red"
+
+
+@pytest.mark.parametrize(
+    ("reason", "result"),
+    [
+        ("malformed_annotation", None),
+        ("malformed_annotation", {"from_name": "want_0"}),
+        ("malformed_result", ["want_0"]),
+        ("malformed_result", [{"from_name": 3}]),
+        ("malformed_result", [{"type": "relation", "from_id": "a", "to_id": "b"}]),
+        ("unknown_control", [pick("nope", "color=red")]),
+        ("unknown_control", [pick("want_", "color=red")]),
+        ("unknown_control", [pick("want_-1", "color=red")]),
+        ("unknown_control", [pick("want_{{idx}}", "color=red")]),
+        ("unknown_control", [pick("want_٣", "color=red")]),
+        ("turn_out_of_range", [pick("want_3", "color=red")]),
+        ("turn_out_of_range", [pick("op_99", "flag=unsure")]),
+        ("unknown_operation", [pick("dialogue_op", "flag=sleepy")]),
+        ("wrong_type", [typed("dialogue_op", "x")]),
+        ("unknown_slot", [pick(f"want_{index}", "colr=red") for index in range(3)]),
+    ],
+)
+def test_what_cannot_be_laid_at_a_turn_refuses_the_annotation(reason: str, result):
+    with pytest.raises(Refused) as problem:
+        read_result(result, TURNS, ONTOLOGY)
+    assert problem.value.refusal.reason == reason
+
+
+@given(st.lists(values, min_size=1, max_size=4))
+def test_a_typed_value_comes_back_as_it_was_typed(texts: list[str]):
+    found = updates(typed("free_0", *(f"sleeveLength={text}" for text in texts)))
+    assert set(found[4].want["sleeveLength"]) == set(texts)
+
+
+JSON = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False) | st.text(max_size=6),
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=6), inner, max_size=3),
+    max_leaves=8,
+)
+NOISE = st.fixed_dictionaries(
+    {},
+    optional={
+        "from_name": st.sampled_from(["want_0", "free_1", "op_2", "note", "dialogue_op", "want_7"]) | JSON,
+        "to_name": st.sampled_from(["u0", "u1", "tail"]) | JSON,
+        "type": st.sampled_from(["taxonomy", "textarea"]) | JSON,
+        "value": st.dictionaries(st.sampled_from(["taxonomy", "text"]), JSON) | JSON,
+        "origin": JSON,
+    },
+)
+
+
+@given(st.lists(NOISE, max_size=4) | JSON)
+def test_any_json_is_read_or_refused_with_a_known_reason(result):
+    try:
+        found = read_result(result, TURNS, ONTOLOGY)
+    except Refused as problem:
+        reason = problem.refusal.reason
+        assert reason in REASONS
+        return
+    labelled = {mark.turn for mark in found.marks} - {4}
+    refused = {refusal.turn for refusal in found.refused_turns}
+    assert labelled | refused | {4} == set(TURNS)
+    assert not labelled & refused
