@@ -123,7 +123,7 @@ def _blocks(ontology: Ontology) -> list[_Block]:
         _bullets(
             ("Click a field, type a few letters of the slot or the value, pick with the arrow keys and Enter.",),
             ("To pick another value, press Ctrl+A and type on; Esc closes the list.",),
-            ("Ctrl+Enter submits. No single letter does anything outside a field.",),
+            ("Ctrl+Enter submits when the cursor is in no text field. No single letter does anything outside a field.",),
             ("Leave a note for whoever checks the dialogue in the field Note at the end.",),
         ),
     ]  # fmt: skip
