@@ -14,15 +14,19 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+import pyarrow as pa
+import pyarrow.compute as pc
+
 from pipeline.corpora.catalogue import Catalogue
 from pipeline.corpora.layout import Folders
 from pipeline.corpora.ledger import Ledger
 from pipeline.corpora.picture_files import check_pictures
 from pipeline.corpora.readers import FORMATS, open_reader
 from pipeline.corpora.recommendations import Recommendations
-from pipeline.corpora.records import Dialogue, Reader
+from pipeline.corpora.records import Reader
 from pipeline.corpora.slots import CorpusSlots
-from pipeline.corpora.updates import CorpusUpdates, TopicChange, update_rows
+from pipeline.corpora.turns import TurnTable
+from pipeline.corpora.updates import CorpusUpdates, TopicChange, UpdateTable
 from pipeline.ontology_derivation import AttributeCounts, CorpusSlot, derive_ontology, grown
 from pipeline.workspace import Workspace
 from schemas.errors import UsageError
@@ -249,35 +253,21 @@ class _Import:
             def table(name: str, kind: Table) -> TableWriter:
                 return stack.enter_context(open_writer(self._staging / f"{name}.parquet", kind))
 
-            turns = table("turns", TURNS)
+            turns = TurnTable(table("turns", TURNS), reader.pictures)
             candidates = Recommendations(reader, self._catalogue, table("recommendations", RECOMMENDATIONS), ledger)
-            raw_updates = table("updates", ANNOTATIONS)
+            raw_updates = UpdateTable(table("updates", ANNOTATIONS))
             for dialogue in self._progress.track(reader.dialogues(ledger), "reading dialogues", reader.count()):
                 splits[dialogue.split] += 1
-                self._write_turns(dialogue, turns)
+                turns.write(dialogue)
                 candidates.add(dialogue)
                 for turn, update in updates.of(dialogue):
-                    for row in update_rows(dialogue.dialogue_id, turn, update):
-                        raw_updates.write(row | {"ontology_version": 0})
+                    raw_updates.write(dialogue.dialogue_id, turn, update)
+            turns.flush()
             candidates.flush()
+            raw_updates.flush()
         self._report.splits = splits
+        self._report.user_turns = turns.user_turns
         self._report.recommendation_turns = ledger["recommendation_turns"].kept
-
-    def _write_turns(self, dialogue: Dialogue, turns: TableWriter) -> None:
-        pictures = self._reader.pictures
-        for turn, utterance in enumerate(dialogue.utterances):
-            self._report.user_turns += utterance.speaker == "user"
-            turns.write(
-                {
-                    "dialogue_id": dialogue.dialogue_id,
-                    "turn": turn,
-                    "speaker": utterance.speaker,
-                    "act": utterance.act,
-                    "text": utterance.text,
-                    "image_ids": pictures.image_ids(utterance.images),
-                    "split": dialogue.split,
-                }
-            )
 
     def _settle_slots(self, slots: CorpusSlots) -> None:
         attribute_of = slots.attribute_of(self._counts.values)
@@ -309,15 +299,21 @@ class _Import:
             if raw.metadata.num_rows == 0 and old is None:
                 return False
             with open_writer(self._staging / workspace.annotations.name, ANNOTATIONS) as table:
-                for row in _rows(raw):
-                    slot = row["slot"]
-                    table.write(row | {"slot": names.get(slot, slot), "ontology_version": ontology.version})
+                for batch in raw.iter_batches():
+                    table.write_arrow(_named(pa.Table.from_batches([batch]), names, ontology.version))
                 if old is not None:
                     with open_table(old, ANNOTATIONS) as others:
-                        table.write_all(row for row in _rows(others) if row["annotator"] != "corpus")
+                        for batch in others.iter_batches():
+                            rows = pa.Table.from_batches([batch])
+                            table.write_arrow(rows.filter(pc.not_equal(rows["annotator"], "corpus")))
         return True
 
 
-def _rows(file: Any) -> Iterator[dict[str, Any]]:
-    for batch in file.iter_batches():
-        yield from batch.to_pylist()
+def _named(rows: pa.Table, names: Mapping[str, str], ontology_version: int) -> pa.Table:
+    """Updates with the ontology's slot names and version in place of slot keys and 0."""
+    keys = rows["slot"].combine_chunks().dictionary_encode()
+    spelled = pa.array([names.get(key, key) for key in keys.dictionary.to_pylist()], pa.string())
+    columns = rows.columns
+    columns[rows.schema.get_field_index("slot")] = spelled.take(keys.indices)
+    columns[rows.schema.get_field_index("ontology_version")] = pa.array([ontology_version] * len(rows), pa.int32())
+    return pa.table(columns, schema=ANNOTATIONS.columns)

@@ -215,9 +215,9 @@ def _categorical(values: Counter[str]) -> list[Value]:
         found.append(Value(value=spellings[0], count=sum(values[s] for s in spellings), aliases=aliases))
     found.sort(key=lambda value: (-value.count, value.value))
     seen: set[str] = set()
-    for index, value in enumerate(found):
-        fresh = tuple(alias for alias in value.aliases if alias not in seen)
-        found[index] = value.model_copy(update={"aliases": fresh})
+    for index, known in enumerate(found):
+        fresh = tuple(alias for alias in known.aliases if alias not in seen)
+        found[index] = known.model_copy(update={"aliases": fresh})
         seen.update(fresh)
     return found
 

@@ -15,6 +15,7 @@ __all__ = ["register"]
 def register(app: typer.Typer) -> None:
     """Add this group's commands."""
     app.command("import")(import_)
+    app.command("stats")(stats)
 
 
 def import_(
@@ -80,3 +81,50 @@ def import_(
 
 def _reasons(dropped: dict[str, int]) -> str:
     return ", ".join(f"{reason.replace('_', ' ')} {n:,}" for reason, n in dropped.items())
+
+
+def stats(context: typer.Context, as_json: Annotated[bool, JSON_OPTION] = False) -> None:
+    """Show the paper's Table 1 for this workspace, and how far slots and values are covered.
+
+    Example: semctl -w work stats
+    """
+    from pipeline.stats import workspace_stats
+
+    options: Context = context.obj
+    console = options.console(as_json=as_json)
+    found = workspace_stats(options.workspace)
+    if as_json:
+        console.json(found.as_json())
+        return
+    console.table(
+        "Dialogues (Table 1)",
+        ["", *(split.split for split in found.splits)],
+        [
+            ["dialogues", *(split.dialogues for split in found.splits)],
+            ["proportion", *(f"{split.proportion:.0%}" for split in found.splits)],
+            ["user turns", *(split.user_turns for split in found.splits)],
+            ["recommendation turns", *(split.rec_turns for split in found.splits)],
+            ["average rec turns", *(split.avg_rec_turns for split in found.splits)],
+            ["average positive images", *(split.avg_pos_images for split in found.splits)],
+            ["average negative images", *(split.avg_neg_images for split in found.splits)],
+        ],
+    )
+    source = found.labels_from or "no labels yet"
+    console.table(
+        "Slots",
+        ["slot", "attribute", "turns", "of labelled", "values said", "in catalogue", "catalogue values", "of products"],
+        [
+            [
+                slot.slot,
+                slot.attribute,
+                slot.turns,
+                f"{slot.share:.0%}",
+                slot.values_said,
+                slot.values_known,
+                slot.catalogue_values,
+                f"{slot.products:.0%}",
+            ]
+            for slot in found.slots
+        ],
+        caption=f"{found.labelled_turns:,} labelled turns ({source}); {found.products:,} products",
+    )

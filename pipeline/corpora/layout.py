@@ -61,24 +61,18 @@ class HashedFiles:
     """Reads files and hashes what it read: one hash over all names and contents, in reading order."""
 
     def __init__(self, root: Path) -> None:
-        self._root = root
+        self._root = f"{root}{os.sep}"
         self._hash = hashlib.sha256()
 
-    def read(self, path: Path) -> bytes:
+    def read(self, path: str | Path) -> bytes:
         """The content of a file. Raises OSError as :meth:`pathlib.Path.read_bytes` does."""
         with open(path, "rb", buffering=0) as file:
             content = file.read()
-        self.add(path, content)
-        return content
-
-    def add(self, path: Path, content: bytes) -> None:
-        """Count in content that was read elsewhere."""
-        try:
-            name = str(path.relative_to(self._root))
-        except ValueError:
-            name = path.name
+        name = str(path)
+        name = name.removeprefix(self._root) if name.startswith(self._root) else os.path.basename(name)
         self._hash.update(f"{name}\0{len(content)}\0".encode(errors="surrogateescape"))
         self._hash.update(content)
+        return content
 
     def hexdigest(self) -> str:
         """The hash so far."""

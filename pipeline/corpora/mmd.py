@@ -153,7 +153,7 @@ class MmdReader:
 
     def files(self) -> Sequence[Path]:
         """Dialogue files, then catalogue files."""
-        return [*(path for _, _, path in self._entries), *files_below(self._product_folder, ".json")]
+        return [*(Path(path) for _, _, path in self._entries), *files_below(self._product_folder, ".json")]
 
 
 def _references(value: object) -> Sequence[str]:
@@ -189,15 +189,15 @@ def _product_folder(folders: Folders) -> Path:
     return found
 
 
-def _entries(folder: Path) -> list[tuple[str, str, Path]]:
+def _entries(folder: Path) -> list[tuple[str, str, str]]:
     """(dialogue_id, split, file), sorted: the stem is the id, unless two splits share one."""
     if not folder.is_dir():
         raise CorpusError("--dialogues is not a folder of train/, valid/, test/", where=folder)
-    entries: list[tuple[str, str, Path]] = []
+    entries: list[tuple[str, str, str]] = []
     for child in sorted(folder.iterdir()):
         split = split_name(child.name)
         if split is not None and child.is_dir():
-            entries += [(path.stem, split, path) for path in files_below(child, ".json")]
+            entries += [(path.stem, split, str(path)) for path in files_below(child, ".json")]
     if not entries:
         raise CorpusError(
             "no dialogues here: no JSON file in train/, valid/ or test/", where=folder, fix="check --format"
@@ -207,7 +207,7 @@ def _entries(folder: Path) -> list[tuple[str, str, Path]]:
         entries = [(f"{split}/{stem}", split, path) for stem, split, path in entries]
         if len({name for name, _, _ in entries}) < len(entries):  # the same stem at two depths of one split
             entries = [
-                (f"{split}/{path.relative_to(folder).with_suffix('').as_posix()}", split, path)
+                (f"{split}/{Path(path).relative_to(folder).with_suffix('').as_posix()}", split, path)
                 for _, split, path in entries
             ]
     return sorted(entries)

@@ -46,7 +46,7 @@ def parse_json(content: bytes) -> Any:
 
 def as_text(value: object) -> str:
     """An utterance as one line without the typographic quotes some corpora wrap around it; "" for what is no text."""
-    if isinstance(value, str):
+    if type(value) is str:
         text = " ".join(value.split())
         if len(text) > 1 and text[0] == "‘" and text[-1] == "’":
             text = text[1:-1].strip()
@@ -94,6 +94,10 @@ def value_texts(value: object) -> Iterable[str]:
 
 def split_values(name: str, value: object) -> tuple[str, ...]:
     """The distinct values of an attribute or slot: ``"black, white"`` is two, except in a brand or a name."""
+    return _split_text(name, value) if type(value) is str else _split(name, value)
+
+
+def _split(name: str, value: object) -> tuple[str, ...]:
     found: dict[str, None] = {}
     whole = name in WHOLE
     for text in value_texts(value):
@@ -103,6 +107,8 @@ def split_values(name: str, value: object) -> tuple[str, ...]:
             found.update((part, None) for piece in text.split(",") if (part := _scalar(piece)) is not None)
     return tuple(found)
 
+
+_split_text = lru_cache(maxsize=50_000)(_split)
 
 _NUMBER = re.compile(r"[^\d+-]{0,4}(-?\d{1,3}(?:,\d{3})+(?:\.\d+)?|-?\d+(?:\.\d+)?)[^\d]{0,20}(?:\s*out of \d+.*)?")
 

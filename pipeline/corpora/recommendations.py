@@ -23,6 +23,7 @@ Rows = npt.NDArray[np.int64]
 
 _BATCH_REFERENCES = 200_000
 _UNKNOWN = -1
+_FEW = 20
 
 
 class _Batch:
@@ -142,6 +143,7 @@ class Recommendations:
     def _keep(self, positives: _Side, negatives: _Side, turn: int) -> bool:
         listed, against = positives.of(turn), negatives.of(turn)
         known_positives, known_negatives = self._distinct(listed), self._distinct(against)
+        # the marks that _distinct left tell which negatives are positives without comparing every pair
         self._first_at[known_positives] = -1
         candidates = known_negatives[self._first_at[known_negatives] >= 0]
         reason = None
@@ -168,6 +170,12 @@ class Recommendations:
 
     def _distinct(self, rows: Rows) -> Rows:
         """Known rows, each where it first stands: every place writes itself, the first one last, and is then asked."""
+        if len(rows) < _FEW:
+            distinct = dict.fromkeys(rows.tolist())
+            distinct.pop(_UNKNOWN, None)
+            known = np.fromiter(distinct, np.int64, len(distinct))
+            self._first_at[known] = 0
+            return known
         places = np.arange(len(rows))
         self._first_at[rows[::-1]] = places[::-1]
         first: Rows = rows[(self._first_at[rows] == places) & (rows != _UNKNOWN)]

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
-from typing import Any, Literal
+from collections.abc import Mapping
+from typing import Literal
+
+import pyarrow as pa
+import pyarrow.compute as pc
 
 from annotate.accumulate import difference
 from pipeline.corpora.catalogue import Catalogue
@@ -14,8 +17,9 @@ from pipeline.corpora.records import CumulativeState, Dialogue, TurnState
 from pipeline.corpora.slots import CATEGORY_ATTRIBUTES, CorpusSlots
 from schemas.belief import BeliefState, Polarity, SlotValue, TurnUpdate
 from schemas.ontology import fold
+from schemas.tables import ANNOTATIONS, TableWriter
 
-__all__ = ["CorpusUpdates", "TopicChange", "update_rows"]
+__all__ = ["CorpusUpdates", "TopicChange", "UpdateTable"]
 
 TopicChange = Literal["reset", "keep"]
 """Whether a per-turn state that names another category than before starts a new topic."""
@@ -136,23 +140,57 @@ class CorpusUpdates:
         return tuple(sorted(held.values(), key=lambda item: (item.slot, item.polarity == "dislike", item.value)))
 
 
-def update_rows(dialogue_id: str, turn: int, update: TurnUpdate) -> Iterator[dict[str, Any]]:
-    """Rows of the table ``annotations`` for one update; a turn that changes nothing has one row ``none``."""
-    rows: list[tuple[str, str | None, str | None, Polarity | None]] = []
-    if update.new_topic:
-        rows.append(("new_topic", None, None, None))
-    rows += [("drop", slot, None, None) for slot in sorted(update.drop)]
-    rows += [("want", slot, value, "like") for slot in sorted(update.want) for value in update.want[slot]]
-    rows += [("dislike", slot, value, "dislike") for slot in sorted(update.dislike) for value in update.dislike[slot]]
-    for op, slot, value, polarity in rows or [("none", None, None, None)]:
-        yield {
-            "annotation_id": f"corpus:{dialogue_id}",
-            "dialogue_id": dialogue_id,
-            "turn": turn,
-            "op": op,
-            "slot": slot,
-            "value": value,
-            "polarity": polarity,
-            "origin": "corpus",
-            "annotator": "corpus",
-        }
+class UpdateTable:
+    """Writes updates as rows of the table ``annotations``, by the annotator ``corpus``.
+
+    A turn that changes nothing has one row ``none``. Rows are gathered by column: there are as many as utterances.
+    """
+
+    def __init__(self, table: TableWriter) -> None:
+        self._table = table
+        self._columns: dict[str, list[str | int | None]] = {}
+        self._clear()
+
+    def _clear(self) -> None:
+        self._columns = {name: [] for name in ("dialogue_id", "turn", "op", "slot", "value", "polarity")}
+
+    def write(self, dialogue_id: str, turn: int, update: TurnUpdate) -> None:
+        """Add one turn's update."""
+        rows: list[tuple[str, str | None, str | None, Polarity | None]] = []
+        if update.new_topic:
+            rows.append(("new_topic", None, None, None))
+        rows += [("drop", slot, None, None) for slot in sorted(update.drop)]
+        rows += [("want", slot, value, "like") for slot in sorted(update.want) for value in update.want[slot]]
+        rows += [
+            ("dislike", slot, value, "dislike") for slot in sorted(update.dislike) for value in update.dislike[slot]
+        ]
+        columns = self._columns
+        for op, slot, value, polarity in rows or _NOTHING:
+            columns["dialogue_id"].append(dialogue_id)
+            columns["turn"].append(turn)
+            columns["op"].append(op)
+            columns["slot"].append(slot)
+            columns["value"].append(value)
+            columns["polarity"].append(polarity)
+        if len(columns["op"]) >= _BATCH_ROWS:
+            self.flush()
+
+    def flush(self) -> None:
+        """Write the rows gathered so far."""
+        n = len(self._columns["op"])
+        if not n:
+            return
+        columns: dict[str, pa.Array] = {}
+        for field in ANNOTATIONS.columns:
+            values = self._columns.get(field.name)
+            columns[field.name] = pa.nulls(n, field.type) if values is None else pa.array(values, field.type)
+        columns["annotation_id"] = pc.binary_join_element_wise("corpus", columns["dialogue_id"], ":")
+        for name in ("origin", "annotator"):
+            columns[name] = pa.array(["corpus"] * n, pa.string())
+        columns["ontology_version"] = pa.array([0] * n, pa.int32())
+        self._table.write_arrow(pa.table(list(columns.values()), schema=ANNOTATIONS.columns))
+        self._clear()
+
+
+_NOTHING: list[tuple[str, str | None, str | None, Polarity | None]] = [("none", None, None, None)]
+_BATCH_ROWS = 20_000
