@@ -60,7 +60,9 @@ def _show(console: Console, report: IngestReport) -> None:
     notices = [(f"turns refused: {reason}", count) for reason, count in counted["refused_turns"].items()]
     notices += [(name.replace("_", " "), count) for name, count in counted["notices"].items() if count]
     if notices:
-        console.table("to look at", ("", ""), notices, caption="refusals with reasons: labels/quarantine.parquet")
+        console.table("to look at", ("", ""), notices)
+    if report.quarantined or report.refused_turns:
+        console.log("what was refused, with reasons and details: labels/quarantine.parquet")
     if report.out_of_catalogue:
         console.table("values no product has", ("slot", "value", "times"), report.out_of_catalogue[:10])
     console.table("splits", ("", "D_F dialogues", "turns", "D_P dialogues", "turns"), _splits(report))

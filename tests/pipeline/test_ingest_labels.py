@@ -592,3 +592,43 @@ def test_a_manifest_that_says_nothing_is_refused(workspace: Workspace, tmp_path:
     write_json(workspace.labelling / "batch-0001" / "manifest.json", {"complete": True})
     with pytest.raises(LabelError, match="not a manifest of semctl"):
         ingest_labels(workspace, export=save(tmp_path / "e.json", simulated([D1], GOLD)))
+
+
+# --- large exports
+
+MEASURED = """
+import sys
+from pathlib import Path
+from pipeline.ingest_labels import ingest_labels
+from pipeline.workspace import Workspace
+report = ingest_labels(Workspace(Path(sys.argv[1])), export=Path(sys.argv[2]))
+# the peak of this program alone: ru_maxrss would count the one that started it
+peak = next(line for line in Path("/proc/self/status").read_text().splitlines() if line.startswith("VmHWM"))
+print(report.received, int(peak.split()[1]) // 1024)
+"""
+
+
+def peak_memory(folder: Path, dialogues: int) -> int:
+    """MiB that ingesting takes for an export of ``dialogues`` x 100 kB."""
+    spoken = [dialogue(f"d{n}") for n in range(dialogues)]
+    workspace = write_workspace(folder / "shop", spoken)
+    export = [answered(task, answer(n, [])) for n, task in enumerate(tasks_of(spoken))]
+    for task in export:
+        task["data"]["past_html"] = "<p>what was said before</p>" * 3700
+    measured = subprocess.run(
+        [sys.executable, "-c", MEASURED, str(workspace.root), str(save(folder / "e.json", export))],
+        env={**os.environ, "PYTHONPATH": str(ROOT)},
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    received, memory = map(int, measured.stdout.split())
+    assert received == dialogues
+    return memory
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(not Path("/proc/self/status").exists(), reason="needs Linux to see the peak of memory")
+def test_memory_does_not_grow_with_the_export(tmp_path_factory: pytest.TempPathFactory):
+    small, large = (peak_memory(tmp_path_factory.mktemp("size"), dialogues) for dialogues in (20, 1500))
+    assert large - small < 50, f"{small} MiB for 2 MB, {large} MiB for 150 MB"
