@@ -27,6 +27,7 @@ MARKER = "generated.json"
 """Written last: a folder that holds it was made whole by ``semctl generate``."""
 
 _STAGING = ".semctl-generating"
+_MOST_PRODUCTS = 1_000_000
 _PARTS = ("dialogues", "products", "images", "url2img.txt", "only_in_pictures.json")
 
 
@@ -108,9 +109,13 @@ def generate_corpus(
         raise UsageError(f"unknown size '{size}'", fix=f"one of: {', '.join(SIZES)}")
     plan = SIZES[size]
     least = plan.faults * len(FAULTS) * 4
-    count = len(catalogue.products) if catalogue is not None else products or plan.products
+    count = plan.products if products is None else products
+    if catalogue is not None:
+        count = len(catalogue.products)
     if count < max(42, least):
         raise UsageError(f"{count} products are too few for the size '{size}'", fix=f"at least {max(42, least)}")
+    if count > _MOST_PRODUCTS:
+        raise UsageError(f"{count} products are too many", fix=f"at most {_MOST_PRODUCTS}")
     progress = progress or SilentProgress()
     absent = not folder.exists()
     _check_folder(folder, force)

@@ -46,15 +46,15 @@ Shape = Part | Line | Spot
 
 def curve(*points: Point, steps: int = 8) -> tuple[Point, ...]:
     """A Bezier curve of any degree through the first and the last point."""
-    curve = []
+    drawn = []
     for step in range(steps + 1):
         t = step / steps
         level = list(points)
         while len(level) > 1:
             pairs = pairwise(level)
             level = [(a[0] + (b[0] - a[0]) * t, a[1] + (b[1] - a[1]) * t) for a, b in pairs]
-        curve.append(level[0])
-    return tuple(curve)
+        drawn.append(level[0])
+    return tuple(drawn)
 
 
 def flip(points: Sequence[Point]) -> tuple[Point, ...]:

@@ -339,8 +339,11 @@ def test_a_killed_run_does_not_stand_in_the_way_of_the_next(tmp_path: Path) -> N
 def test_an_unknown_size_and_too_few_products_are_named(tmp_path: Path) -> None:
     with pytest.raises(UsageError, match=r"unknown size 'huge'.*test, demo, mmd-v3"):
         generate_corpus(tmp_path / "a", size="huge")
-    with pytest.raises(UsageError, match="5 products are too few"):
-        generate_corpus(tmp_path / "a", size="test", products=5)
+    for few in (-1, 0, 5):
+        with pytest.raises(UsageError, match=f"{few} products are too few"):
+            generate_corpus(tmp_path / "a", size="test", products=few)
+    with pytest.raises(UsageError, match="too many"):
+        generate_corpus(tmp_path / "a", size="test", products=10**9)
     assert not (tmp_path / "a").exists()
 
 
