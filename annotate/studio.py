@@ -131,8 +131,9 @@ class Studio:
             _require_free(port)
             credentials = self._make_credentials()
             process = self._launch(port, credentials)
+            progress.log("starting Label Studio; the first time takes about a minute")
             try:
-                with progress.task("starting Label Studio (the first time takes about a minute)") as task:
+                with progress.task("starting Label Studio") as task:
                     version = self._wait(process, port, credentials, task)
             except BaseException:
                 _end_group(process.pid)

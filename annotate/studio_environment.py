@@ -23,7 +23,17 @@ SERIES = "1.23"
 REQUIREMENT = "label-studio>=1.23.2,<1.24"
 """Below 1.23.2 Label Studio has known cross-site scripting holes."""
 
-_FOREIGN = ("LABEL_STUDIO_", "PIP_REQUIRE_", "VIRTUAL_ENV", "PYTHONHOME", "PYTHONPATH", "__PYVENV_LAUNCHER__")
+_FOREIGN = (
+    "LABEL_STUDIO_",
+    "HEARTEX_",
+    "HOST",
+    "PORT",
+    "PIP_REQUIRE_",
+    "VIRTUAL_ENV",
+    "PYTHONHOME",
+    "PYTHONPATH",
+    "__PYVENV_LAUNCHER__",
+)
 
 
 def environment_folder() -> Path:

@@ -88,6 +88,11 @@ def export_to_file(
 ) -> ExportResult:
     """Write all tasks of the selection into ``file``, as Label Studio imports them.
 
+    Pictures are linked below ``labelling/files`` and addressed as Label Studio serves local files. Imported by hand,
+    the tasks need a project with ``labelling/batch-NNNN/label_config.xml``, and for the pictures a server whose
+    ``LABEL_STUDIO_LOCAL_FILES_DOCUMENT_ROOT`` is ``labelling/files`` (that of ``semctl studio start`` is) and a Local
+    storage of ``labelling/files/pictures`` in that project. :func:`export_to_project` does all of this.
+
     Args:
         workspace: an imported corpus.
         file: the JSON file; replaced.

@@ -104,6 +104,11 @@ def _show(console: Console, result: ExportResult, root: Path) -> None:
     to = result.destination
     after = f"semctl ingest-labels --project {to.project}" if to.project else "semctl ingest-labels EXPORT.json"
     console.table(f"exported to {to}", ("", ""), rows, caption=f"when labelled: {after}")
+    if to.file and result.batch is not None:
+        console.log(
+            f"to import it by hand: a project with labelling/batch-{result.batch:04d}/label_config.xml, and for the "
+            f"pictures a Local storage of {root / 'labelling' / 'files' / 'pictures'}"
+        )
     if result.outdated:
         console.log(f"warning: {result.outdated} tasks of the project show an older wording of their dialogue")
     if result.pictures_problem:
