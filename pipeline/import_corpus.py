@@ -29,7 +29,7 @@ from pipeline.corpora.turns import TurnTable
 from pipeline.corpora.updates import CorpusUpdates, TopicChange, UpdateTable
 from pipeline.ontology_derivation import AttributeCounts, CorpusSlot, derive_ontology, grown
 from pipeline.workspace import Workspace
-from schemas.errors import UsageError
+from schemas.errors import CorpusError, UsageError
 from schemas.files import write_json
 from schemas.ontology import Ontology
 from schemas.progress import Progress, SilentProgress
@@ -129,7 +129,6 @@ def import_corpus(
         report = job.run()
         ontology = job.ontology(existing)
         report.ontology_version = ontology.version
-        inputs = dict(sorted(reader.input_hashes().items()))
         annotated = job.write_annotations(workspace, ontology)
         ledger.check()
         _publish(workspace, staging, annotated)
@@ -138,7 +137,7 @@ def import_corpus(
         manifest = {
             "semctl_schema": 1,
             "settings": settings,
-            "inputs": inputs,
+            "inputs": job.inputs,
             "ontology_sha256": ontology.sha256(),
             **report.as_json(),
         }
@@ -188,6 +187,7 @@ class _Import:
         self._counts = AttributeCounts()
         self._corpus_slots: list[CorpusSlot] = []
         self._slot_keys: dict[str, str] = {}
+        self.inputs: dict[str, str] = {}
 
     def run(self) -> ImportReport:
         """Read everything and write products, images, turns, recommendations and (raw) updates."""
@@ -219,14 +219,14 @@ class _Import:
             }
             for product in self._catalogue.products
         )
-        with open_writer(self._staging / "products.parquet", PRODUCTS) as table:
+        with open_writer(self._staging / "products.parquet", PRODUCTS, inputs=self.inputs) as table:
             table.write_all(rows)
 
     def _write_images(self) -> None:
         pictures = self._reader.pictures
         found = sorted(pictures.found.values())
         line = self._ledger["images"]
-        with open_writer(self._staging / "images.parquet", IMAGES) as table:
+        with open_writer(self._staging / "images.parquet", IMAGES, inputs=self.inputs) as table:
             checked = check_pictures(found, pictures.folder)
             for file in self._progress.track(checked, "looking at pictures", len(found)):
                 table.write(file.row())
@@ -253,18 +253,25 @@ class _Import:
             def table(name: str, kind: Table) -> TableWriter:
                 return stack.enter_context(open_writer(self._staging / f"{name}.parquet", kind))
 
-            turns = TurnTable(table("turns", TURNS), reader.pictures)
-            candidates = Recommendations(reader, self._catalogue, table("recommendations", RECOMMENDATIONS), ledger)
+            turn_rows, candidate_rows = table("turns", TURNS), table("recommendations", RECOMMENDATIONS)
+            turns = TurnTable(turn_rows, reader.pictures)
+            candidates = Recommendations(reader, self._catalogue, candidate_rows, ledger)
             raw_updates = UpdateTable(table("updates", ANNOTATIONS))
-            for dialogue in self._progress.track(reader.dialogues(ledger), "reading dialogues", reader.count()):
+            for dialogue in self._progress.track(reader.dialogues(ledger), "reading dialogues", reader.count() or None):
                 splits[dialogue.split] += 1
                 turns.write(dialogue)
                 candidates.add(dialogue)
                 for turn, update in updates.of(dialogue):
                     raw_updates.write(dialogue.dialogue_id, turn, update)
+            if not ledger["dialogues"].kept:
+                reasons = ", ".join(f"{reason} {n}" for reason, n in ledger["dialogues"].dropped.items())
+                raise CorpusError(f"none of the dialogues can be used: {reasons}", fix="check --format and the files")
             turns.flush()
             candidates.flush()
             raw_updates.flush()
+            self.inputs = dict(sorted(reader.input_hashes().items()))
+            for writer in (turn_rows, candidate_rows):
+                writer.add_inputs(self.inputs)
         self._report.splits = splits
         self._report.user_turns = turns.user_turns
         self._report.recommendation_turns = ledger["recommendation_turns"].kept
@@ -298,7 +305,8 @@ class _Import:
         with open_table(self._staging / "updates.parquet", ANNOTATIONS) as raw:
             if raw.metadata.num_rows == 0 and old is None:
                 return False
-            with open_writer(self._staging / workspace.annotations.name, ANNOTATIONS) as table:
+            place = self._staging / workspace.annotations.name
+            with open_writer(place, ANNOTATIONS, inputs=self.inputs) as table:
                 for batch in raw.iter_batches():
                     table.write_arrow(_named(pa.Table.from_batches([batch]), names, ontology.version))
                 if old is not None:

@@ -31,6 +31,7 @@ __all__ = [
     "TURNS",
     "Table",
     "TableWriter",
+    "inputs_of",
     "open_table",
     "open_writer",
     "read_table",
@@ -47,13 +48,19 @@ class Table:
     columns: pa.Schema
     made_by: str
 
-    def metadata(self, inputs: Mapping[str, str]) -> dict[bytes, bytes]:
-        """The key-value metadata that marks a file as this table."""
-        return {
+    def metadata(self, inputs: Mapping[str, str] | None) -> dict[bytes, bytes]:
+        """The key-value metadata that marks a file as this table; without inputs, they are added on closing."""
+        found = {
             b"semctl.table": self.name.encode(),
             b"semctl.schema_version": str(self.version).encode(),
-            b"semctl.inputs": orjson.dumps(dict(inputs), option=orjson.OPT_SORT_KEYS),
         }
+        if inputs is not None:
+            found[b"semctl.inputs"] = _inputs_as_json(inputs)
+        return found
+
+
+def _inputs_as_json(inputs: Mapping[str, str]) -> bytes:
+    return orjson.dumps(dict(inputs), option=orjson.OPT_SORT_KEYS)
 
 
 def _required(name: str, kind: pa.DataType) -> pa.Field:
@@ -241,8 +248,13 @@ class TableWriter:
     def write_arrow(self, rows: pa.Table) -> None:
         """Add rows that are in Arrow's form already, as a row group of their own."""
         self.flush()
-        self._writer.write_table(rows.cast(self._schema))
-        self.rows_written += rows.num_rows
+        if rows.num_rows:
+            self._writer.write_table(rows.cast(self._schema))
+            self.rows_written += rows.num_rows
+
+    def add_inputs(self, inputs: Mapping[str, str]) -> None:
+        """Name what the table was made from, where that is known only once it was read; at most once."""
+        self._writer.add_key_value_metadata({"semctl.inputs": _inputs_as_json(inputs).decode()})
 
     def flush(self) -> None:
         """Turn the rows gathered so far into a row group."""
@@ -257,8 +269,11 @@ def open_writer(
     path: Path, table: Table, *, inputs: Mapping[str, str] | None = None, batch_rows: int = 20_000
 ) -> Iterator[TableWriter]:
     """Stream rows into ``path`` with bounded memory; the file appears whole when the block ends well."""
-    schema = table.columns.with_metadata(table.metadata(inputs or {}))
-    with atomic_path(path) as temporary, pq.ParquetWriter(temporary, schema, compression="zstd") as parquet:
+    schema = table.columns.with_metadata(table.metadata(inputs))
+    with (
+        atomic_path(path) as temporary,
+        pq.ParquetWriter(temporary, schema, compression="zstd", write_statistics=False) as parquet,
+    ):
         writer = TableWriter(parquet, schema, batch_rows)
         yield writer
         writer.flush()
@@ -305,6 +320,12 @@ def open_table(path: Path, table: Table) -> pq.ParquetFile:
     if not file.schema_arrow.remove_metadata().equals(table.columns):
         raise SchemaError(f"table '{table.name}' has other columns than its version says", where=path, fix=fix)
     return file
+
+
+def inputs_of(file: pq.ParquetFile) -> dict[str, str]:
+    """What a table was made from, ``name -> sha256``."""
+    found: dict[str, str] = orjson.loads((file.metadata.metadata or {}).get(b"semctl.inputs", b"{}"))
+    return found
 
 
 def read_table(path: Path, table: Table, *, columns: Sequence[str] | None = None) -> pa.Table:

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from pipeline.corpora.layout import Folders, HashedFiles, files_below
-from pipeline.corpora.ledger import Ledger
+from pipeline.corpora.ledger import Ledger, LedgerLine
 from pipeline.corpora.merging import merge_consecutive
 from pipeline.corpora.mmd_catalogue import read_catalogue
 from pipeline.corpora.mmd_states import UnreadableStateError, read_state
@@ -130,10 +130,10 @@ class MmdReader:
         said = element.get("utterance")
         if type(said) is not dict:
             said = {"nlg": said}
-        images = _references(said.get("images"))
+        images = _references(said.get("images"), ledger["images"])
         act = element.get("type") or element.get("intent_type")
         if speaker == "system":
-            negatives = _references(said.get("false images"))
+            negatives = _references(said.get("false images"), ledger["negatives"])
             return Utterance(speaker, as_text(act), as_text(said.get("nlg")), images, images, negatives)
         state = None
         if self._with_states and ("ds" in element or "dst" in element):
@@ -156,12 +156,16 @@ class MmdReader:
         return [*(Path(path) for _, _, path in self._entries), *files_below(self._product_folder, ".json")]
 
 
-def _references(value: object) -> Sequence[str]:
+def _references(value: object, line: LedgerLine) -> Sequence[str]:
+    if value is None:
+        return ()
     if type(value) is not list:
-        return (value,) if isinstance(value, str) and value else ()
+        value = [value]
     if set(map(type, value)) <= {str}:
         return value
-    return [str(reference) for reference in value if type(reference) in (str, int)]
+    references = [str(reference) for reference in value if type(reference) in (str, int)]
+    line.drop("not_a_reference", len(value) - len(references))
+    return references
 
 
 def _dialogue_folder(folders: Folders) -> Path:
