@@ -159,12 +159,11 @@ class MmdReader:
 def _references(value: object, line: LedgerLine) -> Sequence[str]:
     if value is None:
         return ()
-    if type(value) is not list:
-        value = [value]
-    if set(map(type, value)) <= {str}:
-        return value
-    references = [str(reference) for reference in value if type(reference) in (str, int)]
-    line.drop("not_a_reference", len(value) - len(references))
+    listed: list[Any] = value if type(value) is list else [value]
+    if set(map(type, listed)) <= {str}:
+        return listed
+    references = [str(reference) for reference in listed if type(reference) in (str, int)]
+    line.drop("not_a_reference", len(listed) - len(references))
     return references
 
 

@@ -59,6 +59,7 @@ class Pictures:
         self._url_map = url_map or {}
         self._id_map = id_map or {}
         self._id_of = {url: number for number, url in reversed(list(self._id_map.items()))}
+        self._link_of_file = {file: url for url, file in reversed(list(self._url_map.items()))}
         self._url_map_given = url_map_given
         self._names: set[str] | None = None
         self.found: dict[str, Picture] = {}
@@ -95,6 +96,9 @@ class Pictures:
             file = name if name in self._file_names() else None
         elif file is None and not is_link:
             file = self._file_of_name(text)
+            link = self._link_of_file.get(file or "")
+            if link is not None:
+                text, is_link = link, True
         number = self._id_of.get(text)
         if number is None and self.uses_ids and not is_link and text.isdigit():
             number = text

@@ -75,7 +75,7 @@ def description_of(fields: Mapping[str, Any]) -> str:
     name = as_text(folded.get("name"))
     for field in _DESCRIPTION_FIELDS:
         text = as_text(folded.get(field))
-        if text and text != name:
+        if " " in text and text != name:
             return text if len(text) <= _DESCRIPTION_LENGTH else text[:_DESCRIPTION_LENGTH].rpartition(" ")[0] + " …"
     return ""
 
