@@ -153,7 +153,7 @@ def _worth_asking(name: str, counts: AttributeCounts) -> bool:
     coverage = counts.coverage[name]
     if name in NOT_ASKED_FOR or len(values) < 2 or coverage < max(2, counts.products / 100):
         return False
-    if _is_numeric(name, values):
+    if name in NUMERIC and _is_numeric(name, values):
         return True
     length = sum(len(value) * n for value, n in values.items()) / values.total()
     near_unique = len(values) > _MANY and len(values) > _NEAR_UNIQUE * coverage

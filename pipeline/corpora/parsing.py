@@ -7,6 +7,7 @@ import contextlib
 import json
 import math
 import re
+import unicodedata
 from collections.abc import Iterable
 from functools import lru_cache
 from typing import Any
@@ -58,9 +59,9 @@ def as_text(value: object) -> str:
 
 @lru_cache(maxsize=10_000)
 def snake_case(name: str) -> str:
-    """``sleeveLength`` and ``Sleeve length`` -> ``sleeve_length``."""
-    spaced = re.sub(r"(?<=[a-z0-9])(?=[A-Z])", "_", name)
-    return re.sub(r"[^0-9a-z]+", "_", spaced.casefold()).strip("_")
+    """``sleeveLength`` and ``Sleeve length`` -> ``sleeve_length``; letters of any script stay."""
+    spaced = re.sub(r"(?<=[a-z0-9])(?=[A-Z])", "_", unicodedata.normalize("NFKC", name))
+    return re.sub(r"[\W_]+", "_", spaced.casefold()).strip("_")
 
 
 def _scalar(value: object) -> str | None:
@@ -110,7 +111,12 @@ def _split(name: str, value: object) -> tuple[str, ...]:
 
 _split_text = lru_cache(maxsize=50_000)(_split)
 
-_NUMBER = re.compile(r"[^\d+-]{0,4}(-?\d{1,3}(?:,\d{3})+(?:\.\d+)?|-?\d+(?:\.\d+)?)[^\d]{0,20}(?:\s*out of \d+.*)?")
+_CURRENCY = r"(?:[$€£¥₹]|rs\.?|inr|usd|eur|gbp)"
+_NUMBER = re.compile(
+    rf"{_CURRENCY}?\s*(-?\d{{1,3}}(?:,\d{{3}})+(?:\.\d+)?|-?\d+(?:\.\d+)?)\s*"
+    rf"(?:{_CURRENCY}|%|stars?|out of \d+(?: stars?)?|/ ?\d+)?",
+    re.IGNORECASE,
+)
 
 
 def as_number(value: object) -> float | None:

@@ -1,0 +1,168 @@
+"""Slots and values derived from small catalogues worked out by hand."""
+
+from __future__ import annotations
+
+from collections import Counter
+
+from hypothesis import given
+from hypothesis import strategies as st
+
+from pipeline.corpora.catalogue import Catalogue
+from pipeline.corpora.ledger import Ledger
+from pipeline.corpora.records import ProductRecord
+from pipeline.corpora.slots import CorpusSlots
+from pipeline.ontology_derivation import AttributeCounts, CorpusSlot, derive_ontology, grown, ranges
+from schemas.ontology import Ontology, Slot, Value
+
+
+def counted(products: list[dict[str, tuple[str, ...]]]) -> AttributeCounts:
+    counts = AttributeCounts()
+    for product in products:
+        counts.add(product)
+    return counts
+
+
+SHIRTS = [
+    {
+        "type": ("shirt",) if i % 2 else ("Dress",),
+        "color": (("red", "blue", "Red", "gray")[i % 4],),
+        "sku": (f"s{i}",),
+        "motto": (f"a long text that nobody would ever ask for, number {i % 3}, really",),
+        "serial": (f"n{i}",),
+        "country": ("nowhere",),
+        "price": (str(10 * (i + 1)),),
+        "neck_style": (("v_neck", "crew_neck")[i % 2],),
+    }
+    for i in range(60)
+]
+
+
+def test_the_category_comes_first_and_useless_attributes_are_left_out() -> None:
+    ontology = derive_ontology(counted(SHIRTS))
+    assert [slot.name for slot in ontology.slots] == ["type", "color", "price", "neck_style"]
+    assert [slot.title for slot in ontology.slots] == ["Type", "Color", "Price", "Neck style"]
+
+
+def test_values_are_merged_by_spelling_counted_and_said_in_other_ways() -> None:
+    ontology = derive_ontology(counted(SHIRTS))
+    assert ontology.slot("color").values == (
+        Value(value="Red", count=30),
+        Value(value="blue", count=15),
+        Value(value="gray", count=15, aliases=("grey",)),
+    )
+    assert ontology.slot("neck_style").values[0] == Value(value="crew_neck", count=30, aliases=("crew neck",))
+    assert ontology.link(ontology.slot("color"), "GREY").catalogue_value == "gray"
+
+
+def test_prices_become_ranges_of_equal_counts_at_round_edges() -> None:
+    # 10, 20 ... 600: quartiles at 160, 310, 460, rounded to a step of 50 (a twentieth of 590, made round)
+    price = derive_ontology(counted(SHIRTS)).slot("price")
+    assert [(value.value, value.low, value.high, value.count) for value in price.values] == [
+        ("under 150", None, 150.0, 14),
+        ("150 to 300", 150.0, 300.0, 15),
+        ("300 to 450", 300.0, 450.0, 15),
+        ("450 and over", 450.0, None, 16),
+    ]
+    assert price.kind == "numeric"
+    found = price.find("$299")
+    assert found is not None
+    assert found.value == "150 to 300"
+
+
+@given(st.lists(st.floats(0, 1e6).map(lambda x: round(x, 2)), min_size=1, max_size=60), st.booleans())
+def test_ranges_hold_every_number_exactly_once(numbers: list[float], money: bool) -> None:
+    found = ranges(Counter(map(str, numbers)), money=money)
+    assert sum(value.count for value in found) == len(numbers)
+    slot = Slot(name="price", attribute="price", kind="numeric", values=tuple(found))
+    for number in numbers:
+        inside = [v for v in found if (v.low is None or number >= v.low) and (v.high is None or number < v.high)]
+        assert [slot.find(format(number, ".2f"))] == inside
+
+
+def test_corpus_slots_are_named_as_the_corpus_names_them_and_none_is_lost() -> None:
+    slots = [
+        CorpusSlot("colors", "color", ("colors", "main colour"), {"red": 9}),
+        CorpusSlot("types", "type", ("types",), {"shirt": 2}),
+        CorpusSlot("mood", "mood", ("mood",), {"gloomy": 1, "happy": 4}),
+        CorpusSlot("serial", "serial", ("serial",), {"n1": 1}),
+        CorpusSlot("price", "price", ("price",), {"cheap": 3, "dear": 1, "20": 8}),
+    ]
+    ontology = derive_ontology(counted(SHIRTS), corpus_slots=slots)
+    assert [slot.name for slot in ontology.slots][:3] == ["types", "price", "colors"]
+    assert {slot.name for slot in ontology.slots} == {"types", "price", "colors", "mood", "serial", "neck_style"}
+    assert ontology.slot("main colour").attribute == "color"
+    assert ontology.slot("color").name == "colors"
+    assert [(v.value, v.count) for v in ontology.slot("mood").values] == [("happy", 0), ("gloomy", 0)]
+    words = [v.value for v in ontology.slot("price").values if v.low is None and v.high is None]
+    assert words == ["cheap"]
+    assert ontology.link(ontology.slot("price"), "cheap").in_catalogue is False
+
+
+def test_a_slot_finds_its_attribute_by_table_then_name_then_values() -> None:
+    slots = CorpusSlots(["available_sizes", "color", "hem_length", "flavour"])
+    for name in ("sizes", "Colour", "hemLengths", "taste", "mood", "materials >> upper (shoes)", ">>", "a=b"):
+        slots.key(name)
+    assert slots.key("sizes") == "available_sizes"
+    assert slots.key("materials >> upper (shoes)") == "materials"
+    assert slots.key("!") == ""
+    slots.say("taste", ["Sweet", "sweet", "salty"])
+    slots.say("mood", ["gloomy", "sweet", "happy"])
+    assert slots.attribute_of({"flavour": ["sweet", "sour"], "color": ["red"]}) == {
+        "available_sizes": "available_sizes",
+        "color": "color",
+        "hem_length": "hem_length",
+        "taste": "flavour",
+        "mood": None,
+        "materials": None,
+        "a_b": None,
+    }
+    assert slots.name_of("color") == "Colour"
+
+
+def test_names_for_one_thing_become_one_under_the_sources_own_name() -> None:
+    own = frozenset({"pattern", "sleeve_length"})
+    records = [
+        ProductRecord(
+            f"p{i}",
+            attributes={
+                "style": (pattern,),
+                "sleeves": ("long",),
+                "pattern": (pattern,),
+                "sleeve_length": ("long",),
+                "hemLengths": ("a",),
+                "hem_length": (pattern,),
+            },
+            own=own,
+        )
+        for i, pattern in enumerate(["plain", "striped", "plain"])
+    ]
+    catalogue = Catalogue(records, Ledger())
+    assert catalogue.aliases == {"pattern": ("style",)}  # one value everywhere proves nothing of sleeves
+    assert set(catalogue.products[0].attributes) == {"pattern", "sleeves", "sleeve_length", "hem_length"}
+    assert catalogue.products[0].attributes["hem_length"] == ("a", "plain")
+
+
+def test_growing_adds_and_never_takes_away() -> None:
+    counts = counted(SHIRTS)
+    derived = derive_ontology(counts)
+    assert grown(derived, derived, counts) == derived
+    edited = Ontology(
+        version=3,
+        slots=(
+            Slot(name="kind", attribute="type", values=(Value(value="dress", count=1), Value(value="robe"))),
+            Slot(
+                name="price",
+                attribute="price",
+                kind="numeric",
+                values=(Value(value="cheap", high=100), Value(value="dear", low=100)),
+            ),
+        ),
+    )
+    result = grown(edited, derived, counts)
+    assert result.version == 4
+    assert [slot.name for slot in result.slots] == ["kind", "price", "color", "neck_style"]
+    kind = {value.value: value.count for value in result.slot("kind").values}
+    assert kind == {"dress": 30, "robe": 0, "shirt": 30}
+    assert result.slot("type").name == "kind"
+    assert [(v.value, v.count) for v in result.slot("price").values] == [("cheap", 9), ("dear", 51)]
+    assert grown(result, derived, counts) == result
