@@ -1,0 +1,88 @@
+"""Memory does not grow with the number of dialogues, and the import benchmark measures what it says."""
+
+from __future__ import annotations
+
+import gc
+import tracemalloc
+from pathlib import Path
+
+import pyarrow as pa
+import pytest
+
+from pipeline.benchmarks import run_benchmark
+from pipeline.benchmarks.import_speed import Shape, import_speed, write_corpus
+from pipeline.import_corpus import import_corpus
+from pipeline.workspace import Workspace
+from schemas.errors import UsageError
+from schemas.tables import RECOMMENDATIONS, TableWriter, read_table
+
+
+def peak_of_import(tmp_path: Path, dialogues: int, monkeypatch: pytest.MonkeyPatch) -> tuple[int, int]:
+    """Peak bytes of Python objects, and the most Arrow bytes alive whenever rows are written."""
+    shape = Shape("memory", dialogues=dialogues, negatives=40, products=60)
+    corpus = tmp_path / f"corpus{dialogues}"
+    write_corpus(corpus, shape)
+    gc.collect()
+    before, arrow = pa.total_allocated_bytes(), [0]
+    write = TableWriter.write_arrow
+
+    def measured(writer: TableWriter, rows: pa.Table) -> None:
+        write(writer, rows)
+        arrow.append(pa.total_allocated_bytes() - before)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(TableWriter, "write_arrow", measured)
+        tracemalloc.start()
+        try:
+            report = import_corpus(Workspace(tmp_path / f"work{dialogues}"), corpus, "mmd")
+            _, peak = tracemalloc.get_traced_memory()
+        finally:
+            tracemalloc.stop()
+    assert report.ledger["dialogues"].kept == dialogues
+    return peak, max(arrow)
+
+
+def test_memory_does_not_grow_with_the_number_of_dialogues(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    # batches small enough that both corpora fill several
+    monkeypatch.setattr("pipeline.corpora.recommendations._BATCH_REFERENCES", 2_000)
+    monkeypatch.setattr("pipeline.corpora.turns._BATCH_ROWS", 200)
+    monkeypatch.setattr("pipeline.corpora.updates._BATCH_ROWS", 100)
+    peak_of_import(tmp_path / "warm", 50, monkeypatch)
+    few, few_arrow = peak_of_import(tmp_path, 50, monkeypatch)
+    many, many_arrow = peak_of_import(tmp_path, 400, monkeypatch)
+    # what remains is the list of files and the footers of very small row groups: a kilobyte a dialogue, of 30 read
+    assert many - few < 350 * 1_000
+    assert many_arrow - few_arrow < 350 * 1_500
+    assert many < 2 * few
+
+
+def test_batches_do_not_change_what_is_written(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    write_corpus(tmp_path / "corpus", Shape("x", dialogues=30, negatives=20, products=30))
+    import_corpus(Workspace(tmp_path / "whole"), tmp_path / "corpus", "mmd")
+    monkeypatch.setattr("pipeline.corpora.recommendations._BATCH_REFERENCES", 50)
+    import_corpus(Workspace(tmp_path / "pieces"), tmp_path / "corpus", "mmd")
+    whole, pieces = (read_table(Workspace(tmp_path / w).recommendations, RECOMMENDATIONS) for w in ("whole", "pieces"))
+    assert whole.to_pylist() == pieces.to_pylist()
+    assert whole.num_rows == 180
+
+
+def test_the_benchmark_corpus_is_the_same_every_time(tmp_path: Path) -> None:
+    shape = Shape("x", dialogues=10, negatives=5, products=10)
+    for name in ("a", "b"):
+        write_corpus(tmp_path / name, shape)
+    files = sorted(p.relative_to(tmp_path / "a") for p in (tmp_path / "a").rglob("*.json"))
+    assert len(files) == 20
+    assert all((tmp_path / "a" / f).read_bytes() == (tmp_path / "b" / f).read_bytes() for f in files)
+
+
+def test_the_benchmark_gives_a_ratio_against_each_parser() -> None:
+    rows = import_speed(rounds=1, shapes=[Shape("tiny", dialogues=10, negatives=20, products=30)])
+    assert [row["against"] for row in rows] == ["json.loads on the same files", "orjson.loads on the same files"]
+    for row in rows:
+        assert row["dialogues"] == 10
+        assert row["ratio"] == pytest.approx(row["seconds"] / row["seconds_against"])
+
+
+def test_an_unknown_benchmark_is_refused() -> None:
+    with pytest.raises(UsageError, match="did you mean 'import'"):
+        run_benchmark("imports")
