@@ -28,7 +28,7 @@ ONLY_IN = {
         "pipeline/train.py",
         "pipeline/evaluate.py",
         "pipeline/recommend.py",
-        "pipeline/doctor.py",
+        "pipeline/doctor/machine.py",
     ),
     "torchvision": ("semantic_model/",),
     "transformers": ("semantic_model/",),

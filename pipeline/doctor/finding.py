@@ -1,0 +1,34 @@
+"""One thing that was looked at, and how it is."""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass
+from typing import Literal
+
+__all__ = ["Finding", "Level"]
+
+Level = Literal["ok", "warning", "problem"]
+"""``warning``: something works worse than it could, or soon will; ``problem``: something does not work."""
+
+
+@dataclass(frozen=True)
+class Finding:
+    """One line of the doctor's report.
+
+    Attributes:
+        area: machine, workspace or Label Studio.
+        check: what was looked at.
+        level: how it is.
+        found: what was seen.
+        fix: what to do about it; None where nothing needs doing.
+    """
+
+    area: str
+    check: str
+    level: Level
+    found: str
+    fix: str | None = None
+
+    def as_dict(self) -> dict[str, str | None]:
+        """The JSON form."""
+        return asdict(self)

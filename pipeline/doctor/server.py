@@ -1,0 +1,135 @@
+"""Whether Label Studio answers, in which version, and whether it takes the token."""
+
+from __future__ import annotations
+
+import http.client
+import json
+import urllib.error
+import urllib.parse
+import urllib.request
+from collections.abc import Mapping
+from typing import Any
+
+from annotate.studio import Studio
+from annotate.studio_environment import SERIES
+from pipeline.doctor.finding import Finding, Level
+from pipeline.workspace import Workspace
+from schemas.errors import SemctlError
+
+__all__ = ["examine_server"]
+
+_AREA = "Label Studio"
+_START = "semctl studio start, or set LABEL_STUDIO_URL and LABEL_STUDIO_API_KEY"
+
+
+class _NoRedirect(urllib.request.HTTPRedirectHandler):
+    """A redirect would carry the token to another address."""
+
+    def redirect_request(self, *arguments: Any) -> None:
+        del arguments
+
+
+class _RefusedError(Exception):
+    """The server answered with an error, or with something that is not JSON."""
+
+    def __init__(self, status: int, detail: str) -> None:
+        super().__init__(f"{status} {detail}")
+        self.status = status
+
+
+def examine_server(workspace: Workspace, environment: Mapping[str, str], timeout: float = 5.0) -> list[Finding]:
+    """Ask the Label Studio that ``LABEL_STUDIO_URL`` names, else the one that ``semctl studio`` started.
+
+    Args:
+        workspace: its own server is asked when the environment names none.
+        environment: holds ``LABEL_STUDIO_URL`` and ``LABEL_STUDIO_API_KEY``; the token appears in no finding.
+        timeout: seconds for each question.
+    """
+    named = environment.get("LABEL_STUDIO_URL", "").strip().rstrip("/")
+    token = environment.get("LABEL_STUDIO_API_KEY", "").strip()
+    source = "LABEL_STUDIO_API_KEY"
+    url = named
+    if not named:
+        try:
+            studio = Studio.of_workspace(workspace.root)
+            own, credentials = studio.url(), studio.credentials()
+        except SemctlError as problem:
+            return [Finding(_AREA, "server", "problem", str(problem), problem.fix or "semctl studio start")]
+        if own is None:
+            return [Finding(_AREA, "server", "ok", "none running; needed only for labelling", _START)]
+        url = own
+        if credentials is not None:
+            token, source = credentials.token, str(studio.credentials_file)
+    if urllib.parse.urlsplit(url).scheme not in {"http", "https"}:
+        fix = "write LABEL_STUDIO_URL as http://HOST:PORT"
+        return [Finding(_AREA, "address", "problem", f"'{url}' is no web address", fix)]
+    try:
+        version = _ask(f"{url}/api/version", timeout)
+    except _RefusedError as refused:
+        fix = "see what else listens there"
+        return [Finding(_AREA, "server", "problem", f"{url} answers, but not as Label Studio does: {refused}", fix)]
+    except (OSError, http.client.HTTPException) as problem:
+        reason = getattr(problem, "reason", problem)
+        fix = "start it, or mend LABEL_STUDIO_URL" if named else "semctl studio stop, then semctl studio start"
+        return [Finding(_AREA, "server", "problem", f"{url} does not answer: {reason}", fix)]
+    release = str(version.get("release", "?"))
+    level: Level = "ok" if release == SERIES or release.startswith(f"{SERIES}.") else "warning"
+    other = None if level == "ok" else f"semctl is tested with {SERIES}.x, which `semctl studio start` installs"
+    server = Finding(_AREA, "server", level, f"{release} at {url}", other)
+    return [server, _token(url, token, source, timeout)]
+
+
+def _token(url: str, token: str, source: str, timeout: float) -> Finding:
+    where = f"{url}/user/account"
+    if not token:
+        fix = f"set LABEL_STUDIO_API_KEY to the token shown at {where}"
+        return Finding(_AREA, "token", "warning", "none: LABEL_STUDIO_API_KEY is not set", fix)
+    try:
+        if token.count(".") == 2:  # a personal access token is exchanged for one that lasts minutes
+            access = _ask(f"{url}/api/token/refresh", timeout, body={"refresh": token}).get("access")
+            authorization = f"Bearer {access}"
+        else:
+            authorization = f"Token {token}"
+        who = _ask(f"{url}/api/current-user/whoami", timeout, authorization=authorization)
+    except _RefusedError as refused:
+        detail = str(refused).replace(token, "***")
+        fix = f"set LABEL_STUDIO_API_KEY to the token shown at {where}"
+        return Finding(_AREA, "token", "problem", f"the one of {source} is refused: {detail}", fix)
+    except (OSError, http.client.HTTPException) as problem:
+        return Finding(_AREA, "token", "problem", f"could not be tried: {problem}", "try again")
+    return Finding(_AREA, "token", "ok", f"valid, for {who.get('email') or who.get('username') or 'a user'}")
+
+
+def _ask(
+    url: str, timeout: float, *, authorization: str | None = None, body: Mapping[str, str] | None = None
+) -> dict[str, Any]:
+    headers = {"Accept": "application/json"}
+    if authorization is not None:
+        headers["Authorization"] = authorization
+    if body is not None:
+        headers["Content-Type"] = "application/json"
+    request = urllib.request.Request(url, json.dumps(body).encode() if body is not None else None, headers)
+    try:
+        with _opener(url).open(request, timeout=timeout) as answer:
+            value = json.loads(answer.read(1 << 20))
+    except urllib.error.HTTPError as problem:
+        with problem:
+            raise _RefusedError(problem.code, _detail(problem.read(1 << 16)) or problem.reason) from None
+    except ValueError:
+        raise _RefusedError(200, "what came back is not JSON") from None
+    if not isinstance(value, dict):
+        raise _RefusedError(200, "what came back is not an object")
+    return value
+
+
+def _opener(url: str) -> urllib.request.OpenerDirector:
+    """No redirects; and no proxy for this machine's own addresses."""
+    here = urllib.parse.urlsplit(url).hostname in {"127.0.0.1", "localhost", "::1"}
+    return urllib.request.build_opener(_NoRedirect, *([urllib.request.ProxyHandler({})] if here else []))
+
+
+def _detail(content: bytes) -> str:
+    try:
+        return str(json.loads(content)["detail"])
+    except (ValueError, KeyError, TypeError):
+        return ""

@@ -1,0 +1,215 @@
+"""Whether a workspace is whole: settings, tables, manifests, pictures, and work that was broken off."""
+
+from __future__ import annotations
+
+import re
+from collections import Counter
+from collections.abc import Callable, Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+import orjson
+
+from pipeline.doctor.finding import Finding
+from pipeline.workspace import Workspace
+from schemas.errors import SemctlError, WorkspaceError
+from schemas.files import read_json, sha256_file
+from schemas.tables import (
+    ANNOTATIONS,
+    D_F,
+    D_P,
+    IMAGES,
+    PRODUCTS,
+    QUARANTINE,
+    RECOMMENDATIONS,
+    STATES,
+    TURNS,
+    Table,
+    open_table,
+)
+
+__all__ = ["examine_workspace"]
+
+_AREA = "workspace"
+_SHA256 = re.compile(r"[0-9a-f]{64}")
+
+
+def examine_workspace(workspace: Workspace) -> list[Finding]:
+    """Look at a workspace; a folder that is none gets one line that says so."""
+    try:
+        workspace.require()
+    except WorkspaceError as problem:
+        return [Finding(_AREA, "folder", "ok", f"{workspace.root} is no workspace; nothing to look at", problem.fix)]
+    findings = [_readable("settings", workspace.settings_file, lambda: _settings(workspace))]
+    if not (workspace.root / "data").is_dir():
+        return [*findings, Finding(_AREA, "corpus", "warning", "nothing has been imported", "semctl import FOLDER")]
+    ontology = workspace.ontology_file
+    findings.append(_readable("ontology", ontology, lambda: f"{len(workspace.ontology().slots)} slots"))
+    hashes: dict[str, str] = {}
+    for table, path, needed in _tables(workspace):
+        if path.is_file() or needed:
+            findings.append(_table(path, table))
+        if path.is_file():
+            hashes[table.name] = sha256_file(path)
+    if ontology.is_file():
+        hashes["ontology"] = sha256_file(ontology)
+    findings += _manifests(workspace, hashes)
+    findings += _outdated(workspace, hashes)
+    findings += _pictures(workspace)
+    findings += _unfinished(workspace)
+    return findings
+
+
+def _tables(workspace: Workspace) -> tuple[tuple[Table, Path, bool], ...]:
+    """Each table, where it lies, and whether it has to be there."""
+    labelled = workspace.split_manifest.is_file()
+    return (
+        (PRODUCTS, workspace.products, True),
+        (IMAGES, workspace.images, True),
+        (TURNS, workspace.turns, True),
+        (RECOMMENDATIONS, workspace.recommendations, True),
+        (ANNOTATIONS, workspace.annotations, labelled),
+        (QUARANTINE, workspace.quarantine, False),
+        (STATES, workspace.states, labelled),
+        (D_F, workspace.d_f, labelled),
+        (D_P, workspace.d_p, labelled),
+    )
+
+
+def _settings(workspace: Workspace) -> str:
+    workspace.settings()
+    return f"{workspace.settings_file.name} is readable"
+
+
+def _readable(check: str, path: Path, read: Callable[[], str]) -> Finding:
+    try:
+        found = read()
+    except SemctlError as problem:
+        return Finding(_AREA, check, "problem", f"{problem.what} ({problem.where or path})", problem.fix or "mend it")
+    return Finding(_AREA, check, "ok", found)
+
+
+def _table(path: Path, table: Table) -> Finding:
+    def read() -> str:
+        with open_table(path, table) as file:
+            return f"{file.metadata.num_rows:,} rows, schema version {table.version}"
+
+    return _readable(table.name, path, read)
+
+
+def _manifests(workspace: Workspace, hashes: Mapping[str, str]) -> Iterator[Finding]:
+    """Whether each manifest is there and names the files as they are now."""
+    for path, names, again in (
+        (workspace.import_manifest, ("products", "images", "turns", "recommendations"), "semctl import"),
+        (workspace.split_manifest, ("D_F", "D_P"), "semctl ingest-labels"),
+    ):
+        check = f"{path.parent.name}/{path.name}"
+        here = [name for name in names if name in hashes]
+        if not path.is_file():
+            if here:
+                yield Finding(_AREA, check, "problem", f"missing: {again} did not end", f"run `{again}` again")
+            continue
+        try:
+            named = _named_hashes(read_json(path, error=WorkspaceError))
+        except SemctlError as problem:
+            yield Finding(_AREA, check, "problem", problem.what, f"run `{again}` again")
+            continue
+        other = [name for name in here if name in named and named[name] != hashes[name]]
+        gone = [name for name in names if name not in hashes]
+        if other or gone:
+            what = "; ".join(
+                [f"{name} is not the file it names" for name in other] + [f"{name} is missing" for name in gone]
+            )
+            yield Finding(_AREA, check, "problem", what, f"run `{again}` again")
+        else:
+            yield Finding(_AREA, check, "ok", "complete")
+
+
+def _named_hashes(value: Any, key: str = "") -> dict[str, str]:
+    """File names (without folder and ending) and the hash that a manifest gives for each, however it nests them."""
+    found: dict[str, str] = {}
+    if isinstance(value, dict):
+        for name, inner in value.items():
+            if name not in {"inputs", "sources"}:
+                found |= _named_hashes(inner, key if name == "sha256" else str(name))
+    elif isinstance(value, list):
+        for inner in value:
+            found |= _named_hashes(inner, key)
+    elif isinstance(value, str) and _SHA256.fullmatch(value):
+        found[_stem(key)] = value
+    return found
+
+
+def _stem(name: str) -> str:
+    return Path(name).name.removesuffix(".parquet").removesuffix(".json").removesuffix("_sha256")
+
+
+def _outdated(workspace: Workspace, hashes: Mapping[str, str]) -> Iterator[Finding]:
+    """Tables made from an earlier version of another table."""
+    for table, path, _ in _tables(workspace):
+        if table.name not in hashes:
+            continue
+        try:
+            with open_table(path, table) as file:
+                inputs = orjson.loads((file.schema_arrow.metadata or {}).get(b"semctl.inputs", b"{}"))
+        except (SemctlError, orjson.JSONDecodeError):
+            continue  # said already
+        old = [name for name, digest in inputs.items() if hashes.get(_stem(name), digest) != digest]
+        if old and table.made_by.startswith("semctl ingest"):
+            found = f"made before {', '.join(old)} changed"
+            yield Finding(_AREA, table.name, "warning", found, f"run `{table.made_by}` again")
+
+
+def _pictures(workspace: Workspace) -> Iterator[Finding]:
+    try:
+        with open_table(workspace.images, IMAGES) as file:
+            rows = file.read(columns=["file", "status"]).to_pylist()
+    except SemctlError:
+        return  # said already
+    counts = Counter(row["status"] for row in rows)
+    gone = [
+        row["file"] for row in rows if row["status"] == "ok" and not (workspace.root / (row["file"] or "")).is_file()
+    ]
+    found = ", ".join(f"{count:,} {status}" for status, count in sorted(counts.items())) or "none"
+    if gone:
+        what = f"{found}; {len(gone):,} of the ok ones are not where they were, first {gone[0]}"
+        yield Finding(_AREA, "pictures", "problem", what, "put them back, or run `semctl import` again")
+    elif len(rows) > counts["ok"]:
+        fix = "give the import their folder with --images; products without a picture are ranked by text alone"
+        yield Finding(_AREA, "pictures", "warning", found, fix)
+    else:
+        yield Finding(_AREA, "pictures", "ok", found)
+
+
+def _unfinished(workspace: Workspace) -> Iterator[Finding]:
+    """Batches, runs and files that a killed command left half-done."""
+    batches = sorted(path for path in workspace.labelling.glob("batch-*") if path.is_dir())
+    for folder in batches:
+        manifest = folder / "manifest.json"
+        try:
+            complete = manifest.is_file() and read_json(manifest, error=WorkspaceError).get("complete") is True
+        except (SemctlError, AttributeError):
+            complete = False
+        if not complete:
+            fix = "run the same `semctl export-for-labelling` again: it completes the batch"
+            yield Finding(_AREA, folder.name, "warning", "the export did not end", fix)
+    if batches:
+        yield Finding(_AREA, "batches", "ok", f"{len(batches)}")
+    runs = sorted(path for path in workspace.runs.glob("*") if path.is_dir())
+    for folder in runs:
+        if not (folder / "record.json").is_file():
+            fix = f"semctl train --resume {folder.name}, or delete the folder"
+            yield Finding(_AREA, f"run {folder.name}", "warning", "training did not end", fix)
+        elif lost := [name for name in ("model.safetensors", "config.json") if not (folder / "model" / name).is_file()]:
+            found = f"model/{lost[0]} is missing"
+            yield Finding(_AREA, f"run {folder.name}", "problem", found, "delete the folder and train again")
+    if runs:
+        yield Finding(_AREA, "runs", "ok", f"{len(runs)}")
+    left = list(workspace.root.glob(".*.tmp")) + [
+        path
+        for part in ("data", "labels", "splits", "labelling", "runs", "features")
+        for path in (workspace.root / part).rglob(".*.tmp")
+    ]
+    if left:
+        found = f"{len(left)} left over by a killed command, first {left[0].relative_to(workspace.root)}"
+        yield Finding(_AREA, "temporary files", "warning", found, "delete them when no semctl is running")
