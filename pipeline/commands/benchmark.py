@@ -40,7 +40,7 @@ def benchmark(
         return
     console.table(
         "Benchmarks",
-        ["what", "seconds", "against", "seconds", "ratio", "goal"],
+        ["what", "CPU seconds", "against", "CPU seconds", "ratio", "goal"],
         [
             [row["name"], row["seconds"], row["against"], row["seconds_against"], row["ratio"], f"<= {row['goal']:g}"]
             for row in result["benchmarks"]

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
+from functools import lru_cache
 from pathlib import Path
 from typing import Any, Literal
 
@@ -131,17 +132,17 @@ class MmdReader:
         if type(said) is not dict:
             said = {"nlg": said}
         images = _references(said.get("images"), ledger["images"])
-        act = element.get("type") or element.get("intent_type")
+        act = _act_text(element.get("type") or element.get("intent_type") or "")
         if speaker == "system":
             negatives = _references(said.get("false images"), ledger["negatives"])
-            return Utterance(speaker, as_text(act), as_text(said.get("nlg")), images, images, negatives)
+            return Utterance(speaker, act, as_text(said.get("nlg")), images, images, negatives)
         state = None
         if self._with_states and ("ds" in element or "dst" in element):
             try:
                 state = read_state(element)
             except UnreadableStateError:
                 ledger["states"].drop("not_readable")
-        return Utterance(speaker, as_text(act), as_text(said.get("nlg")), images, state=state)
+        return Utterance(speaker, act, as_text(said.get("nlg")), images, state=state)
 
     def input_hashes(self) -> Mapping[str, str]:
         """Hashes of dialogues, catalogue and picture maps."""
@@ -154,6 +155,13 @@ class MmdReader:
     def files(self) -> Sequence[Path]:
         """Dialogue files, then catalogue files."""
         return [*(Path(path) for _, _, path in self._entries), *files_below(self._product_folder, ".json")]
+
+
+def _act_text(value: object) -> str:
+    return _known_act(value) if type(value) is str else as_text(value)
+
+
+_known_act = lru_cache(maxsize=1000)(as_text)
 
 
 def _references(value: object, line: LedgerLine) -> Sequence[str]:

@@ -7,6 +7,7 @@ are gathered in batches and worked on as Arrow and numpy columns: each distinct 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from itertools import pairwise
 
 import numpy as np
 import numpy.typing as npt
@@ -23,58 +24,79 @@ Rows = npt.NDArray[np.int64]
 
 _BATCH_REFERENCES = 200_000
 _UNKNOWN = -1
-_FEW = 20
-
-
-class _Batch:
-    """Recommendation turns waiting to be written; references of all turns stand one after the other."""
-
-    def __init__(self) -> None:
-        self.dialogue_ids: list[str] = []
-        self.turns: list[int] = []
-        self.splits: list[str] = []
-        self.positives: list[str] = []
-        self.negatives: list[str] = []
-        self.positive_ends = [0]
-        self.negative_ends = [0]
-
-    def add(self, dialogue: Dialogue, turn: int, utterance: Utterance) -> None:
-        self.dialogue_ids.append(dialogue.dialogue_id)
-        self.turns.append(turn)
-        self.splits.append(dialogue.split)
-        self.positives += utterance.positives
-        self.negatives += utterance.negatives
-        self.positive_ends.append(len(self.positives))
-        self.negative_ends.append(len(self.negatives))
 
 
 class _Side:
-    """The positives, or the negatives, of all turns of a batch, resolved to product rows."""
+    """The positives, or the negatives, of the turns of a batch.
 
-    def __init__(self, listed: list[str], ends: list[int], row_of: Callable[[str], int]) -> None:
-        self.ends = ends
-        self.listed = pa.array(listed, pa.string())
-        encoded = self.listed.dictionary_encode()
-        rows = np.fromiter(map(row_of, encoded.dictionary.to_pylist()), np.int64, len(encoded.dictionary))
-        self.rows: Rows = rows[encoded.indices.to_numpy()] if len(listed) else rows
+    MMD has one pool of negatives per dialogue and category, so turn after turn lists the same ones; a list that
+    equals the one before is kept and resolved once.
+    """
+
+    def __init__(self) -> None:
+        self.lists: list[Sequence[str]] = []
+        self.which: list[int] = []
         self.kept: list[Rows] = []
 
-    def of(self, turn: int) -> Rows:
-        """What a turn lists."""
-        return self.rows[self.ends[turn] : self.ends[turn + 1]]
+    def add(self, references: Sequence[str]) -> None:
+        """Take in what one turn lists."""
+        if not self.lists or self.lists[-1] != references:
+            self.lists.append(references)
+        self.which.append(len(self.lists) - 1)
+
+    def resolve(self, row_of: Callable[[str], int]) -> None:
+        """Look every distinct reference up."""
+        ends = np.cumsum([0, *map(len, self.lists)]).astype(np.int32)
+        listed = pa.array([reference for references in self.lists for reference in references], pa.string())
+        encoded = listed.dictionary_encode()
+        rows = np.fromiter(map(row_of, encoded.dictionary.to_pylist()), np.int64, len(encoded.dictionary))
+        found = rows[encoded.indices.to_numpy()] if len(listed) else rows
+        self._listed = pa.ListArray.from_arrays(pa.array(ends), listed)
+        resolved = [found[start:end] for start, end in pairwise(ends.tolist())]
+        self._unknown = [int(np.count_nonzero(rows == _UNKNOWN)) for rows in resolved]
+        self._known = [_distinct(rows) for rows in resolved]
+
+    def of(self, turn: int) -> tuple[int, int, Rows]:
+        """How many references a turn lists, how many of them name no product, and the distinct products of the rest."""
+        which = self.which[turn]
+        return len(self.lists[which]), self._unknown[which], self._known[which]
 
     def listed_of(self, turns: Sequence[int]) -> pa.ListArray:
         """The references of the given turns as they were listed."""
-        if len(turns) == len(self.ends) - 1:
-            return pa.ListArray.from_arrays(pa.array(self.ends, pa.int32()), self.listed)
-        whole = pa.ListArray.from_arrays(pa.array(self.ends, pa.int32()), self.listed)
-        return whole.take(pa.array(turns, pa.int64()))
+        return self._listed.take(pa.array([self.which[turn] for turn in turns], pa.int64()))
 
     def kept_as(self, product_ids: pa.Array) -> pa.ListArray:
         """The kept candidates as product ids."""
         ends = np.cumsum([0, *map(len, self.kept)]).astype(np.int32)
         rows = np.concatenate(self.kept) if self.kept else np.empty(0, np.int64)
         return pa.ListArray.from_arrays(pa.array(ends), product_ids.take(pa.array(rows)))
+
+
+def _distinct(rows: Rows) -> Rows:
+    known = dict.fromkeys(rows.tolist())
+    known.pop(_UNKNOWN, None)
+    return np.fromiter(known, np.int64, len(known))
+
+
+class _Batch:
+    """Recommendation turns waiting to be written."""
+
+    def __init__(self) -> None:
+        self.dialogue_ids: list[str] = []
+        self.turns: list[int] = []
+        self.splits: list[str] = []
+        self.positives = _Side()
+        self.negatives = _Side()
+        self.references = 0
+
+    def add(self, dialogue: Dialogue, turn: int, utterance: Utterance) -> None:
+        """Take in one turn."""
+        self.dialogue_ids.append(dialogue.dialogue_id)
+        self.turns.append(turn)
+        self.splits.append(dialogue.split)
+        self.positives.add(utterance.positives)
+        self.negatives.add(utterance.negatives)
+        self.references += len(utterance.positives) + len(utterance.negatives)
 
 
 class Recommendations:
@@ -106,7 +128,6 @@ class Recommendations:
             self._row_of: Callable[[str], int] = by_picture
         else:
             self._row_of = lambda reference: row_of.get(reference, _UNKNOWN)
-        self._first_at: Rows = np.zeros(len(catalogue.products) + 1, np.int64)
         self._negatives_needed = reader.negatives_needed
         self._turns = ledger["recommendation_turns"]
         self._positives, self._negatives = ledger["positives"], ledger["negatives"]
@@ -118,7 +139,7 @@ class Recommendations:
         for turn, utterance in enumerate(dialogue.utterances):
             if utterance.speaker == "system" and (utterance.positives or utterance.negatives):
                 self._batch.add(dialogue, turn, utterance)
-        if len(self._batch.positives) + len(self._batch.negatives) >= _BATCH_REFERENCES:
+        if self._batch.references >= _BATCH_REFERENCES:
             self.flush()
 
     def flush(self) -> None:
@@ -126,8 +147,9 @@ class Recommendations:
         batch, self._batch = self._batch, _Batch()
         if not batch.turns:
             return
-        positives = _Side(batch.positives, batch.positive_ends, self._row_of)
-        negatives = _Side(batch.negatives, batch.negative_ends, self._row_of)
+        positives, negatives = batch.positives, batch.negatives
+        positives.resolve(self._row_of)
+        negatives.resolve(self._row_of)
         kept = [turn for turn in range(len(batch.turns)) if self._keep(positives, negatives, turn)]
         columns = {
             "dialogue_id": [batch.dialogue_ids[turn] for turn in kept],
@@ -141,49 +163,35 @@ class Recommendations:
         self._table.write_arrow(pa.table(list(columns.values()), schema=RECOMMENDATIONS.columns))
 
     def _keep(self, positives: _Side, negatives: _Side, turn: int) -> bool:
-        listed, against = positives.of(turn), negatives.of(turn)
-        known_positives, known_negatives = self._distinct(listed), self._distinct(against)
-        # the marks that _distinct left tell which negatives are positives without comparing every pair
-        self._first_at[known_positives] = -1
-        candidates = known_negatives[self._first_at[known_negatives] >= 0]
+        listed, unknown, products = positives.of(turn)
+        listed_against, unknown_against, against = negatives.of(turn)
+        candidates = against
+        for product in products.tolist():
+            candidates = candidates[candidates != product]
         reason = None
-        if not len(listed):
+        if not listed:
             reason = "no_positive_listed"
-        elif not len(known_positives):
+        elif not len(products):
             reason = "no_positive_with_a_known_product"
-        elif self._negatives_needed and not len(against):
+        elif self._negatives_needed and not listed_against:
             reason = "no_negative_listed"
         elif self._negatives_needed and not len(candidates):
             reason = "no_negative_with_a_known_product"
         if reason is not None:
             self._turns.drop(reason)
-            self._positives.drop("in_dropped_recommendation_turn", len(listed))
-            self._negatives.drop("in_dropped_recommendation_turn", len(against))
+            self._positives.drop("in_dropped_recommendation_turn", listed)
+            self._negatives.drop("in_dropped_recommendation_turn", listed_against)
             return False
         self._turns.keep()
-        _count(self._positives, listed, len(known_positives))
-        _count(self._negatives, against, len(known_negatives))
-        self._negatives.take_back("also_positive", len(known_negatives) - len(candidates))
-        positives.kept.append(known_positives)
+        _count(self._positives, listed, unknown, len(products))
+        _count(self._negatives, listed_against, unknown_against, len(against))
+        self._negatives.take_back("also_positive", len(against) - len(candidates))
+        positives.kept.append(products)
         negatives.kept.append(candidates)
         return True
 
-    def _distinct(self, rows: Rows) -> Rows:
-        """Known rows, each where it first stands: every place writes itself, the first one last, and is then asked."""
-        if len(rows) < _FEW:
-            distinct = dict.fromkeys(rows.tolist())
-            distinct.pop(_UNKNOWN, None)
-            known = np.fromiter(distinct, np.int64, len(distinct))
-            self._first_at[known] = 0
-            return known
-        places = np.arange(len(rows))
-        self._first_at[rows[::-1]] = places[::-1]
-        first: Rows = rows[(self._first_at[rows] == places) & (rows != _UNKNOWN)]
-        return first
 
-
-def _count(line: LedgerLine, listed: Rows, known: int) -> None:
-    unknown = int(np.count_nonzero(listed == _UNKNOWN))
+def _count(line: LedgerLine, listed: int, unknown: int, known: int) -> None:
     line.keep(known)
     line.drop("unknown_product", unknown)
-    line.drop("listed_twice", len(listed) - unknown - known)
+    line.drop("listed_twice", listed - unknown - known)
