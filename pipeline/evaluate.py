@@ -8,8 +8,8 @@ from typing import Any
 
 from pipeline.runs import find_run, load_corpus, open_ranker
 from pipeline.workspace import Workspace
-from schemas.errors import UsageError
-from schemas.files import write_json
+from schemas.errors import ModelError, UsageError
+from schemas.files import read_json, sha256_file, write_json
 from schemas.ontology import nearest
 from schemas.progress import Progress, SilentProgress
 from semantic_model.baselines.popularity import Popularity
@@ -100,6 +100,8 @@ def evaluate(
     shown = progress or SilentProgress()
     workspace.require()
     folder = None if baselines_only else find_run(workspace, run)
+    if folder is not None:
+        _say_what_changed(workspace, folder, shown)
     corpus = load_corpus(workspace, images=images)
     floors = baselines(corpus)
     models = () if folder is None else (open_ranker(folder, corpus),)
@@ -114,6 +116,24 @@ def evaluate(
     if file is not None:
         write_json(file, report.as_dict())
     return report
+
+
+def _say_what_changed(workspace: Workspace, folder: Path, shown: Progress) -> None:
+    """A run may be measured on data it was not trained on; a reader of its figures should know."""
+    trained_on = read_json(folder / "record.json", error=ModelError, fix="train again").get("inputs", {})
+    files = {
+        "products": workspace.products,
+        "images": workspace.images,
+        "turns": workspace.turns,
+        "recommendations": workspace.recommendations,
+    }
+    changed = [
+        name
+        for name, path in files.items()
+        if path.is_file() and trained_on.get(name, "") not in {"", sha256_file(path)}
+    ]
+    if changed:
+        shown.log(f"{', '.join(changed)} changed since {folder.name} was trained")
 
 
 def _kind(candidates: str) -> CandidateKind:

@@ -145,7 +145,11 @@ def _stem(name: str) -> str:
 
 
 def _outdated(workspace: Workspace, hashes: Mapping[str, str]) -> Iterator[Finding]:
-    """Tables made from an earlier version of another table."""
+    """Tables made from an earlier version of another table, or of the ontology (known by its file or its content)."""
+    try:
+        content = workspace.ontology().sha256()
+    except SemctlError:
+        content = None  # said already
     for table, path, _ in _tables(workspace):
         if table.name not in hashes:
             continue
@@ -154,7 +158,7 @@ def _outdated(workspace: Workspace, hashes: Mapping[str, str]) -> Iterator[Findi
                 inputs = orjson.loads((file.schema_arrow.metadata or {}).get(b"semctl.inputs", b"{}"))
         except (SemctlError, orjson.JSONDecodeError):
             continue  # said already
-        old = [name for name, digest in inputs.items() if hashes.get(_stem(name), digest) != digest]
+        old = [name for name, digest in inputs.items() if digest not in {hashes.get(_stem(name), digest), content}]
         if old and table.made_by.startswith("semctl ingest"):
             found = f"made before {', '.join(old)} changed"
             yield Finding(_AREA, table.name, "warning", found, f"run `{table.made_by}` again")

@@ -43,7 +43,7 @@ def workspace(tmp_path: Path) -> Workspace:
     }
     write_json(space.import_manifest, {"tables": tables})
     write_table(space.annotations, ANNOTATIONS, [])
-    inputs = {"annotations": sha256_file(space.annotations)}
+    inputs = {"annotations": sha256_file(space.annotations), "ontology": space.ontology().sha256()}
     for path, table in ((space.states, STATES), (space.d_f, D_F), (space.d_p, D_P)):
         write_table(path, table, [], inputs=inputs)
     splits = {path.stem: {"sha256": sha256_file(path), "rows": 0} for path in (space.d_f, space.d_p)}

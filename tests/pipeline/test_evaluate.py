@@ -12,6 +12,8 @@ from pipeline.evaluate import evaluate
 from pipeline.runs import find_run
 from pipeline.workspace import Workspace
 from schemas.errors import ModelError, SchemaError, UsageError, WorkspaceError
+from schemas.files import sha256_file, write_json
+from schemas.progress import SilentProgress
 from schemas.tables import IMAGES, PRODUCTS, RECOMMENDATIONS, TURNS, write_table
 from semantic_model.baselines.tfidf import TfIdf
 from semantic_model.metrics import metric_names
@@ -127,6 +129,20 @@ def test_the_model_comes_first_and_the_report_is_kept_with_its_run(
     assert file.read_bytes() == first
     evaluate(workspace, split="valid", candidates="listed", images=False)
     assert (folder / "evaluation-valid-listed-no-images.json").is_file()
+
+
+def test_data_that_changed_since_the_training_is_said(workspace: Workspace, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr("pipeline.evaluate.open_ranker", lambda folder, corpus: TfIdf())
+    inputs = {"products": sha256_file(workspace.products), "turns": "0" * 64}
+    write_json(add_run(workspace, "tiny") / "record.json", {"inputs": inputs})
+    said: list[str] = []
+
+    class Listening(SilentProgress):
+        def log(self, message: str) -> None:
+            said.append(message)
+
+    evaluate(workspace, split="valid", progress=Listening())
+    assert said == ["turns changed since tiny was trained"]
 
 
 def test_latest_is_the_newest_complete_run(workspace: Workspace):
