@@ -249,7 +249,10 @@ class TableWriter:
         """Add rows that are in Arrow's form already, as a row group of their own."""
         self.flush()
         if rows.num_rows:
-            self._writer.write_table(rows.cast(self._schema))
+            same = rows.schema.equals(self._schema)
+            self._writer.write_table(
+                rows.replace_schema_metadata(self._schema.metadata) if same else rows.cast(self._schema)
+            )
             self.rows_written += rows.num_rows
 
     def add_inputs(self, inputs: Mapping[str, str]) -> None:

@@ -56,12 +56,18 @@ def _cumulative(ds: object) -> CumulativeState:
     for entry in informable:
         if not isinstance(entry, dict):
             raise UnreadableStateError("an entry of ds.informable is not an object")
-        slot = _slot(entry.get("slot"))
-        sentiment = as_text(entry.get("sentiment")).casefold()
-        side = dislike if sentiment in ("dislike", "negative") else like
-        side[slot] = tuple(dict.fromkeys((*side.get(slot, ()), *split_values(snake_case(slot), entry.get("values")))))
+        slot = _slot(_only(entry.get("slot")))
+        sentiment = _only(entry.get("sentiment"))
+        side = dislike if as_text(sentiment).casefold() in ("dislike", "negative") else like
+        values = split_values(snake_case(slot), _only(entry.get("values")))
+        side[slot] = tuple(dict.fromkeys((*side[slot], *values))) if slot in side else values
     feedback = tuple(item for entry in requestable for item in _feedback(entry))
     return CumulativeState(like, dislike, feedback)
+
+
+def _only(value: object) -> object:
+    """What a list of one holds; anything else as it is."""
+    return value[0] if type(value) is list and len(value) == 1 else value
 
 
 def _slot(value: object) -> str:
