@@ -50,18 +50,19 @@ class _Block(nn.Module):
     def __init__(self, config: ModelConfig) -> None:
         super().__init__()
         self.attention = MultiHeadAttention(config.width, config.heads, config.dropout)
-        self.forward_part = nn.Sequential(
-            nn.Linear(config.width, config.inner),
-            nn.ReLU(),
-            nn.Linear(config.inner, config.width),
-        )
+        self.inner = nn.Linear(config.width, config.inner)
+        self.outer = nn.Linear(config.inner, config.width)
         self.norm_attention = nn.LayerNorm(config.width)
         self.norm_forward = nn.LayerNorm(config.width)
         self.dropout = nn.Dropout(config.dropout)
+        if config.start_as_identity:
+            for last in (self.attention.out, self.outer):
+                nn.init.zeros_(last.weight)
+                nn.init.zeros_(last.bias)
 
     def forward(self, x: Tensor, source: Tensor, source_mask: Tensor) -> Tensor:
         x = self.norm_attention(x + self.dropout(self.attention(x, source, source_mask)))
-        found: Tensor = self.norm_forward(x + self.dropout(self.forward_part(x)))
+        found: Tensor = self.norm_forward(x + self.dropout(self.outer(torch.relu(self.inner(x)))))
         return found
 
 

@@ -52,6 +52,9 @@ class TextConfig(_Section):
     max_tokens: int = Field(default=30, ge=1, description="L, word pieces of an utterance that are read")
     product_max_tokens: int = Field(default=30, ge=1, description="L of a product's text")
     product_ignore: tuple[str, ...] = Field(default=(), description="attributes left out of a product's text")
+    rare_words_first: bool = Field(
+        default=False, description="learned vectors begin longer the rarer their word is (idf)"
+    )
     freeze: bool = Field(default=False, description="keep the word vectors as they come")
     share_encoder: bool = Field(default=False, description="products' text is read by the utterances' encoder")
     layers: int | None = Field(default=None, ge=0, description="layers over tokens; none: model.layers")
@@ -111,6 +114,10 @@ class ModelConfig(_Section):
     layers: int = Field(default=3, ge=0, description="layers of each attention stack")
     heads: int = Field(default=8, ge=1, description="attention heads; divides the width")
     inner: int = Field(default=768, ge=4, description="width inside the feed-forward part")
+    start_as_identity: bool = Field(
+        default=False,
+        description="blocks begin by passing their input on, and W_k as half the identity: word overlap counts at once",
+    )
     dropout: float = Field(default=0.1, ge=0, lt=1, description="after every part, and of attention")
 
     @model_validator(mode="after")

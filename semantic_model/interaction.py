@@ -39,13 +39,24 @@ class DialogueStateInteraction(nn.Module):
     """K hops in which vectors take up what they attend to in the state, for one modality.
 
     The same module serves contexts and products, teacher and student (Figure 2).
+
+    Args:
+        config: K, bias, temperature.
+        width: D.
+        start_as_identity: W_k begins as half the identity, so that a hop adds the attended slots themselves.
     """
 
     log_inverse_temperature: Tensor
 
-    def __init__(self, config: DsiConfig, width: int) -> None:
+    def __init__(self, config: DsiConfig, width: int, *, start_as_identity: bool = False) -> None:
         super().__init__()
-        self.W = nn.ModuleList(nn.Linear(width, width, bias=config.bias) for _ in range(config.hops))
+        layers = [nn.Linear(width, width, bias=config.bias) for _ in range(config.hops)]
+        for layer in layers if start_as_identity else ():
+            nn.init.eye_(layer.weight)
+            layer.weight.data.mul_(0.5)
+            if config.bias:
+                nn.init.zeros_(layer.bias)
+        self.W = nn.ModuleList(layers)
         start = torch.tensor(1.0 / config.temperature).log()
         if config.learn_temperature:
             self.log_inverse_temperature = nn.Parameter(start)

@@ -64,8 +64,8 @@ class Semantic(nn.Module):
         self.slot_keys = SlotKeys(self.words, slot_keys)
         self.teacher = TeacherEncoder(config, self.words, self.slot_keys)
         self.student = StudentEncoder(config, self.slot_keys)
-        self.dsi_T = DialogueStateInteraction(config.dsi, D)
-        self.dsi_I = DialogueStateInteraction(config.dsi, D)
+        self.dsi_T = DialogueStateInteraction(config.dsi, D, start_as_identity=config.model.start_as_identity)
+        self.dsi_I = DialogueStateInteraction(config.dsi, D, start_as_identity=config.model.start_as_identity)
         self.modality_logits = nn.Parameter(torch.zeros(2), requires_grad=config.score.learn_weights)
         self.log_scale = nn.Parameter(
             torch.tensor(config.loss.scale).log(), requires_grad=config.loss.rank == "softmax"

@@ -48,13 +48,14 @@ def gram_cosine(dsi: DialogueStateInteraction, x_C: Tensor, stack: Tensor, X_0: 
     norms = H.diagonal(dim1=1, dim2=2).clamp(min=EPSILON**2).sqrt()  # [B, rows]
     square = X_0.square().sum(dim=-1)  # [N] or [B, C]
     square = square.expand(len(x_C), -1)  # |x|^2 [B, C]
-    for k in range(K):
-        here, after = slice(k * n, (k + 1) * n), slice((k + 1) * n, (k + 2) * n)
+    for k in range(K):  # T keeps the rows of blocks k ... K and of x_C: earlier ones are not looked at again
+        rest, after = slice((k + 1) * n, None), slice((k + 1) * n, (k + 2) * n)
         length = square.clamp(min=EPSILON**2).sqrt()[:, None]
-        a = torch.softmax(dsi.inverse_temperature * (T[:, here] / (norms[:, here, None] * length)), dim=1)  # [B, n, C]
-        H_a = H[:, :, after] @ a  # [B, rows, C]
-        square = square + (a * (2 * T[:, after] + H_a[:, after])).sum(dim=1)
-        T = T + H_a
+        cosines = T[:, :n] / (norms[:, k * n : (k + 1) * n, None] * length)
+        a = torch.softmax(dsi.inverse_temperature * cosines, dim=1)  # [B, n, C]
+        H_a = H[:, rest, after] @ a  # [B, rows left, C]
+        square = square + (a * (2 * T[:, n : 2 * n] + H_a[:, :n])).sum(dim=1)
+        T = T[:, n:] + H_a
     length = square.clamp(min=EPSILON**2).sqrt()
     return T[:, -1] / (norms[:, -1:] * length)
 

@@ -44,11 +44,13 @@ class Words:
         tokenizer: turns text into word pieces.
         vectors: float32 [vocabulary, E]; None: the model learns its own.
         source: where they are from, for people.
+        rarity: float32 [vocabulary], inverse document frequencies, mean 1; None where the corpus is not known.
     """
 
     tokenizer: Tokenizer
     vectors: FloatArray | None
     source: str
+    rarity: FloatArray | None = None
 
     @property
     def size(self) -> int:
@@ -88,7 +90,12 @@ def learn_words(texts: Iterable[str], vocabulary: int) -> Words:
     )
     tokenizer = Tokenizer(WordPiece(vocab=learner.get_vocab(), unk_token=_MARKS[1]))  # without the given ones as marks
     tokenizer.normalizer, tokenizer.pre_tokenizer = _NORMALIZER, BertPreTokenizer()
-    return Words(tokenizer, None, f"{tokenizer.get_vocab_size()} word pieces learned from the corpus")
+    seen = np.zeros(tokenizer.get_vocab_size(), dtype=np.int64)
+    for encoding in tokenizer.encode_batch(found, add_special_tokens=False):
+        seen[list(set(encoding.ids))] += 1
+    rarity = np.log((1 + len(found)) / (1 + seen)).astype(np.float32)
+    description = f"{tokenizer.get_vocab_size()} word pieces learned from the corpus"
+    return Words(tokenizer, None, description, rarity / rarity.mean())
 
 
 def read_words(path: Path) -> Words:

@@ -175,6 +175,8 @@ class Trainer:
             if self.words.vectors is not None:
                 model.words.table.weight.copy_(torch.from_numpy(self.words.vectors[: self.words.size]))
                 model.words.table.weight[0] = 0.0
+            elif self.config.text.rare_words_first and self.words.rarity is not None:
+                model.words.table.weight *= torch.from_numpy(self.words.rarity)[:, None]
             if self.config.image.standardize:
                 pictured = self.products.image[self.products.image_mask].cpu()
                 for encoder in {model.context_encoder.image, model.product_encoder.image}:

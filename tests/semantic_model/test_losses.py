@@ -24,7 +24,7 @@ EVERY_PAIR = torch.ones(1, 1, 2, dtype=torch.bool)
 
 
 def distributions(n: int = 4):
-    weights = st.lists(st.floats(0.0, 10.0), min_size=n, max_size=n).filter(lambda row: sum(row) > 0.1)
+    weights = st.lists(st.just(0.0) | st.floats(1e-6, 10.0), min_size=n, max_size=n).filter(lambda row: sum(row) > 0.1)
     return weights.map(lambda row: torch.tensor(row, dtype=torch.float64) / sum(row))
 
 
