@@ -10,7 +10,7 @@ from pathlib import Path
 
 from schemas.errors import CorpusError
 
-__all__ = ["Folders", "HashedFiles", "files_below"]
+__all__ = ["Folders", "HashedFiles", "files_below", "names_below"]
 
 
 @dataclass(frozen=True)
@@ -47,14 +47,19 @@ class Folders:
 
 def files_below(folder: Path, *suffixes: str) -> Iterator[Path]:
     """All files with one of the suffixes at any depth, sorted by path; hidden ones are left out."""
+    return map(Path, names_below(str(folder), *suffixes))
+
+
+def names_below(folder: str, *suffixes: str) -> Iterator[str]:
+    """The same as plain strings, for folders with more files than there should be Path objects."""
     entries = sorted(os.scandir(folder), key=lambda entry: entry.name)
     for entry in entries:
         if entry.name.startswith("."):
             continue
         if entry.is_dir(follow_symlinks=False):
-            yield from files_below(Path(entry.path), *suffixes)
+            yield from names_below(entry.path, *suffixes)
         elif entry.name.endswith(suffixes):
-            yield Path(entry.path)
+            yield entry.path
 
 
 class HashedFiles:

@@ -7,13 +7,14 @@ utterance's ``images``, negatives its ``false images``. Raw and preprocessed for
 
 from __future__ import annotations
 
+import os
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from functools import lru_cache
 from pathlib import Path
 from typing import Any, Literal
 
-from pipeline.corpora.layout import Folders, HashedFiles, files_below
+from pipeline.corpora.layout import Folders, HashedFiles, files_below, names_below
 from pipeline.corpora.ledger import Ledger, LedgerLine
 from pipeline.corpora.merging import merge_consecutive
 from pipeline.corpora.mmd_catalogue import read_catalogue
@@ -208,7 +209,7 @@ def _entries(folder: Path) -> list[tuple[str, str, str]]:
     for child in sorted(folder.iterdir()):
         split = split_name(child.name)
         if split is not None and child.is_dir():
-            entries += [(path.stem, split, str(path)) for path in files_below(child, ".json")]
+            entries += [(_stem(name), split, name) for name in names_below(str(child), ".json")]
     if not entries:
         raise CorpusError(
             "no dialogues here: no JSON file in train/, valid/ or test/", where=folder, fix="check --format"
@@ -222,6 +223,10 @@ def _entries(folder: Path) -> list[tuple[str, str, str]]:
                 for _, split, path in entries
             ]
     return sorted(entries)
+
+
+def _stem(name: str) -> str:
+    return os.path.basename(name).removesuffix(".json")
 
 
 def _read_id_map(path: Path) -> dict[str, str]:
