@@ -11,7 +11,7 @@ import numpy as np
 from pipeline.runs import find_run, load_corpus, open_ranker
 from pipeline.workspace import Workspace
 from schemas.errors import CorpusError, UsageError
-from schemas.ontology import nearest
+from schemas.ontology import fold, nearest
 from semantic_model.data import Corpus
 from semantic_model.ranker import FloatArray, Query, Utterance
 
@@ -39,6 +39,11 @@ class RecommendedProduct:
     images: tuple[str, ...]
     attributes: Mapping[str, tuple[str, ...]]
     positive: bool | None
+
+    def not_in_name(self) -> dict[str, tuple[str, ...]]:
+        """The attributes that the name does not say already."""
+        name = fold(self.name)
+        return {key: values for key, values in self.attributes.items() if any(fold(v) not in name for v in values)}
 
 
 @dataclass(frozen=True)

@@ -36,7 +36,7 @@ def doctor(context: typer.Context, as_json: Annotated[bool, JSON_OPTION] = False
         console.json({"problems": problems, "warnings": warnings, "findings": rows})
     else:
         console.table(
-            f"{problems} problems, {warnings} warnings",
+            f"problems: {problems}, warnings: {warnings}",
             ["", "area", "what", "found", "mend"],
             [[f.level, f.area, f.check, f.found, f.fix or ""] for f in findings],
         )

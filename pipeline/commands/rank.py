@@ -78,7 +78,7 @@ def evaluate(
         rows.append([row.name, *(100 * row.means[name] for name in names), 50 * (ends.high - ends.low)])
     console.table(
         f"{report.run or 'baselines'} on {report.split}: {len(report.rows[0].queries):,} queries, "
-        f"candidates {report.candidates} of {report.products:,} products"
+        f"candidates: {report.candidates}, catalogue: {report.products:,} products"
         f"{'' if report.images else ', without pictures'}; per cent",
         ["", *(name.replace("precision", "P").replace("recall", "R").replace("ndcg", "NDCG") for name in names), "±"],
         rows,
@@ -116,14 +116,14 @@ def recommend(
     known = result.positives is not None
     console.table(
         f"Top {len(result.products)}",
-        ["#", "score", "product", "name", "attributes", "picture", *(["right"] if known else [])],
+        ["#", "score", "product", "name", "further attributes", "picture", *(["right"] if known else [])],
         [
             [
                 product.rank,
                 f"{product.score:.4f}",
                 product.product_id,
                 product.name,
-                ", ".join(f"{name} {'/'.join(values)}" for name, values in product.attributes.items() if values),
+                ", ".join(f"{name} {'/'.join(values)}" for name, values in product.not_in_name().items()),
                 product.images[0] if product.images else None,
                 *(["yes" if product.positive else ""] if known else []),
             ]

@@ -209,7 +209,7 @@ def _unfinished(workspace: Workspace) -> Iterator[Finding]:
             yield Finding(_AREA, f"run {folder.name}", "problem", found, "delete the folder and train again")
     if runs:
         yield Finding(_AREA, "runs", "ok", f"{len(runs)}")
-    left = list(workspace.root.glob(".*.tmp")) + [
+    left = [*workspace.root.glob(".*.tmp"), *workspace.root.glob(".semctl-import-*")] + [
         path
         for part in ("data", "labels", "splits", "labelling", "runs", "features")
         for path in (workspace.root / part).rglob(".*.tmp")

@@ -162,6 +162,7 @@ def test_work_that_was_broken_off_is_a_warning(workspace: Workspace):
     write_json(workspace.labelling / "batch-0002" / "manifest.json", {"complete": True})
     (workspace.runs / "tiny-r0.2").mkdir(parents=True)
     (workspace.root / "data" / ".turns.parquet.x1.tmp").write_bytes(b"")
+    (workspace.root / ".semctl-import-x1").mkdir()
     write_json(workspace.runs / "done" / "record.json", {})
     found = bad(examine_workspace(workspace))
     assert {name: level for name, (level, _) in found.items()} == {
@@ -170,6 +171,7 @@ def test_work_that_was_broken_off_is_a_warning(workspace: Workspace):
         "run done": "problem",
         "temporary files": "warning",
     }
+    assert found["temporary files"][1].startswith("2 left over")
 
 
 def test_settings_and_ontology_edited_into_something_invalid_are_problems(workspace: Workspace):

@@ -3,7 +3,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from pipeline.recommend import find_dialogue, recommend, top_rows
+from pipeline.recommend import RecommendedProduct, find_dialogue, recommend, top_rows
 from pipeline.workspace import Workspace
 from schemas.errors import CorpusError, UsageError
 from schemas.tables import IMAGES, PRODUCTS, RECOMMENDATIONS, TURNS, write_table
@@ -104,6 +104,12 @@ def test_the_json_form_has_the_agreed_keys(workspace: Workspace):
     assert (value["dialogue_id"], value["turn"]) == ("train/7", 2)
     assert {"rank", "product_id", "name", "score", "images"} <= set(value["products"][0])
     assert value["products"][0]["score"] > 0
+
+
+def test_attributes_that_the_name_says_are_not_repeated():
+    attributes = {"color": ("Red", "white"), "type": ("dress",), "size": ("M", "L"), "care": ()}
+    product = RecommendedProduct(1, "p", "red and white Dress", 0.5, (), attributes, None)
+    assert product.not_in_name() == {"size": ("M", "L")}
 
 
 def test_equal_scores_keep_the_catalogues_order():
