@@ -12,7 +12,7 @@ from annotate.splits import read_splits
 from pipeline.runs import load_corpus
 from pipeline.workspace import Workspace
 from schemas.belief import BeliefState, state_from_rows
-from schemas.errors import InputError, WorkspaceError
+from schemas.errors import InputError, OntologyError, WorkspaceError
 from schemas.files import sha256_file
 from schemas.ontology import Ontology
 from schemas.progress import Progress
@@ -56,6 +56,7 @@ def prepare(
 
     Raises:
         InputError: no training dialogues, or too few are labelled.
+        OntologyError: it has no slots.
         WorkspaceError: splits that do not hold what they should.
         MissingPartError: word vectors that are not here.
     """
@@ -63,6 +64,12 @@ def prepare(
 
     corpus = load_corpus(workspace, images=images)
     ontology = workspace.ontology()
+    if not ontology.slots:
+        raise OntologyError(
+            "the ontology has no slots, so there is no belief state to learn",
+            where=workspace.ontology_file,
+            fix="import a catalogue whose products have attributes, or write slots into it",
+        )
     training = corpus.dialogues("train")
     if not training:
         raise InputError("there are no training dialogues", fix="import a corpus with a train split")

@@ -2,12 +2,9 @@
 
 from __future__ import annotations
 
-import json
-import signal
 import threading
 import time
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -17,7 +14,6 @@ import torch
 
 from schemas.belief import BeliefState
 from schemas.errors import ModelError, UsageError
-from schemas.files import write_atomic
 from schemas.progress import Progress, SilentProgress
 from semantic_model.batch import ProductBatch, Reader, StateBatch
 from semantic_model.checkpoint import (
@@ -34,6 +30,8 @@ from semantic_model.config import Config
 from semantic_model.data import Corpus
 from semantic_model.encoders import ProductVectors
 from semantic_model.image import Features, load_features
+from semantic_model.interruption import Interrupted, stop_request
+from semantic_model.journal import Journal
 from semantic_model.metrics import mean_metrics, rank_metrics
 from semantic_model.model import Semantic
 from semantic_model.objective import Objective, labelled_objective, unlabelled_objective
@@ -46,10 +44,6 @@ __all__ = ["Examples", "Interrupted", "Trained", "Trainer", "load_ranker"]
 
 SELECT = "ndcg@5"
 """What an epoch is judged by: on the validation split, over every product."""
-
-
-class Interrupted(KeyboardInterrupt):
-    """Training was stopped by the user after a checkpoint was written."""
 
 
 @dataclass(frozen=True)
@@ -160,6 +154,7 @@ class Trainer:
         self.optimiser: torch.optim.Optimizer = kind(trained, lr=train.learning_rate, weight_decay=train.weight_decay)
         self.steps_an_epoch = len(epoch_steps(train, self.sizes, seed=seed, epoch=0))
         self.ranker = SemanticRanker(self.model, self.reader)
+        self.journal = Journal(folder / "metrics.jsonl")
         self.at = _Progress()
 
     def _fresh_model(self) -> Semantic:
@@ -201,7 +196,7 @@ class Trainer:
         """
         if self.last.is_file():
             self.at = _Progress(**load_checkpoint(self.last, self.model, self.optimiser))
-        self._cut_metrics()
+        self.journal.cut(self.at.global_step)
 
     def fit(self) -> Trained:
         """Train to the last epoch, or until patience is out; writes ``model`` from the best epoch's weights.
@@ -212,7 +207,7 @@ class Trainer:
         """
         train = self.config.train
         total = train.epochs * self.steps_an_epoch
-        with _stop_request() as stop, self.shown.task("training", total) as task:
+        with stop_request() as stop, self.shown.task("training", total) as task:
             task.advance(self.at.epoch * self.steps_an_epoch + self.at.step)
             while self.at.epoch < train.epochs and not self._out_of_patience():
                 self._epoch(task, stop)
@@ -247,9 +242,7 @@ class Trainer:
             rate = trained / (time.perf_counter() - began)
             task.advance(1, note=self._note(rate))
             if at.global_step % train.log_every == 0:
-                self._write_line(
-                    {"kind": "step", **self._figures(objective, step), "examples_per_second": round(rate, 1)}
-                )
+                self.journal.write(kind="step", **self._figures(objective, step), examples_per_second=round(rate, 1))
             if stop.is_set():
                 self._save()
                 raise Interrupted
@@ -264,7 +257,7 @@ class Trainer:
             at.best_epoch, at.best = at.epoch, valid
             save_weights(self.best, self.model)
         seconds = time.perf_counter() - began
-        self._write_line({"kind": "epoch", **line, "seconds": round(seconds, 3)})
+        self.journal.write(kind="epoch", **line, seconds=round(seconds, 3))
         self._save()
         figure = f"valid ndcg@5 {100 * valid[SELECT]:.2f}" if valid else "no validation split"
         losses = " ".join(f"{name} {value:.3f}" for name, value in means.items() if name.endswith(".loss"))
@@ -351,25 +344,6 @@ class Trainer:
             **{name: float(value.detach()) for name, value in objective.terms.items()},
         }
 
-    def _write_line(self, values: dict[str, Any]) -> None:
-        path = self.folder / "metrics.jsonl"
-        path.parent.mkdir(parents=True, exist_ok=True)
-        with path.open("a") as file:
-            file.write(json.dumps(values) + "\n")
-
-    def _cut_metrics(self) -> None:
-        """Drop the lines of steps that are going to be done again."""
-        path = self.folder / "metrics.jsonl"
-        lines = path.read_text().splitlines() if path.is_file() else []
-        kept = []
-        for line in lines:
-            try:
-                if json.loads(line)["step"] <= self.at.global_step:
-                    kept.append(line)
-            except (ValueError, KeyError, TypeError):
-                continue  # cut off by the kill
-        write_atomic(path, "".join(f"{line}\n" for line in kept))
-
     def _save(self) -> None:
         save_checkpoint(self.last, self.model, self.optimiser, vars(self.at))
 
@@ -381,27 +355,6 @@ def learning_rate(config: Config, step: int, total: int) -> float:
     if step + 1 <= warm:
         return rate * (step + 1) / (warm + 1)
     return rate * (total - step) / max(total - warm, 1)
-
-
-@contextmanager
-def _stop_request() -> Iterator[threading.Event]:
-    """An event that the first Ctrl-C sets, so that a step is never cut in half; the second one stops at once."""
-    stop = threading.Event()
-    if threading.current_thread() is not threading.main_thread():
-        yield stop
-        return
-
-    def ask(number: int, frame: object) -> None:
-        del number, frame
-        if stop.is_set():
-            raise KeyboardInterrupt
-        stop.set()
-
-    before = signal.signal(signal.SIGINT, ask)
-    try:
-        yield stop
-    finally:
-        signal.signal(signal.SIGINT, before)
 
 
 def load_ranker(run_folder: Path, corpus: Corpus, *, cache: Path | None = None) -> SemanticRanker:

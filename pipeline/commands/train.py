@@ -1,3 +1,5 @@
+"""``semctl train``."""
+
 from __future__ import annotations
 
 from typing import Annotated

@@ -17,7 +17,7 @@ from pipeline import cli
 from pipeline.train import TrainRequest, resume, train
 from pipeline.training_data import labelled_dialogues
 from pipeline.workspace import Workspace
-from schemas.errors import InputError, ModelError, UsageError, WorkspaceError
+from schemas.errors import InputError, ModelError, OntologyError, UsageError, WorkspaceError
 from schemas.files import sha256_file, write_json
 from schemas.ontology import Ontology, Slot, Value
 from schemas.tables import D_F, D_P, IMAGES, PRODUCTS, RECOMMENDATIONS, TURNS, write_table
@@ -314,3 +314,25 @@ def test_bad_usage_is_one_line_and_exit_code_two(
     assert says in shown
     assert "Traceback" not in shown
     assert not workspace.runs.exists()
+
+
+def test_a_corpus_without_any_picture_still_trains(workspace: Workspace):
+    write_table(workspace.images, IMAGES, [])
+    assert train(workspace, request())["epochs"] == 2
+
+
+def test_an_ontology_without_slots_is_refused(workspace: Workspace):
+    Ontology().write(workspace.ontology_file)
+    with pytest.raises(OntologyError, match="the ontology has no slots"):
+        train(workspace, request())
+
+
+@pytest.mark.realdata
+@pytest.mark.slow
+def test_two_epochs_on_real_dialogues_beat_word_matching(shared_data: Path, tmp_path: Path):
+    space = ["-w", str(tmp_path / "space"), "-q"]
+    assert cli._run([*space, "import", str(shared_data / "simmc2_fashion_mmd"), "--format", "mmd"]) == 0
+    assert cli._run([*space, "ingest-labels"]) == 0
+    record = train(Workspace(tmp_path / "space"), TrainRequest(labeled_ratio=1.0, preset="tiny", epochs=2))
+    assert record["labelled_dialogues"] == 400
+    assert record["best"]["ndcg@5"] > 0.42  # TF-IDF of the last user turn: 0.37
