@@ -27,7 +27,8 @@ MODELS = ("semantic",)
 _PLAN = "plan.json"  # what a run was asked to do; written before training
 _RECORD = "record.json"  # how it went; written last, so that it marks a complete run
 
-_ONE_THREAD = 128  # up to this width, threads wait for each other more than they work: 1.0 to 2.5 times the time with two
+# up to this width, threads wait for each other more than they work: 1.0 to 2.5 times the time with two
+_ONE_THREAD = 128
 
 
 @dataclass(frozen=True)

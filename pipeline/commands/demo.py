@@ -1,10 +1,88 @@
+"""``semctl demo``."""
+
 from __future__ import annotations
 
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
 import typer
+
+from pipeline.context import JSON_OPTION, Context
+
+if TYPE_CHECKING:
+    from pipeline.console import Console
+    from pipeline.demo import DemoReport
 
 __all__ = ["register"]
 
 
 def register(app: typer.Typer) -> None:
-    """Add this group's commands."""
-    del app
+    """Add ``demo``."""
+    app.command()(demo)
+
+
+def demo(
+    context: typer.Context,
+    size: Annotated[str, typer.Option("--size", help="Of the generated corpus: test, demo or mmd-v3.")] = "demo",
+    seed: Annotated[int, typer.Option("--seed", min=0, help="Of the corpus, the labelling and the training.")] = 0,
+    labeled_ratio: Annotated[
+        float, typer.Option("--labeled-ratio", min=0, max=1, help="Share of the training dialogues that get labelled.")
+    ] = 0.2,
+    with_studio: Annotated[
+        bool, typer.Option("--with-studio", help="Label in a real Label Studio; it is installed first if need be.")
+    ] = False,
+    epochs: Annotated[int | None, typer.Option("--epochs", min=1, help="Instead of the preset's.")] = None,
+    as_json: Annotated[bool, JSON_OPTION] = False,
+) -> None:
+    """The whole job on a generated corpus, in a few minutes on a CPU.
+
+    Writes into the workspace named with -w, else into ./demo-workspace; an earlier demo there is replaced.
+
+    Example: semctl -w demo-workspace demo --seed 1
+    """
+    from pipeline.demo import DemoRequest, run_demo
+    from pipeline.workspace import Workspace
+
+    given: Context = context.obj
+    console = given.console(as_json=as_json)
+    workspace = given.workspace
+    if workspace.root == Path().resolve():
+        workspace = Workspace(workspace.root / "demo-workspace")
+    request = DemoRequest(size, seed, labeled_ratio, with_studio, epochs)
+    report = run_demo(workspace, request, progress=console)
+    if as_json:
+        console.json(report.as_dict())
+    else:
+        _show(console, report)
+
+
+def _show(console: Console, report: DemoReport) -> None:
+    shown = report.as_dict()
+    names = [name for name in shown["rows"][0] if "@" in name]
+    console.table(
+        f"{shown['split']} split, {shown['candidates']} {report.with_pictures.products:,} products, "
+        f"{len(report.with_pictures.rows[0].queries):,} queries; {report.labelled} dialogues labelled; per cent",
+        ["", *(name.replace("precision", "P").replace("recall", "R").replace("ndcg", "NDCG") for name in names)],
+        [[row["name"], *(100 * row[name] for name in names)] for row in shown["rows"]],
+    )
+    top = report.recommendation
+    console.say(f'dialogue {top.dialogue_id}, after "{top.history[-1].text}"')
+    console.table(
+        f"top {len(top.products)}",
+        ["#", "score", "name", "picture", "right"],
+        [
+            [item.rank, f"{item.score:.3f}", item.name, Path(item.images[0]).name if item.images else None,
+             "yes" if item.positive else ""]
+            for item in top.products
+        ],
+    )  # fmt: skip
+    places = [
+        ("corpus, with pictures", "corpus/"),
+        ("tasks for Label Studio, guideline", "labelling/"),
+        ("labels and what was refused", "labels/"),
+        ("D_F and D_P", "splits/"),
+        ("the run: model, figures, model card", f"runs/{report.run}/"),
+    ]
+    console.table(f"in {report.workspace}", ["what", "where"], places)
+    seconds = shown["seconds"]
+    console.table("seconds", ["stage", "seconds"], [*seconds.items(), ("all", round(sum(seconds.values()), 1))])

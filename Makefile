@@ -1,0 +1,51 @@
+# Two commands do everything on a fresh machine with Python 3.11 or newer: `make demo` and `make test`.
+
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+DEMO ?= demo-workspace
+# Label Studio lives in an environment of its own: its pins do not go together with semctl's
+export SEMCTL_STUDIO_ENV ?= $(CURDIR)/.studio-env
+
+.PHONY: help setup studio demo test test-all lint types format clean
+
+help:
+	@echo "make demo      the whole job on the generated corpus, into $(DEMO)/"
+	@echo "make test      the quick tests (no server, no browser)"
+	@echo "make test-all  every test that needs no GPU; installs Label Studio first"
+	@echo "make lint      ruff; make types: mypy --strict"
+
+setup: $(VENV)/.ready
+
+$(VENV)/.ready: pyproject.toml
+	$(PYTHON) -c 'import sys; sys.exit("semctl needs Python 3.11 or newer, this is " + sys.version.split()[0] if sys.version_info < (3, 11) else 0)'
+	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet --upgrade pip
+	$(BIN)/python -m pip install --quiet --editable '.[test]'
+	@touch $@
+
+studio: setup
+	$(BIN)/python -m annotate.studio_environment
+
+demo: setup
+	$(BIN)/semctl -w $(DEMO) demo
+
+test: setup
+	$(BIN)/python -m pytest -m "not studio and not browser and not slow and not gpu"
+
+test-all: setup studio
+	$(BIN)/python -m pytest -m "not gpu"
+
+lint: setup
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+
+types: setup
+	$(BIN)/mypy
+
+format: setup
+	$(BIN)/ruff check --fix .
+	$(BIN)/ruff format .
+
+clean:
+	rm -rf $(DEMO) .pytest_cache .mypy_cache .ruff_cache .hypothesis

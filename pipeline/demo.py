@@ -1,0 +1,243 @@
+"""The whole job on the generated corpus: generate, import, label (simulated), ingest, train, evaluate, recommend."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import orjson
+
+from pipeline.workspace import Workspace
+from schemas.belief import BeliefState, state_from_rows
+from schemas.errors import UsageError
+from schemas.files import write_atomic
+from schemas.ontology import Ontology
+from schemas.progress import Progress, SilentProgress
+from schemas.tables import STATES, read_table
+
+if TYPE_CHECKING:
+    from pipeline.evaluate import EvaluationReport
+    from pipeline.recommend import Recommendation
+
+__all__ = ["PROJECT", "DemoReport", "DemoRequest", "run_demo"]
+
+PROJECT = "semctl demo"
+"""Name of the Label Studio project of ``semctl demo --with-studio``."""
+
+_MARKER = "demo.json"
+
+
+@dataclass(frozen=True)
+class DemoRequest:
+    """What ``semctl demo`` was asked to do.
+
+    Attributes:
+        size: of the generated corpus: test, demo or mmd-v3.
+        seed: of the corpus, of what is labelled and of training.
+        labeled_ratio: share of the training dialogues that get labelled, and are used with their labels.
+        with_studio: label in a real Label Studio instead of a file.
+        epochs: instead of the preset's.
+    """
+
+    size: str = "demo"
+    seed: int = 0
+    labeled_ratio: float = 0.2
+    with_studio: bool = False
+    epochs: int | None = None
+
+
+@dataclass
+class DemoReport:
+    """Where everything lies and what came out.
+
+    Attributes:
+        workspace: the folder.
+        run: id of the trained run.
+        with_pictures: the figures on the test split over the whole catalogue.
+        without_pictures: the same run with every picture blanked.
+        labelled: dialogues that were labelled.
+        recommendation: the top products for one test dialogue.
+        seconds: stage -> wall-clock seconds.
+    """
+
+    workspace: Path
+    run: str
+    with_pictures: EvaluationReport
+    without_pictures: EvaluationReport
+    labelled: int
+    recommendation: Recommendation
+    seconds: dict[str, float] = field(default_factory=dict)
+
+    def as_dict(self) -> dict[str, Any]:
+        """The JSON form: ``rows`` as ``semctl evaluate`` gives them, then the row of the run without pictures."""
+        blanked = self.without_pictures.as_dict()["rows"][0]
+        rows = [*self.with_pictures.as_dict()["rows"], {**blanked, "name": f"{blanked['name']} --no-images"}]
+        return {
+            "workspace": str(self.workspace),
+            "run": self.run,
+            "split": self.with_pictures.split,
+            "candidates": self.with_pictures.candidates,
+            "labelled_dialogues": self.labelled,
+            "rows": rows,
+            "recommendation": self.recommendation.as_dict(),
+            "seconds": {stage: round(value, 1) for stage, value in self.seconds.items()},
+        }
+
+
+def run_demo(workspace: Workspace, request: DemoRequest, *, progress: Progress | None = None) -> DemoReport:
+    """Run every stage of the work in a workspace of its own, which is replaced when it is an earlier demo's.
+
+    The gold states of the generated dialogues are kept out of the data that is trained on: they are imported into a
+    workspace of their own, ``gold/``, where only the simulated annotators look.
+
+    Raises:
+        UsageError: the folder holds something that is not a demo.
+        ServiceError: with ``with_studio``, Label Studio could not be installed or started.
+    """
+    from pipeline.evaluate import evaluate
+    from pipeline.export_for_labelling import export_to_file, export_to_project
+    from pipeline.generator.corpus import generate_corpus
+    from pipeline.import_corpus import import_corpus
+    from pipeline.ingest_labels import ingest_labels
+    from pipeline.labelling_selection import Selection
+    from pipeline.recommend import recommend
+    from pipeline.train import TrainRequest, train
+
+    shown = progress or SilentProgress()
+    root = workspace.root
+    _claim(root)
+    corpus, gold = root / "corpus", Workspace(root / "gold")
+    seconds: dict[str, float] = {}
+
+    with _stage("generate", seconds, shown):
+        generate_corpus(corpus, size=request.size, seed=request.seed, force=True, progress=shown)
+    with _stage("import", seconds, shown):
+        report = import_corpus(workspace, corpus, "mmd", ignore_states=True, progress=shown)
+        import_corpus(gold, corpus, "mmd")
+        ingest_labels(gold)
+    answers = _gold_states(gold, workspace.ontology())
+    train_dialogues = report.as_json()["splits"]["train"]
+    # the largest ratio that n labelled dialogues allow is n / all, so round up
+    limit = min(train_dialogues, int(-(-request.labeled_ratio * train_dialogues // 1)))
+    selection = Selection(named=None, limit=limit, split="train", seed=request.seed)
+    with _stage("export-for-labelling", seconds, shown):
+        if request.with_studio:
+            _start_studio(workspace, shown)
+            exported = export_to_project(workspace, PROJECT, selection, progress=shown)
+        else:
+            tasks = root / "tasks.json"
+            exported = export_to_file(workspace, tasks, selection, progress=shown)
+    with _stage("label (simulated)", seconds, shown):
+        if request.with_studio:
+            _label_in_studio(workspace, answers, request.seed, shown)
+        else:
+            _label_in_file(workspace, root / "tasks.json", root / "export.json", answers, request.seed)
+    with _stage("ingest-labels", seconds, shown):
+        if request.with_studio:
+            ingest_labels(workspace, project=PROJECT, progress=shown)
+        else:
+            ingest_labels(workspace, export=root / "export.json", progress=shown)
+    with _stage("train", seconds, shown):
+        asked = TrainRequest(labeled_ratio=request.labeled_ratio, seed=request.seed, epochs=request.epochs)
+        record = train(workspace, asked, progress=shown)
+    with _stage("evaluate", seconds, shown):
+        seeing = evaluate(workspace, record["run"], split="test", candidates="all", progress=shown)
+        blind = evaluate(workspace, record["run"], split="test", candidates="all", images=False, progress=shown)
+    with _stage("recommend", seconds, shown):
+        dialogue_id, turn = seeing.rows[0].queries[len(seeing.rows[0].queries) // 2]
+        top = recommend(workspace, record["run"], dialogue=dialogue_id, turn=turn - 1, top=5)
+    result = DemoReport(root, record["run"], seeing, blind, exported.dialogues, top, seconds)
+    write_atomic(root / _MARKER, orjson.dumps(result.as_dict(), option=orjson.OPT_INDENT_2))
+    return result
+
+
+def _claim(root: Path) -> None:
+    """Take the folder for a demo: an empty one, or an earlier demo's."""
+    marker = root / _MARKER
+    if root.exists() and not root.is_dir():
+        raise UsageError("the demo needs a folder, this is a file", where=root)
+    if root.is_dir() and any(root.iterdir()) and not marker.is_file():
+        raise UsageError(
+            "this folder is not empty and no demo made it", where=root, fix="name another one: `semctl -w FOLDER demo`"
+        )
+    if marker.is_file():
+        _clear(root)
+    Workspace(root).create()
+    write_atomic(marker, b"{}\n")
+
+
+def _clear(root: Path) -> None:
+    import shutil
+
+    from annotate.studio import Studio
+
+    Studio.of_workspace(root).stop()
+    for entry in root.iterdir():
+        if entry.name == _MARKER:
+            continue
+        if entry.is_dir() and not entry.is_symlink():
+            shutil.rmtree(entry)
+        else:
+            entry.unlink()
+
+
+@contextmanager
+def _stage(name: str, seconds: dict[str, float], progress: Progress) -> Iterator[None]:
+    progress.log(f"-- {name}")
+    begun = time.monotonic()
+    yield
+    seconds[name] = time.monotonic() - begun
+
+
+def _gold_states(gold: Workspace, ontology: Ontology) -> dict[tuple[str, int], BeliefState | None]:
+    """Gold states in this ontology's slot names; a corpus names its slots ``colors``, its catalogue says ``color``."""
+    rows = read_table(gold.states, STATES, columns=["dialogue_id", "turn", "state"]).to_pylist()
+    answers: dict[tuple[str, int], BeliefState | None] = {}
+    for row in rows:
+        state = state_from_rows(row["state"])
+        if state is not None:
+            state = tuple(replace(item, slot=ontology.slot(item.attribute or item.slot).name) for item in state)
+        answers[row["dialogue_id"], row["turn"]] = state
+    return answers
+
+
+def _label_in_file(
+    workspace: Workspace, tasks: Path, export: Path, gold: dict[tuple[str, int], BeliefState | None], seed: int
+) -> None:
+    from annotate.simulate import fill_tasks, offered_choices
+
+    (config,) = workspace.labelling.glob("batch-*/label_config.xml")
+    answered = fill_tasks(
+        orjson.loads(tasks.read_bytes()),
+        gold,
+        workspace.ontology(),
+        annotators=(1, 2),
+        offered=offered_choices(config.read_text()),
+        seed=seed,
+    )
+    write_atomic(export, orjson.dumps(answered, option=orjson.OPT_INDENT_2))
+
+
+def _start_studio(workspace: Workspace, progress: Progress) -> None:
+    from annotate.studio import Studio
+
+    Studio.of_workspace(workspace.root).start(workspace.settings().studio.port, progress)
+
+
+def _label_in_studio(
+    workspace: Workspace, gold: dict[tuple[str, int], BeliefState | None], seed: int, progress: Progress
+) -> None:
+    from annotate.gateway import connect
+    from annotate.simulate import Annotator, offered_choices
+
+    gateway = connect(workspace.root)
+    project = gateway.require_project(PROJECT)
+    offered = offered_choices(gateway.label_config(project.id))
+    annotator = Annotator(workspace.ontology(), gold, offered, 0.0, "1", seed)
+    for task in progress.track(list(gateway.tasks(project)), "annotating"):
+        result = annotator.result(task.data)
+        gateway.create_annotation(task.id, result, lead_time=annotator.lead_time(task.data, result))
