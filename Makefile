@@ -25,7 +25,7 @@ $(VENV)/.ready: pyproject.toml
 	@touch $@
 
 studio: setup
-	$(BIN)/python -m annotate.studio_environment
+	$(BIN)/python -c 'from annotate.studio_environment import environment_folder, install; install(environment_folder())'
 
 demo: setup
 	$(BIN)/semctl -w $(DEMO) demo

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -177,7 +178,7 @@ def _clear(root: Path) -> None:
 
     Studio.of_workspace(root).stop()
     for entry in root.iterdir():
-        if entry.name == _MARKER:
+        if entry.name in (_MARKER, "semctl.toml"):  # one's settings outlive a demo
             continue
         if entry.is_dir() and not entry.is_symlink():
             shutil.rmtree(entry)
@@ -225,6 +226,8 @@ def _label_in_file(
 def _start_studio(workspace: Workspace, progress: Progress) -> None:
     from annotate.studio import Studio
 
+    if os.environ.get("LABEL_STUDIO_URL"):  # one that is running already
+        return
     Studio.of_workspace(workspace.root).start(workspace.settings().studio.port, progress)
 
 
