@@ -50,13 +50,15 @@ class Console:
         if self.as_json:
             return
         cells = [list(row) for row in rows]
-        table = RichTable(title=escape(title), title_justify="left", caption=caption, caption_justify="left")
+        table = RichTable(title=escape(title), title_justify="left")
         for index, column in enumerate(columns):
             numbers = [isinstance(row[index], int | float) for row in cells]
             table.add_column(escape(column), justify="right" if numbers and all(numbers) else "left", overflow="fold")
         for row in cells:
             table.add_row(*(_cell(value) for value in row))
         self._out.print(table)
+        if caption:
+            self._out.print(escape(caption), style="dim", soft_wrap=True)
 
     def say(self, text: str) -> None:
         """Print a line of the result to stdout. Silent with ``--json``."""

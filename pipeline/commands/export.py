@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -102,8 +103,8 @@ def _show(console: Console, result: ExportResult, root: Path) -> None:
     if result.url:
         rows.append(("label at", result.url))
     to = result.destination
-    after = f"semctl ingest-labels --project {to.project}" if to.project else "semctl ingest-labels EXPORT.json"
-    console.table(f"exported to {to}", ("", ""), rows, caption=f"when labelled: {after}")
+    source = f"--project {shlex.quote(to.project)}" if to.project else "EXPORT.json"
+    console.table(f"exported to {to}", ("", ""), rows, caption=f"when labelled: semctl ingest-labels {source}")
     if to.file and result.batch is not None:
         console.log(
             f"to import it by hand: a project with labelling/batch-{result.batch:04d}/label_config.xml, and for the "
