@@ -7,6 +7,7 @@ memory. Everything is written beside the workspace's tables and moved into place
 from __future__ import annotations
 
 import gc
+import os
 import shutil
 import tempfile
 from collections.abc import Iterator, Mapping
@@ -146,20 +147,36 @@ def import_corpus(
     return report
 
 
+_STAGING = ".semctl-import-"
+
+
 @contextmanager
 def _staging(root: Path) -> Iterator[Path]:
-    """A folder on the workspace's disk that is gone afterwards."""
+    """A folder on the workspace's disk that is gone afterwards; what killed imports left there goes too."""
     place = root
     while not place.exists():
         place = place.parent
+    for left in place.glob(f"{_STAGING}*"):
+        if not _is_running(left.name.removeprefix(_STAGING).split("-")[0]):
+            shutil.rmtree(left, ignore_errors=True)
     try:
-        folder = Path(tempfile.mkdtemp(dir=place, prefix=".semctl-import-"))
+        folder = Path(tempfile.mkdtemp(dir=place, prefix=f"{_STAGING}{os.getpid()}-"))
     except OSError as problem:
         raise UsageError(f"cannot make a workspace here: {problem.strerror}", where=root) from None
     try:
         yield folder
     finally:
         shutil.rmtree(folder, ignore_errors=True)
+
+
+def _is_running(pid: str) -> bool:
+    try:
+        os.kill(int(pid), 0)
+    except (ValueError, ProcessLookupError):
+        return False
+    except PermissionError:  # somebody else's
+        return True
+    return True
 
 
 def _publish(workspace: Workspace, staging: Path, annotated: bool) -> None:

@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import gc
+import os
+import subprocess
+import sys
 import tracemalloc
 from pathlib import Path
 
@@ -11,7 +14,7 @@ import pytest
 
 from pipeline.benchmarks import run_benchmark
 from pipeline.benchmarks.import_speed import Shape, import_speed, write_corpus
-from pipeline.import_corpus import import_corpus
+from pipeline.import_corpus import _staging, import_corpus
 from pipeline.workspace import Workspace
 from schemas.errors import UsageError
 from schemas.tables import RECOMMENDATIONS, TableWriter, read_table
@@ -86,3 +89,15 @@ def test_the_benchmark_gives_a_ratio_against_each_parser() -> None:
 def test_an_unknown_benchmark_is_refused() -> None:
     with pytest.raises(UsageError, match="did you mean 'import'"):
         run_benchmark("imports")
+
+
+def test_what_a_killed_import_left_is_cleared_by_the_next(tmp_path: Path) -> None:
+    ended = subprocess.run([sys.executable, "-c", "import os; print(os.getpid())"], capture_output=True, text=True)
+    stale = tmp_path / f".semctl-import-{ended.stdout.strip()}-abc"
+    running = tmp_path / f".semctl-import-{os.getpid()}-abc"
+    for folder in (stale, running):
+        folder.mkdir()
+        (folder / "turns.parquet").write_bytes(b"half")
+    with _staging(tmp_path):
+        pass
+    assert [entry.name for entry in tmp_path.iterdir()] == [running.name]
