@@ -21,6 +21,7 @@ REQUIREMENTS: Mapping[str, tuple[str, str | None]] = {
     "transformers": ("5", None),
     "pyarrow": ("18", None),
     "label-studio-sdk": ("2.1", "2.2"),
+    "httpx": ("0.27", None),
     "ijson": ("3.3", None),
     "numpy": ("1.26", None),
     "orjson": ("3.10", None),
@@ -35,7 +36,7 @@ REQUIREMENTS: Mapping[str, tuple[str, str | None]] = {
 """Package -> the oldest version that will do, and the first newer one that will not."""
 
 _REPORTED = ("torch", "torchvision", "transformers", "pyarrow", "label-studio-sdk")  # a line each; the rest together
-_ONLY_FOR_LABELLING = ("label-studio-sdk",)
+_ONLY_FOR_LABELLING = ("label-studio-sdk", "httpx")
 _GIB = 1 << 30
 
 

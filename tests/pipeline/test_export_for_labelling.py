@@ -326,7 +326,8 @@ def test_pictures_of_the_studio_workspace_are_served_and_nothing_else(studio_ser
     workspace = write_workspace(studio_server.root, [dialogue("with picture")])
     result = export_to_project(workspace, "with pictures", Selection())
     assert result.pictures_problem is None
-    (linked,) = (workspace.labelling / "files" / "pictures").glob("*/*.png")
+    links = (workspace.labelling / "files" / "pictures").glob("*/*.png")  # other tests' pictures are served here too
+    (linked,) = (link for link in links if link.read_bytes() == PIXEL)
     address = f"{studio_server.url}/data/local-files/?d={linked.relative_to(workspace.labelling / 'files')}"
     headers = {"Authorization": f"Token {studio_server.token}"}
     with urllib.request.urlopen(urllib.request.Request(address, headers=headers), timeout=20) as answer:
