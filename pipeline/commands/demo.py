@@ -54,6 +54,10 @@ def demo(
         console.json(report.as_dict())
     else:
         _show(console, report)
+    if with_studio:
+        console.log(
+            f"its project stays in Label Studio; a local one is stopped with `semctl -w {workspace.root} studio stop`"
+        )
 
 
 def _show(console: Console, report: DemoReport) -> None:
