@@ -17,7 +17,7 @@ from rich.table import Table as RichTable
 from schemas.errors import SemctlError
 from schemas.progress import Task
 
-__all__ = ["Console"]
+__all__ = ["Console", "metric_heading"]
 
 T = TypeVar("T")
 
@@ -127,6 +127,11 @@ class _BarTask:
         self._progress.advance(self._task, n)
         if note is not None:
             self._progress.update(self._task, note=escape(note))
+
+
+def metric_heading(name: str) -> str:
+    """A metric's name as a column heading: ``precision@5`` is P@5."""
+    return name.replace("precision", "P").replace("recall", "R").replace("ndcg", "NDCG")
 
 
 def _cell(value: object) -> str:

@@ -107,6 +107,7 @@ def run_demo(workspace: Workspace, request: DemoRequest, *, progress: Progress |
     from pipeline.labelling_selection import Selection
     from pipeline.recommend import recommend
     from pipeline.train import TrainRequest, train
+    from pipeline.training_data import dialogues_at
 
     shown = progress or SilentProgress()
     root = workspace.root
@@ -121,9 +122,8 @@ def run_demo(workspace: Workspace, request: DemoRequest, *, progress: Progress |
         import_corpus(gold, corpus, "mmd")
         ingest_labels(gold)
     answers = _gold_states(gold, workspace.ontology())
-    train_dialogues = report.as_json()["splits"]["train"]
-    # the largest ratio that n labelled dialogues allow is n / all, so round up
-    limit = min(train_dialogues, int(-(-request.labeled_ratio * train_dialogues // 1)))
+    wanted = dialogues_at(request.labeled_ratio, report.as_json()["splits"]["train"])
+    limit = max(1, wanted)  # at ratio 0 the way through Label Studio is shown all the same
     selection = Selection(named=None, limit=limit, split="train", seed=request.seed)
     with _stage("export-for-labelling", seconds, shown):
         if request.with_studio:

@@ -23,7 +23,7 @@ from semantic_model.ranker import Query
 if TYPE_CHECKING:
     from semantic_model.text import Words
 
-__all__ = ["TrainingData", "input_hashes", "labelled_dialogues", "prepare"]
+__all__ = ["TrainingData", "dialogues_at", "input_hashes", "labelled_dialogues", "prepare"]
 
 _AGAIN = "run `semctl ingest-labels` again"
 
@@ -87,6 +87,11 @@ def prepare(
     return TrainingData(corpus, ontology, labelled, queries, gold, words)
 
 
+def dialogues_at(ratio: float, training: int) -> int:
+    """How many of the training dialogues a labelled ratio is."""
+    return int(ratio * training + 0.5)
+
+
 def labelled_dialogues(labelled: Sequence[str], training: int, ratio: float, seed: int) -> list[str]:
     """Which labelled dialogues are used: for one seed, those of a smaller ratio are among those of a larger one.
 
@@ -99,7 +104,7 @@ def labelled_dialogues(labelled: Sequence[str], training: int, ratio: float, see
     Raises:
         InputError: too few are labelled; names the largest possible ratio.
     """
-    wanted = int(ratio * training + 0.5)
+    wanted = dialogues_at(ratio, training)
     if wanted > len(labelled):
         largest = int(10_000 * len(labelled) / training) / 10_000
         raise InputError(

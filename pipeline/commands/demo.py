@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from pipeline.console import metric_heading
 from pipeline.context import JSON_OPTION, Context
 
 if TYPE_CHECKING:
@@ -66,7 +67,7 @@ def _show(console: Console, report: DemoReport) -> None:
     console.table(
         f"{shown['split']} split, {shown['candidates']} {report.with_pictures.products:,} products, "
         f"{len(report.with_pictures.rows[0].queries):,} queries; {report.labelled} dialogues labelled; per cent",
-        ["", *(name.replace("precision", "P").replace("recall", "R").replace("ndcg", "NDCG") for name in names)],
+        ["", *map(metric_heading, names)],
         [[row["name"], *(100 * row[name] for name in names)] for row in shown["rows"]],
     )
     top = report.recommendation

@@ -7,6 +7,7 @@ from typing import Annotated
 
 import typer
 
+from pipeline.console import metric_heading
 from pipeline.context import JSON_OPTION, Context
 
 __all__ = ["register"]
@@ -80,7 +81,7 @@ def evaluate(
         f"{report.run or 'baselines'} on {report.split}: {len(report.rows[0].queries):,} queries, "
         f"candidates: {report.candidates}, catalogue: {report.products:,} products"
         f"{'' if report.images else ', without pictures'}; per cent",
-        ["", *(name.replace("precision", "P").replace("recall", "R").replace("ndcg", "NDCG") for name in names), "±"],
+        ["", *map(metric_heading, names), "±"],
         rows,
         caption="±: half of the 95 % interval of NDCG@5, by dialogue" + (f"; {report.file}" if report.file else ""),
     )

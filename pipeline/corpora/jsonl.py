@@ -36,7 +36,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from pipeline.corpora.layout import Folders, HashedFiles, files_below
 from pipeline.corpora.ledger import Ledger
-from pipeline.corpora.merging import merge_consecutive
+from pipeline.corpora.merging import keep_or_drop, merge_consecutive
 from pipeline.corpora.parsing import as_text, snake_case, split_values
 from pipeline.corpora.pictures import Pictures
 from pipeline.corpora.product_fields import price_of
@@ -209,7 +209,6 @@ class JsonlReader:
         Raises:
             CorpusError: a dialogue that does not fit the form.
         """
-        line = ledger["dialogues"]
         for dialogue_id, split, path, offset, number in self._index:
             with path.open("rb") as file:
                 file.seek(offset)
@@ -217,13 +216,8 @@ class JsonlReader:
             where = f"{path}, line {number}"
             dialogue = _validated(DialogueLine, _parse(raw, where), where)
             utterances = [self._utterance(turn, where, i) for i, turn in enumerate(dialogue.turns)]
-            if not any(utterance.speaker == "user" for utterance in utterances):
-                line.drop("no_user_utterance")
-                ledger["utterances"].drop("in_dropped_dialogue", len(utterances))
-                continue
-            line.keep()
-            ledger["utterances"].keep(len(utterances))
-            yield Dialogue(dialogue_id, split, merge_consecutive(utterances, ledger))
+            if keep_or_drop(utterances, ledger):
+                yield Dialogue(dialogue_id, split, merge_consecutive(utterances, ledger))
 
     def _utterance(self, turn: TurnLine, where: str, index: int) -> Utterance:
         if turn.speaker == "user":

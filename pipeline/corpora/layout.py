@@ -7,10 +7,13 @@ import os
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
+from pipeline.corpora.ledger import LedgerLine
+from pipeline.corpora.parsing import NotJsonError, parse_json
 from schemas.errors import CorpusError
 
-__all__ = ["Folders", "HashedFiles", "files_below", "names_below"]
+__all__ = ["UNREADABLE", "Folders", "HashedFiles", "files_below", "names_below"]
 
 
 @dataclass(frozen=True)
@@ -62,6 +65,10 @@ def names_below(folder: str, *suffixes: str) -> Iterator[str]:
             yield entry.path
 
 
+UNREADABLE = object()
+"""What :meth:`HashedFiles.read_json` gives for a file that it dropped; None is valid JSON."""
+
+
 class HashedFiles:
     """Reads files and hashes what it read: one hash over all names and contents, in reading order."""
 
@@ -78,6 +85,16 @@ class HashedFiles:
         self._hash.update(f"{name}\0{len(content)}\0".encode(errors="surrogateescape"))
         self._hash.update(content)
         return content
+
+    def read_json(self, path: str | Path, line: LedgerLine) -> Any:
+        """The JSON in a file, or :data:`UNREADABLE` after counting in the ledger's line why it was dropped."""
+        try:
+            return parse_json(self.read(path))
+        except OSError:
+            line.drop("file_not_readable")
+        except NotJsonError:
+            line.drop("file_not_json")
+        return UNREADABLE
 
     def hexdigest(self) -> str:
         """The hash so far."""

@@ -7,7 +7,19 @@ from collections.abc import Sequence
 from pipeline.corpora.ledger import Ledger
 from pipeline.corpora.records import Utterance
 
-__all__ = ["merge_consecutive"]
+__all__ = ["keep_or_drop", "merge_consecutive"]
+
+
+def keep_or_drop(utterances: Sequence[Utterance], ledger: Ledger) -> bool:
+    """Count a dialogue and its utterances as kept, or as dropped when the shopper says nothing in it."""
+    kept = any(utterance.speaker == "user" for utterance in utterances)
+    if kept:
+        ledger["dialogues"].keep()
+        ledger["utterances"].keep(len(utterances))
+    else:
+        ledger["dialogues"].drop("no_user_utterance")
+        ledger["utterances"].drop("in_dropped_dialogue", len(utterances))
+    return kept
 
 
 def merge_consecutive(utterances: Sequence[Utterance], ledger: Ledger) -> Sequence[Utterance]:

@@ -14,12 +14,12 @@ from functools import lru_cache
 from pathlib import Path
 from typing import Any, Literal
 
-from pipeline.corpora.layout import Folders, HashedFiles, files_below, names_below
+from pipeline.corpora.layout import UNREADABLE, Folders, HashedFiles, files_below, names_below
 from pipeline.corpora.ledger import Ledger, LedgerLine
 from pipeline.corpora.merging import merge_consecutive
 from pipeline.corpora.mmd_catalogue import read_catalogue
 from pipeline.corpora.mmd_states import UnreadableStateError, read_state
-from pipeline.corpora.parsing import NotJsonError, as_text, parse_json
+from pipeline.corpora.parsing import as_text
 from pipeline.corpora.pictures import Pictures, canonical_url
 from pipeline.corpora.records import Dialogue, ProductRecord, Speaker, Utterance, split_name
 from schemas.errors import CorpusError
@@ -90,13 +90,8 @@ class MmdReader:
         """Dialogues sorted by id, one file read at a time; what cannot be read is counted and dropped."""
         line = ledger["dialogues"]
         for dialogue_id, split, path in self._entries:
-            try:
-                content = parse_json(self._dialogue_files.read(path))
-            except OSError:
-                line.drop("file_not_readable")
-                continue
-            except NotJsonError:
-                line.drop("file_not_json")
+            content = self._dialogue_files.read_json(path, line)
+            if content is UNREADABLE:
                 continue
             if isinstance(content, dict):
                 content = content.get("dialogue", content.get("turns", content))

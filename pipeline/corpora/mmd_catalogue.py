@@ -6,9 +6,9 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
-from pipeline.corpora.layout import HashedFiles, files_below
+from pipeline.corpora.layout import UNREADABLE, HashedFiles, files_below
 from pipeline.corpora.ledger import Ledger
-from pipeline.corpora.parsing import NotJsonError, as_text, parse_json, snake_case
+from pipeline.corpora.parsing import as_text, snake_case
 from pipeline.corpora.product_fields import attributes_of, description_of, price_of
 from pipeline.corpora.records import ProductRecord
 
@@ -22,13 +22,8 @@ def read_catalogue(folder: Path, files: HashedFiles, ledger: Ledger) -> Iterator
     """Read every JSON file below the catalogue folder; a file may also hold a list of records."""
     line = ledger["product_records"]
     for path in files_below(folder, ".json"):
-        try:
-            content = parse_json(files.read(path))
-        except OSError:
-            line.drop("file_not_readable")
-            continue
-        except NotJsonError:
-            line.drop("file_not_json")
+        content = files.read_json(path, line)
+        if content is UNREADABLE:
             continue
         by_stem = any(parent.name in STEM_FOLDERS for parent in path.parents)
         for raw in content if isinstance(content, list) else [content]:

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import re
+from abc import ABC, abstractmethod
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Literal
 
-from pipeline.corpora.layout import Folders, HashedFiles, files_below
+from pipeline.corpora.layout import UNREADABLE, Folders, HashedFiles, files_below
 from pipeline.corpora.ledger import Ledger
-from pipeline.corpora.merging import merge_consecutive
+from pipeline.corpora.merging import keep_or_drop, merge_consecutive
 from pipeline.corpora.parsing import NotJsonError, as_number, parse_json
 from pipeline.corpora.pictures import Pictures
 from pipeline.corpora.product_fields import attributes_of
@@ -39,7 +40,7 @@ def read_object(path: Path, files: HashedFiles) -> dict[str, Any]:
     return content
 
 
-class SimmcReader:
+class SimmcReader(ABC):
     """Reads dialogues out of files that hold many, and one catalogue file; subclasses read a dialogue.
 
     Args:
@@ -118,13 +119,8 @@ class SimmcReader:
         line = ledger["dialogues"]
         spool = Spool()
         for path in self._dialogue_files:
-            try:
-                content = parse_json(self._files.read(path))
-            except OSError:
-                line.drop("file_not_readable")
-                continue
-            except NotJsonError:
-                line.drop("file_not_json")
+            content = self._files.read_json(path, line)
+            if content is UNREADABLE:
                 continue
             split = _split_of_file(path)
             if isinstance(content, dict):
@@ -149,16 +145,12 @@ class SimmcReader:
                     utterances += self._utterances(raw, turn, ledger)
                 else:
                     ledger["utterances"].drop("not_an_object")
-            if not any(utterance.speaker == "user" for utterance in utterances):
-                line.drop("no_user_utterance")
-                ledger["utterances"].drop("in_dropped_dialogue", len(utterances))
-                continue
-            line.keep()
-            ledger["utterances"].keep(len(utterances))
-            yield Dialogue(dialogue_id, split, merge_consecutive(utterances, ledger))
+            if keep_or_drop(utterances, ledger):
+                yield Dialogue(dialogue_id, split, merge_consecutive(utterances, ledger))
 
+    @abstractmethod
     def _utterances(self, dialogue: Mapping[str, Any], turn: Mapping[str, Any], ledger: Ledger) -> list[Utterance]:
-        raise NotImplementedError
+        """What is said in one turn of a dialogue; what cannot be read is counted in the ledger."""
 
     def input_hashes(self) -> Mapping[str, str]:
         """One hash over all files read."""

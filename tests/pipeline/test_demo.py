@@ -76,3 +76,10 @@ def test_the_demo_through_a_real_label_studio(tmp_path: Path) -> None:
     rows = read_table(Workspace(root).d_f, D_F, columns=["dialogue_id", "annotators"]).to_pylist()
     assert len({row["dialogue_id"] for row in rows}) == 4
     assert all(row["annotators"] for row in rows)
+
+
+def test_ratio_zero_still_shows_the_labelling(tmp_path: Path) -> None:
+    report = run_demo(Workspace(tmp_path / "ws"), DemoRequest(size="test", epochs=1, labeled_ratio=0.0))
+    assert report.labelled == 1
+    record = json.loads((report.workspace / "runs" / report.run / "record.json").read_text())
+    assert record["labelled_dialogues"] == 0
