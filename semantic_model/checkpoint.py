@@ -15,10 +15,10 @@ from torch import Tensor, nn
 
 from schemas.errors import ModelError
 from schemas.files import atomic_path, read_json, write_json
+from semantic_model.architecture import Sizes, find_architecture
 from semantic_model.batch import Reader
 from semantic_model.config import Config, config_from
 from semantic_model.image import Features
-from semantic_model.model import Semantic
 from semantic_model.text import Words, read_words
 
 __all__ = [
@@ -133,6 +133,7 @@ class ModelCard:
     """What a trained model was made from; ``model/config.json`` beside the weights.
 
     Attributes:
+        architecture: what it is, a name of :data:`semantic_model.architecture.ARCHITECTURES`.
         config: all settings.
         slots: the state's slots, in order.
         word_width: width of the word vectors.
@@ -141,6 +142,7 @@ class ModelCard:
         features: where the picture features are from, for people.
     """
 
+    architecture: str
     config: Config
     slots: tuple[str, ...]
     word_width: int
@@ -149,7 +151,7 @@ class ModelCard:
     features: str
 
 
-def save_model(folder: Path, model: Semantic, words: Words, card: ModelCard) -> None:
+def save_model(folder: Path, model: nn.Module, words: Words, card: ModelCard) -> None:
     """Write ``model.safetensors``, ``tokenizer.json`` and, last, ``config.json``."""
     save_weights(folder / "model.safetensors", model)
     words.save(folder / "tokenizer.json")
@@ -157,7 +159,7 @@ def save_model(folder: Path, model: Semantic, words: Words, card: ModelCard) -> 
         folder / "config.json",
         {
             "format": MODEL_FORMAT,
-            "architecture": "semantic",
+            "architecture": card.architecture,
             "config": card.config.model_dump(mode="json"),
             "slots": list(card.slots),
             "word_width": card.word_width,
@@ -177,10 +179,11 @@ def read_card(folder: Path) -> ModelCard:
     path = folder / "config.json"
     value = read_json(path, error=ModelError, fix="train again")
     found = value.get("format") if isinstance(value, dict) else None
-    if found != MODEL_FORMAT or value.get("architecture") != "semantic":
+    if found != MODEL_FORMAT:
         raise ModelError(f"a model of format {found}, this semctl reads {MODEL_FORMAT}", where=path, fix="train again")
     try:
         return ModelCard(
+            find_architecture(value["architecture"], where=path).name,
             config_from(value["config"], where=path),
             tuple(value["slots"]),
             value["word_width"],
@@ -192,7 +195,7 @@ def read_card(folder: Path) -> ModelCard:
         raise ModelError(f"the model's config.json lacks {missing}", where=path, fix="train again") from None
 
 
-def load_model(folder: Path, features: Features, card: ModelCard | None = None) -> tuple[Semantic, Reader]:
+def load_model(folder: Path, features: Features, card: ModelCard | None = None) -> tuple[Any, Reader]:
     """A trained model with what reads its inputs.
 
     Args:
@@ -212,12 +215,7 @@ def load_model(folder: Path, features: Features, card: ModelCard | None = None) 
         )
     words = read_words(folder / "tokenizer.json")
     reader = Reader(card.config, words, features, card.slots)
-    model = Semantic(
-        card.config,
-        vocabulary=words.size,
-        word_width=card.word_width,
-        feature_width=card.feature_width,
-        slot_keys=reader.slot_keys(),
-    )
+    sizes = Sizes(words.size, card.word_width, card.feature_width, reader.slot_keys())
+    model = find_architecture(card.architecture).build(card.config, sizes)
     load_weights(folder / "model.safetensors", model)
     return model.eval(), reader

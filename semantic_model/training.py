@@ -15,6 +15,7 @@ import torch
 from schemas.belief import BeliefState
 from schemas.errors import ModelError, UsageError
 from schemas.progress import Progress, SilentProgress
+from semantic_model.architecture import ARCHITECTURES, Architecture, find_architecture, fresh_model
 from semantic_model.batch import ProductBatch, Reader, StateBatch
 from semantic_model.checkpoint import (
     ModelCard,
@@ -28,16 +29,13 @@ from semantic_model.checkpoint import (
 )
 from semantic_model.config import Config
 from semantic_model.data import Corpus
-from semantic_model.encoders import ProductVectors
 from semantic_model.image import Features, load_features
 from semantic_model.interruption import Interrupted, stop_request
 from semantic_model.journal import Journal
 from semantic_model.metrics import mean_metrics, rank_metrics
-from semantic_model.model import Semantic
-from semantic_model.objective import Objective, labelled_objective, unlabelled_objective
-from semantic_model.ranker import Query
+from semantic_model.objective import Objective
+from semantic_model.ranker import Query, Ranker
 from semantic_model.sampling import Part, Sampled, Step, epoch_steps, sample
-from semantic_model.scoring import SemanticRanker
 from semantic_model.text import Words
 
 __all__ = ["Examples", "Interrupted", "Trained", "Trainer", "load_ranker"]
@@ -103,6 +101,7 @@ class Trainer:
         words: word pieces, with vectors or without.
         features: the pictures.
         slots: names of the state's slots.
+        architecture: what is trained; the paper's model unless another is named.
         folder: the run's folder; gets ``metrics.jsonl``, ``checkpoints`` and ``model``.
         seed: of the weights, the order, the candidates and the dropout.
         device: where to compute; None: a GPU when there is one.
@@ -124,8 +123,10 @@ class Trainer:
         seed: int,
         device: torch.device | None = None,
         progress: Progress | None = None,
+        architecture: Architecture = ARCHITECTURES["semantic"],
     ) -> None:
         self.config = config
+        self.architecture = architecture
         self.corpus = corpus
         self.words = words
         self.features = features
@@ -147,36 +148,16 @@ class Trainer:
         self.valid = self.reader.contexts(examples.valid)
         self.products = ProductBatch(*(part.to(self.device) for part in self.reader.products(corpus.products)))
         torch.manual_seed(seed)
-        self.model = self._fresh_model().to(self.device)
+        pictured = self.products.image[self.products.image_mask].cpu()
+        self.model: Any = fresh_model(architecture, config, words, self.reader, pictured).to(self.device)
         trained = [parameter for parameter in self.model.parameters() if parameter.requires_grad]
         train = config.train
         kind = torch.optim.AdamW if train.weight_decay else torch.optim.Adam
         self.optimiser: torch.optim.Optimizer = kind(trained, lr=train.learning_rate, weight_decay=train.weight_decay)
         self.steps_an_epoch = len(epoch_steps(train, self.sizes, seed=seed, epoch=0))
-        self.ranker = SemanticRanker(self.model, self.reader)
+        self.ranker = architecture.ranker(self.model, self.reader)
         self.journal = Journal(folder / "metrics.jsonl")
         self.at = _Progress()
-
-    def _fresh_model(self) -> Semantic:
-        width = self.config.model.width if self.words.vectors is None else self.words.vectors.shape[1]
-        model = Semantic(
-            self.config,
-            vocabulary=self.words.size,
-            word_width=width,
-            feature_width=self.features.width,
-            slot_keys=self.reader.slot_keys(),
-        )
-        with torch.no_grad():
-            if self.words.vectors is not None:
-                model.words.table.weight.copy_(torch.from_numpy(self.words.vectors[: self.words.size]))
-                model.words.table.weight[0] = 0.0
-            elif self.config.text.rare_words_first and self.words.rarity is not None:
-                model.words.table.weight *= torch.from_numpy(self.words.rarity)[:, None]
-            if self.config.image.standardize:
-                pictured = self.products.image[self.products.image_mask].cpu()
-                for encoder in {model.context_encoder.image, model.product_encoder.image}:
-                    encoder.standardize(pictured)
-        return model
 
     @property
     def last(self) -> Path:
@@ -213,6 +194,7 @@ class Trainer:
                 self._epoch(task, stop)
         load_weights(self.best, self.model)
         card = ModelCard(
+            self.architecture.name,
             self.config,
             self.reader.slots,
             self.model.words.table.embedding_dim,
@@ -273,13 +255,12 @@ class Trainer:
         choices = drawn.choices.to(self.device)
         batch = self.contexts[step.part].batch(step.rows, self.features, self.device)
         products = self._encode_products(drawn)
+        states = None
         if step.part == "D_F":
             rows = torch.from_numpy(step.rows)
             states = StateBatch(*(part[rows].to(self.device) for part in self.states))
-            warming_up = at.epoch < train.teacher_warmup_epochs
-            objective = labelled_objective(self.model, batch, states, products, choices, teacher_only=warming_up)
-        else:
-            objective = unlabelled_objective(self.model, batch, products, choices)
+        warming_up = at.epoch < train.teacher_warmup_epochs
+        objective = self.architecture.objective(self.model, batch, states, products, choices, warming_up)
         self.optimiser.zero_grad(set_to_none=True)
         if not torch.isfinite(objective.total):
             raise self._not_a_number(step, queries, objective, "the loss")
@@ -291,7 +272,7 @@ class Trainer:
             self.optimiser.step()
         return objective
 
-    def _encode_products(self, drawn: Sampled) -> ProductVectors:
+    def _encode_products(self, drawn: Sampled) -> Any:
         if drawn.products is None:
             return self.model.encode_products(self.products)
         rows = torch.from_numpy(drawn.products).to(self.device)
@@ -357,8 +338,8 @@ def learning_rate(config: Config, step: int, total: int) -> float:
     return rate * (total - step) / max(total - warm, 1)
 
 
-def load_ranker(run_folder: Path, corpus: Corpus, *, cache: Path | None = None) -> SemanticRanker:
-    """The trained student of a run, ready to score this corpus.
+def load_ranker(run_folder: Path, corpus: Corpus, *, cache: Path | None = None) -> Ranker:
+    """The trained ranker of a run, ready to score this corpus.
 
     Args:
         run_folder: a run's folder, with ``model`` in it.
@@ -376,4 +357,4 @@ def load_ranker(run_folder: Path, corpus: Corpus, *, cache: Path | None = None) 
     features = load_features(card.config.image, corpus.image_files, hashes=corpus.image_hashes, cache=cache)
     model, reader = load_model(folder, features, card)
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
-    return SemanticRanker(model.to(device), reader)
+    return find_architecture(card.architecture).ranker(model.to(device), reader)

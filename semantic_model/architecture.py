@@ -1,0 +1,140 @@
+"""What can be trained: each architecture's network, its objective and its ranker, for one loop and one file format."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any, NamedTuple, Protocol
+
+import torch
+
+from schemas.errors import ModelError
+from semantic_model.baselines.dual_encoder import DualEncoder, DualEncoderRanker, dual_encoder_objective
+from semantic_model.batch import ContextArrays, ContextBatch, Reader, StateBatch
+from semantic_model.config import Config
+from semantic_model.encoders import ImageEncoder
+from semantic_model.image import Features
+from semantic_model.model import Semantic
+from semantic_model.objective import Choices, Objective, labelled_objective, unlabelled_objective
+from semantic_model.ranker import Ranker
+from semantic_model.scoring import SemanticRanker
+from semantic_model.text import TokenArray, Words
+
+__all__ = ["ARCHITECTURES", "Architecture", "ArrayRanker", "Sizes", "find_architecture", "fresh_model"]
+
+
+class Sizes(NamedTuple):
+    """What a network's shape depends on beside its settings.
+
+    Attributes:
+        vocabulary: how many word pieces there are.
+        word_width: width of their vectors.
+        feature_width: F, numbers a picture.
+        slot_keys: word pieces of the slots' names [n, L].
+    """
+
+    vocabulary: int
+    word_width: int
+    feature_width: int
+    slot_keys: TokenArray
+
+
+class ArrayRanker(Ranker, Protocol):
+    """A ranker that also takes contexts read already, as the validation of every epoch does."""
+
+    def encode_arrays(self, arrays: ContextArrays) -> Any:
+        """As :meth:`Ranker.encode_contexts`."""
+
+
+@dataclass(frozen=True)
+class Architecture:
+    """One kind of model. Its network has ``words``, ``encode_products(ProductBatch)`` and ``log_scale``.
+
+    Attributes:
+        name: as in ``semctl train --model`` and ``model/config.json``.
+        reads_states: whether D_F is of use to it; else it trains on D_P alone, which holds every training dialogue.
+        build: makes the network.
+        objective: (network, contexts, gold states or None on D_P, encoded products, candidates, teacher alone).
+        ranker: makes its ranker.
+    """
+
+    name: str
+    reads_states: bool
+    build: Callable[[Config, Sizes], Any]
+    objective: Callable[[Any, ContextBatch, StateBatch | None, Any, Choices, bool], Objective]
+    ranker: Callable[[Any, Reader], ArrayRanker]
+
+
+def _build_semantic(config: Config, sizes: Sizes) -> Semantic:
+    return Semantic(config, **sizes._asdict())
+
+
+def _semantic_objective(
+    model: Semantic, batch: ContextBatch, states: StateBatch | None, products: Any, choices: Choices, teacher_only: bool
+) -> Objective:
+    if states is None:
+        return unlabelled_objective(model, batch, products, choices)
+    return labelled_objective(model, batch, states, products, choices, teacher_only=teacher_only)
+
+
+def _build_dual_encoder(config: Config, sizes: Sizes) -> DualEncoder:
+    return DualEncoder(
+        config, vocabulary=sizes.vocabulary, word_width=sizes.word_width, feature_width=sizes.feature_width
+    )
+
+
+def _dual_encoder_objective(
+    model: DualEncoder,
+    batch: ContextBatch,
+    states: StateBatch | None,
+    products: Any,
+    choices: Choices,
+    teacher_only: bool,
+) -> Objective:
+    del states, teacher_only
+    return dual_encoder_objective(model, batch, products, choices)
+
+
+ARCHITECTURES = {
+    found.name: found
+    for found in (
+        Architecture("semantic", True, _build_semantic, _semantic_objective, SemanticRanker),
+        Architecture("dual-encoder", False, _build_dual_encoder, _dual_encoder_objective, DualEncoderRanker),
+    )
+}
+
+
+def find_architecture(name: str, *, where: object | None = None) -> Architecture:
+    """The architecture of that name.
+
+    Raises:
+        ModelError: there is none.
+    """
+    if name not in ARCHITECTURES:
+        raise ModelError(
+            f"an unknown kind of model, '{name}'", where=where, fix=f"this semctl has {', '.join(ARCHITECTURES)}"
+        )
+    return ARCHITECTURES[name]
+
+
+def fresh_model(kind: Architecture, config: Config, words: Words, reader: Reader, pictured: torch.Tensor) -> Any:
+    """A network as training begins with it: word vectors brought along, features of mean zero and spread one.
+
+    Args:
+        pictured: features of the catalogue's pictures [n, F].
+    """
+    width = config.model.width if words.vectors is None else words.vectors.shape[1]
+    features: Features = reader.features
+    model = kind.build(config, Sizes(words.size, width, features.width, reader.slot_keys()))
+    with torch.no_grad():
+        table = model.words.table.weight
+        if words.vectors is not None:
+            table.copy_(torch.from_numpy(words.vectors[: words.size]))
+            table[0] = 0.0
+        elif config.text.rare_words_first and words.rarity is not None:
+            table *= torch.from_numpy(words.rarity)[:, None]
+        if config.image.standardize:
+            for part in model.modules():
+                if isinstance(part, ImageEncoder):
+                    part.standardize(pictured)
+    return model
