@@ -8,6 +8,12 @@ from typing import Any
 __all__ = ["model_card"]
 
 
+_WHAT = {
+    "semantic": "SeMANTIC, a teacher-student ranker of products for shopping dialogues",
+    "dual-encoder": "A dual encoder without belief states, which ranks products for shopping dialogues",
+}
+
+
 def model_card(record: Mapping[str, Any]) -> str:
     """``model/README.md`` of a run's record."""
     best = {name: value for name, value in record["best"].items() if name != "epoch"}
@@ -19,16 +25,21 @@ def model_card(record: Mapping[str, Any]) -> str:
         if best
         else "There was no validation split: the last epoch's weights were kept, and no figure can be given.\n"
     )
+    labels = (
+        f"labelled ratio {record['labeled_ratio']:g}: {with_states} dialogues with belief states, {without} without; "
+        f"slots: {', '.join(record['slots'])}"
+        if record["model"] == "semantic"
+        else f"{without} dialogues, without belief states"
+    )
     return f"""# {record["run"]}
 
-SeMANTIC, a teacher-student ranker of products for shopping dialogues, trained by semctl {record["versions"]["semctl"]}.
+{_WHAT[record["model"]]}, trained by semctl {record["versions"]["semctl"]}.
 
 - preset `{record["preset"]}`, seed {record["seed"]}, {record["epochs"]} epochs on {record["device"]}
 - {record["parameters"]:,} trained parameters
-- labelled ratio {record["labeled_ratio"]:g}: {with_states} dialogues with belief states, {without} without
+- {labels}
 - words: {record["words"]}
 - pictures: {record["pictures"]}
-- slots: {", ".join(record["slots"])}
 
 {measured}
 The validation split chose the epoch, so its figures flatter; `semctl evaluate --split test` gives the ones to quote.

@@ -21,7 +21,7 @@ from semantic_model.config import Config, config_from, config_toml, load_config
 
 __all__ = ["MODELS", "TrainRequest", "resume", "train"]
 
-MODELS = ("semantic",)
+MODELS = ("semantic", "dual-encoder")
 """What can be trained."""
 
 _PLAN = "plan.json"  # what a run was asked to do; written before training
@@ -36,16 +36,16 @@ class TrainRequest:
     """What ``semctl train`` was asked to do.
 
     Attributes:
-        labeled_ratio: share of the training dialogues whose labels are used, 0 to 1.
+        labeled_ratio: share of the training dialogues whose labels are used, 0 to 1; 0 for a model that reads none.
         model: one of :data:`MODELS`.
-        preset: settings to begin with; None: the workspace's.
+        preset: settings to begin with; None: the model's own, else the workspace's.
         settings: ``KEY=VALUE`` on top of the preset.
         seed: of everything drawn at random.
         epochs: instead of ``train.epochs``.
         images: False leaves every picture out.
     """
 
-    labeled_ratio: float
+    labeled_ratio: float = 0.0
     model: str = "semantic"
     preset: str | None = None
     settings: tuple[str, ...] = ()
@@ -74,7 +74,7 @@ def train(workspace: Workspace, request: TrainRequest, *, progress: Progress | N
     was interrupted, it starts over (:func:`resume` goes on instead).
 
     Raises:
-        UsageError: unknown model, preset or setting, or a ratio outside 0 ... 1.
+        UsageError: unknown model, preset or setting, one that the model does not look at, or a ratio outside 0 ... 1.
         InputError: too few dialogues are labelled; names the largest possible ratio.
         WorkspaceError: an earlier stage has not been run.
         MissingPartError: word vectors or weights that are not here; lists the ways out.
@@ -90,13 +90,23 @@ def train(workspace: Workspace, request: TrainRequest, *, progress: Progress | N
         )
     if not 0.0 <= request.labeled_ratio <= 1.0:
         raise UsageError(f"the labelled ratio is {request.labeled_ratio:g}", fix="give a share from 0 to 1")
-    preset = request.preset or workspace.settings().train.preset
+    from semantic_model.architecture import find_architecture, refuse_idle
+
+    kind = find_architecture(request.model)
+    if request.labeled_ratio and not kind.reads_states:
+        raise UsageError(f"a model of kind {kind.name} reads no labels", fix="leave --labeled-ratio out")
+    preset = request.preset or kind.preset or workspace.settings().train.preset
     settings = [*request.settings, *([] if request.epochs is None else [f"train.epochs={request.epochs}"])]
     config = load_config(preset, settings)
-    inputs = input_hashes(workspace)
+    refuse_idle(kind, config)
+    inputs = input_hashes(workspace, labels=kind.reads_states)
     version = _version("semctl")
-    named = f"{Path(preset).stem}-r{request.labeled_ratio:g}-s{request.seed}"
     decisive = [config.model_dump_json(), inputs, request.labeled_ratio, request.seed, request.images, version]
+    if request.model == "semantic":
+        named = f"{Path(preset).stem}-r{request.labeled_ratio:g}-s{request.seed}"
+    else:
+        named = "-".join(dict.fromkeys((request.model, Path(preset).stem, f"s{request.seed}")))
+        decisive.append(request.model)
     run = f"{named}-{sha256_bytes(repr(decisive).encode())[:6]}"
     values = config.model_dump(mode="json")
     plan = _Plan(
@@ -139,7 +149,7 @@ def resume(workspace: Workspace, run: str, *, progress: Progress | None = None) 
     except TypeError:
         raise ModelError("a run of another version of semctl", where=folder, fix="train again") from None
     config = config_from(plan.config, where=folder / _PLAN)
-    now = input_hashes(workspace)
+    now = input_hashes(workspace, labels="D_F" in plan.inputs)
     changed = sorted(name for name in now.keys() | plan.inputs.keys() if now.get(name) != plan.inputs.get(name))
     if changed:
         raise ModelError(
@@ -157,6 +167,7 @@ def _prepare(workspace: Workspace, plan: _Plan, config: Config, shown: Progress)
         labeled_ratio=plan.labeled_ratio,
         seed=plan.seed,
         images=plan.images,
+        labels="D_F" in plan.inputs,
         progress=shown,
     )
 
@@ -173,6 +184,7 @@ def _run(
 ) -> dict[str, Any]:
     import torch
 
+    from semantic_model.architecture import find_architecture
     from semantic_model.image import load_features
     from semantic_model.training import Examples, Interrupted, Trainer
 
@@ -196,6 +208,7 @@ def _run(
         folder=folder,
         seed=plan.seed,
         progress=shown,
+        architecture=find_architecture(plan.model),
     )
     if resumed:
         trainer.restore()

@@ -23,7 +23,15 @@ from semantic_model.ranker import Query
 if TYPE_CHECKING:
     from semantic_model.text import Words
 
-__all__ = ["TrainingData", "dialogues_at", "input_hashes", "labelled_dialogues", "prepare"]
+__all__ = [
+    "TrainingData",
+    "dialogues_at",
+    "gold_states",
+    "input_hashes",
+    "labelled_dialogues",
+    "prepare",
+    "state_before",
+]
 
 _AGAIN = "run `semctl ingest-labels` again"
 
@@ -50,9 +58,19 @@ class TrainingData:
 
 
 def prepare(
-    workspace: Workspace, config: Config, *, labeled_ratio: float, seed: int, images: bool, progress: Progress
+    workspace: Workspace,
+    config: Config,
+    *,
+    labeled_ratio: float,
+    seed: int,
+    images: bool,
+    progress: Progress,
+    labels: bool = True,
 ) -> TrainingData:
     """Read the corpus and the labels, and choose whose labels are used.
+
+    Args:
+        labels: False for a model that reads none; then none need to be there.
 
     Raises:
         InputError: no training dialogues, or too few are labelled.
@@ -64,7 +82,7 @@ def prepare(
 
     corpus = load_corpus(workspace, images=images)
     ontology = workspace.ontology()
-    if not ontology.slots:
+    if labels and not ontology.slots:
         raise OntologyError(
             "the ontology has no slots, so there is no belief state to learn",
             where=workspace.ontology_file,
@@ -73,12 +91,12 @@ def prepare(
     training = corpus.dialogues("train")
     if not training:
         raise InputError("there are no training dialogues", fix="import a corpus with a train split")
-    states = _gold_states(workspace)
+    states = gold_states(workspace) if labels else {}
     known = set(training)
     labelled = labelled_dialogues([name for name in states if name in known], len(training), labeled_ratio, seed)
     used = set(labelled)
     queries = [query for query in corpus.queries("train") if query.dialogue_id in used]
-    gold = [_state_before(states[query.dialogue_id], query.turn) for query in queries]
+    gold = [state_before(states[query.dialogue_id], query.turn) for query in queries]
     if config.text.embeddings == "corpus":
         words = learn_words(_texts(corpus, ontology, training), config.text.vocabulary)
     else:
@@ -115,8 +133,11 @@ def labelled_dialogues(labelled: Sequence[str], training: int, ratio: float, see
     return sorted(labelled, key=lambda name: hashlib.sha256(f"{seed}:{name}".encode()).digest())[:wanted]
 
 
-def input_hashes(workspace: Workspace) -> dict[str, str]:
+def input_hashes(workspace: Workspace, *, labels: bool = True) -> dict[str, str]:
     """Hashes of everything training reads; the split manifest vouches for the two splits.
+
+    Args:
+        labels: False leaves the two splits out, for a model that does not read them.
 
     Raises:
         WorkspaceError: a file is missing, or a split is not the one its manifest names.
@@ -127,18 +148,20 @@ def input_hashes(workspace: Workspace) -> dict[str, str]:
         "turns": workspace.turns,
         "recommendations": workspace.recommendations,
         "ontology": workspace.ontology_file,
-        "D_F": workspace.d_f,
-        "D_P": workspace.d_p,
     }
-    missing = next((path for path in (*files.values(), workspace.split_manifest) if not path.is_file()), None)
+    if labels:
+        files |= {"D_F": workspace.d_f, "D_P": workspace.d_p}
+    needed = [*files.values(), *([workspace.split_manifest] if labels else [])]
+    missing = next((path for path in needed if not path.is_file()), None)
     if missing is not None:
         earlier = "ingest-labels" if missing.parent == workspace.d_f.parent else "import"
         raise WorkspaceError("a file of the workspace is missing", where=missing, fix=f"run `semctl {earlier}` first")
-    read_splits(workspace.d_f, workspace.d_p, workspace.split_manifest)
+    if labels:
+        read_splits(workspace.d_f, workspace.d_p, workspace.split_manifest)
     return {name: sha256_file(path) for name, path in files.items()}
 
 
-def _gold_states(workspace: Workspace) -> dict[str, list[tuple[int, BeliefState]]]:
+def gold_states(workspace: Workspace) -> dict[str, list[tuple[int, BeliefState]]]:
     """Dialogue -> (user turn, state) in order, for the dialogues of D_F."""
     d_f, d_p = read_splits(workspace.d_f, workspace.d_p, workspace.split_manifest)
     found: dict[str, list[tuple[int, BeliefState]]] = {}
@@ -157,7 +180,7 @@ def _gold_states(workspace: Workspace) -> dict[str, list[tuple[int, BeliefState]
     return {dialogue: sorted(rows, key=lambda row: row[0]) for dialogue, rows in found.items()}
 
 
-def _state_before(states: Sequence[tuple[int, BeliefState]], turn: int) -> BeliefState:
+def state_before(states: Sequence[tuple[int, BeliefState]], turn: int) -> BeliefState:
     """The state after the shopper's last turn before ``turn``; nothing is wanted before the first."""
     at = bisect_left(states, turn, key=lambda row: row[0])
     return states[at - 1][1] if at else ()

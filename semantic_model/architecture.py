@@ -8,7 +8,7 @@ from typing import Any, NamedTuple, Protocol
 
 import torch
 
-from schemas.errors import ModelError
+from schemas.errors import ModelError, UsageError
 from semantic_model.baselines.dual_encoder import DualEncoder, DualEncoderRanker, dual_encoder_objective
 from semantic_model.batch import ContextArrays, ContextBatch, Reader, StateBatch
 from semantic_model.config import Config
@@ -20,7 +20,7 @@ from semantic_model.ranker import Ranker
 from semantic_model.scoring import SemanticRanker
 from semantic_model.text import TokenArray, Words
 
-__all__ = ["ARCHITECTURES", "Architecture", "ArrayRanker", "Sizes", "find_architecture", "fresh_model"]
+__all__ = ["ARCHITECTURES", "Architecture", "ArrayRanker", "Sizes", "find_architecture", "fresh_model", "refuse_idle"]
 
 
 class Sizes(NamedTuple):
@@ -56,6 +56,8 @@ class Architecture:
         build: makes the network.
         objective: (network, contexts, gold states or None on D_P, encoded products, candidates, teacher alone).
         ranker: makes its ranker.
+        preset: settings to begin with when none are named; None: the workspace's.
+        idle: sections and keys of the settings that it does not look at.
     """
 
     name: str
@@ -63,6 +65,8 @@ class Architecture:
     build: Callable[[Config, Sizes], Any]
     objective: Callable[[Any, ContextBatch, StateBatch | None, Any, Choices, bool], Objective]
     ranker: Callable[[Any, Reader], ArrayRanker]
+    preset: str | None = None
+    idle: tuple[str, ...] = ()
 
 
 def _build_semantic(config: Config, sizes: Sizes) -> Semantic:
@@ -99,7 +103,20 @@ ARCHITECTURES = {
     found.name: found
     for found in (
         Architecture("semantic", True, _build_semantic, _semantic_objective, SemanticRanker),
-        Architecture("dual-encoder", False, _build_dual_encoder, _dual_encoder_objective, DualEncoderRanker),
+        Architecture(
+            "dual-encoder",
+            False,
+            _build_dual_encoder,
+            _dual_encoder_objective,
+            DualEncoderRanker,
+            preset="dual-encoder",
+            idle=(
+                *("state", "student", "dsi", "score", "text.share_encoder", "image.share_encoder"),
+                *("context.attend_imageless", "loss.alpha", "loss.margin", "loss.rank_weight", "loss.js_weight"),
+                *("loss.co_sim_weight", "loss.mse_weight", "loss.divergence", "loss.co_sim_reduce"),
+                *("loss.detach_teacher", "train.teacher_warmup_epochs", "train.schedule"),
+            ),
+        ),
     )
 }
 
@@ -115,6 +132,23 @@ def find_architecture(name: str, *, where: object | None = None) -> Architecture
             f"an unknown kind of model, '{name}'", where=where, fix=f"this semctl has {', '.join(ARCHITECTURES)}"
         )
     return ARCHITECTURES[name]
+
+
+def refuse_idle(kind: Architecture, config: Config) -> None:
+    """Refuse settings that this architecture would not look at: they would promise what they do not do.
+
+    Raises:
+        UsageError: names the first one that is not at its default.
+    """
+    plain = Config()
+    for section, table in config:
+        for name, value in table:
+            key = f"{section}.{name}"
+            if (section in kind.idle or key in kind.idle) and value != getattr(getattr(plain, section), name):
+                fix = f"leave it out, and begin with --preset {kind.preset}" if kind.preset else "leave it out"
+                raise UsageError(f"the setting '{key}' does nothing in a model of kind {kind.name}", fix=fix)
+    if kind.name == "dual-encoder" and config.loss.rank != "softmax":
+        raise UsageError(f"loss.rank = '{config.loss.rank}' is not for a dual-encoder", fix="set loss.rank=softmax")
 
 
 def fresh_model(kind: Architecture, config: Config, words: Words, reader: Reader, pictured: torch.Tensor) -> Any:

@@ -23,7 +23,9 @@ def train(
         float | None,
         typer.Option("--labeled-ratio", help="Share of the training dialogues used with their labels, 0 to 1."),
     ] = None,
-    model: Annotated[str | None, typer.Option("--model", help="What to train: semantic.")] = None,
+    model: Annotated[
+        str | None, typer.Option("--model", help="What to train: semantic, or dual-encoder (without states).")
+    ] = None,
     preset: Annotated[
         str | None, typer.Option("--preset", help="Settings to begin with: a preset's name or a .toml file.")
     ] = None,
@@ -52,13 +54,13 @@ def train(
         if any(value is not None for value in others):
             raise UsageError("--resume goes on with the run's own settings", fix="leave the other options out")
         record = resume(given.workspace, run, progress=console)
-    elif labeled_ratio is None:
+    elif labeled_ratio is None and model in {None, "semantic"}:
         raise UsageError(
             "--labeled-ratio is missing", fix="say which share of the dialogues to use with labels, as 0.2"
         )
     else:
         request = TrainRequest(
-            labeled_ratio=labeled_ratio,
+            labeled_ratio=labeled_ratio or 0.0,
             model=model or "semantic",
             preset=preset,
             settings=tuple(settings or ()),

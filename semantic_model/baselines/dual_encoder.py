@@ -48,8 +48,8 @@ class DualEncoder(nn.Module):
         longest = max(config.text.max_tokens, config.text.product_max_tokens)
         self.text = TextEncoder(config, self.words, longest)
         self.image = ImageEncoder(config, feature_width)
-        self.positions = nn.Embedding(config.context.window, config.model.width)
-        nn.init.normal_(self.positions.weight, std=0.02)
+        turns = (config.context.window, config.model.width)
+        self.positions = nn.Parameter(0.02 * torch.randn(turns)) if config.context.turn_positions else None
         self.over_turns = AttentionStack(config.model)
         self.log_scale = nn.Parameter(torch.tensor(config.loss.scale).log())
 
@@ -59,7 +59,9 @@ class DualEncoder(nn.Module):
         text = self.text(batch.tokens.flatten(0, 1)).unflatten(0, (B, T))  # [B, T, D]
         mask = batch.image_mask.flatten(0, 1)
         pictures = self.image(batch.images.flatten(0, 1), mask) / mask.sum(dim=1, keepdim=True).clamp(min=1)
-        turns = text + pictures.unflatten(0, (B, T)) + self.positions.weight.flip(0)[-T:]
+        turns = text + pictures.unflatten(0, (B, T))
+        if self.positions is not None:
+            turns = turns + self.positions.flip(0)[-T:]
         return F.normalize(self.over_turns(turns, batch.turn_mask)[:, -1], dim=-1)
 
     def encode_products(self, batch: ProductBatch) -> Tensor:
