@@ -67,10 +67,15 @@ class _Block(nn.Module):
 
 
 class AttentionStack(nn.Module):
-    """``layers`` blocks. SelfAttn(X, X, X) reads its own stream, CrossAttn(X, Y, Y) the same Y in every layer."""
+    """``layers`` blocks. SelfAttn(X, X, X) reads its own stream, CrossAttn(X, Y, Y) the same Y in every layer.
+
+    Attributes:
+        bfloat16: matrix products in bfloat16 (autocast); residuals, norms and softmax stay float32, as do the weights.
+    """
 
     def __init__(self, config: ModelConfig, layers: int | None = None) -> None:
         super().__init__()
+        self.bfloat16 = False
         self.blocks = nn.ModuleList(_Block(config) for _ in range(config.layers if layers is None else layers))
 
     def forward(
@@ -87,6 +92,7 @@ class AttentionStack(nn.Module):
         Returns:
             [B, Q, D].
         """
-        for block in self.blocks:
-            x = block(x, x if source is None else source, mask if source_mask is None else source_mask)
+        with torch.autocast(x.device.type, torch.bfloat16, enabled=self.bfloat16):
+            for block in self.blocks:
+                x = block(x, x if source is None else source, mask if source_mask is None else source_mask)
         return torch.where(mask[..., None], x, 0.0)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from itertools import pairwise
 from typing import NamedTuple
 
 import torch
@@ -12,6 +11,7 @@ from torch import Tensor, nn
 from semantic_model.attention import AttentionStack
 from semantic_model.batch import ContextBatch, ProductBatch
 from semantic_model.config import Config
+from semantic_model.grouping import encode_by_length
 from semantic_model.text import PAD
 
 __all__ = ["Context", "ContextEncoder", "ImageEncoder", "ProductEncoder", "ProductVectors", "TextEncoder", "WordTable"]
@@ -61,10 +61,9 @@ class WordTable(nn.Module):
 class TextEncoder(nn.Module):
     """U^T_t = SumPool[SelfAttn(w W_emb + PE)]: texts [R, L] -> [R, D].
 
-    Rows are grouped by length, so that short texts do not pay for long ones; padding changes nothing.
+    A text that occurs several times is encoded once, and rows are grouped by length, so that short texts do not pay for
+    long ones; padding changes nothing.
     """
-
-    edges = (0, 8, 16, 32, 64, 1 << 30)
 
     def __init__(self, config: Config, words: WordTable, max_tokens: int) -> None:
         super().__init__()
@@ -77,18 +76,13 @@ class TextEncoder(nn.Module):
         self.leaky = config.text.activation == "leaky_relu"
 
     def forward(self, tokens: Tensor) -> Tensor:
-        lengths = (tokens != PAD).sum(dim=1)  # [R]
-        order, found = [], []
-        for low, high in pairwise(self.edges):
-            rows = ((lengths > low) & (lengths <= high)).nonzero().squeeze(1)
-            if len(rows):
-                order.append(rows)
-                found.append(self._encode(tokens[rows, : min(high, tokens.shape[1])]))
-        encoded = torch.zeros(len(tokens), self.positions.embedding_dim, device=tokens.device)
-        if not found:
-            return encoded
-        gathered = torch.cat(found)
-        return encoded.to(gathered.dtype).index_copy(0, torch.cat(order), gathered)
+        distinct, place = torch.unique(tokens, dim=0, return_inverse=True)
+        encoded = encode_by_length(
+            (distinct != PAD).sum(dim=1),
+            self.positions.embedding_dim,
+            lambda rows, length: self._encode(distinct[rows, :length]),
+        )
+        return encoded[place]
 
     def _encode(self, tokens: Tensor) -> Tensor:
         mask = tokens != PAD  # [R, L]
@@ -103,7 +97,7 @@ class TextEncoder(nn.Module):
 class ImageEncoder(nn.Module):
     """U^I_t = SumPool[SelfAttn(Linear(ResNet(v)))]: pictures [R, M, F] -> [R, D], zeros where there is none.
 
-    Only rows with a picture are encoded.
+    Rows are grouped by how many pictures they have: only real ones are encoded.
     """
 
     mean: Tensor
@@ -128,15 +122,16 @@ class ImageEncoder(nn.Module):
             self.scale.copy_(1.0 / features.std(dim=0).clamp(min=1e-3))
 
     def forward(self, images: Tensor, mask: Tensor) -> Tensor:
-        rows = mask.any(dim=1).nonzero().squeeze(1)
-        encoded = torch.zeros(len(images), self.width, device=images.device)
-        if not len(rows):
-            return encoded
-        some = mask[rows]  # [R', M]
-        v = self.linear((images[rows] - self.mean) * self.scale)  # [R', M, D]
-        pooled = self.attention(torch.where(some[..., None], v, 0.0), some).sum(dim=1)
-        pooled = F.leaky_relu(pooled) if self.leaky else pooled
-        return encoded.to(pooled.dtype).index_copy(0, rows, pooled)
+        order = (~mask).to(torch.uint8).argsort(dim=1, stable=True)  # [R, M], pictures first
+
+        def encode(rows: Tensor, pictures: int) -> Tensor:
+            columns = order[rows, :pictures]
+            some = mask[rows[:, None], columns]  # [r, M']
+            v = self.linear((images[rows[:, None], columns] - self.mean) * self.scale)  # [r, M', D]
+            pooled = self.attention(torch.where(some[..., None], v, 0.0), some).sum(dim=1)
+            return F.leaky_relu(pooled) if self.leaky else pooled
+
+        return encode_by_length(mask.sum(dim=1), self.width, encode)
 
 
 class ContextEncoder(nn.Module):
