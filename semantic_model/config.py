@@ -168,6 +168,15 @@ class TrainConfig(_Section):
     )
     teacher_warmup_epochs: int = Field(default=0, ge=0, description="epochs on D_F of the teacher alone (release: 1)")
     patience: int = Field(default=0, ge=0, description="stop after that many epochs without a better one; 0: never")
+    precision: Literal["auto", "float32", "bfloat16"] = Field(
+        default="auto",
+        description="of the attention stacks' matrix products; all else, and the weights, stay float32. auto: bfloat16 "
+        "on a GPU, and from a width of 256 on a CPU that has instructions for it",
+    )
+    compile: bool = Field(default=False, description="torch.compile of the attention blocks; on a GPU only")
+    checkpoint_every: int = Field(
+        default=0, ge=0, description="steps between two checkpoints within an epoch; 0: at its end only"
+    )
     log_every: int = Field(default=50, ge=1, description="steps between two lines of metrics.jsonl")
 
 
