@@ -7,19 +7,21 @@ from pathlib import Path
 from typing import Any
 
 from pipeline.runs import find_run, load_corpus, open_ranker
+from pipeline.training_data import gold_states, state_before
 from pipeline.workspace import Workspace
-from schemas.errors import ModelError, UsageError
+from schemas.errors import ModelError, UsageError, WorkspaceError
 from schemas.files import read_json, sha256_file, write_json
 from schemas.ontology import nearest
 from schemas.progress import Progress, SilentProgress
 from semantic_model.baselines.popularity import Popularity
 from semantic_model.baselines.random_order import RandomOrder
+from semantic_model.baselines.state_rule import StateRule
 from semantic_model.baselines.tfidf import TfIdf
 from semantic_model.data import Corpus
 from semantic_model.evaluation import CANDIDATE_KINDS, CandidateKind, Evaluation, evaluate_ranker
 from semantic_model.ranker import Ranker
 
-__all__ = ["EvaluationReport", "baselines", "evaluate"]
+__all__ = ["EvaluationReport", "baselines", "evaluate", "gold_rule"]
 
 
 @dataclass(frozen=True)
@@ -70,6 +72,22 @@ def baselines(corpus: Corpus) -> tuple[Ranker, ...]:
     return RandomOrder(), Popularity.fit(corpus), TfIdf.fit(corpus)
 
 
+def gold_rule(workspace: Workspace, corpus: Corpus, split: str) -> StateRule | None:
+    """The rule that ranks by the gold states; None unless every recommendation turn of the split has one.
+
+    Raises:
+        WorkspaceError: D_F and D_P are not one complete set.
+    """
+    if not workspace.split_manifest.is_file():
+        return None
+    known = gold_states(workspace)
+    queries = corpus.queries(split)
+    if not all(query.dialogue_id in known for query in queries):
+        return None
+    states = {(query.dialogue_id, query.turn): state_before(known[query.dialogue_id], query.turn) for query in queries}
+    return StateRule(states, workspace.ontology())
+
+
 def evaluate(
     workspace: Workspace,
     run: str = "latest",
@@ -81,6 +99,8 @@ def evaluate(
     progress: Progress | None = None,
 ) -> EvaluationReport:
     """Measure a run and the baselines, and keep the report as ``runs/<id>/evaluation-<split>-<candidates>.json``.
+
+    Where the whole split is labelled, one more row shows what a rule would do that reads the gold states.
 
     Args:
         workspace: where the corpus and the runs are.
@@ -103,7 +123,7 @@ def evaluate(
     if folder is not None:
         _say_what_changed(workspace, folder, shown)
     corpus = load_corpus(workspace, images=images)
-    floors = baselines(corpus)
+    floors = [*baselines(corpus), *_gold_floor(workspace, corpus, split, shown)]
     models = () if folder is None else (open_ranker(folder, corpus),)
     rows = tuple(evaluate_ranker(ranker, corpus, split, kind, progress=shown) for ranker in (*models, *floors))
     for reason, count in rows[0].skipped.items():
@@ -116,6 +136,15 @@ def evaluate(
     if file is not None:
         write_json(file, report.as_dict())
     return report
+
+
+def _gold_floor(workspace: Workspace, corpus: Corpus, split: str, shown: Progress) -> list[Ranker]:
+    try:
+        rule = gold_rule(workspace, corpus, split)
+    except WorkspaceError as problem:  # an ingest that is not complete is no reason not to measure a run
+        shown.log(f"the rule over gold states is left out: {problem}")
+        return []
+    return [] if rule is None else [rule]
 
 
 def _say_what_changed(workspace: Workspace, folder: Path, shown: Progress) -> None:

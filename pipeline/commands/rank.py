@@ -73,6 +73,7 @@ def evaluate(
         console.json(report.as_dict())
         return
     names = list(report.rows[0].means)
+    names_of_rows = {row.name for row in report.rows}
     rows = []
     for row in report.rows:
         ends = row.intervals["ndcg@5"]
@@ -83,7 +84,13 @@ def evaluate(
         f"{'' if report.images else ', without pictures'}; per cent",
         ["", *map(metric_heading, names), "±"],
         rows,
-        caption="±: half of the 95 % interval of NDCG@5, by dialogue" + (f"; {report.file}" if report.file else ""),
+        caption="; ".join(
+            [
+                "±: half of the 95 % interval of NDCG@5, by dialogue",
+                *(["state-rule (gold) is told the gold states"] if "state-rule (gold)" in names_of_rows else []),
+                *([str(report.file)] if report.file else []),
+            ]
+        ),
     )
 
 
