@@ -1,18 +1,8 @@
-"""Exact scoring without materialising x_k: the DSI in Gram form.
-
-S_{k+1} = W_{k+1} S_k does not depend on x, and x_k = x_0 + sum_{j<k} a_j S_{j+1}. With the rows
-M = [S_0; ..; S_K; x_C],
-H = M M^T and T = M X_0^T, each hop is a few operations on slots x candidates:
-
-    a = softmax(T[block k] / (|S_k,i| |x|)),   |x|^2 += a (2 T[block k+1] + H[block k+1, block k+1] a),
-    T += H[:, block k+1] a,
-
-and after K hops the last row of T gives cos(x_K, x_C).
-"""
+"""The trained student as a ranker: f(tau, rho) of candidates or of a whole catalogue (section 3.3)."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -21,47 +11,18 @@ import torch
 from torch import Tensor
 
 from semantic_model.batch import ContextArrays, Reader
+from semantic_model.catalogue import MatchQuery, score_candidates, score_catalogue
 from semantic_model.encoders import Context, ProductVectors
-from semantic_model.interaction import EPSILON, DialogueStateInteraction
+from semantic_model.gram import gram_cosine
 from semantic_model.model import Semantic
+from semantic_model.product_table import ProductTable, TablePrecision
 from semantic_model.ranker import FloatArray, Product, Query
 
 __all__ = ["EncodedContexts", "SemanticRanker", "gram_cosine", "match_all"]
 
 
-def gram_cosine(dsi: DialogueStateInteraction, x_C: Tensor, stack: Tensor, X_0: Tensor) -> Tensor:
-    """cos(x_C, x_K) of candidates that went through the DSI; equal to the plain form up to rounding.
-
-    Args:
-        dsi: for its temperature.
-        x_C: enhanced context vectors [B, D].
-        stack: S_0 ... S_K [B, K + 1, n, D].
-        X_0: candidates [N, D] for every context, or [B, C, D].
-
-    Returns:
-        [B, N] or [B, C].
-    """
-    K, n = stack.shape[1] - 1, stack.shape[2]
-    rows = torch.cat([stack.flatten(1, 2), x_C[:, None]], dim=1)  # M [B, (K + 1) n + 1, D]
-    H = rows @ rows.transpose(1, 2)
-    T = rows @ (X_0.T if X_0.dim() == 2 else X_0.transpose(1, 2))  # [B, rows, C]
-    norms = H.diagonal(dim1=1, dim2=2).clamp(min=EPSILON**2).sqrt()  # [B, rows]
-    square = X_0.square().sum(dim=-1)  # [N] or [B, C]
-    square = square.expand(len(x_C), -1)  # |x|^2 [B, C]
-    for k in range(K):  # T keeps the rows of blocks k ... K and of x_C: earlier ones are not looked at again
-        rest, after = slice((k + 1) * n, None), slice((k + 1) * n, (k + 2) * n)
-        length = square.clamp(min=EPSILON**2).sqrt()[:, None]
-        cosines = T[:, :n] / (norms[:, k * n : (k + 1) * n, None] * length)
-        a = torch.softmax(dsi.inverse_temperature * cosines, dim=1)  # [B, n, C]
-        H_a = H[:, rest, after] @ a  # [B, rows left, C]
-        square = square + (a * (2 * T[:, n : 2 * n] + H_a[:, :n])).sum(dim=1)
-        T = T[:, n:] + H_a
-    length = square.clamp(min=EPSILON**2).sqrt()
-    return T[:, -1] / (norms[:, -1:] * length)
-
-
 def match_all(model: Semantic, context: Context, products: ProductVectors, S: Tensor) -> Tensor:
-    """cos(x_CT, x_PT) + cos(x_CI, x_PI) of every product with every context: [B, N].
+    """cos(x_CT, x_PT) + cos(x_CI, x_PI) of every product with every context: [B, N]; with gradients.
 
     ``products`` may also be candidates of their own for each context, [B, C, D]: then [B, C].
     """
@@ -94,15 +55,19 @@ class SemanticRanker:
         model: its weights; put into evaluation mode.
         reader: how text and pictures are read.
         name: its name in tables.
+        precision: of the product tables that it makes.
     """
 
-    product_chunk = 4096
-    context_chunk = 64
+    context_chunk = 64  # contexts encoded at a time
+    queries = 16  # contexts whose M and H are held at a time
 
-    def __init__(self, model: Semantic, reader: Reader, name: str = "semantic") -> None:
+    def __init__(
+        self, model: Semantic, reader: Reader, name: str = "semantic", precision: TablePrecision = "float32"
+    ) -> None:
         self.model = model.eval()
         self.reader = reader
         self.name = name
+        self.precision = precision
 
     @property
     def device(self) -> torch.device:
@@ -110,14 +75,17 @@ class SemanticRanker:
         return self.model.log_scale.device
 
     @torch.inference_mode()
-    def encode_products(self, products: Sequence[Product]) -> ProductVectors:
+    def encode_products(self, products: Sequence[Product]) -> ProductTable:
         """rho^T and rho^I of products, once."""
         self.model.eval()
-        parts = []
+        width = self.model.config.model.width
+        parts = self._encoded(products)
+        return ProductTable.collect(parts, len(products), width, precision=self.precision, device=self.device)
+
+    def _encoded(self, products: Sequence[Product]) -> Iterator[ProductVectors]:
         for start in range(0, len(products), 512):
             batch = self.reader.products(products[start : start + 512])
-            parts.append(self.model.encode_products(type(batch)(*(field.to(self.device) for field in batch))))
-        return ProductVectors(*(torch.cat(fields) for fields in zip(*parts, strict=True)))
+            yield self.model.encode_products(type(batch)(*(field.to(self.device) for field in batch)))
 
     def encode_contexts(self, queries: Sequence[Query]) -> EncodedContexts:
         """Contexts with their predicted states, once."""
@@ -139,29 +107,24 @@ class SemanticRanker:
 
     @torch.inference_mode()
     def score(
-        self, contexts: EncodedContexts, table: ProductVectors, candidates: npt.NDArray[np.int64] | None = None
+        self,
+        contexts: EncodedContexts,
+        table: ProductTable | ProductVectors,
+        candidates: npt.NDArray[np.int64] | None = None,
     ) -> FloatArray:
-        """f(tau, rho) of every product, or of each context's candidates (section 3.3); see :class:`Ranker`."""
-        self.model.eval()
-        if candidates is not None:
-            return self._score_candidates(contexts, table, candidates)
-        scores = np.empty((len(contexts), len(table.rho_T)), dtype=np.float32)
-        for b in range(0, len(contexts), 16):
-            some = contexts[b : b + 16]
-            for start in range(0, scores.shape[1], self.product_chunk):
-                part = ProductVectors(*(field[start : start + self.product_chunk] for field in table))
-                found = torch.tanh(match_all(self.model, some.context, part, some.S))
-                scores[b : b + 16, start : start + self.product_chunk] = found.cpu().numpy()
-        return scores
+        """f(tau, rho) of every product, or of each context's candidates (section 3.3); see :class:`Ranker`.
 
-    def _score_candidates(
-        self, contexts: EncodedContexts, table: ProductVectors, candidates: npt.NDArray[np.int64]
-    ) -> FloatArray:
-        scores = np.empty(candidates.shape, dtype=np.float32)
-        for b in range(0, len(contexts), 16):
-            some = contexts[b : b + 16]
-            rows = torch.from_numpy(candidates[b : b + 16].clip(min=0)).to(self.device)
-            found = torch.tanh(match_all(self.model, some.context, table.take(rows), some.S))
-            scores[b : b + 16] = found.cpu().numpy()
-        scores[candidates < 0] = -np.inf
+        The memory needed beside the answer does not grow with the catalogue.
+        """
+        self.model.eval()
+        if isinstance(table, ProductVectors):
+            table = ProductTable.of(table)
+        scores = np.empty((len(contexts), len(table)) if candidates is None else candidates.shape, dtype=np.float32)
+        for start in range(0, len(contexts), self.queries):
+            some = contexts[start : start + self.queries]
+            query, answer = MatchQuery.of(self.model, some.context, some.S), scores[start : start + self.queries]
+            if candidates is None:
+                score_catalogue(query, table, answer)
+            else:
+                score_candidates(query, table, candidates[start : start + self.queries], answer)
         return scores

@@ -262,19 +262,6 @@ def test_scores_of_candidates_are_those_of_the_whole_table(trainer_of, world):
     assert np.allclose(ranker.score(contexts[1:], table), whole[1:], atol=1e-6)
 
 
-def test_scores_do_not_depend_on_chunks_and_equal_the_plain_form(trainer_of, world):
-    ranker = trainer_of("run").ranker
-    contexts = ranker.encode_contexts(world.corpus.queries("train"))
-    table = ranker.encode_products(world.corpus.products)
-    whole = ranker.score(contexts, table)
-    ranker.product_chunk = 5
-    assert np.allclose(ranker.score(contexts, table), whole, atol=1e-6)
-    every = torch.arange(12).expand(8, -1)
-    with torch.no_grad():
-        plain = ranker.model.score(ranker.model.interact(contexts.context, table.take(every), contexts.S))
-    assert np.allclose(whole, plain.numpy(), atol=1e-5)
-
-
 def test_the_rate_warms_up_linearly_and_decays_to_zero(config_of):
     config = config_of(train={"learning_rate": 1.0, "warmup": 0.1})
     rates = [learning_rate(config, step, 100) for step in range(101)]

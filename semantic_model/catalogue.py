@@ -1,0 +1,114 @@
+"""Scores of a whole catalogue, or of candidate lists, chunk by chunk on every core (section 3.3)."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import NamedTuple
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from torch import Tensor
+
+from semantic_model.encoders import Context
+from semantic_model.gram_in_place import GramQuery, Scratch, gram_cosine_
+from semantic_model.model import Semantic
+from semantic_model.product_table import ProductTable
+from semantic_model.ranker import FloatArray
+from semantic_model.workers import for_each
+
+__all__ = ["Chunk", "MatchQuery", "score_candidates", "score_catalogue"]
+
+
+class Chunk(NamedTuple):
+    """How much is computed at a time.
+
+    On a CPU, slots x candidates of a chunk fit a core's second cache, and are so many that calls cost nothing; on a
+    GPU they fit its cache.
+    """
+
+    contexts: int
+    products: int
+
+    @classmethod
+    def of(cls, contexts: int, device: torch.device) -> Chunk:
+        """For so many contexts."""
+        if device.type != "cpu":
+            return cls(1, 1 << 16)
+        return cls(1, 4096) if contexts == 1 else cls(4, 2048)
+
+
+@dataclass(frozen=True)
+class MatchQuery:
+    """What B contexts bring to the scoring of products, of both modalities.
+
+    Attributes:
+        weights: of the text and the image cosine.
+    """
+
+    text: GramQuery
+    image: GramQuery
+    weights: tuple[float, float]
+
+    @classmethod
+    def of(cls, model: Semantic, context: Context, S: Tensor) -> MatchQuery:
+        """Of contexts with their states, as :func:`match_all` takes them."""
+        queries = []
+        for dsi, c in ((model.dsi_T, context.c_T), (model.dsi_I, context.c_I)):
+            stack = dsi.states(S)
+            queries.append(GramQuery.of(dsi, dsi.interact(c[:, None], stack).x[:, 0], stack))
+        text, image = model.modality_weights.tolist()
+        return cls(*queries, (text, image))
+
+    def __len__(self) -> int:
+        return len(self.text)
+
+    def __getitem__(self, part: slice) -> MatchQuery:
+        return MatchQuery(self.text[part], self.image[part], self.weights)
+
+    def match(self, products: ProductTable, scratch: Scratch) -> Tensor:
+        """As :func:`match_all`, without gradients: [B, N], in memory that the next call uses again."""
+        found = scratch.tensor("match", len(self), len(products))
+        w = self.weights
+        torch.mul(gram_cosine_(self.text, *products.text, scratch), w[0], out=found)
+        return found.add_(gram_cosine_(self.image, *products.image, scratch), alpha=w[1])
+
+
+def score_catalogue(query: MatchQuery, table: ProductTable, scores: FloatArray) -> None:
+    """tanh of the match of B contexts with all N products, into ``scores`` [B, N]."""
+    device, answer = table.device, torch.from_numpy(scores)
+    chunk = Chunk.of(len(query), device)
+
+    def work(parts: Iterator[slice]) -> None:
+        scratch = Scratch(device)
+        for part in parts:
+            some = table[part]
+            for b in _slices(len(query), chunk.contexts):
+                answer[b, part] = query[b].match(some, scratch).tanh_().to(answer.device)
+
+    for_each(_slices(len(table), chunk.products), work, device)
+
+
+def score_candidates(
+    query: MatchQuery, table: ProductTable, candidates: npt.NDArray[np.int64], scores: FloatArray
+) -> None:
+    """tanh of the match of B contexts with their own candidates [B, C], -1 for padding, into ``scores`` [B, C]."""
+    device, answer = table.device, torch.from_numpy(scores)
+    rows = torch.from_numpy(candidates.clip(min=0)).to(device)
+    pieces = [
+        (b, part) for b in range(len(query)) for part in _slices(candidates.shape[1], Chunk.of(1, device).products)
+    ]
+
+    def work(parts: Iterator[tuple[int, slice]]) -> None:
+        scratch = Scratch(device)
+        for b, part in parts:
+            some = table.take(rows[b, part], scratch)
+            answer[b, part] = query[b : b + 1].match(some, scratch)[0].tanh_().to(answer.device)
+
+    for_each(pieces, work, device)
+    scores[candidates < 0] = -np.inf
+
+
+def _slices(count: int, step: int) -> list[slice]:
+    return [slice(start, min(start + step, count)) for start in range(0, count, step)]

@@ -1,0 +1,58 @@
+"""Independent pieces of work, one core each: no step inside a piece waits for another core."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from threading import Lock
+from typing import TypeVar
+
+import torch
+
+__all__ = ["for_each"]
+
+Piece = TypeVar("Piece")
+Found = TypeVar("Found")
+
+
+def for_each(
+    pieces: Sequence[Piece], work: Callable[[Iterator[Piece]], Found], device: torch.device | None = None
+) -> list[Found]:
+    """Share pieces among workers, each of which takes the next one whenever it is free.
+
+    On a CPU there are as many workers as torch has threads, each computing on one; elsewhere there is one.
+
+    Args:
+        pieces: in the order in which they are handed out.
+        work: what a worker does with the pieces that it gets; they come in ascending order. Runs without gradients.
+        device: where the work is done; a CPU when left out.
+
+    Returns:
+        What each worker answered.
+    """
+    threads = torch.get_num_threads() if device is None or device.type == "cpu" else 1
+    workers = min(threads, len(pieces))
+    if workers <= 1:
+        with torch.inference_mode():
+            return [work(iter(pieces))]
+    waiting, lock = iter(pieces), Lock()
+
+    def next_ones() -> Iterator[Piece]:
+        while True:
+            with lock:
+                piece = next(waiting, None)
+            if piece is None:
+                return
+            yield piece
+
+    def run() -> Found:
+        torch.set_num_threads(1)  # of this worker
+        with torch.inference_mode():
+            return work(next_ones())
+
+    try:
+        with ThreadPoolExecutor(workers, thread_name_prefix="semctl") as pool:
+            running = [pool.submit(run) for _ in range(workers)]
+            return [one.result() for one in running]
+    finally:
+        torch.set_num_threads(threads)  # threads that start later take over what was set last
