@@ -196,8 +196,6 @@ class Config(_Section):
 
     @model_validator(mode="after")
     def _settings_fit_together(self) -> Config:
-        if self.loss.rank == "hinge" and self.train.rank_candidates != "sampled":
-            raise ValueError("train.rank_candidates needs loss.rank = 'softmax': the hinge takes sampled pairs")
         return self
 
     @property

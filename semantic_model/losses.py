@@ -18,6 +18,7 @@ __all__ = [
     "js_loss",
     "masked_mean_of",
     "rank_loss",
+    "rank_loss_of_all",
     "softmax_rank_loss",
     "state_mse",
 ]
@@ -42,6 +43,19 @@ def rank_loss(positive: Tensor, negative: Tensor, pairs: Tensor, margin: float =
     tensor(0.3000)
     """
     return masked_mean_of(torch.relu(margin - positive[:, :, None] + negative[:, None, :]), pairs)
+
+
+def rank_loss_of_all(f: Tensor, positives: Tensor, margin: float = 1.0) -> Tensor:
+    """:func:`rank_loss` of each positive against everything that is none for its context, mean over all pairs.
+
+    Args:
+        f: of every context with every product [B, N].
+        positives: bool [B, N].
+    """
+    most = int(positives.sum(dim=1).max()) if positives.numel() else 0
+    there, columns = positives.float().topk(most, dim=1)  # [B, P]
+    pairs = (there > 0)[:, :, None] & ~positives[:, None, :]
+    return rank_loss(f.gather(1, columns), f, pairs, margin)
 
 
 def softmax_rank_loss(scores: Tensor, positives: Tensor, candidates: Tensor) -> Tensor:

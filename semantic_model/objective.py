@@ -14,7 +14,15 @@ from torch import Tensor
 from semantic_model.batch import ContextBatch, StateBatch
 from semantic_model.config import LossConfig
 from semantic_model.encoders import Context, ProductVectors
-from semantic_model.losses import attention_gap, co_sim_loss, js_loss, rank_loss, softmax_rank_loss, state_mse
+from semantic_model.losses import (
+    attention_gap,
+    co_sim_loss,
+    js_loss,
+    rank_loss,
+    rank_loss_of_all,
+    softmax_rank_loss,
+    state_mse,
+)
 from semantic_model.model import Semantic
 from semantic_model.scoring import match_all
 
@@ -141,8 +149,10 @@ def _pairs(choices: Choices) -> Tensor:
 def _rank(model: Semantic, context: Context, products: ProductVectors, choices: Choices, S: Tensor) -> Tensor:
     config = model.config.loss
     if choices.relevant is not None:
-        scores = model.log_scale.exp() * match_all(model, context, products, S)  # [B, products]
-        return softmax_rank_loss(scores, choices.relevant, torch.ones_like(choices.relevant))
+        match = match_all(model, context, products, S)  # [B, products]
+        if config.rank == "hinge":
+            return rank_loss_of_all(torch.tanh(match), choices.relevant, config.margin)
+        return softmax_rank_loss(model.log_scale.exp() * match, choices.relevant, torch.ones_like(choices.relevant))
     rows = torch.cat([choices.positives, choices.negatives], dim=1)
     P = choices.positives.shape[1]
     match = match_all(model, context, products.take(rows.clamp(min=0)), S)  # [B, C]

@@ -53,7 +53,6 @@ def test_settings_are_read_as_toml_else_as_words():
         ("loss.alpha=3", "setting 'loss.alpha': Input should be less than or equal to 1"),
         ("loss.alpha", "write --set KEY=VALUE"),
         ("model.heads=7", "model.heads = 7 does not divide model.width = 768"),
-        ("train.rank_candidates=all", "needs loss.rank = 'softmax'"),
         ("loss.rank=best", "setting 'loss.rank': Input should be 'hinge' or 'softmax'"),
     ],
 )
