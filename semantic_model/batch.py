@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
@@ -21,7 +21,7 @@ from semantic_model.image import NO_PICTURE, Features
 from semantic_model.ranker import Product, Query
 from semantic_model.text import PAD, TokenArray, Words
 
-__all__ = ["ContextArrays", "ContextBatch", "ProductBatch", "Reader", "StateBatch", "value_text"]
+__all__ = ["ContextArrays", "ContextBatch", "ProductBatch", "Reader", "StateBatch", "to_device", "value_text"]
 
 NO_VALUE = "none"
 """The value of a slot that the dialogue has not mentioned (section 3.5)."""
@@ -68,16 +68,28 @@ class ContextArrays:
     def __len__(self) -> int:
         return len(self.tokens)
 
+    def take(self, part: slice) -> ContextArrays:
+        """Some of them."""
+        return ContextArrays(self.tokens[part], self.image_rows[part], self.turn_mask[part])
+
     def batch(self, rows: npt.NDArray[np.int64] | slice, features: Features, device: torch.device) -> ContextBatch:
         """The contexts ``rows``, with L cut to the longest utterance among them."""
         tokens, image_rows = self.tokens[rows], self.image_rows[rows]
         length = max(int((tokens != PAD).any(axis=(0, 1)).sum()), 1)
         return ContextBatch(
-            torch.from_numpy(np.ascontiguousarray(tokens[:, :, :length])).to(device),
-            torch.from_numpy(features.gather(image_rows)).to(device),
-            torch.from_numpy(image_rows != NO_PICTURE).to(device),
-            torch.from_numpy(np.ascontiguousarray(self.turn_mask[rows])).to(device),
+            to_device(tokens[:, :, :length], device),
+            to_device(features.gather(image_rows), device),
+            to_device(image_rows != NO_PICTURE, device),
+            to_device(self.turn_mask[rows], device),
         )
+
+
+def to_device(values: npt.NDArray[Any], device: torch.device) -> Tensor:
+    """An array as a tensor; a GPU fetches it while it computes."""
+    tensor = torch.from_numpy(np.ascontiguousarray(values))
+    if device.type == "cuda":
+        return tensor.pin_memory().to(device, non_blocking=True)
+    return tensor.to(device)
 
 
 class Reader:
@@ -102,7 +114,8 @@ class Reader:
         tokens = np.full((len(queries), T, L), PAD, dtype=np.int64)
         image_rows = np.full((len(queries), T, M), NO_PICTURE, dtype=np.int64)
         turn_mask = np.zeros((len(queries), T), dtype=np.bool_)
-        windows = [query.history[-T:] for query in queries]
+        ends = slice(None) if self.config.context.include_current else slice(-1)
+        windows = [query.history[ends][-T:] for query in queries]
         distinct = sorted({utterance.text for window in windows for utterance in window})
         pieces = self.words.encode(distinct, L)
         row_of = {text: row for row, text in enumerate(distinct)}
@@ -116,9 +129,16 @@ class Reader:
 
     def products(self, products: Sequence[Product]) -> ProductBatch:
         """Names with attributes, and first pictures, of products."""
-        ignored = set(self.config.text.product_ignore)
+        fields, ignored = set(self.config.text.product_fields), set(self.config.text.product_ignore)
         texts = [
-            product_text(item.name, {key: found for key, found in item.attributes.items() if key not in ignored})
+            product_text(
+                item.name,
+                {
+                    key: found
+                    for key, found in item.attributes.items()
+                    if key not in ignored and (not fields or key in fields)
+                },
+            )
             for item in products
         ]
         rows = np.array(
@@ -140,7 +160,8 @@ class Reader:
         V = self.config.state.value_tokens
         by_slot = [dict.fromkeys(self.slots, ()) if state is None else _by_slot(state, self.slots) for state in states]
         sentiment = self.config.state.sentiment
-        texts = [[value_text(found[slot], sentiment=sentiment) for slot in self.slots] for found in by_slot]
+        none = NO_VALUE if self.config.state.none == "token" else ""  # a row of padding
+        texts = [[value_text(found[slot], sentiment=sentiment, none=none) for slot in self.slots] for found in by_slot]
         distinct = sorted({text for row in texts for text in row})
         pieces = self.words.encode(distinct, V)
         padded = np.full((len(distinct), V), PAD, dtype=np.int64)
@@ -160,19 +181,20 @@ def slot_text(slot: str) -> str:
     return " ".join(spaced.replace("_", " ").lower().split())
 
 
-def value_text(wishes: Sequence[tuple[str, str]], *, sentiment: bool) -> str:
-    """One slot's value as the teacher reads it, as ``like red blue dislike black``; ``none`` without any.
+def value_text(wishes: Sequence[tuple[str, str]], *, sentiment: bool, none: str = NO_VALUE) -> str:
+    """One slot's value as the teacher reads it, as ``like red blue dislike black``.
 
     Args:
         wishes: (polarity, value) in order, likes first.
         sentiment: whether the polarity is written.
+        none: what is read without any.
     """
     parts: list[str] = []
     for polarity in ("like", "dislike"):
         values = [value for its_polarity, value in wishes if its_polarity == polarity]
         if values:
             parts += [polarity] * sentiment + values
-    return " ".join(parts) or NO_VALUE
+    return " ".join(parts) or none
 
 
 def _by_slot(state: BeliefState, slots: Sequence[str]) -> Mapping[str, Sequence[tuple[str, str]]]:

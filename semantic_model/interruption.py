@@ -15,8 +15,12 @@ class Interrupted(KeyboardInterrupt):
 
 
 @contextmanager
-def stop_request() -> Iterator[threading.Event]:
-    """An event that the first Ctrl-C sets, so that a step is never cut in half; the second one stops at once."""
+def stop_request(*, once: bool = False) -> Iterator[threading.Event]:
+    """An event that the first Ctrl-C sets, so that a step is never cut in half; the second one stops at once.
+
+    Args:
+        once: later ones do nothing; ``torchrun`` passes on a Ctrl-C that its processes got already.
+    """
     stop = threading.Event()
     if threading.current_thread() is not threading.main_thread():
         yield stop
@@ -24,7 +28,7 @@ def stop_request() -> Iterator[threading.Event]:
 
     def ask(number: int, frame: object) -> None:
         del number, frame
-        if stop.is_set():
+        if stop.is_set() and not once:
             raise KeyboardInterrupt
         stop.set()
 

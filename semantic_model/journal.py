@@ -1,37 +1,76 @@
-"""``metrics.jsonl``: one JSON object a line, an epoch's or a step's."""
+"""A run's figures: ``metrics.jsonl``, one JSON object an epoch or a step, and the same as TensorBoard events."""
 
 from __future__ import annotations
 
 import json
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from schemas.files import write_atomic
+
+if TYPE_CHECKING:
+    from torch.utils.tensorboard import SummaryWriter
 
 __all__ = ["Journal"]
 
 
 class Journal:
-    """Appends lines to a file.
+    """Appends lines to ``metrics.jsonl``, and every number in them as ``<kind>/<name>`` to ``tensorboard/``.
 
     Args:
-        path: the file; made with the first line.
+        folder: the run's.
+        first: whether this process is the one that writes.
     """
 
-    def __init__(self, path: Path) -> None:
-        self.path = path
+    def __init__(self, folder: Path, *, first: bool = True) -> None:
+        self.path = folder / "metrics.jsonl"
+        self.events = folder / "tensorboard"
+        self.first = first
+        self._writer: SummaryWriter | None = None
 
-    def write(self, **values: Any) -> None:
-        """Append one line."""
+    def open(self, step: int) -> str | None:
+        """Begin, after so many steps: later lines and events, and a line that a kill cut off, do not count.
+
+        Returns:
+            One line for people, when there will be no TensorBoard events.
+        """
+        if not self.first:
+            return None
+        if self.path.is_file():
+            self._cut(step)
+        try:
+            from torch.utils.tensorboard import SummaryWriter
+        except ImportError:
+            return "no TensorBoard events are written: `pip install tensorboard` would add them"
+        self._writer = SummaryWriter(str(self.events), purge_step=step + 1 if step else None)
+        return None
+
+    def write(self, *, kind: str, step: int, **values: Any) -> None:
+        """Append one line.
+
+        Args:
+            kind: ``step`` or ``epoch``.
+            step: steps done since the beginning of the run.
+        """
+        if not self.first:
+            return
         self.path.parent.mkdir(parents=True, exist_ok=True)
         with self.path.open("a") as file:
-            file.write(json.dumps(values) + "\n")
+            file.write(json.dumps({"kind": kind, "step": step, **values}) + "\n")
+        if self._writer is not None:
+            for name, value in values.items():
+                if isinstance(value, int | float):
+                    self._writer.add_scalar(f"{kind}/{name}", value, step)
 
-    def cut(self, step: int) -> None:
-        """Drop the lines of later steps, which are going to be done again, and one that a kill cut off."""
-        lines = self.path.read_text().splitlines() if self.path.is_file() else []
+    def close(self) -> None:
+        """Everything is on disk."""
+        if self._writer is not None:
+            self._writer.close()
+            self._writer = None
+
+    def _cut(self, step: int) -> None:
         kept = []
-        for line in lines:
+        for line in self.path.read_text().splitlines():
             try:
                 if json.loads(line)["step"] <= step:
                     kept.append(line)

@@ -2,21 +2,21 @@
 
 from __future__ import annotations
 
-import threading
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
+from math import isfinite
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
 
 from schemas.belief import BeliefState
 from schemas.errors import ModelError, UsageError
-from schemas.progress import Progress, SilentProgress
+from schemas.progress import Progress, SilentProgress, Task
 from semantic_model.architecture import ARCHITECTURES, Architecture, find_architecture, fresh_model
-from semantic_model.batch import ProductBatch, Reader, StateBatch
+from semantic_model.batch import ProductBatch, Reader, StateBatch, to_device
 from semantic_model.checkpoint import (
     ModelCard,
     load_checkpoint,
@@ -29,19 +29,19 @@ from semantic_model.checkpoint import (
 )
 from semantic_model.config import Config
 from semantic_model.data import Corpus
+from semantic_model.distributed import Processes, SplitModel
 from semantic_model.image import Features, load_features
 from semantic_model.interruption import Interrupted, stop_request
 from semantic_model.journal import Journal
-from semantic_model.metrics import mean_metrics, rank_metrics
-from semantic_model.objective import Objective
+from semantic_model.optimisation import Optimisation
+from semantic_model.precision import compile_stacks, precision_of, set_precision
 from semantic_model.ranker import Query, Ranker
-from semantic_model.sampling import Part, Sampled, Step, epoch_steps, sample
+from semantic_model.readback import Readback
+from semantic_model.sampling import Part, Step, epoch_steps, sample
+from semantic_model.selection import is_better, validate
 from semantic_model.text import Words
 
 __all__ = ["Examples", "Interrupted", "Trained", "Trainer", "load_ranker"]
-
-SELECT = "ndcg@5"
-"""What an epoch is judged by: on the validation split, over every product."""
 
 
 @dataclass(frozen=True)
@@ -91,8 +91,20 @@ class _Progress:
     history: list[dict[str, Any]] = field(default_factory=list)
 
 
+class _Done(NamedTuple):
+    """A step whose figures are on their way."""
+
+    step: Step
+    number: int  # of its epoch, from 0
+    global_number: int  # of the run, from 1
+    names: tuple[str, ...]
+    rate: float
+
+
 class Trainer:
     """Trains one model in one run folder.
+
+    Whatever is drawn at random in a step depends on the seed, the epoch, the step and the process alone.
 
     Args:
         config: all settings.
@@ -102,9 +114,10 @@ class Trainer:
         features: the pictures.
         slots: names of the state's slots.
         architecture: what is trained; the paper's model unless another is named.
-        folder: the run's folder; gets ``metrics.jsonl``, ``checkpoints`` and ``model``.
+        folder: the run's folder; gets ``metrics.jsonl``, ``tensorboard``, ``checkpoints`` and ``model``.
         seed: of the weights, the order, the candidates and the dropout.
         device: where to compute; None: a GPU when there is one.
+        processes: those that train together; the first one writes.
 
     Raises:
         UsageError: there is nothing to train on.
@@ -124,6 +137,7 @@ class Trainer:
         device: torch.device | None = None,
         progress: Progress | None = None,
         architecture: Architecture = ARCHITECTURES["semantic"],
+        processes: Processes | None = None,
     ) -> None:
         self.config = config
         self.architecture = architecture
@@ -134,9 +148,13 @@ class Trainer:
         self.seed = seed
         self.shown: Progress = progress or SilentProgress()
         self.device = device or torch.device("cuda" if torch.cuda.is_available() else "cpu")
+        self.processes = processes or Processes()
         self.reader = Reader(config, words, features, slots)
         self.examples = examples
         self.queries: dict[Part, Sequence[Query]] = {"D_F": examples.labelled, "D_P": examples.unlabelled}
+        self.all_labelled = len(examples.labelled) == len(examples.unlabelled)
+        if self.all_labelled and config.train.when_all_labelled == "labelled":
+            del self.queries["D_P"]
         self.sizes: dict[Part, int] = {part: len(queries) for part, queries in self.queries.items() if len(queries)}
         if not self.sizes:
             raise UsageError(
@@ -144,20 +162,22 @@ class Trainer:
                 fix="import dialogues in which products are recommended",
             )
         self.contexts = {part: self.reader.contexts(self.queries[part]) for part in self.sizes}
-        self.states = self.reader.states(examples.states)
+        self.states = StateBatch(*(part.to(self.device) for part in self.reader.states(examples.states)))
         self.valid = self.reader.contexts(examples.valid)
         self.products = ProductBatch(*(part.to(self.device) for part in self.reader.products(corpus.products)))
         torch.manual_seed(seed)
         pictured = self.products.image[self.products.image_mask].cpu()
         self.model: Any = fresh_model(architecture, config, words, self.reader, pictured).to(self.device)
-        trained = [parameter for parameter in self.model.parameters() if parameter.requires_grad]
-        train = config.train
-        kind = torch.optim.AdamW if train.weight_decay else torch.optim.Adam
-        self.optimiser: torch.optim.Optimizer = kind(trained, lr=train.learning_rate, weight_decay=train.weight_decay)
-        self.steps_an_epoch = len(epoch_steps(train, self.sizes, seed=seed, epoch=0))
+        self.precision = precision_of(config, self.device)
+        if config.train.compile:
+            self.shown.log(compile_stacks(self.model, self.device))
+        self.split_model = SplitModel(self.model, self.processes) if self.processes.count > 1 else self.model
+        self.optimisation = Optimisation(config, self.model, self.processes)
+        self.steps_an_epoch = len(self._steps(0))
         self.ranker = architecture.ranker(self.model, self.reader)
-        self.journal = Journal(folder / "metrics.jsonl")
+        self.journal = Journal(folder, first=self.processes.first)
         self.at = _Progress()
+        self.coming: Readback[_Done] = Readback(self.device)
 
     @property
     def last(self) -> Path:
@@ -176,8 +196,7 @@ class Trainer:
             ModelError: a checkpoint that cannot be used.
         """
         if self.last.is_file():
-            self.at = _Progress(**load_checkpoint(self.last, self.model, self.optimiser))
-        self.journal.cut(self.at.global_step)
+            self.at = _Progress(**load_checkpoint(self.last, self.model, self.optimisation.adam))
 
     def fit(self) -> Trained:
         """Train to the last epoch, or until patience is out; writes ``model`` from the best epoch's weights.
@@ -188,154 +207,158 @@ class Trainer:
         """
         train = self.config.train
         total = train.epochs * self.steps_an_epoch
-        with stop_request() as stop, self.shown.task("training", total) as task:
-            task.advance(self.at.epoch * self.steps_an_epoch + self.at.step)
-            while self.at.epoch < train.epochs and not self._out_of_patience():
-                self._epoch(task, stop)
+        missing = self.journal.open(self.at.global_step)
+        if missing:
+            self.shown.log(missing)
+        try:
+            with stop_request(once=self.processes.count > 1) as stop, self.shown.task("training", total) as task:
+                task.advance(self.at.epoch * self.steps_an_epoch + self.at.step)
+                while self.at.epoch < train.epochs and not self._out_of_patience():
+                    self._epoch(task, lambda: self.processes.any(stop.is_set()))
+        finally:
+            self.journal.close()
+        self.processes.wait()  # for the first one's files
         load_weights(self.best, self.model)
-        card = ModelCard(
-            self.architecture.name,
-            self.config,
-            self.reader.slots,
-            self.model.words.table.embedding_dim,
-            self.features.width,
-            self.words.source,
-            self.features.source,
-        )
-        save_model(self.folder / "model", self.model, self.words, card)
+        if self.processes.first:
+            card = ModelCard(
+                self.architecture.name,
+                self.config,
+                self.reader.slots,
+                self.model.words.table.embedding_dim,
+                self.features.width,
+                self.words.source,
+                self.features.source,
+            )
+            save_model(self.folder / "model", self.model, self.words, card)
         return Trained(self.at.epoch, self.at.best_epoch, self.at.best, self.at.history)
 
     def _out_of_patience(self) -> bool:
         patience = self.config.train.patience
         return bool(patience and self.at.epoch - self.at.best_epoch >= patience and self.at.best)
 
-    def _epoch(self, task: Any, stop: threading.Event) -> None:
+    def _steps(self, epoch: int) -> list[Step]:
+        return epoch_steps(self.config.train, self.sizes, seed=self.seed, epoch=epoch)
+
+    def _epoch(self, task: Task, stopped: Callable[[], bool]) -> None:
         train, at = self.config.train, self.at
         began, trained = time.perf_counter(), 0
-        for step in epoch_steps(train, self.sizes, seed=self.seed, epoch=at.epoch)[at.step :]:
-            objective = self._step(step)
+        steps = self._steps(at.epoch)
+        for step in steps[at.step :]:
+            self.optimisation.set_rate(steps, at.epoch, at.step)
+            self._step(step)
             at.step += 1
             at.global_step += 1
             trained += len(step.rows)
-            for name, value in {"loss": objective.total, **objective.terms}.items():
-                entry = at.sums.setdefault(f"{step.part}.{name}", [0.0, 0])
-                entry[0] += float(value.detach())
-                entry[1] += 1
             rate = trained / (time.perf_counter() - began)
+            self._account(rate)
             task.advance(1, note=self._note(rate))
-            if at.global_step % train.log_every == 0:
-                self.journal.write(kind="step", **self._figures(objective, step), examples_per_second=round(rate, 1))
-            if stop.is_set():
+            if stopped():
                 self._save()
                 raise Interrupted
-        valid = self._validate()
+            if train.checkpoint_every and at.step % train.checkpoint_every == 0 and at.step < len(steps):
+                self._save()
+        self._account(trained / (time.perf_counter() - began), every=True)
+        self._judge(began, trained)
+
+    def _judge(self, began: float, trained: int) -> None:
+        """End an epoch: validate, keep it if it is the best, write it down."""
+        train, at = self.config.train, self.at
+        rate = trained / (time.perf_counter() - began)
+        valid = validate(self.split_model, self.ranker, self.examples.valid, self.valid, self.products, self.processes)
         at.epoch += 1
         at.step = 0
         means = {name: total / count for name, (total, count) in sorted(at.sums.items())}
         at.sums = {}
         line = {"epoch": at.epoch, "step": at.global_step, **means, **valid}
         at.history.append(line)
-        if not valid or valid[SELECT] > at.best.get(SELECT, -1.0):
+        if is_better(train.select, valid, at.best):
             at.best_epoch, at.best = at.epoch, valid
-            save_weights(self.best, self.model)
+            if self.processes.first:
+                save_weights(self.best, self.model)
         seconds = time.perf_counter() - began
-        self.journal.write(kind="epoch", **line, seconds=round(seconds, 3))
+        self.journal.write(kind="epoch", **line, seconds=round(seconds, 3), examples_per_second=round(rate, 1))
         self._save()
-        figure = f"valid ndcg@5 {100 * valid[SELECT]:.2f}" if valid else "no validation split"
+        shown = train.select if train.select in valid else "ndcg@5"
+        figure = f"valid {shown} {100 * valid[shown]:.2f}" if valid else "no validation split"
         losses = " ".join(f"{name} {value:.3f}" for name, value in means.items() if name.endswith(".loss"))
-        self.shown.log(f"epoch {at.epoch}/{train.epochs}: {losses}  {figure}  (best: {at.best_epoch})  {seconds:.1f} s")
+        self.shown.log(
+            f"epoch {at.epoch}/{train.epochs}: {losses}  {figure}  (best: {at.best_epoch})  "
+            f"{rate:.0f} examples/s  {seconds:.1f} s"
+        )
 
-    def _step(self, step: Step) -> Objective:
+    def _step(self, step: Step) -> None:
         train, at = self.config.train, self.at
         self.model.train()
-        for group in self.optimiser.param_groups:
-            group["lr"] = learning_rate(self.config, at.global_step, train.epochs * self.steps_an_epoch)
+        set_precision(self.model, self.precision)
+        torch.manual_seed(_mixed(self.seed, at.epoch, at.step, self.processes.rank))
         queries = [self.queries[step.part][row] for row in step.rows.tolist()]
         drawn = sample(queries, train, len(self.corpus.products), seed=self.seed, epoch=at.epoch, step=at.step)
         choices = drawn.choices.to(self.device)
         batch = self.contexts[step.part].batch(step.rows, self.features, self.device)
-        products = self._encode_products(drawn)
-        states = None
+        products, states = self.products, None
+        if drawn.products is not None:
+            rows = to_device(drawn.products, self.device)
+            products = ProductBatch(*(part[rows] for part in products))
         if step.part == "D_F":
-            rows = torch.from_numpy(step.rows)
-            states = StateBatch(*(part[rows].to(self.device) for part in self.states))
-        warming_up = at.epoch < train.teacher_warmup_epochs
-        objective = self.architecture.objective(self.model, batch, states, products, choices, warming_up)
-        self.optimiser.zero_grad(set_to_none=True)
-        if not torch.isfinite(objective.total):
-            raise self._not_a_number(step, queries, objective, "the loss")
-        if objective.total.requires_grad:
-            objective.total.backward()  # type: ignore[no-untyped-call]
-            norm = torch.nn.utils.clip_grad_norm_(self.model.parameters(), train.clip)
-            if not torch.isfinite(norm):
-                raise self._not_a_number(step, queries, objective, "the gradient")
-            self.optimiser.step()
-        return objective
+            rows = to_device(step.rows, self.device)
+            states = StateBatch(*(part[rows] for part in self.states))
+        teacher_only = self.all_labelled and at.epoch < train.teacher_warmup_epochs
+        with torch.autocast(self.device.type, enabled=False):  # keeps what stacks cast until the step ends
+            encoded = self.split_model.encode_products(products)
+            objective = self.architecture.objective(self.split_model, batch, states, encoded, choices, teacher_only)
+        norm = self.optimisation.step(objective.total, step)
+        set_precision(self.model, "float32")  # for validation, so that it says what `semctl evaluate` will
+        figures = {"loss": objective.total, **objective.terms, "gradient": norm}
+        values = torch.stack([value.detach().float() for value in figures.values()])
+        about = _Done(step, at.step, at.global_step + 1, tuple(figures), self.optimisation.rate)
+        self.coming.put(about, values)
 
-    def _encode_products(self, drawn: Sampled) -> Any:
-        if drawn.products is None:
-            return self.model.encode_products(self.products)
-        rows = torch.from_numpy(drawn.products).to(self.device)
-        return self.model.encode_products(ProductBatch(*(part[rows] for part in self.products)))
+    def _account(self, rate: float, *, every: bool = False) -> None:
+        """Take in the figures of steps that have come back from the device."""
+        at = self.at
+        for done, values in self.coming.take(every=every):
+            figures = dict(zip(done.names, values, strict=True))
+            if not all(map(isfinite, values)):
+                raise self._not_a_number(done, figures)
+            for name, value in figures.items():
+                if name != "gradient":
+                    entry = at.sums.setdefault(f"{done.step.part}.{name}", [0.0, 0])
+                    entry[0] += value
+                    entry[1] += 1
+            if done.global_number % self.config.train.log_every == 0:
+                line: dict[str, Any] = {"epoch": at.epoch + 1, "step": done.global_number, "part": done.step.part}
+                line |= {"learning_rate": done.rate, **figures, "examples_per_second": round(rate, 1)}
+                self.journal.write(kind="step", **line)
 
-    def _not_a_number(self, step: Step, queries: Sequence[Query], objective: Objective, what: str) -> ModelError:
-        bad = [name for name, value in objective.terms.items() if not torch.isfinite(value)]
-        first = queries[0]
+    def _not_a_number(self, done: _Done, figures: dict[str, float]) -> ModelError:
+        bad = [name for name, value in figures.items() if name not in ("loss", "gradient") and not isfinite(value)]
+        first = self.queries[done.step.part][int(done.step.rows[0])]
+        what = "the gradient" if isfinite(figures["loss"]) else "the loss"
         return ModelError(
             f"{what} is not a number" + (f" in {', '.join(bad)}" if bad else ""),
-            where=f"epoch {self.at.epoch + 1}, step {self.at.step + 1}, {step.part}, "
-            f"a batch of {len(queries)} beginning with dialogue {first.dialogue_id}, turn {first.turn}",
+            where=f"epoch {self.at.epoch + 1}, step {done.number + 1}, {done.step.part}, "
+            f"a batch of {len(done.step.rows)} beginning with dialogue {first.dialogue_id}, turn {first.turn}",
             fix="train with a lower train.learning_rate or train.clip",
         )
 
-    @torch.inference_mode()
-    def _validate(self) -> dict[str, float]:
-        """Mean metrics over all products of the catalogue; empty without validation turns."""
-        if not len(self.valid):
-            return {}
-        self.model.eval()
-        table = self.model.encode_products(self.products)
-        parts = []
-        for start in range(0, len(self.valid), 256):
-            part = slice(start, start + 256)
-            arrays = type(self.valid)(self.valid.tokens[part], self.valid.image_rows[part], self.valid.turn_mask[part])
-            scores = self.ranker.score(self.ranker.encode_arrays(arrays), table)
-            relevant = np.zeros(scores.shape, dtype=np.bool_)
-            for row, query in enumerate(self.examples.valid[part]):
-                relevant[row, list(query.positives)] = True
-            parts.append(rank_metrics(scores, relevant, empty="nan"))
-        means, _ = mean_metrics({name: np.concatenate([part[name] for part in parts]) for name in parts[0]})
-        return means
-
     def _note(self, rate: float) -> str:
         at = self.at
-        losses = " ".join(
-            f"{name} {total / count:.3f}" for name, (total, count) in sorted(at.sums.items()) if name.endswith(".loss")
+        means = {name: total / count for name, (total, count) in sorted(at.sums.items())}
+        losses = " ".join(f"{name} {value:.3f}" for name, value in means.items())
+        best = next(
+            (f" best {100 * at.best[name]:.1f}" for name in (self.config.train.select, "ndcg@5") if name in at.best), ""
         )
-        best = f" best {100 * at.best[SELECT]:.1f}" if at.best else ""
         return f"epoch {at.epoch + 1} {losses} {rate:.0f}/s{best}"
 
-    def _figures(self, objective: Objective, step: Step) -> dict[str, Any]:
-        return {
-            "epoch": self.at.epoch + 1,
-            "step": self.at.global_step,
-            "part": step.part,
-            "learning_rate": self.optimiser.param_groups[0]["lr"],
-            "loss": float(objective.total.detach()),
-            **{name: float(value.detach()) for name, value in objective.terms.items()},
-        }
-
     def _save(self) -> None:
-        save_checkpoint(self.last, self.model, self.optimiser, vars(self.at))
+        self._account(0.0, every=True)
+        if self.processes.first:
+            save_checkpoint(self.last, self.model, self.optimisation.adam, vars(self.at))
+        self.processes.wait()
 
 
-def learning_rate(config: Config, step: int, total: int) -> float:
-    """Linear warm-up over a share of all steps, then linear decay to zero (section 4.2)."""
-    warm = config.train.warmup * total
-    rate = config.train.learning_rate
-    if step + 1 <= warm:
-        return rate * (step + 1) / (warm + 1)
-    return rate * (total - step) / max(total - warm, 1)
+def _mixed(*numbers: int) -> int:
+    return int(np.random.SeedSequence(numbers).generate_state(1, np.uint64)[0])
 
 
 def load_ranker(run_folder: Path, corpus: Corpus, *, cache: Path | None = None) -> Ranker:

@@ -14,9 +14,10 @@ from safetensors.torch import load_file
 
 from schemas.errors import ModelError, UsageError
 from semantic_model.config import Config, TrainConfig
+from semantic_model.optimisation import learning_rate
 from semantic_model.ranker import Query
 from semantic_model.sampling import epoch_steps, sample
-from semantic_model.training import Examples, Interrupted, Trainer, learning_rate, load_ranker
+from semantic_model.training import Examples, Interrupted, Trainer, load_ranker
 
 SLOTS = ("color", "type", "sleeve_length")
 DROPOUT = {"model": {"dropout": 0.3}}
