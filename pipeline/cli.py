@@ -26,7 +26,19 @@ app = typer.Typer(
     context_settings={"help_option_names": ["-h", "--help"]},
 )
 
-COMMAND_GROUPS = ("demo", "generate", "corpus", "studio", "export", "ingest", "train", "rank", "benchmark", "doctor")
+COMMAND_GROUPS = (
+    "demo",
+    "generate",
+    "corpus",
+    "studio",
+    "export",
+    "ingest",
+    "config",
+    "train",
+    "rank",
+    "benchmark",
+    "doctor",
+)
 """Modules of :mod:`pipeline.commands` in the order of the work; each has ``register(app)``."""
 
 

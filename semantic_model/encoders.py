@@ -5,16 +5,17 @@ from __future__ import annotations
 from typing import NamedTuple
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor, nn
 
 from semantic_model.attention import AttentionStack
 from semantic_model.batch import ContextBatch, ProductBatch
 from semantic_model.config import Config
 from semantic_model.grouping import encode_by_length
-from semantic_model.text import PAD
+from semantic_model.text import PAD, Words
+from semantic_model.vision import FineTuned, FineTunedBySlot
+from semantic_model.word_vectors import FromWords, Positions, WholeBert, WordTable
 
-__all__ = ["Context", "ContextEncoder", "ImageEncoder", "ProductEncoder", "ProductVectors", "TextEncoder", "WordTable"]
+__all__ = ["Context", "ContextEncoder", "ImageEncoder", "ProductEncoder", "ProductVectors", "TextEncoder"]
 
 
 class Context(NamedTuple):
@@ -39,65 +40,82 @@ class ProductVectors(NamedTuple):
         return ProductVectors(self.rho_T[rows], self.rho_I[rows], self.image_mask[rows])
 
 
-class WordTable(nn.Module):
-    """W_emb: one vector a word piece, zeros for padding; projected when the vectors' width is not D."""
+class SumPool(nn.Module):
+    """The sum over places; what is masked is zero already."""
 
-    def __init__(self, config: Config, vocabulary: int, width: int) -> None:
-        super().__init__()
-        self.table = nn.Embedding(vocabulary, width, padding_idx=PAD)
-        nn.init.normal_(self.table.weight, std=width**-0.5)
-        with torch.no_grad():
-            self.table.weight[PAD] = 0.0
-        self.table.weight.requires_grad_(not config.text.freeze)
-        D = config.model.width
-        self.project: nn.Module = nn.Identity() if width == D else nn.Linear(width, D, bias=False)
-
-    def forward(self, tokens: Tensor) -> Tensor:
-        """[..] word pieces -> [.., D]."""
-        found: Tensor = self.project(self.table(tokens))
-        return found
+    def forward(self, x: Tensor, mask: Tensor) -> Tensor:
+        """[R, L, D], bool [R, L] -> [R, D]."""
+        del mask
+        return x.sum(dim=1)
 
 
-class TextEncoder(nn.Module):
+class MeanPool(nn.Module):
+    """The mean over real places."""
+
+    def forward(self, x: Tensor, mask: Tensor) -> Tensor:
+        """[R, L, D], bool [R, L] -> [R, D]."""
+        return x.sum(dim=1) / mask.sum(dim=1, keepdim=True)
+
+
+def activation_of(config: Config) -> nn.Module:
+    """What follows the pooling of words and of pictures: nothing (paper), or a LeakyReLU (release)."""
+    return nn.LeakyReLU() if config.text.activation == "leaky_relu" else nn.Identity()
+
+
+class TextEncoder(FromWords):
     """U^T_t = SumPool[SelfAttn(w W_emb + PE)]: texts [R, L] -> [R, D].
 
     A text that occurs several times is encoded once, and rows are grouped by length, so that short texts do not pay for
     long ones; padding changes nothing.
     """
 
-    def __init__(self, config: Config, words: WordTable, max_tokens: int) -> None:
+    def __init__(self, config: Config, words: WordTable | WholeBert, max_tokens: int) -> None:
         super().__init__()
         self.words = words
-        self.positions = nn.Embedding(max_tokens, config.model.width)
-        nn.init.normal_(self.positions.weight, std=0.02)
+        self.width = config.model.width
+        # a whole BERT has added its own positions
+        self.positions = nn.Identity() if config.text.full_bert else Positions(max_tokens, self.width)
+        self.brought_positions = config.text.positions == "brought"
         self.attention = AttentionStack(config.model, config.text_layers)
         self.dropout = nn.Dropout(config.model.dropout)
-        self.mean = config.text.pool == "mean"
-        self.leaky = config.text.activation == "leaky_relu"
+        self.pool = MeanPool() if config.text.pool == "mean" else SumPool()
+        self.activation = activation_of(config)
+
+    def start_from(self, words: Words) -> None:
+        """Begin with the position embeddings that came along, if there are any and they are asked for."""
+        if self.brought_positions and words.positions is not None and isinstance(self.positions, Positions):
+            self.positions.start_from(self.words.project(torch.from_numpy(words.positions)))
 
     def forward(self, tokens: Tensor) -> Tensor:
         distinct, place = torch.unique(tokens, dim=0, return_inverse=True)
         encoded = encode_by_length(
             (distinct != PAD).sum(dim=1),
-            self.positions.embedding_dim,
+            self.width,
             lambda rows, length: self._encode(distinct[rows, :length]),
         )
         return encoded[place]
 
     def _encode(self, tokens: Tensor) -> Tensor:
         mask = tokens != PAD  # [R, L]
-        x = self.words(tokens) + self.positions.weight[: tokens.shape[1]]  # [R, L, D]
+        x = self.positions(self.words(tokens))  # [R, L, D]
         x = self.attention(torch.where(mask[..., None], self.dropout(x), 0.0), mask)
-        pooled = x.sum(dim=1)
-        if self.mean:
-            pooled = pooled / mask.sum(dim=1, keepdim=True)
-        return F.leaky_relu(pooled) if self.leaky else pooled
+        found: Tensor = self.activation(self.pool(x, mask))
+        return found
+
+
+class RealPictures(nn.Module):
+    """Features as they are."""
+
+    def forward(self, images: Tensor, mask: Tensor) -> Tensor:
+        """Pictures [B, .., M, F] of which ``mask`` [B, .., M] are real -> [P, F] of the P real ones, in order."""
+        return images[mask]
 
 
 class ImageEncoder(nn.Module):
-    """U^I_t = SumPool[SelfAttn(Linear(ResNet(v)))]: pictures [R, M, F] -> [R, D], zeros where there is none.
+    """U^I_t = SumPool[SelfAttn(Linear(ResNet(v)))]: pictures [B, .., M, F] -> [B, .., D], zeros where there is none.
 
-    Rows are grouped by how many pictures they have: only real ones are encoded.
+    Only real pictures are read, and turns are grouped by how many they have. The pictures are features of a frozen
+    network, or pixels for one that trains along.
     """
 
     mean: Tensor
@@ -105,14 +123,18 @@ class ImageEncoder(nn.Module):
 
     def __init__(self, config: Config, feature_width: int) -> None:
         super().__init__()
-        D = config.model.width
-        self.linear = nn.Linear(feature_width, D)
+        self.network: nn.Module = RealPictures()
+        if config.image.fine_tuned:
+            kind = FineTunedBySlot if config.image.bn == "train_per_slot" else FineTuned
+            self.network = kind(config.image)
+            feature_width = self.network.width
+        self.width = config.model.width
+        self.linear = nn.Linear(feature_width, self.width)
         self.register_buffer("mean", torch.zeros(feature_width))
         self.register_buffer("scale", torch.ones(feature_width))
         layers = config.model.layers if config.image.turn_attention else 0
         self.attention = AttentionStack(config.model, layers)
-        self.leaky = config.text.activation == "leaky_relu"
-        self.width = D
+        self.activation = activation_of(config)
 
     @torch.no_grad()
     def standardize(self, features: Tensor) -> None:
@@ -122,16 +144,22 @@ class ImageEncoder(nn.Module):
             self.scale.copy_(1.0 / features.std(dim=0).clamp(min=1e-3))
 
     def forward(self, images: Tensor, mask: Tensor) -> Tensor:
-        order = (~mask).to(torch.uint8).argsort(dim=1, stable=True)  # [R, M], pictures first
+        if not mask.any():
+            return torch.zeros(*mask.shape[:-1], self.width, device=mask.device)
+        there = mask.reshape(-1, mask.shape[-1])  # [R, M]
+        v = self.linear((self.network(images, mask) - self.mean) * self.scale)  # [P, D]
+        placed = v.new_zeros(there.numel(), self.width).index_copy(0, there.flatten().nonzero().squeeze(1), v)
+        placed = placed.reshape(*there.shape, self.width)  # [R, M, D]
+        order = (~there).to(torch.uint8).argsort(dim=1, stable=True)  # [R, M], pictures first
 
         def encode(rows: Tensor, pictures: int) -> Tensor:
             columns = order[rows, :pictures]
-            some = mask[rows[:, None], columns]  # [r, M']
-            v = self.linear((images[rows[:, None], columns] - self.mean) * self.scale)  # [r, M', D]
-            pooled = self.attention(torch.where(some[..., None], v, 0.0), some).sum(dim=1)
-            return F.leaky_relu(pooled) if self.leaky else pooled
+            some = there[rows[:, None], columns]  # [r, M']
+            pooled = self.attention(placed[rows[:, None], columns], some).sum(dim=1)
+            found: Tensor = self.activation(pooled)
+            return found
 
-        return encode_by_length(mask.sum(dim=1), self.width, encode)
+        return encode_by_length(there.sum(dim=1), self.width, encode).reshape(*mask.shape[:-1], self.width)
 
 
 class ContextEncoder(nn.Module):
@@ -154,7 +182,7 @@ class ContextEncoder(nn.Module):
         """Encode contexts; c^T and c^I are the last turn's representations."""
         B, T = batch.turn_mask.shape
         U_T = self.text(batch.tokens.flatten(0, 1)).unflatten(0, (B, T))  # [B, T, D]
-        U_I = self.image(batch.images.flatten(0, 1), batch.image_mask.flatten(0, 1)).unflatten(0, (B, T))
+        U_I = self.image(batch.images, batch.image_mask)  # [B, T, D]
         if self.positions is not None:
             U_T = U_T + self.positions.weight.flip(0)[-T:]
         C_T = self.over_texts(U_T, batch.turn_mask)

@@ -3,28 +3,32 @@
 from __future__ import annotations
 
 import io
+import re
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import numpy.typing as npt
 from PIL import Image, UnidentifiedImageError
 
-from schemas.errors import MissingPartError, ModelError
+from schemas.errors import ModelError
 from schemas.files import atomic_path, read_json, sha256_bytes, sha256_file, write_json
 from schemas.progress import Progress, SilentProgress
 from semantic_model.config import ImageConfig
 from semantic_model.pixels import PIXELS_VERSION, PIXELS_WIDTH, describe_pixels
 from semantic_model.ranker import FloatArray
 
+if TYPE_CHECKING:
+    from semantic_model.vision import PictureNetwork, Preparation
+
 __all__ = ["Features", "load_features"]
 
 NO_PICTURE = -1
 """Row of a picture that is missing, broken or blanked."""
 
-EncodeBatch = Callable[[list[Image.Image]], FloatArray]
+EncodeBatch = Callable[[list[Image.Image]], npt.NDArray[Any]]
 
 
 @dataclass(frozen=True)
@@ -32,7 +36,8 @@ class Features:
     """Picture features of a corpus.
 
     Attributes:
-        values: float32 or float16 [n, F], possibly a memory map.
+        values: float32 or float16 [n, F], possibly a memory map; uint8 where they are pixels, for a network that is
+            fine-tuned.
         rows: picture id -> row; pictures that are not there count as missing.
         source: which encoder or folder they are from, for people.
         broken: pictures that could not be decoded.
@@ -52,9 +57,10 @@ class Features:
         """The row of a picture, or :data:`NO_PICTURE`."""
         return self.rows.get(image_id, NO_PICTURE)
 
-    def gather(self, rows: npt.NDArray[np.int64]) -> FloatArray:
-        """Features [.., F] of rows [..]; zeros where a picture is missing."""
-        found = np.zeros((*rows.shape, self.width), dtype=np.float32)
+    def gather(self, rows: npt.NDArray[np.int64]) -> npt.NDArray[Any]:
+        """Features [.., F] of rows [..]; zeros where a picture is missing. Pixels stay uint8, all else is float32."""
+        kind = np.uint8 if self.values.dtype == np.uint8 else np.float32
+        found = np.zeros((*rows.shape, self.width), dtype=kind)
         present = rows >= 0
         found[present] = self.values[rows[present]]
         return found
@@ -71,7 +77,7 @@ def load_features(
     """Features of the pictures ``files`` (picture id -> file): brought along, from the cache, or encoded now.
 
     Args:
-        config: which encoder, or which folder.
+        config: which encoder, or which folder. Of an encoder that is fine-tuned, the pixels it reads.
         hashes: picture id -> sha256, where known; the rest is hashed here.
         cache: folder of the memory maps (``features`` of a workspace); None keeps them in memory.
 
@@ -104,6 +110,7 @@ class _Encoder:
     description: str
     width: int
     encode: EncodeBatch
+    kind: type = np.float32
 
 
 class _Store:
@@ -113,7 +120,7 @@ class _Store:
         self.encoder = encoder
         self._array = None if folder is None else folder / f"{encoder.key}.npy"
         self._index = None if folder is None else folder / f"{encoder.key}.json"
-        self.values: npt.NDArray[Any] = np.zeros((0, encoder.width), dtype=np.float32)
+        self.values: npt.NDArray[Any] = np.zeros((0, encoder.width), dtype=encoder.kind)
         self.rows: dict[str, int] = {}
         if self._array is not None and self._index is not None and self._index.is_file() and self._array.is_file():
             rows = read_json(self._index, error=ModelError, fix="delete it; features are made again")
@@ -123,7 +130,7 @@ class _Store:
 
     def add(self, keys: list[str], paths: Mapping[str, Path], progress: Progress) -> None:
         """Encode pictures, 32 at a time, and keep them."""
-        found: list[FloatArray] = []
+        found: list[npt.NDArray[Any]] = []
         row = len(self.values)
         with progress.task(f"encoding pictures ({self.encoder.key})", len(keys)) as task:
             for start in range(0, len(keys), 32):
@@ -162,56 +169,35 @@ def _encoder(config: ImageConfig) -> _Encoder:
     if config.encoder == "pixels":
         description = f"pixels (a fixed descriptor of colour, pattern and shape, {PIXELS_WIDTH} numbers, no weights)"
         return _Encoder(f"pixels-v{PIXELS_VERSION}", description, PIXELS_WIDTH, _describe_all)
-    if not config.weights:
-        raise MissingPartError(
-            "resnet18 needs weights, and none are given",
-            fix="use --set image.encoder=pixels (no weights needed); or --set image.weights=FILE (resnet18's weights); "
-            "or --set image.features=FOLDER with features of your own (one .npy and images.txt)",
+    from semantic_model.vision import PictureNetwork, open_preparation, weights_of
+
+    preparation = open_preparation(config)
+    name = re.sub(r"[^a-z0-9]+", "-", config.encoder.lower().rsplit("/", 1)[-1])
+    if config.fine_tuned:
+        key = f"pixels-for-{name}-{preparation.key}"
+        height, width = preparation.size
+        description = f"pixels, {height} x {width}, read by {config.encoder}, which trains along"
+        return _Encoder(
+            key, description, preparation.width, lambda pictures: np.stack(list(map(preparation, pictures))), np.uint8
         )
-    weights = Path(config.weights)
-    if not weights.is_file():
-        raise ModelError("there is no such weights file", where=weights)
-    key = f"resnet18-{config.size}-{sha256_file(weights)[:12]}"
-    return _Encoder(key, f"resnet18 at {config.size} px, weights {weights.name}", 512, _resnet18(config, weights))
+    weights = weights_of(config)
+    network = PictureNetwork(config, pretrained=True)
+    ground = "" if config.normalize == "half" else f"-{config.normalize}"
+    key = f"{name}-{preparation.key}{ground}-{sha256_file(weights)[:12]}"
+    description = f"{config.encoder} at {preparation.size[0]} px, frozen, weights {weights.name}"
+    return _Encoder(key, description, network.width, _encode_with(network, preparation))
 
 
 def _describe_all(pictures: list[Image.Image]) -> FloatArray:
     return np.stack([describe_pixels(picture) for picture in pictures])
 
 
-def _resnet18(config: ImageConfig, weights: Path) -> EncodeBatch:
-    """torchvision's resnet18 up to its average pool, frozen, in evaluation mode."""
+def _encode_with(network: PictureNetwork, preparation: Preparation) -> EncodeBatch:
     import torch
-    import torchvision
-    from safetensors.torch import load_file
-    from torchvision.transforms import v2
-
-    if weights.suffix != ".safetensors":
-        raise ModelError(
-            "weights are read as safetensors only (a .pth is a pickle, which can run code)",
-            where=weights,
-            fix="convert it once with safetensors.torch.save_file, in a place where you trust the file",
-        )
-    network = torchvision.models.resnet18(weights=None)
-    try:
-        network.load_state_dict(load_file(weights))
-    except Exception as problem:
-        raise ModelError(f"not the weights of resnet18: {str(problem).splitlines()[0]}", where=weights) from None
-    network.fc = torch.nn.Identity()
-    network.eval()
-    prepare = v2.Compose(
-        [
-            v2.Resize((config.size * 9 // 8, config.size * 9 // 8)),
-            v2.CenterCrop(config.size),
-            v2.PILToTensor(),
-            v2.ToDtype(torch.float32, scale=True),
-            v2.Normalize([0.5] * 3, [0.5] * 3),
-        ]
-    )
 
     def encode(pictures: list[Image.Image]) -> FloatArray:
         with torch.inference_mode():
-            found: FloatArray = network(torch.stack([prepare(picture) for picture in pictures])).numpy()
+            found: FloatArray = network(torch.from_numpy(np.stack(list(map(preparation, pictures))))).numpy()
         return found
 
     return encode

@@ -17,11 +17,11 @@ from semantic_model.encoders import (
     ProductEncoder,
     ProductVectors,
     TextEncoder,
-    WordTable,
 )
 from semantic_model.interaction import DialogueStateInteraction, Interaction, cosine
 from semantic_model.state import SlotKeys, StudentEncoder, TeacherEncoder
 from semantic_model.text import TokenArray
+from semantic_model.word_vectors import word_vectors
 
 __all__ = ["Candidates", "Semantic"]
 
@@ -53,7 +53,7 @@ class Semantic(nn.Module):
         super().__init__()
         self.config = config
         D = config.model.width
-        self.words = WordTable(config, vocabulary, word_width)
+        self.words = word_vectors(config, vocabulary, word_width)
         longest = max(config.text.max_tokens, config.text.product_max_tokens)
         text = TextEncoder(config, self.words, longest)
         image = ImageEncoder(config, feature_width)

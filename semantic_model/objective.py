@@ -69,7 +69,8 @@ def labelled_objective(
     *,
     teacher_only: bool = False,
 ) -> Objective:
-    """The joint objective on D_F. JS and co_sim are the teacher's alone there (section 4.2).
+    """The joint objective on D_F. JS and co_sim are the teacher's alone there (section 4.2), unless the settings have
+    the student's, too (as section 3.5 prints).
 
     Args:
         products: the encoded products that ``choices`` refers to.
@@ -87,7 +88,9 @@ def labelled_objective(
     if config.alpha < 1 and not teacher_only:
         S_hat = model.student_state(context)
         student: dict[str, Tensor] = {}
-        if config.rank_weight:
+        if config.student_on_labelled == "all":
+            student.update(_all_losses(model, context, products, choices, S_hat))
+        elif config.rank_weight:
             student["rank"] = _rank(model, context, products, choices, S_hat)
         if config.mse_weight:
             student["mse"] = state_mse(S_hat, S.detach() if config.detach_teacher else S, states.labelled)

@@ -8,8 +8,10 @@ from torch import Tensor, nn
 from semantic_model.attention import AttentionStack
 from semantic_model.batch import StateBatch
 from semantic_model.config import Config
-from semantic_model.encoders import Context, WordTable
+from semantic_model.encoders import Context
+from semantic_model.slot_values import masked_mean, value_encoder
 from semantic_model.text import PAD, TokenArray
+from semantic_model.word_vectors import WholeBert, WordTable
 
 __all__ = ["SlotKeys", "StudentEncoder", "TeacherEncoder"]
 
@@ -19,7 +21,7 @@ class SlotKeys(nn.Module):
 
     keys: Tensor
 
-    def __init__(self, words: WordTable, keys: TokenArray) -> None:
+    def __init__(self, words: WordTable | WholeBert, keys: TokenArray) -> None:
         super().__init__()
         self.words = words
         self.register_buffer("keys", torch.from_numpy(keys))
@@ -29,25 +31,38 @@ class SlotKeys(nn.Module):
         return masked_mean(self.words(self.keys), self.keys != PAD)
 
 
+class EverySlot(nn.Module):
+    """All slots are attended to, those without a value as well."""
+
+    def forward(self, values: Tensor) -> Tensor:
+        """[B, n, V] -> bool [B, n]."""
+        return torch.ones(values.shape[:2], dtype=torch.bool, device=values.device)
+
+
+class MentionedSlots(nn.Module):
+    """Slots without a value are not attended to, and come out as zeros."""
+
+    def forward(self, values: Tensor) -> Tensor:
+        """[B, n, V] -> bool [B, n]."""
+        return (values != PAD).any(dim=2)
+
+
 class TeacherEncoder(nn.Module):
     """S = SelfAttn(S^K + S^V) with the gold values' word vectors as S^V."""
 
-    def __init__(self, config: Config, words: WordTable, keys: SlotKeys) -> None:
+    def __init__(self, config: Config, words: WordTable | WholeBert, keys: SlotKeys) -> None:
         super().__init__()
         self.words = words
         self.keys = keys
-        self.use_values = config.state.use_values
-        self.sum = config.state.value_pool == "sum"
+        self.values = value_encoder(config, words)
+        masked = config.state.none == "mask" and config.state.use_values
+        self.attended: nn.Module = MentionedSlots() if masked else EverySlot()
         self.attention = AttentionStack(config.model)
 
     def forward(self, states: StateBatch) -> Tensor:
         """[B, n, V] word pieces of values -> S [B, n, D]."""
-        S = self.keys().expand(len(states.values), -1, -1)
-        if self.use_values:
-            mask = states.values != PAD
-            vectors = self.words(states.values)
-            S = S + (vectors.sum(dim=2) if self.sum else masked_mean(vectors, mask))
-        return self.attention(S, torch.ones(S.shape[:2], dtype=torch.bool, device=S.device))  # type: ignore[no-any-return]
+        S_K = self.keys().expand(len(states.values), -1, -1)
+        return self.attention(S_K + self.values(states.values), self.attended(states.values))  # type: ignore[no-any-return]
 
 
 class StudentEncoder(nn.Module):
@@ -69,8 +84,3 @@ class StudentEncoder(nn.Module):
         every = torch.ones(S_K.shape[:2], dtype=torch.bool, device=C.device)
         S_V = self.value_predictor(S_K, every, C, mask)
         return self.learner(S_K + S_V, every)  # type: ignore[no-any-return]
-
-
-def masked_mean(x: Tensor, mask: Tensor) -> Tensor:
-    """Mean over the last axis but one, of what ``mask`` keeps; zeros where it keeps nothing."""
-    return (x * mask[..., None]).sum(dim=-2) / mask.sum(dim=-1, keepdim=True).clamp(min=1)

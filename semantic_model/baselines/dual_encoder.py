@@ -23,10 +23,11 @@ from torch import Tensor, nn
 from semantic_model.attention import AttentionStack
 from semantic_model.batch import ContextArrays, ContextBatch, ProductBatch, Reader
 from semantic_model.config import Config
-from semantic_model.encoders import ImageEncoder, TextEncoder, WordTable
+from semantic_model.encoders import ImageEncoder, TextEncoder
 from semantic_model.losses import softmax_rank_loss
 from semantic_model.objective import Choices, Objective
 from semantic_model.ranker import FloatArray, Product, Query
+from semantic_model.word_vectors import word_vectors
 
 __all__ = ["DualEncoder", "DualEncoderRanker", "dual_encoder_objective"]
 
@@ -44,7 +45,7 @@ class DualEncoder(nn.Module):
     def __init__(self, config: Config, *, vocabulary: int, word_width: int, feature_width: int) -> None:
         super().__init__()
         self.config = config
-        self.words = WordTable(config, vocabulary, word_width)
+        self.words = word_vectors(config, vocabulary, word_width)
         longest = max(config.text.max_tokens, config.text.product_max_tokens)
         self.text = TextEncoder(config, self.words, longest)
         self.image = ImageEncoder(config, feature_width)

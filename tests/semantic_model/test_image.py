@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from PIL import Image, ImageDraw
 
-from schemas.errors import MissingPartError, ModelError
+from schemas.errors import ModelError
 from semantic_model.config import ImageConfig
 from semantic_model.image import NO_PICTURE, load_features, open_picture
 from semantic_model.pixels import PIXELS_WIDTH, describe_pixels
@@ -103,30 +103,6 @@ def test_transparent_pictures_lie_on_white(tmp_path):
     picture = open_picture(tmp_path / "clear.png")
     assert picture is not None
     assert picture.getpixel((0, 0)) == (255, 255, 255)
-
-
-def test_resnet18_without_weights_names_the_ways_out(pictures):
-    with pytest.raises(MissingPartError) as problem:
-        load_features(ImageConfig(encoder="resnet18"), pictures)
-    for way_out in ("image.encoder=pixels", "image.weights=FILE", "image.features=FOLDER"):
-        assert way_out in str(problem.value)
-
-
-def test_resnet18_reads_safetensors_only_and_encodes(pictures, tmp_path):
-    torchvision = pytest.importorskip("torchvision")
-    from safetensors.torch import save_file
-
-    weights = tmp_path / "resnet18.safetensors"
-    save_file(torchvision.models.resnet18(weights=None).state_dict(), weights)
-    features = load_features(ImageConfig(encoder="resnet18", weights=str(weights)), pictures)
-    assert features.width == 512
-    assert set(features.rows) == {"a", "b", "c"}
-    (tmp_path / "resnet18.pth").write_bytes(b"pickled")
-    with pytest.raises(ModelError, match="safetensors only"):
-        load_features(ImageConfig(encoder="resnet18", weights=str(tmp_path / "resnet18.pth")), pictures)
-    save_file({"conv1.weight": torchvision.models.resnet18().state_dict()["conv1.weight"]}, weights)
-    with pytest.raises(ModelError, match="not the weights of resnet18"):
-        load_features(ImageConfig(encoder="resnet18", weights=str(weights)), pictures)
 
 
 def test_features_brought_along_are_found_by_id_name_or_stem(tmp_path):

@@ -1,0 +1,75 @@
+"""``semctl config``: what a preset, a file or a run sets."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import typer
+
+from pipeline.context import JSON_OPTION, Context
+
+__all__ = ["register"]
+
+_SET = typer.Option("--set", metavar="KEY=VALUE", help="A setting on top; repeatable.")
+
+
+def register(app: typer.Typer) -> None:
+    """Add the group ``config``."""
+    group = typer.Typer(help="The settings of presets, files and runs.", no_args_is_help=True)
+    group.command("show")(show)
+    group.command("diff")(diff)
+    app.add_typer(group, name="config")
+
+
+def show(
+    context: typer.Context,
+    preset: Annotated[
+        str | None, typer.Argument(help="A preset, a .toml file, a run id or 'latest'; else the workspace's preset.")
+    ] = None,
+    settings: Annotated[list[str] | None, _SET] = None,
+    as_json: Annotated[bool, JSON_OPTION] = False,
+) -> None:
+    """Print every setting with its description, as TOML that `semctl train --preset FILE` takes.
+
+    Example: semctl config show paper --set loss.alpha=0.3 > mine.toml
+    """
+    from pipeline.configuration import open_config
+    from semantic_model.config import config_toml
+
+    state: Context = context.obj
+    console = state.console(as_json=as_json)
+    name, config = open_config(state.workspace, preset, settings or ())
+    if as_json:
+        console.json({"name": name, "config": config.model_dump(mode="json")})
+        return
+    console.say(config_toml(config, title=" ".join([name, *(f"--set {setting}" for setting in settings or ())])))
+
+
+def diff(
+    context: typer.Context,
+    a: Annotated[str, typer.Argument(help="A preset, a .toml file, a run id or 'latest'.")],
+    b: Annotated[str, typer.Argument(help="What it is compared with.")],
+    as_json: Annotated[bool, JSON_OPTION] = False,
+) -> None:
+    """Show the settings that differ between two presets, files or runs.
+
+    Example: semctl config diff paper release
+    """
+    from pipeline.configuration import differences, open_config
+
+    state: Context = context.obj
+    console = state.console(as_json=as_json)
+    (name_a, config_a), (name_b, config_b) = (open_config(state.workspace, name) for name in (a, b))
+    found = differences(config_a, config_b)
+    if as_json:
+        console.json({"a": name_a, "b": name_b, "differences": [difference._asdict() for difference in found]})
+        return
+    if not found:
+        console.say(f"{name_a} and {name_b} have the same settings")
+        return
+    rows = [[key, *(_shown(value) for value in values)] for key, *values in found]
+    console.table(f"{len(found)} settings differ", ["key", name_a, name_b], rows)
+
+
+def _shown(value: object) -> str:
+    return ", ".join(map(str, value)) if isinstance(value, tuple) else str(value)
