@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from pipeline.runs import find_run, load_corpus, open_ranker
+from pipeline.runs import find_run, load_corpus, open_ranker, trained_on_fold
 from pipeline.training_data import gold_states, state_before
 from pipeline.workspace import Workspace
 from schemas.errors import ModelError, UsageError, WorkspaceError
@@ -122,7 +122,10 @@ def evaluate(
     folder = None if baselines_only else find_run(workspace, run)
     if folder is not None:
         _say_what_changed(workspace, folder, shown)
-    corpus = load_corpus(workspace, images=images)
+    fold = None if folder is None else trained_on_fold(folder)
+    if fold is not None:
+        shown.log(f"splits of the run's own: fold {fold.number} of {fold.of}, whose held-out dialogues are 'test'")
+    corpus = load_corpus(workspace, images=images, fold=fold)
     floors = [*baselines(corpus), *_gold_floor(workspace, corpus, split, shown)]
     models = () if folder is None else (open_ranker(folder, corpus),)
     rows = tuple(evaluate_ranker(ranker, corpus, split, kind, progress=shown) for ranker in (*models, *floors))

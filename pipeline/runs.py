@@ -4,32 +4,48 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from pipeline.folds import Fold, fold_of_record, fold_splits
 from pipeline.workspace import Workspace
 from schemas.errors import ModelError
+from schemas.files import read_json
 from schemas.ontology import nearest
 from semantic_model.data import Corpus
 from semantic_model.ranker import Ranker
 
-__all__ = ["find_run", "load_corpus", "open_ranker"]
+__all__ = ["find_run", "load_corpus", "open_ranker", "trained_on_fold"]
 
 _RECORD = "record.json"  # written last, so that it marks a complete run
 
 
-def load_corpus(workspace: Workspace, *, images: bool = True) -> Corpus:
+def load_corpus(workspace: Workspace, *, images: bool = True, fold: Fold | None = None) -> Corpus:
     """The workspace's corpus, with its pictures or as if there were none.
+
+    Args:
+        images: False leaves every picture out.
+        fold: divides the dialogues as this fold does; None: as the corpus does.
 
     Raises:
         WorkspaceError: not a workspace, or nothing was imported.
         SchemaError: a table of another version.
     """
     workspace.require()
-    return Corpus.load(
+    corpus = Corpus.load(
         turns=workspace.turns,
         recommendations=workspace.recommendations,
         products=workspace.products,
         images=workspace.images,
         blank_images=not images,
     )
+    return corpus if fold is None else corpus.with_splits(fold_splits(corpus.splits, fold))
+
+
+def trained_on_fold(folder: Path) -> Fold | None:
+    """The fold that a complete run was trained on; None when on the corpus's own splits.
+
+    Raises:
+        ModelError: its record cannot be used.
+    """
+    return fold_of_record(read_json(folder / _RECORD, error=ModelError, fix="train again").get("fold"))
 
 
 def find_run(workspace: Workspace, name: str = "latest") -> Path:

@@ -2,27 +2,25 @@
 
 from __future__ import annotations
 
-import importlib.metadata
 import platform
 import shutil
 import time
-from dataclasses import asdict, dataclass
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
+from pipeline.folds import fold_of_record
 from pipeline.model_card import model_card
+from pipeline.run_plan import MODELS, Plan, TrainRequest, package_version, plan_run
 from pipeline.training_data import TrainingData, input_hashes, prepare
 from pipeline.workspace import Workspace
-from schemas.errors import ModelError, UsageError
-from schemas.files import read_json, sha256_bytes, write_atomic, write_json
+from schemas.errors import ModelError
+from schemas.files import read_json, write_atomic, write_json
 from schemas.ontology import nearest
 from schemas.progress import Progress, SilentProgress
-from semantic_model.config import Config, config_from, config_toml, load_config
+from semantic_model.config import Config, config_from, config_toml
 
 __all__ = ["MODELS", "TrainRequest", "resume", "train"]
-
-MODELS = ("semantic", "dual-encoder")
-"""What can be trained."""
 
 _PLAN = "plan.json"  # what a run was asked to do; written before training
 _RECORD = "record.json"  # how it went; written last, so that it marks a complete run
@@ -31,47 +29,19 @@ _RECORD = "record.json"  # how it went; written last, so that it marks a complet
 _ONE_THREAD = 128
 
 
-@dataclass(frozen=True)
-class TrainRequest:
-    """What ``semctl train`` was asked to do.
-
-    Attributes:
-        labeled_ratio: share of the training dialogues whose labels are used, 0 to 1; 0 for a model that reads none.
-        model: one of :data:`MODELS`.
-        preset: settings to begin with; None: the model's own, else the workspace's.
-        settings: ``KEY=VALUE`` on top of the preset.
-        seed: of everything drawn at random.
-        epochs: instead of ``train.epochs``.
-        images: False leaves every picture out.
-    """
-
-    labeled_ratio: float = 0.0
-    model: str = "semantic"
-    preset: str | None = None
-    settings: tuple[str, ...] = ()
-    seed: int = 0
-    epochs: int | None = None
-    images: bool = True
-
-
-@dataclass(frozen=True)
-class _Plan:
-    run: str
-    model: str
-    preset: str
-    labeled_ratio: float
-    seed: int
-    images: bool
-    config: dict[str, Any]
-    inputs: dict[str, str]
-    semctl: str
-
-
-def train(workspace: Workspace, request: TrainRequest, *, progress: Progress | None = None) -> dict[str, Any]:
+def train(
+    workspace: Workspace, request: TrainRequest, *, go_on: bool = False, progress: Progress | None = None
+) -> dict[str, Any]:
     """Train a ranker on D_F and D_P; returns the run's record.
 
     The same request on the same data is the same run: when it is there and complete, nothing is trained again; when it
     was interrupted, it starts over (:func:`resume` goes on instead).
+
+    Args:
+        workspace: where the corpus, the labels and the runs are.
+        request: what to train.
+        go_on: an interrupted run of this request is gone on with.
+        progress: shows a bar over steps and a line an epoch.
 
     Raises:
         UsageError: unknown model, preset or setting, one that the model does not look at, or a ratio outside 0 ... 1.
@@ -82,41 +52,14 @@ def train(workspace: Workspace, request: TrainRequest, *, progress: Progress | N
     """
     shown = progress or SilentProgress()
     workspace.require()
-    if request.model not in MODELS:
-        close = nearest(request.model, MODELS)
-        raise UsageError(
-            f"unknown model '{request.model}'",
-            fix=f"did you mean '{close}'?" if close else f"one of {', '.join(MODELS)}",
-        )
-    if not 0.0 <= request.labeled_ratio <= 1.0:
-        raise UsageError(f"the labelled ratio is {request.labeled_ratio:g}", fix="give a share from 0 to 1")
-    from semantic_model.architecture import find_architecture, refuse_idle
-
-    kind = find_architecture(request.model)
-    if request.labeled_ratio and not kind.reads_states:
-        raise UsageError(f"a model of kind {kind.name} reads no labels", fix="leave --labeled-ratio out")
-    preset = request.preset or kind.preset or workspace.settings().train.preset
-    settings = [*request.settings, *([] if request.epochs is None else [f"train.epochs={request.epochs}"])]
-    config = load_config(preset, settings)
-    refuse_idle(kind, config)
-    inputs = input_hashes(workspace, labels=kind.reads_states)
-    version = _version("semctl")
-    decisive = [config.model_dump_json(), inputs, request.labeled_ratio, request.seed, request.images, version]
-    if request.model == "semantic":
-        named = f"{Path(preset).stem}-r{request.labeled_ratio:g}-s{request.seed}"
-    else:
-        named = "-".join(dict.fromkeys((request.model, Path(preset).stem, f"s{request.seed}")))
-        decisive.append(request.model)
-    run = f"{named}-{sha256_bytes(repr(decisive).encode())[:6]}"
-    values = config.model_dump(mode="json")
-    plan = _Plan(
-        run, request.model, preset, request.labeled_ratio, request.seed, request.images, values, inputs, version
-    )
-    folder = workspace.runs / run
+    plan, config = plan_run(workspace, request)
+    run, folder = plan.run, workspace.runs / plan.run
     if (folder / _RECORD).is_file():
         shown.log(f"this run is there already: {folder} (delete the folder to train it again)")
         record: dict[str, Any] = read_json(folder / _RECORD, error=ModelError, fix="delete the run and train again")
         return record
+    if go_on and (folder / _PLAN).is_file():
+        return resume(workspace, run, progress=shown)
     prepared = _prepare(workspace, plan, config, shown)  # nothing is written before the inputs are found good
     if folder.exists():
         shown.log(f"an unfinished run {run} starts over (`semctl train --resume {run}` would have gone on)")
@@ -145,7 +88,7 @@ def resume(workspace: Workspace, run: str, *, progress: Progress | None = None) 
         return record
     value = read_json(folder / _PLAN, error=ModelError, fix="delete the run and train again")
     try:
-        plan = _Plan(**value)
+        plan = Plan(**value)
     except TypeError:
         raise ModelError("a run of another version of semctl", where=folder, fix="train again") from None
     config = config_from(plan.config, where=folder / _PLAN)
@@ -160,7 +103,7 @@ def resume(workspace: Workspace, run: str, *, progress: Progress | None = None) 
     return _run(workspace, folder, plan, config, _prepare(workspace, plan, config, shown), shown, resumed=True)
 
 
-def _prepare(workspace: Workspace, plan: _Plan, config: Config, shown: Progress) -> TrainingData:
+def _prepare(workspace: Workspace, plan: Plan, config: Config, shown: Progress) -> TrainingData:
     return prepare(
         workspace,
         config,
@@ -168,6 +111,7 @@ def _prepare(workspace: Workspace, plan: _Plan, config: Config, shown: Progress)
         seed=plan.seed,
         images=plan.images,
         labels="D_F" in plan.inputs,
+        fold=fold_of_record(plan.fold),
         progress=shown,
     )
 
@@ -175,7 +119,7 @@ def _prepare(workspace: Workspace, plan: _Plan, config: Config, shown: Progress)
 def _run(
     workspace: Workspace,
     folder: Path,
-    plan: _Plan,
+    plan: Plan,
     config: Config,
     data: TrainingData,
     shown: Progress,
@@ -200,7 +144,7 @@ def _run(
         shown.log(f"{features.broken} pictures cannot be decoded and count as missing")
     trainer = Trainer(
         config,
-        Examples(data.queries, data.states, corpus.queries("train"), corpus.queries("valid")),
+        Examples(data.queries, data.states, data.unlabelled, corpus.queries("valid")),
         corpus,
         words=data.words,
         features=features,
@@ -218,12 +162,11 @@ def _run(
     except Interrupted:
         shown.log(f"stopped; go on with `semctl train --resume {folder.name}`")
         raise
-    training = len(corpus.dialogues("train"))
     record = {
         "run": folder.name,
         "path": str(folder),
         "labelled_dialogues": len(data.labelled),
-        "unlabelled_dialogues": training - len(data.labelled),
+        "unlabelled_dialogues": data.unlabelled_dialogues,
         "epochs": trained.epochs,
         "best": {"epoch": trained.best_epoch, **trained.best},
         "model": plan.model,
@@ -231,7 +174,8 @@ def _run(
         "labeled_ratio": plan.labeled_ratio,
         "seed": plan.seed,
         "images": plan.images,
-        "examples": {"D_F": len(data.queries), "D_P": len(corpus.queries("train")), "valid": len(trainer.valid)},
+        "fold": plan.fold,
+        "examples": {"D_F": len(data.queries), "D_P": len(data.unlabelled), "valid": len(trainer.valid)},
         "parameters": sum(p.numel() for p in trainer.model.parameters() if p.requires_grad),
         "words": data.words.source,
         "pictures": features.source if plan.images else "left out",
@@ -267,11 +211,4 @@ def _unfinished(workspace: Workspace, run: str) -> Path:
 
 def _versions() -> dict[str, str]:
     names = ("semctl", "torch", "numpy", "tokenizers", "safetensors", "pyarrow")
-    return {"python": platform.python_version(), **{name: _version(name) for name in names}}
-
-
-def _version(package: str) -> str:
-    try:
-        return importlib.metadata.version(package)
-    except importlib.metadata.PackageNotFoundError:  # run from a checkout, as on a machine where nothing is installed
-        return "not installed"
+    return {"python": platform.python_version(), **{name: package_version(name) for name in names}}

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from annotate.splits import read_splits
+from pipeline.folds import Fold
 from pipeline.runs import load_corpus
 from pipeline.workspace import Workspace
 from schemas.belief import BeliefState, state_from_rows
@@ -31,6 +32,7 @@ __all__ = [
     "labelled_dialogues",
     "prepare",
     "state_before",
+    "unlabelled_dialogues",
 ]
 
 _AGAIN = "run `semctl ingest-labels` again"
@@ -46,6 +48,8 @@ class TrainingData:
         labelled: ids of the dialogues whose labels are used.
         queries: their recommendation turns.
         states: the gold state of each.
+        unlabelled: recommendation turns of D_P, which holds those of the labelled dialogues, too.
+        unlabelled_dialogues: how many dialogues of D_P are not labelled.
         words: word pieces.
     """
 
@@ -54,6 +58,8 @@ class TrainingData:
     labelled: list[str]
     queries: list[Query]
     states: list[BeliefState]
+    unlabelled: list[Query]
+    unlabelled_dialogues: int
     words: Words
 
 
@@ -66,21 +72,26 @@ def prepare(
     images: bool,
     progress: Progress,
     labels: bool = True,
+    fold: Fold | None = None,
 ) -> TrainingData:
     """Read the corpus and the labels, and choose whose labels are used.
 
     Args:
         labels: False for a model that reads none; then none need to be there.
+        fold: divides the dialogues as this fold does; None: as the corpus does.
 
     Raises:
         InputError: no training dialogues, or too few are labelled.
         OntologyError: it has no slots.
         WorkspaceError: splits that do not hold what they should.
-        MissingPartError: word vectors that are not here.
+        MissingPartError: word vectors, or weights of the picture network, that are not here; lists the ways out.
     """
     from semantic_model.text import learn_words, load_words
+    from semantic_model.vision import require_weights
 
-    corpus = load_corpus(workspace, images=images)
+    if images:
+        require_weights(config.image)
+    corpus = load_corpus(workspace, images=images, fold=fold)
     ontology = workspace.ontology()
     if labels and not ontology.slots:
         raise OntologyError(
@@ -94,15 +105,17 @@ def prepare(
     states = gold_states(workspace) if labels else {}
     known = set(training)
     labelled = labelled_dialogues([name for name in states if name in known], len(training), labeled_ratio, seed)
+    d_p = set(unlabelled_dialogues(training, labelled, config.train.unlabelled_ratio, seed))
     used = set(labelled)
-    queries = [query for query in corpus.queries("train") if query.dialogue_id in used]
+    unlabelled = [query for query in corpus.queries("train") if query.dialogue_id in d_p]
+    queries = [query for query in unlabelled if query.dialogue_id in used]
     gold = [state_before(states[query.dialogue_id], query.turn) for query in queries]
     if config.text.embeddings == "corpus":
-        words = learn_words(_texts(corpus, ontology, training), config.text.vocabulary)
+        words = learn_words(_texts(corpus, ontology, [name for name in training if name in d_p]), config.text.vocabulary)
     else:
         words = load_words(config.text.embeddings)
     progress.log(f"words: {words.source}")
-    return TrainingData(corpus, ontology, labelled, queries, gold, words)
+    return TrainingData(corpus, ontology, labelled, queries, gold, unlabelled, len(d_p) - len(used), words)
 
 
 def dialogues_at(ratio: float, training: int) -> int:
@@ -130,7 +143,33 @@ def labelled_dialogues(labelled: Sequence[str], training: int, ratio: float, see
             f"only {len(labelled)} are labelled",
             fix=f"the largest possible ratio is {largest:g}; label more, or run `semctl ingest-labels`",
         )
-    return sorted(labelled, key=lambda name: hashlib.sha256(f"{seed}:{name}".encode()).digest())[:wanted]
+    return _in_order(labelled, seed)[:wanted]
+
+
+def unlabelled_dialogues(training: Sequence[str], labelled: Sequence[str], ratio: float, seed: int) -> list[str]:
+    """The dialogues of D_P: those of D_F, then others; for one seed, a smaller ratio's are among a larger one's.
+
+    Args:
+        training: all training dialogues.
+        labelled: those of D_F.
+        ratio: share of all training dialogues, D_F's included; no less than D_F is taken.
+        seed: decides the order.
+
+    Raises:
+        InputError: the ratio leaves no dialogue at all.
+    """
+    wanted = max(len(labelled), dialogues_at(ratio, len(training)))
+    if not wanted:
+        raise InputError(
+            f"train.unlabelled_ratio {ratio:g} of {len(training)} training dialogues is none, and none is labelled",
+            fix="use more of them, or --labeled-ratio above 0",
+        )
+    inside = set(labelled)
+    return [*labelled, *_in_order([name for name in training if name not in inside], seed)][:wanted]
+
+
+def _in_order(names: Sequence[str], seed: int) -> list[str]:
+    return sorted(names, key=lambda name: hashlib.sha256(f"{seed}:{name}".encode()).digest())
 
 
 def input_hashes(workspace: Workspace, *, labels: bool = True) -> dict[str, str]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from bisect import bisect_left
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -90,6 +90,14 @@ class Corpus:
             asked.append((dialogue, turn, record["split"], positives, negatives))
         in_order = {dialogue: tuple(sorted(rows, key=lambda row: row.index)) for dialogue, rows in told.items()}
         return cls(catalogue, files, hashes, splits, blank_images, in_order, tuple(sorted(asked)))
+
+    def with_splits(self, splits: Mapping[str, str]) -> Corpus:
+        """The same dialogues and pictures, divided otherwise: dialogue -> split for every dialogue."""
+        asked = tuple(
+            (dialogue, turn, splits[dialogue], right, wrong)
+            for dialogue, turn, _, right, wrong in self._recommendations
+        )
+        return replace(self, splits={name: splits[name] for name in self.splits}, _recommendations=asked)
 
     @cached_property
     def product_rows(self) -> Mapping[str, int]:

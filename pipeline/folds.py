@@ -1,0 +1,86 @@
+"""Cross-validation by dialogue: every dialogue is held out once, and no dialogue is on two sides."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from typing import Any
+
+from schemas.errors import InputError, ModelError, UsageError
+
+__all__ = ["KEPT", "Fold", "fold_of_record", "fold_splits"]
+
+KEPT = "kept"
+"""The split of dialogues that take no part: the corpus's own test part, unless it is pooled too."""
+
+_VALID_EVERY = 10  # of the dialogues that are not held out, one in ten chooses the epoch
+
+
+@dataclass(frozen=True)
+class Fold:
+    """One of several ways to divide the dialogues.
+
+    Attributes:
+        number: which one, from 1.
+        of: how many there are.
+        seed: of the order in which dialogues are dealt out.
+        pool_test: the corpus's own test part is dealt out, too; else it stays untouched.
+    """
+
+    number: int
+    of: int = 5
+    seed: int = 0
+    pool_test: bool = False
+
+    def __post_init__(self) -> None:
+        if not 1 <= self.number <= self.of or self.of < 2:
+            raise UsageError(f"there is no fold {self.number} of {self.of}", fix="make 2 folds or more")
+
+    @property
+    def tag(self) -> str:
+        """As in the ids of runs: ``f1of5``."""
+        return f"f{self.number}of{self.of}"
+
+    def as_dict(self) -> dict[str, Any]:
+        """The JSON form."""
+        return asdict(self)
+
+
+def fold_of_record(value: Mapping[str, Any] | None) -> Fold | None:
+    """The inverse of :meth:`Fold.as_dict`; None for a run on the corpus's own splits.
+
+    Raises:
+        ModelError: not a fold.
+    """
+    if value is None:
+        return None
+    try:
+        return Fold(**value)
+    except TypeError:
+        raise ModelError("a run on a fold of another version of semctl", fix="train again") from None
+
+
+def fold_splits(splits: Mapping[str, str], fold: Fold) -> dict[str, str]:
+    """Dialogue -> train, valid, test or :data:`KEPT`, for one fold.
+
+    All dialogues of the corpus's train and valid parts are dealt out in an order that depends on the seed alone. Those
+    of this fold are ``test``; a tenth of the others is ``valid``, which chooses the epoch, and the rest is ``train``.
+
+    Args:
+        splits: dialogue -> the corpus's own split.
+        fold: which one.
+
+    Raises:
+        InputError: fewer dialogues than a fold, a validation part and a training part need.
+    """
+    pooled = [name for name, split in splits.items() if split != "test" or fold.pool_test]
+    if len(pooled) < 2 * fold.of:
+        raise InputError(f"{len(pooled)} dialogues are too few for {fold.of} folds", fix="make fewer folds")
+    order = sorted(pooled, key=lambda name: hashlib.sha256(f"fold:{fold.seed}:{name}".encode()).digest())
+    found = dict.fromkeys(splits, KEPT)
+    rest = [name for place, name in enumerate(order) if place % fold.of != fold.number - 1]
+    found.update(dict.fromkeys(order, "test"))
+    # counted from the end, so that even the fewest dialogues leave one to choose the epoch and one to train on
+    found.update({name: "valid" if place % _VALID_EVERY == 0 else "train" for place, name in enumerate(reversed(rest))})
+    return found
