@@ -2,9 +2,12 @@
 
 Every process draws the same batch. The encoders' work is split: each process encodes its share of the rows, and all
 gather what the others encoded. Scores and losses, which look across the batch, are then computed by every process on
-the whole batch, so that no mean has to be put together from means, whatever the loss. As all processes hold the same
-loss, the gradient of a gathered row is known where the row was encoded; times the number of processes, it makes the
-plain average of all gradients right for the encoders and for everything behind them alike.
+the whole batch, so that no mean has to be put together from means, whatever the loss.
+
+What is held for the whole batch has the same gradient in every process. Behind the encoders the average of the
+processes' gradients is therefore any of them. An encoder sees the gradients of its share alone: they are taken times the
+number of processes on their way in, so that the average is the sum over shares, and divided by it on their way out, where
+those of all shares are put together again (as when the student's state is encoded from encoded contexts).
 """
 
 from __future__ import annotations
@@ -130,7 +133,8 @@ class SplitModel:
             size = -(-total // self._processes.count)  # every process encodes as many; the last ones repeat a row
             start = self._processes.rank * size
             here = torch.arange(start, start + size, device=inputs[0].device).clamp(max=total - 1)
-            encoded = encode(_like(rows, [leaf[here] for leaf in inputs]))
+            shares = [_Share.apply(leaf, here, self._processes) for leaf in inputs]  # type: ignore[no-untyped-call]
+            encoded = encode(_like(rows, shares))
             outputs = _leaves(encoded)
             flat = torch.cat([leaf.reshape(size, -1).to(torch.float32) for leaf in outputs], dim=1)
             gathered: Tensor = _Gather.apply(flat, self._processes)  # type: ignore[no-untyped-call]
@@ -147,21 +151,39 @@ class SplitModel:
         return encode_share
 
 
+class _Share(torch.autograd.Function):
+    """Some rows [r, ..] of what every process holds [R, ..]."""
+
+    @staticmethod
+    def forward(ctx: Any, rows: Tensor, here: Tensor, processes: Processes) -> Tensor:
+        ctx.processes, ctx.total = processes, len(rows)
+        return rows[here]
+
+    @staticmethod
+    def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor, None, None]:
+        return _gathered(gradients[0], ctx.processes.count)[: ctx.total] / ctx.processes.count, None, None
+
+
 class _Gather(torch.autograd.Function):
     """Rows [r, W] of every process, one after the other: [count r, W]."""
 
     @staticmethod
     def forward(ctx: Any, rows: Tensor, processes: Processes) -> Tensor:
         ctx.processes, ctx.size = processes, len(rows)
-        found = [torch.empty_like(rows) for _ in range(processes.count)]
-        with _together():
-            dist.all_gather(found, rows.contiguous())
-        return torch.cat(found)
+        return _gathered(rows, processes.count)
 
     @staticmethod
     def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor, None]:
         start = ctx.processes.rank * ctx.size
         return gradients[0][start : start + ctx.size] * ctx.processes.count, None
+
+
+def _gathered(rows: Tensor, count: int) -> Tensor:
+    rows = rows.contiguous()
+    found = [torch.empty_like(rows) for _ in range(count)]
+    with _together():
+        dist.all_gather(found, rows)
+    return torch.cat(found)
 
 
 def _leaves(rows: Any) -> list[Tensor]:

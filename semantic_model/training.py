@@ -230,6 +230,7 @@ class Trainer:
                 self.features.source,
             )
             save_model(self.folder / "model", self.model, self.words, card)
+        self.processes.wait()
         return Trained(self.at.epoch, self.at.best_epoch, self.at.best, self.at.history)
 
     def _out_of_patience(self) -> bool:
