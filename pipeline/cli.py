@@ -11,7 +11,7 @@ from typing import Annotated
 import typer
 
 from pipeline.console import Console
-from pipeline.context import Context
+from pipeline.context import Context, first_process
 from pipeline.workspace import Workspace
 from schemas.errors import SemctlError, UsageError
 
@@ -36,6 +36,7 @@ COMMAND_GROUPS = (
     "config",
     "train",
     "rank",
+    "experiment",
     "benchmark",
     "doctor",
 )
@@ -71,7 +72,8 @@ def main() -> None:
 def _run(arguments: list[str]) -> int:
     as_json = "--json" in arguments
     debug = "--debug" in arguments
-    console = Console(as_json=as_json)
+    first = first_process()  # the others, under torchrun, print nothing but their errors
+    console = Console(as_json=as_json and first, quiet=not first)
     try:
         code = app(args=arguments, prog_name="semctl", standalone_mode=False)
     except SemctlError as problem:

@@ -7,7 +7,7 @@ import shutil
 import time
 from dataclasses import asdict
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from pipeline.folds import fold_of_record
 from pipeline.model_card import model_card
@@ -19,6 +19,9 @@ from schemas.files import read_json, write_atomic, write_json
 from schemas.ontology import nearest
 from schemas.progress import Progress, SilentProgress
 from semantic_model.config import Config, config_from, config_toml
+
+if TYPE_CHECKING:
+    from semantic_model.distributed import Processes
 
 __all__ = ["MODELS", "TrainRequest", "resume", "train"]
 
@@ -58,15 +61,19 @@ def train(
         shown.log(f"this run is there already: {folder} (delete the folder to train it again)")
         record: dict[str, Any] = read_json(folder / _RECORD, error=ModelError, fix="delete the run and train again")
         return record
-    if go_on and (folder / _PLAN).is_file():
-        return resume(workspace, run, progress=shown)
-    prepared = _prepare(workspace, plan, config, shown)  # nothing is written before the inputs are found good
-    if folder.exists():
-        shown.log(f"an unfinished run {run} starts over (`semctl train --resume {run}` would have gone on)")
-        shutil.rmtree(folder)
-    write_atomic(folder / "config.toml", config_toml(config, title=f"settings of the run {run}"))
-    write_json(folder / _PLAN, asdict(plan))
-    return _run(workspace, folder, plan, config, prepared, shown, resumed=False)
+    from semantic_model.distributed import open_processes
+
+    with open_processes() as processes:
+        if processes.collect(go_on and (folder / _PLAN).is_file())[0]:
+            return resume(workspace, run, progress=shown)
+        prepared = _prepare(workspace, plan, config, shown)  # nothing is written before the inputs are found good
+        if processes.first:
+            if folder.exists():
+                shown.log(f"an unfinished run {run} starts over (`semctl train --resume {run}` would have gone on)")
+                shutil.rmtree(folder)
+            write_atomic(folder / "config.toml", config_toml(config, title=f"settings of the run {run}"))
+            write_json(folder / _PLAN, asdict(plan))
+        return _run(workspace, folder, plan, config, prepared, shown, processes, resumed=False)
 
 
 def resume(workspace: Workspace, run: str, *, progress: Progress | None = None) -> dict[str, Any]:
@@ -100,7 +107,11 @@ def resume(workspace: Workspace, run: str, *, progress: Progress | None = None) 
             where=folder,
             fix="start a new run with `semctl train --labeled-ratio R`",
         )
-    return _run(workspace, folder, plan, config, _prepare(workspace, plan, config, shown), shown, resumed=True)
+    from semantic_model.distributed import open_processes
+
+    with open_processes() as processes:
+        prepared = _prepare(workspace, plan, config, shown)
+        return _run(workspace, folder, plan, config, prepared, shown, processes, resumed=True)
 
 
 def _prepare(workspace: Workspace, plan: Plan, config: Config, shown: Progress) -> TrainingData:
@@ -123,6 +134,7 @@ def _run(
     config: Config,
     data: TrainingData,
     shown: Progress,
+    processes: Processes,
     *,
     resumed: bool,
 ) -> dict[str, Any]:
@@ -136,9 +148,10 @@ def _run(
     if config.model.width <= _ONE_THREAD:
         torch.set_num_threads(1)
     corpus = data.corpus
-    features = load_features(
-        config.image, corpus.image_files, hashes=corpus.image_hashes, cache=workspace.features, progress=shown
-    )
+    with processes.first_before_others():  # it encodes the pictures, the others find them encoded
+        features = load_features(
+            config.image, corpus.image_files, hashes=corpus.image_hashes, cache=workspace.features, progress=shown
+        )
     shown.log(f"pictures: {features.source}" if plan.images else "pictures: all left out")
     if features.broken:
         shown.log(f"{features.broken} pictures cannot be decoded and count as missing")
@@ -153,7 +166,10 @@ def _run(
         seed=plan.seed,
         progress=shown,
         architecture=find_architecture(plan.model),
+        processes=processes,
     )
+    computing = f"{trainer.device}, {trainer.precision}"
+    shown.log(f"computing on: {computing}" + (f", {processes.count} processes" if processes.count > 1 else ""))
     if resumed:
         trainer.restore()
         shown.log(f"going on with {folder.name} after epoch {trainer.at.epoch}, step {trainer.at.step} of the next")
@@ -185,10 +201,14 @@ def _run(
         "inputs": plan.inputs,
         "versions": _versions(),
         "device": str(trainer.device),
+        "precision": trainer.precision,
+        "processes": processes.count,
         "seconds": round(time.perf_counter() - began, 1),
     }
-    write_atomic(folder / "model" / "README.md", model_card(record))
-    write_json(folder / _RECORD, record)
+    if processes.first:
+        write_atomic(folder / "model" / "README.md", model_card(record))
+        write_json(folder / _RECORD, record)
+    processes.wait()
     return record
 
 

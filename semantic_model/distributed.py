@@ -5,9 +5,9 @@ gather what the others encoded. Scores and losses, which look across the batch, 
 the whole batch, so that no mean has to be put together from means, whatever the loss.
 
 What is held for the whole batch has the same gradient in every process. Behind the encoders the average of the
-processes' gradients is therefore any of them. An encoder sees the gradients of its share alone: they are taken times the
-number of processes on their way in, so that the average is the sum over shares, and divided by it on their way out, where
-those of all shares are put together again (as when the student's state is encoded from encoded contexts).
+processes' gradients is therefore any of them. An encoder sees the gradients of its share alone: they are taken times
+the number of processes on their way in, so that the average is the sum over shares, and divided by it on their way
+out, where those of all shares are put together again (as when the student's state is encoded from encoded contexts).
 """
 
 from __future__ import annotations
@@ -53,6 +53,15 @@ class Processes:
             with _together():
                 dist.barrier(device_ids=[torch.cuda.current_device()] if _on_gpu() else None)
 
+    @contextmanager
+    def first_before_others(self) -> Iterator[None]:
+        """The others enter the block when the first process has left it."""
+        if not self.first:
+            self.wait()
+        yield
+        if self.first:
+            self.wait()
+
     def any(self, flag: bool) -> bool:
         """Whether it holds in any process."""
         if self.count == 1:
@@ -92,7 +101,7 @@ class Processes:
                 flat = torch.cat([gradient.flatten() for gradient in gradients])
                 dist.all_reduce(flat)
                 flat /= self.count
-                parts = flat.split([p.numel() for p in bucket])
+                parts = torch.split(flat, [p.numel() for p in bucket])
                 for parameter, part in zip(bucket, parts, strict=True):
                     parameter.grad = part.view_as(parameter)
 
@@ -133,13 +142,13 @@ class SplitModel:
             size = -(-total // self._processes.count)  # every process encodes as many; the last ones repeat a row
             start = self._processes.rank * size
             here = torch.arange(start, start + size, device=inputs[0].device).clamp(max=total - 1)
-            shares = [_Share.apply(leaf, here, self._processes) for leaf in inputs]  # type: ignore[no-untyped-call]
+            shares = [_Share.apply(leaf, here, self._processes) for leaf in inputs]
             encoded = encode(_like(rows, shares))
             outputs = _leaves(encoded)
             flat = torch.cat([leaf.reshape(size, -1).to(torch.float32) for leaf in outputs], dim=1)
-            gathered: Tensor = _Gather.apply(flat, self._processes)  # type: ignore[no-untyped-call]
+            gathered: Tensor = _Gather.apply(flat, self._processes)
             widths = [leaf[0].numel() for leaf in outputs]
-            parts = gathered[:total].split(widths, dim=1)
+            parts = torch.split(gathered[:total], widths, dim=1)
             return _like(
                 encoded,
                 [

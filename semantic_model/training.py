@@ -270,7 +270,7 @@ class Trainer:
         at.step = 0
         means = {name: total / count for name, (total, count) in sorted(at.sums.items())}
         at.sums = {}
-        line = {"epoch": at.epoch, "step": at.global_step, **means, **valid}
+        line: dict[str, Any] = {"epoch": at.epoch, "step": at.global_step, **means, **valid}
         at.history.append(line)
         if is_better(train.select, valid, at.best):
             at.best_epoch, at.best = at.epoch, valid

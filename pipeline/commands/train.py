@@ -6,7 +6,7 @@ from typing import Annotated
 
 import typer
 
-from pipeline.context import JSON_OPTION, Context
+from pipeline.context import JSON_OPTION, Context, first_process
 from schemas.errors import UsageError
 
 __all__ = ["register"]
@@ -22,6 +22,12 @@ def train(
     labeled_ratio: Annotated[
         float | None,
         typer.Option("--labeled-ratio", help="Share of the training dialogues used with their labels, 0 to 1."),
+    ] = None,
+    unlabeled_ratio: Annotated[
+        float | None,
+        typer.Option(
+            "--unlabeled-ratio", help="Share of the training dialogues that D_P holds, D_F's among them, 0 to 1; 1."
+        ),
     ] = None,
     model: Annotated[
         str | None, typer.Option("--model", help="What to train: semantic, or dual-encoder (without states).")
@@ -50,7 +56,7 @@ def train(
     given: Context = context.obj
     console = given.console(as_json=as_json)
     if run is not None:
-        others = (labeled_ratio, model, preset, settings or None, seed, epochs, no_images or None)
+        others = (labeled_ratio, unlabeled_ratio, model, preset, settings or None, seed, epochs, no_images or None)
         if any(value is not None for value in others):
             raise UsageError("--resume goes on with the run's own settings", fix="leave the other options out")
         record = resume(given.workspace, run, progress=console)
@@ -59,16 +65,19 @@ def train(
             "--labeled-ratio is missing", fix="say which share of the dialogues to use with labels, as 0.2"
         )
     else:
+        size = [] if unlabeled_ratio is None else [f"train.unlabelled_ratio={unlabeled_ratio}"]
         request = TrainRequest(
             labeled_ratio=labeled_ratio or 0.0,
             model=model or "semantic",
             preset=preset,
-            settings=tuple(settings or ()),
+            settings=(*(settings or ()), *size),
             seed=seed or 0,
             epochs=epochs,
             images=not no_images,
         )
         record = train_run(given.workspace, request, progress=console)
+    if not first_process():
+        return
     if as_json:
         console.json(record)
         return
