@@ -1,0 +1,136 @@
+"""``semctl experiment``."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import typer
+
+from pipeline.commands.rank import Candidates, Split
+from pipeline.context import JSON_OPTION, Context
+from schemas.errors import UsageError
+
+__all__ = ["register"]
+
+
+def register(app: typer.Typer) -> None:
+    """Add ``experiment``."""
+    app.command()(experiment)
+
+
+def experiment(
+    context: typer.Context,
+    presets: Annotated[
+        str | None, typer.Option("--presets", help="Presets with commas between; else the workspace's.")
+    ] = None,
+    models: Annotated[str, typer.Option("--models", help="What to train: semantic, dual-encoder.")] = "semantic",
+    ratios: Annotated[str, typer.Option("--ratios", help="Shares of dialogues used with labels, as 0,0.2,1.")] = "1",
+    seeds: Annotated[int, typer.Option("--seeds", min=1, help="How many seeds, from 0.")] = 5,
+    folds: Annotated[
+        int | None, typer.Option("--folds", min=2, help="Cross-validate by dialogue, instead of the corpus's splits.")
+    ] = None,
+    pool_test: Annotated[
+        bool, typer.Option("--pool-test", help="Deal the corpus's test dialogues out to folds, too.")
+    ] = False,
+    settings: Annotated[
+        list[str] | None, typer.Option("--set", metavar="KEY=VALUE", help="A setting of every run; repeatable.")
+    ] = None,
+    vary: Annotated[
+        list[str] | None, typer.Option("--vary", metavar="KEY=V1,V2", help="A row for each value; repeatable.")
+    ] = None,
+    ablate: Annotated[
+        list[str] | None,
+        typer.Option("--ablate", metavar="KEY=VALUE", help="One more row with that change, or no-images; repeatable."),
+    ] = None,
+    epochs: Annotated[int | None, typer.Option("--epochs", min=1, help="Instead of the presets'.")] = None,
+    no_images: Annotated[bool, typer.Option("--no-images", help="Leave every picture out.")] = False,
+    split: Annotated[Split | None, typer.Option(help="Split to measure on; valid. Not with --folds.")] = None,
+    candidates: Annotated[Candidates, typer.Option(help="What the positives are ranked against.")] = Candidates.all,
+    against: Annotated[
+        str | None, typer.Option("--against", metavar="ROW", help="Compare every row with this one, query by query.")
+    ] = None,
+    name: Annotated[str | None, typer.Option("--name", help="Folder below experiments/; else made up.")] = None,
+    jobs: Annotated[int, typer.Option("--jobs", min=1, help="Worker processes of one thread each.")] = 1,
+    as_json: Annotated[bool, JSON_OPTION] = False,
+) -> None:
+    """Train and measure a grid of runs with several seeds, or cross-validate; goes on where it was stopped.
+
+    Example: semctl -w shop experiment --models semantic,dual-encoder --ratios 0,0.2,1 --seeds 5 --jobs 2
+    """
+    from pipeline.experiments.experiment import experiment as run_experiment
+    from pipeline.experiments.grid import ExperimentRequest
+    from pipeline.experiments.summary import SELECT, difference, percent, percent_interval
+
+    given: Context = context.obj
+    console = given.console(as_json=as_json)
+    if folds is not None and split is not None:
+        raise UsageError("--folds measures on the held-out dialogues", fix="leave --split out")
+    request = ExperimentRequest(
+        presets=_words(presets or ""),
+        models=_words(models),
+        ratios=tuple(_share(text) for text in _words(ratios)),
+        seeds=seeds,
+        folds=folds,
+        pool_test=pool_test,
+        settings=tuple(settings or ()),
+        vary=tuple(vary or ()),
+        ablate=tuple(ablate or ()),
+        epochs=epochs,
+        images=not no_images,
+        split=(split or Split.valid).value,
+        candidates=candidates.value,
+    )
+    report = run_experiment(given.workspace, request, name=name, jobs=jobs, against=against, progress=console)
+    if as_json:
+        console.json(report.as_dict())
+        return
+    shown = (SELECT, "recall@5", "ndcg@10")
+    console.table(
+        report.title,
+        [
+            "",
+            "ratio",
+            "n",
+            "NDCG@5",
+            "95 %",
+            "R@5",
+            "NDCG@10",
+            *([f"- {report.against}"] if report.against else []),
+            "s",
+        ],
+        [
+            [
+                row.name,
+                "" if row.ratio is None else f"{row.ratio:g}",
+                row.figures[SELECT].n,
+                percent(row.figures[SELECT]),
+                percent_interval(row.figures[SELECT].interval),
+                *(percent(row.figures[metric]) for metric in shown[1:]),
+                *([difference(row)] if report.against else []),
+                "" if row.seconds is None else f"{row.seconds:.0f}",
+            ]
+            for row in report.rows
+        ],
+        caption="; ".join([*report.notes, str(report.folder)]),
+    )
+    held_out = sorted({fold for row in report.rows for fold in row.folds})
+    if held_out:
+        console.table(
+            "NDCG@5 fold by fold",
+            ["", *(f"fold {fold}" for fold in held_out)],
+            [
+                [row.label, *(percent(row.folds[fold][SELECT]) if fold in row.folds else "" for fold in held_out)]
+                for row in report.rows
+            ],
+        )
+
+
+def _words(text: str) -> tuple[str, ...]:
+    return tuple(word.strip() for word in text.split(",") if word.strip())
+
+
+def _share(text: str) -> float:
+    try:
+        return float(text)
+    except ValueError:
+        raise UsageError(f"the labelled ratio '{text}' is no number", fix="write --ratios 0,0.2,1") from None

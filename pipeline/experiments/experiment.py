@@ -1,0 +1,221 @@
+"""``semctl experiment``: plan a grid, train and measure what is missing of it, put it beside the floors."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+from typing import Any
+
+from pipeline.evaluate import baselines, candidate_kind, gold_rule
+from pipeline.experiments.figure import ratio_figure
+from pipeline.experiments.grid import ExperimentRequest, PlannedRun, Row, folds_of, plan_grid
+from pipeline.experiments.running import Measured, run_all
+from pipeline.experiments.summary import Part, RowSummary, by_label, compare, markdown, summarise
+from pipeline.runs import load_corpus
+from pipeline.workspace import Workspace
+from schemas.errors import CheckError, SemctlError, UsageError
+from schemas.files import sha256_bytes, write_atomic, write_json
+from schemas.ontology import nearest
+from schemas.progress import Progress, SilentProgress
+from semantic_model.evaluation import evaluate_ranker
+from semantic_model.ranker import Ranker
+
+__all__ = ["ExperimentReport", "experiment"]
+
+
+@dataclass(frozen=True)
+class ExperimentReport:
+    """What came out of a grid.
+
+    Attributes:
+        name: its folder's name.
+        folder: with ``grid.json``, ``results.json``, ``table.md`` and, for two ratios and more, ``ratios.svg``.
+        title: what was measured.
+        rows: models in the order of the grid, then the floors.
+        against: label of the row that the others are compared with; None without one.
+        notes: what a reader of the figures has to know.
+        failed: run -> why, of the runs that could not be trained.
+    """
+
+    name: str
+    folder: Path
+    title: str
+    rows: tuple[RowSummary, ...]
+    against: str | None
+    notes: tuple[str, ...]
+    failed: dict[str, str]
+
+    def as_dict(self) -> dict[str, Any]:
+        """The JSON form, which is ``results.json`` too."""
+        return {
+            "name": self.name,
+            "title": self.title,
+            "against": self.against,
+            "notes": list(self.notes),
+            "failed": self.failed,
+            "rows": [row.as_dict() for row in self.rows],
+        }
+
+
+def experiment(
+    workspace: Workspace,
+    request: ExperimentRequest,
+    *,
+    name: str | None = None,
+    jobs: int = 1,
+    against: str | None = None,
+    progress: Progress | None = None,
+) -> ExperimentReport:
+    """Train and measure a grid, and keep what came out in ``experiments/<name>``.
+
+    Runs that are there are not trained again and interrupted ones go on, so the same call after a kill does the rest.
+
+    Args:
+        workspace: where the corpus, the labels and the runs are.
+        request: the grid.
+        name: of the folder; None: made from the request.
+        jobs: worker processes, each of one thread.
+        against: label or name of the row that the others are compared with, query by query.
+        progress: shows a bar over runs and a line a run.
+
+    Raises:
+        UsageError: a grid, a setting or a row's name that does not fit.
+        WorkspaceError: an earlier stage has not been run.
+        CheckError: some runs failed; the figures of the others are kept.
+        KeyboardInterrupt: stopped; runs under way have saved a checkpoint.
+    """
+    shown = progress or SilentProgress()
+    workspace.require()
+    if jobs < 1:
+        raise UsageError(f"--jobs must be at least 1, got {jobs}")
+    kind = candidate_kind(request.candidates)
+    rows, runs = plan_grid(workspace, request)
+    floors = _floors(workspace, request, shown)
+    _row_named(against, [*(row.label for row in rows), *(row.name for row in rows), *(row.label for row in floors)])
+    folder = workspace.root / "experiments" / _folder_name(name, request)
+    write_json(folder / "grid.json", {"request": asdict(request), "runs": {run.run: run.row for run in runs}})
+    shown.log(f"{len(runs)} runs, of which {_done(workspace, runs)} are trained already; {folder}")
+    measured, failed = run_all(workspace, runs, split=request.asked, candidates=kind, jobs=jobs, progress=shown)
+    summaries = [*_summaries(rows, measured), *floors]
+    chosen = by_label(summaries).get(against) if against else None
+    if chosen is not None:
+        summaries = [row if row is chosen else _compared(row, chosen) for row in summaries]
+    report = ExperimentReport(
+        folder.name,
+        folder,
+        _title(request, summaries),
+        tuple(summaries),
+        None if chosen is None else chosen.label,
+        _notes(request, summaries),
+        {run: str(problem) for run, problem in failed.items()},
+    )
+    write_json(folder / "results.json", report.as_dict())
+    write_atomic(folder / "table.md", markdown(report.title, report.rows, report.against, report.notes))
+    figure = ratio_figure(report.rows, report.title)
+    if figure is not None:
+        write_atomic(folder / "ratios.svg", figure)
+    if failed:
+        raise _some_failed(failed, len(runs), folder)
+    return report
+
+
+def _floors(workspace: Workspace, request: ExperimentRequest, shown: Progress) -> list[RowSummary]:
+    parts: dict[str, list[Part]] = {}
+    for fold in folds_of(request):
+        corpus = load_corpus(workspace, images=request.images, fold=fold)
+        rule = gold_rule(workspace, corpus, request.asked)
+        rankers: list[Ranker] = [*baselines(corpus), *([] if rule is None else [rule])]
+        for ranker in rankers:
+            found = evaluate_ranker(ranker, corpus, request.asked, candidate_kind(request.candidates), progress=shown)
+            number = None if fold is None else fold.number
+            parts.setdefault(ranker.name, []).append(Part(None, None, number, found))
+    return [summarise(name, None, name, found, floor=True) for name, found in parts.items()]
+
+
+def _summaries(rows: Sequence[Row], measured: Sequence[Measured]) -> list[RowSummary]:
+    found = []
+    for row in rows:
+        parts = [
+            Part(
+                done.planned.run,
+                done.planned.request.seed,
+                None if done.planned.request.fold is None else done.planned.request.fold.number,
+                done.evaluation,
+                done.best_epoch,
+                done.seconds,
+            )
+            for done in measured
+            if done.planned.row == row.label
+        ]
+        if parts:  # else all of its runs failed
+            found.append(summarise(row.name, row.ratio, row.label, parts))
+    return found
+
+
+def _compared(row: RowSummary, chosen: RowSummary) -> RowSummary:
+    try:
+        return replace(row, against=compare(row, chosen))
+    except ValueError:  # a row of which a fold's runs failed
+        return row
+
+
+def _row_named(against: str | None, names: Sequence[str]) -> None:
+    if against is None or against in names:
+        if against is None or names.count(against) == 1 or " r" in against:
+            return
+        options = [name for name in dict.fromkeys(names) if name.startswith(f"{against} r")]
+        if not options:
+            return
+        raise UsageError(f"'{against}' names {len(options)} rows", fix=f"say which: {', '.join(options)}")
+    close = nearest(against, names)
+    known = ", ".join(dict.fromkeys(names))
+    raise UsageError(f"there is no row '{against}'", fix=f"did you mean '{close}'?" if close else f"rows: {known}")
+
+
+def _folder_name(name: str | None, request: ExperimentRequest) -> str:
+    if name is None:
+        return f"grid-{sha256_bytes(repr(request).encode())[:8]}"
+    if not name or name.startswith(".") or "/" in name:
+        raise UsageError(f"'{name}' cannot be the name of a folder")
+    return name
+
+
+def _done(workspace: Workspace, runs: Sequence[PlannedRun]) -> int:
+    return sum((workspace.runs / run.run / "record.json").is_file() for run in runs)
+
+
+def _title(request: ExperimentRequest, rows: Sequence[RowSummary]) -> str:
+    queries = len({query for part in rows[-1].parts for query in part.evaluation.queries})
+    where = f"{request.split} split" if request.folds is None else f"{request.folds} folds, held-out dialogues"
+    images = "" if request.images else ", without pictures"
+    return f"{where}, {queries:,} queries, candidates: {request.candidates}{images}; per cent"
+
+
+def _notes(request: ExperimentRequest, rows: Sequence[RowSummary]) -> tuple[str, ...]:
+    notes = []
+    if request.folds is None:
+        notes.append(f"mean ± standard deviation over {request.seeds} seeds; 95 %: of the mean, by Student's t")
+        if request.split == "valid":
+            notes.append("the epoch was chosen on this same split, so figures of trained rows flatter a little")
+    else:
+        notes.append(
+            f"mean ± standard deviation over {request.folds} folds, each the mean of {request.seeds} seeds; "
+            "95 %: by Student's t, too narrow as the folds' training parts overlap"
+        )
+        kept = "dealt out, too" if request.pool_test else "untouched"
+        notes.append(f"the corpus's own test part: {kept}; a tenth of a fold's other dialogues chose the epoch")
+    if any(row.name == "state-rule (gold)" for row in rows):
+        notes.append("state-rule (gold) is told the gold states, which no trained model sees")
+    if any(row.against for row in rows):
+        notes.append("against: paired by query, 95 % by drawing dialogues again")
+    return tuple(notes)
+
+
+def _some_failed(failed: dict[str, SemctlError], runs: int, folder: Path) -> CheckError:
+    run, problem = next(iter(failed.items()))
+    return CheckError(
+        f"{len(failed)} of {runs} runs failed, the first with: {problem.what}",
+        where=run,
+        fix=f"the others' figures are in {folder}; mend it and run the same again",
+    )

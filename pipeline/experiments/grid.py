@@ -1,0 +1,172 @@
+"""Which runs a grid consists of: rows of a table, each trained with several seeds and on several folds."""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+from pipeline.folds import Fold
+from pipeline.run_plan import TrainRequest, plan_run
+from pipeline.workspace import Workspace
+from schemas.errors import UsageError
+
+__all__ = ["NO_IMAGES", "ExperimentRequest", "PlannedRun", "Row", "plan_grid", "rows_of"]
+
+NO_IMAGES = "no-images"
+"""The one change of :attr:`ExperimentRequest.ablate` that is no setting."""
+
+
+@dataclass(frozen=True)
+class ExperimentRequest:
+    """What ``semctl experiment`` was asked to do.
+
+    Attributes:
+        presets: for models that read labels; empty: the workspace's. Others begin with a preset of their own.
+        models: names of :data:`pipeline.run_plan.MODELS`.
+        ratios: shares of the training dialogues whose labels are used, for models that read labels.
+        seeds: how many, counted from 0.
+        folds: None for the corpus's own splits.
+        fold_seed: of the order in which dialogues are dealt out to folds.
+        pool_test: the corpus's own test part is dealt out, too; else no fold touches it.
+        settings: ``KEY=VALUE`` for every run.
+        vary: ``KEY=V1,V2``: one row for each value, and for each combination of several such keys.
+        ablate: ``KEY=VALUE`` or :data:`NO_IMAGES`: one further row with that one change.
+        epochs: instead of ``train.epochs``.
+        images: False leaves every picture out.
+        split: whose recommendation turns are asked; with folds, those of the held-out dialogues.
+        candidates: listed, 1000 or all.
+    """
+
+    presets: tuple[str, ...] = ()
+    models: tuple[str, ...] = ("semantic",)
+    ratios: tuple[float, ...] = (1.0,)
+    seeds: int = 5
+    folds: int | None = None
+    fold_seed: int = 0
+    pool_test: bool = False
+    settings: tuple[str, ...] = ()
+    vary: tuple[str, ...] = ()
+    ablate: tuple[str, ...] = ()
+    epochs: int | None = None
+    images: bool = True
+    split: str = "valid"
+    candidates: str = "all"
+
+    @property
+    def asked(self) -> str:
+        """The split that is measured: a fold's held-out dialogues are its ``test``."""
+        return self.split if self.folds is None else "test"
+
+
+@dataclass(frozen=True)
+class Row:
+    """One line of the table.
+
+    Attributes:
+        name: model or preset, and what was changed.
+        ratio: share of labelled dialogues; None for a model that reads no labels.
+        request: what is trained, but for seed and fold.
+    """
+
+    name: str
+    ratio: float | None
+    request: TrainRequest
+
+    @property
+    def label(self) -> str:
+        """Name and ratio; tells rows apart."""
+        return self.name if self.ratio is None else f"{self.name} r{self.ratio:g}"
+
+
+@dataclass(frozen=True)
+class PlannedRun:
+    """One run of a grid.
+
+    Attributes:
+        run: its id.
+        row: label of the row it belongs to.
+        request: what is trained.
+    """
+
+    run: str
+    row: str
+    request: TrainRequest
+
+
+def rows_of(workspace: Workspace, request: ExperimentRequest) -> list[Row]:
+    """The rows, in the order of models, presets, changes and ratios.
+
+    Raises:
+        UsageError: no model, ratio or seed, an unknown model, or a change that cannot be read.
+    """
+    from semantic_model.architecture import ARCHITECTURES, find_architecture
+
+    if not request.models or not request.ratios or request.seeds < 1:
+        raise UsageError("a grid needs a model, a ratio and a seed at least")
+    if request.folds is not None and request.folds < 2:
+        raise UsageError(f"{request.folds} fold holds nothing out", fix="make 2 folds or more")
+    unknown = next((name for name in request.models if name not in ARCHITECTURES), None)
+    if unknown is not None:
+        raise UsageError(f"unknown model '{unknown}'", fix=f"models: {', '.join(ARCHITECTURES)}")
+    rows = []
+    for model in dict.fromkeys(request.models):
+        kind = find_architecture(model)
+        presets: Sequence[str] = request.presets or (workspace.settings().train.preset,)
+        ratios: Sequence[float | None] = request.ratios
+        if not kind.reads_states:
+            presets, ratios = (str(kind.preset),), (None,)
+        for preset, change, ratio in itertools.product(
+            dict.fromkeys(presets), _changes(request.vary, request.ablate), dict.fromkeys(ratios)
+        ):
+            trained = TrainRequest(
+                labeled_ratio=ratio or 0.0,
+                model=model,
+                preset=preset,
+                settings=(*request.settings, *(part for part in change if part != NO_IMAGES)),
+                epochs=request.epochs,
+                images=request.images and NO_IMAGES not in change,
+            )
+            name = " ".join([model if model != "semantic" else Path(preset).stem, *change])
+            rows.append(Row(name, ratio, trained))
+    return rows
+
+
+def _changes(vary: Iterable[str], ablate: Iterable[str]) -> list[tuple[str, ...]]:
+    """Settings on top of a preset: every combination of the varied keys, then each single change."""
+    axes = []
+    for text in vary:
+        key, equals, values = text.partition("=")
+        if not equals or not all(part.strip() for part in values.split(",")):
+            raise UsageError(f"cannot read '{text}'", fix="write --vary KEY=V1,V2, as loss.alpha=0,0.5,1")
+        axes.append([f"{key.strip()}={value.strip()}" for value in values.split(",")])
+    for text in ablate:
+        if text != NO_IMAGES and "=" not in text:
+            raise UsageError(f"cannot read '{text}'", fix=f"write --ablate KEY=VALUE, or --ablate {NO_IMAGES}")
+    return [*itertools.product(*axes), *((text,) for text in ablate)]
+
+
+def plan_grid(workspace: Workspace, request: ExperimentRequest) -> tuple[list[Row], list[PlannedRun]]:
+    """Rows and runs; every setting is checked before anything is trained.
+
+    Runs are in the order of seeds, then rows, then folds, so that a grid stopped early compares all rows.
+
+    Raises:
+        UsageError: as :func:`rows_of`, or a preset or setting that does not fit.
+        WorkspaceError: an earlier stage has not been run.
+    """
+    rows = rows_of(workspace, request)
+    runs = []
+    for seed, row, fold in itertools.product(range(request.seeds), rows, folds_of(request)):
+        asked = replace(row.request, seed=seed, fold=fold)
+        plan, _ = plan_run(workspace, asked)
+        runs.append(PlannedRun(plan.run, row.label, asked))
+    return rows, runs
+
+
+def folds_of(request: ExperimentRequest) -> list[Fold | None]:
+    """The folds, or None alone for the corpus's own splits."""
+    if request.folds is None:
+        return [None]
+    return [Fold(number + 1, request.folds, request.fold_seed, request.pool_test) for number in range(request.folds)]

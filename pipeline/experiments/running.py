@@ -1,0 +1,189 @@
+"""Training and measuring the runs of a grid, on several cores; what is there already is not done again."""
+
+from __future__ import annotations
+
+import os
+import signal
+import threading
+import time
+from collections.abc import Iterator, Sequence
+from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+from multiprocessing import active_children, get_context
+from typing import Any
+
+from pipeline.evaluate import candidate_kind
+from pipeline.experiments.grid import PlannedRun
+from pipeline.runs import load_corpus, open_ranker
+from pipeline.train import train
+from pipeline.workspace import Workspace
+from schemas.errors import InputError, ModelError, SemctlError
+from schemas.files import locked, read_json, write_json
+from schemas.progress import Progress
+from semantic_model.evaluation import Evaluation, evaluate_ranker
+from semantic_model.metrics import metric_names
+
+__all__ = ["Measured", "carry_out", "run_all"]
+
+_THREADS = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS")
+
+
+@dataclass(frozen=True)
+class Measured:
+    """A run's figures.
+
+    Attributes:
+        planned: the run.
+        evaluation: measured on the split that the grid asks.
+        best_epoch: the epoch that was kept.
+        seconds: of training.
+    """
+
+    planned: PlannedRun
+    evaluation: Evaluation
+    best_epoch: int
+    seconds: float
+
+
+def run_all(
+    workspace: Workspace, runs: Sequence[PlannedRun], *, split: str, candidates: str, jobs: int, progress: Progress
+) -> tuple[list[Measured], dict[str, SemctlError]]:
+    """Train and measure every run; returns them in the order given, and the errors of those that failed by run id.
+
+    Args:
+        jobs: worker processes, each of one thread; with 1 all is done in this process.
+
+    Raises:
+        KeyboardInterrupt: stopped; runs under way have saved a checkpoint, and the same grid goes on from there.
+    """
+    found: dict[str, Measured] = {}
+    failed: dict[str, SemctlError] = {}
+    with progress.task("experiment", len(runs)) as task:
+        for planned, outcome in (
+            _one_by_one(workspace, runs, split, candidates)
+            if jobs == 1
+            else _side_by_side(workspace, runs, split, candidates, jobs)
+        ):
+            done = f"{len(found) + len(failed) + 1}/{len(runs)} {planned.run}"
+            if isinstance(outcome, Measured):
+                found[planned.run] = outcome
+                figure = 100 * outcome.evaluation.means["ndcg@5"]
+                progress.log(f"{done}: {split} ndcg@5 {figure:.2f}, trained in {outcome.seconds:.0f} s")
+            else:
+                failed[planned.run] = outcome
+                progress.log(f"{done}: {outcome}")
+            task.advance(1)
+    return [replace(found[planned.run], planned=planned) for planned in runs if planned.run in found], failed
+
+
+def carry_out(workspace: Workspace, planned: PlannedRun, split: str, candidates: str) -> Measured:
+    """Train one run, go on with it, or find it there; then measure it. Two processes never work on one run.
+
+    Raises:
+        SemctlError: as training and evaluation do.
+        KeyboardInterrupt: stopped; a checkpoint is kept.
+    """
+    folder = workspace.runs / planned.run
+    with locked(workspace.runs / f".{planned.run}.lock"):
+        record = train(workspace, planned.request, go_on=True)
+        file = folder / f"per-query-{split}-{candidates}.json"
+        if not file.is_file():
+            corpus = load_corpus(workspace, images=planned.request.images, fold=planned.request.fold)
+            measured = evaluate_ranker(open_ranker(folder, corpus), corpus, split, candidate_kind(candidates))
+            write_json(file, _as_json(measured))
+    value = read_json(file, error=ModelError, fix="delete it; it is measured again")
+    return Measured(planned, _from_json(value), record["best"]["epoch"], record["seconds"])
+
+
+def _as_json(found: Evaluation) -> dict[str, Any]:
+    return {
+        "name": found.name,
+        "queries": [list(query) for query in found.queries],
+        "per_query": {name: values.tolist() for name, values in found.per_query.items()},
+        "skipped": found.skipped,
+    }
+
+
+def _from_json(value: dict[str, Any]) -> Evaluation:
+    import numpy as np
+
+    queries = tuple((str(dialogue), int(turn)) for dialogue, turn in value["queries"])
+    known = value["per_query"]  # in a file, keys are sorted
+    order = [*(name for name in metric_names() if name in known), *sorted(known.keys() - set(metric_names()))]
+    per_query = {name: np.array(known[name], dtype=np.float64) for name in order}
+    return Evaluation(value["name"], queries, per_query, value["skipped"])
+
+
+Outcome = tuple[PlannedRun, Measured | SemctlError]
+
+
+def _one_by_one(workspace: Workspace, runs: Sequence[PlannedRun], split: str, candidates: str) -> Iterator[Outcome]:
+    for planned in runs:
+        try:
+            yield planned, carry_out(workspace, planned, split, candidates)
+        except InputError as problem:
+            yield planned, problem
+
+
+def _side_by_side(
+    workspace: Workspace, runs: Sequence[PlannedRun], split: str, candidates: str, jobs: int
+) -> Iterator[Outcome]:
+    waiting = list(reversed(runs))
+    under_way: dict[Future[Measured], PlannedRun] = {}
+    # a fresh interpreter each: forking a process that has threads may stop it dead
+    context = get_context("spawn")
+    with (
+        _single_threads(),
+        ProcessPoolExecutor(jobs, mp_context=context, initializer=_begin_worker, initargs=(os.getpid(),)) as pool,
+    ):
+        while waiting or under_way:
+            while waiting and len(under_way) < jobs:  # nothing is queued ahead: Ctrl-C has only these to wait for
+                planned = waiting.pop()
+                under_way[pool.submit(carry_out, workspace, planned, split, candidates)] = planned
+            try:
+                done, _ = wait(under_way, return_when=FIRST_COMPLETED)
+            except KeyboardInterrupt:
+                for worker in active_children():
+                    os.kill(worker.pid or 0, signal.SIGINT)
+                raise
+            for future in sorted(done, key=lambda future: under_way[future].run):
+                planned = under_way.pop(future)
+                try:
+                    yield planned, future.result()
+                except InputError as problem:
+                    yield planned, problem
+
+
+@contextmanager
+def _single_threads() -> Iterator[None]:
+    before = {name: os.environ.get(name) for name in _THREADS}
+    os.environ.update(dict.fromkeys(_THREADS, "1"))
+    try:
+        yield
+    finally:
+        for name, value in before.items():
+            if value is None:
+                del os.environ[name]
+            else:
+                os.environ[name] = value
+
+
+def _begin_worker(parent: int) -> None:
+    """Ctrl-C reaches a worker once, through its grid; and one whose grid was killed stops as if by Ctrl-C."""
+    os.setpgrp()  # the terminal's own signal would be the second one, at which training stops without saving
+    signal.signal(signal.SIGINT, _stop)  # training puts its own in place, which saves a checkpoint first
+
+    def watch() -> None:
+        while os.getppid() == parent:
+            time.sleep(0.5)
+        os.kill(os.getpid(), signal.SIGINT)
+        time.sleep(30)  # for the step under way and its checkpoint
+        os._exit(1)
+
+    threading.Thread(target=watch, daemon=True).start()
+
+
+def _stop(number: int, frame: object) -> None:
+    del number, frame
+    raise SystemExit(130)
