@@ -15,7 +15,6 @@ from semantic_model.encoders import Context
 from semantic_model.gram_in_place import GramQuery, Scratch, gram_cosine_
 from semantic_model.model import Semantic
 from semantic_model.product_table import ProductTable
-from semantic_model.ranker import FloatArray
 from semantic_model.workers import for_each
 
 __all__ = ["Chunk", "MatchQuery", "score_candidates", "score_catalogue"]
@@ -32,11 +31,12 @@ class Chunk(NamedTuple):
     products: int
 
     @classmethod
-    def of(cls, contexts: int, device: torch.device) -> Chunk:
-        """For so many contexts."""
+    def of(cls, contexts: int, products: int, device: torch.device) -> Chunk:
+        """For so many contexts and products; a small catalogue is shared among the cores, too."""
         if device.type != "cpu":
             return cls(1, 1 << 16)
-        return cls(1, 4096) if contexts == 1 else cls(4, 2048)
+        share = max(256, -(-products // torch.get_num_threads()))
+        return cls(1, min(4096, share)) if contexts == 1 else cls(4, min(2048, share))
 
 
 @dataclass(frozen=True)
@@ -75,39 +75,36 @@ class MatchQuery:
         return found.add_(gram_cosine_(self.image, *products.image, scratch), alpha=w[1])
 
 
-def score_catalogue(query: MatchQuery, table: ProductTable, scores: FloatArray) -> None:
+def score_catalogue(query: MatchQuery, table: ProductTable, scores: Tensor) -> None:
     """tanh of the match of B contexts with all N products, into ``scores`` [B, N]."""
-    device, answer = table.device, torch.from_numpy(scores)
-    chunk = Chunk.of(len(query), device)
+    device = table.device
+    chunk = Chunk.of(len(query), len(table), device)
 
     def work(parts: Iterator[slice]) -> None:
         scratch = Scratch(device)
         for part in parts:
             some = table[part]
             for b in _slices(len(query), chunk.contexts):
-                answer[b, part] = query[b].match(some, scratch).tanh_().to(answer.device)
+                torch.tanh(query[b].match(some, scratch), out=scores[b, part])
 
     for_each(_slices(len(table), chunk.products), work, device)
 
 
-def score_candidates(
-    query: MatchQuery, table: ProductTable, candidates: npt.NDArray[np.int64], scores: FloatArray
-) -> None:
+def score_candidates(query: MatchQuery, table: ProductTable, candidates: npt.NDArray[np.int64], scores: Tensor) -> None:
     """tanh of the match of B contexts with their own candidates [B, C], -1 for padding, into ``scores`` [B, C]."""
-    device, answer = table.device, torch.from_numpy(scores)
-    rows = torch.from_numpy(candidates.clip(min=0)).to(device)
-    pieces = [
-        (b, part) for b in range(len(query)) for part in _slices(candidates.shape[1], Chunk.of(1, device).products)
-    ]
+    device = table.device
+    rows = torch.from_numpy(candidates).to(device)
+    chunk = Chunk.of(1, candidates.size, device)
+    pieces = [(b, part) for b in range(len(query)) for part in _slices(candidates.shape[1], chunk.products)]
 
     def work(parts: Iterator[tuple[int, slice]]) -> None:
         scratch = Scratch(device)
         for b, part in parts:
-            some = table.take(rows[b, part], scratch)
-            answer[b, part] = query[b : b + 1].match(some, scratch)[0].tanh_().to(answer.device)
+            some = table.take(rows[b, part].clamp(min=0), scratch)
+            torch.tanh(query[b : b + 1].match(some, scratch)[0], out=scores[b, part])
 
     for_each(pieces, work, device)
-    scores[candidates < 0] = -np.inf
+    scores.masked_fill_(rows < 0, -torch.inf)
 
 
 def _slices(count: int, step: int) -> list[slice]:

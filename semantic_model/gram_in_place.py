@@ -22,7 +22,7 @@ cos / temperature is within these bounds, that is for temperatures from 0.025.""
 
 LOG2_E = 1 / math.log(2)
 
-_ROWS = 512  # products multiplied at a time, so that they stay in a cache
+_ROWS = 512  # products multiplied at a time on a CPU, so that they stay in a cache
 
 
 @dataclass(frozen=True)
@@ -124,9 +124,20 @@ def _products(M: Tensor, X_0: Tensor, scratch: Scratch) -> Tensor:
     B, R, D = M.shape
     T = scratch.tensor("T", B * R, len(X_0))
     rows = M.reshape(B * R, D)
+    if X_0.is_cuda and X_0.dtype == torch.bfloat16:
+        _split_product(rows, X_0, T)
+        return T.view(B, R, len(X_0))
     for start in range(0, len(X_0), _ROWS):
         part = X_0[start : start + _ROWS]
         if part.dtype != torch.float32:
             part = scratch.tensor("wide", *part.shape).copy_(part)
         torch.mm(rows, part.T, out=T[:, start : start + _ROWS])
     return T.view(B, R, len(X_0))
+
+
+def _split_product(rows: Tensor, X_0: Tensor, T: Tensor) -> None:
+    """T = rows X_0^T on a GPU's bfloat16 units: rows in two bfloat16 parts have 16 bits, sums are float32."""
+    coarse = rows.bfloat16()
+    fine = (rows - coarse).bfloat16()
+    torch.mm(coarse, X_0.T, out_dtype=torch.float32, out=T)
+    T.add_(torch.mm(fine, X_0.T, out_dtype=torch.float32))

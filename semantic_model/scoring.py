@@ -114,7 +114,7 @@ class SemanticRanker:
     ) -> FloatArray:
         """f(tau, rho) of every product, or of each context's candidates (section 3.3); see :class:`Ranker`.
 
-        The memory needed beside the answer does not grow with the catalogue.
+        Beside the scores of 16 contexts, the memory needed does not grow with the catalogue.
         """
         self.model.eval()
         if isinstance(table, ProductVectors):
@@ -122,9 +122,11 @@ class SemanticRanker:
         scores = np.empty((len(contexts), len(table)) if candidates is None else candidates.shape, dtype=np.float32)
         for start in range(0, len(contexts), self.queries):
             some = contexts[start : start + self.queries]
-            query, answer = MatchQuery.of(self.model, some.context, some.S), scores[start : start + self.queries]
+            query = MatchQuery.of(self.model, some.context, some.S)
+            answer = torch.empty(len(some), scores.shape[1], device=self.device)
             if candidates is None:
                 score_catalogue(query, table, answer)
             else:
                 score_candidates(query, table, candidates[start : start + self.queries], answer)
+            scores[start : start + self.queries] = answer.cpu().numpy()
         return scores

@@ -20,7 +20,8 @@ def for_each(
 ) -> list[Found]:
     """Share pieces among workers, each of which takes the next one whenever it is free.
 
-    On a CPU there are as many workers as torch has threads, each computing on one; elsewhere there is one.
+    On a CPU there are as many workers as torch has threads, each computing on one: cores that wait for each other in
+    every small step lose more than they gain, above all on a machine that others use. Elsewhere there is one.
 
     Args:
         pieces: in the order in which they are handed out.
@@ -30,11 +31,17 @@ def for_each(
     Returns:
         What each worker answered.
     """
-    threads = torch.get_num_threads() if device is None or device.type == "cpu" else 1
-    workers = min(threads, len(pieces))
+    on_cpu = device is None or device.type == "cpu"
+    threads = torch.get_num_threads()
+    workers = min(threads, len(pieces)) if on_cpu else 1
     if workers <= 1:
-        with torch.inference_mode():
-            return [work(iter(pieces))]
+        try:
+            if on_cpu:
+                torch.set_num_threads(1)
+            with torch.inference_mode():
+                return [work(iter(pieces))]
+        finally:
+            torch.set_num_threads(threads)
     waiting, lock = iter(pieces), Lock()
 
     def next_ones() -> Iterator[Piece]:

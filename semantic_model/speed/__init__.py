@@ -1,0 +1,1 @@
+"""What ``semctl benchmark`` times of the model: made-up inputs of any size, and the opponents."""

@@ -1,0 +1,102 @@
+"""Ranking 1,000 candidates for each of many contexts, with products encoded once or again for every context.
+
+The network has the paper's size and random weights; texts and pictures are drawn at random, so no two are the same.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+import torch
+
+from semantic_model.batch import ContextBatch, ProductBatch
+from semantic_model.catalogue import MatchQuery, score_candidates
+from semantic_model.config import Config
+from semantic_model.metrics import rank_metrics
+from semantic_model.model import Semantic
+from semantic_model.product_table import ProductTable
+
+__all__ = ["EvaluationCase"]
+
+VOCABULARY, FEATURES, SLOTS = 30_522, 512, 15
+POSITIVES = 5
+
+
+class EvaluationCase:
+    """Q contexts with C candidates each, out of a catalogue of N products.
+
+    Args:
+        queries: Q.
+        candidates: C.
+        products: N.
+        config: the network's settings; pictures come as features.
+    """
+
+    def __init__(self, queries: int, candidates: int, products: int, config: Config) -> None:
+        torch.manual_seed(0)
+        generator = np.random.default_rng(0)
+        self.config, self.queries = config, queries
+        slot_keys = generator.integers(1, VOCABULARY, (SLOTS, 2))
+        self.model = Semantic(
+            config,
+            vocabulary=VOCABULARY,
+            word_width=config.model.width,
+            feature_width=FEATURES,
+            slot_keys=slot_keys,
+        ).eval()
+        self.rows = np.stack([np.sort(generator.permutation(products)[:candidates]) for _ in range(queries)])
+        tokens = torch.from_numpy(generator.integers(1, VOCABULARY, (products, config.text.product_max_tokens)))
+        self.products = ProductBatch(tokens, torch.randn(products, FEATURES), torch.ones(products, dtype=torch.bool))
+        self.relevant = np.zeros(self.rows.shape, dtype=np.bool_)
+        self.relevant[:, :POSITIVES] = True
+        self.scores = torch.empty(self.rows.shape)
+
+    @torch.inference_mode()
+    def encode_contexts(self) -> None:
+        """Contexts and predicted states of all queries; both ways need them."""
+        T, L, M = self.config.context.window, self.config.text.max_tokens, self.config.image.max_per_turn
+        parts = []
+        for start in range(0, self.queries, 16):
+            B = min(16, self.queries - start)
+            batch = ContextBatch(
+                torch.randint(1, VOCABULARY, (B, T, L)),
+                torch.randn(B, T, M, FEATURES),
+                torch.ones(B, T, M, dtype=torch.bool),
+                torch.ones(B, T, dtype=torch.bool),
+            )
+            context = self.model.encode_contexts(batch)
+            parts.append((context, self.model.student_state(context)))
+        self.parts = parts
+
+    @torch.inference_mode()
+    def encode_products(self) -> None:
+        """The product table, once for all queries."""
+        starts = range(0, len(self.products.tokens), 256)
+        encoded = (
+            self.model.encode_products(ProductBatch(*(field[start : start + 256] for field in self.products)))
+            for start in starts
+        )
+        count, width = len(self.products.tokens), self.config.model.width
+        self.table = ProductTable.collect(encoded, count, width, precision="float32", device=torch.device("cpu"))
+
+    @torch.inference_mode()
+    def rank_from_table(self) -> None:
+        """Scores of every query's candidates out of the table, and their metrics."""
+        start = 0
+        for context, S in self.parts:
+            some = slice(start, start + len(S))
+            score_candidates(MatchQuery.of(self.model, context, S), self.table, self.rows[some], self.scores[some])
+            start = some.stop
+        self.metrics = rank_metrics(self.scores.numpy(), self.relevant)
+
+    @torch.inference_mode()
+    def rank_by_encoding(self, query: int) -> float:
+        """Encode one query's candidates, send them through the plain DSI, score; the largest difference of scores."""
+        context, S = self.parts[query // 16]
+        at = slice(query % 16, query % 16 + 1)
+        rows = torch.from_numpy(self.rows[query])
+        candidates = self.model.encode_products(ProductBatch(*(field[rows] for field in self.products)))
+        own = type(candidates)(*(field[None] for field in candidates))
+        alone = type(context)(*(field[at] for field in context))
+        scores = self.model.score(self.model.interact(alone, own, S[at]))
+        rank_metrics(scores.numpy(), self.relevant[query : query + 1])
+        return float((scores[0] - self.scores[query]).abs().max())

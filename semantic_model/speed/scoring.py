@@ -1,0 +1,122 @@
+"""Scoring a whole catalogue of random products for one random context, in every way that is compared.
+
+Everything runs on every core in independent chunks (:mod:`semantic_model.workers`), the opponents as well, each with
+the chunk that suits it best. No time depends on the vectors' values.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from time import perf_counter
+
+import torch
+from torch import Tensor
+
+from semantic_model.catalogue import MatchQuery, score_catalogue
+from semantic_model.config import DsiConfig
+from semantic_model.gram_in_place import GramQuery
+from semantic_model.interaction import DialogueStateInteraction
+from semantic_model.product_table import Modality, ProductTable, TablePrecision
+from semantic_model.speed.plain_dsi import MatrixProduct, PlainDsi, Side
+
+__all__ = ["ScoringCase", "draw", "query_of", "random_sides", "table_of"]
+
+SLOTS, HOPS = 15, 3
+APART = 1 << 15
+"""Both modalities are rows of one drawn table, so many rows apart that neither finds the other's in a cache."""
+
+CHUNKS = (128, 256, 512, 1024, 2048)  # that opponents may choose from
+
+
+def random_sides(width: int, contexts: int = 1) -> list[Side]:
+    """For each modality: the DSI, enhanced contexts x_C [B, D], and S_0 ... S_K [B, K + 1, n, D]."""
+    torch.manual_seed(0)
+    S, sides = torch.randn(contexts, SLOTS, width), []
+    for _ in range(2):
+        dsi = DialogueStateInteraction(DsiConfig(hops=HOPS), width).requires_grad_(False)
+        stack = dsi.states(S)
+        sides.append((dsi, dsi.interact(torch.randn(contexts, 1, width), stack).x[:, 0], stack))
+    return sides
+
+
+def query_of(sides: list[Side]) -> MatchQuery:
+    """The same as scoring wants it."""
+    text, image = (GramQuery.of(*side) for side in sides)
+    return MatchQuery(text, image, (1.0, 1.0))
+
+
+def draw(products: int, width: int, precision: TablePrecision = "float32") -> Tensor:
+    """Random vectors for :func:`table_of`."""
+    generator = torch.Generator().manual_seed(1)
+    dtype = torch.bfloat16 if precision == "bfloat16" else torch.float32
+    vectors = torch.empty(products + min(APART, products), width, dtype=dtype)
+    for start in range(0, len(vectors), 4096):
+        part = vectors[start : start + 4096]
+        part.copy_(torch.randn(part.shape, generator=generator))
+    return vectors
+
+
+def table_of(vectors: Tensor, products: int) -> ProductTable:
+    """Random products; the pictures' vectors are the texts' of products far away."""
+    whole, apart = Modality.of(vectors), len(vectors) - products
+    text = Modality(whole.vectors[:products], whole.square[:products])
+    image = Modality(whole.vectors[apart:], whole.square[apart:])
+    return ProductTable(text, image, torch.ones(products, dtype=torch.bool, device=vectors.device))
+
+
+class ScoringCase:
+    """One context and N products.
+
+    Args:
+        products: N.
+        width: D.
+    """
+
+    def __init__(self, products: int, width: int) -> None:
+        sides = random_sides(width)
+        vectors = draw(products, width)
+        self.query = query_of(sides)
+        self.table = table_of(vectors, products)
+        self.half = table_of(vectors.bfloat16(), products)
+        self.scores, self.rounded = torch.empty(1, products), torch.empty(1, products)
+        self._plain, self._product = PlainDsi(sides), MatrixProduct(self.query)
+        few = self.table[: min(products, 20_000)]
+        self.plain_chunk = _best_chunk(lambda chunk: self._plain.run(few, chunk))
+        self.product_chunk = _best_chunk(lambda chunk: self._product.run(few, chunk))
+
+    def gram(self) -> None:
+        """What :meth:`SemanticRanker.score` does with a context."""
+        score_catalogue(self.query, self.table, self.scores)
+
+    def bfloat16(self) -> None:
+        """The same, of the table rounded to bfloat16."""
+        score_catalogue(self.query, self.half, self.rounded)
+
+    def plain(self) -> Tensor:
+        """The cache-blocked plain DSI: scores [N]."""
+        return self._plain.run(self.table, self.plain_chunk)
+
+    def product(self) -> None:
+        """M X_0^T and nothing else."""
+        self._product.run(self.table, self.product_chunk)
+
+    def largest_difference(self) -> float:
+        """Between the Gram form's scores and the plain form's."""
+        return float((self.scores[0] - self.plain()).abs().max())
+
+    def rounding(self) -> tuple[float, float]:
+        """The largest difference that bfloat16 makes, and the share of the 100 best products that stay among them."""
+        top = min(100, self.scores.shape[1])
+        best, kept = (set(scores[0].topk(top).indices.tolist()) for scores in (self.scores, self.rounded))
+        return float((self.scores - self.rounded).abs().max()), len(best & kept) / top
+
+
+def _best_chunk(run: Callable[[int], object]) -> int:
+    """The chunk of the shortest of three runs."""
+    best: dict[int, float] = {}
+    for _ in range(3):
+        for chunk in CHUNKS:
+            start = perf_counter()
+            run(chunk)
+            best[chunk] = min(best.get(chunk, float("inf")), perf_counter() - start)
+    return min(best, key=lambda chunk: best[chunk])
