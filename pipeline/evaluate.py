@@ -19,9 +19,10 @@ from semantic_model.baselines.state_rule import StateRule
 from semantic_model.baselines.tfidf import TfIdf
 from semantic_model.data import Corpus
 from semantic_model.evaluation import CANDIDATE_KINDS, CandidateKind, Evaluation, evaluate_ranker
+from semantic_model.metrics import Formula
 from semantic_model.ranker import Ranker
 
-__all__ = ["EvaluationReport", "baselines", "evaluate", "gold_rule"]
+__all__ = ["EvaluationReport", "baselines", "candidate_kind", "evaluate", "gold_rule"]
 
 
 @dataclass(frozen=True)
@@ -36,6 +37,7 @@ class EvaluationReport:
         products: how many products the catalogue has.
         rows: the model's figures first, then the baselines'; all on the same queries.
         file: where the report was written; None without a run.
+        metrics: the formula of the figures.
     """
 
     run: str | None
@@ -45,6 +47,7 @@ class EvaluationReport:
     products: int
     rows: tuple[Evaluation, ...]
     file: Path | None = None
+    metrics: Formula = "standard"
 
     def as_dict(self) -> dict[str, Any]:
         """The JSON form; metrics are fractions of 1, ``intervals`` are 95 % by dialogue."""
@@ -52,6 +55,7 @@ class EvaluationReport:
             "run": self.run,
             "split": self.split,
             "candidates": self.candidates,
+            "metrics": self.metrics,
             "images": self.images,
             "products": self.products,
             "queries": len(self.rows[0].queries),
@@ -96,6 +100,8 @@ def evaluate(
     candidates: str = "listed",
     images: bool = True,
     baselines_only: bool = False,
+    metrics: Formula = "standard",
+    min_negatives: int = 1,
     progress: Progress | None = None,
 ) -> EvaluationReport:
     """Measure a run and the baselines, and keep the report as ``runs/<id>/evaluation-<split>-<candidates>.json``.
@@ -106,9 +112,11 @@ def evaluate(
         workspace: where the corpus and the runs are.
         run: a run's id, or ``latest``.
         split: whose recommendation turns are asked.
-        candidates: what the positives are ranked against: listed, 1000 or all.
+        candidates: what the positives are ranked against: listed, 1000, all, or release.
         images: False leaves every picture out of dialogues and catalogue, to show what they are worth.
         baselines_only: measures no run, so none is needed; nothing is written.
+        metrics: the formula: standard, or release, to compare with the released code's figures.
+        min_negatives: recommendation turns with fewer wrong candidates are left out.
         progress: shows a bar for each ranker.
 
     Raises:
@@ -116,7 +124,7 @@ def evaluate(
         WorkspaceError: not a workspace, or nothing was imported.
         ModelError: no such run, or one that cannot be used.
     """
-    kind = _kind(candidates)
+    kind = candidate_kind(candidates)
     shown = progress or SilentProgress()
     workspace.require()
     folder = None if baselines_only else find_run(workspace, run)
@@ -128,13 +136,17 @@ def evaluate(
     corpus = load_corpus(workspace, images=images, fold=fold)
     floors = [*baselines(corpus), *_gold_floor(workspace, corpus, split, shown)]
     models = () if folder is None else (open_ranker(folder, corpus),)
-    rows = tuple(evaluate_ranker(ranker, corpus, split, kind, progress=shown) for ranker in (*models, *floors))
+    rows = tuple(
+        evaluate_ranker(ranker, corpus, split, kind, formula=metrics, min_negatives=min_negatives, progress=shown)
+        for ranker in (*models, *floors)
+    )
     for reason, count in rows[0].skipped.items():
         shown.log(f"{count} recommendation turns were left out: {reason.replace('_', ' ')}")
-    name = f"evaluation-{split}-{kind}{'' if images else '-no-images'}.json"
+    marks = [f"min-{min_negatives}"] * (min_negatives > 1) + [f"{metrics}-metrics"] * (metrics != "standard")
+    name = "-".join(["evaluation", split, kind, *marks, *["no-images"] * (not images)]) + ".json"
     file = None if folder is None else folder / name
     report = EvaluationReport(
-        None if folder is None else folder.name, split, kind, images, len(corpus.products), rows, file
+        None if folder is None else folder.name, split, kind, images, len(corpus.products), rows, file, metrics
     )
     if file is not None:
         write_json(file, report.as_dict())
@@ -168,7 +180,12 @@ def _say_what_changed(workspace: Workspace, folder: Path, shown: Progress) -> No
         shown.log(f"{', '.join(changed)} changed since {folder.name} was trained")
 
 
-def _kind(candidates: str) -> CandidateKind:
+def candidate_kind(candidates: str) -> CandidateKind:
+    """The kind of candidates that a word names.
+
+    Raises:
+        UsageError: it names none; says the nearest.
+    """
     for kind in CANDIDATE_KINDS:
         if kind == candidates:
             return kind

@@ -89,8 +89,6 @@ def prepare(
     from semantic_model.text import learn_words, load_words
     from semantic_model.vision import require_weights
 
-    if images:
-        require_weights(config.image)
     corpus = load_corpus(workspace, images=images, fold=fold)
     ontology = workspace.ontology()
     if labels and not ontology.slots:
@@ -111,9 +109,13 @@ def prepare(
     queries = [query for query in unlabelled if query.dialogue_id in used]
     gold = [state_before(states[query.dialogue_id], query.turn) for query in queries]
     if config.text.embeddings == "corpus":
-        words = learn_words(_texts(corpus, ontology, [name for name in training if name in d_p]), config.text.vocabulary)
+        words = learn_words(
+            _texts(corpus, ontology, [name for name in training if name in d_p]), config.text.vocabulary
+        )
     else:
         words = load_words(config.text.embeddings)
+    if images:
+        require_weights(config.image)
     progress.log(f"words: {words.source}")
     return TrainingData(corpus, ontology, labelled, queries, gold, unlabelled, len(d_p) - len(used), words)
 

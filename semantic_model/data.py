@@ -11,6 +11,7 @@ from typing import Any
 
 from schemas.errors import CorpusError
 from schemas.tables import IMAGES, PRODUCTS, RECOMMENDATIONS, TURNS, read_table
+from semantic_model.as_listed import CandidateTables
 from semantic_model.ranker import Product, Query, Utterance
 
 __all__ = ["Corpus", "product_text"]
@@ -38,6 +39,7 @@ class Corpus:
         image_hashes: picture id -> sha256 of its file, for the same pictures where the import recorded it.
         splits: dialogue id -> train, valid or test, in the order of the turns table.
         blank_images: every picture is left out, of contexts and of products.
+        listed: where the candidates as listed are; None for a corpus made in memory.
     """
 
     products: tuple[Product, ...]
@@ -47,6 +49,7 @@ class Corpus:
     blank_images: bool
     _turns: Mapping[str, tuple[_Turn, ...]]
     _recommendations: tuple[tuple[str, int, str, tuple[int, ...], tuple[int, ...]], ...]
+    listed: CandidateTables | None = None
 
     @classmethod
     def load(
@@ -89,7 +92,8 @@ class Corpus:
                 ) from None
             asked.append((dialogue, turn, record["split"], positives, negatives))
         in_order = {dialogue: tuple(sorted(rows, key=lambda row: row.index)) for dialogue, rows in told.items()}
-        return cls(catalogue, files, hashes, splits, blank_images, in_order, tuple(sorted(asked)))
+        where = CandidateTables(recommendations, products, images)
+        return cls(catalogue, files, hashes, splits, blank_images, in_order, tuple(sorted(asked)), where)
 
     def with_splits(self, splits: Mapping[str, str]) -> Corpus:
         """The same dialogues and pictures, divided otherwise: dialogue -> split for every dialogue."""

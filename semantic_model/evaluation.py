@@ -18,18 +18,28 @@ import numpy.typing as npt
 
 from schemas.errors import UsageError
 from schemas.progress import Progress, SilentProgress
+from semantic_model.as_listed import as_listed
 from semantic_model.data import Corpus
-from semantic_model.metrics import KS, Interval, bootstrap_intervals, mean_metrics, rank_metrics
+from semantic_model.metrics import (
+    KS,
+    Formula,
+    Interval,
+    bootstrap_intervals,
+    mean_metrics,
+    rank_metrics,
+    release_rank_metrics,
+)
 from semantic_model.ranker import Query, Ranker
 
 __all__ = ["CANDIDATE_KINDS", "CandidateKind", "CandidateSet", "Evaluation", "candidate_set", "evaluate_ranker"]
 
-CandidateKind = Literal["listed", "1000", "all"]
+CandidateKind = Literal["listed", "1000", "all", "release"]
 """What a query's positives are ranked against.
 
 ``listed``: the wrong candidates that the corpus lists for the turn. ``1000``: the paper's 5:1000, at most five
 positives and 1,000 negatives, the listed ones first and the rest drawn from the catalogue (fewer when it is smaller).
-``all``: every other product of the catalogue.
+``all``: every other product of the catalogue. ``release``: the references as the corpus lists them, the first 5 right
+and the first 1,000 wrong ones; one listed twice counts twice, and a wrong one may be right, too.
 """
 
 CANDIDATE_KINDS: tuple[CandidateKind, ...] = get_args(CandidateKind)
@@ -44,8 +54,9 @@ class CandidateSet(NamedTuple):
     """Candidates of B queries.
 
     Attributes:
-        rows: [B, C] product rows, ascending, then -1 for padding; None stands for the whole catalogue in order. Where
-            the positives stand tells nothing, so that rounding that differs by position favours nobody.
+        rows: [B, C] product rows, ascending (the same one twice in ``release`` only), then -1 for padding; None stands
+            for the whole catalogue in order. Where the positives stand tells nothing, so that rounding that differs by
+            position favours nobody.
         relevant: [B, C] bool, the positives.
         valid: [B, C] bool, False for padding; None when there is none.
     """
@@ -63,8 +74,8 @@ class Evaluation:
         name: the ranker's name.
         queries: dialogue and turn of each query measured, in order.
         per_query: metric -> [Q] float64.
-        skipped: reason -> how many queries could not be measured: ``no_positives``, or ``no_negatives`` (nothing to be
-            ranked against, so every order is perfect).
+        skipped: reason -> how many queries could not be measured: ``no_positives``, ``no_negatives`` (nothing to be
+            ranked against, so every order is perfect), or ``too_few_negatives``.
     """
 
     name: str
@@ -90,6 +101,8 @@ def evaluate_ranker(
     candidates: CandidateKind,
     *,
     ks: Sequence[int] = KS,
+    formula: Formula = "standard",
+    min_negatives: int = 1,
     seed: int = 0,
     progress: Progress | None = None,
 ) -> Evaluation:
@@ -101,15 +114,19 @@ def evaluate_ranker(
         split: train, valid or test.
         candidates: what the positives are ranked against; see :data:`CandidateKind`.
         ks: cut-offs.
+        formula: of the metrics; see :data:`semantic_model.metrics.FORMULAS`.
+        min_negatives: queries with fewer wrong candidates are left out.
         seed: draws the negatives of ``1000``.
         progress: shows a bar over queries.
 
     Raises:
         UsageError: the split has no recommendation turns (names those that have), or none that can be measured.
+        CorpusError: ``release``, and the corpus does not say what was listed.
         ModelError: the ranker gave a score that is not a number.
     """
     shown = progress or SilentProgress()
-    queries, skipped = _measurable(corpus, split, candidates)
+    measure = rank_metrics if formula == "standard" else release_rank_metrics
+    queries, skipped = _measurable(corpus, split, candidates, min_negatives)
     table = ranker.encode_products(corpus.products)
     parts: list[dict[str, npt.NDArray[np.float64]]] = []
     with shown.task(f"ranking with {ranker.name}", total=len(queries)) as task:
@@ -119,24 +136,31 @@ def evaluate_ranker(
             for low, high in _blocks(chunk, len(corpus.products), candidates):
                 chosen = candidate_set(chunk[low:high], len(corpus.products), candidates, seed=seed)
                 scores = ranker.score(contexts[low:high], table, chosen.rows)
-                parts.append(rank_metrics(scores, chosen.relevant, chosen.valid, ks))
+                parts.append(measure(scores, chosen.relevant, chosen.valid, ks))
                 task.advance(high - low)
     per_query = {name: np.concatenate([part[name] for part in parts]) for name in parts[0]}
     return Evaluation(ranker.name, tuple((q.dialogue_id, q.turn) for q in queries), per_query, skipped)
 
 
-def _measurable(corpus: Corpus, split: str, kind: CandidateKind) -> tuple[list[Query], dict[str, int]]:
+def _measurable(
+    corpus: Corpus, split: str, kind: CandidateKind, min_negatives: int
+) -> tuple[list[Query], dict[str, int]]:
     queries = corpus.queries(split)
     if not queries:
         there = {name: len(corpus.queries(name)) for name in sorted(set(corpus.splits.values()))}
         names = ", ".join(f"{name} ({count})" for name, count in there.items() if count)
         fix = f"splits with recommendation turns: {names}" if names else "import dialogues that recommend products"
         raise UsageError(f"the split '{split}' has no recommendation turns", fix=fix)
+    if kind == "release":
+        queries = as_listed(queries, corpus.listed, corpus.product_rows, positives=_POSITIVES, negatives=_NEGATIVES)
     kept: list[Query] = []
     skipped: Counter[str] = Counter()
     for query in queries:
-        against = len(query.negatives) if kind == "listed" else len(corpus.products) - len(set(query.positives))
+        listed = kind in ("listed", "release")
+        against = len(query.negatives) if listed else len(corpus.products) - len(set(query.positives))
         reason = "no_positives" if not query.positives else "no_negatives" if not against else None
+        if reason is None and against < min_negatives:
+            reason = "too_few_negatives"
         if reason is None:
             kept.append(query)
         else:
@@ -152,7 +176,7 @@ def _measurable(corpus: Corpus, split: str, kind: CandidateKind) -> tuple[list[Q
 
 def _blocks(queries: Sequence[Query], products: int, kind: CandidateKind) -> Iterator[tuple[int, int]]:
     """Cut queries into runs whose score tables stay within bounds."""
-    if kind == "listed":
+    if kind in ("listed", "release"):
         width = max(len(query.positives) + len(query.negatives) for query in queries)
     else:
         width = products if kind == "all" else min(products, _POSITIVES + _NEGATIVES)
@@ -175,7 +199,7 @@ def candidate_set(queries: Sequence[Query], products: int, kind: CandidateKind, 
         for row, query in enumerate(queries):
             relevant[row, list(query.positives)] = True
         return CandidateSet(None, relevant, None)
-    choose = _listed if kind == "listed" else _five_to_a_thousand
+    choose = _listed if kind in ("listed", "release") else _five_to_a_thousand
     chosen = [choose(query, products, seed) for query in queries]
     width = max((len(right) + len(wrong) for right, wrong in chosen), default=0)
     rows = np.full((len(queries), width), -1, dtype=np.int64)

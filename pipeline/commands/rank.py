@@ -27,6 +27,14 @@ class Candidates(StrEnum):
     listed = "listed"
     thousand = "1000"
     all = "all"
+    release = "release"
+
+
+class Metrics(StrEnum):
+    """The formula of precision, recall and NDCG."""
+
+    standard = "standard"
+    release = "release"
 
 
 _RUN = typer.Argument(help="Run id, or 'latest'.")
@@ -44,8 +52,16 @@ def evaluate(
     run: Annotated[str, _RUN] = "latest",
     split: Annotated[Split, typer.Option(help="Split to measure on.")] = Split.test,
     candidates: Annotated[
-        Candidates, typer.Option(help="The turn's listed candidates, the paper's 5:1000, or the whole catalogue.")
+        Candidates,
+        typer.Option(
+            help="The turn's listed candidates, the paper's 5:1000, the whole catalogue, or the lists as the released "
+            "code takes them."
+        ),
     ] = Candidates.listed,
+    metrics: Annotated[
+        Metrics, typer.Option(help="The textbook's formula, or the released code's, which flatters.")
+    ] = Metrics.standard,
+    min_negatives: Annotated[int, typer.Option(min=1, help="Leave turns with fewer wrong candidates out.")] = 1,
     no_images: Annotated[bool, _NO_IMAGES] = False,
     baselines_only: Annotated[
         bool, typer.Option("--baselines-only", help="Only random, popularity and tfidf; needs no run.")
@@ -67,6 +83,8 @@ def evaluate(
         candidates=candidates.value,
         images=not no_images,
         baselines_only=baselines_only,
+        metrics=metrics.value,
+        min_negatives=min_negatives,
         progress=console,
     )
     if as_json:
@@ -81,7 +99,8 @@ def evaluate(
     console.table(
         f"{report.run or 'baselines'} on {report.split}: {len(report.rows[0].queries):,} queries, "
         f"candidates: {report.candidates}, catalogue: {report.products:,} products"
-        f"{'' if report.images else ', without pictures'}; per cent",
+        f"{'' if report.images else ', without pictures'}"
+        f"{'' if report.metrics == 'standard' else ', metrics of the released code'}; per cent",
         ["", *map(metric_heading, names), "±"],
         rows,
         caption="; ".join(

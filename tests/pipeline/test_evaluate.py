@@ -233,3 +233,12 @@ def test_bad_input_is_one_line_and_exit_code_2(workspace: Workspace):
         assert answered.returncode == 2
         assert answered.stdout == ""
         assert len(answered.stderr.strip().splitlines()) == 1
+
+
+def test_the_released_codes_formula_and_candidates_have_a_report_of_their_own(workspace: Workspace):
+    plain = evaluate(workspace, split="valid", baselines_only=True)
+    flattered = evaluate(workspace, split="valid", baselines_only=True, candidates="release", metrics="release")
+    assert plain.as_dict()["metrics"] == "standard"
+    assert (flattered.as_dict()["metrics"], flattered.candidates) == ("release", "release")
+    popularity = {row.name: row.means["ndcg@5"] for row in flattered.rows}["popularity"]
+    assert popularity > {row.name: row.means["ndcg@5"] for row in plain.rows}["popularity"]  # ties are won

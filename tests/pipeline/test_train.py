@@ -15,9 +15,9 @@ from PIL import Image
 
 from pipeline import cli
 from pipeline.train import TrainRequest, resume, train
-from pipeline.training_data import labelled_dialogues
+from pipeline.training_data import labelled_dialogues, unlabelled_dialogues
 from pipeline.workspace import Workspace
-from schemas.errors import InputError, ModelError, OntologyError, UsageError, WorkspaceError
+from schemas.errors import InputError, MissingPartError, ModelError, OntologyError, UsageError, WorkspaceError
 from schemas.files import sha256_file, write_json
 from schemas.ontology import Ontology, Slot, Value
 from schemas.tables import D_F, D_P, IMAGES, PRODUCTS, RECOMMENDATIONS, TURNS, write_table
@@ -99,7 +99,7 @@ def workspace(tmp_path: Path) -> Workspace:
 
 
 def request(ratio: float = 0.5, **more) -> TrainRequest:
-    return TrainRequest(labeled_ratio=ratio, settings=FAST, **more)
+    return TrainRequest(labeled_ratio=ratio, **{"settings": FAST, **more})
 
 
 def test_a_run_folder_holds_what_a_run_is(workspace: Workspace):
@@ -113,6 +113,7 @@ def test_a_run_folder_holds_what_a_run_is(workspace: Workspace):
         "model",
         "plan.json",
         "record.json",
+        "tensorboard",
     }
     assert record["labelled_dialogues"] == 5
     assert record["unlabelled_dialogues"] == 5
@@ -336,3 +337,38 @@ def test_two_epochs_on_real_dialogues_beat_word_matching(shared_data: Path, tmp_
     record = train(Workspace(tmp_path / "space"), TrainRequest(labeled_ratio=1.0, preset="tiny", epochs=2))
     assert record["labelled_dialogues"] == 400
     assert record["best"]["ndcg@5"] > 0.42  # TF-IDF of the last user turn: 0.37
+
+
+def test_d_p_may_be_a_part_of_the_training_dialogues_and_holds_d_f(workspace: Workspace):
+    small = train(workspace, request(0.2, settings=(*FAST, "train.unlabelled_ratio=0.5")))
+    assert (small["labelled_dialogues"], small["unlabelled_dialogues"]) == (2, 3)
+    assert small["examples"] == {"D_F": 2, "D_P": 5, "valid": 2}
+    none = train(workspace, request(0.2, settings=(*FAST, "train.unlabelled_ratio=0")))
+    assert (none["labelled_dialogues"], none["unlabelled_dialogues"]) == (2, 0)
+    with pytest.raises(InputError, match="of 10 training dialogues is none"):
+        train(workspace, request(0.0, settings=(*FAST, "train.unlabelled_ratio=0")))
+
+
+@settings(max_examples=50, deadline=None)
+@given(seed=st.integers(0, 5), ratios=st.tuples(st.floats(0, 1), st.floats(0, 1)), labelled=st.integers(1, 20))
+def test_d_p_is_nested_for_one_seed(seed: int, ratios: tuple[float, float], labelled: int):
+    names = [f"dialogue {i}" for i in range(40)]
+    d_f = labelled_dialogues(names, 40, labelled / 40, seed)
+    small, large = (unlabelled_dialogues(names, d_f, ratio, seed) for ratio in sorted(ratios))
+    assert large[: len(small)] == small
+    assert set(small) >= set(d_f)
+    assert len(large) == max(len(d_f), int(max(ratios) * 40 + 0.5))
+
+
+def test_the_command_takes_the_share_of_unlabelled_dialogues(workspace: Workspace, capsys):
+    sets = [word for setting in FAST for word in ("--set", setting)]
+    arguments = ["train", "--labeled-ratio", "0.2", "--unlabeled-ratio", "0.5", "--epochs", "1", *sets, "--json"]
+    assert cli._run(["-w", str(workspace.root), *arguments]) == 0
+    assert json.loads(capsys.readouterr().out)["unlabelled_dialogues"] == 3
+
+
+def test_a_preset_whose_weights_are_not_here_is_refused_before_anything_is_written(workspace: Workspace):
+    settings = (*FAST, "image.encoder=mobilenet_v2", "image.standardize=false")
+    with pytest.raises(MissingPartError, match=r"image\.features=FOLDER"):
+        train(workspace, TrainRequest(labeled_ratio=0.5, settings=settings))
+    assert not workspace.runs.exists()
