@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import NamedTuple
 
@@ -90,20 +90,30 @@ def score_catalogue(query: MatchQuery, table: ProductTable, scores: Tensor) -> N
     for_each(_slices(len(table), chunk.products), work, device)
 
 
-def score_candidates(query: MatchQuery, table: ProductTable, candidates: npt.NDArray[np.int64], scores: Tensor) -> None:
-    """tanh of the match of B contexts with their own candidates [B, C], -1 for padding, into ``scores`` [B, C]."""
+def score_candidates(
+    query_of: Callable[[slice], MatchQuery], table: ProductTable, candidates: npt.NDArray[np.int64], scores: Tensor
+) -> None:
+    """tanh of the match of B contexts with their own candidates, into ``scores`` [B, C].
+
+    Args:
+        query_of: of a slice of the contexts; called by every worker for those that it takes on.
+        candidates: product rows [B, C], -1 for padding, which scores -inf.
+    """
     device = table.device
     rows = torch.from_numpy(candidates).to(device)
-    chunk = Chunk.of(1, candidates.size, device)
-    pieces = [(b, part) for b in range(len(query)) for part in _slices(candidates.shape[1], chunk.products)]
+    columns = _slices(candidates.shape[1], Chunk.of(1, candidates.size, device).products)
 
-    def work(parts: Iterator[tuple[int, slice]]) -> None:
+    def work(parts: Iterator[slice]) -> None:
         scratch = Scratch(device)
-        for b, part in parts:
-            some = table.take(rows[b, part].clamp(min=0), scratch)
-            torch.tanh(query[b : b + 1].match(some, scratch)[0], out=scores[b, part])
+        for part in parts:
+            query = query_of(part)
+            for b in range(len(query)):
+                for column in columns:
+                    row = rows[part][b, column]
+                    match = query[b : b + 1].match(table.take(row.clamp(min=0), scratch), scratch)
+                    torch.tanh(match[0], out=scores[part][b, column])
 
-    for_each(pieces, work, device)
+    for_each(_slices(len(rows), 8), work, device)
     scores.masked_fill_(rows < 0, -torch.inf)
 
 

@@ -17,6 +17,7 @@ from semantic_model.gram import gram_cosine
 from semantic_model.model import Semantic
 from semantic_model.product_table import ProductTable, TablePrecision
 from semantic_model.ranker import FloatArray, Product, Query
+from semantic_model.workers import one_thread
 
 __all__ = ["EncodedContexts", "SemanticRanker", "gram_cosine", "match_all"]
 
@@ -119,14 +120,21 @@ class SemanticRanker:
         self.model.eval()
         if isinstance(table, ProductVectors):
             table = ProductTable.of(table)
-        scores = np.empty((len(contexts), len(table)) if candidates is None else candidates.shape, dtype=np.float32)
+
+        def query_of(part: slice) -> MatchQuery:
+            some = contexts[part]
+            return MatchQuery.of(self.model, some.context, some.S)
+
+        if candidates is not None:
+            answer = torch.empty(candidates.shape, device=self.device)
+            score_candidates(query_of, table, candidates, answer)
+            return answer.cpu().numpy()
+        scores = np.empty((len(contexts), len(table)), dtype=np.float32)
         for start in range(0, len(contexts), self.queries):
-            some = contexts[start : start + self.queries]
-            query = MatchQuery.of(self.model, some.context, some.S)
-            answer = torch.empty(len(some), scores.shape[1], device=self.device)
-            if candidates is None:
-                score_catalogue(query, table, answer)
-            else:
-                score_candidates(query, table, candidates[start : start + self.queries], answer)
-            scores[start : start + self.queries] = answer.cpu().numpy()
+            part = slice(start, min(start + self.queries, len(contexts)))
+            with one_thread():
+                query = query_of(part)
+            answer = torch.empty(len(query), len(table), device=self.device)
+            score_catalogue(query, table, answer)
+            scores[part] = answer.cpu().numpy()
         return scores

@@ -4,15 +4,27 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from threading import Lock
 from typing import TypeVar
 
 import torch
 
-__all__ = ["for_each"]
+__all__ = ["for_each", "one_thread"]
 
 Piece = TypeVar("Piece")
 Found = TypeVar("Found")
+
+
+@contextmanager
+def one_thread() -> Iterator[None]:
+    """Let torch compute on this thread alone; for steps too small to be worth another core's attention."""
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(threads)
 
 
 def for_each(
@@ -31,17 +43,11 @@ def for_each(
     Returns:
         What each worker answered.
     """
-    on_cpu = device is None or device.type == "cpu"
     threads = torch.get_num_threads()
-    workers = min(threads, len(pieces)) if on_cpu else 1
+    workers = min(threads, len(pieces)) if device is None or device.type == "cpu" else 1
     if workers <= 1:
-        try:
-            if on_cpu:
-                torch.set_num_threads(1)
-            with torch.inference_mode():
-                return [work(iter(pieces))]
-        finally:
-            torch.set_num_threads(threads)
+        with one_thread(), torch.inference_mode():
+            return [work(iter(pieces))]
     waiting, lock = iter(pieces), Lock()
 
     def next_ones() -> Iterator[Piece]:

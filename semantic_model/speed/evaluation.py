@@ -19,6 +19,7 @@ __all__ = ["EvaluationCase"]
 
 VOCABULARY, FEATURES, SLOTS = 30_522, 512, 15
 POSITIVES = 5
+_TOGETHER = 16  # contexts encoded at a time
 
 
 class EvaluationCase:
@@ -55,8 +56,8 @@ class EvaluationCase:
         """Contexts and predicted states of all queries; both ways need them."""
         T, L, M = self.config.context.window, self.config.text.max_tokens, self.config.image.max_per_turn
         parts = []
-        for start in range(0, self.queries, 16):
-            B = min(16, self.queries - start)
+        for start in range(0, self.queries, _TOGETHER):
+            B = min(_TOGETHER, self.queries - start)
             batch = ContextBatch(
                 torch.randint(1, VOCABULARY, (B, T, L)),
                 torch.randn(B, T, M, FEATURES),
@@ -81,18 +82,20 @@ class EvaluationCase:
     @torch.inference_mode()
     def rank_from_table(self) -> None:
         """Scores of every query's candidates out of the table, and their metrics."""
-        start = 0
-        for context, S in self.parts:
-            some = slice(start, start + len(S))
-            score_candidates(MatchQuery.of(self.model, context, S), self.table, self.rows[some], self.scores[some])
-            start = some.stop
+
+        def query_of(part: slice) -> MatchQuery:
+            context, S = self.parts[part.start // _TOGETHER]
+            at = slice(part.start % _TOGETHER, part.stop - part.start + part.start % _TOGETHER)
+            return MatchQuery.of(self.model, type(context)(*(field[at] for field in context)), S[at])
+
+        score_candidates(query_of, self.table, self.rows, self.scores)
         self.metrics = rank_metrics(self.scores.numpy(), self.relevant)
 
     @torch.inference_mode()
     def rank_by_encoding(self, query: int) -> float:
         """Encode one query's candidates, send them through the plain DSI, score; the largest difference of scores."""
-        context, S = self.parts[query // 16]
-        at = slice(query % 16, query % 16 + 1)
+        context, S = self.parts[query // _TOGETHER]
+        at = slice(query % _TOGETHER, query % _TOGETHER + 1)
         rows = torch.from_numpy(self.rows[query])
         candidates = self.model.encode_products(ProductBatch(*(field[rows] for field in self.products)))
         own = type(candidates)(*(field[None] for field in candidates))
