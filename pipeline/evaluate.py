@@ -102,6 +102,7 @@ def evaluate(
     baselines_only: bool = False,
     metrics: Formula = "standard",
     min_negatives: int = 1,
+    product_table: str = "float32",
     progress: Progress | None = None,
 ) -> EvaluationReport:
     """Measure a run and the baselines, and keep the report as ``runs/<id>/evaluation-<split>-<candidates>.json``.
@@ -117,6 +118,7 @@ def evaluate(
         baselines_only: measures no run, so none is needed; nothing is written.
         metrics: the formula: standard, or release, to compare with the released code's figures.
         min_negatives: recommendation turns with fewer wrong candidates are left out.
+        product_table: how exactly the run keeps encoded products: float32, or bfloat16 in half the memory.
         progress: shows a bar for each ranker.
 
     Raises:
@@ -135,7 +137,7 @@ def evaluate(
         shown.log(f"splits of the run's own: fold {fold.number} of {fold.of}, whose held-out dialogues are 'test'")
     corpus = load_corpus(workspace, images=images, fold=fold)
     floors = [*baselines(corpus), *_gold_floor(workspace, corpus, split, shown)]
-    models = () if folder is None else (open_ranker(folder, corpus),)
+    models = () if folder is None else (open_ranker(folder, corpus, product_table=product_table),)
     rows = tuple(
         evaluate_ranker(ranker, corpus, split, kind, formula=metrics, min_negatives=min_negatives, progress=shown)
         for ranker in (*models, *floors)
@@ -143,6 +145,7 @@ def evaluate(
     for reason, count in rows[0].skipped.items():
         shown.log(f"{count} recommendation turns were left out: {reason.replace('_', ' ')}")
     marks = [f"min-{min_negatives}"] * (min_negatives > 1) + [f"{metrics}-metrics"] * (metrics != "standard")
+    marks += [product_table] * (product_table != "float32")
     name = "-".join(["evaluation", split, kind, *marks, *["no-images"] * (not images)]) + ".json"
     file = None if folder is None else folder / name
     report = EvaluationReport(

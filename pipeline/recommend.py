@@ -96,6 +96,7 @@ def recommend(
     turn: int | None = None,
     top: int = 10,
     images: bool = True,
+    product_table: str = "float32",
 ) -> Recommendation:
     """Rank the whole catalogue for a dialogue after one of its turns.
 
@@ -106,6 +107,7 @@ def recommend(
         turn: the last merged turn to read, counted from 0; the shopper's last when left out.
         top: how many products.
         images: False leaves every picture out.
+        product_table: how exactly the run keeps encoded products: float32, or bfloat16 in half the memory.
 
     Raises:
         UsageError: ``top`` below 1, or a turn that the dialogue does not have.
@@ -123,7 +125,7 @@ def recommend(
     split = corpus.splits[dialogue_id]
     history = corpus.history(dialogue_id, last + 1)
     known = _positives(corpus, dialogue_id, split, last + 1)
-    ranker = open_ranker(folder, corpus)
+    ranker = open_ranker(folder, corpus, product_table=product_table)
     contexts = ranker.encode_contexts([Query(dialogue_id, last + 1, split, history, known or (), ())])
     scores = ranker.score(contexts, ranker.encode_products(corpus.products))[0]
     products = []
@@ -146,7 +148,10 @@ def recommend(
 
 def top_rows(scores: FloatArray, top: int) -> list[int]:
     """Rows of the ``top`` highest scores, best first; equal scores in the catalogue's order."""
-    order: list[int] = np.argsort(-scores, kind="stable")[:top].tolist()
+    top = min(top, len(scores))
+    last = -np.partition(-scores, top - 1)[top - 1] if top else np.inf
+    rows = np.flatnonzero(scores >= last)  # few but for ties: a million products need not be sorted
+    order: list[int] = rows[np.argsort(-scores[rows], kind="stable")][:top].tolist()
     return order
 
 

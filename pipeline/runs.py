@@ -6,7 +6,7 @@ from pathlib import Path
 
 from pipeline.folds import Fold, fold_of_record, fold_splits
 from pipeline.workspace import Workspace
-from schemas.errors import ModelError
+from schemas.errors import ModelError, UsageError
 from schemas.files import read_json
 from schemas.ontology import nearest
 from semantic_model.data import Corpus
@@ -74,12 +74,27 @@ def find_run(workspace: Workspace, name: str = "latest") -> Path:
     )
 
 
-def open_ranker(folder: Path, corpus: Corpus) -> Ranker:
+def open_ranker(folder: Path, corpus: Corpus, *, product_table: str = "float32") -> Ranker:
     """The trained ranker of a run's folder.
+
+    Args:
+        folder: the run's.
+        corpus: what it ranks.
+        product_table: how exactly it keeps encoded products: float32, or bfloat16 in half the memory.
 
     Raises:
         ModelError: weights or settings that cannot be used.
+        UsageError: another kind of product table, or one that this kind of model does not have.
     """
+    from semantic_model.scoring import SemanticRanker
     from semantic_model.training import load_ranker
 
-    return load_ranker(folder, corpus)
+    ranker = load_ranker(folder, corpus)
+    if product_table == "float32":
+        return ranker
+    if product_table != "bfloat16":
+        raise UsageError(f"no product table of '{product_table}'", fix="float32 or bfloat16")
+    if not isinstance(ranker, SemanticRanker):
+        raise UsageError(f"a {ranker.name} has a float32 product table only", fix="leave --product-table out")
+    ranker.precision = "bfloat16"
+    return ranker

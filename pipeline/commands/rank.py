@@ -37,7 +37,15 @@ class Metrics(StrEnum):
     release = "release"
 
 
+class ProductTable(StrEnum):
+    """Precision of encoded products."""
+
+    float32 = "float32"
+    bfloat16 = "bfloat16"
+
+
 _RUN = typer.Argument(help="Run id, or 'latest'.")
+_PRODUCT_TABLE = typer.Option(help="How exactly a run keeps encoded products; bfloat16 halves their memory.")
 _NO_IMAGES = typer.Option("--no-images", help="Leave every picture out, of dialogues and catalogue.")
 
 
@@ -62,6 +70,7 @@ def evaluate(
         Metrics, typer.Option(help="The textbook's formula, or the released code's, which flatters.")
     ] = Metrics.standard,
     min_negatives: Annotated[int, typer.Option(min=1, help="Leave turns with fewer wrong candidates out.")] = 1,
+    product_table: Annotated[ProductTable, _PRODUCT_TABLE] = ProductTable.float32,
     no_images: Annotated[bool, _NO_IMAGES] = False,
     baselines_only: Annotated[
         bool, typer.Option("--baselines-only", help="Only random, popularity and tfidf; needs no run.")
@@ -85,6 +94,7 @@ def evaluate(
         baselines_only=baselines_only,
         metrics=metrics.value,
         min_negatives=min_negatives,
+        product_table=product_table.value,
         progress=console,
     )
     if as_json:
@@ -121,6 +131,7 @@ def recommend(
         int | None, typer.Option(help="Read up to this turn, counted from 0; else up to the shopper's last.")
     ] = None,
     top: Annotated[int, typer.Option(min=1, help="How many products.")] = 10,
+    product_table: Annotated[ProductTable, _PRODUCT_TABLE] = ProductTable.float32,
     no_images: Annotated[bool, _NO_IMAGES] = False,
     as_json: Annotated[bool, JSON_OPTION] = False,
 ) -> None:
@@ -132,7 +143,15 @@ def recommend(
 
     state: Context = context.obj
     console = state.console(as_json=as_json)
-    result = rank(state.workspace, run, dialogue=dialogue, turn=turn, top=top, images=not no_images)
+    result = rank(
+        state.workspace,
+        run,
+        dialogue=dialogue,
+        turn=turn,
+        top=top,
+        images=not no_images,
+        product_table=product_table.value,
+    )
     if as_json:
         console.json(result.as_dict())
         return

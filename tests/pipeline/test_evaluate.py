@@ -114,7 +114,7 @@ def test_the_model_comes_first_and_the_report_is_kept_with_its_run(
         name = "semantic"
 
     opened = []
-    monkeypatch.setattr("pipeline.evaluate.open_ranker", lambda folder, corpus: opened.append(folder) or Model())
+    monkeypatch.setattr("pipeline.evaluate.open_ranker", lambda folder, corpus, **_: opened.append(folder) or Model())
     folder = add_run(workspace, "tiny-r0.2-s0-abcdef")
     report = evaluate(workspace, split="valid", candidates="listed")
     assert opened == [folder]
@@ -132,7 +132,7 @@ def test_the_model_comes_first_and_the_report_is_kept_with_its_run(
 
 
 def test_data_that_changed_since_the_training_is_said(workspace: Workspace, monkeypatch: pytest.MonkeyPatch):
-    monkeypatch.setattr("pipeline.evaluate.open_ranker", lambda folder, corpus: TfIdf())
+    monkeypatch.setattr("pipeline.evaluate.open_ranker", lambda folder, corpus, **_: TfIdf())
     inputs = {"products": sha256_file(workspace.products), "turns": "0" * 64}
     write_json(add_run(workspace, "tiny") / "record.json", {"inputs": inputs})
     said: list[str] = []

@@ -58,6 +58,25 @@ def test_candidates_score_as_they_do_in_the_whole_catalogue(trained: Workspace):
     np.testing.assert_allclose(ranker.score(contexts, table, rows), np.take_along_axis(whole, rows, axis=1), atol=1e-5)
 
 
+def test_a_bfloat16_product_table_leaves_figures_and_recommendations_as_they_are(trained: Workspace):
+    full = evaluate(trained, split="valid", candidates="all")
+    half = evaluate(trained, split="valid", candidates="all", product_table="bfloat16")
+    assert half.rows[0].means["ndcg@20"] == pytest.approx(full.rows[0].means["ndcg@20"], abs=0.02)
+    assert half.file is not None
+    assert half.file.name == "evaluation-valid-all-bfloat16.json"
+    corpus = load_corpus(trained)
+    query = corpus.queries("test")[0]
+    one, other = (
+        recommend(trained, dialogue=query.dialogue_id, turn=query.turn - 1, top=10, product_table=table).products
+        for table in ("float32", "bfloat16")
+    )
+    assert len({p.product_id for p in one} & {p.product_id for p in other}) >= 8
+    assert [p.score for p in one] != [p.score for p in other]
+    assert [p.score for p in one] == pytest.approx([p.score for p in other], abs=2 * 2**-8)
+    with pytest.raises(UsageError, match="no product table of 'float16'; float32 or bfloat16"):
+        recommend(trained, dialogue=query.dialogue_id, product_table="float16")
+
+
 def test_a_recommendation_ranks_the_positives_where_the_evaluation_does(trained: Workspace):
     corpus = load_corpus(trained)
     query = corpus.queries("test")[0]

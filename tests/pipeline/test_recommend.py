@@ -76,7 +76,7 @@ def workspace(tmp_path, monkeypatch: pytest.MonkeyPatch) -> Workspace:
     )
     (space.runs / "tiny").mkdir(parents=True)
     (space.runs / "tiny" / "record.json").write_text("{}")
-    monkeypatch.setattr("pipeline.recommend.open_ranker", lambda folder, corpus: TfIdf())
+    monkeypatch.setattr("pipeline.recommend.open_ranker", lambda folder, corpus, **_: TfIdf())
     return space
 
 
