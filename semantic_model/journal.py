@@ -42,7 +42,7 @@ class Journal:
             from torch.utils.tensorboard import SummaryWriter
         except ImportError:
             return "no TensorBoard events are written: `pip install tensorboard` would add them"
-        self._writer = SummaryWriter(str(self.events), purge_step=step + 1 if step else None)
+        self._writer = SummaryWriter(str(self.events), purge_step=step + 1)
         return None
 
     def write(self, *, kind: str, step: int, **values: Any) -> None:

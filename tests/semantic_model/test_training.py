@@ -14,9 +14,10 @@ from safetensors.torch import load_file
 
 from schemas.errors import ModelError, UsageError
 from semantic_model.config import Config, TrainConfig
-from semantic_model.optimisation import learning_rate
 from semantic_model.ranker import Query
+from semantic_model.readback import Readback
 from semantic_model.sampling import epoch_steps, sample
+from semantic_model.selection import is_better
 from semantic_model.training import Examples, Interrupted, Trainer, load_ranker
 
 SLOTS = ("color", "type", "sleeve_length")
@@ -108,16 +109,17 @@ def test_a_seed_repeats_bit_for_bit_and_another_one_does_not(trainer_of, tmp_pat
     assert not same(weights(tmp_path / "a"), weights(tmp_path / "c"))
 
 
-@pytest.mark.parametrize("stop", [1, 2, 3, 4, 5])
-def test_stopping_after_any_step_and_going_on_equals_the_straight_run(trainer_of, tmp_path, stop: int):
-    trainer_of("straight", **DROPOUT).fit()  # 2 epochs of 1 step on D_F and 2 on D_P
-    first = trainer_of("stopped", **DROPOUT)
+@pytest.mark.parametrize(("stop", "precision"), [*((n, "float32") for n in (1, 2, 3, 4, 5)), (2, "bfloat16")])
+def test_stopping_after_any_step_and_going_on_equals_the_straight_run(trainer_of, tmp_path, stop: int, precision: str):
+    sections = {**DROPOUT, "train": {"precision": precision}}
+    trainer_of("straight", **sections).fit()  # 2 epochs of 1 step on D_F and 2 on D_P
+    first = trainer_of("stopped", **sections)
     first.shown = StopAt(stop)
     with pytest.raises(Interrupted):
         first.fit()
     assert not (tmp_path / "stopped" / "model").exists()
     torch.manual_seed(99)  # whatever the next process draws first
-    second = trainer_of("stopped", **DROPOUT)
+    second = trainer_of("stopped", **sections)
     second.restore()
     second.fit()
     assert same(weights(tmp_path / "straight"), weights(tmp_path / "stopped"))
@@ -138,6 +140,90 @@ def test_a_kill_between_checkpoints_loses_only_the_epoch_under_way(trainer_of, t
     again.fit()
     assert same(weights(tmp_path / "straight"), weights(tmp_path / "killed"))
     assert lines(tmp_path / "straight") == lines(tmp_path / "killed")
+
+
+def test_a_kill_within_an_epoch_loses_only_the_steps_since_the_last_checkpoint(trainer_of, tmp_path):
+    sections = {**DROPOUT, "train": {"checkpoint_every": 2, "batch_size": 2, "precision": "bfloat16"}}
+    trainer_of("straight", **sections).fit()  # 2 epochs of 2 steps on D_F and 4 on D_P
+    killed = trainer_of("killed", **sections)
+    step = killed._step
+    killed._step = lambda given: _die(given) if killed.at.global_step == 11 else step(given)
+    with pytest.raises(SystemExit):
+        killed.fit()
+    again = trainer_of("killed", **sections)
+    again.restore()
+    assert (again.at.epoch, again.at.step, again.at.global_step) == (1, 4, 10)
+    again.fit()
+    assert same(weights(tmp_path / "straight"), weights(tmp_path / "killed"))
+    assert lines(tmp_path / "straight") == lines(tmp_path / "killed")
+
+
+def test_figures_that_arrive_a_step_late_are_the_same_figures(trainer_of, tmp_path):
+    trainer_of("now", **DROPOUT).fit()
+    late = trainer_of("late", **DROPOUT)
+    late.coming = Readback(late.device, lag=1)  # as on a GPU
+    late.fit()
+    assert lines(tmp_path / "now") == lines(tmp_path / "late")
+    broken = trainer_of("broken")
+    broken.coming = Readback(broken.device, lag=1)
+    with torch.no_grad():
+        broken.model.teacher.attention.blocks[0].norm_forward.weight[0] = float("nan")
+    with pytest.raises(ModelError, match="epoch 1, step 1, D_F"):
+        broken.fit()
+    assert not broken.last.exists()
+
+
+def test_a_gradient_that_is_not_a_number_is_told_from_a_loss(trainer_of):
+    trainer = trainer_of("run")
+    trainer.model.dsi_T.W[0].weight.register_hook(lambda gradient: gradient * float("inf"))
+    with pytest.raises(ModelError, match="the gradient is not a number"):
+        trainer.fit()
+
+
+def test_tensorboard_shows_the_run(trainer_of, tmp_path):
+    accumulator = pytest.importorskip("tensorboard.backend.event_processing.event_accumulator")
+    first = trainer_of("run", **DROPOUT)
+    first.shown = StopAt(4)
+    with pytest.raises(Interrupted):
+        first.fit()
+    second = trainer_of("run", **DROPOUT)
+    second.restore()
+    second.fit()
+    read = accumulator.EventAccumulator(str(tmp_path / "run" / "tensorboard"))
+    read.Reload()
+    found = {(tag, event.step): event.value for tag in read.Tags()["scalars"] for event in read.Scalars(tag)}
+    written = [json.loads(line) for line in (tmp_path / "run" / "metrics.jsonl").read_text().splitlines()]
+    told = {
+        (f"{line['kind']}/{name}", line["step"]): pytest.approx(value, rel=1e-6)
+        for line in written
+        for name, value in line.items()
+        if name not in ("kind", "step", "part")
+    }
+    assert found == told
+    assert {"step/gradient", "step/examples_per_second", "epoch/D_P.student_js", "epoch/ndcg@5"} <= {t for t, _ in told}
+
+
+def test_the_releases_run_with_every_label_makes_one_pass_and_warms_the_teacher_up(trainer_of, tmp_path):
+    release = {"teacher_warmup_epochs": 1, "when_all_labelled": "labelled"}
+    trainer_of("run", labelled=8, train=release).fit()
+    first, second = (line for line in lines(tmp_path / "run") if line["kind"] == "epoch")
+    assert not [name for name in second if name.startswith("D_P")]
+    assert "D_F.student_rank" not in first
+    assert {"D_F.teacher_rank", "D_F.student_rank", "D_F.student_mse"} <= second.keys()
+    trainer_of("some", labelled=4, train=release).fit()
+    first = next(line for line in lines(tmp_path / "some") if line["kind"] == "epoch")
+    assert {"D_F.student_rank", "D_P.student_rank"} <= first.keys()
+
+
+def test_an_epoch_is_kept_by_what_the_settings_select():
+    curve = [{"ndcg@5": 0.3, "recall@10": 0.1}, {"ndcg@5": 0.2, "recall@10": 0.4}, {"ndcg@5": 0.1, "recall@10": 0.2}]
+    for select, kept in (("ndcg@5", 1), ("recall@10", 2), ("last", 3)):
+        best: dict[str, float] = {}
+        epoch = 0
+        for number, found in enumerate(curve, start=1):
+            if is_better(select, found, best):
+                best, epoch = found, number
+        assert epoch == kept
 
 
 def _die(step) -> None:
@@ -261,15 +347,6 @@ def test_scores_of_candidates_are_those_of_the_whole_table(trainer_of, world):
     assert np.allclose(some, [[whole[0, 3], -np.inf, whole[0, 0]], [whole[1, 11], whole[1, 3], -np.inf]], atol=1e-6)
     assert len(contexts[1:]) == 1
     assert np.allclose(ranker.score(contexts[1:], table), whole[1:], atol=1e-6)
-
-
-def test_the_rate_warms_up_linearly_and_decays_to_zero(config_of):
-    config = config_of(train={"learning_rate": 1.0, "warmup": 0.1})
-    rates = [learning_rate(config, step, 100) for step in range(101)]
-    assert rates[0] == pytest.approx(1 / 11)
-    assert max(rates) == rates[10] == pytest.approx(1.0)
-    assert rates[55] == pytest.approx(0.5)
-    assert rates[100] == 0.0
 
 
 @pytest.mark.parametrize("schedule", ["sequential", "interleaved"])

@@ -1,0 +1,69 @@
+"""A training step as the loop does it, against the plain one: float32, all padded, nothing encoded once for all."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from pipeline.benchmarks.measure import Goal, Options, compared, interleaved, row
+from schemas.errors import CheckError
+from semantic_model.speed.training import TrainingCase
+
+__all__ = ["benchmark"]
+
+BATCH, WIDTH = 64, 768
+FASTER = Goal("at least", 3.0)
+BUSY = Goal("at least", 0.9)
+
+
+def benchmark(options: Options) -> list[dict[str, Any]]:
+    """A step on D_F and one on D_P at the ``paper`` size: D = 768, 3 layers, B = 64, T = 5, L = 30, 15 slots.
+
+    Texts are as long as those of real dialogues are; ``--size`` is another B, ``--width`` another D.
+
+    Raises:
+        CheckError: the plain step's loss is another one.
+    """
+    found: list[dict[str, Any]] = []
+    for batch in options.sizes or (BATCH,):
+        found += _steps(batch, options.width or WIDTH, options)
+    return found
+
+
+def _steps(batch: int, width: int, options: Options) -> list[dict[str, Any]]:
+    case = TrainingCase(batch, width)
+    difference = case.largest_difference()
+    if not difference <= 1e-4:
+        raise CheckError(f"the plain step's loss is {difference:.2g} off", where=f"B = {batch}, D = {width}")
+    found = []
+    for part in case.parts:
+        title = f"a training step on {part}, B = {batch}, D = {width}"
+        seconds = interleaved(
+            {
+                "ours": lambda part=part: case.step(part),  # type: ignore[misc]
+                "float32": lambda part=part: case.step(part, "float32"),  # type: ignore[misc]
+                "plain": lambda part=part: case.step(part, "plain"),  # type: ignore[misc]
+            },
+            options.rounds or 2,
+            progress=options.progress,
+            title=title,
+        )
+        for kind, name in (("ours", case.precision), ("float32", "float32")):
+            found.append(
+                compared(
+                    f"{title}, {name}",
+                    "the plain step: float32, every text and picture place padded, each candidate encoded",
+                    seconds[kind],
+                    seconds["plain"],
+                    FASTER if kind == "ours" else None,
+                    examples_per_second=[batch / value for value in seconds[kind]],
+                    examples_per_second_against=[batch / value for value in seconds["plain"]],
+                    device=str(case.device),
+                    largest_difference=difference,
+                )
+            )
+    busy = case.busy_share()
+    if busy is not None:
+        against = f"of the time of {busy.steps} steps on {busy.device} in a row"
+        more = {"seconds": busy.seconds, "examples_per_second": busy.steps * batch / busy.seconds}
+        found.append(row("the GPU is busy", busy.share, against, BUSY, **more))
+    return found
