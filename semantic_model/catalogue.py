@@ -23,8 +23,8 @@ __all__ = ["Chunk", "MatchQuery", "score_candidates", "score_catalogue"]
 class Chunk(NamedTuple):
     """How much is computed at a time.
 
-    On a CPU, slots x candidates of a chunk fit a core's second cache, and are so many that calls cost nothing; on a
-    GPU they fit its cache.
+    On a CPU, slots x candidates of a chunk stay in a core's caches, and are so many that calls cost nothing. On a GPU
+    calls cost more than memory: T of 15 slots and K = 3 takes 64 MB there.
     """
 
     contexts: int
@@ -34,7 +34,8 @@ class Chunk(NamedTuple):
     def of(cls, contexts: int, products: int, device: torch.device) -> Chunk:
         """For so many contexts and products; a small catalogue is shared among the cores, too."""
         if device.type != "cpu":
-            return cls(1, 1 << 16)
+            some = min(max(contexts, 1), 16)
+            return cls(some, (1 << 18) // some)
         share = max(256, -(-products // torch.get_num_threads()))
         return cls(1, min(4096, share)) if contexts == 1 else cls(4, min(2048, share))
 
@@ -59,7 +60,7 @@ class MatchQuery:
             stack = dsi.states(S)
             queries.append(GramQuery.of(dsi, dsi.interact(c[:, None], stack).x[:, 0], stack))
         text, image = model.modality_weights.tolist()
-        return cls(*queries, (text, image))
+        return cls(queries[0], queries[1], (text, image))
 
     def __len__(self) -> int:
         return len(self.text)

@@ -127,11 +127,12 @@ def _products(M: Tensor, X_0: Tensor, scratch: Scratch) -> Tensor:
     if X_0.is_cuda and X_0.dtype == torch.bfloat16:
         _split_product(rows, X_0, T)
         return T.view(B, R, len(X_0))
-    for start in range(0, len(X_0), _ROWS):
-        part = X_0[start : start + _ROWS]
+    step = len(X_0) if X_0.is_cuda else _ROWS
+    for start in range(0, len(X_0), step):
+        part = X_0[start : start + step]
         if part.dtype != torch.float32:
             part = scratch.tensor("wide", *part.shape).copy_(part)
-        torch.mm(rows, part.T, out=T[:, start : start + _ROWS])
+        torch.mm(rows, part.T, out=T[:, start : start + step])
     return T.view(B, R, len(X_0))
 
 
