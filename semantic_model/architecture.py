@@ -116,7 +116,8 @@ ARCHITECTURES = {
                 *("state", "student", "dsi", "score", "text.share_encoder", "image.share_encoder"),
                 *("context.attend_imageless", "loss.alpha", "loss.margin", "loss.rank_weight", "loss.js_weight"),
                 *("loss.co_sim_weight", "loss.mse_weight", "loss.divergence", "loss.co_sim_reduce"),
-                *("loss.detach_teacher", "train.teacher_warmup_epochs", "train.schedule"),
+                *("loss.detach_teacher", "loss.student_on_labelled", "train.teacher_warmup_epochs", "train.schedule"),
+                *("train.warmup_over", "train.clip_on", "train.when_all_labelled"),
             ),
         ),
     )
