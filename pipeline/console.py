@@ -21,6 +21,8 @@ __all__ = ["Console", "metric_heading"]
 
 T = TypeVar("T")
 
+_BAR_WIDTH = 84  # title, bar, counts and times of a progress bar
+
 
 class Console:
     """Prints results and progress; implements :class:`schemas.progress.Progress`.
@@ -126,7 +128,8 @@ class _BarTask:
     def advance(self, n: float = 1, *, note: str | None = None) -> None:
         self._progress.advance(self._task, n)
         if note is not None:
-            self._progress.update(self._task, note=escape(note))
+            room = max(self._progress.console.width - _BAR_WIDTH, 10)  # a longer one would take the bar's place
+            self._progress.update(self._task, note=escape(note[:room]))
 
 
 def metric_heading(name: str) -> str:

@@ -43,6 +43,9 @@ from semantic_model.text import Words
 
 __all__ = ["Examples", "Interrupted", "Trained", "Trainer", "load_ranker"]
 
+SHOWN = "ndcg@5"
+"""The metric that is shown when the last epoch is kept whatever its metrics."""
+
 
 @dataclass(frozen=True)
 class Examples:
@@ -279,7 +282,7 @@ class Trainer:
         seconds = time.perf_counter() - began
         self.journal.write(kind="epoch", **line, seconds=round(seconds, 3), examples_per_second=round(rate, 1))
         self._save()
-        shown = train.select if train.select in valid else "ndcg@5"
+        shown = train.select if train.select in valid else SHOWN
         figure = f"valid {shown} {100 * valid[shown]:.2f}" if valid else "no validation split"
         losses = " ".join(f"{name} {value:.3f}" for name, value in means.items() if name.endswith(".loss"))
         self.shown.log(
@@ -345,11 +348,14 @@ class Trainer:
     def _note(self, rate: float) -> str:
         at = self.at
         means = {name: total / count for name, (total, count) in sorted(at.sums.items())}
-        losses = " ".join(f"{name} {value:.3f}" for name, value in means.items())
         best = next(
-            (f" best {100 * at.best[name]:.1f}" for name in (self.config.train.select, "ndcg@5") if name in at.best), ""
+            (f" best {100 * at.best[name]:.1f}" for name in (self.config.train.select, SHOWN) if name in at.best), ""
         )
-        return f"epoch {at.epoch + 1} {losses} {rate:.0f}/s{best}"
+        losses = " ".join(
+            f"{name.removesuffix('.loss')} {value:.2f}" for name, value in means.items() if ".loss" in name
+        )
+        terms = " ".join(f"{name} {value:.2f}" for name, value in means.items() if ".loss" not in name)
+        return f"epoch {at.epoch + 1}{best} {rate:.0f}/s {losses} ({terms})"
 
     def _save(self) -> None:
         self._account(0.0, every=True)
