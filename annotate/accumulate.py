@@ -10,13 +10,16 @@ later turns say again.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 from schemas.belief import BeliefState, Polarity, SlotValue, TurnUpdate
 from schemas.ontology import Ontology, fold
 
-__all__ = ["KnownState", "accumulate", "difference"]
+__all__ = ["KnownState", "Sides", "accumulate", "difference", "difference_by_slot"]
+
+Sides = tuple[tuple[str, ...], tuple[str, ...]]
+"""What is wanted of a slot, and what is to be avoided of it."""
 
 
 @dataclass(frozen=True)
@@ -110,31 +113,46 @@ def difference(before: BeliefState | None, after: BeliefState) -> TurnUpdate:
     """
     if before is None:
         return replace(difference((), after), new_topic=True)
+    return difference_by_slot(_by_slot(before), _by_slot(after))
+
+
+def difference_by_slot(before: Mapping[str, Sides], after: Mapping[str, Sides]) -> TurnUpdate:
+    """:func:`difference` of two states given as slot -> (wanted, avoided), without slots of which nothing is said."""
     want: dict[str, tuple[str, ...]] = {}
     dislike: dict[str, tuple[str, ...]] = {}
     drop: set[str] = set()
-    for slot in sorted({item.slot for item in (*before, *after)}):
-        liked_before, avoided_before = _values(before, slot)
-        liked, avoided = _values(after, slot)
-        if (liked, avoided) == (liked_before, avoided_before):
-            continue
-        no_longer_avoided = set(avoided_before) - set(avoided) - set(liked)
+    changed = [slot for slot, sides in after.items() if before.get(slot) != sides]
+    changed += [slot for slot in before if slot not in after]
+    for slot in sorted(changed):
+        liked_before, avoided_before = before.get(slot, _NOTHING)
+        liked, avoided = after.get(slot, _NOTHING)
+        no_longer_avoided = avoided_before and set(avoided_before) - set(avoided) - set(liked)
         if no_longer_avoided or (liked_before and not liked):
             drop.add(slot)
             liked_before, avoided_before = (), ()
         if liked != liked_before:
             want[slot] = liked
-        new = tuple(value for value in avoided if value not in avoided_before)
-        if new:
-            dislike[slot] = new
+        if avoided:
+            new = tuple([value for value in avoided if value not in avoided_before])
+            if new:
+                dislike[slot] = new
     # one slot given up is a drop; only when all of several are does the shopper start over
-    new_topic = len(drop) > 1 and drop == {item.slot for item in before}
+    new_topic = len(drop) > 1 and drop == before.keys()
     return TurnUpdate(
         want=want, dislike=dislike, drop=frozenset() if new_topic else frozenset(drop), new_topic=new_topic
     )
 
 
-def _values(state: BeliefState, slot: str) -> tuple[tuple[str, ...], tuple[str, ...]]:
-    liked = tuple(item.value for item in state if item.slot == slot and item.polarity == "like")
-    avoided = tuple(item.value for item in state if item.slot == slot and item.polarity == "dislike")
-    return liked, avoided
+_NOTHING: Sides = ((), ())
+
+
+def _by_slot(state: BeliefState) -> dict[str, Sides]:
+    found: dict[str, Sides] = {}
+    for item in state:
+        liked, avoided = found.get(item.slot, _NOTHING)
+        if item.polarity == "like":
+            liked = (*liked, item.value)
+        else:
+            avoided = (*avoided, item.value)
+        found[item.slot] = (liked, avoided)
+    return found

@@ -24,11 +24,13 @@ from pipeline.corpora.layout import Folders
 from pipeline.corpora.ledger import Ledger
 from pipeline.corpora.picture_files import check_pictures
 from pipeline.corpora.readers import FORMATS, open_reader
-from pipeline.corpora.recommendations import Recommendations
+from pipeline.corpora.recommendations import RECOMMENDATION_COLUMNS, Recommendations
 from pipeline.corpora.records import Reader
 from pipeline.corpora.slots import CorpusSlots
+from pipeline.corpora.splitting import SplitShares
 from pipeline.corpora.turns import TurnTable
-from pipeline.corpora.updates import CorpusUpdates, TopicChange, UpdateTable
+from pipeline.corpora.update_table import UpdateTable
+from pipeline.corpora.updates import CorpusUpdates, TopicChange
 from pipeline.ontology_derivation import AttributeCounts, CorpusSlot, derive_ontology, grown
 from pipeline.workspace import Workspace
 from schemas.errors import CorpusError, UsageError
@@ -57,6 +59,7 @@ class ImportReport:
     Attributes:
         ledger: in, kept and dropped of every kind of thing.
         splits: split -> dialogues.
+        drawn_splits: how dialogues were shared out among the splits; None when the corpus's own splits were taken.
         images: status -> pictures.
         slots: the corpus's own state slots, with the attribute each was taken for (None: the catalogue has none).
         image_ids: whether the corpus names pictures by ``links``, ``ids`` or ``files``.
@@ -65,6 +68,7 @@ class ImportReport:
 
     ledger: Ledger
     splits: dict[str, int] = field(default_factory=dict)
+    drawn_splits: SplitShares | None = None
     user_turns: int = 0
     recommendation_turns: int = 0
     products: int = 0
@@ -79,6 +83,7 @@ class ImportReport:
         return {
             "dialogues": self.ledger["dialogues"].kept,
             "splits": self.splits,
+            "drawn_splits": None if self.drawn_splits is None else self.drawn_splits.as_json(),
             "user_turns": self.user_turns,
             "recommendation_turns": self.recommendation_turns,
             "products": self.products,
@@ -103,6 +108,7 @@ def import_corpus(
     images: Path | None = None,
     ignore_states: bool = False,
     topic_change: TopicChange = "reset",
+    split: SplitShares | None = None,
     progress: Progress | None = None,
 ) -> ImportReport:
     """Import a corpus; the workspace is made if it is not there, and the tables of an earlier import are replaced.
@@ -113,6 +119,7 @@ def import_corpus(
         dialogues, products, images: where these parts lie when not in their usual places below ``folder``.
         ignore_states: leave out the states that the corpus brings.
         topic_change: in corpora with per-turn states, what it means that a turn names another category than before.
+        split: draw the splits instead of taking the corpus's; ids of dialogues stay as they are.
 
     Raises:
         CorpusError: no such folder, no dialogues or no catalogue in it, or a file of one's own data that is not valid.
@@ -127,7 +134,7 @@ def import_corpus(
     existing = workspace.ontology() if workspace.ontology_file.is_file() else None
     settings = {"format": form, "ignore_states": ignore_states, "topic_change": topic_change}
     with _staging(workspace.root) as staging:
-        job = _Import(reader, staging, ledger, topic_change, progress)
+        job = _Import(reader, staging, ledger, topic_change, split, progress)
         report = job.run()
         ontology = job.ontology(existing)
         report.ontology_version = ontology.version
@@ -194,14 +201,21 @@ class _Import:
     """One import, from an open reader to tables in the staging folder."""
 
     def __init__(
-        self, reader: Reader, staging: Path, ledger: Ledger, topic_change: TopicChange, progress: Progress
+        self,
+        reader: Reader,
+        staging: Path,
+        ledger: Ledger,
+        topic_change: TopicChange,
+        split: SplitShares | None,
+        progress: Progress,
     ) -> None:
         self._reader = reader
         self._staging = staging
         self._ledger = ledger
         self._topic_change: TopicChange = topic_change
+        self._split = split
         self._progress = progress
-        self._report = ImportReport(ledger)
+        self._report = ImportReport(ledger, drawn_splits=split)
         self._counts = AttributeCounts()
         self._corpus_slots: list[CorpusSlot] = []
         self._slot_keys: dict[str, str] = {}
@@ -268,19 +282,23 @@ class _Import:
         splits = dict.fromkeys(("train", "valid", "test"), 0)
         with _no_cycle_collection(), ExitStack() as stack:
 
-            def table(name: str, kind: Table) -> TableWriter:
-                return stack.enter_context(open_writer(self._staging / f"{name}.parquet", kind))
+            def table(name: str, kind: Table, given_as: pa.Schema | None = None) -> TableWriter:
+                return stack.enter_context(open_writer(self._staging / f"{name}.parquet", kind, given_as=given_as))
 
-            turn_rows, candidate_rows = table("turns", TURNS), table("recommendations", RECOMMENDATIONS)
+            turn_rows = table("turns", TURNS)
+            candidate_rows = table("recommendations", RECOMMENDATIONS, RECOMMENDATION_COLUMNS)
             turns = TurnTable(turn_rows, reader.pictures)
             candidates = Recommendations(reader, self._catalogue, candidate_rows, ledger)
             raw_updates = UpdateTable(table("updates", ANNOTATIONS))
             for dialogue in self._progress.track(reader.dialogues(ledger), "reading dialogues", reader.count() or None):
+                if self._split is not None:
+                    dialogue = dialogue._replace(split=self._split.of(dialogue.dialogue_id))
                 splits[dialogue.split] += 1
                 turns.write(dialogue)
                 candidates.add(dialogue)
-                for turn, update in updates.of(dialogue):
-                    raw_updates.write(dialogue.dialogue_id, turn, update)
+                for turn, rows in updates.of(dialogue):
+                    raw_updates.write(dialogue.dialogue_id, turn, rows)
+            updates.count()
             if not ledger["dialogues"].kept:
                 reasons = ", ".join(f"{reason} {n}" for reason, n in ledger["dialogues"].dropped.items())
                 raise CorpusError(f"none of the dialogues can be used: {reasons}", fix="check --format and the files")

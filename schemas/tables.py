@@ -6,6 +6,7 @@ Every file carries ``semctl.table``, ``semctl.schema_version`` and ``semctl.inpu
 
 from __future__ import annotations
 
+import base64
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -269,14 +270,30 @@ class TableWriter:
 
 @contextmanager
 def open_writer(
-    path: Path, table: Table, *, inputs: Mapping[str, str] | None = None, batch_rows: int = 20_000
+    path: Path,
+    table: Table,
+    *,
+    inputs: Mapping[str, str] | None = None,
+    batch_rows: int = 20_000,
+    given_as: pa.Schema | None = None,
 ) -> Iterator[TableWriter]:
-    """Stream rows into ``path`` with bounded memory; the file appears whole when the block ends well."""
-    schema = table.columns.with_metadata(table.metadata(inputs))
+    """Stream rows into ``path`` with bounded memory; the file appears whole when the block ends well.
+
+    Args:
+        given_as: the columns as :meth:`TableWriter.write_arrow` gets them, where strings come as dictionaries: Parquet
+            takes these over as they are instead of looking every string up. The file's columns are the table's.
+    """
+    metadata = table.metadata(inputs)
+    schema = (given_as or table.columns).with_metadata(metadata)
     with (
         atomic_path(path) as temporary,
-        pq.ParquetWriter(temporary, schema, compression="zstd", write_statistics=False) as parquet,
+        pq.ParquetWriter(
+            temporary, schema, compression="zstd", write_statistics=False, store_schema=given_as is None
+        ) as parquet,
     ):
+        if given_as is not None:
+            arrow = base64.b64encode(table.columns.with_metadata(metadata).serialize().to_pybytes())
+            parquet.add_key_value_metadata({**metadata, b"ARROW:schema": arrow})
         writer = TableWriter(parquet, schema, batch_rows)
         yield writer
         writer.flush()

@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from pipeline.context import JSON_OPTION, Context
+
+if TYPE_CHECKING:
+    from pipeline.corpora.splitting import SplitShares
 
 __all__ = ["register"]
 
@@ -31,6 +34,14 @@ def import_(
     topic_change: Annotated[
         str, typer.Option(help="In corpora with per-turn states, does another category start over: reset or keep.")
     ] = "reset",
+    split: Annotated[
+        str | None,
+        typer.Option(
+            metavar="SHARES",
+            help="Draw the splits by dialogue, as in train=0.8,valid=0.1,test=0.1, instead of taking the corpus's own.",
+        ),
+    ] = None,
+    split_seed: Annotated[int, typer.Option(help="Another seed draws other splits; same seed, same splits.")] = 0,
     as_json: Annotated[bool, JSON_OPTION] = False,
 ) -> None:
     """Read a corpus into the workspace, with a ledger of everything dropped and why.
@@ -47,6 +58,7 @@ def import_(
     """
     from typing import cast
 
+    from pipeline.corpora.splitting import SplitShares
     from pipeline.corpora.updates import TopicChange
     from pipeline.import_corpus import import_corpus
 
@@ -61,6 +73,7 @@ def import_(
         images=images,
         ignore_states=ignore_states,
         topic_change=cast(TopicChange, topic_change),
+        split=None if split is None else SplitShares.parse(split, split_seed),
         progress=console,
     )
     if as_json:
@@ -74,9 +87,16 @@ def import_(
             [name.replace("_", " "), line["in"], line["kept"], line["in"] - line["kept"], _reasons(line["dropped"])]
             for name, line in found["ledger"].items()
         ],
-        caption=", ".join(f"{split} {n:,}" for split, n in found["splits"].items())
-        + f" dialogues; {found['user_turns']:,} user turns; {found['products']:,} products",
+        caption=", ".join(f"{name} {n:,}" for name, n in found["splits"].items())
+        + f" dialogues{_drawn(report.drawn_splits)}; {found['user_turns']:,} user turns; {found['products']:,} products",
     )
+
+
+def _drawn(shares: SplitShares | None) -> str:
+    if shares is None:
+        return ""
+    drawn = ", ".join(f"{name} {share:g}" for name, share in shares.shares.items())
+    return f" (drawn by dialogue: {drawn}, seed {shares.seed})"
 
 
 def _reasons(dropped: dict[str, int]) -> str:

@@ -36,13 +36,14 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from pipeline.corpora.layout import Folders, HashedFiles, files_below
 from pipeline.corpora.ledger import Ledger
-from pipeline.corpora.merging import keep_or_drop, merge_consecutive
+from pipeline.corpora.merging import keep_or_drop
 from pipeline.corpora.parsing import as_text, snake_case, split_values
 from pipeline.corpora.pictures import Pictures
 from pipeline.corpora.product_fields import price_of
 from pipeline.corpora.records import (
     CumulativeState,
     Dialogue,
+    MergedTurns,
     ProductRecord,
     StateRecord,
     TurnState,
@@ -215,9 +216,11 @@ class JsonlReader:
                 raw = file.readline()
             where = f"{path}, line {number}"
             dialogue = _validated(DialogueLine, _parse(raw, where), where)
-            utterances = [self._utterance(turn, where, i) for i, turn in enumerate(dialogue.turns)]
-            if keep_or_drop(utterances, ledger):
-                yield Dialogue(dialogue_id, split, merge_consecutive(utterances, ledger))
+            turns = MergedTurns()
+            for index, turn in enumerate(dialogue.turns):
+                turns.add(*self._utterance(turn, where, index))
+            if keep_or_drop(turns, ledger):
+                yield Dialogue(dialogue_id, split, turns)
 
     def _utterance(self, turn: TurnLine, where: str, index: int) -> Utterance:
         if turn.speaker == "user":

@@ -16,12 +16,12 @@ from typing import Any, Literal
 
 from pipeline.corpora.layout import UNREADABLE, Folders, HashedFiles, files_below, names_below
 from pipeline.corpora.ledger import Ledger, LedgerLine
-from pipeline.corpora.merging import merge_consecutive
+from pipeline.corpora.merging import keep_or_drop
 from pipeline.corpora.mmd_catalogue import read_catalogue
-from pipeline.corpora.mmd_states import UnreadableStateError, read_state
+from pipeline.corpora.mmd_states import StateReader, UnreadableStateError
 from pipeline.corpora.parsing import as_text
 from pipeline.corpora.pictures import Pictures, canonical_url
-from pipeline.corpora.records import Dialogue, ProductRecord, Speaker, Utterance, split_name
+from pipeline.corpora.records import Dialogue, MergedTurns, ProductRecord, Speaker, StateRecord, split_name
 from schemas.errors import CorpusError
 from schemas.files import read_json, sha256_file
 
@@ -55,10 +55,11 @@ class MmdReader:
     not_slots: frozenset[str] = frozenset()
 
     def __init__(self, folders: Folders, ledger: Ledger, *, with_states: bool = True) -> None:
-        self._with_states = with_states
+        self._states = StateReader() if with_states else None
         self._dialogue_folder = folders.dialogues or _dialogue_folder(folders)
         self._product_folder = folders.products or _product_folder(folders)
         self._entries = _entries(self._dialogue_folder)
+        self._last_negatives: Sequence[str] = ()
         self._dialogue_files = HashedFiles(self._dialogue_folder)
         self._product_files = HashedFiles(self._product_folder)
         self._hashes: dict[str, str] = {}
@@ -98,47 +99,58 @@ class MmdReader:
             if not isinstance(content, list):
                 line.drop("not_a_list")
                 continue
-            utterances: list[Utterance] = []
-            self._read(content, utterances, ledger)
-            if not any(utterance.speaker == "user" for utterance in utterances):
-                line.drop("no_user_utterance")
-                ledger["utterances"].take_back("in_dropped_dialogue", len(utterances))
-                continue
-            line.keep()
-            yield Dialogue(dialogue_id, split, merge_consecutive(utterances, ledger))
+            turns = MergedTurns()
+            self._read(content, turns, ledger)
+            if keep_or_drop(turns, ledger):
+                yield Dialogue(dialogue_id, split, turns)
 
-    def _read(self, elements: Sequence[Any], utterances: list[Utterance], ledger: Ledger, depth: int = 0) -> None:
-        line = ledger["utterances"]
+    def _read(self, elements: Sequence[Any], turns: MergedTurns, ledger: Ledger, depth: int = 0) -> None:
         for element in elements:
             if type(element) is dict:
                 named = element.get("speaker")
                 speaker = _SPEAKERS.get(named) if type(named) is str else None
-                if speaker is None:
-                    line.drop("no_speaker" if element else "empty_element")
-                    continue
-                line.keep()
-                utterances.append(self._utterance(speaker, element, ledger))
+                if speaker is not None:
+                    self._add(turns, speaker, element, ledger)
+                else:
+                    ledger["utterances"].drop("no_speaker" if element else "empty_element")
             elif type(element) is list and depth < 20:
-                self._read(element, utterances, ledger, depth + 1)
+                self._read(element, turns, ledger, depth + 1)
             else:
-                line.drop("null_element" if element is None else "not_an_object")
+                ledger["utterances"].drop("null_element" if element is None else "not_an_object")
 
-    def _utterance(self, speaker: Speaker, element: Mapping[str, Any], ledger: Ledger) -> Utterance:
+    def _add(self, turns: MergedTurns, speaker: Speaker, element: Mapping[str, Any], ledger: Ledger) -> None:
         said = element.get("utterance")
         if type(said) is not dict:
             said = {"nlg": said}
-        images = _references(said.get("images"), ledger["images"])
-        act = _act_text(element.get("type") or element.get("intent_type") or "")
+        text = said.get("nlg")
+        if text is not None:
+            text = as_text(text)
+        listed = said.get("images")
+        images = _NONE if listed is None else _references(listed, ledger["images"])
+        act = element.get("type") or element.get("intent_type")
+        if act is not None:
+            act = _act_text(act)
         if speaker == "system":
-            negatives = _references(said.get("false images"), ledger["negatives"])
-            return Utterance(speaker, act, as_text(said.get("nlg")), images, images, negatives)
-        state = None
-        if self._with_states and ("ds" in element or "dst" in element):
-            try:
-                state = read_state(element)
-            except UnreadableStateError:
-                ledger["states"].drop("not_readable")
-        return Utterance(speaker, act, as_text(said.get("nlg")), images, state=state)
+            listed = said.get("false images")
+            negatives = _NONE if listed is None else self._negatives(listed, ledger["negatives"])
+            turns.add(speaker, act or "", text or "", images, images, negatives)
+        else:
+            turns.add(speaker, act or "", text or "", images, _NONE, _NONE, self._state(element, ledger))
+
+    def _negatives(self, listed: object, line: LedgerLine) -> Sequence[str]:
+        """A dialogue has one pool of negatives for a category: a list that equals the one before is that one."""
+        if listed != self._last_negatives:
+            self._last_negatives = _references(listed, line)
+        return self._last_negatives
+
+    def _state(self, element: Mapping[str, Any], ledger: Ledger) -> StateRecord | None:
+        if self._states is None:
+            return None
+        try:
+            return self._states.read(element)
+        except UnreadableStateError:
+            ledger["states"].drop("not_readable")
+            return None
 
     def input_hashes(self) -> Mapping[str, str]:
         """Hashes of dialogues, catalogue and picture maps."""
@@ -153,6 +165,9 @@ class MmdReader:
         return [*(Path(path) for _, _, path in self._entries), *files_below(self._product_folder, ".json")]
 
 
+_NONE: Sequence[str] = ()
+
+
 def _act_text(value: object) -> str:
     return _known_act(value) if type(value) is str else as_text(value)
 
@@ -161,8 +176,6 @@ _known_act = lru_cache(maxsize=1000)(as_text)
 
 
 def _references(value: object, line: LedgerLine) -> Sequence[str]:
-    if value is None:
-        return ()
     listed: list[Any] = value if type(value) is list else [value]
     if set(map(type, listed)) <= {str}:
         return listed

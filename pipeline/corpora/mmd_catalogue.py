@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator, Mapping
+from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
-from pipeline.corpora.layout import UNREADABLE, HashedFiles, files_below
+from pipeline.corpora.layout import UNREADABLE, HashedFiles, names_below
 from pipeline.corpora.ledger import Ledger
 from pipeline.corpora.parsing import as_text, snake_case
 from pipeline.corpora.product_fields import attributes_of, description_of, price_of
@@ -21,16 +23,22 @@ STEM_FOLDERS = frozenset({"products_format"})
 def read_catalogue(folder: Path, files: HashedFiles, ledger: Ledger) -> Iterator[ProductRecord]:
     """Read every JSON file below the catalogue folder; a file may also hold a list of records."""
     line = ledger["product_records"]
-    for path in files_below(folder, ".json"):
+    for path in names_below(str(folder), ".json"):
         content = files.read_json(path, line)
         if content is UNREADABLE:
             continue
-        by_stem = any(parent.name in STEM_FOLDERS for parent in path.parents)
+        place, name = os.path.split(path)
+        stem, by_stem = name.removesuffix(".json"), _is_stem_folder(place)
         for raw in content if isinstance(content, list) else [content]:
             if not isinstance(raw, dict) or not raw:
                 line.drop("not_an_object")
                 continue
-            yield product_record(raw, path.stem, by_stem=by_stem)
+            yield product_record(raw, stem, by_stem=by_stem)
+
+
+@lru_cache(maxsize=1_000)
+def _is_stem_folder(path: str) -> bool:
+    return not STEM_FOLDERS.isdisjoint(Path(path).parts)
 
 
 def product_record(raw: Mapping[str, Any], stem: str, *, by_stem: bool = False) -> ProductRecord:

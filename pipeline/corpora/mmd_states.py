@@ -3,31 +3,56 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from functools import lru_cache
 from typing import Any
+
+import orjson
 
 from pipeline.corpora.parsing import as_text, snake_case, split_values
 from pipeline.corpora.records import CumulativeState, ItemFeedback, StateRecord, TurnState
 from schemas.ontology import fold_name
 
-__all__ = ["UnreadableStateError", "read_state", "turn_state"]
+__all__ = ["StateReader", "UnreadableStateError", "turn_state"]
+
+_REMEMBERED_STATES = 2_000
 
 
 class UnreadableStateError(ValueError):
     """There is a state, but not in a known form."""
 
 
-def read_state(element: Mapping[str, Any]) -> StateRecord | None:
-    """The state that an utterance carries; None when it carries none.
+class StateReader:
+    """Reads states; one that was read lately is given back as the same object, as a state often holds for turns."""
 
-    Raises:
-        UnreadableStateError: it carries one in no known form.
-    """
-    cumulative = element.get("ds")
-    if cumulative is not None:
-        return _cumulative(cumulative)
-    per_turn = element.get("dst")
-    if per_turn is None:
-        return None
+    def __init__(self) -> None:
+        self._known: dict[tuple[bool, bytes], StateRecord] = {}
+
+    def read(self, element: Mapping[str, Any]) -> StateRecord | None:
+        """The state that an utterance carries; None when it carries none.
+
+        Raises:
+            UnreadableStateError: it carries one in no known form.
+        """
+        content = element.get("ds")
+        cumulative = content is not None
+        if not cumulative:
+            content = element.get("dst")
+            if content is None:
+                return None
+        try:
+            key = (cumulative, orjson.dumps(content))
+        except orjson.JSONEncodeError:  # nested deeper than it writes
+            return _cumulative(content) if cumulative else _per_turn(content)
+        state = self._known.get(key)
+        if state is None:
+            state = _cumulative(content) if cumulative else _per_turn(content)
+            if len(self._known) >= _REMEMBERED_STATES:
+                self._known.clear()
+            self._known[key] = state
+        return state
+
+
+def _per_turn(per_turn: object) -> TurnState:
     if not isinstance(per_turn, dict):
         raise UnreadableStateError("dst is not an object")
     slot_values = per_turn.get("slot_values")
@@ -56,18 +81,33 @@ def _cumulative(ds: object) -> CumulativeState:
     for entry in informable:
         if not isinstance(entry, dict):
             raise UnreadableStateError("an entry of ds.informable is not an object")
-        slot = _slot(_only(entry.get("slot")))
-        sentiment = _only(entry.get("sentiment"))
-        side = dislike if as_text(sentiment).casefold() in ("dislike", "negative") else like
-        values = split_values(snake_case(slot), _only(entry.get("values")))
+        slot, values, disliked = _entry(entry)
+        side = dislike if disliked else like
         side[slot] = tuple(dict.fromkeys((*side[slot], *values))) if slot in side else values
-    feedback = tuple(item for entry in requestable for item in _feedback(entry))
+    feedback = tuple([item for entry in requestable for item in _feedback(entry)])
     return CumulativeState(like, dislike, feedback)
 
 
-def _only(value: object) -> object:
-    """What a list of one holds; anything else as it is."""
-    return value[0] if type(value) is list and len(value) == 1 else value
+def _entry(entry: Mapping[str, Any]) -> tuple[str, tuple[str, ...], bool]:
+    """The slot, the values, and whether they are disliked."""
+    slot, values, sentiment = entry.get("slot"), entry.get("values"), entry.get("sentiment")
+    if type(slot) is list and len(slot) == 1:
+        slot = slot[0]
+    if type(values) is list and len(values) == 1:
+        values = values[0]
+    if type(sentiment) is list and len(sentiment) == 1:
+        sentiment = sentiment[0]
+    if type(slot) is type(values) is type(sentiment) is str:
+        return _known_entry(slot, values, sentiment)
+    return _read_entry(slot, values, sentiment)
+
+
+def _read_entry(slot: object, values: object, sentiment: object) -> tuple[str, tuple[str, ...], bool]:
+    name = _slot(slot)
+    return name, split_values(snake_case(name), values), as_text(sentiment).casefold() in ("dislike", "negative")
+
+
+_known_entry = lru_cache(maxsize=50_000)(_read_entry)
 
 
 def _slot(value: object) -> str:

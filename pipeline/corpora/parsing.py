@@ -48,7 +48,9 @@ def parse_json(content: bytes) -> Any:
 def as_text(value: object) -> str:
     """An utterance as one line without the typographic quotes some corpora wrap around it; "" for what is no text."""
     if type(value) is str:
-        text = " ".join(value.split())
+        # most texts are one line already; every white space but the plain one counts as not printable
+        is_plain = value.isprintable() and "  " not in value and value[:1] != " " != value[-1:]
+        text = value if is_plain else " ".join(value.split())
         if len(text) > 1 and text[0] == "‘" and text[-1] == "’":
             text = text[1:-1].strip()
         return text

@@ -10,6 +10,7 @@ import warnings
 from collections.abc import Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from functools import lru_cache
+from itertools import islice
 from pathlib import Path, PurePosixPath
 from typing import Any, Literal, NamedTuple
 
@@ -21,6 +22,8 @@ MAX_PIXELS = 50_000_000
 """Larger pictures are refused before they are decoded; Pillow itself only refuses from 179 million on."""
 
 MAX_BYTES = 64 * 2**20
+
+_PICTURES_A_TASK = 32
 
 FORMATS = ("JPEG", "PNG", "WEBP", "GIF")
 
@@ -56,9 +59,19 @@ def check_pictures(pictures: Iterable[Picture], folder: Path | None, *, workers:
 
     A file outside ``folder`` (an absolute path, ``..``, a symbolic link that leads out) is not looked at.
     """
-    root = None if folder is None else folder.resolve()
+    if folder is None:
+        yield from (_check(picture, None) for picture in pictures)
+        return
+    root = folder.resolve()
     with ThreadPoolExecutor(workers) as pool:
-        yield from pool.map(lambda picture: _check(picture, root), pictures)
+        for checked in pool.map(lambda batch: [_check(picture, root) for picture in batch], _batches(pictures)):
+            yield from checked
+
+
+def _batches(pictures: Iterable[Picture]) -> Iterator[list[Picture]]:
+    waiting = iter(pictures)
+    while batch := list(islice(waiting, _PICTURES_A_TASK)):
+        yield batch
 
 
 def _check(picture: Picture, root: Path | None) -> PictureFile:

@@ -33,6 +33,17 @@ class Picture(NamedTuple):
     url: str | None
 
 
+class _ImageIds(dict[str, str]):
+    """Reference -> image id; a reference that is asked for the first time is resolved."""
+
+    def __init__(self, pictures: Pictures) -> None:
+        self._pictures = pictures
+
+    def __missing__(self, reference: str) -> str:
+        found = self[reference] = self._pictures.resolve(reference).image_id
+        return found
+
+
 class Pictures:
     """How a corpus maps picture references to files.
 
@@ -64,6 +75,7 @@ class Pictures:
         self._names: set[str] | None = None
         self.found: dict[str, Picture] = {}
         self._known: dict[str, Picture] = {}
+        self._image_ids = _ImageIds(self)
         self._stems: dict[str, str] | None = None
 
     @property
@@ -81,7 +93,7 @@ class Pictures:
 
     def image_ids(self, references: Sequence[str]) -> list[str]:
         """Ids of the pictures referred to, each once, in order."""
-        return list(dict.fromkeys(self.resolve(reference).image_id for reference in references)) if references else []
+        return list(dict.fromkeys(map(self._image_ids.__getitem__, references)))
 
     def link_of(self, reference: str) -> str:
         """The canonical link (or file name) that a reference stands for."""

@@ -51,7 +51,9 @@ def attributes_of(fields: Mapping[str, Any]) -> dict[str, tuple[str, ...]]:
 
 
 def _is_markup(value: str) -> bool:
-    return "://" in value or re.fullmatch(r"background:.*|#[0-9a-fA-F]{3,8}", value) is not None
+    if value[:1] in ("b", "#") and re.fullmatch(r"background:.*|#[0-9a-fA-F]{3,8}", value) is not None:
+        return True
+    return "://" in value
 
 
 def _category(fields: Mapping[str, Any]) -> str | None:

@@ -1,102 +1,49 @@
 """Recommendation turns: which products a system turn shows, and which it was chosen over.
 
 A turn of MMD lists some six hundred negatives, so nearly all strings of a corpus are references to candidates. They
-are gathered in batches and worked on as Arrow and numpy columns: each distinct reference is looked up once.
+are gathered in batches and worked on as numpy columns of numbers: each distinct reference is looked up once, each
+distinct list is gone through once, and the table gets numbers into a dictionary of strings.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from itertools import pairwise
+from array import array
 
 import numpy as np
-import numpy.typing as npt
 import pyarrow as pa
 
+from pipeline.corpora.candidate_lists import CandidateLists, Candidates, Numbers, ReferenceCodes, string_lists
 from pipeline.corpora.catalogue import Catalogue
-from pipeline.corpora.ledger import Ledger, LedgerLine
-from pipeline.corpora.records import Dialogue, Reader, Utterance
+from pipeline.corpora.ledger import Ledger
+from pipeline.corpora.records import Dialogue, Reader
 from schemas.tables import RECOMMENDATIONS, TableWriter
 
-__all__ = ["Recommendations"]
+__all__ = ["RECOMMENDATION_COLUMNS", "Recommendations"]
 
-Rows = npt.NDArray[np.int64]
+_BATCH_REFERENCES = 250_000
+"""Of all turns of a batch: some 10 bytes each when they are written."""
 
-_BATCH_REFERENCES = 200_000
-_UNKNOWN = -1
+_BATCH_DISTINCT_REFERENCES = 200_000
+"""Of the distinct lists of a batch: these are strings."""
 
+_KEPT = 0
+_REASONS = (
+    "",
+    "no_positive_listed",
+    "no_positive_with_a_known_product",
+    "no_negative_listed",
+    "no_negative_with_a_known_product",
+)
 
-class _Side:
-    """The positives, or the negatives, of the turns of a batch.
+_STRING_CODES = pa.dictionary(pa.int32(), pa.string())
 
-    MMD has one pool of negatives per dialogue and category, so turn after turn lists the same ones; a list that
-    equals the one before is kept and resolved once.
-    """
-
-    def __init__(self) -> None:
-        self.lists: list[Sequence[str]] = []
-        self.which: list[int] = []
-        self.kept: list[Rows] = []
-
-    def add(self, references: Sequence[str]) -> None:
-        """Take in what one turn lists."""
-        if not self.lists or self.lists[-1] != references:
-            self.lists.append(references)
-        self.which.append(len(self.lists) - 1)
-
-    def resolve(self, row_of: Callable[[str], int]) -> None:
-        """Look every distinct reference up."""
-        ends = np.cumsum([0, *map(len, self.lists)]).astype(np.int32)
-        listed = pa.array([reference for references in self.lists for reference in references], pa.string())
-        encoded = listed.dictionary_encode()
-        rows = np.fromiter(map(row_of, encoded.dictionary.to_pylist()), np.int64, len(encoded.dictionary))
-        found = rows[encoded.indices.to_numpy()] if len(listed) else rows
-        self._listed = pa.ListArray.from_arrays(pa.array(ends), listed)
-        resolved = [found[start:end] for start, end in pairwise(ends.tolist())]
-        self._unknown = [int(np.count_nonzero(rows == _UNKNOWN)) for rows in resolved]
-        self._known = [_distinct(rows) for rows in resolved]
-
-    def of(self, turn: int) -> tuple[int, int, Rows]:
-        """How many references a turn lists, how many of them name no product, and the distinct products of the rest."""
-        which = self.which[turn]
-        return len(self.lists[which]), self._unknown[which], self._known[which]
-
-    def listed_of(self, turns: Sequence[int]) -> pa.ListArray:
-        """The references of the given turns as they were listed."""
-        return self._listed.take(pa.array([self.which[turn] for turn in turns], pa.int64()))
-
-    def kept_as(self, product_ids: pa.Array) -> pa.ListArray:
-        """The kept candidates as product ids."""
-        ends = np.cumsum([0, *map(len, self.kept)]).astype(np.int32)
-        rows = np.concatenate(self.kept) if self.kept else np.empty(0, np.int64)
-        return pa.ListArray.from_arrays(pa.array(ends), product_ids.take(pa.array(rows)))
-
-
-def _distinct(rows: Rows) -> Rows:
-    known = dict.fromkeys(rows.tolist())
-    known.pop(_UNKNOWN, None)
-    return np.fromiter(known, np.int64, len(known))
-
-
-class _Batch:
-    """Recommendation turns waiting to be written."""
-
-    def __init__(self) -> None:
-        self.dialogue_ids: list[str] = []
-        self.turns: list[int] = []
-        self.splits: list[str] = []
-        self.positives = _Side()
-        self.negatives = _Side()
-        self.references = 0
-
-    def add(self, dialogue: Dialogue, turn: int, utterance: Utterance) -> None:
-        """Take in one turn."""
-        self.dialogue_ids.append(dialogue.dialogue_id)
-        self.turns.append(turn)
-        self.splits.append(dialogue.split)
-        self.positives.add(utterance.positives)
-        self.negatives.add(utterance.negatives)
-        self.references += len(utterance.positives) + len(utterance.negatives)
+RECOMMENDATION_COLUMNS = pa.schema(
+    [
+        field.with_type(pa.list_(_STRING_CODES)) if pa.types.is_list(field.type) else field
+        for field in RECOMMENDATIONS.columns
+    ]
+)
+"""The table's columns as :class:`Recommendations` writes them."""
 
 
 class Recommendations:
@@ -108,90 +55,102 @@ class Recommendations:
     Args:
         reader: says what candidates are named by, and maps pictures.
         catalogue: the products, their pictures linked.
-        table: where rows go; call :meth:`flush` at the end.
+        table: where rows go, opened for :data:`RECOMMENDATION_COLUMNS`; call :meth:`flush` at the end.
         ledger: lines ``recommendation_turns``, ``positives`` and ``negatives`` are filled.
     """
 
     def __init__(self, reader: Reader, catalogue: Catalogue, table: TableWriter, ledger: Ledger) -> None:
-        self._product_ids = pa.array([product.product_id for product in catalogue.products], pa.string())
-        row_of = {product.product_id: row for row, product in enumerate(catalogue.products)}
+        self._product_ids = [product.product_id for product in catalogue.products]
+        row_of = {product_id: row for row, product_id in enumerate(self._product_ids)}
         if reader.candidates == "pictures":
-            pictures, known = reader.pictures, dict[str, int]()
+            pictures = reader.pictures
 
-            def by_picture(reference: str) -> int:
-                row = known.get(reference)
-                if row is None:
-                    pictures.resolve(reference)
-                    row = known[reference] = row_of.get(catalogue.of_picture(reference, pictures) or "", _UNKNOWN)
-                return row
+            def by_picture(reference: str) -> int | None:
+                pictures.resolve(reference)
+                return row_of.get(catalogue.of_picture(reference, pictures) or "")
 
-            self._row_of: Callable[[str], int] = by_picture
+            self._codes = ReferenceCodes(by_picture)
         else:
-            self._row_of = lambda reference: row_of.get(reference, _UNKNOWN)
+            self._codes = ReferenceCodes(row_of.get)
         self._negatives_needed = reader.negatives_needed
-        self._turns = ledger["recommendation_turns"]
-        self._positives, self._negatives = ledger["positives"], ledger["negatives"]
+        self._turn_line = ledger["recommendation_turns"]
+        self._positive_line, self._negative_line = ledger["positives"], ledger["negatives"]
         self._table = table
-        self._batch = _Batch()
+        self._clear()
+
+    def _clear(self) -> None:
+        self._dialogue_ids: list[str] = []
+        self._splits: list[str] = []
+        self._turns = array("i")
+        self._positives, self._negatives = CandidateLists(), CandidateLists()
 
     def add(self, dialogue: Dialogue) -> None:
         """Take in the recommendation turns of a dialogue."""
-        for turn, utterance in enumerate(dialogue.utterances):
-            if utterance.speaker == "system" and (utterance.positives or utterance.negatives):
-                self._batch.add(dialogue, turn, utterance)
-        if self._batch.references >= _BATCH_REFERENCES:
+        candidates = dialogue.turns.candidates
+        if not candidates:
+            return
+        self._dialogue_ids += [dialogue.dialogue_id] * len(candidates)
+        self._splits += [dialogue.split] * len(candidates)
+        self._turns.extend(candidates)
+        for positives, negatives in candidates.values():
+            self._positives.add(positives)
+            self._negatives.add(negatives)
+        both = (self._positives, self._negatives)
+        if (
+            sum(side.references for side in both) >= _BATCH_REFERENCES
+            or sum(side.distinct_references for side in both) >= _BATCH_DISTINCT_REFERENCES
+        ):
             self.flush()
 
     def flush(self) -> None:
         """Write the turns gathered so far."""
-        batch, self._batch = self._batch, _Batch()
-        if not batch.turns:
+        if not self._turns:
             return
-        positives, negatives = batch.positives, batch.negatives
-        positives.resolve(self._row_of)
-        negatives.resolve(self._row_of)
-        kept = [turn for turn in range(len(batch.turns)) if self._keep(positives, negatives, turn)]
-        columns = {
-            "dialogue_id": [batch.dialogue_ids[turn] for turn in kept],
-            "turn": [batch.turns[turn] for turn in kept],
-            "positives": positives.kept_as(self._product_ids),
-            "negatives": negatives.kept_as(self._product_ids),
-            "positives_listed": positives.listed_of(kept),
-            "negatives_listed": negatives.listed_of(kept),
-            "split": [batch.splits[turn] for turn in kept],
-        }
-        self._table.write_arrow(pa.table(list(columns.values()), schema=RECOMMENDATIONS.columns))
+        shown = Candidates(self._positives, self._codes, len(self._product_ids))
+        against = Candidates(self._negatives, self._codes, len(self._product_ids))
+        clashing_turns, clashing_places = against.clashes(shown)
+        clashes = np.bincount(clashing_turns, minlength=len(self._turns))
+        reason = self._reasons(shown, against, against.known - clashes)
+        kept = np.flatnonzero(reason == _KEPT)
+        self._count(reason, kept, shown, against)
+        self._negative_line.take_back("also_positive", int(clashes[kept].sum()))
+        lengths, places = against.by_turn(kept)
+        is_clash = np.zeros(len(places), bool)
+        of_kept = reason[clashing_turns] == _KEPT
+        order = np.searchsorted(kept, clashing_turns[of_kept])
+        starts = np.cumsum(lengths) - lengths
+        is_clash[starts[order] + clashing_places[of_kept] - places[starts[order]]] = True
+        shown_lengths, shown_places = shown.by_turn(kept)
+        columns = [
+            pa.array(self._dialogue_ids, pa.string()).take(pa.array(kept)),
+            pa.array(np.array(self._turns, np.int32)[kept]),
+            string_lists(shown_lengths, shown.products_at(shown_places), self._product_ids),
+            string_lists(lengths - clashes[kept], against.products_at(places[~is_clash]), self._product_ids),
+            string_lists(*shown.references_of(kept), self._codes.references),
+            string_lists(*against.references_of(kept), self._codes.references),
+            pa.array(self._splits, pa.string()).take(pa.array(kept)),
+        ]
+        self._table.write_arrow(pa.table(columns, schema=RECOMMENDATION_COLUMNS))
+        self._clear()
 
-    def _keep(self, positives: _Side, negatives: _Side, turn: int) -> bool:
-        listed, unknown, products = positives.of(turn)
-        listed_against, unknown_against, against = negatives.of(turn)
-        candidates = against
-        for product in products.tolist():
-            candidates = candidates[candidates != product]
-        reason = None
-        if not listed:
-            reason = "no_positive_listed"
-        elif not len(products):
-            reason = "no_positive_with_a_known_product"
-        elif self._negatives_needed and not listed_against:
-            reason = "no_negative_listed"
-        elif self._negatives_needed and not len(candidates):
-            reason = "no_negative_with_a_known_product"
-        if reason is not None:
-            self._turns.drop(reason)
-            self._positives.drop("in_dropped_recommendation_turn", listed)
-            self._negatives.drop("in_dropped_recommendation_turn", listed_against)
-            return False
-        self._turns.keep()
-        _count(self._positives, listed, unknown, len(products))
-        _count(self._negatives, listed_against, unknown_against, len(against))
-        self._negatives.take_back("also_positive", len(against) - len(candidates))
-        positives.kept.append(products)
-        negatives.kept.append(candidates)
-        return True
+    def _reasons(self, shown: Candidates, against: Candidates, candidates: Numbers) -> Numbers:
+        """Of each turn, why it is dropped, as its place in :data:`_REASONS`."""
+        conditions = [
+            shown.listed == 0,
+            shown.known == 0,
+            (against.listed == 0) & self._negatives_needed,
+            (candidates == 0) & self._negatives_needed,
+        ]
+        return np.select(conditions, range(1, len(_REASONS)), _KEPT)
 
-
-def _count(line: LedgerLine, listed: int, unknown: int, known: int) -> None:
-    line.keep(known)
-    line.drop("unknown_product", unknown)
-    line.drop("listed_twice", listed - unknown - known)
+    def _count(self, reason: Numbers, kept: Numbers, shown: Candidates, against: Candidates) -> None:
+        self._turn_line.keep(len(kept))
+        for number, n in enumerate(np.bincount(reason, minlength=len(_REASONS)).tolist()):
+            if number != _KEPT:
+                self._turn_line.drop(_REASONS[number], n)
+        for line, side in ((self._positive_line, shown), (self._negative_line, against)):
+            listed, unknown, known = (int(column[kept].sum()) for column in (side.listed, side.unknown, side.known))
+            line.keep(known)
+            line.drop("unknown_product", unknown)
+            line.drop("listed_twice", listed - unknown - known)
+            line.drop("in_dropped_recommendation_turn", int(side.listed.sum()) - listed)

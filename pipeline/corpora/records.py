@@ -15,6 +15,7 @@ __all__ = [
     "CumulativeState",
     "Dialogue",
     "ItemFeedback",
+    "MergedTurns",
     "ProductRecord",
     "Reader",
     "Speaker",
@@ -46,9 +47,12 @@ def split_name(text: object) -> str | None:
     return _SPLIT_NAMES.get(text.strip().casefold().replace("-", "")) if isinstance(text, str) else None
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class TurnState:
-    """What one turn says, as corpora with per-turn states give it: slots as the corpus names them."""
+    """What one turn says, as corpora with per-turn states give it: slots as the corpus names them.
+
+    States are the same when they are one object: readers give equal ones as one object where that is cheap.
+    """
 
     want: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
     dislike: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
@@ -66,9 +70,9 @@ class ItemFeedback:
     dislikes: tuple[str, ...] = ()
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class CumulativeState:
-    """What holds after a turn, as MMD-v3's ``ds`` gives it."""
+    """What holds after a turn, as MMD-v3's ``ds`` gives it; compared by identity, as :class:`TurnState` is."""
 
     like: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
     dislike: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
@@ -79,7 +83,7 @@ StateRecord = TurnState | CumulativeState
 
 
 class Utterance(NamedTuple):
-    """One utterance as the corpus gives it, or several of one speaker merged.
+    """One utterance as the corpus gives it.
 
     ``images`` are picture references. ``positives`` and ``negatives`` are references to candidates: pictures or
     product ids, as the reader's ``candidates`` says.
@@ -94,12 +98,85 @@ class Utterance(NamedTuple):
     state: StateRecord | None = None
 
 
+class MergedTurns:
+    """The turns of one dialogue, column by column: runs of one speaker are one turn.
+
+    Texts are joined by a space, pictures and candidates one after the other; the last act and the last state count.
+
+    Attributes:
+        speakers, acts, texts, images: one entry a turn.
+        candidates: turn -> (positives, negatives), where any are listed.
+        states: turn -> state, where there is one.
+        utterances: how many there were before merging.
+        replaced_states: how many states gave way to a later one of their turn.
+    """
+
+    __slots__ = (
+        "_last",
+        "acts",
+        "candidates",
+        "images",
+        "replaced_states",
+        "speakers",
+        "states",
+        "texts",
+        "utterances",
+    )
+
+    def __init__(self) -> None:
+        self.speakers: list[Speaker] = []
+        self.acts: list[str] = []
+        self.texts: list[str] = []
+        self.images: list[Sequence[str]] = []
+        self.candidates: dict[int, tuple[Sequence[str], Sequence[str]]] = {}
+        self.states: dict[int, StateRecord] = {}
+        self.utterances = 0
+        self.replaced_states = 0
+        self._last: Speaker | None = None
+
+    def add(
+        self,
+        speaker: Speaker,
+        act: str = "",
+        text: str = "",
+        images: Sequence[str] = (),
+        positives: Sequence[str] = (),
+        negatives: Sequence[str] = (),
+        state: StateRecord | None = None,
+    ) -> None:
+        """Add the next utterance; see :class:`Utterance` for its parts."""
+        self.utterances += 1
+        if speaker != self._last:
+            self._last = speaker
+            self.speakers.append(speaker)
+            self.acts.append(act)
+            self.texts.append(text)
+            self.images.append(images)
+        else:
+            if act:
+                self.acts[-1] = act
+            if text:
+                self.texts[-1] = f"{self.texts[-1]} {text}".strip()
+            if images:
+                self.images[-1] = (*self.images[-1], *images)
+        if positives or negatives:
+            turn = len(self.speakers) - 1
+            before = self.candidates.get(turn)
+            self.candidates[turn] = (
+                (positives, negatives) if before is None else ((*before[0], *positives), (*before[1], *negatives))
+            )
+        if state is not None:
+            turn = len(self.speakers) - 1
+            self.replaced_states += turn in self.states
+            self.states[turn] = state
+
+
 class Dialogue(NamedTuple):
-    """A dialogue with its utterances in order, consecutive ones of one speaker already merged."""
+    """A dialogue with its turns in order, consecutive utterances of one speaker already merged."""
 
     dialogue_id: str
     split: str
-    utterances: Sequence[Utterance]
+    turns: MergedTurns
 
 
 @dataclass

@@ -10,11 +10,11 @@ from typing import Any, Literal
 
 from pipeline.corpora.layout import UNREADABLE, Folders, HashedFiles, files_below
 from pipeline.corpora.ledger import Ledger
-from pipeline.corpora.merging import keep_or_drop, merge_consecutive
+from pipeline.corpora.merging import keep_or_drop
 from pipeline.corpora.parsing import NotJsonError, as_number, parse_json
 from pipeline.corpora.pictures import Pictures
 from pipeline.corpora.product_fields import attributes_of
-from pipeline.corpora.records import Dialogue, ProductRecord, Utterance, split_name
+from pipeline.corpora.records import Dialogue, MergedTurns, ProductRecord, Utterance, split_name
 from pipeline.corpora.spool import Spool
 from schemas.errors import CorpusError
 
@@ -139,14 +139,15 @@ class SimmcReader(ABC):
         if not len(spool):
             raise CorpusError("no dialogues in these files", where=self._dialogue_files[0].parent, fix="check --format")
         for dialogue_id, split, raw in spool.sorted():
-            utterances: list[Utterance] = []
+            turns = MergedTurns()
             for turn in raw.get("dialogue", raw.get("turns")):
                 if isinstance(turn, dict):
-                    utterances += self._utterances(raw, turn, ledger)
+                    for utterance in self._utterances(raw, turn, ledger):
+                        turns.add(*utterance)
                 else:
                     ledger["utterances"].drop("not_an_object")
-            if keep_or_drop(utterances, ledger):
-                yield Dialogue(dialogue_id, split, merge_consecutive(utterances, ledger))
+            if keep_or_drop(turns, ledger):
+                yield Dialogue(dialogue_id, split, turns)
 
     @abstractmethod
     def _utterances(self, dialogue: Mapping[str, Any], turn: Mapping[str, Any], ledger: Ledger) -> list[Utterance]:

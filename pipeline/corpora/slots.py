@@ -71,7 +71,7 @@ class CorpusSlots:
 
     def __init__(self, attributes: Iterable[str]) -> None:
         self._attributes = {name_key(name): name for name in sorted(attributes, reverse=True)}
-        self._keys: dict[str, str] = {}
+        self._keys: dict[str, tuple[str, str]] = {}
         self._settled: set[str] = set()
         self._own: dict[str, str] = {}
         self.spellings: defaultdict[str, Counter[str]] = defaultdict(Counter)
@@ -79,13 +79,17 @@ class CorpusSlots:
 
     def key(self, name: str) -> str:
         """The key of a slot name: the attribute it means, else the name itself in snake case; "" for no name."""
-        name = name.partition(">>")[0].replace("=", " ").strip().strip("!").strip()
         found = self._keys.get(name)
         if found is None:
-            found = self._keys[name] = self._find(name)
-        if found:
-            self.spellings[found][name] += 1
-        return found
+            spelling = name.partition(">>")[0].replace("=", " ").strip().strip("!").strip()
+            found = self._keys[name] = (self._find(spelling), spelling)
+        return found[0]
+
+    def count(self, name: str, times: int = 1) -> None:
+        """Count how often a slot name was used."""
+        key = self.key(name)
+        if key:
+            self.spellings[key][self._keys[name][1]] += times
 
     def _find(self, name: str) -> str:
         snake = snake_case(name)
@@ -96,13 +100,13 @@ class CorpusSlots:
                 return attribute
         return self._own.setdefault(name_key(snake), snake)
 
-    def say(self, key: str, values: Sequence[str]) -> None:
+    def say(self, key: str, values: Sequence[str], times: int = 1) -> None:
         """Remember values said of a slot, up to a bounded number of different ones."""
         said = self.said[key]
         for value in values:
             folded = fold(value)
             if folded in said or len(said) < _REMEMBERED_VALUES:
-                said[folded] += 1
+                said[folded] += times
 
     def is_category(self, key: str) -> bool:
         """Whether a slot says what kind of thing the shopper looks for."""

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
-from typing import Any
+from collections.abc import Sequence
+from itertools import chain
 
+import numpy as np
 import pyarrow as pa
 
 from pipeline.corpora.pictures import Pictures
@@ -25,26 +27,55 @@ class TurnTable:
     def __init__(self, table: TableWriter, pictures: Pictures) -> None:
         self._table = table
         self._pictures = pictures
-        self._columns: dict[str, list[Any]] = {name: [] for name in TURNS.columns.names}
         self.user_turns = 0
+        self._clear()
+
+    def _clear(self) -> None:
+        self._dialogue_ids: list[str] = []
+        self._splits: list[str] = []
+        self._lengths: list[int] = []
+        self._speakers: list[str] = []
+        self._acts: list[str] = []
+        self._texts: list[str] = []
+        self._image_ids: list[Sequence[str]] = []
 
     def write(self, dialogue: Dialogue) -> None:
         """Add a dialogue."""
-        columns, utterances = self._columns, dialogue.utterances
-        n = len(utterances)
-        columns["dialogue_id"] += [dialogue.dialogue_id] * n
-        columns["turn"] += range(n)
-        columns["speaker"] += [utterance.speaker for utterance in utterances]
-        columns["act"] += [utterance.act for utterance in utterances]
-        columns["text"] += [utterance.text for utterance in utterances]
-        columns["image_ids"] += [self._pictures.image_ids(utterance.images) for utterance in utterances]
-        columns["split"] += [dialogue.split] * n
-        if len(columns["turn"]) >= _BATCH_ROWS:
+        turns = dialogue.turns
+        self._dialogue_ids.append(dialogue.dialogue_id)
+        self._splits.append(dialogue.split)
+        self._lengths.append(len(turns.speakers))
+        self._speakers += turns.speakers
+        self._acts += turns.acts
+        self._texts += turns.texts
+        image_ids = self._pictures.image_ids
+        self._image_ids += [image_ids(images) if images else images for images in turns.images]
+        if len(self._texts) >= _BATCH_ROWS:
             self.flush()
 
     def flush(self) -> None:
         """Write the rows gathered so far."""
-        if self._columns["turn"]:
-            self.user_turns += self._columns["speaker"].count("user")
-            self._table.write_arrow(pa.table(self._columns, schema=TURNS.columns))
-            self._columns = {name: [] for name in TURNS.columns.names}
+        if not self._texts:
+            return
+        self.user_turns += self._speakers.count("user")
+        lengths = np.array(self._lengths, np.int32)
+        dialogue_of_row = pa.array(np.repeat(np.arange(len(lengths), dtype=np.int32), lengths))
+        starts = np.cumsum(lengths, dtype=np.int32) - lengths
+        columns = [
+            pa.array(self._dialogue_ids, pa.string()).take(dialogue_of_row),
+            pa.array(np.arange(len(self._texts), dtype=np.int32) - np.repeat(starts, lengths)),
+            pa.array(self._speakers, pa.string()),
+            pa.array(self._acts, pa.string()),
+            pa.array(self._texts, pa.string()),
+            _string_lists(self._image_ids),
+            pa.array(self._splits, pa.string()).take(dialogue_of_row),
+        ]
+        self._table.write_arrow(pa.table(columns, schema=TURNS.columns))
+        self._clear()
+
+
+def _string_lists(lists: Sequence[Sequence[str]]) -> pa.ListArray:
+    """A column of lists of strings, made out of one long list."""
+    ends = np.zeros(len(lists) + 1, np.int32)
+    np.cumsum(np.fromiter(map(len, lists), np.int32, len(lists)), out=ends[1:])
+    return pa.ListArray.from_arrays(pa.array(ends), pa.array(list(chain.from_iterable(lists)), pa.string()))

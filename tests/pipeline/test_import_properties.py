@@ -14,10 +14,8 @@ from typing import Any
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from pipeline.corpora.ledger import Ledger
-from pipeline.corpora.merging import merge_consecutive
 from pipeline.corpora.parsing import NotJsonError, as_number, as_text, parse_json, snake_case, split_values
-from pipeline.corpora.records import Utterance
+from pipeline.corpora.records import MergedTurns
 from pipeline.import_corpus import import_corpus
 from pipeline.workspace import Workspace
 from schemas.errors import CorpusError
@@ -115,9 +113,12 @@ def test_the_ledger_adds_up_whatever_is_done_to_the_files(files: list[tuple[list
 
 @given(st.lists(st.tuples(st.sampled_from(["user", "system"]), st.text(string.ascii_letters, min_size=1))))
 def test_merging_alternates_speakers_and_keeps_every_word_in_order(said: list[tuple[Any, str]]) -> None:
-    merged = merge_consecutive([Utterance(speaker, text=text) for speaker, text in said], Ledger())
-    assert all(a.speaker != b.speaker for a, b in pairwise(merged))
-    assert " ".join(turn.text for turn in merged) == " ".join(text for _, text in said)
+    merged = MergedTurns()
+    for speaker, text in said:
+        merged.add(speaker, text=text)
+    assert all(a != b for a, b in pairwise(merged.speakers))
+    assert " ".join(merged.texts) == " ".join(text for _, text in said)
+    assert merged.utterances == len(said)
 
 
 @given(st.text())

@@ -101,7 +101,8 @@ def test_corpus_slots_are_named_as_the_corpus_names_them_and_none_is_lost() -> N
 def test_a_slot_finds_its_attribute_by_table_then_name_then_values() -> None:
     slots = CorpusSlots(["available_sizes", "color", "hem_length", "flavour"])
     for name in ("sizes", "Colour", "hemLengths", "taste", "mood", "materials >> upper (shoes)", ">>", "a=b"):
-        slots.key(name)
+        slots.count(name)
+    slots.count("sizes")
     assert slots.key("sizes") == "available_sizes"
     assert slots.key("materials >> upper (shoes)") == "materials"
     assert slots.key("!") == ""
