@@ -173,8 +173,9 @@ class FineTunedBySlot(FineTuned):
         places, real = images.reshape(len(images), -1, images.shape[-1]), mask.reshape(len(images), -1)
         found = []
         for place in range(places.shape[1]):
-            pictures = self.network.normalised(places[:, place])
-            found.append(self.network.read(pictures * real[:, place, None, None, None]))
+            pictures = self.network.normalised(places[:, place]) * real[:, place, None, None, None]
+            with torch.set_grad_enabled(torch.is_grad_enabled() and bool(real[:, place].any())):
+                found.append(self.network.read(pictures))  # a place without any picture moves statistics only
         return torch.stack(found, dim=1).reshape(*mask.shape, -1)[mask]
 
 

@@ -14,6 +14,7 @@ from semantic_model.ranker import Product, Query, Utterance
 from semantic_model.training import Examples, Trainer
 
 SLOTS = ("color", "type", "sleeve_length")
+TWO_PICTURES = ("red dress.jpg", "blue shirt.jpg")
 SMALL = (
     *("text.embeddings=corpus", "text.vocabulary=200", "text.max_tokens=6", "text.product_max_tokens=8"),
     *("image.encoder=pixels", "image.max_per_turn=2", "context.window=3"),
@@ -31,9 +32,7 @@ def figures(world, config: Config) -> dict[str, list[float]]:
     reader = Reader(config, world.words, world.features, SLOTS)
     queries = [
         # two pictures in the first turn, none in the last: what is said of pictures has something to work on
-        query._replace(
-            history=(query.history[0]._replace(image_ids=("red dress.jpg", "blue shirt.jpg")), *query.history[1:])
-        )
+        query._replace(history=(query.history[0]._replace(image_ids=TWO_PICTURES), *query.history[1:]))
         for query in world.corpus.queries("train")[:4]
     ]
     torch.manual_seed(0)
