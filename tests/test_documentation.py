@@ -5,12 +5,14 @@ from __future__ import annotations
 import json
 import re
 import shlex
+import tomllib
 from pathlib import Path
 
 import pytest
 import typer
 
 from pipeline.cli import app
+from semantic_model.config import flat_settings, load_config
 
 ROOT = Path(__file__).resolve().parent.parent
 README = (ROOT / "README.md").read_text()
@@ -96,3 +98,41 @@ def test_nothing_committed_names_a_machine() -> None:
     told = re.compile(r"/(?:work|root|tmp)/[a-z.]")
     for path in (README, (ROOT / "CHANGELOG.md").read_text(), (ROOT / "Makefile").read_text()):
         assert not told.search(path)
+
+
+def readings() -> list[list[str]]:
+    table = README.split("Where the paper is open, these are the readings.")[1].split("\n\n")[1]
+    rows = [re.split(r"(?<!\\)\|", row)[1:-1] for row in table.splitlines()[2:]]
+    return [[cell.strip() for cell in row] for row in rows]
+
+
+def test_every_open_point_of_the_paper_has_a_reading() -> None:
+    assert [int(row[0].rstrip(" †")) for row in readings()] == list(range(1, 44))
+    assert all(all(row) for row in readings())
+
+
+def test_every_switch_of_the_readings_is_there_at_the_value_that_paper_takes() -> None:
+    settings = flat_settings(load_config("paper"))
+    stated = [found for row in readings() for found in re.findall(r"`([a-z]+\.[a-z_]+)(?: = ([^`]+))?`", row[3])]
+    assert len(stated) > 40
+    for key, value in stated:
+        assert key in settings, key
+        if value:
+            assert tomllib.loads(f"value = {value}")["value"] == (
+                list(settings[key]) if isinstance(settings[key], tuple) else settings[key]
+            ), key
+
+
+def test_what_release_does_otherwise_is_marked() -> None:
+    marked = " ".join(row[3] for row in readings() if row[0].endswith("†") or row[0] == "38")
+    paper, release = (flat_settings(load_config(name)) for name in ("paper", "release"))
+    assert [key for key in paper if paper[key] != release[key] and f"`{key}" not in marked] == []
+
+
+def test_the_settings_of_the_ablations_are_there() -> None:
+    table = README.split("| figure or table | setting |")[1].split("\n\n")[0]
+    named = re.findall(r"`([a-z]+\.[a-z_]+)(?:=[^`]+)?`", table)
+    assert len(named) == 6
+    assert set(named) <= flat_settings(load_config("paper")).keys()
+    for setting in re.findall(r"`([a-z]+\.[a-z_]+=[^`]+)`", table):
+        load_config("paper", [setting])
