@@ -10,6 +10,7 @@ __all__ = ["model_card"]
 
 _WHAT = {
     "semantic": "SeMANTIC, a teacher-student ranker of products for shopping dialogues",
+    "grounded": "SeMANTIC with states grounded in the catalogue, a teacher-student ranker of products for shopping dialogues",
     "dual-encoder": "A dual encoder without belief states, which ranks products for shopping dialogues",
 }
 
@@ -28,7 +29,7 @@ def model_card(record: Mapping[str, Any]) -> str:
     labels = (
         f"labelled ratio {record['labeled_ratio']:g}: {with_states} dialogues with belief states, {without} without; "
         f"slots: {', '.join(record['slots'])}"
-        if record["model"] == "semantic"
+        if record["model"] != "dual-encoder"
         else f"{without} dialogues, without belief states"
     )
     return f"""# {record["run"]}

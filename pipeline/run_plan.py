@@ -85,6 +85,8 @@ def plan_run(workspace: Workspace, request: TrainRequest) -> tuple[Plan, Config]
     preset = request.preset or kind.preset or workspace.settings().train.preset
     settings = [*request.settings, *([] if request.epochs is None else [f"train.epochs={request.epochs}"])]
     config = load_config(preset, settings)
+    if kind.name == "semantic":
+        kind = find_architecture(config.model.kind)
     refuse_idle(kind, config)
     inputs = input_hashes(workspace, labels=kind.reads_states)
     version = package_version("semctl")
@@ -100,7 +102,7 @@ def plan_run(workspace: Workspace, request: TrainRequest) -> tuple[Plan, Config]
     run = f"{'-'.join(dict.fromkeys(parts))}-{sha256_bytes(repr(decisive).encode())[:6]}"
     plan = Plan(
         run=run,
-        model=request.model,
+        model=kind.name,
         preset=preset,
         labeled_ratio=request.labeled_ratio,
         seed=request.seed,

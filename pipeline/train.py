@@ -161,7 +161,7 @@ def _run(
         corpus,
         words=data.words,
         features=features,
-        slots=[slot.name for slot in data.ontology.slots],
+        ontology=data.ontology,
         folder=folder,
         seed=plan.seed,
         progress=shown,

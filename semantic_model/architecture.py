@@ -9,10 +9,16 @@ from typing import Any, NamedTuple, Protocol
 import torch
 
 from schemas.errors import ModelError, UsageError
+from schemas.ontology import Ontology
 from semantic_model.baselines.dual_encoder import DualEncoder, DualEncoderRanker, dual_encoder_objective
 from semantic_model.batch import ContextArrays, ContextBatch, Reader, StateBatch
 from semantic_model.config import Config
 from semantic_model.encoders import ImageEncoder
+from semantic_model.grounded.model import GroundedSemantic
+from semantic_model.grounded.objective import grounded_objective
+from semantic_model.grounded.ranker import GroundedRanker
+from semantic_model.grounded.reading import GroundedReader
+from semantic_model.grounded.values import SlotValues
 from semantic_model.image import Features
 from semantic_model.model import Semantic
 from semantic_model.objective import Choices, Objective, labelled_objective, unlabelled_objective
@@ -33,12 +39,14 @@ class Sizes(NamedTuple):
         word_width: width of their vectors.
         feature_width: F, numbers a picture.
         slot_keys: word pieces of the slots' names [n, L].
+        reader: what reads its inputs.
     """
 
     vocabulary: int
     word_width: int
     feature_width: int
     slot_keys: TokenArray
+    reader: Reader
 
 
 class ArrayRanker(Ranker, Protocol):
@@ -46,6 +54,14 @@ class ArrayRanker(Ranker, Protocol):
 
     def encode_arrays(self, arrays: ContextArrays) -> Any:
         """As :meth:`Ranker.encode_contexts`."""
+
+
+def _read_words(config: Config, words: Words, features: Features, ontology: Ontology) -> Reader:
+    return Reader(config, words, features, [slot.name for slot in ontology.slots])
+
+
+def _read_values(config: Config, words: Words, features: Features, ontology: Ontology) -> GroundedReader:
+    return GroundedReader(config, words, features, SlotValues(ontology))
 
 
 @dataclass(frozen=True)
@@ -58,6 +74,7 @@ class Architecture:
         build: makes the network.
         objective: (network, contexts, gold states or None on D_P, encoded products, candidates, teacher alone).
         ranker: makes its ranker.
+        reader: makes what reads its inputs.
         preset: settings to begin with when none are named; None: the workspace's.
         idle: sections and keys of the settings that it does not look at.
     """
@@ -65,14 +82,35 @@ class Architecture:
     name: str
     reads_states: bool
     build: Callable[[Config, Sizes], Any]
-    objective: Callable[[Any, ContextBatch, StateBatch | None, Any, Choices, bool], Objective]
-    ranker: Callable[[Any, Reader], ArrayRanker]
+    objective: Callable[[Any, Any, Any, Any, Choices, bool], Objective]
+    ranker: Callable[[Any, Any], Any]
+    reader: Callable[[Config, Words, Features, Ontology], Any] = _read_words
     preset: str | None = None
     idle: tuple[str, ...] = ()
 
 
 def _build_semantic(config: Config, sizes: Sizes) -> Semantic:
-    return Semantic(config, **sizes._asdict())
+    return Semantic(
+        config,
+        vocabulary=sizes.vocabulary,
+        word_width=sizes.word_width,
+        feature_width=sizes.feature_width,
+        slot_keys=sizes.slot_keys,
+    )
+
+
+def _build_grounded(config: Config, sizes: Sizes) -> GroundedSemantic:
+    reader = sizes.reader
+    assert isinstance(reader, GroundedReader)
+    return GroundedSemantic(
+        config,
+        reader.values,
+        reader.value_tokens(),
+        vocabulary=sizes.vocabulary,
+        word_width=sizes.word_width,
+        feature_width=sizes.feature_width,
+        slot_keys=sizes.slot_keys,
+    )
 
 
 def _semantic_objective(
@@ -101,10 +139,23 @@ def _dual_encoder_objective(
     return dual_encoder_objective(model, batch, products, choices)
 
 
+_OF_BELIEFS = ("loss.belief_weight",)
+
 ARCHITECTURES = {
     found.name: found
     for found in (
-        Architecture("semantic", True, _build_semantic, _semantic_objective, SemanticRanker),
+        Architecture(
+            "semantic", True, _build_semantic, _semantic_objective, SemanticRanker, idle=("grounding", *_OF_BELIEFS)
+        ),
+        Architecture(
+            "grounded",
+            True,
+            _build_grounded,
+            grounded_objective,
+            GroundedRanker,
+            reader=_read_values,
+            idle=("loss.margin",),
+        ),
         Architecture(
             "dual-encoder",
             False,
@@ -113,7 +164,16 @@ ARCHITECTURES = {
             DualEncoderRanker,
             preset="dual-encoder",
             idle=(
-                *("state", "student", "dsi", "score", "text.share_encoder", "image.share_encoder"),
+                *(
+                    "grounding",
+                    *_OF_BELIEFS,
+                    "state",
+                    "student",
+                    "dsi",
+                    "score",
+                    "text.share_encoder",
+                    "image.share_encoder",
+                ),
                 *("context.attend_imageless", "loss.alpha", "loss.margin", "loss.rank_weight", "loss.js_weight"),
                 *("loss.co_sim_weight", "loss.mse_weight", "loss.divergence", "loss.co_sim_reduce"),
                 *("loss.detach_teacher", "loss.student_on_labelled", "train.teacher_warmup_epochs", "train.schedule"),
@@ -166,7 +226,7 @@ def fresh_model(kind: Architecture, config: Config, words: Words, reader: Reader
     """
     width = config.model.width if words.vectors is None else words.vectors.shape[1]
     features: Features = reader.features
-    model = kind.build(config, Sizes(words.size, width, features.width, reader.slot_keys()))
+    model = kind.build(config, Sizes(words.size, width, features.width, reader.slot_keys(), reader))
     for part in list(model.modules()):
         if isinstance(part, FromWords):
             part.start_from(words)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from typing import NamedTuple
+from typing import NamedTuple, Protocol, Self, TypeVar
 
 import numpy as np
 import numpy.typing as npt
@@ -17,7 +17,7 @@ from semantic_model.model import Semantic
 from semantic_model.product_table import ProductTable
 from semantic_model.workers import for_each
 
-__all__ = ["Chunk", "MatchQuery", "score_candidates", "score_catalogue"]
+__all__ = ["Chunk", "MatchQuery", "Scoring", "Table", "score_candidates", "score_catalogue"]
 
 
 class Chunk(NamedTuple):
@@ -75,9 +75,42 @@ class MatchQuery:
         torch.mul(gram_cosine_(self.text, *products.text, scratch), w[0], out=found)
         return found.add_(gram_cosine_(self.image, *products.image, scratch), alpha=w[1])
 
+    def score(self, products: ProductTable, scratch: Scratch, scores: Tensor) -> None:
+        """f(tau, rho) = tanh of the match (section 3.3), into ``scores`` [B, N]."""
+        torch.tanh(self.match(products, scratch), out=scores)
 
-def score_catalogue(query: MatchQuery, table: ProductTable, scores: Tensor) -> None:
-    """tanh of the match of B contexts with all N products, into ``scores`` [B, N]."""
+
+class Table(Protocol):
+    """N encoded products."""
+
+    def __len__(self) -> int: ...
+
+    def __getitem__(self, part: slice, /) -> Self: ...
+
+    def take(self, rows: Tensor, scratch: Scratch, /) -> Self:
+        """The products ``rows`` [C], in memory of ``scratch``."""
+
+    @property
+    def device(self) -> torch.device:
+        """Where they are."""
+
+
+AnyTable = TypeVar("AnyTable", bound=Table)
+
+
+class Scoring(Protocol[AnyTable]):
+    """What B contexts bring to the scoring of products."""
+
+    def __len__(self) -> int: ...
+
+    def __getitem__(self, part: slice, /) -> Self: ...
+
+    def score(self, products: AnyTable, scratch: Scratch, scores: Tensor, /) -> None:
+        """Scores of B contexts and N products, into ``scores`` [B, N]."""
+
+
+def score_catalogue(query: Scoring[AnyTable], table: AnyTable, scores: Tensor) -> None:
+    """Scores of B contexts and all N products, into ``scores`` [B, N]."""
     device = table.device
     chunk = Chunk.of(len(query), len(table), device)
 
@@ -86,15 +119,15 @@ def score_catalogue(query: MatchQuery, table: ProductTable, scores: Tensor) -> N
         for part in parts:
             some = table[part]
             for b in _slices(len(query), chunk.contexts):
-                torch.tanh(query[b].match(some, scratch), out=scores[b, part])
+                query[b].score(some, scratch, scores[b, part])
 
     for_each(_slices(len(table), chunk.products), work, device)
 
 
 def score_candidates(
-    query_of: Callable[[slice], MatchQuery], table: ProductTable, candidates: npt.NDArray[np.int64], scores: Tensor
+    query_of: Callable[[slice], Scoring[AnyTable]], table: AnyTable, candidates: npt.NDArray[np.int64], scores: Tensor
 ) -> None:
-    """tanh of the match of B contexts with their own candidates, into ``scores`` [B, C].
+    """Scores of B contexts and their own candidates, into ``scores`` [B, C].
 
     Args:
         query_of: of a slice of the contexts; called by every worker for those that it takes on.
@@ -111,8 +144,8 @@ def score_candidates(
             for b in range(len(query)):
                 for column in columns:
                     row = rows[part][b, column]
-                    match = query[b : b + 1].match(table.take(row.clamp(min=0), scratch), scratch)
-                    torch.tanh(match[0], out=scores[part][b, column])
+                    some = table.take(row.clamp(min=0), scratch)
+                    query[b : b + 1].score(some, scratch, scores[part][b : b + 1, column])
 
     for_each(_slices(len(rows), 8), work, device)
     scores.masked_fill_(rows < 0, -torch.inf)

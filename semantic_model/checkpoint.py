@@ -9,12 +9,14 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from pydantic import ValidationError
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
 from schemas.errors import ModelError
 from schemas.files import atomic_path, read_json, write_json
+from schemas.ontology import Ontology
 from semantic_model.architecture import Sizes, find_architecture
 from semantic_model.batch import Reader
 from semantic_model.config import Config, config_from
@@ -32,7 +34,7 @@ __all__ = [
     "save_weights",
 ]
 
-MODEL_FORMAT = 1
+MODEL_FORMAT = 2
 """Version of ``model/config.json``."""
 
 _ADAM = ("exp_avg", "exp_avg_sq", "step")
@@ -135,7 +137,7 @@ class ModelCard:
     Attributes:
         architecture: what it is, a name of :data:`semantic_model.architecture.ARCHITECTURES`.
         config: all settings.
-        slots: the state's slots, in order.
+        ontology: the state's slots with their values, in order.
         word_width: width of the word vectors.
         feature_width: F, numbers a picture.
         words: where the word pieces are from, for people.
@@ -144,7 +146,7 @@ class ModelCard:
 
     architecture: str
     config: Config
-    slots: tuple[str, ...]
+    ontology: Ontology
     word_width: int
     feature_width: int
     words: str
@@ -161,7 +163,7 @@ def save_model(folder: Path, model: nn.Module, words: Words, card: ModelCard) ->
             "format": MODEL_FORMAT,
             "architecture": card.architecture,
             "config": card.config.model_dump(mode="json"),
-            "slots": list(card.slots),
+            "ontology": card.ontology.model_dump(mode="json"),
             "word_width": card.word_width,
             "feature_width": card.feature_width,
             "words": card.words,
@@ -185,7 +187,7 @@ def read_card(folder: Path) -> ModelCard:
         return ModelCard(
             find_architecture(value["architecture"], where=path).name,
             config_from(value["config"], where=path),
-            tuple(value["slots"]),
+            Ontology.model_validate(value["ontology"]),
             value["word_width"],
             value["feature_width"],
             value["words"],
@@ -193,6 +195,9 @@ def read_card(folder: Path) -> ModelCard:
         )
     except KeyError as missing:
         raise ModelError(f"the model's config.json lacks {missing}", where=path, fix="train again") from None
+    except ValidationError as problem:
+        first = problem.errors()[0]["msg"]
+        raise ModelError(f"the model's ontology is not valid: {first}", where=path, fix="train again") from None
 
 
 def load_model(folder: Path, features: Features, card: ModelCard | None = None) -> tuple[Any, Reader]:
@@ -214,8 +219,8 @@ def load_model(folder: Path, features: Features, card: ModelCard | None = None) 
             fix=f"it was trained on: {card.features}",
         )
     words = read_words(folder / "tokenizer.json")
-    reader = Reader(card.config, words, features, card.slots)
-    sizes = Sizes(words.size, card.word_width, card.feature_width, reader.slot_keys())
-    model = find_architecture(card.architecture).build(card.config, sizes)
+    kind = find_architecture(card.architecture)
+    reader = kind.reader(card.config, words, features, card.ontology)
+    model = kind.build(card.config, Sizes(words.size, card.word_width, card.feature_width, reader.slot_keys(), reader))
     load_weights(folder / "model.safetensors", model)
     return model.eval(), reader

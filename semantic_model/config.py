@@ -20,6 +20,7 @@ __all__ = [
     "Config",
     "ContextConfig",
     "DsiConfig",
+    "GroundingConfig",
     "ImageConfig",
     "LossConfig",
     "ModelConfig",
@@ -159,8 +160,22 @@ class DsiConfig(_Section):
     learn_temperature: bool = Field(default=False, description="the temperature is a parameter, from that value")
 
 
+class GroundingConfig(_Section):
+    """States as beliefs over the ontology's values, matched to what products have (model.kind = "grounded")."""
+
+    sharpness: float = Field(default=3.0, gt=0, description="gamma: log-odds of a product that has a wanted value")
+    shown: bool = Field(default=True, description="the dialogue decides what it is worth to have been shown before")
+    evidence: bool = Field(default=True, description="values that turns mention count for the predicted beliefs")
+    similarity: bool = Field(default=True, description="the paper's cosines take part in the score")
+    dropout: float = Field(default=0.0, ge=0, lt=1, description="of the turns that beliefs are predicted from")
+
+
 class ModelConfig(_Section):
-    """Widths and depths (section 4.2)."""
+    """Which model, its widths and depths (section 4.2)."""
+
+    kind: Literal["semantic", "grounded"] = Field(
+        default="semantic", description="the paper's, or the paper's with its states grounded in the catalogue"
+    )
 
     width: int = Field(default=768, ge=4, description="D")
     layers: int = Field(default=3, ge=0, description="layers of each attention stack")
@@ -196,6 +211,7 @@ class LossConfig(_Section):
     js_weight: float = Field(default=1.0, ge=0, description="of L_JS")
     co_sim_weight: float = Field(default=1.0, ge=0, description="of L_co_sim")
     mse_weight: float = Field(default=1.0, ge=0, description="of the MSE between the states")
+    belief_weight: float = Field(default=1.0, ge=0, description="of the predicted beliefs' cross-entropy, grounded")
     divergence: Literal["js", "jeffreys"] = Field(default="js", description="Jensen-Shannon (paper) or release")
     co_sim_reduce: Literal["mean", "sum"] = Field(default="sum", description="over a context's candidates")
     detach_teacher: bool = Field(default=False, description="the MSE does not move the teacher")
@@ -262,6 +278,7 @@ class Config(_Section):
     state: StateConfig = StateConfig()
     student: StudentConfig = StudentConfig()
     dsi: DsiConfig = DsiConfig()
+    grounding: GroundingConfig = GroundingConfig()
     score: ScoreConfig = ScoreConfig()
     model: ModelConfig = ModelConfig()
     loss: LossConfig = LossConfig()
@@ -271,6 +288,8 @@ class Config(_Section):
     def _settings_fit_together(self) -> Config:
         if self.text.full_bert and self.text.embeddings == "corpus":
             raise ValueError("text.full_bert needs text.embeddings to name a BERT: 'corpus' has word vectors only")
+        if self.model.kind == "grounded" and self.loss.rank != "softmax":
+            raise ValueError("model.kind = 'grounded' needs loss.rank = 'softmax': its scores are log-odds")
         return self
 
     @property

@@ -6,7 +6,8 @@ on D_P   [rank + JS + co_sim] of the student
 
 from __future__ import annotations
 
-from typing import NamedTuple
+from collections.abc import Callable
+from typing import NamedTuple, Protocol, Self, TypeVar
 
 import torch
 from torch import Tensor
@@ -26,7 +27,22 @@ from semantic_model.losses import (
 from semantic_model.model import Semantic
 from semantic_model.scoring import match_all
 
-__all__ = ["Choices", "Objective", "labelled_objective", "unlabelled_objective"]
+__all__ = [
+    "Choices",
+    "Objective",
+    "agreement_losses",
+    "labelled_objective",
+    "rank_term",
+    "unlabelled_objective",
+    "weighted",
+]
+
+
+class _Rows(Protocol):
+    def take(self, rows: Tensor, /) -> Self: ...
+
+
+Vectors = TypeVar("Vectors", bound=_Rows)
 
 
 class Choices(NamedTuple):
@@ -84,7 +100,7 @@ def labelled_objective(
     if config.alpha > 0 or teacher_only:
         teacher = _all_losses(model, context, products, choices, S)
         terms.update({f"teacher_{name}": value for name, value in teacher.items()})
-        total = total + (1.0 if teacher_only else config.alpha) * _weighted(config, teacher)
+        total = total + (1.0 if teacher_only else config.alpha) * weighted(config, teacher)
     if config.alpha < 1 and not teacher_only:
         S_hat = model.student_state(context)
         student: dict[str, Tensor] = {}
@@ -95,7 +111,7 @@ def labelled_objective(
         if config.mse_weight:
             student["mse"] = state_mse(S_hat, S.detach() if config.detach_teacher else S, states.labelled)
         terms.update({f"student_{name}": value for name, value in student.items()})
-        total = total + (1 - config.alpha) * _weighted(config, student)
+        total = total + (1 - config.alpha) * weighted(config, student)
     return Objective(total, terms)
 
 
@@ -104,15 +120,17 @@ def unlabelled_objective(model: Semantic, batch: ContextBatch, products: Product
     context = model.encode_contexts(batch)
     student = _all_losses(model, context, products, choices, model.student_state(context))
     terms = {f"student_{name}": value for name, value in student.items()}
-    return Objective(_weighted(model.config.loss, student), terms)
+    return Objective(weighted(model.config.loss, student), terms)
 
 
-def _weighted(config: LossConfig, terms: dict[str, Tensor]) -> Tensor:
+def weighted(config: LossConfig, terms: dict[str, Tensor]) -> Tensor:
+    """The sum of a set's terms, each times its weight."""
     weights = {
         "rank": config.rank_weight,
         "js": config.js_weight,
         "co_sim": config.co_sim_weight,
         "mse": config.mse_weight,
+        "beliefs": config.belief_weight,
     }
     return torch.stack([weights[name] * value for name, value in terms.items()]).sum() if terms else torch.zeros(())
 
@@ -121,10 +139,18 @@ def _all_losses(
     model: Semantic, context: Context, products: ProductVectors, choices: Choices, S: Tensor
 ) -> dict[str, Tensor]:
     """L_all = L_rank + L_JS + sum L_co_sim with the state S; a term of weight 0 is not computed."""
+    terms: dict[str, Tensor] = {}
+    if model.config.loss.rank_weight:
+        terms["rank"] = _rank(model, context, products, choices, S)
+    return {**terms, **agreement_losses(model, context, products, choices, S)}
+
+
+def agreement_losses(
+    model: Semantic, context: Context, products: ProductVectors, choices: Choices, S: Tensor
+) -> dict[str, Tensor]:
+    """L_JS and sum L_co_sim with the state S; a term of weight 0 is not computed."""
     config = model.config.loss
     terms: dict[str, Tensor] = {}
-    if config.rank_weight:
-        terms["rank"] = _rank(model, context, products, choices, S)
     if config.js_weight or config.co_sim_weight:
         rows = torch.cat([choices.positives, choices.negatives], dim=1)  # [B, C]
         there = rows >= 0
@@ -150,17 +176,31 @@ def _pairs(choices: Choices) -> Tensor:
 
 
 def _rank(model: Semantic, context: Context, products: ProductVectors, choices: Choices, S: Tensor) -> Tensor:
-    config = model.config.loss
+    def match(some: ProductVectors) -> Tensor:
+        return match_all(model, context, some, S)
+
+    return rank_term(model.config.loss, choices, products, match, scale=model.log_scale.exp())
+
+
+def rank_term(
+    config: LossConfig, choices: Choices, products: Vectors, match: Callable[[Vectors], Tensor], *, scale: Tensor
+) -> Tensor:
+    """L_rank over the candidates that the settings ask for.
+
+    Args:
+        match: of products [N, ..] with every context, [B, N], or of candidates [B, C, ..] with their own, [B, C].
+        scale: inverse temperature of the softmax.
+    """
     if choices.relevant is not None:
-        match = match_all(model, context, products, S)  # [B, products]
+        found = match(products)  # [B, products]
         if config.rank == "hinge":
-            return rank_loss_of_all(torch.tanh(match), choices.relevant, config.margin)
-        return softmax_rank_loss(model.log_scale.exp() * match, choices.relevant, torch.ones_like(choices.relevant))
+            return rank_loss_of_all(torch.tanh(found), choices.relevant, config.margin)
+        return softmax_rank_loss(scale * found, choices.relevant, torch.ones_like(choices.relevant))
     rows = torch.cat([choices.positives, choices.negatives], dim=1)
     P = choices.positives.shape[1]
-    match = match_all(model, context, products.take(rows.clamp(min=0)), S)  # [B, C]
+    found = match(products.take(rows.clamp(min=0)))  # [B, C]
     if config.rank == "softmax":
         columns = torch.arange(rows.shape[1], device=rows.device)
-        return softmax_rank_loss(model.log_scale.exp() * match, (rows >= 0) & (columns < P), rows >= 0)
-    f = torch.tanh(match)
+        return softmax_rank_loss(scale * found, (rows >= 0) & (columns < P), rows >= 0)
+    f = torch.tanh(found)
     return rank_loss(f[:, :P], f[:, P:], _pairs(choices), config.margin)

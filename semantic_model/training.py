@@ -14,9 +14,10 @@ import torch
 
 from schemas.belief import BeliefState
 from schemas.errors import ModelError, UsageError
+from schemas.ontology import Ontology
 from schemas.progress import Progress, SilentProgress, Task
 from semantic_model.architecture import ARCHITECTURES, Architecture, find_architecture, fresh_model
-from semantic_model.batch import ProductBatch, Reader, StateBatch, to_device
+from semantic_model.batch import to_device
 from semantic_model.checkpoint import (
     ModelCard,
     load_checkpoint,
@@ -115,7 +116,7 @@ class Trainer:
         corpus: the catalogue.
         words: word pieces, with vectors or without.
         features: the pictures.
-        slots: names of the state's slots.
+        ontology: the state's slots and their values.
         architecture: what is trained; the paper's model unless another is named.
         folder: the run's folder; gets ``metrics.jsonl``, ``tensorboard``, ``checkpoints`` and ``model``.
         seed: of the weights, the order, the candidates and the dropout.
@@ -134,7 +135,7 @@ class Trainer:
         *,
         words: Words,
         features: Features,
-        slots: Sequence[str],
+        ontology: Ontology,
         folder: Path,
         seed: int,
         device: torch.device | None = None,
@@ -152,7 +153,8 @@ class Trainer:
         self.shown: Progress = progress or SilentProgress()
         self.device = device or torch.device("cuda" if torch.cuda.is_available() else "cpu")
         self.processes = processes or Processes()
-        self.reader = Reader(config, words, features, slots)
+        self.reader = architecture.reader(config, words, features, ontology)
+        self.ontology = ontology
         self.examples = examples
         self.queries: dict[Part, Sequence[Query]] = {"D_F": examples.labelled, "D_P": examples.unlabelled}
         self.all_labelled = len(examples.labelled) == len(examples.unlabelled)
@@ -165,9 +167,9 @@ class Trainer:
                 fix="import dialogues in which products are recommended",
             )
         self.contexts = {part: self.reader.contexts(self.queries[part]) for part in self.sizes}
-        self.states = StateBatch(*(part.to(self.device) for part in self.reader.states(examples.states)))
+        self.states = _moved(self.reader.states(examples.states), self.device)
         self.valid = self.reader.contexts(examples.valid)
-        self.products = ProductBatch(*(part.to(self.device) for part in self.reader.products(corpus.products)))
+        self.products = _moved(self.reader.products(corpus.products), self.device)
         torch.manual_seed(seed)
         pictured = self.products.image[self.products.image_mask].cpu()
         self.model: Any = fresh_model(architecture, config, words, self.reader, pictured).to(self.device)
@@ -226,7 +228,7 @@ class Trainer:
             card = ModelCard(
                 self.architecture.name,
                 self.config,
-                self.reader.slots,
+                self.ontology,
                 self.model.words.table.embedding_dim,
                 self.features.width,
                 self.words.source,
@@ -302,10 +304,10 @@ class Trainer:
         products, states = self.products, None
         if drawn.products is not None:
             rows = to_device(drawn.products, self.device)
-            products = ProductBatch(*(part[rows] for part in products))
+            products = type(products)(*(part[rows] for part in products))
         if step.part == "D_F":
             rows = to_device(step.rows, self.device)
-            states = StateBatch(*(part[rows] for part in self.states))
+            states = type(self.states)(*(part[rows] for part in self.states))
         teacher_only = self.all_labelled and at.epoch < train.teacher_warmup_epochs
         with torch.autocast(self.device.type, enabled=False):  # keeps what stacks cast until the step ends
             encoded = self.split_model.encode_products(products)
@@ -362,6 +364,10 @@ class Trainer:
         if self.processes.first:
             save_checkpoint(self.last, self.model, self.optimisation.adam, vars(self.at))
         self.processes.wait()
+
+
+def _moved(batch: Any, device: torch.device) -> Any:
+    return type(batch)(*(part.to(device) for part in batch))
 
 
 def _mixed(*numbers: int) -> int:

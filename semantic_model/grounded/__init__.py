@@ -1,0 +1,1 @@
+"""SeMANTIC with grounded states: beliefs over the ontology's values, matched to the attributes of products."""

@@ -1,0 +1,110 @@
+"""How well products fit beliefs, and whether the dialogue is about a product shown before."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor, nn
+
+from semantic_model.grounded.beliefs import FAST, Beliefs, SlotSums
+from semantic_model.image import NO_PICTURE
+
+__all__ = ["NothingShown", "Shown", "ValueMatch"]
+
+_BOUND = 10.0  # |a_v| at most, so that no single slot decides alone and exponentials stay ordinary numbers
+
+
+class ValueMatch(nn.Module):
+    """How likely a product is under beliefs, slot by slot:
+
+        a_v(rho) = gamma_s sum_v' M_vv' A_rho,v'
+        L(rho)   = sum_s log(P_s(none) + sum_v P_s(like v) exp(a_v) + P_s(dislike v) exp(-a_v))
+
+    A tells which values a product has. M, the identity to begin with, learns what a value means in values that products
+    have, as ``cheap`` in ranges of the price. The unknown state is summed out, rather than guessed.
+
+    Args:
+        sums: of the ontology's values.
+        slots: n.
+        values: V.
+        sharpness: gamma to begin with.
+    """
+
+    def __init__(self, sums: SlotSums, slots: int, values: int, sharpness: float) -> None:
+        super().__init__()
+        self.sums = sums
+        self.meaning = nn.Parameter(torch.eye(values) / FAST)
+        self.gamma = nn.Parameter(torch.full((slots,), sharpness / FAST))
+        self.register_buffer("same_slot", sums.member @ sums.member.T, persistent=False)
+
+    same_slot: Tensor
+
+    def affinity(self, attributes: Tensor) -> Tensor:
+        """a of products with these values: bool [.., V] -> [.., V]."""
+        M = FAST * self.meaning * self.same_slot
+        gamma = FAST * self.sums.spread(self.gamma)
+        return (gamma * (attributes.float() @ M.T)).clamp(-_BOUND, _BOUND)
+
+    def forward(self, beliefs: Beliefs, affinity: Tensor) -> Tensor:
+        """L of all products, a [N, V] -> [B, N]; or of each context's candidates, [B, C, V] -> [B, C]."""
+        up, down = affinity.exp(), (-affinity).exp()
+        found = torch.zeros((), device=affinity.device)
+        for slot, columns in enumerate(self.sums.member.T.bool()):
+            if not columns.any():
+                continue
+            like, dislike = beliefs.like[:, columns], beliefs.dislike[:, columns]
+            if affinity.dim() == 2:
+                fits = like @ up[:, columns].T + dislike @ down[:, columns].T
+            else:
+                fits = (like[:, None] * up[..., columns] + dislike[:, None] * down[..., columns]).sum(dim=-1)
+            found = found + (beliefs.none[:, slot, None] + fits).clamp(min=1e-6).log()
+        return found
+
+
+class Shown(nn.Module):
+    """What it is worth to have been shown before: "any others?" and "I take the red one" differ in that.
+
+        <w, h> of a product whose picture the last turn with pictures showed, <w', h> of one that an earlier turn showed
+
+    Args:
+        width: D.
+        dropout: of h.
+    """
+
+    def __init__(self, width: int, dropout: float) -> None:
+        super().__init__()
+        self.worth = nn.Linear(2 * width, 2)
+        self.dropout = nn.Dropout(dropout)
+        nn.init.zeros_(self.worth.weight)
+        nn.init.zeros_(self.worth.bias)
+
+    def forward(self, turns: Tensor) -> Tensor:
+        """h [B, 2 D] -> [B, 2], of pictures of the last turn with any, and of earlier ones."""
+        found: Tensor = FAST * self.worth(self.dropout(turns))
+        return found
+
+    @staticmethod
+    def add(worth: Tensor, shown: Tensor, shown_last: Tensor, image_row: Tensor) -> Tensor:
+        """Each product's worth.
+
+        Args:
+            worth: [B, 2].
+            shown: rows of the pictures shown [B, R].
+            shown_last: bool [B, R].
+            image_row: rows of the products' pictures [N], or of each context's candidates [B, C].
+
+        Returns:
+            [B, N] or [B, C].
+        """
+        of_product = image_row.expand(len(shown), -1)  # [B, N]
+        there = (of_product[:, :, None] == shown[:, None]) & (of_product != NO_PICTURE)[:, :, None]  # [B, N, R]
+        last = (there & shown_last[:, None]).any(dim=-1)
+        earlier = there.any(dim=-1) & ~last
+        return worth[:, :1] * last + worth[:, 1:] * earlier
+
+
+class NothingShown(nn.Module):
+    """It is worth nothing to have been shown before."""
+
+    def forward(self, turns: Tensor) -> Tensor:
+        """h [B, 2 D] -> zeros [B, 2]."""
+        return turns.new_zeros(len(turns), 2)

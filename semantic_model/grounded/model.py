@@ -1,0 +1,152 @@
+"""SeMANTIC whose states are also beliefs over values: teacher and student, products and contexts stay the paper's."""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import torch
+from torch import Tensor, nn
+
+from semantic_model.config import Config
+from semantic_model.encoders import Context, ProductVectors
+from semantic_model.grounded.beliefs import BeliefPredictor, Beliefs, LogBeliefs, SlotSums, gold_beliefs
+from semantic_model.grounded.matching import NothingShown, Shown, ValueMatch
+from semantic_model.grounded.reading import GroundedBatch, GroundedProducts, GroundedStates
+from semantic_model.grounded.values import SlotValues
+from semantic_model.model import Semantic
+from semantic_model.scoring import match_all
+from semantic_model.slot_values import masked_mean
+from semantic_model.text import PAD, TokenArray
+
+__all__ = ["GroundedContext", "GroundedSemantic", "GroundedVectors", "State"]
+
+
+class GroundedContext(NamedTuple):
+    """:class:`Context`, and what else is known of the dialogue."""
+
+    C_T: Tensor
+    C_I: Tensor
+    c_T: Tensor
+    c_I: Tensor
+    turn_mask: Tensor
+    evidence: Tensor  # [B, V, E]
+    shown: Tensor  # [B, R]
+    shown_last: Tensor  # bool [B, R]
+
+    @property
+    def plain(self) -> Context:
+        """The paper's."""
+        return Context(*self[:5])
+
+    @property
+    def turns(self) -> Tensor:
+        """h: the last turn and the mean turn [B, 2 D]."""
+        return torch.cat([self.c_T, masked_mean(self.C_T, self.turn_mask)], dim=-1)
+
+
+class GroundedVectors(NamedTuple):
+    """:class:`ProductVectors`, and what else is known of the products."""
+
+    rho_T: Tensor
+    rho_I: Tensor
+    image_mask: Tensor
+    attributes: Tensor  # bool [N, V]
+    image_row: Tensor  # int [N]
+
+    @property
+    def plain(self) -> ProductVectors:
+        """The paper's."""
+        return ProductVectors(*self[:3])
+
+    def take(self, rows: Tensor) -> GroundedVectors:
+        """The products ``rows``, of any shape."""
+        return GroundedVectors(*(field[rows] for field in self))
+
+
+class State(NamedTuple):
+    """What a dialogue wants: the paper's vectors S [B, n, D], and the beliefs."""
+
+    S: Tensor
+    beliefs: Beliefs
+
+
+class GroundedSemantic(nn.Module):
+    """The whole network.
+
+    Args:
+        config: all settings.
+        values: the ontology's.
+        value_tokens: word pieces of the values [V, L].
+        vocabulary, word_width, feature_width, slot_keys: as :class:`Semantic` takes them.
+    """
+
+    value_tokens: Tensor
+
+    def __init__(
+        self,
+        config: Config,
+        values: SlotValues,
+        value_tokens: Tensor,
+        *,
+        vocabulary: int,
+        word_width: int,
+        feature_width: int,
+        slot_keys: TokenArray,
+    ) -> None:
+        super().__init__()
+        self.config = config
+        self.semantic = Semantic(
+            config, vocabulary=vocabulary, word_width=word_width, feature_width=feature_width, slot_keys=slot_keys
+        )
+        n, V, D = len(values.slots), len(values), config.model.width
+        grounding = config.grounding
+        self.register_buffer("value_tokens", value_tokens, persistent=False)
+        self.sums = SlotSums(torch.from_numpy(values.slot_of), n)
+        self.predictor = BeliefPredictor(D, self.sums, n, V, grounding.dropout, evidence=grounding.evidence)
+        self.value_match = ValueMatch(self.sums, n, V, grounding.sharpness)
+        self.shown: Shown | NothingShown = Shown(D, grounding.dropout) if grounding.shown else NothingShown()
+        self.similarity = grounding.similarity
+
+    @property
+    def words(self) -> nn.Module:
+        """The word vectors."""
+        found: nn.Module = self.semantic.words
+        return found
+
+    @property
+    def log_scale(self) -> Tensor:
+        """Of the cosines."""
+        return self.semantic.log_scale
+
+    def encode_contexts(self, batch: GroundedBatch) -> GroundedContext:
+        """C^T, C^I, c^T, c^I (section 3.1), and what is known beside."""
+        return GroundedContext(
+            *self.semantic.encode_contexts(batch.plain), batch.evidence, batch.shown, batch.shown_last
+        )
+
+    def encode_products(self, batch: GroundedProducts) -> GroundedVectors:
+        """rho^T, rho^I (section 3.1), and what is known beside."""
+        return GroundedVectors(*self.semantic.encode_products(batch.plain), batch.attributes, batch.image_row)
+
+    def teacher(self, states: GroundedStates) -> State:
+        """The gold state."""
+        return State(self.semantic.teacher_state(states.plain), gold_beliefs(states, self.sums))
+
+    def student(self, context: GroundedContext) -> tuple[State, LogBeliefs]:
+        """The state predicted from the context."""
+        S_hat = self.semantic.student_state(context.plain)
+        values = masked_mean(self.words(self.value_tokens), self.value_tokens != PAD)  # [V, D]
+        predicted = self.predictor(S_hat, context.turns, context.evidence, values)
+        return State(S_hat, predicted.exp()), predicted
+
+    def logits(self, context: GroundedContext, products: GroundedVectors, state: State) -> Tensor:
+        """How well products fit: log-odds up to a constant [B, N]; or of each context's candidates [B, C]."""
+        found = self.value_match(state.beliefs, self.value_match.affinity(products.attributes))
+        if self.similarity:
+            found = found + self.log_scale.exp() * match_all(self.semantic, context.plain, products.plain, state.S)
+        return found + Shown.add(self.worth(context), context.shown, context.shown_last, products.image_row)
+
+    def worth(self, context: GroundedContext) -> Tensor:
+        """What it is worth to have been shown [B, 2]; see :class:`Shown`."""
+        found: Tensor = self.shown(context.turns)
+        return found

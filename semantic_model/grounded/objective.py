@@ -1,0 +1,76 @@
+"""The joint objective of grounded models: the paper's, with the beliefs in the ranking and a loss of their own.
+
+on D_F   alpha [rank + JS + co_sim] of the teacher + (1 - alpha) [rank + MSE + beliefs] of the student
+on D_P   [rank + JS + co_sim] of the student
+"""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+from semantic_model.grounded.beliefs import belief_loss
+from semantic_model.grounded.model import GroundedContext, GroundedSemantic, GroundedVectors, State
+from semantic_model.grounded.reading import GroundedBatch, GroundedStates
+from semantic_model.losses import state_mse
+from semantic_model.objective import Choices, Objective, agreement_losses, rank_term, weighted
+
+__all__ = ["grounded_objective"]
+
+
+def grounded_objective(
+    model: GroundedSemantic,
+    batch: GroundedBatch,
+    states: GroundedStates | None,
+    products: GroundedVectors,
+    choices: Choices,
+    teacher_only: bool = False,
+) -> Objective:
+    """What is minimised on a batch of D_F, or, without states, of D_P; arguments as
+    :func:`semantic_model.objective.labelled_objective`.
+    """
+    config = model.config.loss
+    context = model.encode_contexts(batch)
+    student_state, predicted = model.student(context)
+    if states is None:
+        found = _ranking(model, context, products, choices, student_state, agreement=True)
+        return Objective(weighted(config, found), {f"student_{name}": value for name, value in found.items()})
+    teacher_state = model.teacher(states)
+    terms: dict[str, Tensor] = {}
+    total = products.rho_T.new_zeros(())
+    if config.alpha > 0 or teacher_only:
+        teacher = _ranking(model, context, products, choices, teacher_state, agreement=True)
+        terms.update({f"teacher_{name}": value for name, value in teacher.items()})
+        total = total + (1.0 if teacher_only else config.alpha) * weighted(config, teacher)
+    if config.alpha < 1 and not teacher_only:
+        student = _ranking(
+            model, context, products, choices, student_state, agreement=config.student_on_labelled == "all"
+        )
+        if config.mse_weight:
+            S = teacher_state.S.detach() if config.detach_teacher else teacher_state.S
+            student["mse"] = state_mse(student_state.S, S, states.labelled)
+        if config.belief_weight:
+            student["beliefs"] = belief_loss(predicted, teacher_state.beliefs, states.labelled)
+        terms.update({f"student_{name}": value for name, value in student.items()})
+        total = total + (1 - config.alpha) * weighted(config, student)
+    return Objective(total, terms)
+
+
+def _ranking(
+    model: GroundedSemantic,
+    context: GroundedContext,
+    products: GroundedVectors,
+    choices: Choices,
+    state: State,
+    *,
+    agreement: bool,
+) -> dict[str, Tensor]:
+    config = model.config.loss
+    terms: dict[str, Tensor] = {}
+    if config.rank_weight:
+        terms["rank"] = rank_term(
+            config, choices, products, lambda some: model.logits(context, some, state), scale=torch.ones(())
+        )
+    if agreement:
+        terms.update(agreement_losses(model.semantic, context.plain, products.plain, choices, state.S))
+    return terms
