@@ -10,7 +10,7 @@ __all__ = ["model_card"]
 
 _WHAT = {
     "semantic": "SeMANTIC, a teacher-student ranker of products for shopping dialogues",
-    "grounded": "SeMANTIC with states grounded in the catalogue, a teacher-student ranker of products for shopping dialogues",
+    "grounded": "SeMANTIC with states grounded in the catalogue, a ranker of products for shopping dialogues",
     "dual-encoder": "A dual encoder without belief states, which ranks products for shopping dialogues",
 }
 
