@@ -24,7 +24,7 @@ from semantic_model.model import Semantic
 from semantic_model.objective import Choices, Objective, labelled_objective, unlabelled_objective
 from semantic_model.ranker import Ranker
 from semantic_model.scoring import SemanticRanker
-from semantic_model.text import TokenArray, Words
+from semantic_model.text import Words
 from semantic_model.vision import FineTuned
 from semantic_model.word_vectors import FromWords
 
@@ -38,14 +38,12 @@ class Sizes(NamedTuple):
         vocabulary: how many word pieces there are.
         word_width: width of their vectors.
         feature_width: F, numbers a picture.
-        slot_keys: word pieces of the slots' names [n, L].
-        reader: what reads its inputs.
+        reader: what reads its inputs; knows the slots, and the values where they count.
     """
 
     vocabulary: int
     word_width: int
     feature_width: int
-    slot_keys: TokenArray
     reader: Reader
 
 
@@ -95,7 +93,7 @@ def _build_semantic(config: Config, sizes: Sizes) -> Semantic:
         vocabulary=sizes.vocabulary,
         word_width=sizes.word_width,
         feature_width=sizes.feature_width,
-        slot_keys=sizes.slot_keys,
+        slot_keys=sizes.reader.slot_keys(),
     )
 
 
@@ -109,7 +107,7 @@ def _build_grounded(config: Config, sizes: Sizes) -> GroundedSemantic:
         vocabulary=sizes.vocabulary,
         word_width=sizes.word_width,
         feature_width=sizes.feature_width,
-        slot_keys=sizes.slot_keys,
+        slot_keys=sizes.reader.slot_keys(),
     )
 
 
@@ -226,7 +224,7 @@ def fresh_model(kind: Architecture, config: Config, words: Words, reader: Reader
     """
     width = config.model.width if words.vectors is None else words.vectors.shape[1]
     features: Features = reader.features
-    model = kind.build(config, Sizes(words.size, width, features.width, reader.slot_keys(), reader))
+    model = kind.build(config, Sizes(words.size, width, features.width, reader))
     for part in list(model.modules()):
         if isinstance(part, FromWords):
             part.start_from(words)

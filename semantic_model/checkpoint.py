@@ -221,6 +221,6 @@ def load_model(folder: Path, features: Features, card: ModelCard | None = None) 
     words = read_words(folder / "tokenizer.json")
     kind = find_architecture(card.architecture)
     reader = kind.reader(card.config, words, features, card.ontology)
-    model = kind.build(card.config, Sizes(words.size, card.word_width, card.feature_width, reader.slot_keys(), reader))
+    model = kind.build(card.config, Sizes(words.size, card.word_width, card.feature_width, reader))
     load_weights(folder / "model.safetensors", model)
     return model.eval(), reader

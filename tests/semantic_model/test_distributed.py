@@ -13,6 +13,7 @@ import torch
 from safetensors.torch import load_file
 
 from schemas.errors import ModelError
+from schemas.ontology import Ontology, Slot
 from semantic_model.batch import ProductBatch, StateBatch
 from semantic_model.distributed import Processes, SplitModel, open_processes
 from semantic_model.interruption import Interrupted
@@ -22,7 +23,7 @@ from semantic_model.training import Examples, Trainer
 
 TOGETHER = os.environ.get("WORLD_SIZE") == "2"
 inside = pytest.mark.skipif(not TOGETHER, reason="runs inside torchrun")
-SLOTS = ("color", "type", "sleeve_length")
+ONTOLOGY = Ontology(slots=tuple(Slot(name=name, attribute=name) for name in ("color", "type", "sleeve_length")))
 
 
 def torchrun(*arguments: str) -> subprocess.CompletedProcess[str]:
@@ -64,7 +65,7 @@ def trainer_of(world, config_of, shared, processes):
             world.corpus,
             words=world.words,
             features=world.features,
-            slots=SLOTS,
+            ontology=ONTOLOGY,
             folder=shared / folder if together else shared / f"{folder}-{processes.rank}",
             seed=0,
             processes=processes if together else Processes(),

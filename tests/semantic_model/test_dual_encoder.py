@@ -9,6 +9,7 @@ import torch
 import torch.nn.functional as F
 
 from schemas.errors import ModelError, UsageError
+from schemas.ontology import Ontology
 from semantic_model.architecture import ARCHITECTURES, Sizes, find_architecture, refuse_idle
 from semantic_model.baselines.dual_encoder import DualEncoder, DualEncoderRanker, dual_encoder_objective
 from semantic_model.batch import Reader
@@ -23,7 +24,7 @@ OWN = {"loss": {"rank": "softmax"}, "train": {"rank_candidates": "all"}, "text":
 def built(config, world) -> tuple[DualEncoder, Reader]:
     reader = Reader(config, world.words, world.features, ())
     torch.manual_seed(0)
-    return KIND.build(config, Sizes(world.words.size, 8, 5, reader.slot_keys())).eval(), reader
+    return KIND.build(config, Sizes(world.words.size, 8, 5, reader)).eval(), reader
 
 
 def contexts_of(reader, world, queries):
@@ -37,7 +38,7 @@ def trainer(config, world, folder: Path, valid: str = "valid") -> Trainer:
         world.corpus,
         words=world.words,
         features=world.features,
-        slots=(),
+        ontology=Ontology(),
         folder=folder,
         seed=0,
         architecture=KIND,

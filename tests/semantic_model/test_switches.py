@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 import torch
 
+from schemas.ontology import Ontology, Slot
 from semantic_model.batch import Reader
 from semantic_model.config import Config, load_config
 from semantic_model.image import NO_PICTURE
@@ -14,6 +15,7 @@ from semantic_model.ranker import Product, Query, Utterance
 from semantic_model.training import Examples, Trainer
 
 SLOTS = ("color", "type", "sleeve_length")
+ONTOLOGY = Ontology(slots=tuple(Slot(name=name, attribute=name) for name in SLOTS))
 TWO_PICTURES = ("red dress.jpg", "blue shirt.jpg")
 SMALL = (
     *("text.embeddings=corpus", "text.vocabulary=200", "text.max_tokens=6", "text.product_max_tokens=8"),
@@ -158,7 +160,7 @@ def trained(world, tmp_path):
             world.corpus,
             words=world.words,
             features=world.features,
-            slots=SLOTS,
+            ontology=ONTOLOGY,
             folder=tmp_path / name,
             seed=0,
         )

@@ -13,6 +13,7 @@ import torch
 from safetensors.torch import load_file
 
 from schemas.errors import ModelError, UsageError
+from schemas.ontology import Ontology, Slot
 from semantic_model.config import Config, TrainConfig
 from semantic_model.ranker import Query
 from semantic_model.readback import Readback
@@ -20,7 +21,7 @@ from semantic_model.sampling import epoch_steps, sample
 from semantic_model.selection import is_better
 from semantic_model.training import Examples, Interrupted, Trainer, load_ranker
 
-SLOTS = ("color", "type", "sleeve_length")
+ONTOLOGY = Ontology(slots=tuple(Slot(name=name, attribute=name) for name in ("color", "type", "sleeve_length")))
 DROPOUT = {"model": {"dropout": 0.3}}
 
 
@@ -41,7 +42,7 @@ def trainer_of(world, config_of, tmp_path):
             world.corpus,
             words=world.words,
             features=world.features,
-            slots=SLOTS,
+            ontology=ONTOLOGY,
             folder=tmp_path / folder,
             seed=seed,
         )
@@ -293,7 +294,7 @@ def test_nothing_to_train_on_is_said(trainer_of, world):
             world.corpus,
             words=world.words,
             features=world.features,
-            slots=SLOTS,
+            ontology=ONTOLOGY,
             folder=Path("nowhere"),
             seed=0,
         )
