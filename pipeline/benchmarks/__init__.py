@@ -17,6 +17,7 @@ BENCHMARKS = {
     "import": "pipeline.benchmarks.import_speed",
     "scoring": "pipeline.benchmarks.scoring",
     "evaluation": "pipeline.benchmarks.evaluation",
+    "training": "pipeline.benchmarks.training",
     "metrics": "pipeline.benchmarks.metrics",
 }
 """Name -> module. Each has ``benchmark(options: Options) -> list[dict]``; see :mod:`pipeline.benchmarks.measure`."""
