@@ -86,6 +86,7 @@ def open_ranker(folder: Path, corpus: Corpus, *, product_table: str = "float32")
         ModelError: weights or settings that cannot be used.
         UsageError: another kind of product table, or one that this kind of model does not have.
     """
+    from semantic_model.grounded.ranker import GroundedRanker
     from semantic_model.scoring import SemanticRanker
     from semantic_model.training import load_ranker
 
@@ -94,7 +95,7 @@ def open_ranker(folder: Path, corpus: Corpus, *, product_table: str = "float32")
         return ranker
     if product_table != "bfloat16":
         raise UsageError(f"no product table of '{product_table}'", fix="float32 or bfloat16")
-    if not isinstance(ranker, SemanticRanker):
+    if not isinstance(ranker, SemanticRanker | GroundedRanker):
         raise UsageError(f"a {ranker.name} has a float32 product table only", fix="leave --product-table out")
     ranker.precision = "bfloat16"
     return ranker

@@ -96,16 +96,17 @@ class Table(Protocol):
 
 
 AnyTable = TypeVar("AnyTable", bound=Table)
+Scored = TypeVar("Scored", bound=Table, contravariant=True)
 
 
-class Scoring(Protocol[AnyTable]):
+class Scoring(Protocol[Scored]):
     """What B contexts bring to the scoring of products."""
 
     def __len__(self) -> int: ...
 
     def __getitem__(self, part: slice, /) -> Self: ...
 
-    def score(self, products: AnyTable, scratch: Scratch, scores: Tensor, /) -> None:
+    def score(self, products: Scored, scratch: Scratch, scores: Tensor, /) -> None:
         """Scores of B contexts and N products, into ``scores`` [B, N]."""
 
 

@@ -61,8 +61,8 @@ class ProductTable:
 
     def __getitem__(self, part: slice) -> ProductTable:
         """The products of a slice; nothing is copied."""
-        some = (Modality(m.vectors[part], m.square[part]) for m in (self.text, self.image))
-        return ProductTable(*some, self.image_mask[part])
+        text, image = (Modality(m.vectors[part], m.square[part]) for m in (self.text, self.image))
+        return ProductTable(text, image, self.image_mask[part])
 
     def take(self, rows: Tensor, scratch: Scratch) -> ProductTable:
         """The products ``rows`` [C], in memory of ``scratch``."""
