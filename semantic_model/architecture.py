@@ -173,6 +173,7 @@ ARCHITECTURES = {
                     "image.share_encoder",
                 ),
                 *("context.attend_imageless", "loss.alpha", "loss.margin", "loss.rank_weight", "loss.js_weight"),
+                *("loss.student_on_labelled", "train.when_all_labelled", "train.warmup_over"),
                 *("loss.co_sim_weight", "loss.mse_weight", "loss.divergence", "loss.co_sim_reduce"),
                 *("loss.detach_teacher", "loss.student_on_labelled", "train.teacher_warmup_epochs", "train.schedule"),
                 *("train.warmup_over", "train.clip_on", "train.when_all_labelled"),
@@ -228,7 +229,7 @@ def fresh_model(kind: Architecture, config: Config, words: Words, reader: Reader
     for part in list(model.modules()):
         if isinstance(part, FromWords):
             part.start_from(words)
-        if isinstance(part, FineTuned):
+        if isinstance(part, FineTuned) and reader.features.rows:  # without any picture, no weights are needed
             part.start()
         if isinstance(part, ImageEncoder) and config.image.standardize:
             part.standardize(pictured)

@@ -162,6 +162,28 @@ class ImageEncoder(nn.Module):
         return encode_by_length(there.sum(dim=1), self.width, encode).reshape(*mask.shape[:-1], self.width)
 
 
+class TurnPositions(nn.Embedding):
+    """A learned vector a turn, the last turn's first, added to the turns' texts."""
+
+    def __init__(self, turns: int, width: int) -> None:
+        super().__init__(turns, width)
+        nn.init.normal_(self.weight, std=0.02)
+
+    def forward(self, U_T: Tensor) -> Tensor:
+        """[B, T, D] -> [B, T, D]."""
+        return U_T + self.weight.flip(0)[-U_T.shape[1] :]
+
+
+def every_turn(batch: ContextBatch) -> Tensor:
+    """Turns [B, T] whose pictures are attended to: all that there are, as zeros where they show none."""
+    return batch.turn_mask
+
+
+def turns_with_pictures(batch: ContextBatch) -> Tensor:
+    """Turns [B, T] whose pictures are attended to: those that show some."""
+    return batch.turn_mask & batch.image_mask.any(dim=2)
+
+
 class ContextEncoder(nn.Module):
     """Turns, then C^T = SelfAttn(C^T, C^T, C^T) and C^I = CrossAttn(C^T, C^I, C^I) over them."""
 
@@ -169,25 +191,18 @@ class ContextEncoder(nn.Module):
         super().__init__()
         self.text = text
         self.image = image
-        self.positions = (
-            nn.Embedding(config.context.window, config.model.width) if config.context.turn_positions else None
-        )
-        if self.positions is not None:
-            nn.init.normal_(self.positions.weight, std=0.02)
+        turns = (config.context.window, config.model.width)
+        self.positions: nn.Module = TurnPositions(*turns) if config.context.turn_positions else nn.Identity()
         self.over_texts = AttentionStack(config.model)
         self.over_images = AttentionStack(config.model)
-        self.attend_imageless = config.context.attend_imageless
+        self.seen = every_turn if config.context.attend_imageless else turns_with_pictures
 
     def forward(self, batch: ContextBatch) -> Context:
         """Encode contexts; c^T and c^I are the last turn's representations."""
-        B, T = batch.turn_mask.shape
-        U_T = self.text(batch.tokens.flatten(0, 1)).unflatten(0, (B, T))  # [B, T, D]
+        U_T = self.text(batch.tokens.flatten(0, 1)).unflatten(0, batch.turn_mask.shape)  # [B, T, D]
         U_I = self.image(batch.images, batch.image_mask)  # [B, T, D]
-        if self.positions is not None:
-            U_T = U_T + self.positions.weight.flip(0)[-T:]
-        C_T = self.over_texts(U_T, batch.turn_mask)
-        seen = batch.turn_mask if self.attend_imageless else batch.turn_mask & batch.image_mask.any(dim=2)
-        C_I = self.over_images(C_T, batch.turn_mask, U_I, seen)
+        C_T = self.over_texts(self.positions(U_T), batch.turn_mask)
+        C_I = self.over_images(C_T, batch.turn_mask, U_I, self.seen(batch))
         return Context(C_T, C_I, C_T[:, -1], C_I[:, -1], batch.turn_mask)
 
 

@@ -65,21 +65,30 @@ class TeacherEncoder(nn.Module):
         return self.attention(S_K + self.values(states.values), self.attended(states.values))  # type: ignore[no-any-return]
 
 
+def all_turns(context: Context) -> tuple[Tensor, Tensor]:
+    """C = C^T + C^I of every turn [B, T, D], and which turns there are."""
+    return context.C_T + context.C_I, context.turn_mask
+
+
+def last_turn(context: Context) -> tuple[Tensor, Tensor]:
+    """C = C^T + C^I of the last turn [B, 1, D]."""
+    C, mask = all_turns(context)
+    return C[:, -1:], mask[:, -1:]
+
+
 class StudentEncoder(nn.Module):
     """Value predictor S^V = CrossAttn(S^K, C, C) with C = C^T + C^I; student learner S = SelfAttn(S^K + S^V)."""
 
     def __init__(self, config: Config, keys: SlotKeys) -> None:
         super().__init__()
         self.keys = keys
-        self.last_turn_only = config.student.context == "last"
+        self.read = last_turn if config.student.context == "last" else all_turns
         self.value_predictor = AttentionStack(config.model)
         self.learner = AttentionStack(config.model)
 
     def forward(self, context: Context) -> Tensor:
         """Predicted state embeddings [B, n, D]; gold labels play no part."""
-        C, mask = context.C_T + context.C_I, context.turn_mask
-        if self.last_turn_only:
-            C, mask = C[:, -1:], mask[:, -1:]
+        C, mask = self.read(context)
         S_K = self.keys().expand(len(C), -1, -1)
         every = torch.ones(S_K.shape[:2], dtype=torch.bool, device=C.device)
         S_V = self.value_predictor(S_K, every, C, mask)

@@ -14,6 +14,7 @@ from hypothesis import strategies as st
 from PIL import Image
 
 from pipeline import cli
+from pipeline.evaluate import evaluate
 from pipeline.train import TrainRequest, resume, train
 from pipeline.training_data import labelled_dialogues, unlabelled_dialogues
 from pipeline.workspace import Workspace
@@ -372,3 +373,23 @@ def test_a_preset_whose_weights_are_not_here_is_refused_before_anything_is_writt
     with pytest.raises(MissingPartError, match=r"image\.features=FOLDER"):
         train(workspace, TrainRequest(labeled_ratio=0.5, settings=settings))
     assert not workspace.runs.exists()
+
+
+def test_without_pictures_no_weights_of_a_picture_network_are_needed(workspace: Workspace):
+    settings = (*FAST, "text.embeddings=corpus", "image.encoder=mobilenet_v2")
+    record = train(workspace, TrainRequest(0.5, preset="paper", settings=settings, epochs=1, images=False))
+    assert record["pictures"] == "left out"
+
+
+def test_a_fine_tuned_run_is_used_without_the_weights_it_began_with(workspace: Workspace, tmp_path: Path):
+    torchvision = pytest.importorskip("torchvision")
+    from safetensors.torch import save_file
+
+    weights = tmp_path / "net.safetensors"
+    save_file(torchvision.models.squeezenet1_1(weights=None).state_dict(), weights)
+    chosen = ("text.embeddings=corpus", "image.encoder=squeezenet1_1", f"image.weights={weights}")
+    record = train(workspace, TrainRequest(0.5, preset="release", settings=(*FAST, *chosen), epochs=1))
+    assert "which trains along" in record["pictures"]
+    weights.unlink()
+    report = evaluate(workspace, record["run"], split="valid", candidates="all")
+    assert report.rows[0].means["ndcg@5"] == pytest.approx(record["best"]["ndcg@5"])
