@@ -135,24 +135,57 @@ def _side_by_side(
     context = get_context("spawn")
     with (
         _single_threads(),
+        _stop_asked() as stop,
         ProcessPoolExecutor(jobs, mp_context=context, initializer=_begin_worker, initargs=(os.getpid(),)) as pool,
     ):
-        while waiting or under_way:
-            while waiting and len(under_way) < jobs:  # nothing is queued ahead: Ctrl-C has only these to wait for
-                planned = waiting.pop()
-                under_way[pool.submit(carry_out, workspace, planned, split, candidates)] = planned
-            try:
-                done, _ = wait(under_way, return_when=FIRST_COMPLETED)
-            except KeyboardInterrupt:
-                for worker in active_children():
-                    os.kill(worker.pid or 0, signal.SIGINT)
-                raise
-            for future in sorted(done, key=lambda future: under_way[future].run):
-                planned = under_way.pop(future)
-                try:
-                    yield planned, future.result()
-                except InputError as problem:
-                    yield planned, problem
+        try:
+            while waiting or under_way:
+                while waiting and len(under_way) < jobs:  # nothing is queued ahead: Ctrl-C has only these to wait for
+                    planned = waiting.pop()
+                    under_way[pool.submit(carry_out, workspace, planned, split, candidates)] = planned
+                done, _ = wait(under_way, timeout=0.2, return_when=FIRST_COMPLETED)
+                if stop.is_set():
+                    for worker in active_children():
+                        os.kill(worker.pid or 0, signal.SIGINT)
+                    wait(under_way)
+                    raise KeyboardInterrupt
+                for future in sorted(done, key=lambda future: under_way[future].run):
+                    planned = under_way.pop(future)
+                    try:
+                        yield planned, future.result()
+                    except InputError as problem:
+                        yield planned, problem
+        except BaseException:  # a second Ctrl-C, or a bug: waiting for the pool would wait for whole trainings
+            for worker in active_children():
+                worker.terminate()
+            raise
+
+
+@contextmanager
+def _stop_asked() -> Iterator[threading.Event]:
+    """An event that Ctrl-C sets; once more after a second, it stops at once.
+
+    A signal may well come twice, from a terminal and from a parent; raised inside the pool, it would leave it hanging.
+    """
+    stop = threading.Event()
+    if threading.current_thread() is not threading.main_thread():
+        yield stop
+        return
+    first = 0.0
+
+    def ask(number: int, frame: object) -> None:
+        nonlocal first
+        del number, frame
+        if stop.is_set() and time.monotonic() - first > 1.0:
+            raise KeyboardInterrupt
+        first = first or time.monotonic()
+        stop.set()
+
+    before = signal.signal(signal.SIGINT, ask)
+    try:
+        yield stop
+    finally:
+        signal.signal(signal.SIGINT, before)
 
 
 @contextmanager
