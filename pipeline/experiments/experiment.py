@@ -96,7 +96,11 @@ def experiment(
     folder = workspace.root / "experiments" / _folder_name(name, request)
     write_json(folder / "grid.json", {"request": asdict(request), "runs": {run.run: run.row for run in runs}})
     shown.log(f"{len(runs)} runs, of which {_done(workspace, runs)} are trained already; {folder}")
-    measured, failed = run_all(workspace, runs, split=request.asked, candidates=kind, jobs=jobs, progress=shown)
+    try:
+        measured, failed = run_all(workspace, runs, split=request.asked, candidates=kind, jobs=jobs, progress=shown)
+    except KeyboardInterrupt:
+        shown.log("stopped; the same command goes on from here")
+        raise
     summaries = [*_summaries(rows, measured), *floors]
     chosen = by_label(summaries).get(against) if against else None
     if chosen is not None:
