@@ -11,6 +11,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from semantic_model.config import ModelConfig
+from semantic_model.grouping import Spans, sequences
 
 __all__ = ["AttentionStack", "MultiHeadAttention"]
 
@@ -40,6 +41,17 @@ class MultiHeadAttention(nn.Module):
         merged: Tensor = self.out(found.transpose(1, 2).flatten(2))  # [B, Q, D]
         return merged * any_key[:, None, None]
 
+    def packed(self, x: Tensor, spans: Spans) -> Tensor:
+        """Every sequence to itself, as they lie in ``x`` [P, D]."""
+        dropout = self.dropout if self.training else 0.0
+        parts = (sequences(layer(x), spans) for layer in (self.query, self.key, self.value))
+        found = []
+        for qkv in zip(*parts, strict=True):
+            q, k, v = map(self._split, qkv)
+            found.append(F.scaled_dot_product_attention(q, k, v, dropout_p=dropout).transpose(1, 2).flatten(0, 1))
+        merged: Tensor = self.out(torch.cat(found).flatten(1))  # [P, D]
+        return merged
+
     def _split(self, x: Tensor) -> Tensor:
         return x.reshape(*x.shape[:2], self.heads, -1).transpose(1, 2)
 
@@ -61,7 +73,15 @@ class _Block(nn.Module):
                 nn.init.zeros_(last.bias)
 
     def forward(self, x: Tensor, source: Tensor, source_mask: Tensor) -> Tensor:
-        x = self.norm_attention(x + self.dropout(self.attention(x, source, source_mask)))
+        return self.finish(x, self.attention(x, source, source_mask))
+
+    def packed(self, x: Tensor, spans: Spans) -> Tensor:
+        """Self-attention within each sequence of ``x`` [P, D]."""
+        return self.finish(x, self.attention.packed(x, spans))
+
+    def finish(self, x: Tensor, attended: Tensor) -> Tensor:
+        """What follows the attention."""
+        x = self.norm_attention(x + self.dropout(attended))
         found: Tensor = self.norm_forward(x + self.dropout(self.outer(torch.relu(self.inner(x)))))
         return found
 
@@ -96,3 +116,18 @@ class AttentionStack(nn.Module):
             for block in self.blocks:
                 x = block(x, x if source is None else source, mask if source_mask is None else source_mask)
         return torch.where(mask[..., None], x, 0.0)
+
+    def packed(self, x: Tensor, spans: Spans) -> Tensor:
+        """SelfAttn of sequences without padding.
+
+        Args:
+            x: sequences one after the other [P, D].
+            spans: how they lie.
+
+        Returns:
+            [P, D].
+        """
+        with torch.autocast(x.device.type, torch.bfloat16, enabled=self.bfloat16):
+            for block in self.blocks:
+                x = block.packed(x, spans)
+        return x

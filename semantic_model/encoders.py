@@ -10,10 +10,10 @@ from torch import Tensor, nn
 from semantic_model.attention import AttentionStack
 from semantic_model.batch import ContextBatch, ProductBatch
 from semantic_model.config import Config
-from semantic_model.grouping import encode_by_length
+from semantic_model.grouping import Packing, pack, sequences, unpack
 from semantic_model.text import PAD, Words
 from semantic_model.vision import FineTuned, FineTunedBySlot
-from semantic_model.word_vectors import FromWords, Positions, WholeBert, WordTable
+from semantic_model.word_vectors import FromWords, NoPositions, Positions, WholeBert, WordTable
 
 __all__ = ["Context", "ContextEncoder", "ImageEncoder", "ProductEncoder", "ProductVectors", "TextEncoder"]
 
@@ -65,16 +65,14 @@ def activation_of(config: Config) -> nn.Module:
 class TextEncoder(FromWords):
     """U^T_t = SumPool[SelfAttn(w W_emb + PE)]: texts [R, L] -> [R, D].
 
-    A text that occurs several times is encoded once, and rows are grouped by length, so that short texts do not pay for
-    long ones; padding changes nothing.
+    A text that occurs several times is encoded once, and texts are packed one after the other: padding costs nothing.
     """
 
     def __init__(self, config: Config, words: WordTable | WholeBert, max_tokens: int) -> None:
         super().__init__()
         self.words = words
         self.width = config.model.width
-        # a whole BERT has added its own positions
-        self.positions = nn.Identity() if config.text.full_bert else Positions(max_tokens, self.width)
+        self.positions = NoPositions() if config.text.full_bert else Positions(max_tokens, self.width)
         self.brought_positions = config.text.positions == "brought"
         self.attention = AttentionStack(config.model, config.text_layers)
         self.dropout = nn.Dropout(config.model.dropout)
@@ -88,18 +86,23 @@ class TextEncoder(FromWords):
 
     def forward(self, tokens: Tensor) -> Tensor:
         distinct, place = torch.unique(tokens, dim=0, return_inverse=True)
-        encoded = encode_by_length(
-            (distinct != PAD).sum(dim=1),
-            self.width,
-            lambda rows, length: self._encode(distinct[rows, :length]),
-        )
-        return encoded[place]
+        packing = pack((distinct != PAD).sum(dim=1))
+        if not packing.spans:
+            return torch.zeros(len(tokens), self.width, device=tokens.device)
+        return unpack(self._encode(distinct[packing.order], packing), packing.order, len(distinct))[place]
 
-    def _encode(self, tokens: Tensor) -> Tensor:
-        mask = tokens != PAD  # [R, L]
-        x = self.positions(self.words(tokens))  # [R, L, D]
-        x = self.attention(torch.where(mask[..., None], self.dropout(x), 0.0), mask)
-        found: Tensor = self.activation(self.pool(x, mask))
+    def _encode(self, tokens: Tensor, packing: Packing) -> Tensor:
+        """Texts [r, L], shortest first -> [r, D]."""
+        places = torch.arange(tokens.shape[1], device=tokens.device).expand_as(tokens)[tokens != PAD]
+        x = self.dropout(self.positions(self.words.packed(tokens), places))  # [P, D]
+        return self.pooled(self.attention.packed(x, packing.spans), packing)
+
+    def pooled(self, x: Tensor, packing: Packing) -> Tensor:
+        """One vector a text: [P, D] -> [r, D]."""
+        pooled = [
+            self.pool(part, torch.ones_like(part[..., 0], dtype=torch.bool)) for part in sequences(x, packing.spans)
+        ]
+        found: Tensor = self.activation(torch.cat(pooled))
         return found
 
 
@@ -114,7 +117,7 @@ class RealPictures(nn.Module):
 class ImageEncoder(nn.Module):
     """U^I_t = SumPool[SelfAttn(Linear(ResNet(v)))]: pictures [B, .., M, F] -> [B, .., D], zeros where there is none.
 
-    Only real pictures are read, and turns are grouped by how many they have. The pictures are features of a frozen
+    Only real pictures are read, packed one turn after the other. The pictures are features of a frozen
     network, or pixels for one that trains along.
     """
 
@@ -147,19 +150,13 @@ class ImageEncoder(nn.Module):
         if not mask.any():
             return torch.zeros(*mask.shape[:-1], self.width, device=mask.device)
         there = mask.reshape(-1, mask.shape[-1])  # [R, M]
-        v = self.linear((self.network(images, mask) - self.mean) * self.scale)  # [P, D]
-        placed = v.new_zeros(there.numel(), self.width).index_copy(0, there.flatten().nonzero().squeeze(1), v)
-        placed = placed.reshape(*there.shape, self.width)  # [R, M, D]
-        order = (~there).to(torch.uint8).argsort(dim=1, stable=True)  # [R, M], pictures first
-
-        def encode(rows: Tensor, pictures: int) -> Tensor:
-            columns = order[rows, :pictures]
-            some = there[rows[:, None], columns]  # [r, M']
-            pooled = self.attention(placed[rows[:, None], columns], some).sum(dim=1)
-            found: Tensor = self.activation(pooled)
-            return found
-
-        return encode_by_length(there.sum(dim=1), self.width, encode).reshape(*mask.shape[:-1], self.width)
+        v = self.linear((self.network(images, mask) - self.mean) * self.scale)  # [P, D], turn after turn
+        packing = pack(there.sum(dim=1))
+        number = there.flatten().cumsum(dim=0).reshape(there.shape) - 1  # of each real picture
+        v = v[number[packing.order][there[packing.order]]]  # turns with few pictures first
+        pooled = [part.sum(dim=1) for part in sequences(self.attention.packed(v, packing.spans), packing.spans)]
+        encoded = unpack(self.activation(torch.cat(pooled)), packing.order, len(there))
+        return encoded.reshape(*mask.shape[:-1], self.width)
 
 
 class TurnPositions(nn.Embedding):

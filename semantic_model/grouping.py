@@ -1,25 +1,56 @@
-"""Sequences of different lengths in one pass, without paying for padding."""
+"""Sequences of different lengths one after the other, so that nothing is computed for padding."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Iterable, Sequence
+from typing import NamedTuple
 
 import numpy as np
 import torch
 from torch import Tensor
 
-__all__ = ["encode_by_length", "group_ends"]
+__all__ = ["Packing", "Spans", "group_ends", "pack", "sequences", "unpack"]
 
-# what a group costs on top of its tokens, in tokens of width 1 (a token costs width squared): its kernels have to start
-_START_ON_CPU, _START_ON_GPU = 2e6, 2e9
+Spans = tuple[tuple[int, int], ...]
+"""(how many sequences, their length), shortest first: how packed sequences lie one after the other."""
+
+
+class Packing(NamedTuple):
+    """Where sequences go.
+
+    Attributes:
+        order: rows of the sequences that are not empty, shortest first.
+        spans: how they lie when packed.
+    """
+
+    order: Tensor
+    spans: Spans
+
+
+def pack(lengths: Tensor) -> Packing:
+    """Sort R sequences by length, int [R]."""
+    counts = lengths.bincount().tolist()  # waits for a GPU, once for all groups
+    order = lengths.argsort(stable=True)[counts[0] if counts else 0 :]
+    return Packing(order, tuple((count, length) for length, count in enumerate(counts) if count and length))
+
+
+def sequences(x: Tensor, spans: Spans) -> Iterable[Tensor]:
+    """Packed sequences [P, D] by length: views [count, length, D]."""
+    parts = torch.split(x, [count * length for count, length in spans])
+    return (part.reshape(count, length, -1) for part, (count, length) in zip(parts, spans, strict=True))
+
+
+def unpack(encoded: Tensor, order: Tensor, rows: int) -> Tensor:
+    """One vector [D] a sequence back to where it came from: [r, D] -> [R, D], zeros for empty sequences."""
+    return encoded.new_zeros(rows, encoded.shape[1]).index_copy(0, order, encoded)
 
 
 def group_ends(counts: Sequence[int], start_cost: float) -> list[int]:
-    """Which lengths to encode together: the cheapest cut of 1 ... L into groups that are padded to their longest.
+    """Which lengths to encode together, where padding cannot be left out: the cheapest cut of 1 ... L into groups.
 
     Args:
         counts: ``counts[length]`` sequences have that length, from 0.
-        start_cost: what one more group costs, in padded tokens.
+        start_cost: what one more group costs, in padded places.
 
     Returns:
         The longest length of each group, ascending.
@@ -41,28 +72,3 @@ def group_ends(counts: Sequence[int], start_cost: float) -> list[int]:
         ends.append(lengths[i - 1])
         i = begin[i]
     return ends[::-1]
-
-
-def encode_by_length(lengths: Tensor, width: int, encode: Callable[[Tensor, int], Tensor]) -> Tensor:
-    """Encode R sequences in groups of similar length.
-
-    Args:
-        lengths: int [R]; a sequence of length 0 is all zeros.
-        width: D.
-        encode: (row numbers [r], longest length among them) -> float32 [r, D].
-
-    Returns:
-        [R, D].
-    """
-    order = lengths.argsort(stable=True)
-    counts = lengths.bincount().tolist()  # the only place that waits for a GPU
-    start = _START_ON_CPU if lengths.device.type == "cpu" else _START_ON_GPU
-    at = counts[0] if counts else 0
-    found = [torch.zeros(at, width, device=lengths.device)]
-    begin = 1
-    for end in group_ends(counts, start / width**2):
-        size = sum(counts[begin : end + 1])
-        found.append(encode(order[at : at + size], end))
-        at, begin = at + size, end + 1
-    gathered = torch.cat([part.to(found[-1].dtype) for part in found])
-    return torch.empty_like(gathered).index_copy(0, order, gathered)

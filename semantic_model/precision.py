@@ -39,9 +39,10 @@ def set_precision(model: nn.Module, precision: Precision) -> None:
 
 
 def compile_stacks(model: nn.Module, device: torch.device) -> str:
-    """Compile the blocks of every attention stack, on a GPU; returns what was done, for people.
+    """Compile what follows the attention in every block, on a GPU; returns what was done, for people.
 
-    On a CPU nothing is compiled: matrix products take nearly all the time there, and compiling takes minutes.
+    That is where small kernels follow each other; the attention's own shapes change from step to step. On a CPU nothing
+    is compiled: matrix products take nearly all the time there, and compiling takes minutes.
 
     Raises:
         MissingPartError: there is a GPU, but no Triton to compile for it.
@@ -52,7 +53,7 @@ def compile_stacks(model: nn.Module, device: torch.device) -> str:
         raise MissingPartError("train.compile needs Triton", fix="pip install triton, or --set train.compile=false")
     blocks = [block for part in model.modules() if isinstance(part, AttentionStack) for block in part.blocks]
     for block in blocks:
-        block.compile(dynamic=True)  # lengths change from step to step
+        vars(block)["finish"] = torch.compile(block.finish, dynamic=True)  # the number of tokens changes
     return f"{len(blocks)} attention blocks are compiled during the first steps"
 
 

@@ -7,9 +7,12 @@ from torch import Tensor, nn
 
 from schemas.errors import ModelError
 from semantic_model.config import Config
+from semantic_model.grouping import group_ends
 from semantic_model.text import PAD, Words, words_folder
 
-__all__ = ["FromWords", "Positions", "WholeBert", "WordTable", "word_vectors"]
+__all__ = ["FromWords", "NoPositions", "Positions", "WholeBert", "WordTable", "word_vectors"]
+
+_START = 64  # what one more group of texts costs, in word pieces: gradients of all weights are summed over groups
 
 
 class FromWords(nn.Module):
@@ -47,6 +50,10 @@ class WordTable(FromWords):
         """[..] word pieces -> [.., D]."""
         found: Tensor = self.project(self.table(tokens))
         return found
+
+    def packed(self, tokens: Tensor) -> Tensor:
+        """Texts [r, L], shortest first -> their pieces one after the other [P, D]."""
+        return self(tokens[tokens != PAD])  # type: ignore[no-any-return]
 
 
 class WholeBert(FromWords):
@@ -101,6 +108,17 @@ class WholeBert(FromWords):
         found: Tensor = self.project(self.bert(input_ids=rows, attention_mask=mask.long()).last_hidden_state)
         return found.reshape(*tokens.shape, -1)
 
+    def packed(self, tokens: Tensor) -> Tensor:
+        """Texts [r, L], shortest first -> their pieces one after the other [P, D]; groups of like length are padded."""
+        there = tokens != PAD
+        counts = there.sum(dim=1).bincount().tolist()
+        found, at, begin = [], 0, 0
+        for end in group_ends(counts, _START):
+            rows = slice(at, at + sum(counts[begin : end + 1]))
+            found.append(self(tokens[rows, :end])[there[rows, :end]])
+            at, begin = rows.stop, end + 1
+        return torch.cat(found)
+
 
 def word_vectors(config: Config, vocabulary: int, width: int) -> WordTable | WholeBert:
     """What turns word pieces into vectors [.., D]: a table, or a whole BERT."""
@@ -120,6 +138,15 @@ class Positions(nn.Embedding):
         places = min(len(vectors), len(self.weight))
         self.weight[:places] = vectors[:places]
 
-    def forward(self, x: Tensor) -> Tensor:
-        """[.., L, D] -> [.., L, D]."""
-        return x + self.weight[: x.shape[-2]]
+    def forward(self, x: Tensor, places: Tensor) -> Tensor:
+        """Vectors [.., D] at places int [..] -> [.., D]."""
+        return x + super().forward(places)
+
+
+class NoPositions(nn.Module):
+    """A whole BERT has added its own."""
+
+    def forward(self, x: Tensor, places: Tensor) -> Tensor:
+        """[.., D], as it is."""
+        del places
+        return x

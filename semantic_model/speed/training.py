@@ -232,7 +232,12 @@ def plain_encoders(model: Semantic) -> Iterator[None]:
 
 
 def _plain_texts(encoder: TextEncoder, length: int, tokens: Tensor) -> Tensor:
-    return encoder._encode(F.pad(tokens, (0, max(length - tokens.shape[1], 0)), value=PAD))
+    tokens = F.pad(tokens, (0, max(length - tokens.shape[1], 0)), value=PAD)  # [R, L]
+    mask = tokens != PAD
+    x = encoder.positions(encoder.words(tokens), torch.arange(tokens.shape[1], device=tokens.device).expand_as(tokens))
+    x = encoder.attention(torch.where(mask[..., None], encoder.dropout(x), 0.0), mask)
+    found: Tensor = encoder.activation(encoder.pool(x, mask))
+    return found
 
 
 def _plain_pictures(encoder: ImageEncoder, images: Tensor, mask: Tensor) -> Tensor:

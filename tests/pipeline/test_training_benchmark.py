@@ -18,13 +18,18 @@ def case() -> TrainingCase:
 def places(case: TrainingCase, monkeypatch: pytest.MonkeyPatch, kind: str) -> list[tuple[int, int]]:
     """Rows and places of everything that goes through an attention stack in a step on D_P."""
     seen: list[tuple[int, int]] = []
-    forward = AttentionStack.forward
+    forward, packed = AttentionStack.forward, AttentionStack.packed
 
     def watched(self, x, *more):
         seen.append((x.shape[0], x.shape[1]))
         return forward(self, x, *more)
 
+    def watched_packed(self, x, spans):
+        seen.extend(spans)
+        return packed(self, x, spans)
+
     monkeypatch.setattr(AttentionStack, "forward", watched)
+    monkeypatch.setattr(AttentionStack, "packed", watched_packed)
     case.step("D_P", kind)
     return seen
 

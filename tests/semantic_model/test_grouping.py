@@ -7,7 +7,9 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from semantic_model.grouping import encode_by_length, group_ends
+from semantic_model.attention import AttentionStack
+from semantic_model.config import ModelConfig
+from semantic_model.grouping import group_ends, pack, sequences, unpack
 
 
 def cost(counts: list[int], ends: tuple[int, ...], start_cost: float) -> float:
@@ -33,17 +35,30 @@ def test_groups_are_the_cheapest_of_all(counts: list[int], start_cost: float):
 
 
 @settings(max_examples=50, deadline=None)
-@given(lengths=st.lists(st.integers(0, 12), max_size=20), width=st.sampled_from([1, 64, 4096]))
-def test_every_sequence_is_encoded_once_with_room_for_its_length(lengths: list[int], width: int):
-    seen: list[int] = []
+@given(lengths=st.lists(st.integers(0, 6), max_size=20))
+def test_packed_sequences_come_back_to_their_rows(lengths: list[int]):
+    packing = pack(torch.tensor(lengths, dtype=torch.int64))
+    order = packing.order.tolist()
+    assert sorted(order) == [row for row, length in enumerate(lengths) if length]
+    assert [lengths[row] for row in order] == [length for count, length in packing.spans for _ in range(count)]
+    x = torch.cat([torch.full((lengths[row], 2), float(row)) for row in order] or [torch.zeros(0, 2)])
+    parts = list(sequences(x, packing.spans))
+    assert [tuple(part.shape) for part in parts] == [(count, length, 2) for count, length in packing.spans]
+    firsts = torch.cat([part[:, 0] for part in parts] or [torch.zeros(0, 2)])
+    found = unpack(firsts, packing.order, len(lengths))
+    assert found.tolist() == [[float(row)] * 2 if length else [0.0, 0.0] for row, length in enumerate(lengths)]
 
-    def encode(rows: torch.Tensor, longest: int) -> torch.Tensor:
-        assert all(0 < lengths[row] <= longest for row in rows.tolist())
-        seen.extend(rows.tolist())
-        return torch.stack([torch.full((width,), float(100 + row)) for row in rows.tolist()])
 
-    found = encode_by_length(torch.tensor(lengths, dtype=torch.int64), width, encode)
-    assert sorted(seen) == [row for row, length in enumerate(lengths) if length]
-    expected = [100.0 + row if length else 0.0 for row, length in enumerate(lengths)]
-    assert found[:, 0].tolist() == expected
-    assert found.shape == (len(lengths), width)
+def test_packed_attention_is_that_of_each_sequence_alone_and_of_padded_ones():
+    torch.manual_seed(0)
+    stack = AttentionStack(ModelConfig(width=8, heads=2, inner=8, layers=2, dropout=0.0))
+    lengths = torch.tensor([3, 1, 0, 4, 3])
+    padded = torch.randn(5, 4, 8)
+    mask = torch.arange(4) < lengths[:, None]
+    expected = stack(torch.where(mask[..., None], padded, 0.0), mask)
+    packing = pack(lengths)
+    found = stack.packed(padded[packing.order][mask[packing.order]], packing.spans)
+    assert torch.allclose(found, expected[packing.order][mask[packing.order]], atol=1e-6)
+    for row, part in zip(packing.order.tolist(), found.split([1, 3, 3, 4]), strict=True):
+        one = padded[row : row + 1, : lengths[row]]
+        assert torch.allclose(stack(one, torch.ones(one.shape[:2], dtype=torch.bool))[0], part, atol=1e-6)

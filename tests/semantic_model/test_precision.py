@@ -47,9 +47,10 @@ def test_norms_and_softmax_see_float32_and_matrix_products_bfloat16(monkeypatch)
     monkeypatch.setattr(F, "linear", watched)
     stack = AttentionStack(ModelConfig(width=16, heads=2, inner=16, layers=2))
     stack.bfloat16 = True
-    found = stack(torch.randn(3, 4, 16), torch.ones(3, 4, dtype=torch.bool))
+    padded = stack(torch.randn(3, 4, 16), torch.ones(3, 4, dtype=torch.bool))
+    packed = stack.packed(torch.randn(12, 16), ((4, 1), (2, 4)))
     assert seen == {"norm": {torch.float32}, "linear": {torch.bfloat16}}
-    assert found.dtype == torch.float32
+    assert padded.dtype == packed.dtype == torch.float32
 
 
 @pytest.mark.parametrize(
@@ -78,7 +79,9 @@ def test_a_text_is_encoded_once_however_often_it_occurs(config_of, inputs_of, mo
     encoded: list[int] = []
     encode = TextEncoder._encode
     monkeypatch.setattr(
-        TextEncoder, "_encode", lambda self, tokens: (encoded.append(len(tokens)), encode(self, tokens))[1]
+        TextEncoder,
+        "_encode",
+        lambda self, tokens, *more: (encoded.append(len(tokens)), encode(self, tokens, *more))[1],
     )
     given.model.eval()
     once = given.model.encode_products(given.products)
