@@ -6,6 +6,9 @@ here also Q queries and K keys of a sequence.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from typing import cast
+
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
@@ -90,13 +93,18 @@ class AttentionStack(nn.Module):
     """``layers`` blocks. SelfAttn(X, X, X) reads its own stream, CrossAttn(X, Y, Y) the same Y in every layer.
 
     Attributes:
-        bfloat16: matrix products in bfloat16 (autocast); residuals, norms and softmax stay float32, as do the weights.
+        in_bfloat16: matrix products in bfloat16 (autocast); residuals, norms and softmax stay float32, as do weights.
     """
 
     def __init__(self, config: ModelConfig, layers: int | None = None) -> None:
         super().__init__()
-        self.bfloat16 = False
+        self.in_bfloat16 = False
         self.blocks = nn.ModuleList(_Block(config) for _ in range(config.layers if layers is None else layers))
+
+    @property
+    def layers(self) -> Sequence[_Block]:
+        """The blocks, first to last."""
+        return cast("Sequence[_Block]", self.blocks)
 
     def forward(
         self, x: Tensor, mask: Tensor, source: Tensor | None = None, source_mask: Tensor | None = None
@@ -112,8 +120,8 @@ class AttentionStack(nn.Module):
         Returns:
             [B, Q, D].
         """
-        with torch.autocast(x.device.type, torch.bfloat16, enabled=self.bfloat16):
-            for block in self.blocks:
+        with torch.autocast(x.device.type, torch.bfloat16, enabled=self.in_bfloat16):
+            for block in self.layers:
                 x = block(x, x if source is None else source, mask if source_mask is None else source_mask)
         return torch.where(mask[..., None], x, 0.0)
 
@@ -127,7 +135,7 @@ class AttentionStack(nn.Module):
         Returns:
             [P, D].
         """
-        with torch.autocast(x.device.type, torch.bfloat16, enabled=self.bfloat16):
-            for block in self.blocks:
+        with torch.autocast(x.device.type, torch.bfloat16, enabled=self.in_bfloat16):
+            for block in self.layers:
                 x = block.packed(x, spans)
         return x

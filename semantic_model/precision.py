@@ -35,7 +35,7 @@ def set_precision(model: nn.Module, precision: Precision) -> None:
     """Let every attention stack compute in ``precision``."""
     for part in model.modules():
         if isinstance(part, AttentionStack):
-            part.bfloat16 = precision == "bfloat16"
+            part.in_bfloat16 = precision == "bfloat16"
 
 
 def compile_stacks(model: nn.Module, device: torch.device) -> str:
@@ -51,7 +51,7 @@ def compile_stacks(model: nn.Module, device: torch.device) -> str:
         return "train.compile is for GPUs; nothing is compiled on a CPU"
     if importlib.util.find_spec("triton") is None:
         raise MissingPartError("train.compile needs Triton", fix="pip install triton, or --set train.compile=false")
-    blocks = [block for part in model.modules() if isinstance(part, AttentionStack) for block in part.blocks]
+    blocks = [block for part in model.modules() if isinstance(part, AttentionStack) for block in part.layers]
     for block in blocks:
         vars(block)["finish"] = torch.compile(block.finish, dynamic=True)  # the number of tokens changes
     return f"{len(blocks)} attention blocks are compiled during the first steps"

@@ -393,4 +393,5 @@ def load_ranker(run_folder: Path, corpus: Corpus, *, cache: Path | None = None) 
     features = load_features(card.config.image, corpus.image_files, hashes=corpus.image_hashes, cache=cache)
     model, reader = load_model(folder, features, card)
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
-    return find_architecture(card.architecture).ranker(model.to(device), reader)
+    ranker: Ranker = find_architecture(card.architecture).ranker(model.to(device), reader)
+    return ranker

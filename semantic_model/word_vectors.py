@@ -138,7 +138,7 @@ class Positions(nn.Embedding):
         places = min(len(vectors), len(self.weight))
         self.weight[:places] = vectors[:places]
 
-    def forward(self, x: Tensor, places: Tensor) -> Tensor:
+    def forward(self, x: Tensor, places: Tensor) -> Tensor:  # type: ignore[override]
         """Vectors [.., D] at places int [..] -> [.., D]."""
         return x + super().forward(places)
 

@@ -141,7 +141,7 @@ class GroundedSemantic(nn.Module):
 
     def logits(self, context: GroundedContext, products: GroundedVectors, state: State) -> Tensor:
         """How well products fit: log-odds up to a constant [B, N]; or of each context's candidates [B, C]."""
-        found = self.value_match(state.beliefs, self.value_match.affinity(products.attributes))
+        found: Tensor = self.value_match(state.beliefs, self.value_match.affinity(products.attributes))
         if self.similarity:
             found = found + self.log_scale.exp() * match_all(self.semantic, context.plain, products.plain, state.S)
         return found + Shown.add(self.worth(context), context.shown, context.shown_last, products.image_row)

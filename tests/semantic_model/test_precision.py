@@ -46,7 +46,7 @@ def test_norms_and_softmax_see_float32_and_matrix_products_bfloat16(monkeypatch)
 
     monkeypatch.setattr(F, "linear", watched)
     stack = AttentionStack(ModelConfig(width=16, heads=2, inner=16, layers=2))
-    stack.bfloat16 = True
+    stack.in_bfloat16 = True
     padded = stack(torch.randn(3, 4, 16), torch.ones(3, 4, dtype=torch.bool))
     packed = stack.packed(torch.randn(12, 16), ((4, 1), (2, 4)))
     assert seen == {"norm": {torch.float32}, "linear": {torch.bfloat16}}
