@@ -6,19 +6,17 @@ import os
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import orjson
 
 from pipeline.workspace import Workspace
-from schemas.belief import BeliefState, state_from_rows
+from schemas.belief import BeliefState
 from schemas.errors import UsageError
 from schemas.files import write_atomic
-from schemas.ontology import Ontology
 from schemas.progress import Progress, SilentProgress
-from schemas.tables import STATES, read_table
 
 if TYPE_CHECKING:
     from pipeline.evaluate import EvaluationReport
@@ -106,6 +104,7 @@ def run_demo(workspace: Workspace, request: DemoRequest, *, progress: Progress |
     from pipeline.ingest_labels import ingest_labels
     from pipeline.labelling_selection import Selection
     from pipeline.recommend import recommend
+    from pipeline.simulated_labels import answer_tasks, gold_states
     from pipeline.train import TrainRequest, train
     from pipeline.training_data import dialogues_at
 
@@ -121,7 +120,7 @@ def run_demo(workspace: Workspace, request: DemoRequest, *, progress: Progress |
         report = import_corpus(workspace, corpus, "mmd", ignore_states=True, progress=shown)
         import_corpus(gold, corpus, "mmd")
         ingest_labels(gold)
-    answers = _gold_states(gold, workspace.ontology())
+    answers = gold_states(gold, workspace.ontology())
     wanted = dialogues_at(request.labeled_ratio, report.as_json()["splits"]["train"])
     limit = max(1, wanted)  # at ratio 0 the way through Label Studio is shown all the same
     selection = Selection(named=None, limit=limit, split="train", seed=request.seed)
@@ -136,7 +135,7 @@ def run_demo(workspace: Workspace, request: DemoRequest, *, progress: Progress |
         if request.with_studio:
             _label_in_studio(workspace, answers, request.seed, shown)
         else:
-            _label_in_file(workspace, root / "tasks.json", root / "export.json", answers, request.seed)
+            answer_tasks(workspace, root / "tasks.json", root / "export.json", answers, seed=request.seed)
     with _stage("ingest-labels", seconds, shown):
         if request.with_studio:
             ingest_labels(workspace, project=PROJECT, progress=shown)
@@ -192,35 +191,6 @@ def _stage(name: str, seconds: dict[str, float], progress: Progress) -> Iterator
     begun = time.monotonic()
     yield
     seconds[name] = time.monotonic() - begun
-
-
-def _gold_states(gold: Workspace, ontology: Ontology) -> dict[tuple[str, int], BeliefState | None]:
-    """Gold states in this ontology's slot names; a corpus names its slots ``colors``, its catalogue says ``color``."""
-    rows = read_table(gold.states, STATES, columns=["dialogue_id", "turn", "state"]).to_pylist()
-    answers: dict[tuple[str, int], BeliefState | None] = {}
-    for row in rows:
-        state = state_from_rows(row["state"])
-        if state is not None:
-            state = tuple(replace(item, slot=ontology.slot(item.attribute or item.slot).name) for item in state)
-        answers[row["dialogue_id"], row["turn"]] = state
-    return answers
-
-
-def _label_in_file(
-    workspace: Workspace, tasks: Path, export: Path, gold: dict[tuple[str, int], BeliefState | None], seed: int
-) -> None:
-    from annotate.simulate import fill_tasks, offered_choices
-
-    (config,) = workspace.labelling.glob("batch-*/label_config.xml")
-    answered = fill_tasks(
-        orjson.loads(tasks.read_bytes()),
-        gold,
-        workspace.ontology(),
-        annotators=(1, 2),
-        offered=offered_choices(config.read_text()),
-        seed=seed,
-    )
-    write_atomic(export, orjson.dumps(answered, option=orjson.OPT_INDENT_2))
 
 
 def _start_studio(workspace: Workspace, progress: Progress) -> None:

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from pipeline.evaluate import baselines, candidate_kind, gold_rule
-from pipeline.experiments.figure import ratio_figure
+from pipeline.experiments.figure import Drawing, ratio_figure
 from pipeline.experiments.grid import ExperimentRequest, PlannedRun, Row, folds_of, plan_grid
 from pipeline.experiments.running import Measured, run_all
 from pipeline.experiments.summary import Part, RowSummary, by_label, compare, markdown, summarise
@@ -36,6 +36,7 @@ class ExperimentReport:
         against: label of the row that the others are compared with; None without one.
         notes: what a reader of the figures has to know.
         failed: run -> why, of the runs that could not be trained.
+        figure: what ``ratios.svg`` holds; None where there is none.
     """
 
     name: str
@@ -45,6 +46,7 @@ class ExperimentReport:
     against: str | None
     notes: tuple[str, ...]
     failed: dict[str, str]
+    figure: Drawing | None
 
     def as_dict(self) -> dict[str, Any]:
         """The JSON form, which is ``results.json`` too."""
@@ -105,20 +107,21 @@ def experiment(
     chosen = by_label(summaries).get(against) if against else None
     if chosen is not None:
         summaries = [row if row is chosen else _compared(row, chosen) for row in summaries]
+    title = _title(request, summaries)
     report = ExperimentReport(
         folder.name,
         folder,
-        _title(request, summaries),
+        title,
         tuple(summaries),
         None if chosen is None else chosen.label,
         _notes(request, summaries),
         {run: str(problem) for run, problem in failed.items()},
+        ratio_figure(summaries, title),
     )
     write_json(folder / "results.json", report.as_dict())
     write_atomic(folder / "table.md", markdown(report.title, report.rows, report.against, report.notes))
-    figure = ratio_figure(report.rows, report.title)
-    if figure is not None:
-        write_atomic(folder / "ratios.svg", figure)
+    if report.figure is not None:
+        write_atomic(folder / "ratios.svg", report.figure)
     if failed:
         raise _some_failed(failed, len(runs), folder)
     return report

@@ -7,7 +7,7 @@ from xml.etree import ElementTree as Svg
 
 from pipeline.experiments.summary import SELECT, RowSummary
 
-__all__ = ["ratio_figure"]
+__all__ = ["Drawing", "ratio_figure"]
 
 _WIDTH, _HEIGHT = 760, 420
 _LEFT, _RIGHT, _TOP, _BOTTOM = 60, 240, 40, 50
@@ -15,7 +15,16 @@ _LEFT, _RIGHT, _TOP, _BOTTOM = 60, 240, 40, 50
 _COLOURS = ("#0072b2", "#d55e00", "#009e73", "#cc79a7", "#e69f00", "#56b4e9", "#000000")
 
 
-def ratio_figure(rows: Sequence[RowSummary], title: str) -> str | None:
+class Drawing(str):
+    """An SVG document; as the last line of a notebook's cell it is shown as a picture."""
+
+    __slots__ = ()
+
+    def _repr_svg_(self) -> str:
+        return str(self)
+
+
+def ratio_figure(rows: Sequence[RowSummary], title: str) -> Drawing | None:
     """The figure as text; None unless a model was trained at two ratios at least.
 
     Bars are one standard deviation up and down. Rankers without a ratio are dashed lines.
@@ -73,7 +82,7 @@ def ratio_figure(rows: Sequence[RowSummary], title: str) -> str | None:
         _line(svg, [(_LEFT, height), (right, height)], colour, dashed=True)
         legend = _legend(svg, legend, row.name, colour, dashed=True)
     Svg.indent(svg)
-    return Svg.tostring(svg, encoding="unicode") + "\n"
+    return Drawing(Svg.tostring(svg, encoding="unicode") + "\n")
 
 
 def _line(
