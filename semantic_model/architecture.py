@@ -162,16 +162,8 @@ ARCHITECTURES = {
             DualEncoderRanker,
             preset="dual-encoder",
             idle=(
-                *(
-                    "grounding",
-                    *_OF_BELIEFS,
-                    "state",
-                    "student",
-                    "dsi",
-                    "score",
-                    "text.share_encoder",
-                    "image.share_encoder",
-                ),
+                *("model.kind", "grounding", *_OF_BELIEFS, "state", "student", "dsi", "score"),
+                *("text.share_encoder", "image.share_encoder"),
                 *("context.attend_imageless", "loss.alpha", "loss.margin", "loss.rank_weight", "loss.js_weight"),
                 *("loss.student_on_labelled", "train.when_all_labelled", "train.warmup_over"),
                 *("loss.co_sim_weight", "loss.mse_weight", "loss.divergence", "loss.co_sim_reduce"),

@@ -73,6 +73,14 @@ class Config(Section):
             raise ValueError("text.full_bert needs text.embeddings to name a BERT: 'corpus' has word vectors only")
         if self.model.kind == "grounded" and self.loss.rank != "softmax":
             raise ValueError("model.kind = 'grounded' needs loss.rank = 'softmax': its scores are log-odds")
+        if (
+            self.model.kind == "grounded"
+            and not self.grounding.similarity
+            and (self.loss.js_weight or self.loss.co_sim_weight)
+        ):
+            raise ValueError(
+                "grounding.similarity = false leaves the DSI out: set loss.js_weight = 0 and loss.co_sim_weight = 0"
+            )
         return self
 
     @property

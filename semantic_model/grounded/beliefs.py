@@ -6,6 +6,7 @@ alone: a predicted value can be looked up in a product's attributes, and a few l
 
 from __future__ import annotations
 
+from itertools import pairwise
 from typing import NamedTuple
 
 import torch
@@ -45,8 +46,11 @@ class SlotSums(nn.Module):
     """Sums over the values of each slot.
 
     Args:
-        slot_of: slot of each column [V].
+        slot_of: slot of each column [V], the columns of a slot side by side.
         slots: n.
+
+    Attributes:
+        columns: of each slot.
     """
 
     member: Tensor
@@ -55,7 +59,9 @@ class SlotSums(nn.Module):
     def __init__(self, slot_of: Tensor, slots: int) -> None:
         super().__init__()
         self.register_buffer("slot_of", slot_of, persistent=False)
-        self.register_buffer("member", F.one_hot(slot_of, max(slots, 1)).float(), persistent=False)
+        self.register_buffer("member", (slot_of[:, None] == torch.arange(slots)).float(), persistent=False)
+        ends = [0, *torch.bincount(slot_of, minlength=slots).cumsum(0).tolist()]
+        self.columns = tuple(slice(start, end) for start, end in pairwise(ends))
 
     def forward(self, values: Tensor) -> Tensor:
         """[.., V] -> [.., n]."""
@@ -74,14 +80,18 @@ def gold_beliefs(states: GroundedStates, sums: SlotSums) -> Beliefs:
     return Beliefs((count == 0).float(), like / share, dislike / share)
 
 
-def belief_loss(predicted: LogBeliefs, gold: Beliefs, labelled: Tensor) -> Tensor:
-    """Cross-entropy of gold beliefs and predicted ones, a sum over labelled slots [B, n], a mean over contexts."""
-    sums = labelled.float()
-    none = (gold.none * predicted.none * sums).sum(dim=1)
-    if not labelled.all():  # a context is labelled or it is not
-        none = torch.where(labelled.all(dim=1), none, 0.0)
-    each = none + (gold.like * predicted.like + gold.dislike * predicted.dislike).sum(dim=1)
-    return -masked_mean_of(each, labelled.any(dim=1))
+def belief_loss(predicted: LogBeliefs, gold: Beliefs, labelled: Tensor, sums: SlotSums) -> Tensor:
+    """Cross-entropy of gold beliefs and predicted ones.
+
+    Args:
+        labelled: bool [B, n]; the others count for nothing.
+        sums: of the ontology's values.
+
+    Returns:
+        The sum over a context's labelled slots, the mean over the contexts that have any.
+    """
+    each = gold.none * predicted.none + sums(gold.like * predicted.like + gold.dislike * predicted.dislike)  # [B, n]
+    return -masked_mean_of(torch.where(labelled, each, 0.0).sum(dim=1), labelled.any(dim=1))
 
 
 class BeliefPredictor(nn.Module):
@@ -108,7 +118,7 @@ class BeliefPredictor(nn.Module):
         self.sums = sums
         self.query = nn.Linear(width, width)
         self.log_scale = nn.Parameter(torch.tensor(3.0).log())
-        self.from_turns = nn.Linear(2 * width, values)
+        self.from_turns = nn.Parameter(torch.zeros(values, 2 * width))
         self.bias = nn.Parameter(torch.zeros(values))
         like, dislike = torch.zeros(slots, len(EVIDENCE)), torch.zeros(slots, len(EVIDENCE))
         like[:, EVIDENCE.index("last")], like[:, EVIDENCE.index("ever")] = 3.0, 2.0
@@ -118,8 +128,6 @@ class BeliefPredictor(nn.Module):
         self.none = nn.Parameter(torch.full((slots,), 2.0 / FAST))
         self.rarely_disliked = nn.Parameter(torch.full((slots,), -3.0 / FAST))
         self.dropout = nn.Dropout(dropout)
-        nn.init.zeros_(self.from_turns.weight)
-        nn.init.zeros_(self.from_turns.bias)
 
     def forward(self, S: Tensor, turns: Tensor, evidence: Tensor, values: Tensor) -> LogBeliefs:
         """Predict.
@@ -131,16 +139,17 @@ class BeliefPredictor(nn.Module):
             values: e, the values' word vectors [V, D].
         """
         slot_of = self.sums.slot_of
-        asked = F.normalize(self.query(S), dim=-1)[:, slot_of]  # [B, V, D]
-        known = (asked * F.normalize(values, dim=-1)).sum(dim=-1) * self.log_scale.exp()
-        common = FAST * (self.bias + self.from_turns(self.dropout(turns))) + known  # [B, V]
+        cosines = F.normalize(self.query(S), dim=-1) @ F.normalize(values, dim=-1).T  # [B, n, V]
+        known = cosines.gather(1, slot_of.expand(len(S), 1, -1))[:, 0] * self.log_scale.exp()  # each of its own slot
+        common = FAST * (self.bias + self.dropout(turns) @ self.from_turns.T) + known  # [B, V]
         like = common + FAST * (evidence * self.like[slot_of]).sum(dim=-1)
         dislike = common + FAST * ((evidence * self.dislike[slot_of]).sum(dim=-1) + self.rarely_disliked[slot_of])
         none = (FAST * self.none).expand(len(S), -1)
         most = torch.maximum(like, dislike).detach()
         highest = torch.full_like(none, -torch.inf).scatter_reduce(1, slot_of.expand_as(most), most, "amax")
-        highest = torch.maximum(highest.detach(), none.detach())  # [B, n], so that no exponential overflows
+        highest = torch.maximum(highest, none.detach())  # [B, n], taken off first: no exponential overflows
         spread = self.sums.spread(highest)
-        total = (none - highest).exp() + self.sums((like - spread).exp() + (dislike - spread).exp())
-        log_total = highest + total.log()
-        return LogBeliefs(none - log_total, like - self.sums.spread(log_total), dislike - self.sums.spread(log_total))
+        none, like, dislike = none - highest, like - spread, dislike - spread
+        log_total = (none.exp() + self.sums(like.exp() + dislike.exp())).log()
+        spread = self.sums.spread(log_total)
+        return LogBeliefs(none - log_total, like - spread, dislike - spread)

@@ -47,16 +47,33 @@ class ValueMatch(nn.Module):
     def forward(self, beliefs: Beliefs, affinity: Tensor) -> Tensor:
         """L of all products, a [N, V] -> [B, N]; or of each context's candidates, [B, C, V] -> [B, C]."""
         up, down = affinity.exp(), (-affinity).exp()
-        found = torch.zeros((), device=affinity.device)
-        for slot, columns in enumerate(self.sums.member.T.bool()):
-            if not columns.any():
-                continue
+        found = affinity.new_zeros(len(beliefs.none), affinity.shape[-2])
+        for slot, columns in enumerate(self.sums.columns):
             like, dislike = beliefs.like[:, columns], beliefs.dislike[:, columns]
             if affinity.dim() == 2:
                 fits = like @ up[:, columns].T + dislike @ down[:, columns].T
             else:
                 fits = (like[:, None] * up[..., columns] + dislike[:, None] * down[..., columns]).sum(dim=-1)
-            found = found + (beliefs.none[:, slot, None] + fits).clamp(min=1e-6).log()
+            found = found + (beliefs.none[:, slot, None] + fits).log()
+        return found
+
+    def of_patterns(self, beliefs: Beliefs, patterns: Tensor, slots: Tensor) -> Tensor:
+        """A slot's part of L, of every pattern of values; without gradients.
+
+        Args:
+            patterns: bool [U, V], see :class:`semantic_model.grounded.table.Patterns`.
+            slots: the slot of each [U].
+
+        Returns:
+            [U, B]; the rows of a product's patterns sum to its L.
+        """
+        affinity = self.affinity(patterns)
+        found = affinity.new_zeros(len(patterns), len(beliefs.none))
+        for slot, columns in enumerate(self.sums.columns):
+            mine = (slots == slot).nonzero()[:, 0]
+            a = affinity[mine, columns]
+            fits = a.exp() @ beliefs.like[:, columns].T + (-a).exp() @ beliefs.dislike[:, columns].T
+            found[mine] = (beliefs.none[:, slot] + fits).log()
         return found
 
 
@@ -95,11 +112,15 @@ class Shown(nn.Module):
         Returns:
             [B, N] or [B, C].
         """
-        of_product = image_row.expand(len(shown), -1)  # [B, N]
-        there = (of_product[:, :, None] == shown[:, None]) & (of_product != NO_PICTURE)[:, :, None]  # [B, N, R]
-        last = (there & shown_last[:, None]).any(dim=-1)
-        earlier = there.any(dim=-1) & ~last
-        return worth[:, :1] * last + worth[:, 1:] * earlier
+        of_product = image_row.expand(len(shown), -1)
+        ever = torch.zeros_like(of_product, dtype=torch.bool)  # [B, N]
+        last = torch.zeros_like(ever)
+        # one picture after the other, so that nothing is [B, N, R]
+        for picture, of_last in zip(shown.T[..., None], shown_last.T[..., None], strict=True):
+            there = (of_product == picture) & (picture != NO_PICTURE)
+            ever |= there
+            last |= there & of_last
+        return worth[:, :1] * last + worth[:, 1:] * (ever & ~last)
 
 
 class NothingShown(nn.Module):

@@ -50,7 +50,7 @@ def grounded_objective(
             S = teacher_state.S.detach() if config.detach_teacher else teacher_state.S
             student["mse"] = state_mse(student_state.S, S, states.labelled)
         if config.belief_weight:
-            student["beliefs"] = belief_loss(predicted, teacher_state.beliefs, states.labelled)
+            student["beliefs"] = belief_loss(predicted, teacher_state.beliefs, states.labelled, model.sums)
         terms.update({f"student_{name}": value for name, value in student.items()})
         total = total + (1 - config.alpha) * weighted(config, student)
     return Objective(total, terms)

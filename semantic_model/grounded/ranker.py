@@ -8,60 +8,64 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 import torch
+import torch.nn.functional as F
 from torch import Tensor
 
 from semantic_model.catalogue import MatchQuery, score_candidates, score_catalogue
-from semantic_model.encoders import ProductVectors
+from semantic_model.encoders import Context
 from semantic_model.gram_in_place import Scratch
 from semantic_model.grounded.beliefs import Beliefs
 from semantic_model.grounded.matching import Shown
-from semantic_model.grounded.model import GroundedContext, GroundedSemantic, GroundedVectors, State
+from semantic_model.grounded.model import GroundedSemantic, GroundedVectors, State
 from semantic_model.grounded.reading import GroundedArrays, GroundedProducts, GroundedReader
-from semantic_model.product_table import ProductTable, TablePrecision
+from semantic_model.grounded.table import GroundedTable
+from semantic_model.product_table import TablePrecision
 from semantic_model.ranker import FloatArray, Product, Query
 from semantic_model.workers import one_thread
 
-__all__ = ["EncodedDialogues", "GroundedRanker", "GroundedTable"]
-
-
-@dataclass(frozen=True)
-class GroundedTable:
-    """N encoded products with the values they have."""
-
-    vectors: ProductTable
-    attributes: Tensor  # bool [N, V]
-    image_row: Tensor  # int [N]
-
-    def __len__(self) -> int:
-        return len(self.image_row)
-
-    def __getitem__(self, part: slice) -> GroundedTable:
-        return GroundedTable(self.vectors[part], self.attributes[part], self.image_row[part])
-
-    def take(self, rows: Tensor, scratch: Scratch) -> GroundedTable:
-        """The products ``rows`` [C]."""
-        return GroundedTable(self.vectors.take(rows, scratch), self.attributes[rows], self.image_row[rows])
-
-    @property
-    def device(self) -> torch.device:
-        """Where they are."""
-        return self.image_row.device
+__all__ = ["EncodedDialogues", "GroundedRanker"]
 
 
 @dataclass(frozen=True)
 class EncodedDialogues:
-    """Contexts with the student's state; supports ``len()`` and slices."""
+    """Contexts with the student's state; supports ``len()`` and slices.
 
-    context: GroundedContext
+    Attributes:
+        worth: of having been shown [B, 2]; see :class:`Shown`.
+        shown: rows of the pictures shown [B, R].
+        shown_last: which of them the last turn with pictures showed [B, R].
+    """
+
+    context: Context
     state: State
+    worth: Tensor
+    shown: Tensor
+    shown_last: Tensor
 
     def __len__(self) -> int:
-        return len(self.state.S)
+        return len(self.worth)
 
     def __getitem__(self, part: slice) -> EncodedDialogues:
-        beliefs = Beliefs(*(field[part] for field in self.state.beliefs))
         return EncodedDialogues(
-            GroundedContext(*(field[part] for field in self.context)), State(self.state.S[part], beliefs)
+            Context(*(field[part] for field in self.context)),
+            State(self.state.S[part], Beliefs(*(field[part] for field in self.state.beliefs))),
+            self.worth[part],
+            self.shown[part],
+            self.shown_last[part],
+        )
+
+    @classmethod
+    def join(cls, parts: Sequence[EncodedDialogues]) -> EncodedDialogues:
+        """One after the other."""
+        return cls(
+            Context(*map(torch.cat, zip(*(some.context for some in parts), strict=True))),
+            State(
+                torch.cat([some.state.S for some in parts]),
+                Beliefs(*map(torch.cat, zip(*(some.state.beliefs for some in parts), strict=True))),
+            ),
+            torch.cat([some.worth for some in parts]),
+            torch.cat([some.shown for some in parts]),
+            torch.cat([some.shown_last for some in parts]),
         )
 
 
@@ -69,35 +73,31 @@ class EncodedDialogues:
 class _GroundedQuery:
     """What B contexts bring to the scoring of products."""
 
-    model: GroundedSemantic
-    match: MatchQuery
-    beliefs: Beliefs
+    match: MatchQuery | None  # None: the cosines take no part
+    scale: float  # of the cosines
+    fits: Tensor  # how well each pattern of values fits [U, B]
     worth: Tensor  # [B, 2]
     shown: Tensor  # [B, R]
     shown_last: Tensor  # [B, R]
 
     @classmethod
-    def of(cls, model: GroundedSemantic, some: EncodedDialogues) -> _GroundedQuery:
-        context = some.context
-        worth = model.worth(context)
-        match = MatchQuery.of(model.semantic, context.plain, some.state.S)
-        return cls(model, match, some.state.beliefs, worth, context.shown, context.shown_last)
+    def of(cls, model: GroundedSemantic, some: EncodedDialogues, table: GroundedTable) -> _GroundedQuery:
+        match = MatchQuery.of(model.semantic, some.context, some.state.S) if model.similarity else None
+        fits = model.value_match.of_patterns(some.state.beliefs, *table.patterns)
+        return cls(match, float(model.log_scale.exp()), fits, some.worth, some.shown, some.shown_last)
 
     def __len__(self) -> int:
         return len(self.worth)
 
     def __getitem__(self, part: slice) -> _GroundedQuery:
-        beliefs = Beliefs(*(field[part] for field in self.beliefs))
-        return _GroundedQuery(
-            self.model, self.match[part], beliefs, self.worth[part], self.shown[part], self.shown_last[part]
-        )
+        match = None if self.match is None else self.match[part]
+        fits = self.fits[:, part].contiguous()
+        return _GroundedQuery(match, self.scale, fits, self.worth[part], self.shown[part], self.shown_last[part])
 
     def score(self, products: GroundedTable, scratch: Scratch, scores: Tensor) -> None:
-        model = self.model
-        affinity = model.value_match.affinity(products.attributes)
-        scores.copy_(model.value_match(self.beliefs, affinity))
-        if model.similarity:
-            scores.add_(self.match.match(products.vectors, scratch), alpha=float(model.log_scale.exp()))
+        scores.copy_(F.embedding_bag(products.pattern_of, self.fits, mode="sum").T)
+        if self.match is not None:
+            scores.add_(self.match.match(products.vectors, scratch), alpha=self.scale)
         scores.add_(Shown.add(self.worth, self.shown, self.shown_last, products.image_row))
 
 
@@ -135,20 +135,19 @@ class GroundedRanker:
     def encode_products(self, products: Sequence[Product]) -> GroundedTable:
         """rho^T, rho^I and the values of products, once."""
         self.model.eval()
-        attributes, image_rows = [], []
-
-        def encoded() -> Iterator[ProductVectors]:
-            for start in range(0, len(products), 512):
-                batch = self.reader.products(products[start : start + 512])
-                found = self.model.encode_products(GroundedProducts(*(field.to(self.device) for field in batch)))
-                attributes.append(found.attributes)
-                image_rows.append(found.image_row)
-                yield found.plain
-
-        vectors = ProductTable.collect(
-            encoded(), len(products), self.model.config.model.width, precision=self.precision, device=self.device
+        return GroundedTable.collect(
+            self._encoded(products),
+            len(products),
+            self.model.config.model.width,
+            self.model.sums.columns,
+            precision=self.precision,
+            device=self.device,
         )
-        return GroundedTable(vectors, torch.cat(attributes), torch.cat(image_rows))
+
+    def _encoded(self, products: Sequence[Product]) -> Iterator[GroundedVectors]:
+        for start in range(0, len(products), 512):
+            batch = self.reader.products(products[start : start + 512])
+            yield self.model.encode_products(GroundedProducts(*(field.to(self.device) for field in batch)))
 
     def encode_contexts(self, queries: Sequence[Query]) -> EncodedDialogues:
         """Contexts with their predicted states, once."""
@@ -158,17 +157,14 @@ class GroundedRanker:
     def encode_arrays(self, arrays: GroundedArrays) -> EncodedDialogues:
         """:meth:`encode_contexts`, of contexts that have been read already."""
         self.model.eval()
-        contexts, states = [], []
+        parts = []
         for start in range(0, len(arrays), self.context_chunk):
             batch = arrays.batch(slice(start, start + self.context_chunk), self.reader.features, self.device)
             context = self.model.encode_contexts(batch)
-            contexts.append(context)
-            states.append(self.model.student(context)[0])
-        beliefs = Beliefs(*(torch.cat(fields) for fields in zip(*(state.beliefs for state in states), strict=True)))
-        return EncodedDialogues(
-            GroundedContext(*(torch.cat(fields) for fields in zip(*contexts, strict=True))),
-            State(torch.cat([state.S for state in states]), beliefs),
-        )
+            state, _ = self.model.student(context)
+            worth = self.model.worth(context)
+            parts.append(EncodedDialogues(context.plain, state, worth, context.shown, context.shown_last))
+        return EncodedDialogues.join(parts)
 
     @torch.inference_mode()
     def score(
@@ -177,24 +173,28 @@ class GroundedRanker:
         table: GroundedTable | GroundedVectors,
         candidates: npt.NDArray[np.int64] | None = None,
     ) -> FloatArray:
-        """Log-odds of every product, or of each context's candidates; see :class:`Ranker`."""
+        """Log-odds of every product, or of each context's candidates; see :class:`Ranker`.
+
+        Beside the scores of 16 contexts, the memory needed does not grow with the catalogue.
+        """
         self.model.eval()
         if isinstance(table, GroundedVectors):
-            table = GroundedTable(ProductTable.of(table.plain), table.attributes, table.image_row)
+            table = GroundedTable.of(table, self.model.sums.columns)
+        products = table
 
         def query_of(part: slice) -> _GroundedQuery:
-            return _GroundedQuery.of(self.model, contexts[part])
+            return _GroundedQuery.of(self.model, contexts[part], products)
 
         if candidates is not None:
             answer = torch.empty(candidates.shape, device=self.device)
-            score_candidates(query_of, table, candidates, answer)
+            score_candidates(query_of, products, candidates, answer)
             return answer.cpu().numpy()
-        scores = np.empty((len(contexts), len(table)), dtype=np.float32)
+        scores = np.empty((len(contexts), len(products)), dtype=np.float32)
         for start in range(0, len(contexts), self.queries):
             part = slice(start, min(start + self.queries, len(contexts)))
             with one_thread():
                 query = query_of(part)
-            answer = torch.empty(len(query), len(table), device=self.device)
-            score_catalogue(query, table, answer)
+            answer = torch.empty(len(query), len(products), device=self.device)
+            score_catalogue(query, products, answer)
             scores[part] = answer.cpu().numpy()
         return scores

@@ -139,22 +139,27 @@ class GroundedReader(Reader):
         self.values = values
 
     def contexts(self, queries: Sequence[Query]) -> GroundedArrays:
-        """As :meth:`Reader.contexts`; mentions and shown pictures are those of the whole dialogue before a query."""
+        """As :meth:`Reader.contexts`; mentions and shown pictures are those of the whole dialogue before a query.
+
+        With ``context.include_current = false``, of what was before the shopper's last utterance.
+        """
         plain = super().contexts(queries)
         mentioned: dict[str, list[Mention]] = {}
         starts, columns = [0], list[int]()
         strengths: list[list[float]] = []
         shown = np.full((len(queries), _SHOWN), NO_PICTURE, dtype=np.int64)
         shown_last = np.zeros((len(queries), _SHOWN), dtype=np.bool_)
+        ends = slice(None) if self.config.context.include_current else slice(-1)
         for q, query in enumerate(queries):
-            for utterance in query.history:
+            history = query.history[ends]
+            for utterance in history:
                 if utterance.text not in mentioned:
                     mentioned[utterance.text] = self.values.mentions(utterance.text)
-            evidence = _evidence(query.history, mentioned)
+            evidence = _evidence(history, mentioned)
             columns.extend(evidence)
             strengths.extend(evidence.values())
             starts.append(len(columns))
-            rows, last = self._shown(query.history)
+            rows, last = self._shown(history)
             shown[q, : len(rows)], shown_last[q, : len(rows)] = rows, last
         return GroundedArrays(
             plain.tokens,

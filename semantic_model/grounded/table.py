@@ -1,0 +1,134 @@
+"""Encoded products of grounded models, and the few ways in which they have a slot's values."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from torch import Tensor
+
+from semantic_model.encoders import ProductVectors
+from semantic_model.gram_in_place import Scratch
+from semantic_model.grounded.model import GroundedVectors
+from semantic_model.product_table import ProductTable, TablePrecision
+
+__all__ = ["GroundedTable", "Patterns"]
+
+
+@dataclass
+class Patterns:
+    """The distinct subsets of a slot's values that products have, numbered over all slots.
+
+    How well a product fits a dialogue is a sum over slots, and a slot's part depends on nothing but its pattern: it is
+    computed once a pattern, of which a catalogue has hardly more than values, rather than once a product.
+
+    Attributes:
+        columns: of each slot's values.
+        rows: which values each pattern has, bool [V] each, none of other slots.
+        slots: the slot of each.
+    """
+
+    columns: Sequence[slice]
+    rows: list[npt.NDArray[np.bool_]] = field(default_factory=list)
+    slots: list[int] = field(default_factory=list)
+    _numbers: dict[tuple[int, bytes], int] = field(default_factory=dict)
+
+    def number(self, attributes: npt.NDArray[np.bool_]) -> npt.NDArray[np.int32]:
+        """The patterns of products with these values: bool [N, V] -> [N, n]; new ones are kept."""
+        found = np.zeros((len(attributes), len(self.columns)), dtype=np.int32)
+        for slot, columns in enumerate(self.columns):
+            packed = np.packbits(attributes[:, columns], axis=1)
+            distinct, first, which = np.unique(packed, axis=0, return_index=True, return_inverse=True)
+            numbers = [self._find(slot, key.tobytes(), attributes[at]) for key, at in zip(distinct, first, strict=True)]
+            found[:, slot] = np.array(numbers, dtype=np.int32)[which.reshape(-1)]
+        return found
+
+    def _find(self, slot: int, key: bytes, attributes: npt.NDArray[np.bool_]) -> int:
+        number = self._numbers.setdefault((slot, key), len(self.rows))
+        if number == len(self.rows):
+            row = np.zeros_like(attributes)
+            row[self.columns[slot]] = attributes[self.columns[slot]]
+            self.rows.append(row)
+            self.slots.append(slot)
+        return number
+
+
+@dataclass(frozen=True)
+class GroundedTable:
+    """N encoded products with the values they have.
+
+    Attributes:
+        patterns: bool [U, V], and the slot of each [U]; see :class:`Patterns`.
+        pattern_of: of each product and slot, int32 [N, n].
+        image_row: rows of the products' pictures [N].
+    """
+
+    vectors: ProductTable
+    patterns: tuple[Tensor, Tensor]
+    pattern_of: Tensor
+    image_row: Tensor
+
+    def __len__(self) -> int:
+        return len(self.image_row)
+
+    def __getitem__(self, part: slice) -> GroundedTable:
+        """The products of a slice; nothing is copied."""
+        return GroundedTable(self.vectors[part], self.patterns, self.pattern_of[part], self.image_row[part])
+
+    def take(self, rows: Tensor, scratch: Scratch) -> GroundedTable:
+        """The products ``rows`` [C]."""
+        return GroundedTable(
+            self.vectors.take(rows, scratch), self.patterns, self.pattern_of[rows], self.image_row[rows]
+        )
+
+    @property
+    def device(self) -> torch.device:
+        """Where they are."""
+        return self.image_row.device
+
+    @classmethod
+    def of(cls, products: GroundedVectors, columns: Sequence[slice]) -> GroundedTable:
+        """Encoded products in the precision they come in; ``columns``: of each slot's values."""
+        patterns = Patterns(columns)
+        pattern_of = torch.from_numpy(patterns.number(products.attributes.cpu().numpy()))
+        return cls._of(ProductTable.of(products.plain), patterns, pattern_of, products.image_row)
+
+    @classmethod
+    def collect(
+        cls,
+        parts: Iterable[GroundedVectors],
+        count: int,
+        width: int,
+        columns: Sequence[slice],
+        *,
+        precision: TablePrecision,
+        device: torch.device,
+    ) -> GroundedTable:
+        """Fill a table of ``count`` products part by part, so that nothing is held twice; see :class:`ProductTable`."""
+        patterns = Patterns(columns)
+        pattern_of = torch.empty(count, len(columns), dtype=torch.int32)
+        image_row = torch.empty(count, dtype=torch.int64, device=device)
+        filled = 0
+
+        def plain() -> Iterable[ProductVectors]:
+            nonlocal filled
+            for part in parts:
+                rows = slice(filled, filled + len(part.image_row))
+                pattern_of[rows] = torch.from_numpy(patterns.number(part.attributes.cpu().numpy()))
+                image_row[rows] = part.image_row
+                filled = rows.stop
+                yield part.plain
+
+        vectors = ProductTable.collect(plain(), count, width, precision=precision, device=device)
+        return cls._of(vectors, patterns, pattern_of, image_row)
+
+    @classmethod
+    def _of(cls, vectors: ProductTable, patterns: Patterns, pattern_of: Tensor, image_row: Tensor) -> GroundedTable:
+        device = image_row.device
+        width = max((columns.stop for columns in patterns.columns), default=0)
+        rows = np.array(patterns.rows, dtype=np.bool_).reshape(len(patterns.rows), width)
+        slots = torch.tensor(patterns.slots, dtype=torch.int64, device=device)
+        return cls(vectors, (torch.from_numpy(rows).to(device), slots), pattern_of.to(device), image_row)
