@@ -86,8 +86,8 @@ class DialogueStateInteraction(nn.Module):
 
     def interact(self, x_0: Tensor, stack: Tensor) -> Interaction:
         """:meth:`forward`, given S_0 ... S_K [B, K + 1, n, D]."""
-        x_k = x_0
+        x_k, S = x_0, stack.unbind(dim=1)
         for k in range(len(self.W)):
-            a_k = attend_state(x_k, stack[:, k], self.inverse_temperature)  # [B, C, n]
-            x_k = x_k + a_k @ stack[:, k + 1]
-        return Interaction(x_k, attend_state(x_k, stack[:, -1], self.inverse_temperature))
+            a_k = attend_state(x_k, S[k], self.inverse_temperature)  # [B, C, n]
+            x_k = x_k + a_k @ S[k + 1]
+        return Interaction(x_k, attend_state(x_k, S[-1], self.inverse_temperature))

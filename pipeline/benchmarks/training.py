@@ -2,15 +2,23 @@
 
 from __future__ import annotations
 
-from typing import Any
+import tempfile
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 from pipeline.benchmarks.measure import Goal, Options, compared, interleaved, row
+from pipeline.runs import load_corpus
+from pipeline.workspace import Workspace
 from schemas.errors import CheckError
 from semantic_model.speed.training import TrainingCase
+from semantic_model.text import learn_words
+
+if TYPE_CHECKING:
+    from semantic_model.data import Corpus
 
 __all__ = ["benchmark"]
 
-BATCH, WIDTH = 64, 768
+BATCH, WIDTH, VOCABULARY = 64, 768, 4000
 FASTER = Goal("at least", 3.0)
 BUSY = Goal("at least", 0.9)
 
@@ -18,19 +26,37 @@ BUSY = Goal("at least", 0.9)
 def benchmark(options: Options) -> list[dict[str, Any]]:
     """A step on D_F and one on D_P at the ``paper`` size: D = 768, 3 layers, B = 64, T = 5, L = 30, 15 slots.
 
-    Texts are as long as those of real dialogues are; ``--size`` is another B, ``--width`` another D.
+    Texts, pictures shown and candidates are those of a generated corpus, or of ``--corpus``; word vectors, features and
+    states are random. ``--size`` is another B, ``--width`` another D.
 
     Raises:
         CheckError: the plain step's loss is another one.
+        InputError: the corpus has nothing to train on.
     """
-    found: list[dict[str, Any]] = []
-    for batch in options.sizes or (BATCH,):
-        found += _steps(batch, options.width or WIDTH, options)
-    return found
+    with tempfile.TemporaryDirectory() as scratch:
+        corpus = _corpus(Path(scratch), options)
+    return [
+        row for batch in options.sizes or (BATCH,) for row in _steps(corpus, batch, options.width or WIDTH, options)
+    ]
 
 
-def _steps(batch: int, width: int, options: Options) -> list[dict[str, Any]]:
-    case = TrainingCase(batch, width)
+def _corpus(scratch: Path, options: Options) -> Corpus:
+    from pipeline.generator.corpus import generate_corpus
+    from pipeline.import_corpus import import_corpus
+
+    folder = options.corpus
+    if folder is None:
+        folder = scratch / "corpus"
+        generate_corpus(folder, size="demo" if options.width is None else "test", progress=options.progress)
+    workspace = Workspace(scratch / "workspace")
+    import_corpus(workspace, folder, "mmd", progress=options.progress)
+    return load_corpus(workspace)
+
+
+def _steps(corpus: Corpus, batch: int, width: int, options: Options) -> list[dict[str, Any]]:
+    texts = [said.text for query in corpus.queries("train") for said in query.history]
+    words = learn_words([*texts, *(product.text for product in corpus.products)], VOCABULARY)
+    case = TrainingCase(corpus, words, batch, width)
     difference = case.largest_difference()
     if not difference <= 1e-4:
         raise CheckError(f"the plain step's loss is {difference:.2g} off", where=f"B = {batch}, D = {width}")

@@ -10,7 +10,6 @@ import math
 import time
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
 from functools import partial
 from typing import Any, Literal, NamedTuple
 
@@ -20,27 +19,26 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from semantic_model.batch import ContextArrays, ProductBatch, StateBatch, to_device
+from schemas.errors import InputError
+from semantic_model.batch import ProductBatch, Reader, StateBatch, to_device
 from semantic_model.config import Config, load_config
+from semantic_model.data import Corpus
 from semantic_model.distributed import Processes
 from semantic_model.encoders import ImageEncoder, TextEncoder
-from semantic_model.image import NO_PICTURE, Features
+from semantic_model.image import Features
 from semantic_model.model import Semantic
 from semantic_model.objective import Choices, Objective, labelled_objective, unlabelled_objective
 from semantic_model.optimisation import Optimisation
 from semantic_model.precision import Precision, precision_of, set_precision
-from semantic_model.sampling import Part, Step
-from semantic_model.text import PAD
+from semantic_model.sampling import Part, Step, sample
+from semantic_model.text import PAD, Words
 
 __all__ = ["Busy", "TrainingCase", "covered"]
 
 Rows = npt.NDArray[np.int64]
 
-# of 4,042 utterances of real dialogues (SIMMC 2), how many had 1, 2, .. 30 word pieces, longer ones cut to 30
-_LENGTHS = [0, 9, 82, 45, 72, 209, 283, 274, 298, 299, 299, 251, 227, 174, 144, 118, 128, 107, 113, 84, 93, 60, 67, 62]
-_LENGTHS += [38, 44, 48, 31, 36, 347]
-_PICTURES = (0.9, 0.05, 0.03, 0.02)  # shares of turns with 0, 1, 2, 3 pictures, there
-_REAL_TURNS = 0.69  # the rest pads contexts that are shorter than T
+_FEATURES, _SLOTS = 512, 15  # numbers a picture, as of resnet18; slots of a state
+_VOCABULARY = 30_522  # rows of BERT's word table: Adam moves every one, whatever words the corpus has
 
 
 class Busy(NamedTuple):
@@ -71,78 +69,58 @@ def covered(spans: Iterable[tuple[float, float]]) -> float:
     return total
 
 
-@dataclass(frozen=True)
-class _Sizes:
-    contexts: int = 512
-    products: int = 1500
-    vocabulary: int = 30_522  # BERT's
-    features: int = 512
-    slots: int = 15
-
-
 class TrainingCase:
-    """Made-up contexts, products and states in the shape of real ones, with random word vectors and features.
+    """Steps on the recommendation turns of a corpus, with random word vectors, picture features and states.
 
     Args:
+        corpus: for its texts, which pictures are shown where, and the candidates of each turn.
+        words: word pieces.
         batch: B, contexts in a step.
-        width: D; other sizes are the paper's.
+        width: D; other sizes are the preset ``paper``'s.
         device: where to compute; None: a GPU when there is one.
+
+    Raises:
+        InputError: the corpus has no recommendation turns to train on.
     """
 
     parts: tuple[Part, ...] = ("D_F", "D_P")
 
-    def __init__(self, batch: int, width: int, device: torch.device | None = None) -> None:
-        sizes = _Sizes() if width >= 256 else _Sizes(64, 60, 500, 32)  # small ones for a quick look
-        small = [f"model.width={width}", f"model.inner={width}"]
-        self.config: Config = load_config("paper", ["image.finetune=false", f"train.batch_size={batch}", *small])
+    def __init__(
+        self, corpus: Corpus, words: Words, batch: int, width: int, device: torch.device | None = None
+    ) -> None:
+        settings = ["image.finetune=false", f"train.batch_size={batch}", f"model.width={width}", f"model.inner={width}"]
+        self.config: Config = load_config("paper", settings)
         self.batch = batch
         self.device = device or torch.device("cuda" if torch.cuda.is_available() else "cpu")
         self.precision: Precision = precision_of(self.config, self.device)
+        self.queries = corpus.queries("train")
+        if not self.queries:
+            raise InputError("there are no recommendation turns to train on", fix="name a corpus with a train split")
         draw = np.random.default_rng(0)
-        self._draw = draw
-        self.sizes = sizes
-        self.features = Features(
-            draw.standard_normal((sizes.products, sizes.features), dtype=np.float32), {}, "random numbers"
-        )
-        self.contexts = self._contexts()
-        self.products = ProductBatch(
-            to_device(self._texts(np.full(sizes.products, self.config.text.product_max_tokens)), self.device),
-            to_device(self.features.values, self.device),
-            torch.ones(sizes.products, dtype=torch.bool, device=self.device),
-        )
-        values = (sizes.contexts, sizes.slots, self.config.state.value_tokens)
+        pictures = sorted({image for query in self.queries for said in query.history for image in said.image_ids})
+        pictures += [item.image_id for item in corpus.products if item.image_id]
+        rows = {name: row for row, name in enumerate(dict.fromkeys(pictures))}
+        values = draw.standard_normal((max(len(rows), 1), _FEATURES), dtype=np.float32)
+        self.features = Features(values, rows, "random numbers")
+        reader = Reader(self.config, words, self.features, ())
+        self.contexts = reader.contexts(self.queries)
+        self.products = ProductBatch(*(leaf.to(self.device) for leaf in reader.products(corpus.products)))
+        vocabulary = max(_VOCABULARY if width >= 256 else 0, words.size)
+        gold = (len(self.queries), _SLOTS, self.config.state.value_tokens)
         self.states = StateBatch(
-            to_device(draw.integers(2, sizes.vocabulary, values), self.device),
-            torch.ones(values[:2], dtype=torch.bool, device=self.device),
+            to_device(draw.integers(1, words.size, gold), self.device),
+            torch.ones(gold[:2], dtype=torch.bool, device=self.device),
         )
         torch.manual_seed(0)
         self.model = Semantic(
             self.config,
-            vocabulary=sizes.vocabulary,
+            vocabulary=vocabulary,
             word_width=width,
-            feature_width=sizes.features,
-            slot_keys=draw.integers(2, sizes.vocabulary, (sizes.slots, 2)),
+            feature_width=_FEATURES,
+            slot_keys=draw.integers(1, words.size, (_SLOTS, 2)),
         ).to(self.device)
         self.optimisation = Optimisation(self.config, self.model, Processes())
         self._step = 0
-
-    def _texts(self, lengths: Rows) -> Rows:
-        L = self.config.text.max_tokens
-        tokens = self._draw.integers(2, self.sizes.vocabulary, (*lengths.shape, L))
-        return np.where(np.arange(L) < lengths[..., None], tokens, PAD)
-
-    def _contexts(self) -> ContextArrays:
-        shape = (self.sizes.contexts, self.config.context.window)
-        M = self.config.image.max_per_turn
-        shares = np.array(_LENGTHS) / sum(_LENGTHS)
-        there = self._draw.random(shape) < _REAL_TURNS
-        there[:, -1] = True
-        there = np.sort(there, axis=1)
-        lengths = np.where(there, self._draw.choice(len(_LENGTHS), shape, p=shares) + 1, 0)
-        pictures = np.where(there, self._draw.choice(len(_PICTURES), shape, p=_PICTURES), 0)
-        rows = self._draw.integers(self.sizes.products, size=(*shape, M))
-        rows = np.where(np.arange(M) < pictures[..., None], rows, NO_PICTURE)
-        return ContextArrays(self._texts(lengths), rows, there)
 
     def step(self, part: Part, kind: Literal["ours", "float32", "plain"] = "ours", *, wait: bool = True) -> None:
         """One step on D_F or D_P; takes the next contexts of all.
@@ -152,7 +130,7 @@ class TrainingCase:
             wait: until a GPU has done it.
         """
         self.model.train()
-        rows = np.arange(self._step * self.batch, (self._step + 1) * self.batch) % self.sizes.contexts
+        rows = self._rows(self._step)
         self._step += 1
         set_precision(self.model, self.precision if kind == "ours" else "float32")
         with torch.autocast(self.device.type, enabled=False):
@@ -184,7 +162,7 @@ class TrainingCase:
         """How far the loss of the plain form is from ours in float32, as a share of it, without dropout."""
         self.model.eval()
         set_precision(self.model, "float32")
-        rows = np.arange(self.batch) % self.sizes.contexts
+        rows = self._rows(0)
         with torch.inference_mode():
             losses = [
                 [float(self._objective(part, rows, plain=plain).total) for plain in (False, True)]
@@ -192,13 +170,25 @@ class TrainingCase:
             ]
         return max(abs(ours - plain) / abs(plain) for ours, plain in losses)
 
+    def _rows(self, step: int) -> Rows:
+        order = np.random.default_rng(1).permutation(len(self.queries))
+        rows: Rows = order[np.arange(step * self.batch, (step + 1) * self.batch) % len(order)]
+        return rows
+
     def _objective(self, part: Part, rows: Rows, *, plain: bool) -> Objective:
         batch = self.contexts.batch(rows, self.features, self.device)
-        drawn = np.random.default_rng(int(rows[0])).integers(self.sizes.products, size=(len(rows), 5))  # 1 : 4
-        used, place = (drawn.ravel(), np.arange(drawn.size)) if plain else np.unique(drawn, return_inverse=True)
+        queries = [self.queries[row] for row in rows.tolist()]
+        drawn = sample(queries, self.config.train, len(self.products.tokens), seed=0, epoch=0, step=int(rows[0]))
+        assert drawn.products is not None  # the preset draws 1 : 4 candidates
+        used, choices = drawn.products, drawn.choices
+        if plain:
+            at = torch.cat([choices.positives, choices.negatives], dim=1)  # [B, C]
+            used = np.where(at < 0, 0, used[at.numpy()]).ravel()
+            numbers = torch.arange(at.numel()).reshape(at.shape)
+            places = torch.where(at < 0, -1, numbers)
+            choices = Choices(places[:, : choices.positives.shape[1]], places[:, choices.positives.shape[1] :])
+        choices = choices.to(self.device)
         chosen = to_device(used, self.device)
-        at = to_device(place.reshape(drawn.shape), self.device)
-        choices = Choices(at[:, :1], at[:, 1:])
         with plain_encoders(self.model) if plain else _as_it_is():
             products = self.model.encode_products(ProductBatch(*(leaf[chosen] for leaf in self.products)))
             if part == "D_P":
