@@ -18,7 +18,7 @@ from semantic_model.scoring import match_all
 from semantic_model.slot_values import masked_mean
 from semantic_model.text import PAD, TokenArray
 
-__all__ = ["GroundedContext", "GroundedSemantic", "GroundedVectors", "State"]
+__all__ = ["GroundedContext", "GroundedSemantic", "GroundedVectors", "Predicted", "State"]
 
 
 class GroundedContext(NamedTuple):
@@ -30,6 +30,7 @@ class GroundedContext(NamedTuple):
     c_I: Tensor
     turn_mask: Tensor
     evidence: Tensor  # [B, V, E]
+    worth: Tensor  # of having been shown [B, 2]; see Shown
     shown: Tensor  # [B, R]
     shown_last: Tensor  # bool [B, R]
 
@@ -41,7 +42,7 @@ class GroundedContext(NamedTuple):
     @property
     def turns(self) -> Tensor:
         """h: the last turn and the mean turn [B, 2 D]."""
-        return torch.cat([self.c_T, masked_mean(self.C_T, self.turn_mask)], dim=-1)
+        return turns_of(self.plain)
 
 
 class GroundedVectors(NamedTuple):
@@ -64,10 +65,41 @@ class GroundedVectors(NamedTuple):
 
 
 class State(NamedTuple):
-    """What a dialogue wants: the paper's vectors S [B, n, D], and the beliefs."""
+    """What a dialogue wants: the paper's vectors, and :class:`Beliefs`."""
+
+    S: Tensor  # [B, n, D]
+    none: Tensor  # [B, n]
+    like: Tensor  # [B, V]
+    dislike: Tensor  # [B, V]
+
+    @property
+    def beliefs(self) -> Beliefs:
+        """The beliefs alone."""
+        return Beliefs(*self[1:])
+
+
+class Predicted(NamedTuple):
+    """The student's state, with its beliefs as :class:`LogBeliefs`."""
 
     S: Tensor
-    beliefs: Beliefs
+    none: Tensor
+    like: Tensor
+    dislike: Tensor
+
+    @property
+    def log_beliefs(self) -> LogBeliefs:
+        """The beliefs alone."""
+        return LogBeliefs(*self[1:])
+
+    @property
+    def state(self) -> State:
+        """The state itself."""
+        return State(self.S, *self.log_beliefs.exp())
+
+
+def turns_of(context: Context) -> Tensor:
+    """h: the last turn and the mean turn [B, 2 D]."""
+    return torch.cat([context.c_T, masked_mean(context.C_T, context.turn_mask)], dim=-1)
 
 
 class GroundedSemantic(nn.Module):
@@ -120,33 +152,27 @@ class GroundedSemantic(nn.Module):
 
     def encode_contexts(self, batch: GroundedBatch) -> GroundedContext:
         """C^T, C^I, c^T, c^I (section 3.1), and what is known beside."""
-        return GroundedContext(
-            *self.semantic.encode_contexts(batch.plain), batch.evidence, batch.shown, batch.shown_last
-        )
+        plain = self.semantic.encode_contexts(batch.plain)
+        worth = self.shown(turns_of(plain))
+        return GroundedContext(*plain, batch.evidence, worth, batch.shown, batch.shown_last)
 
     def encode_products(self, batch: GroundedProducts) -> GroundedVectors:
         """rho^T, rho^I (section 3.1), and what is known beside."""
         return GroundedVectors(*self.semantic.encode_products(batch.plain), batch.attributes, batch.image_row)
 
-    def teacher(self, states: GroundedStates) -> State:
+    def teacher_state(self, states: GroundedStates) -> State:
         """The gold state."""
-        return State(self.semantic.teacher_state(states.plain), gold_beliefs(states, self.sums))
+        return State(self.semantic.teacher_state(states.plain), *gold_beliefs(states, self.sums))
 
-    def student(self, context: GroundedContext) -> tuple[State, LogBeliefs]:
+    def student_state(self, context: GroundedContext) -> Predicted:
         """The state predicted from the context."""
         S_hat = self.semantic.student_state(context.plain)
         values = masked_mean(self.words(self.value_tokens), self.value_tokens != PAD)  # [V, D]
-        predicted = self.predictor(S_hat, context.turns, context.evidence, values)
-        return State(S_hat, predicted.exp()), predicted
+        return Predicted(S_hat, *self.predictor(S_hat, context.turns, context.evidence, values))
 
     def logits(self, context: GroundedContext, products: GroundedVectors, state: State) -> Tensor:
         """How well products fit: log-odds up to a constant [B, N]; or of each context's candidates [B, C]."""
         found: Tensor = self.value_match(state.beliefs, self.value_match.affinity(products.attributes))
         if self.similarity:
             found = found + self.log_scale.exp() * match_all(self.semantic, context.plain, products.plain, state.S)
-        return found + Shown.add(self.worth(context), context.shown, context.shown_last, products.image_row)
-
-    def worth(self, context: GroundedContext) -> Tensor:
-        """What it is worth to have been shown [B, 2]; see :class:`Shown`."""
-        found: Tensor = self.shown(context.turns)
-        return found
+        return found + Shown.add(context.worth, context.shown, context.shown_last, products.image_row)

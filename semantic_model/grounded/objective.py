@@ -31,11 +31,11 @@ def grounded_objective(
     """
     config = model.config.loss
     context = model.encode_contexts(batch)
-    student_state, predicted = model.student(context)
+    predicted = model.student_state(context)
     if states is None:
-        found = _ranking(model, context, products, choices, student_state, agreement=True)
+        found = _ranking(model, context, products, choices, predicted.state, agreement=True)
         return Objective(weighted(config, found), {f"student_{name}": value for name, value in found.items()})
-    teacher_state = model.teacher(states)
+    teacher_state = model.teacher_state(states)
     terms: dict[str, Tensor] = {}
     total = products.rho_T.new_zeros(())
     if config.alpha > 0 or teacher_only:
@@ -44,13 +44,13 @@ def grounded_objective(
         total = total + (1.0 if teacher_only else config.alpha) * weighted(config, teacher)
     if config.alpha < 1 and not teacher_only:
         student = _ranking(
-            model, context, products, choices, student_state, agreement=config.student_on_labelled == "all"
+            model, context, products, choices, predicted.state, agreement=config.student_on_labelled == "all"
         )
         if config.mse_weight:
             S = teacher_state.S.detach() if config.detach_teacher else teacher_state.S
-            student["mse"] = state_mse(student_state.S, S, states.labelled)
+            student["mse"] = state_mse(predicted.S, S, states.labelled)
         if config.belief_weight:
-            student["beliefs"] = belief_loss(predicted, teacher_state.beliefs, states.labelled, model.sums)
+            student["beliefs"] = belief_loss(predicted.log_beliefs, teacher_state.beliefs, states.known, model.sums)
         terms.update({f"student_{name}": value for name, value in student.items()})
         total = total + (1 - config.alpha) * weighted(config, student)
     return Objective(total, terms)

@@ -14,7 +14,6 @@ from torch import Tensor
 from semantic_model.catalogue import MatchQuery, score_candidates, score_catalogue
 from semantic_model.encoders import Context
 from semantic_model.gram_in_place import Scratch
-from semantic_model.grounded.beliefs import Beliefs
 from semantic_model.grounded.matching import Shown
 from semantic_model.grounded.model import GroundedSemantic, GroundedVectors, State
 from semantic_model.grounded.reading import GroundedArrays, GroundedProducts, GroundedReader
@@ -48,7 +47,7 @@ class EncodedDialogues:
     def __getitem__(self, part: slice) -> EncodedDialogues:
         return EncodedDialogues(
             Context(*(field[part] for field in self.context)),
-            State(self.state.S[part], Beliefs(*(field[part] for field in self.state.beliefs))),
+            State(*(field[part] for field in self.state)),
             self.worth[part],
             self.shown[part],
             self.shown_last[part],
@@ -59,10 +58,7 @@ class EncodedDialogues:
         """One after the other."""
         return cls(
             Context(*map(torch.cat, zip(*(some.context for some in parts), strict=True))),
-            State(
-                torch.cat([some.state.S for some in parts]),
-                Beliefs(*map(torch.cat, zip(*(some.state.beliefs for some in parts), strict=True))),
-            ),
+            State(*map(torch.cat, zip(*(some.state for some in parts), strict=True))),
             torch.cat([some.worth for some in parts]),
             torch.cat([some.shown for some in parts]),
             torch.cat([some.shown_last for some in parts]),
@@ -161,9 +157,8 @@ class GroundedRanker:
         for start in range(0, len(arrays), self.context_chunk):
             batch = arrays.batch(slice(start, start + self.context_chunk), self.reader.features, self.device)
             context = self.model.encode_contexts(batch)
-            state, _ = self.model.student(context)
-            worth = self.model.worth(context)
-            parts.append(EncodedDialogues(context.plain, state, worth, context.shown, context.shown_last))
+            state = self.model.student_state(context).state
+            parts.append(EncodedDialogues(context.plain, state, context.worth, context.shown, context.shown_last))
         return EncodedDialogues.join(parts)
 
     @torch.inference_mode()

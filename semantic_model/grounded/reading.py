@@ -68,6 +68,7 @@ class GroundedStates(NamedTuple):
     labelled: Tensor
     like: Tensor  # bool [B, V]
     dislike: Tensor  # bool [B, V]
+    known: Tensor  # bool [B, n], labelled, and every value is a column
 
     @property
     def plain(self) -> StateBatch:
@@ -185,10 +186,14 @@ class GroundedReader(Reader):
 
     def states(self, states: Sequence[BeliefState | None]) -> GroundedStates:  # type: ignore[override]
         """As :meth:`Reader.states`."""
-        wanted = np.zeros((2, len(states), len(self.values)), dtype=np.bool_)
+        plain = super().states(states)
+        like, dislike = (np.zeros((len(states), len(self.values)), dtype=np.bool_) for _ in range(2))
+        known = np.ones((len(states), len(self.slots)), dtype=np.bool_)
         for row, state in enumerate(states):
-            wanted[0, row], wanted[1, row] = self.values.of_state(state or ())
-        return GroundedStates(*super().states(states), torch.from_numpy(wanted[0]), torch.from_numpy(wanted[1]))
+            like[row], dislike[row], known[row] = self.values.of_state(state or ())
+        return GroundedStates(
+            *plain, torch.from_numpy(like), torch.from_numpy(dislike), plain.labelled & torch.from_numpy(known)
+        )
 
     def value_tokens(self) -> Tensor:
         """Word pieces of the values [V, L]."""

@@ -13,7 +13,7 @@ import numpy.typing as npt
 from schemas.belief import BeliefState
 from schemas.ontology import Ontology, Slot, Value, fold
 
-__all__ = ["Mention", "SlotValues"]
+__all__ = ["Mention", "SlotValues", "Wishes"]
 
 _WORD = re.compile(r"[^\W_]+(?:'[^\W_]+)?")
 _BREAK = re.compile(r"[.,;:!?()]|\bbut\b")  # "no, red please", "not black but red": what comes after is not negated
@@ -33,6 +33,20 @@ class Mention(NamedTuple):
 
     column: int
     negated: bool
+
+
+class Wishes(NamedTuple):
+    """A state as columns.
+
+    Attributes:
+        like: the values liked [V].
+        dislike: the values disliked [V].
+        known: whether every value that the state has in a slot is in the ontology [n].
+    """
+
+    like: npt.NDArray[np.bool_]
+    dislike: npt.NDArray[np.bool_]
+    known: npt.NDArray[np.bool_]
 
 
 class SlotValues:
@@ -74,15 +88,21 @@ class SlotValues:
                     found[self._columns[number][value.value]] = True
         return found
 
-    def of_state(self, state: BeliefState) -> tuple[npt.NDArray[np.bool_], npt.NDArray[np.bool_]]:
-        """Which values are liked and disliked, [V] each; a value that the ontology lacks is left out."""
+    def of_state(self, state: BeliefState) -> Wishes:
+        """Which values are liked and disliked; values and slots that the ontology lacks are left out."""
         like, dislike = np.zeros(len(self), dtype=np.bool_), np.zeros(len(self), dtype=np.bool_)
+        found = Wishes(like, dislike, known=np.ones(len(self.slots), dtype=np.bool_))
         for item in state:
             number = self._numbers.get(item.slot)
-            value = None if number is None else self.slots[number].find(item.value)
-            if number is not None and value is not None:
-                (like if item.polarity == "like" else dislike)[self._columns[number][value.value]] = True
-        return like, dislike
+            if number is None:
+                continue
+            value = self.slots[number].find(item.value)
+            if value is None:
+                found.known[number] = False
+            else:
+                wanted = found.like if item.polarity == "like" else found.dislike
+                wanted[self._columns[number][value.value]] = True
+        return found
 
     def mentions(self, text: str) -> list[Mention]:
         """The values that a text names, by spelling or alias, each once; the longest spelling at a place wins.

@@ -43,7 +43,12 @@ def states(like: list[list[int]], dislike: list[list[int]]) -> GroundedStates:
     for wanted, rows in zip(columns, (like, dislike), strict=True):
         for b, row in enumerate(rows):
             wanted[b, row] = True
-    return GroundedStates(torch.zeros(len(like), n, 1), torch.ones(len(like), n, dtype=torch.bool), *columns)
+    return GroundedStates(
+        torch.zeros(len(like), n, 1),
+        torch.ones(len(like), n, dtype=torch.bool),
+        *columns,
+        torch.ones(len(like), n, dtype=torch.bool),
+    )
 
 
 def slot_totals(beliefs: Beliefs) -> torch.Tensor:
@@ -67,7 +72,10 @@ def test_an_ontology_without_values_or_slots_has_no_columns(slots: int):
     assert torch.allclose(found.none, torch.zeros(2, slots), atol=1e-6)  # nothing is wanted, for sure
     gold = gold_beliefs(
         GroundedStates(
-            torch.zeros(2, slots, 1), torch.ones(2, slots, dtype=torch.bool), *[torch.zeros(2, 0, dtype=torch.bool)] * 2
+            torch.zeros(2, slots, 1),
+            torch.ones(2, slots, dtype=torch.bool),
+            *[torch.zeros(2, 0, dtype=torch.bool)] * 2,
+            torch.ones(2, slots, dtype=torch.bool),
         ),
         sums,
     )

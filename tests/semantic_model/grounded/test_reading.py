@@ -148,6 +148,7 @@ def test_states_are_read_for_the_teacher_and_as_columns(reader):
     assert found.like.nonzero().tolist() == [[0, RED]]
     assert found.dislike.nonzero().tolist() == [[0, BLUE]]
     assert found.labelled.tolist() == [[True] * 3, [False] * 3, [True] * 3]
+    assert found.known.tolist() == [[True, False, True], [False] * 3, [True] * 3]  # velvet is no type here
     assert found.plain.values.shape[:2] == (3, 3)
 
 

@@ -90,12 +90,14 @@ def test_a_state_likes_and_dislikes():
         SlotValue("fabric", "wool"),  # no such slot
         SlotValue("color", "mauve"),  # no such value
     )
-    like, dislike = VALUES.of_state(state)
-    assert named(like) == {"dress", "trousers", "40 to 60"}
-    assert named(dislike) == {"black"}
-    like, dislike = VALUES.of_state(())
-    assert not like.any()
-    assert not dislike.any()
+    found = VALUES.of_state(state)
+    assert named(found.like) == {"dress", "trousers", "40 to 60"}
+    assert named(found.dislike) == {"black"}
+    assert found.known.tolist() == [True, False, True, False, True]
+    found = VALUES.of_state(())
+    assert not found.like.any()
+    assert not found.dislike.any()
+    assert found.known.all()
 
 
 @pytest.mark.parametrize(
@@ -184,7 +186,7 @@ def test_an_ontology_without_values(slots: tuple[Slot, ...]):
     assert values.slot_of.dtype == np.int64
     assert values.mentions("black dress") == []
     assert values.of_attributes({"color": ("black",)}).shape == (0,)
-    assert [part.shape for part in values.of_state((SlotValue("color", "black"),))] == [(0,), (0,)]
+    assert [part.shape for part in values.of_state((SlotValue("color", "black"),))] == [(0,), (0,), (len(slots),)]
 
 
 TEXTS = st.text() | st.lists(st.sampled_from(["not", "no", "but", ",", "don't", *NAMES, "pants", "the"])).map(" ".join)
