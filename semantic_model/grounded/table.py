@@ -40,20 +40,31 @@ class Patterns:
         """The patterns of products with these values: bool [N, V] -> [N, n]; new ones are kept."""
         found = np.zeros((len(attributes), len(self.columns)), dtype=np.int32)
         for slot, columns in enumerate(self.columns):
-            packed = np.packbits(attributes[:, columns], axis=1)
-            distinct, first, which = np.unique(packed, axis=0, return_index=True, return_inverse=True)
-            numbers = [self._find(slot, key.tobytes(), attributes[at]) for key, at in zip(distinct, first, strict=True)]
-            found[:, slot] = np.array(numbers, dtype=np.int32)[which.reshape(-1)]
+            first, which = _distinct_rows(attributes[:, columns])
+            found[:, slot] = np.array([self._find(slot, attributes[at]) for at in first], dtype=np.int32)[which]
         return found
 
-    def _find(self, slot: int, key: bytes, attributes: npt.NDArray[np.bool_]) -> int:
-        number = self._numbers.setdefault((slot, key), len(self.rows))
+    def _find(self, slot: int, attributes: npt.NDArray[np.bool_]) -> int:
+        mine = attributes[self.columns[slot]]
+        number = self._numbers.setdefault((slot, mine.tobytes()), len(self.rows))
         if number == len(self.rows):
             row = np.zeros_like(attributes)
-            row[self.columns[slot]] = attributes[self.columns[slot]]
+            row[self.columns[slot]] = mine
             self.rows.append(row)
             self.slots.append(slot)
         return number
+
+
+def _distinct_rows(rows: npt.NDArray[np.bool_]) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.int64]]:
+    """Where each distinct row stands first, and which of them each row is; 64 columns at a time, as one number."""
+    packed = np.packbits(rows, axis=1)
+    padded = np.zeros((len(rows), -(-packed.shape[1] // 8) * 8), dtype=np.uint8)
+    padded[:, : packed.shape[1]] = packed
+    first, which = np.zeros(min(len(rows), 1), dtype=np.int64), np.zeros(len(rows), dtype=np.int64)
+    for word in padded.view(np.uint64).T:
+        _, of_word = np.unique(word, return_inverse=True)
+        _, first, which = np.unique(which * len(rows) + of_word, return_index=True, return_inverse=True)
+    return first, which
 
 
 @dataclass(frozen=True)

@@ -87,9 +87,9 @@ def test_together_gradients_are_those_of_the_whole_batch(trainer_of, stir, rows,
     expected = gradients(alone, alone.model, rows, part)
     found = gradients(together, SplitModel(together.model, together.processes), rows, part)
     assert found.keys() == expected.keys()
-    for name, value in expected.items():
-        scale = max(float(value.abs().max()), 1e-3)
-        assert torch.allclose(found[name], value, rtol=1e-4, atol=1e-3 * scale), name
+    whole = torch.stack([value.norm() for value in expected.values()]).norm()
+    for name, value in expected.items():  # float32 rounds differently where rows are fewer
+        assert (found[name] - value).norm() <= 1e-3 * value.norm() + 1e-6 * whole, name
 
 
 @inside

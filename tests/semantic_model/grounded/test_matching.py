@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import math
 
+import numpy as np
 import pytest
 import torch
 from hypothesis import given, settings
@@ -224,3 +225,15 @@ def test_what_being_shown_is_worth_depends_on_the_turns_and_begins_at_nothing():
     with torch.no_grad():
         shown.worth.weight[1, 0] = 1.0
     assert shown(turns)[:, 1].tolist() == pytest.approx((5 * turns[:, 0]).tolist())
+
+
+@pytest.mark.parametrize("values", [0, 1, 8, 63, 64, 65, 200])
+def test_patterns_of_slots_of_any_size_are_told_apart(values: int):
+    rng = np.random.default_rng(values)
+    few = rng.random((7, values)) < 0.3
+    products = few[rng.integers(0, 7, 50)]
+    patterns = Patterns((slice(0, values),))
+    numbers = patterns.number(products)[:, 0]
+    assert len(patterns.rows) == len({row.tobytes() for row in products})
+    assert np.array_equal(np.array(patterns.rows)[numbers], products)
+    assert patterns.number(products[:0]).shape == (0, 1)
