@@ -30,7 +30,15 @@ def torchrun(*arguments: str) -> subprocess.CompletedProcess[str]:
     command = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc_per_node=2", *arguments]
     environment = {**os.environ, "OMP_NUM_THREADS": "1"}
     root = Path(__file__).resolve().parents[2]
-    return subprocess.run(command, cwd=root, env=environment, capture_output=True, text=True, timeout=300, check=False)
+    with subprocess.Popen(
+        command, cwd=root, env=environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+    ) as running:
+        try:
+            said = running.communicate(timeout=400)
+        except subprocess.TimeoutExpired:
+            running.terminate()  # torchrun ends what it started
+            said = running.communicate()
+    return subprocess.CompletedProcess(command, running.returncode, *said)
 
 
 @pytest.mark.slow
@@ -171,7 +179,7 @@ def test_together_only_the_first_process_writes(trainer_of, shared, processes):
 @pytest.mark.parametrize("size", [0, 1, 2, 7])
 def test_together_shares_cover_the_work_once(processes, size):
     found = processes.collect(list(range(size))[processes.share(size)])
-    assert sum(found, []) == list(range(size))
+    assert [piece for part in found for piece in part] == list(range(size))
 
 
 def test_one_process_needs_no_others():
