@@ -12,9 +12,13 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING
 
 from schemas.belief import BeliefState, Polarity, SlotValue, TurnUpdate
-from schemas.ontology import Ontology, fold
+from schemas.folding import fold
+
+if TYPE_CHECKING:
+    from schemas.ontology import Ontology
 
 __all__ = ["KnownState", "Sides", "accumulate", "difference", "difference_by_slot"]
 

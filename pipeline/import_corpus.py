@@ -1,7 +1,8 @@
 """Stage 1: a corpus in a published format becomes the tables of a workspace, with a ledger of what was dropped and why.
 
-Dialogues are read one at a time and streamed into the tables; only the catalogue and the distinct pictures are held in
-memory. Everything is written beside the workspace's tables and moved into place at the end, the manifest last.
+Dialogues are read in chunks, by several processes where there are enough of them, and streamed into the tables; only
+the catalogue and the distinct pictures are held in memory. Everything is written beside the workspace's tables and
+moved into place at the end, the manifest last.
 """
 
 from __future__ import annotations
@@ -13,6 +14,7 @@ import tempfile
 from collections.abc import Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
@@ -20,17 +22,19 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from pipeline.corpora.catalogue import Catalogue
+from pipeline.corpora.chunks import Setting
 from pipeline.corpora.layout import Folders
 from pipeline.corpora.ledger import Ledger
+from pipeline.corpora.parsing import snake_case
 from pipeline.corpora.picture_files import check_pictures
 from pipeline.corpora.readers import FORMATS, open_reader
-from pipeline.corpora.recommendations import RECOMMENDATION_COLUMNS, Recommendations
-from pipeline.corpora.records import Reader
+from pipeline.corpora.reading import Chunks
+from pipeline.corpora.recommendations import RECOMMENDATION_COLUMNS
+from pipeline.corpora.records import SPLITS, Reader
 from pipeline.corpora.slots import CorpusSlots
 from pipeline.corpora.splitting import SplitShares
-from pipeline.corpora.turns import TurnTable
-from pipeline.corpora.update_table import UpdateTable
-from pipeline.corpora.updates import CorpusUpdates, TopicChange
+from pipeline.corpora.update_table import UPDATE_COLUMNS, annotation_rows
+from pipeline.corpora.updates import TopicChange
 from pipeline.ontology_derivation import AttributeCounts, CorpusSlot, derive_ontology, grown
 from pipeline.workspace import Workspace
 from schemas.errors import CorpusError, UsageError
@@ -109,6 +113,7 @@ def import_corpus(
     ignore_states: bool = False,
     topic_change: TopicChange = "reset",
     split: SplitShares | None = None,
+    jobs: int | None = None,
     progress: Progress | None = None,
 ) -> ImportReport:
     """Import a corpus; the workspace is made if it is not there, and the tables of an earlier import are replaced.
@@ -120,12 +125,17 @@ def import_corpus(
         ignore_states: leave out the states that the corpus brings.
         topic_change: in corpora with per-turn states, what it means that a turn names another category than before.
         split: draw the splits instead of taking the corpus's; ids of dialogues stay as they are.
+        jobs: how many processes may read the dialogues of a large corpus in MMD's layout; None: one a core. The tables
+            are the same to the byte whatever it is.
 
     Raises:
         CorpusError: no such folder, no dialogues or no catalogue in it, or a file of one's own data that is not valid.
         OntologyError: the workspace's ``ontology.json`` was edited into something invalid.
-        UsageError: an unknown format, or a workspace that cannot be written to.
+        UsageError: an unknown format, less than one job, or a workspace that cannot be written to.
+        ServiceError: a process that read dialogues was killed.
     """
+    if jobs is not None and jobs < 1:
+        raise UsageError("--jobs must be at least 1")
     if topic_change not in ("reset", "keep"):
         raise UsageError(f"unknown topic change '{topic_change}'", fix="use reset or keep")
     progress = progress or SilentProgress()
@@ -135,7 +145,7 @@ def import_corpus(
     settings = {"format": form, "ignore_states": ignore_states, "topic_change": topic_change}
     with _staging(workspace.root) as staging:
         job = _Import(reader, staging, ledger, topic_change, split, progress)
-        report = job.run()
+        report = job.run(jobs)
         ontology = job.ontology(existing)
         report.ontology_version = ontology.version
         annotated = job.write_annotations(workspace, ontology)
@@ -221,8 +231,12 @@ class _Import:
         self._slot_keys: dict[str, str] = {}
         self.inputs: dict[str, str] = {}
 
-    def run(self) -> ImportReport:
+    def run(self, jobs: int | None) -> ImportReport:
         """Read everything and write products, images, turns, recommendations and (raw) updates."""
+        with Chunks(self._reader, jobs) as chunks:
+            return self._run(chunks)
+
+    def _run(self, chunks: Chunks) -> ImportReport:
         with self._progress.task("reading the catalogue"):
             self._catalogue = Catalogue(self._reader.products(self._ledger), self._ledger)
             image_ids = self._catalogue.link_pictures(self._reader.pictures)
@@ -231,7 +245,7 @@ class _Import:
         for product in self._catalogue.products:
             self._counts.add(product.attributes)
         slots = CorpusSlots(self._catalogue.attributes)
-        self._write_dialogues(slots)
+        self._write_dialogues(chunks, slots)
         self._write_products(image_ids)
         self._write_images()
         self._settle_slots(slots)
@@ -269,60 +283,54 @@ class _Import:
                     line.drop(file.reason)
         self._report.image_ids = "ids" if pictures.uses_ids else "links" if any(p.url for p in found) else "files"
 
-    def _write_dialogues(self, slots: CorpusSlots) -> None:
-        reader, ledger = self._reader, self._ledger
-        updates = CorpusUpdates(
-            slots,
-            self._catalogue,
+    def _write_dialogues(self, chunks: Chunks, slots: CorpusSlots) -> None:
+        reader, ledger, report = self._reader, self._ledger, self._report
+        setting = Setting(
+            reader.candidates,
+            reader.negatives_needed,
+            reader.not_slots,
+            self._topic_change,
+            self._split,
+            self._catalogue.attributes,
+            self._catalogue.lookup(),
             reader.pictures,
-            not_slots=reader.not_slots,
-            topic_change=self._topic_change,
-            ledger=ledger,
         )
-        splits = dict.fromkeys(("train", "valid", "test"), 0)
+        report.splits = dict.fromkeys(SPLITS, 0)
         with _no_cycle_collection(), ExitStack() as stack:
 
             def table(name: str, kind: Table, given_as: pa.Schema | None = None) -> TableWriter:
                 return stack.enter_context(open_writer(self._staging / f"{name}.parquet", kind, given_as=given_as))
 
-            turn_rows = table("turns", TURNS)
-            candidate_rows = table("recommendations", RECOMMENDATIONS, RECOMMENDATION_COLUMNS)
-            turns = TurnTable(turn_rows, reader.pictures)
-            candidates = Recommendations(reader, self._catalogue, candidate_rows, ledger)
-            raw_updates = UpdateTable(table("updates", ANNOTATIONS))
-            for dialogue in self._progress.track(reader.dialogues(ledger), "reading dialogues", reader.count() or None):
-                if self._split is not None:
-                    dialogue = dialogue._replace(split=self._split.of(dialogue.dialogue_id))
-                splits[dialogue.split] += 1
-                turns.write(dialogue)
-                candidates.add(dialogue)
-                for turn, rows in updates.of(dialogue):
-                    raw_updates.write(dialogue.dialogue_id, turn, rows)
-            updates.count()
+            turns = table("turns", TURNS)
+            recommendations = table("recommendations", RECOMMENDATIONS, RECOMMENDATION_COLUMNS)
+            updates = stack.enter_context(pa.ipc.new_stream(self._staging / _UPDATES, UPDATE_COLUMNS))
+            reading = stack.enter_context(self._progress.task("reading dialogues", reader.count() or None))
+            for read, chunk in chunks.read(setting):
+                turns.gather_arrow(chunk.turns)
+                recommendations.write_arrow(chunk.recommendations)
+                updates.write_table(chunk.updates)
+                ledger.add(chunk.ledger)
+                slots.hear(chunk.said)
+                reader.pictures.add(chunk.pictures)
+                report.user_turns += chunk.user_turns
+                for split, n in chunk.splits.items():
+                    report.splits[split] += n
+                reading.advance(read)
             if not ledger["dialogues"].kept:
                 reasons = ", ".join(f"{reason} {n}" for reason, n in ledger["dialogues"].dropped.items())
                 raise CorpusError(f"none of the dialogues can be used: {reasons}", fix="check --format and the files")
-            turns.flush()
-            candidates.flush()
-            raw_updates.flush()
             self.inputs = dict(sorted(reader.input_hashes().items()))
-            for writer in (turn_rows, candidate_rows):
+            for writer in (turns, recommendations):
                 writer.add_inputs(self.inputs)
-        self._report.splits = splits
-        self._report.user_turns = turns.user_turns
-        self._report.recommendation_turns = ledger["recommendation_turns"].kept
+        report.recommendation_turns = ledger["recommendation_turns"].kept
 
     def _settle_slots(self, slots: CorpusSlots) -> None:
         attribute_of = slots.attribute_of(self._counts.values)
         for key in sorted(attribute_of):
-            attribute = attribute_of[key]
-            self._slot_keys[key] = attribute or key
-            self._report.slots[slots.name_of(key)] = attribute
-            self._corpus_slots.append(
-                CorpusSlot(
-                    slots.name_of(key), attribute or key, tuple(sorted(slots.spellings[key])), dict(slots.said[key])
-                )
-            )
+            name, attribute = slots.name_of(key), attribute_of[key]
+            self._slot_keys[key] = own = attribute or snake_case(name)
+            self._report.slots[name] = attribute
+            self._corpus_slots.append(CorpusSlot(name, own, tuple(sorted(slots.spellings[key])), dict(slots.said[key])))
 
     def ontology(self, existing: Ontology | None) -> Ontology:
         """The ontology of this corpus, grown onto the one there is."""
@@ -338,19 +346,23 @@ class _Import:
         """
         names = {key: ontology.slot(attribute).name for key, attribute in self._slot_keys.items()}
         old = workspace.annotations if workspace.annotations.is_file() else None
-        with open_table(self._staging / "updates.parquet", ANNOTATIONS) as raw:
-            if raw.metadata.num_rows == 0 and old is None:
+        with pa.memory_map(str(self._staging / _UPDATES)) as file, pa.ipc.open_stream(file) as updates:
+            chunks = (pa.Table.from_batches([batch]) for batch in updates)
+            first = next(chunks, None)
+            if first is None and old is None:
                 return False
-            place = self._staging / workspace.annotations.name
-            with open_writer(place, ANNOTATIONS, inputs=self.inputs) as table:
-                for batch in raw.iter_batches():
-                    table.write_arrow(_named(pa.Table.from_batches([batch]), names, ontology.version))
+            with open_writer(self._staging / workspace.annotations.name, ANNOTATIONS, inputs=self.inputs) as table:
+                for rows in chain(() if first is None else (first,), chunks):
+                    table.gather_arrow(annotation_rows(rows, names, ontology.version))
                 if old is not None:
                     with open_table(old, ANNOTATIONS) as others:
                         for batch in others.iter_batches():
                             rows = pa.Table.from_batches([batch])
                             table.write_arrow(rows.filter(pc.not_equal(rows["annotator"], "corpus")))
         return True
+
+
+_UPDATES = "updates.arrows"
 
 
 @contextmanager
@@ -363,13 +375,3 @@ def _no_cycle_collection() -> Iterator[None]:
     finally:
         if was_on:
             gc.enable()
-
-
-def _named(rows: pa.Table, names: Mapping[str, str], ontology_version: int) -> pa.Table:
-    """Updates with the ontology's slot names and version in place of slot keys and 0."""
-    keys = rows["slot"].combine_chunks().dictionary_encode()
-    spelled = pa.array([names.get(key, key) for key in keys.dictionary.to_pylist()], pa.string())
-    columns = rows.columns
-    columns[rows.schema.get_field_index("slot")] = spelled.take(keys.indices)
-    columns[rows.schema.get_field_index("ontology_version")] = pa.array([ontology_version] * len(rows), pa.int32())
-    return pa.table(columns, schema=ANNOTATIONS.columns)

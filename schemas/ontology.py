@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import difflib
 import re
-import unicodedata
 from collections.abc import Iterable
 from functools import cached_property
 from pathlib import Path
@@ -19,21 +18,11 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_valida
 from schemas.belief import Polarity, SlotValue
 from schemas.errors import OntologyError
 from schemas.files import read_json, sha256_bytes, write_json
+from schemas.folding import fold, fold_name
 
 __all__ = ["Ontology", "Slot", "SlotKind", "Value", "fold", "fold_name", "nearest"]
 
 SlotKind = Literal["categorical", "numeric"]
-
-
-def fold(text: str) -> str:
-    """The form in which values are compared: NFKC, case-folded, single spaces."""
-    return " ".join(unicodedata.normalize("NFKC", text).casefold().split())
-
-
-def fold_name(text: str) -> str:
-    """The form in which names are compared: ``sleeveLength``, ``sleeve_length`` and ``Sleeve length`` agree."""
-    folded = fold(text)
-    return "".join(letter for letter in folded if letter.isalnum()) or folded
 
 
 def nearest(name: str, known: Iterable[str]) -> str | None:

@@ -233,6 +233,7 @@ class TableWriter:
         self._schema = schema
         self._batch_rows = batch_rows
         self._rows: list[Mapping[str, Any]] = []
+        self._tables: list[pa.Table] = []
         self.rows_written = 0
 
     def write(self, row: Mapping[str, Any]) -> None:
@@ -246,9 +247,18 @@ class TableWriter:
         for row in rows:
             self.write(row)
 
+    def gather_arrow(self, rows: pa.Table) -> None:
+        """Add rows that are in Arrow's form already; row groups are made of several calls' rows."""
+        self._tables.append(rows)
+        if sum(table.num_rows for table in self._tables) >= self._batch_rows:
+            self.flush()
+
     def write_arrow(self, rows: pa.Table) -> None:
         """Add rows that are in Arrow's form already, as a row group of their own."""
         self.flush()
+        self._write(rows)
+
+    def _write(self, rows: pa.Table) -> None:
         if rows.num_rows:
             same = rows.schema.equals(self._schema)
             self._writer.write_table(
@@ -266,6 +276,9 @@ class TableWriter:
             self._writer.write_table(pa.Table.from_pylist(self._rows, schema=self._schema))
             self.rows_written += len(self._rows)
             self._rows = []
+        if self._tables:
+            tables, self._tables = self._tables, []
+            self._write(pa.concat_tables(tables))
 
 
 @contextmanager

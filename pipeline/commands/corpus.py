@@ -42,6 +42,10 @@ def import_(
         ),
     ] = None,
     split_seed: Annotated[int, typer.Option(help="Another seed draws other splits; same seed, same splits.")] = 0,
+    jobs: Annotated[
+        int | None,
+        typer.Option(min=1, help="Processes that read a large corpus in MMD's layout; as many as cores unless given."),
+    ] = None,
     as_json: Annotated[bool, JSON_OPTION] = False,
 ) -> None:
     """Read a corpus into the workspace, with a ledger of everything dropped and why.
@@ -74,6 +78,7 @@ def import_(
         ignore_states=ignore_states,
         topic_change=cast(TopicChange, topic_change),
         split=None if split is None else SplitShares.parse(split, split_seed),
+        jobs=jobs,
         progress=console,
     )
     if as_json:

@@ -15,7 +15,7 @@ import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.compute as pc
 
-__all__ = ["CandidateLists", "Candidates", "Numbers", "ReferenceCodes", "expand", "string_lists"]
+__all__ = ["CandidateLists", "Candidates", "Numbers", "ReferenceCodes", "expand", "reference_lists", "string_lists"]
 
 Numbers = npt.NDArray[np.signedinteger[Any]]
 
@@ -142,15 +142,23 @@ class Candidates:
 
 
 def string_lists(lengths: Numbers, numbers: Numbers, strings: Sequence[str]) -> pa.ListArray:
-    """A column of lists of strings given by number, with a dictionary of those strings that occur."""
+    """A column of lists of strings given by number, with a dictionary of those strings that occur, by number."""
     occurs = np.zeros(len(strings), bool)
     occurs[numbers] = True
     used = np.flatnonzero(occurs)
     place = np.empty(len(strings), np.int32)
     place[used] = np.arange(len(used), dtype=np.int32)
-    dictionary = pa.array([strings[number] for number in used.tolist()], pa.string())
+    return _lists(lengths, pa.array(place[numbers]), [strings[number] for number in used.tolist()])
+
+
+def reference_lists(lengths: Numbers, numbers: Numbers, strings: Sequence[str]) -> pa.ListArray:
+    """The same with the strings in the order of their first occurrence, whatever their numbers."""
+    coded = pa.array(numbers).dictionary_encode()
+    return _lists(lengths, coded.indices, [strings[number] for number in coded.dictionary.to_pylist()])
+
+
+def _lists(lengths: Numbers, codes: pa.Array, strings: Sequence[str]) -> pa.ListArray:
     ends = np.zeros(len(lengths) + 1, np.int32)
     np.cumsum(lengths, out=ends[1:])
-    return pa.ListArray.from_arrays(
-        pa.array(ends), pa.DictionaryArray.from_arrays(pa.array(place[numbers]), dictionary)
-    )
+    dictionary = pa.array(strings, pa.string())
+    return pa.ListArray.from_arrays(pa.array(ends), pa.DictionaryArray.from_arrays(codes, dictionary))

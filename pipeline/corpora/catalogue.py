@@ -5,14 +5,15 @@ from __future__ import annotations
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
+from typing import Any
 
 from pipeline.corpora.ledger import Ledger
 from pipeline.corpora.pictures import Pictures, file_stem
 from pipeline.corpora.records import ProductRecord
 from schemas.errors import CorpusError
-from schemas.ontology import fold_name
+from schemas.folding import fold_name
 
-__all__ = ["Catalogue", "name_key"]
+__all__ = ["Catalogue", "ProductLookup", "name_key"]
 
 
 def name_key(name: str) -> str:
@@ -43,7 +44,6 @@ class Catalogue:
         renamed = _one_spelling(merged)
         self.products, self.aliases = _one_name(renamed)
         self.products.sort(key=lambda product: product.product_id)
-        self.by_id: Mapping[str, ProductRecord] = {product.product_id: product for product in self.products}
         self._by_reference: dict[str, str] = {}
 
     @property
@@ -69,6 +69,34 @@ class Catalogue:
             image_ids[product.product_id] = tuple(ids)
         return image_ids
 
+    def lookup(self) -> ProductLookup:
+        """What dialogues are read with, once the pictures are linked."""
+        return ProductLookup(
+            [product.product_id for product in self.products],
+            self._by_reference,
+            {product.product_id: product.attributes for product in self.products},
+        )
+
+
+class ProductLookup:
+    """What reading dialogues asks of a catalogue.
+
+    Args:
+        product_ids: all ids, sorted.
+        by_reference: links, files and stems of pictures -> product id.
+        attributes: product id -> its attributes.
+    """
+
+    def __init__(
+        self,
+        product_ids: Sequence[str],
+        by_reference: Mapping[str, str],
+        attributes: Mapping[str, Mapping[str, Sequence[str]]],
+    ) -> None:
+        self.product_ids = product_ids
+        self.attributes = attributes
+        self._by_reference = by_reference
+
     def of_picture(self, reference: str, pictures: Pictures) -> str | None:
         """The id of the product that a picture shows, by its link, its file or its file's stem."""
         found = self._by_reference.get(pictures.link_of(reference))
@@ -79,6 +107,10 @@ class Catalogue:
                 if found is not None:
                     break
         return found
+
+    def as_json(self) -> list[Any]:
+        """The arguments it was made with."""
+        return [self.product_ids, self._by_reference, self.attributes]
 
 
 def _merge_views(records: Iterable[ProductRecord], ledger: Ledger) -> list[ProductRecord]:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import hashlib
 import os
 from collections.abc import Iterator
-from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -84,44 +83,34 @@ UNREADABLE = object()
 """What :meth:`HashedFiles.read_json` gives for a file that it dropped; None is valid JSON."""
 
 
-_HASHED_AT_ONCE = 4 * 2**20
-
-
 class HashedFiles:
-    """Reads files and hashes what it read: one hash over all names and contents, in reading order.
+    """Reads files and hashes what it read.
 
-    Hashing goes on beside the reading, in a thread that gets some megabytes at a time; less than that needs none.
+    The hash is that of what ``sha256sum`` prints for the files in reading order, named from ``root``.
     """
 
     def __init__(self, root: Path) -> None:
         self._root = f"{root}{os.sep}"
         self._hash = hashlib.sha256()
-        self._waiting: list[bytes] = []
-        self._waiting_bytes = 0
-        self._thread = ThreadPoolExecutor(1)
-        self._hashing: Future[None] | None = None
+        self._sums: list[str] = []
 
     def read(self, path: str | Path) -> bytes:
         """The content of a file. Raises OSError as :meth:`pathlib.Path.read_bytes` does."""
         content = read_file(path)
         name = str(path)
         name = name.removeprefix(self._root) if name.startswith(self._root) else os.path.basename(name)
-        self._waiting += (f"{name}\0{len(content)}\0".encode(errors="surrogateescape"), content)
-        self._waiting_bytes += len(content)
-        if self._waiting_bytes >= _HASHED_AT_ONCE:
-            self._finish()
-            self._hashing = self._thread.submit(self._hash.update, self._taken())
+        self._sums.append(f"{hashlib.sha256(content).hexdigest()}  {name}\n")
         return content
 
-    def _taken(self) -> bytes:
-        content = b"".join(self._waiting)
-        self._waiting, self._waiting_bytes = [], 0
-        return content
+    def take_sums(self) -> str:
+        """A line for each file read since the last call; they count no longer."""
+        taken = "".join(self._sums)
+        self._sums.clear()
+        return taken
 
-    def _finish(self) -> None:
-        if self._hashing is not None:
-            self._hashing.result()
-            self._hashing = None
+    def add_sums(self, sums: str) -> None:
+        """Count in files that were read elsewhere."""
+        self._hash.update(sums.encode(errors="surrogateescape"))
 
     def read_json(self, path: str | Path, line: LedgerLine) -> Any:
         """The JSON in a file, or :data:`UNREADABLE` after counting in the ledger's line why it was dropped."""
@@ -135,6 +124,5 @@ class HashedFiles:
 
     def hexdigest(self) -> str:
         """The hash so far."""
-        self._finish()
-        self._hash.update(self._taken())
+        self.add_sums(self.take_sums())
         return self._hash.hexdigest()

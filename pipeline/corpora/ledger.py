@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Mapping
 from typing import Any
 
 from schemas.errors import CheckError
@@ -34,6 +35,17 @@ class LedgerLine:
         if n:
             self.kept -= n
             self.dropped[reason] += n
+
+    def add(self, other: Mapping[str, Any]) -> None:
+        """Take in what another line counted, in the form of :meth:`as_json`."""
+        self.received += other["in"]
+        self.kept += other["kept"]
+        self.dropped.update(other["dropped"])
+
+    def clear(self) -> None:
+        """Count from 0 again."""
+        self.received = self.kept = 0
+        self.dropped.clear()
 
     def as_json(self) -> dict[str, Any]:
         """``{"in", "kept", "dropped": {reason: n}}``."""
@@ -83,6 +95,18 @@ class Ledger:
                 raise CheckError(
                     f"the import ledger does not add up for {name}: {line.as_json()}", fix="please report this"
                 )
+
+    def add(self, other: Mapping[str, Any]) -> None:
+        """Take in what another ledger counted, in the form of :meth:`as_json`."""
+        for name, line in other.items():
+            self.lines[name].add(line)
+
+    def take(self) -> dict[str, Any]:
+        """What was counted, as :meth:`as_json` gives it; afterwards all lines are empty."""
+        taken = self.as_json()
+        for line in self.lines.values():
+            line.clear()
+        return taken
 
     def dropped(self) -> dict[str, int]:
         """``line/reason -> n`` over all lines."""

@@ -1,7 +1,6 @@
 """MMD's file layout: a JSON file a dialogue in ``dialogues/{train,valid,test}``, pictures named by link or by id.
 
-An element of a dialogue is an utterance, null, an empty object, or a list of elements. Positives are the system
-utterance's ``images``, negatives its ``false images``. Raw and preprocessed forms differ in how pictures are named
+Raw and preprocessed forms differ in how pictures are named
 (links; ids with ``image_id.json`` or ``cleaned_image_id.json``) and in the catalogue's place.
 """
 
@@ -10,32 +9,22 @@ from __future__ import annotations
 import os
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
-from functools import lru_cache
+from contextlib import suppress
 from pathlib import Path
-from typing import Any, Literal
 
-from pipeline.corpora.layout import UNREADABLE, Folders, HashedFiles, files_below, names_below
-from pipeline.corpora.ledger import Ledger, LedgerLine
-from pipeline.corpora.merging import keep_or_drop
+from pipeline.corpora.layout import Folders, HashedFiles, files_below, names_below
+from pipeline.corpora.ledger import Ledger
 from pipeline.corpora.mmd_catalogue import read_catalogue
-from pipeline.corpora.mmd_states import StateReader, UnreadableStateError
-from pipeline.corpora.parsing import as_text
+from pipeline.corpora.mmd_dialogues import Entry, MmdDialogues
 from pipeline.corpora.pictures import Pictures, canonical_url
-from pipeline.corpora.records import Dialogue, MergedTurns, ProductRecord, Speaker, StateRecord, split_name
+from pipeline.corpora.records import CandidateKind, Dialogue, Parts, ProductRecord, split_name
 from schemas.errors import CorpusError
 from schemas.files import read_json, sha256_file
 
-__all__ = ["MmdReader"]
+__all__ = ["PART_BYTES", "MmdReader"]
 
-_SPEAKERS: Mapping[str, Speaker] = {
-    "user": "user",
-    "shopper": "user",
-    "customer": "user",
-    "system": "system",
-    "agent": "system",
-    "wizard": "system",
-    "assistant": "system",
-}
+PART_BYTES = 8 * 2**20
+"""Parsed, that much JSON takes some tens of megabytes; its rows are a row group of recommendations."""
 
 
 class MmdReader:
@@ -50,17 +39,15 @@ class MmdReader:
         CorpusError: no dialogues or no catalogue.
     """
 
-    candidates: Literal["pictures", "products"] = "pictures"
+    candidates: CandidateKind = "pictures"
     negatives_needed = True
     not_slots: frozenset[str] = frozenset()
 
     def __init__(self, folders: Folders, ledger: Ledger, *, with_states: bool = True) -> None:
-        self._states = StateReader() if with_states else None
         self._dialogue_folder = folders.dialogues or _dialogue_folder(folders)
         self._product_folder = folders.products or _product_folder(folders)
         self._entries = _entries(self._dialogue_folder)
-        self._last_negatives: Sequence[str] = ()
-        self._dialogue_files = HashedFiles(self._dialogue_folder)
+        self.files_of_dialogues = MmdDialogues(self._dialogue_folder, with_states=with_states)
         self._product_files = HashedFiles(self._product_folder)
         self._hashes: dict[str, str] = {}
         self.pictures = self._read_picture_maps(folders, ledger)
@@ -89,99 +76,33 @@ class MmdReader:
 
     def dialogues(self, ledger: Ledger) -> Iterator[Dialogue]:
         """Dialogues sorted by id, one file read at a time; what cannot be read is counted and dropped."""
-        line = ledger["dialogues"]
-        for dialogue_id, split, path in self._entries:
-            content = self._dialogue_files.read_json(path, line)
-            if content is UNREADABLE:
-                continue
-            if isinstance(content, dict):
-                content = content.get("dialogue", content.get("turns", content))
-            if not isinstance(content, list):
-                line.drop("not_a_list")
-                continue
-            turns = MergedTurns()
-            self._read(content, turns, ledger)
-            if keep_or_drop(turns, ledger):
-                yield Dialogue(dialogue_id, split, turns)
+        return self.files_of_dialogues.read(self._entries, ledger)
 
-    def _read(self, elements: Sequence[Any], turns: MergedTurns, ledger: Ledger, depth: int = 0) -> None:
-        for element in elements:
-            if type(element) is dict:
-                named = element.get("speaker")
-                speaker = _SPEAKERS.get(named) if type(named) is str else None
-                if speaker is not None:
-                    self._add(turns, speaker, element, ledger)
-                else:
-                    ledger["utterances"].drop("no_speaker" if element else "empty_element")
-            elif type(element) is list and depth < 20:
-                self._read(element, turns, ledger, depth + 1)
-            else:
-                ledger["utterances"].drop("null_element" if element is None else "not_an_object")
-
-    def _add(self, turns: MergedTurns, speaker: Speaker, element: Mapping[str, Any], ledger: Ledger) -> None:
-        said = element.get("utterance")
-        if type(said) is not dict:
-            said = {"nlg": said}
-        text = said.get("nlg")
-        if text is not None:
-            text = as_text(text)
-        listed = said.get("images")
-        images = _NONE if listed is None else _references(listed, ledger["images"])
-        act = element.get("type") or element.get("intent_type")
-        if act is not None:
-            act = _act_text(act)
-        if speaker == "system":
-            listed = said.get("false images")
-            negatives = _NONE if listed is None else self._negatives(listed, ledger["negatives"])
-            turns.add(speaker, act or "", text or "", images, images, negatives)
-        else:
-            turns.add(speaker, act or "", text or "", images, _NONE, _NONE, self._state(element, ledger))
-
-    def _negatives(self, listed: object, line: LedgerLine) -> Sequence[str]:
-        """A dialogue has one pool of negatives for a category: a list that equals the one before is that one."""
-        if listed != self._last_negatives:
-            self._last_negatives = _references(listed, line)
-        return self._last_negatives
-
-    def _state(self, element: Mapping[str, Any], ledger: Ledger) -> StateRecord | None:
-        if self._states is None:
-            return None
-        try:
-            return self._states.read(element)
-        except UnreadableStateError:
-            ledger["states"].drop("not_readable")
-            return None
+    def parts(self) -> Parts:
+        """The files in runs of about :data:`PART_BYTES`, by their ids."""
+        runs: list[list[Entry]] = []
+        size = total = PART_BYTES
+        for entry in self._entries:
+            if size >= PART_BYTES:
+                runs.append([])
+                size = 0
+            runs[-1].append(entry)
+            with suppress(OSError):  # counted when it is read
+                size += (found := os.stat(entry[2]).st_size)
+                total += found
+        return Parts(runs, total - PART_BYTES)
 
     def input_hashes(self) -> Mapping[str, str]:
         """Hashes of dialogues, catalogue and picture maps."""
         return {
             **self._hashes,
-            "dialogues": self._dialogue_files.hexdigest(),
+            "dialogues": self.files_of_dialogues.files.hexdigest(),
             "products": self._product_files.hexdigest(),
         }
 
     def files(self) -> Sequence[Path]:
         """Dialogue files, then catalogue files."""
         return [*(Path(path) for _, _, path in self._entries), *files_below(self._product_folder, ".json")]
-
-
-_NONE: Sequence[str] = ()
-
-
-def _act_text(value: object) -> str:
-    return _known_act(value) if type(value) is str else as_text(value)
-
-
-_known_act = lru_cache(maxsize=1000)(as_text)
-
-
-def _references(value: object, line: LedgerLine) -> Sequence[str]:
-    listed: list[Any] = value if type(value) is list else [value]
-    if set(map(type, listed)) <= {str}:
-        return listed
-    references = [str(reference) for reference in listed if type(reference) in (str, int)]
-    line.drop("not_a_reference", len(listed) - len(references))
-    return references
 
 
 def _dialogue_folder(folders: Folders) -> Path:
@@ -209,11 +130,11 @@ def _product_folder(folders: Folders) -> Path:
     return found
 
 
-def _entries(folder: Path) -> list[tuple[str, str, str]]:
+def _entries(folder: Path) -> list[Entry]:
     """(dialogue_id, split, file), sorted: the stem is the id, unless two splits share one."""
     if not folder.is_dir():
         raise CorpusError("--dialogues is not a folder of train/, valid/, test/", where=folder)
-    entries: list[tuple[str, str, str]] = []
+    entries: list[Entry] = []
     for child in sorted(folder.iterdir()):
         split = split_name(child.name)
         if split is not None and child.is_dir():

@@ -10,7 +10,7 @@ import orjson
 
 from pipeline.corpora.parsing import as_text, snake_case, split_values
 from pipeline.corpora.records import CumulativeState, ItemFeedback, StateRecord, TurnState
-from schemas.ontology import fold_name
+from schemas.folding import fold_name
 
 __all__ = ["StateReader", "UnreadableStateError", "turn_state"]
 
@@ -79,8 +79,6 @@ def _cumulative(ds: object) -> CumulativeState:
     like: dict[str, tuple[str, ...]] = {}
     dislike: dict[str, tuple[str, ...]] = {}
     for entry in informable:
-        if not isinstance(entry, dict):
-            raise UnreadableStateError("an entry of ds.informable is not an object")
         slot, values, disliked = _entry(entry)
         side = dislike if disliked else like
         side[slot] = tuple(dict.fromkeys((*side[slot], *values))) if slot in side else values
@@ -88,8 +86,10 @@ def _cumulative(ds: object) -> CumulativeState:
     return CumulativeState(like, dislike, feedback)
 
 
-def _entry(entry: Mapping[str, Any]) -> tuple[str, tuple[str, ...], bool]:
+def _entry(entry: object) -> tuple[str, tuple[str, ...], bool]:
     """The slot, the values, and whether they are disliked."""
+    if not isinstance(entry, dict):
+        raise UnreadableStateError("an entry of ds.informable is not an object")
     slot, values, sentiment = entry.get("slot"), entry.get("values"), entry.get("sentiment")
     if type(slot) is list and len(slot) == 1:
         slot = slot[0]

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path, PurePosixPath
-from typing import NamedTuple
+from typing import Any, NamedTuple
 from urllib.parse import unquote
 
 from pipeline.corpora.ledger import Ledger
@@ -78,6 +78,21 @@ class Pictures:
         self._image_ids = _ImageIds(self)
         self._stems: dict[str, str] | None = None
 
+    def as_json(self) -> dict[str, Any]:
+        """What it was made with."""
+        return {
+            "folder": None if self.folder is None else str(self.folder),
+            "url_map": self._url_map,
+            "id_map": self._id_map,
+            "url_map_given": self._url_map_given,
+        }
+
+    @classmethod
+    def from_json(cls, value: Mapping[str, Any]) -> Pictures:
+        """The inverse of :meth:`as_json`."""
+        folder = value["folder"]
+        return cls(**{**value, "folder": None if folder is None else Path(folder)})
+
     @property
     def uses_ids(self) -> bool:
         """Whether the corpus names pictures by number."""
@@ -87,9 +102,14 @@ class Pictures:
         """The picture a reference names; the same file under several links is one picture. Remembers what it found."""
         known = self._known.get(reference)
         if known is None:
-            picture = self._resolve(reference)
-            known = self._known[reference] = self.found.setdefault(picture.image_id, picture)
+            known = self._known[reference] = self._resolve(reference)
+            self.found.setdefault(known.image_id, known)
         return known
+
+    def add(self, pictures: Iterable[Picture]) -> None:
+        """Remember pictures that were found elsewhere."""
+        for picture in pictures:
+            self.found.setdefault(picture.image_id, picture)
 
     def image_ids(self, references: Sequence[str]) -> list[str]:
         """Ids of the pictures referred to, each once, in order."""

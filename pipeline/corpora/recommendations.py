@@ -12,19 +12,21 @@ from array import array
 import numpy as np
 import pyarrow as pa
 
-from pipeline.corpora.candidate_lists import CandidateLists, Candidates, Numbers, ReferenceCodes, string_lists
-from pipeline.corpora.catalogue import Catalogue
+from pipeline.corpora.candidate_lists import (
+    CandidateLists,
+    Candidates,
+    Numbers,
+    ReferenceCodes,
+    reference_lists,
+    string_lists,
+)
+from pipeline.corpora.catalogue import ProductLookup
 from pipeline.corpora.ledger import Ledger
-from pipeline.corpora.records import Dialogue, Reader
-from schemas.tables import RECOMMENDATIONS, TableWriter
+from pipeline.corpora.pictures import Pictures
+from pipeline.corpora.records import CandidateKind, Dialogue
+from schemas.tables import RECOMMENDATIONS
 
 __all__ = ["RECOMMENDATION_COLUMNS", "Recommendations"]
-
-_BATCH_REFERENCES = 250_000
-"""Of all turns of a batch: some 10 bytes each when they are written."""
-
-_BATCH_DISTINCT_REFERENCES = 200_000
-"""Of the distinct lists of a batch: these are strings."""
 
 _KEPT = 0
 _REASONS = (
@@ -47,35 +49,36 @@ RECOMMENDATION_COLUMNS = pa.schema(
 
 
 class Recommendations:
-    """Writes the table ``recommendations``: system turns that keep a positive and, where needed, a negative.
+    """Makes the table ``recommendations``: system turns that keep a positive and, where needed, a negative.
 
     A candidate is kept when its product is in the catalogue, whether or not its picture can still be had. Kept
     candidates are distinct, and none is on both sides.
 
     Args:
-        reader: says what candidates are named by, and maps pictures.
-        catalogue: the products, their pictures linked.
-        table: where rows go, opened for :data:`RECOMMENDATION_COLUMNS`; call :meth:`flush` at the end.
-        ledger: lines ``recommendation_turns``, ``positives`` and ``negatives`` are filled.
+        kind: what candidates are named by.
+        negatives_needed: whether a turn without negatives is dropped.
+        products: the catalogue.
+        pictures: maps references.
+        ledger: lines ``recommendation_turns``, ``positives`` and ``negatives`` are filled by :meth:`take`.
     """
 
-    def __init__(self, reader: Reader, catalogue: Catalogue, table: TableWriter, ledger: Ledger) -> None:
-        self._product_ids = [product.product_id for product in catalogue.products]
+    def __init__(
+        self, kind: CandidateKind, negatives_needed: bool, products: ProductLookup, pictures: Pictures, ledger: Ledger
+    ) -> None:
+        self._product_ids = products.product_ids
         row_of = {product_id: row for row, product_id in enumerate(self._product_ids)}
-        if reader.candidates == "pictures":
-            pictures = reader.pictures
+        if kind == "pictures":
 
             def by_picture(reference: str) -> int | None:
                 pictures.resolve(reference)
-                return row_of.get(catalogue.of_picture(reference, pictures) or "")
+                return row_of.get(products.of_picture(reference, pictures) or "")
 
             self._codes = ReferenceCodes(by_picture)
         else:
             self._codes = ReferenceCodes(row_of.get)
-        self._negatives_needed = reader.negatives_needed
+        self._negatives_needed = negatives_needed
         self._turn_line = ledger["recommendation_turns"]
         self._positive_line, self._negative_line = ledger["positives"], ledger["negatives"]
-        self._table = table
         self._clear()
 
     def _clear(self) -> None:
@@ -95,17 +98,14 @@ class Recommendations:
         for positives, negatives in candidates.values():
             self._positives.add(positives)
             self._negatives.add(negatives)
-        both = (self._positives, self._negatives)
-        if (
-            sum(side.references for side in both) >= _BATCH_REFERENCES
-            or sum(side.distinct_references for side in both) >= _BATCH_DISTINCT_REFERENCES
-        ):
-            self.flush()
 
-    def flush(self) -> None:
-        """Write the turns gathered so far."""
-        if not self._turns:
-            return
+    @property
+    def references(self) -> int:
+        """How many references the turns gathered so far list."""
+        return self._positives.references + self._negatives.references
+
+    def take(self) -> pa.Table:
+        """The rows of the turns gathered so far, as :data:`RECOMMENDATION_COLUMNS`; afterwards there are none."""
         shown = Candidates(self._positives, self._codes, len(self._product_ids))
         against = Candidates(self._negatives, self._codes, len(self._product_ids))
         clashing_turns, clashing_places = against.clashes(shown)
@@ -126,12 +126,12 @@ class Recommendations:
             pa.array(np.array(self._turns, np.int32)[kept]),
             string_lists(shown_lengths, shown.products_at(shown_places), self._product_ids),
             string_lists(lengths - clashes[kept], against.products_at(places[~is_clash]), self._product_ids),
-            string_lists(*shown.references_of(kept), self._codes.references),
-            string_lists(*against.references_of(kept), self._codes.references),
+            reference_lists(*shown.references_of(kept), self._codes.references),
+            reference_lists(*against.references_of(kept), self._codes.references),
             pa.array(self._splits, pa.string()).take(pa.array(kept)),
         ]
-        self._table.write_arrow(pa.table(columns, schema=RECOMMENDATION_COLUMNS))
         self._clear()
+        return pa.table(columns, schema=RECOMMENDATION_COLUMNS)
 
     def _reasons(self, shown: Candidates, against: Candidates, candidates: Numbers) -> Numbers:
         """Of each turn, why it is dropped, as its place in :data:`_REASONS`."""

@@ -12,10 +12,12 @@ from pipeline.corpora.pictures import Pictures
 
 __all__ = [
     "SPLITS",
+    "CandidateKind",
     "CumulativeState",
     "Dialogue",
     "ItemFeedback",
     "MergedTurns",
+    "Parts",
     "ProductRecord",
     "Reader",
     "Speaker",
@@ -26,6 +28,9 @@ __all__ = [
 ]
 
 Speaker = Literal["user", "system"]
+
+CandidateKind = Literal["pictures", "products"]
+"""What candidates are named by: a picture of theirs, or product ids."""
 
 SPLITS = ("train", "valid", "test")
 
@@ -201,6 +206,18 @@ class ProductRecord:
     source: str = ""
 
 
+class Parts(NamedTuple):
+    """A corpus's dialogue files in runs, the same each time.
+
+    Attributes:
+        runs: of (dialogue id, split, file), in order.
+        size: bytes of all files.
+    """
+
+    runs: Sequence[Sequence[tuple[str, str, str]]]
+    size: int
+
+
 class Reader(Protocol):
     """A corpus in one format.
 
@@ -211,7 +228,7 @@ class Reader(Protocol):
         not_slots: names of state slots that are annotation machinery rather than product attributes.
     """
 
-    candidates: Literal["pictures", "products"]
+    candidates: CandidateKind
     negatives_needed: bool
     pictures: Pictures
     not_slots: frozenset[str]

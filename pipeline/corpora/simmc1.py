@@ -15,7 +15,7 @@ from pipeline.corpora.ledger import Ledger
 from pipeline.corpora.parsing import as_text, snake_case, split_values
 from pipeline.corpora.records import ProductRecord, StateRecord, TurnState, Utterance
 from pipeline.corpora.simmc import SimmcReader
-from schemas.ontology import fold, fold_name
+from schemas.folding import fold, fold_name
 
 __all__ = ["Simmc1Reader"]
 

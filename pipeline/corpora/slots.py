@@ -12,9 +12,9 @@ from collections.abc import Iterable, Mapping, Sequence
 
 from pipeline.corpora.catalogue import name_key
 from pipeline.corpora.parsing import snake_case
-from schemas.ontology import fold
+from schemas.folding import fold
 
-__all__ = ["CATEGORY_ATTRIBUTES", "SLOT_ATTRIBUTES", "CorpusSlots"]
+__all__ = ["CATEGORY_ATTRIBUTES", "SLOT_ATTRIBUTES", "CorpusSlots", "Said", "SlotKeys"]
 
 CATEGORY_ATTRIBUTES = ("type", "category", "product_category", "article_type", "product_type", "sub_category", "synset")
 """Attributes that say what kind of thing a product is, the most telling first."""
@@ -62,8 +62,12 @@ _REMEMBERED_VALUES = 500
 _ENOUGH_OVERLAP = 0.5
 
 
-class CorpusSlots:
-    """Collects the slots that a corpus's states use, under one key for all its names of one attribute.
+Said = tuple[str, Sequence[str], int]
+"""A slot by its name in the corpus, values said of it, and how often that was."""
+
+
+class SlotKeys:
+    """One key for all of a corpus's names of one slot.
 
     Args:
         attributes: names of the catalogue's attributes.
@@ -73,23 +77,17 @@ class CorpusSlots:
         self._attributes = {name_key(name): name for name in sorted(attributes, reverse=True)}
         self._keys: dict[str, tuple[str, str]] = {}
         self._settled: set[str] = set()
-        self._own: dict[str, str] = {}
-        self.spellings: defaultdict[str, Counter[str]] = defaultdict(Counter)
-        self.said: defaultdict[str, Counter[str]] = defaultdict(Counter)
 
     def key(self, name: str) -> str:
-        """The key of a slot name: the attribute it means, else the name itself in snake case; "" for no name."""
+        """The key of a slot name: the attribute it means, else the name as names are compared; "" for no name."""
+        return self._known(name)[0]
+
+    def _known(self, name: str) -> tuple[str, str]:
         found = self._keys.get(name)
         if found is None:
             spelling = name.partition(">>")[0].replace("=", " ").strip().strip("!").strip()
             found = self._keys[name] = (self._find(spelling), spelling)
-        return found[0]
-
-    def count(self, name: str, times: int = 1) -> None:
-        """Count how often a slot name was used."""
-        key = self.key(name)
-        if key:
-            self.spellings[key][self._keys[name][1]] += times
+        return found
 
     def _find(self, name: str) -> str:
         snake = snake_case(name)
@@ -98,7 +96,33 @@ class CorpusSlots:
             if attribute is not None:
                 self._settled.add(attribute)
                 return attribute
-        return self._own.setdefault(name_key(snake), snake)
+        return name_key(snake)
+
+
+class CorpusSlots(SlotKeys):
+    """Collects the slots that a corpus's states use.
+
+    Args:
+        attributes: names of the catalogue's attributes.
+    """
+
+    def __init__(self, attributes: Iterable[str]) -> None:
+        super().__init__(attributes)
+        self.spellings: defaultdict[str, Counter[str]] = defaultdict(Counter)
+        self.said: defaultdict[str, Counter[str]] = defaultdict(Counter)
+
+    def hear(self, said: Iterable[Said]) -> None:
+        """Count what was said."""
+        for name, values, times in said:
+            self.count(name, times)
+            if values:
+                self.say(self.key(name), values, times)
+
+    def count(self, name: str, times: int = 1) -> None:
+        """Count how often a slot name was used."""
+        key = self.key(name)
+        if key:
+            self.spellings[key][self._known(name)[1]] += times
 
     def say(self, key: str, values: Sequence[str], times: int = 1) -> None:
         """Remember values said of a slot, up to a bounded number of different ones."""
@@ -107,10 +131,6 @@ class CorpusSlots:
             folded = fold(value)
             if folded in said or len(said) < _REMEMBERED_VALUES:
                 said[folded] += times
-
-    def is_category(self, key: str) -> bool:
-        """Whether a slot says what kind of thing the shopper looks for."""
-        return key in CATEGORY_ATTRIBUTES
 
     def attribute_of(self, values_of: Mapping[str, Iterable[str]]) -> dict[str, str | None]:
         """The attribute of every slot key that occurred; None where the catalogue has none for it.

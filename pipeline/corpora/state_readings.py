@@ -10,13 +10,13 @@ from functools import lru_cache
 from types import MappingProxyType
 
 from annotate.accumulate import Sides
-from pipeline.corpora.catalogue import Catalogue
+from pipeline.corpora.catalogue import ProductLookup
 from pipeline.corpora.ledger import Ledger, LedgerLine
 from pipeline.corpora.parsing import snake_case
 from pipeline.corpora.pictures import Pictures
 from pipeline.corpora.records import CumulativeState, StateRecord, TurnState
-from pipeline.corpora.slots import CATEGORY_ATTRIBUTES, CorpusSlots
-from schemas.ontology import fold
+from pipeline.corpora.slots import CATEGORY_ATTRIBUTES, Said, SlotKeys
+from schemas.folding import fold
 
 __all__ = ["Mention", "Reading", "StateReadings"]
 
@@ -73,8 +73,9 @@ class Reading:
 class _Mentions(dict[tuple[str, tuple[str, ...]], Mention]):
     """Mentions by (slot, values); one that is asked for the first time is made."""
 
-    def __init__(self, slots: CorpusSlots, not_slots: frozenset[str], line: LedgerLine) -> None:
+    def __init__(self, slots: SlotKeys, not_slots: frozenset[str], line: LedgerLine, said: list[Said]) -> None:
         self._slots = slots
+        self._said = said
         self._not_slots = not_slots
         self._line = line
 
@@ -83,19 +84,18 @@ class _Mentions(dict[tuple[str, tuple[str, ...]], Mention]):
         return found
 
     def _made(self, slot: str, values: tuple[str, ...]) -> Mention:
-        line, slots, n = self._line, self._slots, len(values)
+        line, said, n = self._line, self._said, len(values)
         if not values:
             return Mention("", values, lambda times: line.drop("no_value", times))
         if snake_case(slot) in self._not_slots:
             return Mention("", values, lambda times: line.drop("not_a_product_attribute", n * times))
-        key = slots.key(slot)
+        key = self._slots.key(slot)
         if not key:
             return Mention("", values, lambda times: line.drop("no_slot_name", n * times))
 
         def keep(times: int) -> None:
             line.keep(n * times)
-            slots.count(slot, times)
-            slots.say(key, values, times)
+            said.append((slot, values, times))
 
         return Mention(key, values, keep)
 
@@ -103,19 +103,24 @@ class _Mentions(dict[tuple[str, tuple[str, ...]], Mention]):
 class StateReadings:
     """Reads states; see :class:`pipeline.corpora.updates.CorpusUpdates` for the arguments.
 
-    Call :meth:`count` at the end: only then are the ledger's lines ``state_values`` and ``feedback`` complete.
+    Only after :meth:`count` are the ledger's line ``state_values`` and :attr:`said` complete.
+
+    Attributes:
+        said: which slots were named, in the order of their first mention since the last count.
     """
 
     def __init__(
-        self, slots: CorpusSlots, catalogue: Catalogue, pictures: Pictures, not_slots: frozenset[str], ledger: Ledger
+        self, slots: SlotKeys, products: ProductLookup, pictures: Pictures, not_slots: frozenset[str], ledger: Ledger
     ) -> None:
+        self.said: list[Said] = []
         self._slots = slots
-        self._catalogue = catalogue
+        self._products = products
         self._pictures = pictures
         self._not_slots = not_slots
         self._feedback = ledger["feedback"]
         self._readings: dict[StateRecord, Reading] = {}
-        self._mentions = _Mentions(slots, not_slots, ledger["state_values"])
+        self._mentions = _Mentions(slots, not_slots, ledger["state_values"], self.said)
+        self._mentioned_now: list[Mention] = []
 
     def of(self, state: StateRecord) -> Reading:
         """The reading of a state; the same object for the same state, as long as it is remembered."""
@@ -125,23 +130,28 @@ class StateReadings:
                 self.count()
             reading = self._read(state)
             if state.drop if isinstance(state, TurnState) else state.feedback:  # partly counted as it is read
-                for mention in reading.mentions:
-                    mention.times += 1
+                self._add_times(reading.mentions, 1)
                 return reading
             self._readings[state] = reading
         reading.times += 1
         return reading
 
     def count(self) -> None:
-        """Count what was read, and forget it."""
+        """Count what was read, and forget it: what is counted next does not depend on what was read before."""
         for reading in self._readings.values():
-            for mention in reading.mentions:
-                mention.times += reading.times
+            self._add_times(reading.mentions, reading.times)
         self._readings.clear()
-        for mention in self._mentions.values():  # in the order of reading
+        for mention in self._mentioned_now:
             mention.count()
+        self._mentioned_now.clear()
         if len(self._mentions) >= _REMEMBERED:
             self._mentions.clear()
+
+    def _add_times(self, mentions: Iterable[Mention], times: int) -> None:
+        for mention in mentions:
+            if not mention.times:
+                self._mentioned_now.append(mention)
+            mention.times += times
 
     def _read(self, state: StateRecord) -> Reading:
         reading = Reading()
@@ -173,7 +183,7 @@ class StateReadings:
         """The key of a slot that is named without values, which is counted at once."""
         if snake_case(slot) in self._not_slots:
             return None
-        self._slots.count(slot)
+        self.said.append((slot, (), 1))
         return self._slots.key(slot)
 
     def _add_feedback(
@@ -181,11 +191,11 @@ class StateReadings:
     ) -> None:
         line, said = self._feedback, like.keys() | dislike.keys()
         for item in state.feedback:
-            product_id = self._catalogue.of_picture(item.picture, self._pictures)
+            product_id = self._products.of_picture(item.picture, self._pictures)
             if product_id is None:
                 line.drop("unknown_product", len(item.likes) + len(item.dislikes))
                 continue
-            attributes = self._catalogue.by_id[product_id].attributes
+            attributes = self._products.attributes[product_id]
             for side, names in ((like, item.likes), (dislike, item.dislikes)):
                 for name in names:
                     key = self._named(name)

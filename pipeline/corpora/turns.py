@@ -10,25 +10,20 @@ import pyarrow as pa
 
 from pipeline.corpora.pictures import Pictures
 from pipeline.corpora.records import Dialogue
-from schemas.tables import TURNS, TableWriter
+from schemas.tables import TURNS
 
 __all__ = ["TurnTable"]
 
-_BATCH_ROWS = 20_000
-
 
 class TurnTable:
-    """Writes the turns of dialogues; rows are gathered by column.
+    """Gathers the turns of dialogues by column."""
 
-    Attributes:
-        user_turns: how many turns of users were written.
-    """
-
-    def __init__(self, table: TableWriter, pictures: Pictures) -> None:
-        self._table = table
+    def __init__(self, pictures: Pictures) -> None:
         self._pictures = pictures
-        self.user_turns = 0
         self._clear()
+
+    def __len__(self) -> int:
+        return len(self._texts)
 
     def _clear(self) -> None:
         self._dialogue_ids: list[str] = []
@@ -39,7 +34,7 @@ class TurnTable:
         self._texts: list[str] = []
         self._image_ids: list[Sequence[str]] = []
 
-    def write(self, dialogue: Dialogue) -> None:
+    def add(self, dialogue: Dialogue) -> None:
         """Add a dialogue."""
         turns = dialogue.turns
         self._dialogue_ids.append(dialogue.dialogue_id)
@@ -50,14 +45,14 @@ class TurnTable:
         self._texts += turns.texts
         image_ids = self._pictures.image_ids
         self._image_ids += [image_ids(images) if images else images for images in turns.images]
-        if len(self._texts) >= _BATCH_ROWS:
-            self.flush()
 
-    def flush(self) -> None:
-        """Write the rows gathered so far."""
-        if not self._texts:
-            return
-        self.user_turns += self._speakers.count("user")
+    @property
+    def user_turns(self) -> int:
+        """How many of them are users' turns."""
+        return self._speakers.count("user")
+
+    def take(self) -> pa.Table:
+        """The rows gathered so far; afterwards there are none."""
         lengths = np.array(self._lengths, np.int32)
         dialogue_of_row = pa.array(np.repeat(np.arange(len(lengths), dtype=np.int32), lengths))
         starts = np.cumsum(lengths, dtype=np.int32) - lengths
@@ -70,8 +65,8 @@ class TurnTable:
             _string_lists(self._image_ids),
             pa.array(self._splits, pa.string()).take(dialogue_of_row),
         ]
-        self._table.write_arrow(pa.table(columns, schema=TURNS.columns))
         self._clear()
+        return pa.table(columns, schema=TURNS.columns)
 
 
 def _string_lists(lists: Sequence[Sequence[str]]) -> pa.ListArray:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from itertools import chain
 
 import numpy as np
@@ -9,17 +10,24 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from schemas.belief import Polarity, TurnUpdate
-from schemas.tables import ANNOTATIONS, TableWriter
+from schemas.tables import ANNOTATIONS
 
-__all__ = ["NOTHING", "UpdateRows", "UpdateTable", "rows_of"]
-
-_BATCH_ROWS = 20_000
+__all__ = ["NOTHING", "UPDATE_COLUMNS", "UpdateRows", "UpdateTable", "annotation_rows", "rows_of"]
 
 UpdateRows = tuple[tuple[str, str | None, str | None, Polarity | None], ...]
 """(op, slot, value, polarity) of each row of one turn."""
 
 NOTHING: UpdateRows = (("none", None, None, None),)
 """The row of a turn that changes nothing."""
+
+_STRING_CODES = pa.dictionary(pa.int32(), pa.string())
+
+_SAID = ("op", "slot", "value", "polarity")
+
+UPDATE_COLUMNS = pa.schema(
+    [("dialogue_id", _STRING_CODES), ("turn", pa.int32()), *((name, _STRING_CODES) for name in _SAID)]
+)
+"""Updates before the ontology has named the slots: these are given by key."""
 
 
 def rows_of(update: TurnUpdate) -> UpdateRows:
@@ -39,43 +47,68 @@ def rows_of(update: TurnUpdate) -> UpdateRows:
 
 
 class UpdateTable:
-    """Writes updates; they are gathered by turn, and become columns together."""
+    """Gathers updates by turn; a row that several turns have is kept once."""
 
-    def __init__(self, table: TableWriter) -> None:
-        self._table = table
+    def __init__(self) -> None:
         self._clear()
 
     def _clear(self) -> None:
         self._dialogue_ids: list[str] = []
+        self._lengths: list[int] = []
         self._turns: list[int] = []
         self._updates: list[UpdateRows] = []
-        self._rows = 0
 
-    def write(self, dialogue_id: str, turn: int, rows: UpdateRows) -> None:
-        """Add one turn's update."""
+    def __len__(self) -> int:
+        """How many turns there are."""
+        return len(self._updates)
+
+    def add(self, dialogue_id: str, turns: list[int], updates: list[UpdateRows]) -> None:
+        """Add the updates of a dialogue's labelled turns."""
         self._dialogue_ids.append(dialogue_id)
-        self._turns.append(turn)
-        self._updates.append(rows)
-        self._rows += len(rows)
-        if self._rows >= _BATCH_ROWS:
-            self.flush()
+        self._lengths.append(len(turns))
+        self._turns += turns
+        self._updates += updates
 
-    def flush(self) -> None:
-        """Write the rows gathered so far."""
-        if not self._updates:
-            return
-        n = self._rows
-        turn_of_row = pa.array(np.repeat(np.arange(len(self._updates)), [len(rows) for rows in self._updates]))
-        columns: dict[str, pa.Array] = {field.name: pa.nulls(n, field.type) for field in ANNOTATIONS.columns}
-        ids = pa.array(self._dialogue_ids, pa.string())
-        columns["annotation_id"] = pc.binary_join_element_wise("corpus", ids, ":").take(turn_of_row)
-        columns["dialogue_id"] = ids.take(turn_of_row)
-        columns["turn"] = pa.array(self._turns, pa.int32()).take(turn_of_row)
-        parts = zip(*chain.from_iterable(self._updates), strict=True)
-        for name, part in zip(("op", "slot", "value", "polarity"), parts, strict=True):
-            columns[name] = pa.array(part, pa.string())
-        for name in ("origin", "annotator"):
-            columns[name] = pa.repeat("corpus", n)
-        columns["ontology_version"] = pa.repeat(pa.scalar(0, pa.int32()), n)
-        self._table.write_arrow(pa.table(list(columns.values()), schema=ANNOTATIONS.columns))
+    def take(self) -> pa.Table:
+        """The rows gathered so far, as :data:`UPDATE_COLUMNS`; afterwards there are none."""
+        rows = np.fromiter(map(len, self._updates), np.int64, len(self._updates))
+        dialogues = np.repeat(np.arange(len(self._lengths), dtype=np.int32), self._lengths)
+        places: dict[tuple[str | None, ...], int] = {}
+        codes = pa.array(
+            [places.setdefault(row, len(places)) for row in chain.from_iterable(self._updates)], pa.int32()
+        )
+        columns = [
+            pa.DictionaryArray.from_arrays(
+                pa.array(np.repeat(dialogues, rows)), pa.array(self._dialogue_ids, pa.string())
+            ),
+            pa.array(np.repeat(np.array(self._turns, np.int32), rows)),
+        ]
+        for values in zip(*places, strict=True) if places else ((),) * len(_SAID):
+            distinct = pa.array(values, pa.string()).dictionary_encode()
+            columns.append(pa.DictionaryArray.from_arrays(distinct.indices.take(codes), distinct.dictionary))
         self._clear()
+        return pa.table(columns, schema=UPDATE_COLUMNS)
+
+
+def annotation_rows(updates: pa.Table, names: Mapping[str, str], ontology_version: int) -> pa.Table:
+    """Rows of ``annotations``.
+
+    Args:
+        updates: as :meth:`UpdateTable.take` gives them, one chunk.
+        names: slot key -> the ontology's name.
+        ontology_version: of that ontology.
+    """
+    n = len(updates)
+    columns: dict[str, pa.Array] = {field.name: pa.nulls(n, field.type) for field in ANNOTATIONS.columns}
+    ids, keys = updates["dialogue_id"].combine_chunks(), updates["slot"].combine_chunks()
+    annotation_ids = pc.binary_join_element_wise("corpus", ids.dictionary, ":")
+    columns["annotation_id"] = annotation_ids.take(ids.indices)
+    for name in ("dialogue_id", "op", "value", "polarity"):
+        columns[name] = updates[name].cast(pa.string())
+    spelled = pa.array([names.get(key, key) for key in keys.dictionary.to_pylist()], pa.string())
+    columns["slot"] = spelled.take(keys.indices)
+    columns["turn"] = updates["turn"]
+    for name in ("origin", "annotator"):
+        columns[name] = pa.repeat("corpus", n)
+    columns["ontology_version"] = pa.repeat(pa.scalar(ontology_version, pa.int32()), n)
+    return pa.table(list(columns.values()), schema=ANNOTATIONS.columns)

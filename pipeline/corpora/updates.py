@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from typing import Literal
 
 from annotate.accumulate import difference_by_slot
-from pipeline.corpora.catalogue import Catalogue
+from pipeline.corpora.catalogue import ProductLookup
 from pipeline.corpora.ledger import Ledger
 from pipeline.corpora.pictures import Pictures
 from pipeline.corpora.records import Dialogue, TurnState
-from pipeline.corpora.slots import CorpusSlots
+from pipeline.corpora.slots import Said, SlotKeys
 from pipeline.corpora.state_readings import Reading, StateReadings
 from pipeline.corpora.update_table import NOTHING, UpdateRows, rows_of
 from schemas.belief import TurnUpdate
@@ -25,33 +24,33 @@ class CorpusUpdates:
     """Turns the states of one dialogue after the other into updates whose slots are keys of ``slots``.
 
     Args:
-        slots: collects the slots used.
-        catalogue, pictures: to look up products whose attributes are liked or disliked.
+        slots: the keys.
+        products, pictures: to look up products whose attributes are liked or disliked.
         not_slots: slot names (snake case) that are annotation machinery; their values are counted and dropped.
         topic_change: what another category means in corpora that give states per turn.
-        ledger: lines ``states``, ``state_values`` and ``feedback`` are filled; call :meth:`count` at the end.
+        ledger: lines ``states``, ``state_values`` and ``feedback`` are filled, completely so by :meth:`take_said`.
     """
 
     def __init__(
         self,
-        slots: CorpusSlots,
-        catalogue: Catalogue,
+        slots: SlotKeys,
+        products: ProductLookup,
         pictures: Pictures,
         *,
         not_slots: frozenset[str],
         topic_change: TopicChange,
         ledger: Ledger,
     ) -> None:
-        self._readings = StateReadings(slots, catalogue, pictures, not_slots, ledger)
+        self._readings = StateReadings(slots, products, pictures, not_slots, ledger)
         self._reset = topic_change == "reset"
         self._states = ledger["states"]
         self._at_the_start = Reading()
 
-    def of(self, dialogue: Dialogue) -> Iterator[tuple[int, UpdateRows]]:
-        """(turn, rows of its update) for every user turn that carries a state."""
+    def of(self, dialogue: Dialogue) -> tuple[list[int], list[UpdateRows]]:
+        """The user turns that carry a state, and the rows of their updates."""
         turns = dialogue.turns
-        if not turns.states:
-            return
+        labelled: list[int] = []
+        updates: list[UpdateRows] = []
         self._states.keep(len(turns.states))
         topic: dict[str, tuple[str, ...]] = {}
         before = self._at_the_start
@@ -63,24 +62,28 @@ class CorpusUpdates:
             if state is None:
                 gap = True
                 continue
+            labelled.append(turn)
             reading = self._readings.of(state)
             if isinstance(state, TurnState):
-                yield turn, rows_of(self._of_turn(reading, topic))
+                updates.append(rows_of(self._of_turn(reading, topic)))
                 continue
             if gap:
                 # what the unlabelled turn changed is unknown, so the whole state is said again
                 said = difference_by_slot({}, reading.by_slot)
-                yield turn, rows_of(TurnUpdate(said.want, said.dislike, new_topic=True))
+                updates.append(rows_of(TurnUpdate(said.want, said.dislike, new_topic=True)))
+            elif reading is before:
+                updates.append(NOTHING)
             else:
-                yield (
-                    turn,
-                    NOTHING if reading is before else rows_of(difference_by_slot(before.by_slot, reading.by_slot)),
-                )
+                updates.append(rows_of(difference_by_slot(before.by_slot, reading.by_slot)))
             before, gap = reading, False
+        return labelled, updates
 
-    def count(self) -> None:
-        """Count the states read so far; see :meth:`StateReadings.count`."""
+    def take_said(self) -> list[Said]:
+        """The slots that were named since the last call, with their values."""
         self._readings.count()
+        said = self._readings.said.copy()
+        self._readings.said.clear()
+        return said
 
     def _of_turn(self, reading: Reading, topic: dict[str, tuple[str, ...]]) -> TurnUpdate:
         new_topic = bool(reading.new_topic)

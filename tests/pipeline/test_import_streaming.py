@@ -13,7 +13,7 @@ import pyarrow as pa
 import pytest
 
 from pipeline.benchmarks import run_benchmark
-from pipeline.benchmarks.import_speed import Shape, import_speed, write_corpus
+from pipeline.benchmarks.import_speed import Shape, import_speed, shapes, write_corpus
 from pipeline.import_corpus import _staging, import_corpus
 from pipeline.workspace import Workspace
 from schemas.errors import UsageError
@@ -27,14 +27,14 @@ def peak_of_import(tmp_path: Path, dialogues: int, monkeypatch: pytest.MonkeyPat
     write_corpus(corpus, shape)
     gc.collect()
     before, arrow = pa.total_allocated_bytes(), [0]
-    write = TableWriter.write_arrow
+    write = TableWriter._write
 
     def measured(writer: TableWriter, rows: pa.Table) -> None:
         write(writer, rows)
         arrow.append(pa.total_allocated_bytes() - before)
 
     with monkeypatch.context() as patch:
-        patch.setattr(TableWriter, "write_arrow", measured)
+        patch.setattr(TableWriter, "_write", measured)
         tracemalloc.start()
         try:
             report = import_corpus(Workspace(tmp_path / f"work{dialogues}"), corpus, "mmd")
@@ -47,12 +47,11 @@ def peak_of_import(tmp_path: Path, dialogues: int, monkeypatch: pytest.MonkeyPat
 
 def test_memory_does_not_grow_with_the_number_of_dialogues(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     # batches small enough that both corpora fill several
-    monkeypatch.setattr("pipeline.corpora.recommendations._BATCH_REFERENCES", 2_000)
-    monkeypatch.setattr("pipeline.corpora.turns._BATCH_ROWS", 200)
-    monkeypatch.setattr("pipeline.corpora.update_table._BATCH_ROWS", 100)
+    monkeypatch.setattr("pipeline.corpora.mmd.PART_BYTES", 50_000)
     monkeypatch.setattr("pipeline.corpora.state_readings._REMEMBERED", 20)
     monkeypatch.setattr("pipeline.corpora.mmd_states._REMEMBERED_STATES", 20)
-    monkeypatch.setattr("pipeline.corpora.layout._HASHED_AT_ONCE", 50_000)
+    batch_rows = TableWriter.__init__
+    monkeypatch.setattr(TableWriter, "__init__", lambda self, writer, schema, _: batch_rows(self, writer, schema, 100))
     peak_of_import(tmp_path / "warm", 50, monkeypatch)
     few, few_arrow = peak_of_import(tmp_path, 50, monkeypatch)
     many, many_arrow = peak_of_import(tmp_path, 400, monkeypatch)
@@ -65,7 +64,7 @@ def test_memory_does_not_grow_with_the_number_of_dialogues(tmp_path: Path, monke
 def test_batches_do_not_change_what_is_written(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     write_corpus(tmp_path / "corpus", Shape("x", dialogues=30, negatives=20, products=30))
     import_corpus(Workspace(tmp_path / "whole"), tmp_path / "corpus", "mmd")
-    monkeypatch.setattr("pipeline.corpora.recommendations._BATCH_REFERENCES", 50)
+    monkeypatch.setattr("pipeline.corpora.mmd.PART_BYTES", 20_000)
     import_corpus(Workspace(tmp_path / "pieces"), tmp_path / "corpus", "mmd")
     whole, pieces = (read_table(Workspace(tmp_path / w).recommendations, RECOMMENDATIONS) for w in ("whole", "pieces"))
     assert whole.to_pylist() == pieces.to_pylist()
@@ -81,15 +80,30 @@ def test_the_benchmark_corpus_is_the_same_every_time(tmp_path: Path) -> None:
     assert all((tmp_path / "a" / f).read_bytes() == (tmp_path / "b" / f).read_bytes() for f in files)
 
 
-def test_the_benchmark_gives_a_ratio_against_each_parser_on_each_clock() -> None:
-    rows = import_speed(rounds=1, shapes=[Shape("tiny", dialogues=10, negatives=20, products=30)])
-    expected = [(clock, parser) for clock in ("processor", "wall") for parser in ("json.loads", "orjson.loads")]
-    assert len(rows) == len(expected)
-    for row, (clock, parser) in zip(rows, expected, strict=True):
-        assert row["clock"] == clock
+def test_the_benchmark_gives_a_ratio_against_each_parser_on_each_clock(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("pipeline.corpora.reading._WORTH_BYTES", 0)
+    monkeypatch.setattr("pipeline.corpora.reading._cores", lambda: 2)
+    monkeypatch.setattr("pipeline.corpora.mmd.PART_BYTES", 20_000)
+    rows = import_speed(rounds=1, corpora=[Shape("tiny", dialogues=10, negatives=20, products=30)])
+    expected = [
+        (jobs, clock, parser)
+        for jobs in (2, 1)
+        for clock in ("wall", "processor")
+        for parser in ("json.loads", "orjson.loads")
+    ]
+    assert [(row["jobs"], row["clock"]) for row in rows] == [(jobs, clock) for jobs, clock, _ in expected]
+    for row, (_, _, parser) in zip(rows, expected, strict=True):
         assert f" {parser} on the same files" in row["against"]
         assert row["dialogues"] == 10
         assert row["ratio"] == pytest.approx(row["seconds"] / row["seconds_against"])
+    assert [row["goal"] for row in rows] == ["<= 4"] + [None] * 7
+    # the processes' seconds are counted: starting them alone takes longer than reading ten dialogues
+    assert rows[2]["seconds"] > 2 * rows[6]["seconds"]
+
+
+def test_the_benchmark_takes_sizes() -> None:
+    assert [(s.name, s.dialogues) for s in shapes()] == [("MMD-v3 shape", 2000), ("short lists", 10_000)]
+    assert [s.dialogues for s in shapes((50, 100))] == [10, 50, 20, 100]
 
 
 def test_an_unknown_benchmark_is_refused() -> None:
