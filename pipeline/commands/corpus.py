@@ -93,7 +93,8 @@ def import_(
             for name, line in found["ledger"].items()
         ],
         caption=", ".join(f"{name} {n:,}" for name, n in found["splits"].items())
-        + f" dialogues{_drawn(report.drawn_splits)}; {found['user_turns']:,} user turns; {found['products']:,} products",
+        + f" dialogues{_drawn(report.drawn_splits)}; {found['user_turns']:,} user turns; "
+        + f"{found['products']:,} products",
     )
 
 
