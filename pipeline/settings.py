@@ -30,7 +30,7 @@ port = 8080
 
 [train]
 # preset used when `semctl train` gets no --preset
-preset = "tiny"
+preset = "default"
 """
 
 
@@ -55,7 +55,7 @@ class StudioSettings(_Section):
 class TrainSettings(_Section):
     """Defaults of ``semctl train``."""
 
-    preset: str = "tiny"
+    preset: str = "default"
 
 
 class Settings(_Section):

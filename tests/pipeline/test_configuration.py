@@ -45,7 +45,7 @@ def test_show_as_json_holds_every_setting(workspace: Workspace, capsys):
 
 def test_show_without_a_name_is_the_workspaces_preset(workspace: Workspace, capsys):
     assert run(workspace, "show") == 0
-    assert tomllib.loads(capsys.readouterr().out)["model"]["width"] == load_config("tiny").model.width
+    assert tomllib.loads(capsys.readouterr().out)["model"]["kind"] == load_config("default").model.kind
 
 
 def test_a_run_is_a_configuration_too(workspace: Workspace):

@@ -100,7 +100,7 @@ def workspace(tmp_path: Path) -> Workspace:
 
 
 def request(ratio: float = 0.5, **more) -> TrainRequest:
-    return TrainRequest(labeled_ratio=ratio, **{"settings": FAST, **more})
+    return TrainRequest(labeled_ratio=ratio, **{"preset": "tiny", "settings": FAST, **more})
 
 
 def test_a_run_folder_holds_what_a_run_is(workspace: Workspace):
