@@ -90,7 +90,7 @@ def _run(arguments: list[str]) -> int:
         if usage == "":  # no command: the help was printed
             return 2
         if usage is not None:
-            console.error(UsageError(usage, fix="see `semctl --help`"))
+            console.error(UsageError(usage, fix=f"see `{_command_of(problem)} --help`"))
             return 2
         if debug:
             raise
@@ -105,6 +105,10 @@ def _usage_message(problem: Exception) -> str | None:
     names = {kind.__name__ for kind in type(problem).__mro__}
     formatted = getattr(problem, "format_message", None)
     return str(formatted()).removesuffix(".") if "ClickException" in names and formatted is not None else None
+
+
+def _command_of(problem: Exception) -> str:
+    return str(getattr(getattr(problem, "ctx", None), "command_path", "semctl"))
 
 
 if __name__ == "__main__":

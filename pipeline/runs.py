@@ -14,6 +14,7 @@ from semantic_model.ranker import Ranker
 
 __all__ = ["find_run", "load_corpus", "open_ranker", "trained_on_fold"]
 
+_MOST_NAMED = 8
 _RECORD = "record.json"  # written last, so that it marks a complete run
 
 
@@ -68,10 +69,11 @@ def find_run(workspace: Workspace, name: str = "latest") -> Path:
                     f"the run '{name}' has not been trained to its end", where=path, fix=f"semctl train --resume {name}"
                 )
             return path
-    close = nearest(name, [path.name for path in complete])
-    raise ModelError(
-        f"there is no run '{name}'", where=workspace.runs, fix=f"did you mean '{close}'?" if close else train
-    )
+    known = [path.name for path in complete]
+    close = nearest(name, known)
+    some = ", ".join([*known[:_MOST_NAMED], *(["..."] if len(known) > _MOST_NAMED else [])])
+    fix = f"did you mean '{close}'?" if close else f"runs: {some}" if known else train
+    raise ModelError(f"there is no run '{name}'", where=workspace.runs, fix=fix)
 
 
 def open_ranker(folder: Path, corpus: Corpus, *, product_table: str = "float32") -> Ranker:

@@ -12,6 +12,7 @@ from pathlib import Path
 import pytest
 import typer
 
+from pipeline import cli
 from pipeline.cli import app
 from semantic_model.config import flat_settings, load_config
 
@@ -43,6 +44,13 @@ def test_every_semctl_command_of_the_readme_parses(line: str) -> None:
         assert words[0] in command.commands, f"the README names the command '{words[0]}'"
         command = command.commands[words.pop(0)]
     command.make_context("semctl", words, resilient_parsing=False)  # raises on an unknown option
+
+
+def test_a_wrong_option_points_to_the_help_of_its_command(capsys: pytest.CaptureFixture[str]) -> None:
+    assert cli._run(["config", "diff", "paper"]) == 2
+    assert capsys.readouterr().err.strip() == "error: Missing argument 'OTHER'; see `semctl config diff --help`"
+    assert cli._run(["no-such-command"]) == 2
+    assert capsys.readouterr().err.strip() == "error: No such command 'no-such-command'; see `semctl --help`"
 
 
 def test_every_make_target_of_the_readme_is_there() -> None:

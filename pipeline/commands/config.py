@@ -47,8 +47,8 @@ def show(
 
 def diff(
     context: typer.Context,
-    a: Annotated[str, typer.Argument(help="A preset, a .toml file, a run id or 'latest'.")],
-    b: Annotated[str, typer.Argument(help="What it is compared with.")],
+    a: Annotated[str, typer.Argument(metavar="ONE", help="A preset, a .toml file, a run id or 'latest'.")],
+    b: Annotated[str, typer.Argument(metavar="OTHER", help="What it is compared with.")],
     as_json: Annotated[bool, JSON_OPTION] = False,
 ) -> None:
     """Show the settings that differ between two presets, files or runs.
@@ -68,7 +68,8 @@ def diff(
         console.say(f"{name_a} and {name_b} have the same settings")
         return
     rows = [[key, *(_shown(value) for value in values)] for key, *values in found]
-    console.table(f"{len(found)} settings differ", ["key", name_a, name_b], rows)
+    count = "1 setting differs" if len(found) == 1 else f"{len(found)} settings differ"
+    console.table(count, ["key", name_a, name_b], rows)
 
 
 def _shown(value: object) -> str:
