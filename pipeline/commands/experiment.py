@@ -21,9 +21,11 @@ def register(app: typer.Typer) -> None:
 def experiment(
     context: typer.Context,
     presets: Annotated[
-        str | None, typer.Option("--presets", help="Presets with commas between; else the workspace's.")
+        str | None, typer.Option("--presets", help="Presets or .toml files, as tiny,paper; else the workspace's.")
     ] = None,
-    models: Annotated[str, typer.Option("--models", help="What to train: semantic, dual-encoder.")] = "semantic",
+    models: Annotated[
+        str, typer.Option("--models", help="What to train: semantic, dual-encoder, or both.")
+    ] = "semantic",
     ratios: Annotated[str, typer.Option("--ratios", help="Shares of dialogues used with labels, as 0,0.2,1.")] = "1",
     seeds: Annotated[int, typer.Option("--seeds", min=1, help="How many seeds, from 0.")] = 5,
     folds: Annotated[
@@ -44,7 +46,7 @@ def experiment(
     ] = None,
     epochs: Annotated[int | None, typer.Option("--epochs", min=1, help="Instead of the presets'.")] = None,
     no_images: Annotated[bool, typer.Option("--no-images", help="Leave every picture out.")] = False,
-    split: Annotated[Split | None, typer.Option(help="Split to measure on; valid. Not with --folds.")] = None,
+    split: Annotated[Split | None, typer.Option(help="Split to measure on; else valid. Not with --folds.")] = None,
     candidates: Annotated[Candidates, typer.Option(help="What the positives are ranked against.")] = Candidates.all,
     against: Annotated[
         str | None, typer.Option("--against", metavar="ROW", help="Compare every row with this one, query by query.")

@@ -202,12 +202,13 @@ def _title(request: ExperimentRequest, rows: Sequence[RowSummary]) -> str:
 def _notes(request: ExperimentRequest, rows: Sequence[RowSummary]) -> tuple[str, ...]:
     notes = []
     if request.folds is None:
-        notes.append(f"mean ± standard deviation over {request.seeds} seeds; 95 %: of the mean, by Student's t")
+        spread = f"mean ± standard deviation over {request.seeds} seeds; 95 %: of the mean, by Student's t"
+        notes.append(spread if request.seeds > 1 else "a single seed: how far another would move a figure is not known")
         if request.split == "valid":
             notes.append("the epoch was chosen on this same split, so figures of trained rows flatter a little")
     else:
         notes.append(
-            f"mean ± standard deviation over {request.folds} folds, each the mean of {request.seeds} seeds; "
+            f"mean ± standard deviation over {request.folds} folds, each {_seeds(request.seeds)}; "
             "95 %: by Student's t, too narrow as the folds' training parts overlap"
         )
         kept = "dealt out, too" if request.pool_test else "untouched"
@@ -217,6 +218,10 @@ def _notes(request: ExperimentRequest, rows: Sequence[RowSummary]) -> tuple[str,
     if any(row.against for row in rows):
         notes.append("against: paired by query, 95 % by drawing dialogues again")
     return tuple(notes)
+
+
+def _seeds(count: int) -> str:
+    return "of one seed" if count == 1 else f"the mean of {count} seeds"
 
 
 def _some_failed(failed: dict[str, SemctlError], runs: int, folder: Path) -> CheckError:

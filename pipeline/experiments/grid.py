@@ -8,9 +8,10 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from pipeline.folds import Fold
-from pipeline.run_plan import TrainRequest, plan_run
+from pipeline.run_plan import MODELS, TrainRequest, plan_run
 from pipeline.workspace import Workspace
 from schemas.errors import UsageError
+from schemas.ontology import nearest
 
 __all__ = ["NO_IMAGES", "ExperimentRequest", "PlannedRun", "Row", "plan_grid", "rows_of"]
 
@@ -101,15 +102,22 @@ def rows_of(workspace: Workspace, request: ExperimentRequest) -> list[Row]:
     Raises:
         UsageError: no model, ratio or seed, an unknown model, or a change that cannot be read.
     """
-    from semantic_model.architecture import ARCHITECTURES, find_architecture
+    from semantic_model.architecture import find_architecture
 
     if not request.models or not request.ratios or request.seeds < 1:
         raise UsageError("a grid needs a model, a ratio and a seed at least")
     if request.folds is not None and request.folds < 2:
         raise UsageError(f"{request.folds} fold holds nothing out", fix="make 2 folds or more")
-    unknown = next((name for name in request.models if name not in ARCHITECTURES), None)
+    if request.pool_test and request.folds is None:
+        raise UsageError(
+            "--pool-test is for folds, and none were asked for", fix="give --folds N, too, or leave it out"
+        )
+    unknown = next((name for name in request.models if name not in MODELS), None)
     if unknown is not None:
-        raise UsageError(f"unknown model '{unknown}'", fix=f"models: {', '.join(ARCHITECTURES)}")
+        close = nearest(unknown, MODELS)
+        raise UsageError(
+            f"unknown model '{unknown}'", fix=f"did you mean '{close}'?" if close else f"one of {', '.join(MODELS)}"
+        )
     rows = []
     for model in dict.fromkeys(request.models):
         kind = find_architecture(model)
