@@ -57,6 +57,8 @@ def _show(console: Console, report: IngestReport) -> None:
     console.table(
         "annotations" if report.export_sha256 else "annotations of the corpus", ("", ""), rows, caption=caption
     )
+    if not report.received:
+        console.log("nothing to take in: name an export of Label Studio, or --project NAME")
     notices = [(f"turns refused: {reason}", count) for reason, count in counted["refused_turns"].items()]
     notices += [(name.replace("_", " "), count) for name, count in counted["notices"].items() if count]
     if notices:

@@ -26,19 +26,23 @@ def train(
     unlabeled_ratio: Annotated[
         float | None,
         typer.Option(
-            "--unlabeled-ratio", help="Share of the training dialogues that D_P holds, D_F's among them, 0 to 1; 1."
+            "--unlabeled-ratio", help="Share of the training dialogues that D_P holds, D_F's among them; else 1."
         ),
     ] = None,
     model: Annotated[
         str | None, typer.Option("--model", help="What to train: semantic, or dual-encoder (without states).")
     ] = None,
     preset: Annotated[
-        str | None, typer.Option("--preset", help="Settings to begin with: a preset's name or a .toml file.")
+        str | None,
+        typer.Option(
+            "--preset",
+            help="Settings to begin with: tiny, default, paper, release or a .toml file; else the workspace's.",
+        ),
     ] = None,
     settings: Annotated[
         list[str] | None, typer.Option("--set", metavar="KEY=VALUE", help="A setting on top of the preset; repeatable.")
     ] = None,
-    seed: Annotated[int | None, typer.Option("--seed", min=0, help="Of everything drawn at random; 0.")] = None,
+    seed: Annotated[int | None, typer.Option("--seed", min=0, help="Of everything drawn at random; else 0.")] = None,
     epochs: Annotated[int | None, typer.Option("--epochs", min=1, help="Instead of the preset's.")] = None,
     no_images: Annotated[bool, typer.Option("--no-images", help="Leave every picture out.")] = False,
     run: Annotated[
@@ -48,10 +52,11 @@ def train(
 ) -> None:
     """Train the teacher-student ranker on D_F and D_P.
 
-    Example: semctl train --labeled-ratio 0.2 --preset tiny --set loss.alpha=0.3
+    Example: semctl train --labeled-ratio 0.2 --set loss.alpha=0.3
     """
     from pipeline.train import TrainRequest, resume
     from pipeline.train import train as train_run
+    from semantic_model.metrics import metric_names
 
     given: Context = context.obj
     console = given.console(as_json=as_json)
@@ -82,13 +87,14 @@ def train(
         console.json(record)
         return
     best = record["best"]
+    measured = [(name, best[name]) for name in metric_names() if name in best]  # in a file, keys are sorted
     rows = [
         ("run", record["run"]),
         ("labelled dialogues", record["labelled_dialogues"]),
         ("unlabelled dialogues", record["unlabelled_dialogues"]),
         ("epochs", record["epochs"]),
         ("best epoch", best["epoch"]),
-        *((f"valid {name}, %", f"{100 * value:.2f}") for name, value in best.items() if name != "epoch"),
+        *((f"valid {name}, %", f"{100 * value:.2f}") for name, value in measured),
         ("words", record["words"]),
         ("pictures", record["pictures"]),
         ("seconds", f"{record['seconds']:.0f}"),
