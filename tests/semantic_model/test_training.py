@@ -303,7 +303,7 @@ def test_nothing_to_train_on_is_said(trainer_of, world):
 def test_training_learns_what_the_dialogues_say(trainer_of):
     sections = {
         "loss": {"rank": "softmax"},
-        "train": {"rank_candidates": "all", "epochs": 60, "learning_rate": 0.01},
+        "train": {"rank_candidates": "all", "epochs": 25, "learning_rate": 0.02},
         "model": {"width": 16},
     }
     history = trainer_of("run", labelled=8, **sections).fit().history
