@@ -239,8 +239,19 @@ def test_a_killed_process_is_gone_on_with(workspace: Workspace):
     folder = Path(straight["path"])
     folder.rename(folder.with_name("straight"))
     (folder.with_name("straight") / "plan.json").unlink()
-    command = [sys.executable, "-m", "pipeline.cli", "-w", str(workspace.root), "train", "--labeled-ratio", "0.5", "--preset", "tiny"]
-    command += [f"--set={setting}" for setting in FAST] + ["--epochs", "40"]
+    command = [
+        sys.executable,
+        "-m",
+        "pipeline.cli",
+        "-w",
+        str(workspace.root),
+        "train",
+        "--labeled-ratio",
+        "0.5",
+        "--preset",
+        "tiny",
+    ]
+    command += ["0.5"] + [f"--set={setting}" for setting in FAST] + ["--epochs", "40"]
     root = Path(__file__).resolve().parents[2]
     with subprocess.Popen(command, cwd=root, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL) as process:
         deadline = time.monotonic() + 120

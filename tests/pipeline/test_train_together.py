@@ -35,7 +35,7 @@ def test_two_processes_leave_the_run_that_one_leaves(workspace: Workspace):
     alone = train(workspace, request(settings=exact))
     folder = Path(alone["path"])
     folder.rename(folder.with_name("alone"))
-    arguments = ["--labeled-ratio", "0.5", *(f"--set={setting}" for setting in exact), "--json"]
+    arguments = ["--preset", "tiny", "--labeled-ratio", "0.5", *(f"--set={setting}" for setting in exact), "--json"]
     root = Path(__file__).resolve().parents[2]
     found = subprocess.run(
         command(workspace, *arguments, processes=2), cwd=root, capture_output=True, text=True, timeout=300, check=True
@@ -53,7 +53,15 @@ def test_two_processes_leave_the_run_that_one_leaves(workspace: Workspace):
 
 @pytest.mark.slow
 def test_a_process_that_dies_takes_the_others_with_it_and_the_run_goes_on_afterwards(workspace: Workspace):
-    arguments = ["--labeled-ratio", "0.5", *(f"--set={setting}" for setting in FAST), "--epochs", "40"]
+    arguments = [
+        "--preset",
+        "tiny",
+        "--labeled-ratio",
+        "0.5",
+        *(f"--set={setting}" for setting in FAST),
+        "--epochs",
+        "40",
+    ]
     root = Path(__file__).resolve().parents[2]
     with subprocess.Popen(
         command(workspace, *arguments, processes=2),
