@@ -251,7 +251,7 @@ def test_a_killed_process_is_gone_on_with(workspace: Workspace):
         "--preset",
         "tiny",
     ]
-    command += ["0.5"] + [f"--set={setting}" for setting in FAST] + ["--epochs", "40"]
+    command += [f"--set={setting}" for setting in FAST] + ["--epochs", "40"]
     root = Path(__file__).resolve().parents[2]
     with subprocess.Popen(command, cwd=root, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL) as process:
         deadline = time.monotonic() + 120
