@@ -14,6 +14,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from semantic_model.config import ModelConfig
+from semantic_model.dropout import Dropout
 from semantic_model.grouping import Spans, sequences
 
 __all__ = ["AttentionStack", "MultiHeadAttention"]
@@ -72,7 +73,7 @@ class _Block(nn.Module):
         self.outer = nn.Linear(config.inner, config.width)
         self.norm_attention = nn.LayerNorm(config.width)
         self.norm_forward = nn.LayerNorm(config.width)
-        self.dropout = nn.Dropout(config.dropout)
+        self.dropout = Dropout(config.dropout)
         if config.start_as_identity:
             for last in (self.attention.out, self.outer):
                 nn.init.zeros_(last.weight)

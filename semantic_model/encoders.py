@@ -10,6 +10,7 @@ from torch import Tensor, nn
 from semantic_model.attention import AttentionStack
 from semantic_model.batch import ContextBatch, ProductBatch
 from semantic_model.config import Config
+from semantic_model.dropout import Dropout
 from semantic_model.grouping import Packing, pack, sequences, unpack
 from semantic_model.text import PAD, Words
 from semantic_model.vision import FineTuned, FineTunedBySlot
@@ -75,7 +76,7 @@ class TextEncoder(FromWords):
         self.positions = NoPositions() if config.text.full_bert else Positions(max_tokens, self.width)
         self.brought_positions = config.text.positions == "brought"
         self.attention = AttentionStack(config.model, config.text_layers)
-        self.dropout = nn.Dropout(config.model.dropout)
+        self.dropout = Dropout(config.model.dropout)
         self.pool = MeanPool() if config.text.pool == "mean" else SumPool()
         self.activation = activation_of(config)
 
