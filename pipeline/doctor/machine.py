@@ -30,6 +30,7 @@ REQUIREMENTS: Mapping[str, tuple[str, str | None]] = {
     "pydantic": ("2.9", None),
     "rich": ("13.9", None),
     "safetensors": ("0.5", None),
+    "tensorboard": ("2.17", None),
     "tokenizers": ("0.21", None),
     "typer": ("0.15", None),
 }
