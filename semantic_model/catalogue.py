@@ -15,9 +15,10 @@ from semantic_model.encoders import Context
 from semantic_model.gram_in_place import GramQuery, Scratch, gram_cosine_
 from semantic_model.model import Semantic
 from semantic_model.product_table import ProductTable
-from semantic_model.workers import for_each
+from semantic_model.ranker import FloatArray
+from semantic_model.workers import for_each, one_thread
 
-__all__ = ["Chunk", "MatchQuery", "Scoring", "Table", "score_candidates", "score_catalogue"]
+__all__ = ["Chunk", "MatchQuery", "Scoring", "Table", "rank_scores", "score_candidates", "score_catalogue"]
 
 
 class Chunk(NamedTuple):
@@ -150,6 +151,37 @@ def score_candidates(
 
     for_each(_slices(len(rows), 8), work, device)
     scores.masked_fill_(rows < 0, -torch.inf)
+
+
+def rank_scores(
+    query_of: Callable[[slice], Scoring[AnyTable]],
+    contexts: int,
+    table: AnyTable,
+    candidates: npt.NDArray[np.int64] | None,
+    *,
+    at_a_time: int,
+) -> FloatArray:
+    """Scores of contexts and every product [B, N], or their own candidates [B, C] (-1, padding, scores -inf).
+
+    Beside the scores of the contexts held at a time, the memory needed does not grow with the catalogue.
+
+    Args:
+        query_of: of a slice of the contexts.
+        contexts: B.
+        at_a_time: contexts whose queries are held at a time.
+    """
+    if candidates is not None:
+        answer = torch.empty(candidates.shape, device=table.device)
+        score_candidates(query_of, table, candidates, answer)
+        return answer.cpu().numpy()
+    scores = np.empty((contexts, len(table)), dtype=np.float32)
+    for part in _slices(contexts, at_a_time):
+        with one_thread():
+            query = query_of(part)
+        answer = torch.empty(len(query), len(table), device=table.device)
+        score_catalogue(query, table, answer)
+        scores[part] = answer.cpu().numpy()
+    return scores
 
 
 def _slices(count: int, step: int) -> list[slice]:

@@ -11,13 +11,12 @@ import torch
 from torch import Tensor
 
 from semantic_model.batch import ContextArrays, Reader
-from semantic_model.catalogue import MatchQuery, score_candidates, score_catalogue
+from semantic_model.catalogue import MatchQuery, rank_scores
 from semantic_model.encoders import Context, ProductVectors
 from semantic_model.gram import gram_cosine
 from semantic_model.model import Semantic
 from semantic_model.product_table import ProductTable, TablePrecision
 from semantic_model.ranker import FloatArray, Product, Query
-from semantic_model.workers import one_thread
 
 __all__ = ["EncodedContexts", "SemanticRanker", "gram_cosine", "match_all"]
 
@@ -125,16 +124,4 @@ class SemanticRanker:
             some = contexts[part]
             return MatchQuery.of(self.model, some.context, some.S)
 
-        if candidates is not None:
-            answer = torch.empty(candidates.shape, device=self.device)
-            score_candidates(query_of, table, candidates, answer)
-            return answer.cpu().numpy()
-        scores = np.empty((len(contexts), len(table)), dtype=np.float32)
-        for start in range(0, len(contexts), self.queries):
-            part = slice(start, min(start + self.queries, len(contexts)))
-            with one_thread():
-                query = query_of(part)
-            answer = torch.empty(len(query), len(table), device=self.device)
-            score_catalogue(query, table, answer)
-            scores[part] = answer.cpu().numpy()
-        return scores
+        return rank_scores(query_of, len(contexts), table, candidates, at_a_time=self.queries)

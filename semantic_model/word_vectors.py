@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
+
 import torch
 from torch import Tensor, nn
 
@@ -15,12 +17,12 @@ __all__ = ["FromWords", "NoPositions", "Positions", "WholeBert", "WordTable", "w
 _START = 64  # what one more group of texts costs, in word pieces: gradients of all weights are summed over groups
 
 
-class FromWords(nn.Module):
+class FromWords(nn.Module, ABC):
     """A part that may begin with something that came along with the words."""
 
+    @abstractmethod
     def start_from(self, words: Words) -> None:
         """Take it over; called once, before training."""
-        raise NotImplementedError
 
 
 class WordTable(FromWords):

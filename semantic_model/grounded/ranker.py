@@ -11,7 +11,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from semantic_model.catalogue import MatchQuery, score_candidates, score_catalogue
+from semantic_model.catalogue import MatchQuery, rank_scores
 from semantic_model.encoders import Context
 from semantic_model.gram_in_place import Scratch
 from semantic_model.grounded.matching import Shown
@@ -20,7 +20,6 @@ from semantic_model.grounded.reading import GroundedArrays, GroundedProducts, Gr
 from semantic_model.grounded.table import GroundedTable
 from semantic_model.product_table import TablePrecision
 from semantic_model.ranker import FloatArray, Product, Query
-from semantic_model.workers import one_thread
 
 __all__ = ["EncodedDialogues", "GroundedRanker"]
 
@@ -180,16 +179,4 @@ class GroundedRanker:
         def query_of(part: slice) -> _GroundedQuery:
             return _GroundedQuery.of(self.model, contexts[part], products)
 
-        if candidates is not None:
-            answer = torch.empty(candidates.shape, device=self.device)
-            score_candidates(query_of, products, candidates, answer)
-            return answer.cpu().numpy()
-        scores = np.empty((len(contexts), len(products)), dtype=np.float32)
-        for start in range(0, len(contexts), self.queries):
-            part = slice(start, min(start + self.queries, len(contexts)))
-            with one_thread():
-                query = query_of(part)
-            answer = torch.empty(len(query), len(products), device=self.device)
-            score_catalogue(query, products, answer)
-            scores[part] = answer.cpu().numpy()
-        return scores
+        return rank_scores(query_of, len(contexts), products, candidates, at_a_time=self.queries)
