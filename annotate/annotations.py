@@ -6,17 +6,19 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from itertools import groupby
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import orjson
 
 from schemas.belief import DIALOGUE_OPS, OPS, Op, Polarity, TurnUpdate
 from schemas.tables import ANNOTATIONS, open_table
 
-__all__ = ["CORPUS", "Annotation", "Mark", "read_annotations", "turn_update"]
+__all__ = ["CORPUS", "Annotation", "Mark", "Role", "read_annotations", "turn_update"]
 
 CORPUS = "corpus"
 """The annotator of states that came with the corpus."""
+
+Role = Literal["label", "review"]
 
 _OP_ORDER = {op: position for position, op in enumerate(OPS)}
 _READ_ROWS = 10_000
@@ -64,6 +66,13 @@ class Annotation:
         project: number of the Label Studio project.
         export_sha256: the export that brought this version first.
         ontology_version: of the ontology that the task was made with.
+        role: ``label``, or ``review``: a verdict on what others answered differently.
+        task_id: Label Studio's number of the task.
+        completed_by: who sent it, as Label Studio names them; ``annotator`` is semctl's name for the same.
+        config_sha256: hash of the label configuration that the task was made with.
+        prelabel: version of the model whose pre-label it started from.
+        prelabel_score: what that model gave its pre-label, from 0 to 1.
+        untouched: whether it is exactly that pre-label.
     """
 
     annotation_id: str
@@ -77,6 +86,13 @@ class Annotation:
     project: str | None = None
     export_sha256: str | None = None
     ontology_version: int = 1
+    role: Role = "label"
+    task_id: str | None = None
+    completed_by: str | None = None
+    config_sha256: str | None = None
+    prelabel: str | None = None
+    prelabel_score: float | None = None
+    untouched: bool = False
 
     @property
     def key(self) -> tuple[str, str]:
@@ -127,6 +143,13 @@ class Annotation:
                 "project": self.project,
                 "export_sha256": self.export_sha256,
                 "ontology_version": self.ontology_version,
+                "role": self.role,
+                "task_id": self.task_id,
+                "completed_by": self.completed_by,
+                "config_sha256": self.config_sha256,
+                "prelabel": self.prelabel,
+                "prelabel_score": self.prelabel_score,
+                "untouched": self.untouched,
             }
 
     def to_json(self) -> bytes:
@@ -155,6 +178,14 @@ class Annotation:
             project=first["project"],
             export_sha256=first["export_sha256"],
             ontology_version=first["ontology_version"],
+            # a table of version 1 has no such columns
+            role=first.get("role", "label"),
+            task_id=first.get("task_id"),
+            completed_by=first.get("completed_by"),
+            config_sha256=first.get("config_sha256"),
+            prelabel=first.get("prelabel"),
+            prelabel_score=first.get("prelabel_score"),
+            untouched=first.get("untouched", False),
         ).with_marks(marks)
 
 

@@ -117,7 +117,14 @@ def _stage_task(
             store.refuse(_row(whole, name, task, head))
             continue
         staged.usable += 1
-        head = replace(head, dialogue_id=keys.dialogue_id, task_uid=keys.uid, ontology_version=keys.ontology_version)
+        head = replace(
+            head,
+            dialogue_id=keys.dialogue_id,
+            task_uid=keys.uid,
+            ontology_version=keys.ontology_version,
+            config_sha256=keys.config_sha256,
+            role=keys.role,
+        )
         store.arrive(head.with_marks(read.marks), "usable")
         for refusal in read.refused_turns:
             staged.refused_turns[refusal.reason] += 1

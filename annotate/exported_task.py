@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any
 
-from annotate.annotations import Annotation
+from annotate.annotations import Annotation, Role
 from annotate.dialogue_index import IndexedDialogue
 from annotate.export_reader import ExportedTask
 from annotate.refusals import Refused
@@ -26,12 +26,16 @@ class TaskKeys:
         dialogue_id: the dialogue.
         turns: its user turns on the screen, in the order of the controls.
         ontology_version: of the ontology that the screen offers.
+        config_sha256: hash of the label configuration that the task was made with.
+        role: what answers to this task are: labels, or verdicts on labels.
     """
 
     uid: str
     dialogue_id: str
     turns: tuple[int, ...]
     ontology_version: int
+    config_sha256: str | None = None
+    role: Role = "label"
 
 
 def fits_workspace(task: ExportedTask, index: Mapping[str, IndexedDialogue]) -> bool:
@@ -66,7 +70,9 @@ def check_task(task: ExportedTask, index: Mapping[str, IndexedDialogue]) -> Task
     strange = sorted(set(turns) - set(dialogue.user_turns))
     if strange:
         raise Refused("unknown_turn", f"turn {strange[0]} of dialogue '{dialogue_id}' is no user turn")
-    return TaskKeys(uid, dialogue_id, turns, version)
+    config = data.get("config_sha256")
+    role: Role = "review" if data.get("role") == "review" else "label"
+    return TaskKeys(uid, dialogue_id, turns, version, config if isinstance(config, str) else None, role)
 
 
 def annotation_id(raw: Any, task: ExportedTask, position: int) -> str:
@@ -109,6 +115,8 @@ def annotation_head(raw: Any, task: ExportedTask, name: str) -> Annotation:
         created_at=_time(raw.get("created_at")),
         lead_time=_seconds(raw.get("lead_time")),
         project=task.project,
+        task_id=task.task_id,
+        completed_by=_annotator(raw.get("completed_by")).removeprefix("user:"),
     )
 
 

@@ -27,13 +27,25 @@ class Destination:
 
 @dataclass(frozen=True)
 class Batch:
-    """A complete batch, as its manifest tells."""
+    """A complete batch, as its manifest tells.
+
+    Attributes:
+        number: from 1.
+        destination: where its tasks went.
+        config_sha256: hash of its label configuration.
+        window: user turns in one task, at most.
+        uids: its tasks.
+        annotator: whom it was dealt to, when it was dealt.
+        role: ``label``, or ``review`` for tasks that ask for verdicts.
+    """
 
     number: int
     destination: Destination
     config_sha256: str
     window: int
     uids: tuple[str, ...]
+    annotator: str | None = None
+    role: str = "label"
 
 
 def read_batches(labelling: Path) -> list[Batch]:
@@ -73,7 +85,13 @@ def _read(path: Path) -> Batch:
     try:
         destination = Destination(value["project"], value["project_id"], value["url"], value.get("file"))
         return Batch(
-            int(value["batch"]), destination, str(value["config_sha256"]), int(value["window"]), tuple(value["uids"])
+            number=int(value["batch"]),
+            destination=destination,
+            config_sha256=str(value["config_sha256"]),
+            window=int(value["window"]),
+            uids=tuple(value["uids"]),
+            annotator=value.get("annotator"),
+            role=value.get("role", "label"),
         )
     except (KeyError, TypeError, ValueError) as problem:
         raise LabelError(f"not a manifest of semctl: {problem!r}", where=path, fix="remove that batch folder") from None

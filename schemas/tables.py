@@ -9,7 +9,7 @@ from __future__ import annotations
 import base64
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -42,12 +42,21 @@ __all__ = [
 
 @dataclass(frozen=True)
 class Table:
-    """One kind of Parquet file: its name, its schema version and its columns."""
+    """One kind of Parquet file: its name, its schema version and its columns.
+
+    Attributes:
+        name: as its metadata says.
+        version: of the columns that are written.
+        columns: those.
+        made_by: the command that writes it.
+        earlier: older versions that are still read, by their columns; their readers fill in what came later.
+    """
 
     name: str
     version: int
     columns: pa.Schema
     made_by: str
+    earlier: Mapping[int, pa.Schema] = field(default_factory=dict)
 
     def metadata(self, inputs: Mapping[str, str] | None) -> dict[bytes, bytes]:
         """The key-value metadata that marks a file as this table; without inputs, they are added on closing."""
@@ -177,30 +186,44 @@ D_F = Table("D_F", 1, _STATE_COLUMNS, "semctl ingest-labels")
 D_P = Table("D_P", 1, _STATE_COLUMNS, "semctl ingest-labels")
 """All other dialogues, with whatever labels they have."""
 
+_ANNOTATIONS_1 = pa.schema(
+    [
+        _required("annotation_id", pa.string()),
+        pa.field("task_uid", pa.string()),
+        _required("dialogue_id", pa.string()),
+        _required("turn", pa.int32()),
+        _required("op", pa.string()),
+        pa.field("slot", pa.string()),
+        pa.field("value", pa.string()),
+        pa.field("polarity", pa.string()),
+        _required("origin", pa.string()),
+        _required("annotator", pa.string()),
+        pa.field("lead_time", pa.float64()),
+        pa.field("created_at", pa.string()),
+        pa.field("updated_at", pa.string()),
+        pa.field("project", pa.string()),
+        pa.field("export_sha256", pa.string()),
+        _required("ontology_version", pa.int32()),
+    ]
+)
+
 ANNOTATIONS = Table(
     "annotations",
-    1,
+    2,
     pa.schema(
         [
-            _required("annotation_id", pa.string()),
-            pa.field("task_uid", pa.string()),
-            _required("dialogue_id", pa.string()),
-            _required("turn", pa.int32()),
-            _required("op", pa.string()),
-            pa.field("slot", pa.string()),
-            pa.field("value", pa.string()),
-            pa.field("polarity", pa.string()),
-            _required("origin", pa.string()),
-            _required("annotator", pa.string()),
-            pa.field("lead_time", pa.float64()),
-            pa.field("created_at", pa.string()),
-            pa.field("updated_at", pa.string()),
-            pa.field("project", pa.string()),
-            pa.field("export_sha256", pa.string()),
-            _required("ontology_version", pa.int32()),
+            *_ANNOTATIONS_1,
+            _required("role", pa.string()),
+            pa.field("task_id", pa.string()),
+            pa.field("completed_by", pa.string()),
+            pa.field("config_sha256", pa.string()),
+            pa.field("prelabel", pa.string()),
+            pa.field("prelabel_score", pa.float64()),
+            _required("untouched", pa.bool_()),
         ]
     ),
     "semctl import or semctl ingest-labels",
+    earlier={1: _ANNOTATIONS_1},
 )
 """One row per (annotation, turn, operation, slot, value); see :mod:`schemas.belief` for the operations."""
 
@@ -346,11 +369,14 @@ def open_table(path: Path, table: Table) -> pq.ParquetFile:
     fix = f"write it again with `{table.made_by}`"
     if name != table.name:
         raise SchemaError(f"expected the table '{table.name}', found '{name}'", where=path, fix=fix)
-    if version != str(table.version):
+    readable = {str(number): columns for number, columns in {**table.earlier, table.version: table.columns}.items()}
+    if version not in readable:
         raise SchemaError(
-            f"table '{table.name}' has schema version {version}, this semctl reads {table.version}", where=path, fix=fix
+            f"table '{table.name}' has schema version {version}, this semctl reads {' and '.join(readable)}",
+            where=path,
+            fix=fix,
         )
-    if not file.schema_arrow.remove_metadata().equals(table.columns):
+    if not file.schema_arrow.remove_metadata().equals(readable[version]):
         raise SchemaError(f"table '{table.name}' has other columns than its version says", where=path, fix=fix)
     return file
 

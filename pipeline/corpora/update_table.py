@@ -110,5 +110,6 @@ def annotation_rows(updates: pa.Table, names: Mapping[str, str], ontology_versio
     columns["turn"] = updates["turn"]
     for name in ("origin", "annotator"):
         columns[name] = pa.repeat("corpus", n)
+    columns["role"], columns["untouched"] = pa.repeat("label", n), pa.repeat(False, n)
     columns["ontology_version"] = pa.repeat(pa.scalar(ontology_version, pa.int32()), n)
     return pa.table(list(columns.values()), schema=ANNOTATIONS.columns)

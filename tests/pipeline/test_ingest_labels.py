@@ -13,6 +13,7 @@ from itertools import chain
 from pathlib import Path
 from typing import Any
 
+import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 from hypothesis import given, settings
@@ -71,7 +72,16 @@ def corpus_rows(dialogue_id: str, turns: list[int], value: str = "blue", **more:
     empty = dict.fromkeys(ANNOTATIONS.columns.names)
     said = {"annotation_id": f"corpus:{dialogue_id}", "dialogue_id": dialogue_id, "annotator": "corpus", "op": "want"}
     said |= {"slot": "color", "value": value, "polarity": "like", "origin": "corpus", "ontology_version": 1}
+    said |= {"role": "label", "untouched": False}
     return [{**empty, **said, "turn": turn, **more} for turn in turns]
+
+
+def in_the_first_version(rows: list[dict[str, Any]], path: Path) -> None:
+    """Write annotations as the first version of the table had them, which lacked the columns from ``role`` on."""
+    columns = ANNOTATIONS.earlier[1]
+    metadata = {"semctl.table": "annotations", "semctl.schema_version": "1", "semctl.inputs": "{}"}
+    kept = [{name: row[name] for name in columns.names} for row in rows]
+    pq.write_table(pa.Table.from_pylist(kept, columns.with_metadata(metadata)), path)
 
 
 def quarantined(workspace: Workspace) -> list[tuple[str, int | None]]:
@@ -632,3 +642,15 @@ def peak_memory(folder: Path, dialogues: int) -> int:
 def test_memory_does_not_grow_with_the_export(tmp_path_factory: pytest.TempPathFactory):
     small, large = (peak_memory(tmp_path_factory.mktemp("size"), dialogues) for dialogues in (20, 1500))
     assert large - small < 50, f"{small} MiB for 2 MB, {large} MiB for 150 MB"
+
+
+def test_annotations_of_the_first_table_version_are_read_and_written_anew(workspace: Workspace):
+    workspace.annotations.parent.mkdir(parents=True, exist_ok=True)
+    write_table(workspace.annotations, ANNOTATIONS, [*corpus_rows("d1", [0, 2, 4]), *corpus_rows("d2", [0, 2])])
+    ingest_labels(workspace)
+    now = workspace.annotations.read_bytes()
+    in_the_first_version(read_table(workspace.annotations, ANNOTATIONS).to_pylist(), workspace.annotations)
+    assert workspace.annotations.read_bytes() != now
+    report = ingest_labels(workspace)
+    assert (report.d_f.dialogues, report.d_f.turns) == (2, 5)
+    assert workspace.annotations.read_bytes() == now
