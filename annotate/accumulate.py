@@ -1,8 +1,8 @@
 """Per-turn updates into cumulative belief states, and back.
 
-Within one turn the order is fixed: ``new_topic`` clears everything, ``drop`` clears slots, ``want`` replaces a slot's
-wanted values, ``dislike`` adds values to avoid. Wanting a value takes it off the slot's dislikes and the other way
-round; a value marked both ways in one turn counts as disliked.
+Within one turn the order is fixed: ``new_topic`` clears everything, ``unknown`` forgets slots, ``drop`` clears slots,
+``want`` replaces a slot's wanted values, ``dislike`` adds values to avoid. Wanting a value takes it off the slot's
+dislikes and the other way round; a value marked both ways in one turn counts as disliked.
 
 A turn without a label is a gap: whatever held before it may have changed in it, so nothing is known after it but what
 later turns say again.
@@ -46,7 +46,8 @@ def accumulate(
 
     A turn without a readable update (None, or ``readable`` false) is unlabelled, and so is what follows it until it is
     said again: a slot is known once it is wanted or dropped, every slot once a new topic starts. A dislike after a gap
-    is kept, but does not make its slot known: what is wanted of that slot is not.
+    is kept, but does not make its slot known: what is wanted of that slot is not. A slot that an update leaves unknown
+    is one with such a gap of its own.
 
     Args:
         updates: one entry per user turn of the dialogue, in order; None where there is no label.
@@ -71,6 +72,10 @@ def accumulate(
         _check_slots(update, ontology, where[position] if where else None)
         if update.new_topic:
             known, held = all_slots, {}
+        for name in update.unknown:
+            slot = ontology.slot(name).name
+            held = {key: item for key, item in held.items() if key[0] != slot}
+            known -= {slot}
         for name in update.drop:
             slot = ontology.slot(name).name
             held = {key: item for key, item in held.items() if key[0] != slot}
@@ -88,7 +93,7 @@ def accumulate(
 
 
 def _check_slots(update: TurnUpdate, ontology: Ontology, where: object | None) -> None:
-    for name in (*update.want, *update.dislike, *sorted(update.drop)):
+    for name in (*update.want, *update.dislike, *sorted(update.drop | update.unknown)):
         ontology.slot(name, where=where)
 
 

@@ -194,15 +194,19 @@ def turn_update(marks: Iterable[Mark]) -> TurnUpdate:
     want: dict[str, tuple[str, ...]] = {}
     dislike: dict[str, tuple[str, ...]] = {}
     drop: set[str] = set()
+    unknown: set[str] = set()
     ops: set[Op] = set()
     for mark in marks:
         ops.add(mark.op)
         if mark.op == "drop" and mark.slot is not None:
             drop.add(mark.slot)
+        elif mark.op == "unknown" and mark.slot is not None:
+            unknown.add(mark.slot)
         elif mark.op in ("want", "dislike") and mark.slot is not None and mark.value is not None:
             side = want if mark.op == "want" else dislike
             side[mark.slot] = (*side.get(mark.slot, ()), mark.value)
-    return TurnUpdate(want, dislike, frozenset(drop), "new_topic" in ops, not ops & {"unsure", "bad_turn"})
+    readable = not ops & {"unsure", "bad_turn"}
+    return TurnUpdate(want, dislike, frozenset(drop), "new_topic" in ops, readable, frozenset(unknown))
 
 
 def read_annotations(path: Path) -> Iterator[Annotation]:

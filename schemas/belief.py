@@ -28,6 +28,7 @@ Op = Literal[
     "want",
     "dislike",
     "drop",
+    "unknown",
     "new_topic",
     "none",
     "unsure",
@@ -42,6 +43,8 @@ Op = Literal[
 ``want`` sets a slot to the values named in this turn; ``dislike`` adds values to avoid; ``drop`` clears a slot;
 ``new_topic`` clears everything before the rest of the turn counts; ``none`` marks a turn that changes nothing;
 ``unsure`` and ``bad_turn`` say that the annotator could not label the turn, which leaves it unlabelled.
+``unknown`` leaves one slot unlabelled from this turn on: what was marked of it can mean several things. It is never
+stored, but put in the place of such marks when they are read.
 
 Of the dialogue: ``bad_dialogue`` leaves all of it unlabelled; ``images_missing`` and ``note`` (its ``value`` is the
 text) are remarks. ``withdrawn`` says that the annotation no longer counts: it was skipped later, or edited into
@@ -89,6 +92,7 @@ class TurnUpdate:
         drop: slots that no longer matter.
         new_topic: the shopper starts over; everything earlier is cleared first.
         readable: False where the annotator could not label the turn.
+        unknown: slots of which nothing is known after this turn, unless the turn itself wants or drops them.
     """
 
     want: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
@@ -96,6 +100,7 @@ class TurnUpdate:
     drop: frozenset[str] = frozenset()
     new_topic: bool = False
     readable: bool = True
+    unknown: frozenset[str] = frozenset()
 
 
 def state_to_rows(state: BeliefState | None) -> list[dict[str, Any]] | None:
