@@ -1,7 +1,8 @@
 """The ontology: which slots a belief state can hold, which product attribute each keys to, and the values known.
 
 ``semctl import`` derives ``ontology.json`` from the catalogue, and people edit it: change a slot's ``title``, add
-values and aliases, write a ``hint`` for annotators. It only ever grows.
+values and aliases, write a ``hint`` for annotators. ``semctl ontology`` renames, merges, splits and adds, one recorded
+step and one version at a time. It only ever grows: a name that was given up still finds what it stood for.
 """
 
 from __future__ import annotations
@@ -11,16 +12,25 @@ import re
 from collections.abc import Iterable
 from functools import cached_property
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic import (
+    BaseModel,
+    ConfigDict,
+    Field,
+    SerializerFunctionWrapHandler,
+    ValidationError,
+    model_serializer,
+    model_validator,
+)
 
 from schemas.belief import Polarity, SlotValue
 from schemas.errors import OntologyError
 from schemas.files import read_json, sha256_bytes, write_json
 from schemas.folding import fold, fold_name
+from schemas.ontology_steps import Step
 
-__all__ = ["Ontology", "Slot", "SlotKind", "Value", "fold", "fold_name", "nearest"]
+__all__ = ["Ontology", "Slot", "SlotKind", "Value", "fold", "fold_name", "is_number", "nearest"]
 
 SlotKind = Literal["categorical", "numeric"]
 
@@ -32,9 +42,13 @@ def nearest(name: str, known: Iterable[str]) -> str | None:
 
 
 class Value(BaseModel):
-    """One value of a slot: as the catalogue writes it, how often it occurs there, and other ways to say it.
+    """One value of a slot, how often it occurs in the catalogue, and other ways to say it.
 
     A numeric slot's values are ranges: ``low`` <= x < ``high``, either end open when None.
+
+    Attributes:
+        catalogue: how the catalogue writes it, the commonest first; empty: as ``value`` does.
+        split_into: the values that took its place. It is no longer offered; products may still have it.
     """
 
     model_config = ConfigDict(extra="forbid", frozen=True)
@@ -44,6 +58,37 @@ class Value(BaseModel):
     aliases: tuple[str, ...] = ()
     low: float | None = None
     high: float | None = None
+    catalogue: tuple[str, ...] = ()
+    split_into: tuple[str, ...] = ()
+
+    @model_serializer(mode="wrap")
+    def _without_what_is_not_there(self, write: SerializerFunctionWrapHandler) -> dict[str, Any]:
+        return _lean(write(self), "catalogue", "split_into")
+
+    @property
+    def is_range(self) -> bool:
+        """Whether numbers lie in it; a word such as "cheap" is a value without a range."""
+        return self.low is not None or self.high is not None
+
+    @property
+    def spellings(self) -> tuple[str, ...]:
+        """All ways to say it, its own name first, each once."""
+        first: dict[str, str] = {}
+        for text in (self.value, *self.catalogue, *self.aliases):
+            first.setdefault(fold(text), text)
+        return tuple(first.values())
+
+    @property
+    def catalogue_value(self) -> str | None:
+        """How the catalogue writes it most often, or the name of its range; None when no product has it."""
+        if self.count == 0:
+            return None
+        return self.catalogue[0] if self.catalogue else self.value
+
+
+def _lean(fields: dict[str, Any], *names: str) -> dict[str, Any]:
+    """Without those that are empty: an ontology that was never changed is written, and hashed, as it always was."""
+    return {name: value for name, value in fields.items() if value or name not in names}
 
 
 class Slot(BaseModel):
@@ -63,7 +108,7 @@ class Slot(BaseModel):
     def _values_are_distinct(self) -> Slot:
         seen: dict[str, str] = {}
         for value in self.values:
-            for spelling in (value.value, *value.aliases):
+            for spelling in (value.value, *value.catalogue, *value.aliases):
                 other = seen.setdefault(fold(spelling), value.value)
                 if other != value.value:
                     raise ValueError(f"slot '{self.name}': '{spelling}' stands for both '{other}' and '{value.value}'")
@@ -71,7 +116,7 @@ class Slot(BaseModel):
 
     @cached_property
     def _by_spelling(self) -> dict[str, Value]:
-        return {fold(s): value for value in self.values for s in (value.value, *value.aliases)}
+        return {fold(s): value for value in self.values for s in value.spellings}
 
     def find(self, text: str) -> Value | None:
         """The value that ``text`` names: by spelling or alias, or, in a numeric slot, the range a number lies in."""
@@ -80,11 +125,16 @@ class Slot(BaseModel):
             number = _number(text)
             if number is not None:
                 for value in self.values:
-                    if value.low is None and value.high is None:
-                        continue  # a word such as "cheap" rather than a range
+                    if not value.is_range:
+                        continue
                     if (value.low is None or number >= value.low) and (value.high is None or number < value.high):
                         return value
         return found
+
+
+def is_number(text: str) -> bool:
+    """Whether a text names one number, as "24.99" and "$25" do."""
+    return _number(text) is not None
 
 
 def _number(text: str) -> float | None:
@@ -99,6 +149,18 @@ class Ontology(BaseModel):
 
     version: int = Field(default=1, ge=1)
     slots: tuple[Slot, ...] = ()
+    history: tuple[Step, ...] = ()
+
+    @model_serializer(mode="wrap")
+    def _without_what_is_not_there(self, write: SerializerFunctionWrapHandler) -> dict[str, Any]:
+        return _lean(write(self), "history")
+
+    @model_validator(mode="after")
+    def _steps_are_in_order(self) -> Ontology:
+        versions = [step.version for step in self.history]
+        if versions != sorted(set(versions)) or (versions and versions[-1] > self.version):
+            raise ValueError("the steps of its history are not in the order of their versions, up to its own")
+        return self
 
     @model_validator(mode="after")
     def _names_are_distinct(self) -> Ontology:
@@ -134,19 +196,22 @@ class Ontology(BaseModel):
         return found
 
     def link(self, slot: Slot, value: str, polarity: Polarity = "like") -> SlotValue:
-        """Key a value to the slot's attribute; a value no product has stays as it is, with ``in_catalogue`` false."""
+        """Key a value to the slot's attribute; a value no product has stays as it is, with ``in_catalogue`` false.
+
+        ``catalogue_value`` is spelled as products are, whatever the value is called here.
+        """
         found = slot.find(value)
-        in_catalogue = found is not None and found.count > 0
+        catalogue_value = None if found is None else found.catalogue_value
         spelled = value
-        if found is not None and (slot.kind == "categorical" or _number(value) is None):
+        if found is not None and (slot.kind == "categorical" or not is_number(value)):
             spelled = found.value
         return SlotValue(
             slot=slot.name,
             value=spelled,
             polarity=polarity,
             attribute=slot.attribute,
-            catalogue_value=found.value if found is not None and in_catalogue else None,
-            in_catalogue=in_catalogue,
+            catalogue_value=catalogue_value,
+            in_catalogue=catalogue_value is not None,
         )
 
     def sha256(self) -> str:

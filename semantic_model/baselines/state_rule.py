@@ -26,7 +26,8 @@ class ValueIndex(NamedTuple):
     """Which products have a value.
 
     Attributes:
-        rows: (attribute, folded value) -> product rows, ascending; numbers also under the range they lie in.
+        rows: (attribute, folded value) -> product rows, ascending; also under the ontology's name of the value, or of
+            the range that a number lies in.
         products: N, how many products there are.
     """
 
@@ -49,16 +50,15 @@ class StateRule:
         self, states: Mapping[tuple[str, int], BeliefState], ontology: Ontology, weights: Weights = "idf"
     ) -> None:
         self.states = states
-        self.ontology = ontology
+        self._slots = {slot.attribute: slot for slot in ontology.slots}
         self.weights = weights
 
     def encode_products(self, products: Sequence[Product]) -> ValueIndex:
         """Index the products' values."""
         found: dict[tuple[str, str], set[int]] = {}
-        by_attribute = {slot.attribute: slot for slot in self.ontology.slots}
         for row, product in enumerate(products):
             for attribute, values in product.attributes.items():
-                slot = by_attribute.get(attribute)
+                slot = self._slots.get(attribute)
                 for value in values:
                     known = None if slot is None else slot.find(value)
                     for spelling in {fold(value), *([] if known is None else [fold(known.value)])}:
@@ -87,8 +87,11 @@ class StateRule:
         picked[candidates < 0] = -np.inf
         return picked
 
-    @staticmethod
-    def _having(item: SlotValue, table: ValueIndex) -> npt.NDArray[np.int64]:
+    def _having(self, item: SlotValue, table: ValueIndex) -> npt.NDArray[np.int64]:
         attribute = item.attribute or item.slot
         value = item.catalogue_value if item.catalogue_value is not None else item.value
+        slot = self._slots.get(attribute)
+        known = None if slot is None else slot.find(value)
+        if known is not None and known.count > 0:  # all its spellings, where the catalogue has several
+            value = known.value
         return table.rows.get((attribute, fold(value)), np.empty(0, dtype=np.int64))
