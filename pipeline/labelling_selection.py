@@ -2,18 +2,18 @@
 
 from __future__ import annotations
 
-import hashlib
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from annotate.selection import seeded_order
 from schemas.errors import LabelError, UsageError
 from schemas.ontology import nearest
 from schemas.progress import Progress
 from schemas.tables import TURNS, open_table
 
-__all__ = ["SPLITS", "Selection", "choose_dialogues", "read_dialogues"]
+__all__ = ["SPLITS", "Selection", "choose_dialogues", "named_dialogues", "read_dialogues"]
 
 SPLITS = ("train", "valid", "test", "all")
 
@@ -48,10 +48,10 @@ def choose_dialogues(turns: Path, selection: Selection) -> list[str]:
         raise UsageError(f"-n {selection.limit} exports nothing", fix="give 1 or more")
     splits = _splits(turns)
     if selection.named is not None:
-        ordered = _named(selection.named, splits)
+        ordered = named_dialogues(selection.named, splits)
     else:
         wanted = [name for name, split in splits.items() if selection.split in ("all", split)]
-        ordered = sorted(wanted, key=lambda name: _rank(name, selection.seed))
+        ordered = seeded_order(wanted, selection.seed)
         if not ordered:
             there = ", ".join(sorted(set(splits.values()))) or "none"
             raise LabelError(
@@ -85,11 +85,16 @@ def _splits(turns: Path) -> dict[str, str]:
     return splits
 
 
-def _rank(dialogue_id: str, seed: int) -> bytes:
-    return hashlib.sha256(f"{seed}:{dialogue_id}".encode()).digest()
+def named_dialogues(path: Path, known: Collection[str]) -> list[str]:
+    """The dialogues that a file names, one id a line, in its order, each once.
 
+    Args:
+        path: the file; empty lines count for nothing.
+        known: the ids there are.
 
-def _named(path: Path, splits: dict[str, str]) -> list[str]:
+    Raises:
+        UsageError: an unknown or no dialogue, or a file that cannot be read.
+    """
     try:
         lines = path.read_text(encoding="utf-8").splitlines()
     except (OSError, UnicodeDecodeError) as problem:
@@ -99,9 +104,9 @@ def _named(path: Path, splits: dict[str, str]) -> list[str]:
     ordered = sorted(named, key=lambda name: named[name])
     if not ordered:
         raise UsageError("the list names no dialogue", where=path, fix="write one dialogue id per line")
-    unknown = [name for name in ordered if name not in splits]
+    unknown = [name for name in ordered if name not in known]
     if unknown:
-        close = nearest(unknown[0], splits)
+        close = nearest(unknown[0], known)
         others = f" and {len(unknown) - 1} more" if len(unknown) > 1 else ""
         raise UsageError(
             f"unknown dialogue '{unknown[0]}'{others}",

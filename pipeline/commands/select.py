@@ -1,0 +1,143 @@
+"""``semctl select``."""
+
+from __future__ import annotations
+
+import shlex
+from enum import StrEnum
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from pipeline.context import JSON_OPTION, Context
+
+if TYPE_CHECKING:
+    from pipeline.console import Console
+    from pipeline.select_dialogues import SelectReport
+    from pipeline.stop_signal import StopSignal
+
+__all__ = ["register"]
+
+_MOST_SHOWN = 20
+_WORDS = {
+    "seeds": "how much these runs disagree",
+    "teacher": "how much student and teacher disagree, who is told the values that the shopper names",
+    "margin": "how little the first product is ahead",
+}
+
+
+class Strategy(StrEnum):
+    """How to choose."""
+
+    random = "random"
+    stratified = "stratified"
+    uncertainty = "uncertainty"
+    diversity = "diversity"
+    hybrid = "hybrid"
+
+
+class Measure(StrEnum):
+    """How to tell that a run is unsure."""
+
+    seeds = "seeds"
+    teacher = "teacher"
+    margin = "margin"
+
+
+def register(app: typer.Typer) -> None:
+    """Add ``select``."""
+    app.command()(select)
+
+
+def select(
+    context: typer.Context,
+    strategy: Annotated[
+        Strategy, typer.Option(help="How to choose; random and stratified need no trained run.")
+    ] = Strategy.stratified,
+    count: Annotated[int, typer.Option("-n", metavar="N", help="How many dialogues; a larger N adds.")] = 100,
+    runs: Annotated[
+        list[str] | None,
+        typer.Option("--run", metavar="RUN", help="A trained run to ask; repeatable. Else the newest and its seeds."),
+    ] = None,
+    measure: Annotated[
+        Measure | None,
+        typer.Option(
+            help="Of uncertainty: runs that differ in seed disagree, student and teacher do, or a small margin; else "
+            "the first of these that the runs allow."
+        ),
+    ] = None,
+    seed: Annotated[int, typer.Option("--seed", help="Of the random order, and of ties.")] = 0,
+    split: Annotated[str, typer.Option("--split", help="train, valid, test or all.")] = "train",
+    out: Annotated[
+        Path | None,
+        typer.Option("--out", metavar="FILE", help="Where to write the list; else labelling/selection.txt."),
+    ] = None,
+    include_labelled: Annotated[
+        bool, typer.Option("--include-labelled", help="Choose among labelled dialogues, too, as if they were not.")
+    ] = False,
+    include_exported: Annotated[
+        bool, typer.Option("--include-exported", help="Choose among dialogues exported for labelling, too.")
+    ] = False,
+    as_json: Annotated[bool, JSON_OPTION] = False,
+) -> None:
+    """Choose which dialogues to label next, and say what labelling them is expected to bring.
+
+    Example: semctl select --strategy hybrid -n 100, then
+    semctl export-for-labelling --project shop --dialogues labelling/selection.txt
+    """
+    from pipeline.select_dialogues import SelectRequest, select_dialogues
+
+    given: Context = context.obj
+    console = given.console(as_json=as_json)
+    request = SelectRequest(
+        strategy=strategy.value,
+        count=count,
+        runs=tuple(runs or ()),
+        measure=None if measure is None else measure.value,
+        seed=seed,
+        split=split,
+        include_labelled=include_labelled,
+        include_exported=include_exported,
+    )
+    report = select_dialogues(given.workspace, request, out=out, progress=console)
+    if as_json:
+        console.json(report.as_dict())
+    else:
+        _show(console, report)
+
+
+def _show(console: Console, report: SelectReport) -> None:
+    shown = report.rows[:_MOST_SHOWN]
+    rest = len(report.rows) - len(shown)
+    title = f"{len(report.rows)} of {len(report.pool.candidates):,} dialogues, {report.strategy}"
+    console.table(
+        title,
+        ("", "dialogue", "score", "why"),
+        [(number, row.dialogue_id, f"{row.score:.3f}", row.why) for number, row in enumerate(shown, start=1)],
+        caption=f"and {rest:,} more; all are in the list" if rest else None,
+    )
+    console.say(f"score: {report.formula}")
+    if report.runs:
+        uncertainty = "" if report.measure is None else f"; uncertainty: {_WORDS[report.measure]}"
+        console.say(f"asked: {', '.join(report.runs)}{uncertainty}")
+    console.say(
+        f"left out: {report.pool.labelled:,} labelled, {report.pool.exported:,} with annotators, "
+        f"{report.pool.silent:,} without a shopper's turn"
+    )
+    if report.signal is not None:
+        _show_signal(console, report.signal)
+    console.say(f"next: semctl export-for-labelling --project NAME --dialogues {shlex.quote(str(report.file))}")
+
+
+def _show_signal(console: Console, signal: StopSignal) -> None:
+    step = f"from {signal.before:,} to {signal.after:,} labelled dialogues"
+    if signal.gain is None or signal.interval is None:
+        console.say(f"expected gain {step}: not known, {signal.missing}; to know it: {signal.make}")
+        return
+    low, high = signal.interval
+    console.say(
+        f"expected gain {step}: {100 * signal.gain:+.1f} points of NDCG@5 (95 %: {100 * low:+.1f} to "
+        f"{100 * high:+.1f}): {signal.verdict}"
+    )
+    for note in signal.notes:
+        console.say(f"  {note}")
