@@ -33,6 +33,7 @@ COMMAND_GROUPS = (
     "studio",
     "export",
     "ingest",
+    "checks",
     "config",
     "train",
     "rank",

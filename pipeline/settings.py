@@ -23,6 +23,10 @@ window = 0
 max_choices = 5000
 # values of one slot offered for picking, the commonest first; rarer ones are typed
 max_values_per_slot = 60
+# findings that put a dialogue up for labelling again: severities (error, warning, info) and codes of checks
+requeue = ["error", "warning"]
+# seconds a turn takes to read: an untouched pre-label sent on faster is flagged
+min_seconds_per_turn = 3.0
 
 [studio]
 # where the local Label Studio listens; `semctl studio start --port` overrides it
@@ -44,6 +48,8 @@ class LabellingSettings(_Section):
     window: int = Field(default=0, ge=0, le=100)
     max_choices: int = Field(default=5000, ge=100)
     max_values_per_slot: int = Field(default=60, ge=1)
+    requeue: tuple[str, ...] = ("error", "warning")
+    min_seconds_per_turn: float = Field(default=3.0, ge=0)
 
 
 class StudioSettings(_Section):

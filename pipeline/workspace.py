@@ -111,6 +111,14 @@ class Workspace:
         return self.root / "labels" / "quarantine.parquet"
 
     @property
+    def findings(self) -> Path:
+        return self.root / "labels" / "findings.parquet"
+
+    @property
+    def requeue(self) -> Path:
+        return self.root / "labels" / "requeue.txt"
+
+    @property
     def states(self) -> Path:
         return self.root / "labels" / "states.parquet"
 

@@ -24,6 +24,7 @@ __all__ = [
     "ANNOTATIONS",
     "D_F",
     "D_P",
+    "FINDINGS",
     "IMAGES",
     "PRODUCTS",
     "QUARANTINE",
@@ -246,6 +247,28 @@ QUARANTINE = Table(
     "semctl ingest-labels",
 )
 """What was refused: a reason code, where it came from, and the raw JSON."""
+
+
+FINDINGS = Table(
+    "findings",
+    1,
+    pa.schema(
+        [
+            _required("dialogue_id", pa.string()),
+            pa.field("turn", pa.int32()),
+            pa.field("slot", pa.string()),
+            pa.field("value", pa.string()),
+            _required("annotators", _STRINGS),
+            _required("annotation_ids", _STRINGS),
+            _required("code", pa.string()),
+            _required("severity", pa.string()),
+            _required("detail", pa.string()),
+            pa.field("suggestion", pa.string()),
+        ]
+    ),
+    "semctl ingest-labels",
+)
+"""What the checks found in the labels in force, sorted by dialogue and turn; ``turn`` is null for a whole dialogue."""
 
 
 class TableWriter:

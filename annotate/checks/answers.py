@@ -1,0 +1,175 @@
+"""Checks of how dialogues were answered: blank, missing and unsure turns, disagreement, haste, orphans, remarks."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from itertools import combinations
+
+from annotate.annotations import Annotation
+from annotate.answers import Answer, newest_versions, people_answers, verdicts
+from annotate.checks.catalogue import CatalogueIndex
+from annotate.checks.dialogue import DialogueLabels, TurnLabels
+from annotate.checks.finding import Finding
+from schemas.mentions import MentionFinder
+from schemas.ontology import Ontology, fold
+
+__all__ = ["ValueFinder", "check_answers", "check_blanks"]
+
+
+class ValueFinder:
+    """Finds the ontology's values in texts; only those that products have.
+
+    Args:
+        ontology: its slots.
+    """
+
+    def __init__(self, ontology: Ontology) -> None:
+        known = [(slot, value) for slot in ontology.slots for value in slot.values if value.count]
+        self._values = [(slot.name, value.value) for slot, value in known]
+        self._finder = MentionFinder(value.spellings for _, value in known)
+
+    def values(self, text: str) -> list[tuple[str, str]]:
+        """Slot and value of everything that a text names."""
+        return [self._values[mention.column] for mention in self._finder.mentions(text)]
+
+
+def check_blanks(labels: DialogueLabels, catalogue: CatalogueIndex, finder: ValueFinder) -> Iterator[Finding]:
+    """``blank_turn``: a turn said to change nothing whose text names values that are new.
+
+    A value is not new when the state holds it, or when a product shown or recommended before has it: then the text
+    may point at that product. Silent in dialogues in which nothing is marked at all.
+    """
+    if not any(at.is_readable and not at.is_blank for at in labels.turns):
+        return
+    for at in labels.turns:
+        if not at.is_blank or at.state is None:
+            continue
+        held = {(item["slot"], fold(item["value"])) for item in at.state}
+        products = _shown_before(labels, at.turn, catalogue)
+        new = [
+            f"{slot}={value}"
+            for slot, value in finder.values(labels.said.texts.get(at.turn, ""))
+            if (slot, fold(value)) not in held
+            and not any(catalogue.has(product, slot, (fold(value),)) for product in products)
+        ]
+        if new:
+            detail = f"left blank, but the text names {', '.join(new)}"
+            yield labels.finding("blank_turn", detail, at, suggestion=new[0] if len(new) == 1 else None)
+
+
+def _shown_before(labels: DialogueLabels, turn: int, catalogue: CatalogueIndex) -> set[str]:
+    said = labels.said
+    shown = {catalogue.product_of(image) for at, images in said.shown.items() if at <= turn for image in images}
+    listed = {product for at, products in said.recommended.items() if at <= turn for product in products}
+    return {product for product in shown if product is not None} | listed
+
+
+def check_answers(labels: DialogueLabels, seconds_per_turn: float) -> Iterator[Finding]:
+    """All other codes of answers.
+
+    Args:
+        labels: of one dialogue.
+        seconds_per_turn: an untouched pre-label that took less was not read.
+    """
+    yield from _refused(labels)
+    yield from _unanswered(labels)
+    yield from _disputed(labels)
+    yield from _marked(labels)
+    used = {annotation_id for at in labels.turns for annotation_id in at.annotation_ids}
+    for annotation in labels.in_force:
+        if annotation.untouched and annotation.annotation_id in used:
+            yield _untouched(labels, annotation, seconds_per_turn)
+    here = {at.turn for at in labels.turns}
+    for annotation in newest_versions(labels.annotations):
+        gone = sorted(set(annotation.turns()) - here)
+        if gone:
+            detail = f"speaks of turns that are no longer there: {_listed(gone)}"
+            yield labels.finding("orphaned", detail, by=[annotation], turn=gone[0])
+
+
+def _refused(labels: DialogueLabels) -> Iterator[Finding]:
+    """Refused answers whose turn nobody else's answer labels."""
+    unlabelled = {at.turn for at in labels.turns if at.update is None}
+    for refused in labels.refused:
+        if unlabelled if refused.turn is None else refused.turn in unlabelled:
+            yield Finding(
+                "quarantined",
+                labels.dialogue_id,
+                f"{refused.reason}: {refused.detail}",
+                turn=refused.turn,
+                annotators=(refused.annotator,) if refused.annotator else (),
+                annotation_ids=(refused.annotation_id,) if refused.annotation_id else (),
+            )
+
+
+def _unanswered(labels: DialogueLabels) -> Iterator[Finding]:
+    refused = {each.turn for each in labels.refused}
+    missing = [at.turn for at in labels.turns if at.update is None and at.turn not in refused]
+    # a refused answer without a turn was to all of its task's turns: said there already
+    if missing and None not in refused and any(at.update is not None for at in labels.turns):
+        detail = f"{len(missing)} of {len(labels.turns)} turns have no answer: {_listed(missing)}"
+        yield labels.finding("missing_window", detail, turn=missing[0])
+
+
+def _disputed(labels: DialogueLabels) -> Iterator[Finding]:
+    """Values that one annotator wants and another dislikes at the same turn, without a verdict on it."""
+    decided = verdicts(labels.in_force)
+    by_annotator = people_answers(labels.in_force)
+    for at in labels.turns:
+        given = [answers[at.turn] for answers in by_annotator.values() if at.turn in answers]
+        if at.turn in decided or len(given) < 2:
+            continue
+        found: dict[tuple[str, str], list[Annotation]] = {}
+        for one, other in combinations([(_sides(answer, labels.ontology), answer) for answer in given], 2):
+            for key in sorted(one[0].keys() & other[0].keys()):
+                if one[0][key] != other[0][key]:
+                    found.setdefault(key, []).extend((one[1].annotation, other[1].annotation))
+        for (slot, value), disputing in sorted(found.items()):
+            by = {each.key: each for each in disputing}.values()
+            detail = f"{slot}={value} is wanted by one annotator and disliked by another"
+            yield labels.finding("wanted_and_disliked", detail, turn=at.turn, by=by, slot=slot, value=value)
+
+
+def _sides(answer: Answer, ontology: Ontology) -> Mapping[tuple[str, str], str]:
+    sides: dict[tuple[str, str], str] = {}
+    for mark in answer.marks:
+        slot = None if mark.slot is None else ontology.find(mark.slot)
+        if slot is not None and mark.value is not None and mark.op in ("want", "dislike"):
+            sides[slot.name, fold(ontology.link(slot, mark.value).value)] = mark.op
+    return sides
+
+
+def _marked(labels: DialogueLabels) -> Iterator[Finding]:
+    """What annotators said of a turn or of the dialogue beside its state."""
+    for annotation in labels.in_force:
+        for mark in annotation.marks:
+            at = _at(labels, mark.turn)
+            if mark.op in ("unsure", "bad_turn") and at is not None and not at.is_readable:
+                say = "was not sure" if mark.op == "unsure" else "could not label the turn"
+                yield labels.finding(mark.op, f"the annotator {say}", by=[annotation], turn=mark.turn)
+            elif mark.op == "bad_dialogue":
+                yield labels.finding(mark.op, "the annotator calls the dialogue useless", by=[annotation])
+            elif mark.op == "images_missing":
+                yield labels.finding(mark.op, "the annotator saw no pictures", by=[annotation])
+            elif mark.op == "note" and mark.value:
+                yield labels.finding(mark.op, mark.value, by=[annotation], turn=mark.turn)
+
+
+def _at(labels: DialogueLabels, turn: int) -> TurnLabels | None:
+    return next((at for at in labels.turns if at.turn == turn), None)
+
+
+def _untouched(labels: DialogueLabels, annotation: Annotation, seconds_per_turn: float) -> Finding:
+    turns = sorted(annotation.turns())
+    what = f"the pre-label of {annotation.prelabel or 'an unknown model'} as it was"
+    took = annotation.lead_time
+    if took is not None and took < seconds_per_turn * len(turns):
+        detail = f"{what}: {len(turns)} turns in {took:.1f} s"
+        return labels.finding("untouched_fast", detail, by=[annotation], turn=turns[0])
+    detail = f"{what}: {len(turns)} turns" + ("" if took is None else f" in {took:.0f} s")
+    return labels.finding("untouched", detail, by=[annotation], turn=turns[0] if turns else None)
+
+
+def _listed(turns: list[int]) -> str:
+    shown = ", ".join(map(str, turns[:10]))
+    return shown if len(turns) <= 10 else f"{shown} ..."

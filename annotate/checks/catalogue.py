@@ -1,0 +1,195 @@
+"""Which products satisfy a state, and which violate it: sets of products as bits of whole numbers.
+
+A product satisfies a state when it violates nothing of it. It violates a slot when it has a value to be avoided, or
+has values and none of those wanted; several wanted values are alternatives. A product that says nothing of an
+attribute violates nothing there: catalogues have gaps, and a gap is no evidence.
+"""
+
+from __future__ import annotations
+
+from array import array
+from collections.abc import Iterable, Mapping, Sequence
+from functools import lru_cache
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from schemas.ontology import Ontology, fold
+from schemas.tables import PRODUCTS, open_table
+
+__all__ = ["CatalogueIndex", "Wish"]
+
+_READ_ROWS = 5_000
+_SETS_KEPT = 4_096
+_STATES_KEPT = 100_000
+
+
+class Wish(NamedTuple):
+    """What a state says of one slot, in values that products have.
+
+    Attributes:
+        slot: its name.
+        wanted: folded values, as the ontology names them, sorted.
+        avoided: the same.
+    """
+
+    slot: str
+    wanted: tuple[str, ...]
+    avoided: tuple[str, ...]
+
+
+class CatalogueIndex:
+    """Products by the values they have.
+
+    Args:
+        ontology: its slots say which attributes count; a number counts as the range it lies in.
+
+    Attributes:
+        size: how many products there are.
+    """
+
+    def __init__(self, ontology: Ontology) -> None:
+        self.size = 0
+        self._ontology = ontology
+        self._having: dict[tuple[str, str], array[int]] = {}
+        self._saying: dict[str, array[int]] = {slot.name: array("I") for slot in ontology.slots}
+        self._spelled: dict[tuple[str, str], str] = {}
+        self._rows: dict[str, int] = {}
+        self._ids: list[str] = []
+        self._pictured: dict[str, int] = {}
+        self._values_of: dict[str, list[str]] = {}
+        self._known = lru_cache(maxsize=_SETS_KEPT * 16)(self._fold)
+        self._among = lru_cache(maxsize=_SETS_KEPT)(self._unite)
+        self._allowing = lru_cache(maxsize=_SETS_KEPT)(self._allow)
+        self.satisfiable = lru_cache(maxsize=_STATES_KEPT)(self._satisfiable)
+
+    @classmethod
+    def read(cls, products: Path, ontology: Ontology) -> CatalogueIndex:
+        """Index ``products.parquet``.
+
+        Raises:
+            WorkspaceError: there is no such file.
+            SchemaError: it is another table, another version, or not readable.
+        """
+        index = cls(ontology)
+        with open_table(products, PRODUCTS) as file:
+            for batch in file.iter_batches(_READ_ROWS, columns=["product_id", "attributes", "image_ids"]):
+                for row in batch.to_pylist():
+                    index.add(row["product_id"], dict(row["attributes"]), row["image_ids"])
+        return index
+
+    def add(self, product_id: str, attributes: Mapping[str, Sequence[str]], image_ids: Sequence[str] = ()) -> None:
+        """Add one product; all of them before the first question."""
+        row = self.size
+        self.size += 1
+        self._rows[product_id] = row
+        self._ids.append(product_id)
+        for image_id in image_ids:
+            self._pictured.setdefault(image_id, row)
+        for slot in self._ontology.slots:
+            texts = attributes.get(slot.attribute)
+            if not texts:
+                continue
+            self._saying[slot.name].append(row)
+            for folded in {self._known(slot.name, text) for text in texts}:
+                key = slot.name, folded
+                if key not in self._having:
+                    self._having[key] = array("I")
+                    self._values_of.setdefault(slot.name, []).append(folded)
+                self._having[key].append(row)
+
+    def _fold(self, slot_name: str, text: str) -> str:
+        slot = self._ontology.slot(slot_name)
+        value = slot.find(text)
+        folded = fold(text if value is None else value.value)
+        self._spelled.setdefault((slot_name, folded), text if value is None else value.value)
+        return folded
+
+    def wishes(self, state: Iterable[Mapping[str, Any]]) -> tuple[Wish, ...]:
+        """A state as products can be held against it: values that no product has (``cheap``) are left out.
+
+        Args:
+            state: rows as in ``states.parquet``.
+        """
+        sides: dict[str, tuple[set[str], set[str]]] = {}
+        for item in state:
+            if item["in_catalogue"]:
+                side = sides.setdefault(item["slot"], (set(), set()))[item["polarity"] == "dislike"]
+                side.add(self._known(item["slot"], item["value"]))
+        return tuple(
+            Wish(slot, tuple(sorted(wanted)), tuple(sorted(avoided)))
+            for slot, (wanted, avoided) in sorted(sides.items())
+        )
+
+    def spelled(self, slot: str, value: str) -> str:
+        """A folded value as the ontology spells it."""
+        return self._spelled.get((slot, value), value)
+
+    def product_of(self, image_id: str) -> str | None:
+        """The product that a picture shows, if any."""
+        row = self._pictured.get(image_id)
+        return None if row is None else self._ids[row]
+
+    def count(self, slot: str, value: str) -> int:
+        """How many products have a value, folded."""
+        return len(self._having.get((slot, value), ()))
+
+    def values(self, product_id: str, slot: str) -> tuple[str, ...]:
+        """What a product has in a slot, as the ontology spells it; folds it where it does not know it."""
+        row = self._rows.get(product_id)
+        if row is None:
+            return ()
+        bit = 1 << row
+        return tuple(
+            self._spelled[slot, value]
+            for value in sorted(self._values_of.get(slot, ()))
+            if self._among(slot, (value,)) & bit
+        )
+
+    def says(self, product_id: str, slot: str) -> bool:
+        """Whether a product has a value in a slot at all; False for one that is not in the catalogue."""
+        row = self._rows.get(product_id)
+        return row is not None and bool(self._among(slot, None) >> row & 1)
+
+    def has(self, product_id: str, slot: str, values: tuple[str, ...]) -> bool:
+        """Whether a product has one of these folded values in a slot."""
+        row = self._rows.get(product_id)
+        return row is not None and bool(values) and bool(self._among(slot, values) >> row & 1)
+
+    def conflict(self, wishes: tuple[Wish, ...], since: Mapping[str, int]) -> tuple[Wish, ...]:
+        """Wishes that no product satisfies together, none of which can be left out; the newest are kept first.
+
+        Args:
+            wishes: a state that is not satisfiable.
+            since: slot -> the turn that last spoke of it.
+        """
+        kept = list(wishes)
+        for wish in sorted(wishes, key=lambda wish: (since.get(wish.slot, -1), wish.slot)):
+            without = [other for other in kept if other != wish]
+            if not self.satisfiable(tuple(without)):
+                kept = without
+        return tuple(kept)
+
+    def _satisfiable(self, wishes: tuple[Wish, ...]) -> bool:
+        """Whether at least one product satisfies all wishes."""
+        left = (1 << self.size) - 1
+        for wish in wishes:
+            left &= self._allowing(wish)
+            if not left:
+                return False
+        return bool(left)
+
+    def _allow(self, wish: Wish) -> int:
+        everything = (1 << self.size) - 1
+        allowed = everything
+        if wish.wanted:
+            allowed = self._among(wish.slot, wish.wanted) | (everything ^ self._among(wish.slot, None))
+        return allowed & ~self._among(wish.slot, wish.avoided) if wish.avoided else allowed
+
+    def _unite(self, slot: str, values: tuple[str, ...] | None) -> int:
+        """The products that have one of the values, or any value at all for None, as bits."""
+        rows = [self._saying[slot]] if values is None else [self._having.get((slot, value), ()) for value in values]
+        bits = bytearray(self.size // 8 + 1)
+        for some in rows:
+            for row in some:
+                bits[row >> 3] |= 1 << (row & 7)
+        return int.from_bytes(bits, "little")

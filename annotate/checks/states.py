@@ -1,0 +1,99 @@
+"""Checks of accumulated states against the catalogue and against what is recommended next."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+
+from annotate.checks.catalogue import CatalogueIndex, Wish
+from annotate.checks.dialogue import DialogueLabels, TurnLabels
+from annotate.checks.finding import Finding
+
+__all__ = ["check_states"]
+
+_MOST_NAMED = 3
+
+
+def check_states(labels: DialogueLabels, catalogue: CatalogueIndex) -> Iterator[Finding]:
+    """``unsatisfiable_state``, ``unavailable``, ``contradicts_recommendation`` and ``outdated_want``.
+
+    Each state and each contradiction is said once, where it begins.
+    """
+    told: set[object] = set()
+    for at in labels.turns:
+        if not at.state:
+            continue
+        answer = labels.next_recommendation(at.turn)
+        wishes = catalogue.wishes(at.state)
+        if wishes not in told and not catalogue.satisfiable(wishes):
+            told.add(wishes)
+            yield _unsatisfiable(labels, at, wishes, catalogue, answer)
+        if answer is not None:
+            for wish in wishes:
+                found = _contradiction(labels, at, wish, catalogue, answer)
+                key = None if found is None else (found.code, wish, since(at, wish))
+                if found is not None and key not in told:
+                    told.add(key)
+                    yield found
+
+
+def since(at: TurnLabels, wish: Wish) -> int:
+    """The turn that last spoke of a slot, of what holds of it."""
+    return max(turn for (slot, _), turn in at.since.items() if slot == wish.slot)
+
+
+def _unsatisfiable(
+    labels: DialogueLabels,
+    at: TurnLabels,
+    wishes: tuple[Wish, ...],
+    catalogue: CatalogueIndex,
+    answer: tuple[int, Sequence[str]] | None,
+) -> Finding:
+    last = {wish.slot: since(at, wish) for wish in wishes}
+    together = catalogue.conflict(wishes, last)
+    said = " and ".join(f"{_words(catalogue, wish)} (turn {last[wish.slot]})" for wish in together)
+    detail = f"no product is {said}"
+    oldest = min(together, key=lambda wish: (last[wish.slot], wish.slot))
+    # nobody can recommend what there is not: the state says more than the shopper asked for
+    if answer is None:
+        return labels.finding("unavailable", detail, at, slot=oldest.slot)
+    suggestion = f"drop={oldest.slot}" if last[oldest.slot] < at.turn else None
+    detail += f", yet turn {answer[0]} recommends {_named(answer[1])}"
+    return labels.finding("unsatisfiable_state", detail, at, slot=oldest.slot, suggestion=suggestion)
+
+
+def _contradiction(
+    labels: DialogueLabels, at: TurnLabels, wish: Wish, catalogue: CatalogueIndex, answer: tuple[int, Sequence[str]]
+) -> Finding | None:
+    turn, products = answer
+    speaking = [product for product in products if catalogue.says(product, wish.slot)]
+    disliked = [product for product in speaking if catalogue.has(product, wish.slot, wish.avoided)]
+    missing = [product for product in speaking if wish.wanted and not catalogue.has(product, wish.slot, wish.wanted)]
+    if disliked:
+        wrong, how = disliked, "is to be avoided"
+    elif missing and len(missing) == len(speaking):
+        wrong, how = missing, "is wanted"
+    else:
+        return None
+    said_at = since(at, wish)
+    side = wish.avoided if disliked else wish.wanted
+    have = "; ".join(
+        f"{product} is {', '.join(catalogue.values(product, wish.slot))}" for product in wrong[:_MOST_NAMED]
+    )
+    more = f" and {len(wrong) - _MOST_NAMED} more" if len(wrong) > _MOST_NAMED else ""
+    detail = f"{_words(catalogue, wish)} {how} since turn {said_at}, turn {turn} recommends: {have}{more}"
+    if said_at == at.turn:
+        return labels.finding("contradicts_recommendation", detail, at, slot=wish.slot, value=", ".join(side))
+    suggestion = f"drop={wish.slot}"
+    return labels.finding("outdated_want", detail, at, slot=wish.slot, value=", ".join(side), suggestion=suggestion)
+
+
+def _words(catalogue: CatalogueIndex, wish: Wish) -> str:
+    wanted = " or ".join(catalogue.spelled(wish.slot, value) for value in wish.wanted)
+    avoided = " nor ".join(catalogue.spelled(wish.slot, value) for value in wish.avoided)
+    parts = [f"{wish.slot}={wanted}"] if wanted else []
+    return ", ".join([*parts, *([f"{wish.slot} not {avoided}"] if avoided else [])])
+
+
+def _named(products: Sequence[str]) -> str:
+    more = f" and {len(products) - _MOST_NAMED} more" if len(products) > _MOST_NAMED else ""
+    return ", ".join(products[:_MOST_NAMED]) + more
