@@ -31,6 +31,7 @@ COMMAND_GROUPS = (
     "generate",
     "corpus",
     "studio",
+    "select",
     "export",
     "ingest",
     "checks",

@@ -34,6 +34,7 @@ class TrainRequest:
         epochs: instead of ``train.epochs``.
         images: False leaves every picture out.
         fold: divides the dialogues as this fold does; None: as the corpus does.
+        labelled: the dialogues whose labels are used, instead of a share drawn at random; None: the share.
     """
 
     labeled_ratio: float = 0.0
@@ -44,6 +45,7 @@ class TrainRequest:
     epochs: int | None = None
     images: bool = True
     fold: Fold | None = None
+    labelled: tuple[str, ...] | None = None
 
 
 @dataclass(frozen=True)
@@ -60,6 +62,7 @@ class Plan:
     inputs: dict[str, str]
     semctl: str
     fold: dict[str, Any] | None = None
+    labelled: list[str] | None = None
 
 
 def plan_run(workspace: Workspace, request: TrainRequest) -> tuple[Plan, Config]:
@@ -80,8 +83,11 @@ def plan_run(workspace: Workspace, request: TrainRequest) -> tuple[Plan, Config]
     if not 0.0 <= request.labeled_ratio <= 1.0:
         raise UsageError(f"the labelled ratio is {request.labeled_ratio:g}", fix="give a share from 0 to 1")
     kind = find_architecture(request.model)
-    if request.labeled_ratio and not kind.reads_states:
-        raise UsageError(f"a model of kind {kind.name} reads no labels", fix="leave --labeled-ratio out")
+    if (request.labeled_ratio or request.labelled is not None) and not kind.reads_states:
+        option = "--labelled" if request.labelled is not None else "--labeled-ratio"
+        raise UsageError(f"a model of kind {kind.name} reads no labels", fix=f"leave {option} out")
+    if request.labeled_ratio and request.labelled is not None:
+        raise UsageError("whose labels are used is said twice", fix="give --labelled or --labeled-ratio")
     preset = request.preset or kind.preset or workspace.settings().train.preset
     settings = [*request.settings, *([] if request.epochs is None else [f"train.epochs={request.epochs}"])]
     config = load_config(preset, settings)
@@ -91,7 +97,10 @@ def plan_run(workspace: Workspace, request: TrainRequest) -> tuple[Plan, Config]
     inputs = input_hashes(workspace, labels=kind.reads_states)
     version = package_version("semctl")
     decisive = [config.model_dump_json(), inputs, request.labeled_ratio, request.seed, request.images, version]
-    parts = [Path(preset).stem, f"r{request.labeled_ratio:g}"]
+    labelled = None if request.labelled is None else sorted(set(request.labelled))
+    parts = [Path(preset).stem, f"r{request.labeled_ratio:g}" if labelled is None else f"n{len(labelled)}"]
+    if labelled is not None:
+        decisive.append(labelled)
     if request.model != "semantic":
         parts = [request.model, Path(preset).stem]
         decisive.append(request.model)
@@ -111,6 +120,7 @@ def plan_run(workspace: Workspace, request: TrainRequest) -> tuple[Plan, Config]
         inputs=inputs,
         semctl=version,
         fold=None if request.fold is None else request.fold.as_dict(),
+        labelled=labelled,
     )
     return plan, config
 

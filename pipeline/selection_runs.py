@@ -183,8 +183,8 @@ def _record(folder: Path) -> dict[str, Any]:
 
 
 def _but_seed(record: dict[str, Any]) -> str:
-    keys = ("model", "config", "labeled_ratio", "labelled_list", "images", "inputs")
-    return repr([record.get(key) for key in keys])
+    named = record["labelled"] if record.get("labelled_list") else None  # else they are drawn by the seed
+    return repr([named, *(record.get(key) for key in ("model", "config", "labeled_ratio", "images", "inputs"))])
 
 
 def _contexts(corpus: Corpus, dialogues: Sequence[str]) -> tuple[list[Query], list[int]]:

@@ -123,6 +123,7 @@ def _prepare(workspace: Workspace, plan: Plan, config: Config, shown: Progress) 
         images=plan.images,
         labels="D_F" in plan.inputs,
         fold=fold_of_record(plan.fold),
+        named=plan.labelled,
         progress=shown,
     )
 
@@ -187,7 +188,8 @@ def _run(
         "best": {"epoch": trained.best_epoch, **trained.best},
         "model": plan.model,
         "preset": plan.preset,
-        "labeled_ratio": plan.labeled_ratio,
+        "labeled_ratio": plan.labeled_ratio if plan.labelled is None else _share(data),
+        "labelled_list": plan.labelled is not None,
         "seed": plan.seed,
         "images": plan.images,
         "fold": plan.fold,
@@ -210,6 +212,10 @@ def _run(
         write_json(folder / _RECORD, record)
     processes.wait()
     return record
+
+
+def _share(data: TrainingData) -> float:
+    return round(len(data.labelled) / len(data.corpus.dialogues("train")), 4)
 
 
 def _unfinished(workspace: Workspace, run: str) -> Path:

@@ -6,10 +6,13 @@ import hashlib
 from bisect import bisect_left
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING
 
+from annotate.dialogue_index import read_dialogue_index
 from annotate.splits import read_splits
 from pipeline.folds import Fold
+from pipeline.labelling_selection import named_dialogues
 from pipeline.runs import load_corpus
 from pipeline.workspace import Workspace
 from schemas.belief import BeliefState, state_from_rows
@@ -30,6 +33,7 @@ __all__ = [
     "gold_states",
     "input_hashes",
     "labelled_dialogues",
+    "named_for_training",
     "prepare",
     "state_before",
     "unlabelled_dialogues",
@@ -73,15 +77,17 @@ def prepare(
     progress: Progress,
     labels: bool = True,
     fold: Fold | None = None,
+    named: Sequence[str] | None = None,
 ) -> TrainingData:
     """Read the corpus and the labels, and choose whose labels are used.
 
     Args:
         labels: False for a model that reads none; then none need to be there.
         fold: divides the dialogues as this fold does; None: as the corpus does.
+        named: the dialogues whose labels are used; None: a share of them, ``labeled_ratio``.
 
     Raises:
-        InputError: no training dialogues, or too few are labelled.
+        InputError: no training dialogues, too few are labelled, or one that is named is not.
         OntologyError: it has no slots.
         WorkspaceError: splits that do not hold what they should.
         MissingPartError: word vectors, or weights of the picture network, that are not here; lists the ways out.
@@ -102,7 +108,11 @@ def prepare(
         raise InputError("there are no training dialogues", fix="import a corpus with a train split")
     states = gold_states(workspace) if labels else {}
     known = set(training)
-    labelled = labelled_dialogues([name for name in states if name in known], len(training), labeled_ratio, seed)
+    usable = [name for name in states if name in known]
+    if named is None:
+        labelled = labelled_dialogues(usable, len(training), labeled_ratio, seed)
+    else:
+        labelled = _all_labelled(named, usable)
     d_p = set(unlabelled_dialogues(training, labelled, config.train.unlabelled_ratio, seed))
     used = set(labelled)
     unlabelled = [query for query in corpus.queries("train") if query.dialogue_id in d_p]
@@ -146,6 +156,27 @@ def labelled_dialogues(labelled: Sequence[str], training: int, ratio: float, see
             fix=f"the largest possible ratio is {largest:g}; label more, or run `semctl ingest-labels`",
         )
     return _in_order(labelled, seed)[:wanted]
+
+
+def named_for_training(workspace: Workspace, path: Path) -> tuple[str, ...]:
+    """The dialogues that a file names, one id a line, as ``semctl select`` writes it.
+
+    Raises:
+        UsageError: an unknown or no dialogue, or a file that cannot be read.
+    """
+    return tuple(named_dialogues(path, read_dialogue_index(workspace.turns, with_hashes=False)))
+
+
+def _all_labelled(named: Sequence[str], usable: Sequence[str]) -> list[str]:
+    known = set(usable)
+    missing = [name for name in named if name not in known]
+    if missing:
+        raise InputError(
+            f"{len(missing)} of {len(named)} dialogues named are not labelled throughout, or not for training: "
+            f"the first is {missing[0]}",
+            fix="label them, run `semctl ingest-labels`, or take them off the list",
+        )
+    return list(named)
 
 
 def unlabelled_dialogues(training: Sequence[str], labelled: Sequence[str], ratio: float, seed: int) -> list[str]:

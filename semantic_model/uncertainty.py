@@ -74,7 +74,7 @@ def log_probabilities(ranker: Ranker, scores: FloatArray) -> Numbers:
 
 
 def jensen_shannon(log_p: Sequence[Numbers]) -> Numbers:
-    """The generalised Jensen-Shannon divergence of K distributions, as a share of its largest, log K: K x [B, N] -> [B].
+    """The generalised Jensen-Shannon divergence of K distributions, as a share of its largest: K x [B, N] -> [B].
 
         (H(mean of p_k) - mean of H(p_k)) / log K
 

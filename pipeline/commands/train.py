@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Annotated
 
 import typer
@@ -22,6 +23,10 @@ def train(
     labeled_ratio: Annotated[
         float | None,
         typer.Option("--labeled-ratio", help="Share of the training dialogues used with their labels, 0 to 1."),
+    ] = None,
+    labelled: Annotated[
+        Path | None,
+        typer.Option("--labelled", metavar="FILE", help="Use the labels of these dialogues, one id a line, instead."),
     ] = None,
     unlabeled_ratio: Annotated[
         float | None,
@@ -56,18 +61,30 @@ def train(
     """
     from pipeline.train import TrainRequest, resume
     from pipeline.train import train as train_run
+    from pipeline.training_data import named_for_training
     from semantic_model.metrics import metric_names
 
     given: Context = context.obj
     console = given.console(as_json=as_json)
     if run is not None:
-        others = (labeled_ratio, unlabeled_ratio, model, preset, settings or None, seed, epochs, no_images or None)
+        others = (
+            labeled_ratio,
+            labelled,
+            unlabeled_ratio,
+            model,
+            preset,
+            settings or None,
+            seed,
+            epochs,
+            no_images or None,
+        )
         if any(value is not None for value in others):
             raise UsageError("--resume goes on with the run's own settings", fix="leave the other options out")
         record = resume(given.workspace, run, progress=console)
-    elif labeled_ratio is None and model in {None, "semantic"}:
+    elif labeled_ratio is None and labelled is None and model in {None, "semantic"}:
         raise UsageError(
-            "--labeled-ratio is missing", fix="say which share of the dialogues to use with labels, as 0.2"
+            "--labeled-ratio is missing",
+            fix="say which share of the dialogues to use with labels, as 0.2, or name them with --labelled FILE",
         )
     else:
         size = [] if unlabeled_ratio is None else [f"train.unlabelled_ratio={unlabeled_ratio}"]
@@ -79,6 +96,7 @@ def train(
             seed=seed or 0,
             epochs=epochs,
             images=not no_images,
+            labelled=None if labelled is None else named_for_training(given.workspace.require(), labelled),
         )
         record = train_run(given.workspace, request, progress=console)
     if not first_process():
