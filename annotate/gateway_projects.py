@@ -111,10 +111,10 @@ class ProjectCalls(Session):
         self.check_config(project)
         if project.label_config == config.xml:
             return project
-        gone = labels.slots_offered(project.label_config) - labels.slots_offered(config.xml)
+        gone = labels.slots_lost(project.label_config, config)
         if gone:
             raise LabelError(
-                f"the project '{title}' labels slots that this ontology lacks: {', '.join(sorted(gone))}",
+                f"the project '{title}' labels slots that this ontology lacks: {', '.join(gone)}",
                 where=self.url,
                 fix="export to another project, or put the slots back into ontology.json",
             )

@@ -136,9 +136,9 @@ def _slot_blocks(slot: Slot) -> list[_Block]:
         blocks.append(_paragraph(slot.hint))
     if slot.kind == "numeric":
         blocks.append(_paragraph("A number. Pick the range it lies in, or type the number into Other."))
-    if slot.values:
+    if _offered(slot):
         shown = _shown(slot)
-        more = len(slot.values) - len(shown)
+        more = len(_offered(slot)) - len(shown)
         line: list[str | _Code] = ["Values: "]
         for index, value in enumerate(shown):
             line += [", " if index else "", _Code(value.value)]
@@ -151,15 +151,19 @@ def _slot_blocks(slot: Slot) -> list[_Block]:
     return blocks
 
 
+def _offered(slot: Slot) -> list[Value]:
+    return [value for value in slot.values if not value.split_into]
+
+
 def _shown(slot: Slot) -> list[Value]:
     if slot.kind == "numeric":
-        return list(slot.values[:_VALUES_SHOWN])
-    return sorted(slot.values, key=lambda value: (-value.count, value.value))[:_VALUES_SHOWN]
+        return _offered(slot)[:_VALUES_SHOWN]
+    return sorted(_offered(slot), key=lambda value: (-value.count, value.value))[:_VALUES_SHOWN]
 
 
 def _example(ontology: Ontology) -> tuple[str, str, str]:
     """A slot with two values to write examples with; a colour reads best."""
-    full = [slot for slot in ontology.slots if len(slot.values) > 1 and slot.kind == "categorical"]
+    full = [slot for slot in ontology.slots if len(_offered(slot)) > 1 and slot.kind == "categorical"]
     full.sort(key=lambda slot: not slot.attribute.lower().startswith("colo"))
     if not full:
         return "color", "black", "white"

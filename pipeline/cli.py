@@ -34,6 +34,7 @@ COMMAND_GROUPS = (
     "select",
     "export",
     "ingest",
+    "ontology",
     "checks",
     "config",
     "train",

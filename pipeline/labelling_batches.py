@@ -37,6 +37,7 @@ class Batch:
         uids: its tasks.
         annotator: whom it was dealt to, when it was dealt.
         role: ``label``, or ``review`` for tasks that ask for verdicts.
+        ontology_version: of the ontology that its tasks were made with.
     """
 
     number: int
@@ -46,6 +47,7 @@ class Batch:
     uids: tuple[str, ...]
     annotator: str | None = None
     role: str = "label"
+    ontology_version: int = 1
 
 
 def read_batches(labelling: Path) -> list[Batch]:
@@ -92,6 +94,7 @@ def _read(path: Path) -> Batch:
             uids=tuple(value["uids"]),
             annotator=value.get("annotator"),
             role=value.get("role", "label"),
+            ontology_version=int(value.get("ontology_version", 1)),
         )
     except (KeyError, TypeError, ValueError) as problem:
         raise LabelError(f"not a manifest of semctl: {problem!r}", where=path, fix="remove that batch folder") from None

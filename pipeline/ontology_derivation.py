@@ -12,7 +12,7 @@ from pipeline.corpora.parsing import as_number
 from pipeline.corpora.slots import CATEGORY_ATTRIBUTES
 from schemas.ontology import Ontology, Slot, Value, fold, fold_name
 
-__all__ = ["AttributeCounts", "CorpusSlot", "derive_ontology", "grown"]
+__all__ = ["AttributeCounts", "CorpusSlot", "catalogue_slot", "derive_ontology"]
 
 USEFULNESS = (
     *CATEGORY_ATTRIBUTES,
@@ -196,6 +196,12 @@ def _slot(
     )
 
 
+def catalogue_slot(name: str, attribute: str, counts: AttributeCounts) -> Slot:
+    """A slot of this name with all the values that products have of an attribute; without any when they have none."""
+    taken = {fold_name(name): attribute, fold_name(attribute): attribute}
+    return _slot(attribute, counts, CorpusSlot(name, attribute), (), taken)
+
+
 def _title(name: str) -> str:
     spaced = "".join(f" {c.lower()}" if c.isupper() else c for c in name).replace("_", " ")
     title = " ".join(spaced.split())
@@ -264,65 +270,3 @@ def _range_name(low: float | None, high: float | None) -> str:
     if high is None:
         return f"{low:.10g} and over"
     return f"{low:.10g} to {high:.10g}"
-
-
-def grown(existing: Ontology, derived: Ontology, counts: AttributeCounts) -> Ontology:
-    """What people edited, with what the catalogue has anew: slots and values are added, counts follow the catalogue.
-
-    Names, titles, hints, orders, aliases, ranges and kinds of what is there stay. The version rises by one when
-    anything changed.
-    """
-    slots = list(existing.slots)
-    names = {fold_name(name) for slot in slots for name in (slot.name, *slot.aliases)}
-    for new in derived.slots:
-        index = _position(slots, new)
-        if index is None:
-            aliases = tuple(alias for alias in new.aliases if fold_name(alias) not in names)
-            slots.append(new.model_copy(update={"aliases": aliases}))
-            names.update(fold_name(name) for name in (new.name, *aliases))
-            continue
-        old = slots[index]
-        aliases = tuple(name for name in (new.name, *new.aliases) if fold_name(name) not in names)
-        names.update(map(fold_name, aliases))
-        slots[index] = old.model_copy(
-            update={"aliases": (*old.aliases, *aliases), "values": _grown_values(old, new, counts)}
-        )
-    if tuple(slots) == existing.slots:
-        return existing
-    # built anew rather than copied, so that the checks of a slot and of the whole hold
-    return Ontology.model_validate(Ontology(version=existing.version + 1, slots=tuple(slots)).model_dump())
-
-
-def _position(slots: Sequence[Slot], new: Slot) -> int | None:
-    for index, slot in enumerate(slots):
-        if fold_name(slot.attribute) == fold_name(new.attribute):
-            return index
-    for index, slot in enumerate(slots):
-        if fold_name(new.name) in {fold_name(slot.name), *map(fold_name, slot.aliases)}:
-            return index
-    return None
-
-
-def _grown_values(old: Slot, new: Slot, counts: AttributeCounts) -> tuple[Value, ...]:
-    edited_ranges = any(_is_range(value) for value in old.values)
-    found: Counter[str] = Counter()
-    added: list[Value] = []
-    for value in new.values:
-        if edited_ranges and _is_range(value):
-            continue
-        known = old.find(value.value)
-        if known is None:
-            spellings = tuple(alias for alias in value.aliases if old.find(alias) is None)
-            added.append(value.model_copy(update={"aliases": spellings}))
-        else:
-            found[known.value] += value.count
-    if edited_ranges:
-        for text, n in counts.values[new.attribute].items():
-            known = old.find(text)
-            if known is not None:
-                found[known.value] += n
-    return (*(value.model_copy(update={"count": found[value.value]}) for value in old.values), *added)
-
-
-def _is_range(value: Value) -> bool:
-    return value.low is not None or value.high is not None

@@ -118,9 +118,13 @@ class Slot(BaseModel):
     def _by_spelling(self) -> dict[str, Value]:
         return {fold(s): value for value in self.values for s in value.spellings}
 
+    def named(self, text: str) -> Value | None:
+        """The value with this spelling; unlike :meth:`find`, a number in a range names nothing."""
+        return self._by_spelling.get(fold(text))
+
     def find(self, text: str) -> Value | None:
         """The value that ``text`` names: by spelling or alias, or, in a numeric slot, the range a number lies in."""
-        found = self._by_spelling.get(fold(text))
+        found = self.named(text)
         if found is None and self.kind == "numeric":
             number = _number(text)
             if number is not None:

@@ -1,0 +1,60 @@
+"""Which version of the ontology the labelling screen offered when an answer was given.
+
+A task carries the version it was made with. When the configuration of its project is changed later, whoever opens the
+task sees the newer screen: from the recorded moment on, the project's answers are of that version.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import UTC, datetime, timedelta
+
+__all__ = ["Screens", "Switch"]
+
+
+@dataclass(frozen=True)
+class Switch:
+    """A change of a project's screen.
+
+    Attributes:
+        since: when, as UTC in ISO 8601.
+        ontology_version: what the screen offers from then on.
+    """
+
+    since: str
+    ontology_version: int
+
+
+@dataclass(frozen=True)
+class Screens:
+    """The changes of all projects' screens.
+
+    Attributes:
+        switches: number of the project -> its changes.
+    """
+
+    switches: Mapping[str, Sequence[Switch]] = field(default_factory=dict)
+
+    def version(self, project: str | None, made_with: int, sent_at: str, seconds: float | None) -> int:
+        """The version that an answer is of.
+
+        The page may have been opened as long before the answer was sent as its annotator worked on it, so that much is
+        allowed for: in doubt the older version counts.
+
+        Args:
+            project: number of the project.
+            made_with: the version the task was made with.
+            sent_at: when the answer was sent or changed last, as UTC in ISO 8601.
+            seconds: how long the annotator worked on it.
+        """
+        found = self.switches.get(project or "", ())
+        if not found or not sent_at:
+            return made_with
+        opened = _moment(sent_at) - timedelta(seconds=min(seconds or 0.0, 1e6))
+        return max([made_with, *(switch.ontology_version for switch in found if _moment(switch.since) <= opened)])
+
+
+def _moment(text: str) -> datetime:
+    moment = datetime.fromisoformat(text)
+    return moment.replace(tzinfo=UTC) if moment.tzinfo is None else moment
