@@ -1,0 +1,176 @@
+"""The annotations that can be compared, dialogue by dialogue, out of a table that is sorted by annotation.
+
+Only dialogues that several people answered are read whole, and those in a compact form: of 130,000 annotations some
+200 bytes each stay in memory.
+"""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Collection, Iterator
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from annotate.annotations import CORPUS, Annotation, Mark
+from schemas.tables import ANNOTATIONS, TURNS, open_table
+
+__all__ = ["Labelled", "UserTurns", "annotations_by_dialogue", "read_labelled", "read_user_turns"]
+
+_KEYS = ("annotation_id", "dialogue_id", "annotator", "updated_at", "task_uid", "project", "ontology_version")
+_SAID = ("turn", "op", "slot", "value", "origin")
+_LATER = ("role", "prelabel", "untouched")
+"""Columns that a table of version 1 lacks; a row then has what :class:`Annotation` takes by itself."""
+
+_READ_ROWS = 50_000
+
+
+class Labelled(NamedTuple):
+    """Who answered one dialogue.
+
+    Attributes:
+        people: those who labelled it.
+        reviewed: whether there are verdicts on it.
+    """
+
+    people: frozenset[str]
+    reviewed: bool
+
+    def is_comparable(self) -> bool:
+        """Whether there is anything to compare."""
+        return len(self.people) > 1 or (self.reviewed and bool(self.people))
+
+
+class UserTurns(NamedTuple):
+    """One dialogue: its split, and its user turns, ascending."""
+
+    split: str
+    turns: tuple[int, ...]
+
+
+def read_labelled(path: Path) -> dict[str, Labelled]:
+    """Dialogue id -> who answered it, by people only; sorted.
+
+    Raises:
+        WorkspaceError: there is no such table.
+        SchemaError: it is another table, or of another version.
+    """
+    people: defaultdict[str, set[str]] = defaultdict(set)
+    reviewed: set[str] = set()
+    with open_table(path, ANNOTATIONS) as file:
+        columns = ["dialogue_id", "annotator", *({"role"} & set(file.schema_arrow.names))]
+        for batch in file.iter_batches(_READ_ROWS, columns=columns):
+            found = pa.Table.from_batches([batch]).filter(pc.field("annotator") != CORPUS).group_by(columns)
+            for row in found.aggregate([]).to_pylist():
+                if row.get("role") == "review":
+                    reviewed.add(row["dialogue_id"])
+                else:
+                    people[row["dialogue_id"]].add(row["annotator"])
+    ids = sorted(people.keys() | reviewed)
+    return {each: Labelled(frozenset(people.get(each, ())), each in reviewed) for each in ids}
+
+
+def read_user_turns(path: Path, dialogues: Collection[str]) -> dict[str, UserTurns]:
+    """Dialogue id -> its user turns, for some dialogues; those that are no longer there are left out.
+
+    Raises:
+        WorkspaceError: there is no such table.
+        SchemaError: it is another table, or of another version.
+    """
+    turns: defaultdict[str, list[int]] = defaultdict(list)
+    splits: dict[str, str] = {}
+    wanted = pa.array(sorted(dialogues), pa.string())
+    with open_table(path, TURNS) as file:
+        for batch in file.iter_batches(_READ_ROWS, columns=["dialogue_id", "turn", "speaker", "split"]):
+            of_users = pc.and_(pc.equal(batch["speaker"], "user"), pc.is_in(batch["dialogue_id"], value_set=wanted))
+            kept = batch.filter(of_users)
+            for dialogue_id, turn, split in _columns(kept, ("dialogue_id", "turn", "split")):
+                turns[dialogue_id].append(turn)
+                splits[dialogue_id] = split
+    return {each: UserTurns(splits[each], tuple(sorted(turns[each]))) for each in sorted(turns)}
+
+
+def annotations_by_dialogue(path: Path, dialogues: Collection[str]) -> Iterator[tuple[str, list[Annotation]]]:
+    """Dialogue id and all versions of its annotations by people, for some dialogues, sorted by id.
+
+    Of an annotation no more is filled in than comparing takes: who, when, of which task, what, and from which
+    pre-label.
+
+    Raises:
+        WorkspaceError: there is no such table.
+        SchemaError: it is another table, or of another version.
+    """
+    rows = _compact(path, dialogues)
+    if not rows.num_rows:
+        return
+    column = rows["dialogue_id"].chunk(0)
+    names = column.dictionary.to_pylist()
+    rank = np.empty(len(names), np.int64)
+    rank[np.argsort(np.array(names, dtype=object))] = np.arange(len(names))
+    ranks = rank[column.indices.to_numpy()]
+    order = np.argsort(ranks, kind="stable")  # rows of one version keep following each other
+    firsts = np.flatnonzero(np.diff(ranks[order], prepend=-1))
+    start = 0
+    while start < len(firsts):
+        stop = max(int(np.searchsorted(firsts, firsts[start] + _READ_ROWS)), start + 1)
+        end = firsts[stop] if stop < len(firsts) else len(order)
+        yield from _dialogues(rows.take(pa.array(order[firsts[start] : end])))
+        start = stop
+
+
+def _compact(path: Path, dialogues: Collection[str]) -> pa.Table:
+    """The rows of these dialogues, strings as dictionaries."""
+    wanted = pa.array(sorted(dialogues), pa.string())
+    parts = []
+    with open_table(path, ANNOTATIONS) as file:
+        columns = [name for name in (*_KEYS, *_SAID, *_LATER) if name in file.schema_arrow.names]
+        for batch in file.iter_batches(_READ_ROWS, columns=columns):
+            here = pc.and_(pc.not_equal(batch["annotator"], CORPUS), pc.is_in(batch["dialogue_id"], value_set=wanted))
+            part = pa.Table.from_batches([batch.filter(here)])
+            for index, name in enumerate(columns):
+                if pa.types.is_string(part.schema.field(name).type):
+                    part = part.set_column(index, name, part[name].dictionary_encode())
+            if part.num_rows:
+                parts.append(part)
+    return pa.concat_tables(parts).unify_dictionaries().combine_chunks() if parts else pa.table({})
+
+
+def _dialogues(rows: pa.Table) -> Iterator[tuple[str, list[Annotation]]]:
+    """Annotations of rows sorted by dialogue."""
+    later = tuple(name for name in _LATER if name in rows.column_names)
+    current = ""
+    versions: dict[tuple[str, str], tuple[tuple[Any, ...], list[Mark]]] = {}
+    for row in _columns(rows, (*_KEYS, *_SAID, *later)):
+        annotation_id, dialogue_id, _, updated_at = row[:4]
+        if dialogue_id != current:
+            if versions:
+                yield current, [_annotation(said, marks, later) for said, marks in versions.values()]
+            current, versions = dialogue_id, {}
+        key = (annotation_id, updated_at or "")
+        if key not in versions:
+            versions[key] = (row, [])
+        versions[key][1].append(Mark(*row[7:12]))
+    if versions:
+        yield current, [_annotation(said, marks, later) for said, marks in versions.values()]
+
+
+def _annotation(row: tuple[Any, ...], marks: list[Mark], later: tuple[str, ...]) -> Annotation:
+    annotation_id, dialogue_id, annotator, updated_at, task_uid, project, version = row[:7]
+    return Annotation(
+        annotation_id=annotation_id,
+        dialogue_id=dialogue_id,
+        annotator=annotator,
+        updated_at=updated_at or "",
+        marks=tuple(marks),
+        task_uid=task_uid,
+        project=project,
+        ontology_version=version,
+        **dict(zip(later, row[12:], strict=True)),
+    )
+
+
+def _columns(rows: pa.Table | pa.RecordBatch, names: tuple[str, ...]) -> Iterator[tuple[Any, ...]]:
+    return zip(*(rows[name].to_pylist() for name in names), strict=True)

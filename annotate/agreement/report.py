@@ -1,0 +1,262 @@
+"""What is found about agreement, as data: figures with intervals, and what they are of."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from annotate.agreement.tally import Example
+
+__all__ = [
+    "GOOD",
+    "TENTATIVE",
+    "AgreementReport",
+    "AnnotatorScore",
+    "ComparisonScore",
+    "ConfusionCount",
+    "DialogueScore",
+    "Estimate",
+    "SlotScore",
+    "ValueScore",
+    "word",
+]
+
+GOOD, TENTATIVE = 0.8, 0.667
+"""Krippendorff (2004), "Content Analysis", p. 241: rely on data with alpha from .800, draw tentative conclusions only
+from .667 up, and none below."""
+
+
+def word(alpha: float | None) -> str:
+    """A word for an alpha or a kappa, by Krippendorff's thresholds."""
+    if alpha is None:
+        return "undefined"
+    return "good" if alpha >= GOOD else "tentative" if alpha >= TENTATIVE else "poor"
+
+
+@dataclass(frozen=True)
+class Estimate:
+    """A figure and its 95 % bootstrap interval; None where undefined, or no interval was asked for."""
+
+    value: float | None = None
+    low: float | None = None
+    high: float | None = None
+
+    def as_json(self, name: str = "value") -> dict[str, Any]:
+        """``{name: .., low: .., high: ..}``."""
+        return {name: self.value, "low": self.low, "high": self.high}
+
+
+@dataclass(frozen=True)
+class SlotScore:
+    """Agreement in one slot.
+
+    Attributes:
+        n: turns compared, each one unit.
+        said: answers to these turns that say something of the slot.
+        undefined: why there is no alpha.
+    """
+
+    slot: str
+    alpha: Estimate
+    f1: Estimate
+    n: int
+    said: int
+    undefined: str | None = None
+
+    def as_json(self) -> dict[str, Any]:
+        shown = {"n": self.n, "said": self.said, "word": word(self.alpha.value), "undefined": self.undefined}
+        return {**self.alpha.as_json("alpha"), **shown, "f1": self.f1.as_json()}
+
+
+@dataclass(frozen=True)
+class ValueScore:
+    """Agreement on whether one thing (``red``, ``not red``, ``drop``) is said of a slot.
+
+    Attributes:
+        said: answers that say it.
+        f1: of two answers to a turn, how likely the other says it, too, when one does.
+    """
+
+    slot: str
+    value: str
+    alpha: Estimate
+    f1: Estimate
+    said: int
+    dialogues: int
+
+    def as_json(self) -> dict[str, Any]:
+        shown = {"slot": self.slot, "value": self.value, "said": self.said, "dialogues": self.dialogues}
+        return {**shown, **self.alpha.as_json("alpha"), "f1": self.f1.as_json()}
+
+
+@dataclass(frozen=True)
+class DialogueScore:
+    """Agreement on one dialogue: it is what is resampled, so it has no interval of its own."""
+
+    dialogue_id: str
+    alpha: float | None
+    f1: float | None
+    turns: int
+    differing_turns: int
+
+    def as_json(self) -> dict[str, Any]:
+        return dict(vars(self))
+
+
+@dataclass(frozen=True)
+class AnnotatorScore:
+    """One annotator against all others.
+
+    Attributes:
+        turns: shared with somebody.
+        alpha: their part of the disagreement against everybody's chance rates.
+        precision: share of what they say that the other says, too.
+        recall: share of what the other says that they say, too.
+        answered, unreadable, untouched: turns labelled, marked as impossible to label, and left as pre-labelled, in the
+            dialogues compared.
+    """
+
+    annotator: str
+    turns: int
+    alpha: Estimate
+    f1: Estimate
+    precision: Estimate
+    recall: Estimate
+    joint_goal_accuracy: Estimate
+    answered: int
+    unreadable: int
+    untouched: int
+
+    def as_json(self) -> dict[str, Any]:
+        return {
+            **self.alpha.as_json("alpha"),
+            "word": word(self.alpha.value),
+            "turns": self.turns,
+            "f1": self.f1.as_json(),
+            "precision": self.precision.as_json(),
+            "recall": self.recall.as_json(),
+            "joint_goal_accuracy": self.joint_goal_accuracy.as_json(),
+            "answered": self.answered,
+            "unreadable": self.unreadable,
+            "untouched": self.untouched,
+        }
+
+
+@dataclass(frozen=True)
+class ComparisonScore:
+    """Agreement of two annotators, of one with the verdicts, or of answers with or without pre-label.
+
+    Attributes:
+        turns: pairs of answers compared.
+        same: share of them that say the same of every slot.
+        kappa: Cohen's, slots pooled; not of ``prelabel``.
+        slots: slot -> kappa.
+    """
+
+    first: str
+    second: str
+    turns: int
+    dialogues: int
+    kappa: Estimate
+    f1: Estimate
+    same: Estimate
+    joint_goal_accuracy: Estimate
+    slots: Mapping[str, float | None] = field(default_factory=dict)
+
+    def as_json(self) -> dict[str, Any]:
+        figures = {name: getattr(self, name).as_json() for name in ("f1", "same", "joint_goal_accuracy")}
+        shown = {"turns": self.turns, "dialogues": self.dialogues, **self.kappa.as_json("kappa"), **figures}
+        return {"annotators": [self.first, self.second], **shown, "slots": dict(self.slots)}
+
+
+@dataclass(frozen=True)
+class ConfusionCount:
+    """Two things said of one slot at one turn by two annotators: ``first`` by one, ``second`` by the other."""
+
+    slot: str
+    first: str
+    second: str
+    count: int
+    examples: tuple[Example, ...]
+
+    def as_json(self) -> dict[str, Any]:
+        examples = [
+            {"dialogue_id": each.dialogue_id, "turn": each.turn, "annotators": [each.first, each.second]}
+            for each in self.examples
+        ]
+        return {"slot": self.slot, "said": [self.first, self.second], "count": self.count, "examples": examples}
+
+
+@dataclass(frozen=True)
+class AgreementReport:
+    """Everything ``semctl agreement`` finds.
+
+    Attributes:
+        alpha: overall, slots pooled as :mod:`annotate.agreement.figures` says.
+        undefined: why there is no overall alpha.
+        turns, differing_turns: that two people or more answered, and of these, where not all say the same.
+        dialogues: with such a turn.
+        same: share of pairs of answers to a turn that say the same of every slot.
+        slots: worst first, those without alpha last.
+        new_topic: the mark that the shopper starts over; no part of ``alpha``.
+        worst: dialogues, worst first.
+        verdicts: each annotator against the verdicts.
+        prelabels: ``with``, ``mixed`` and ``without``; empty when nobody started from a pre-label.
+        confusions: commonest first.
+        left_out: reason -> how many marks or answers could not be compared.
+        settings: how it was counted.
+    """
+
+    alpha: Estimate
+    undefined: str | None
+    f1: Estimate
+    joint_goal_accuracy: Estimate
+    same: Estimate
+    dialogues: int
+    turns: int
+    differing_turns: int
+    slots: tuple[SlotScore, ...]
+    new_topic: SlotScore
+    pairs: tuple[ComparisonScore, ...]
+    annotators: tuple[AnnotatorScore, ...]
+    values: tuple[ValueScore, ...]
+    worst: tuple[DialogueScore, ...]
+    verdicts: tuple[ComparisonScore, ...]
+    prelabels: tuple[ComparisonScore, ...]
+    confusions: tuple[ConfusionCount, ...]
+    left_out: Mapping[str, int]
+    settings: Mapping[str, Any]
+
+    def as_json(self) -> dict[str, Any]:
+        """The object of ``semctl agreement --json``; what is undefined is null."""
+        return {
+            "overall": {
+                **self.alpha.as_json("alpha"),
+                "word": word(self.alpha.value),
+                "undefined": self.undefined,
+                "f1": self.f1.as_json(),
+                "joint_goal_accuracy": self.joint_goal_accuracy.as_json(),
+                "same": self.same.as_json(),
+                "dialogues": self.dialogues,
+                "turns": self.turns,
+                "differing_turns": self.differing_turns,
+            },
+            "slots": {slot.slot: slot.as_json() for slot in self.slots},
+            "new_topic": self.new_topic.as_json(),
+            "pairs": [pair.as_json() for pair in self.pairs],
+            "annotators": {each.annotator: each.as_json() for each in self.annotators},
+            "values": [value.as_json() for value in self.values],
+            "dialogues": [dialogue.as_json() for dialogue in self.worst],
+            "verdicts": [{**each.as_json(), "annotators": [each.first]} for each in self.verdicts],
+            "prelabels": {each.first: _without_kappa(each.as_json()) for each in self.prelabels},
+            "confusions": [confusion.as_json() for confusion in self.confusions],
+            "left_out": dict(self.left_out),
+            "settings": dict(self.settings),
+        }
+
+
+def _without_kappa(fields: dict[str, Any]) -> dict[str, Any]:
+    return {
+        name: value for name, value in fields.items() if name not in ("annotators", "kappa", "low", "high", "slots")
+    }
