@@ -1,7 +1,8 @@
 """Which answers of people count, annotator by annotator: what agreement compares and adjudication resolves.
 
 Of several versions of one annotation the newest counts, and a withdrawn one not at all. Where an annotator answered a
-turn more than once, in whatever project, the newest answer stands.
+turn more than once, in whatever project, the newest answer stands; of several answers to one task only the newest
+counts, so that a turn refused in it does not bring an older answer back.
 """
 
 from __future__ import annotations
@@ -52,10 +53,20 @@ def verdicts(annotations: Iterable[Annotation]) -> dict[int, Answer]:
 
 def _by_annotator(annotations: Iterable[Annotation]) -> dict[str, dict[int, Answer]]:
     found: dict[str, dict[int, Answer]] = {}
-    for annotation in sorted(annotations, key=_age):
+    for annotation in _newest_of_each_task(annotations):
         answers = found.setdefault(annotation.annotator, {})
         answers |= {turn: Answer(tuple(marks), annotation) for turn, marks in annotation.turns().items()}
     return {annotator: dict(sorted(found[annotator].items())) for annotator in sorted(found)}
+
+
+def _newest_of_each_task(annotations: Iterable[Annotation]) -> list[Annotation]:
+    """One annotation per annotator and task, oldest first; those of no known task are tasks of their own."""
+    newest: dict[tuple[str, ...], Annotation] = {}
+    for annotation in sorted(annotations, key=_age):
+        task = annotation.task_uid
+        of = (annotation.annotation_id,) if task is None else (annotation.project or "", task, annotation.annotator)
+        newest[of] = annotation
+    return sorted(newest.values(), key=_age)
 
 
 def _age(annotation: Annotation) -> tuple[str, str]:

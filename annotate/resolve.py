@@ -1,22 +1,64 @@
-"""Which annotation says what a turn changes, when several speak of it.
+"""What each turn of a dialogue changes, when several annotations speak of it.
 
-1. Of several versions of one annotation the newest counts; a withdrawn one does not count at all.
+1. Of several versions of one annotation the newest counts; a withdrawn one does not count at all. Of several answers
+   of one annotator to a turn the newest stands.
 2. People win over the corpus, dialogue by dialogue: an update is relative to the turns before it, so the two are not
    mixed within one dialogue.
-3. Of several annotations of one task by one annotator the newest is in force; the others are superseded.
-4. Of several annotators the newest speaks for a turn. All of them stay in ``annotations.parquet``.
+3. A verdict, an answer to a review task, decides the turns it speaks of, whatever others say.
+4. One annotator alone is taken as is. Of several the policy makes one answer, turn by turn and item by item
+   (:mod:`annotate.ballots`); whether a turn can be labelled at all (``unsure``, ``bad_turn``) is voted on first, and
+   those who could not label it then have no say in what it changes. ``bad_dialogue`` is voted on among all who answered
+   any turn of the dialogue; those who say it and are outvoted have no say in it either.
+5. A slot in dispute is unknown from its turn on, until a turn says it anew: the dialogue is in D_P.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Literal
 
 from annotate.annotations import Annotation, turn_update
+from annotate.answers import Answer, newest_versions, people_answers, verdicts
+from annotate.ballots import Ballot, disagreement, vote
+from annotate.items import Item, items_of
+from annotate.policies import Majority, Policy
 from schemas.belief import TurnUpdate
 from schemas.ontology import Ontology
 
-__all__ = ["Resolution", "resolve"]
+__all__ = ["DecidedBy", "Resolution", "TurnResolution", "ballots_of", "resolve", "says_bad_dialogue"]
+
+DecidedBy = Literal["corpus", "one", "agreement", "majority", "dawid-skene", "disputed", "verdict"]
+"""What made the label of a turn: the corpus, its only annotator, all of them alike, a policy, a reviewer; or nothing
+did for some of its slots."""
+
+
+@dataclass(frozen=True)
+class TurnResolution:
+    """What is in force of all that is said of one user turn.
+
+    Attributes:
+        turn: the turn.
+        update: what it changes; None where nothing in force speaks of it.
+        decided_by: what made it so; None where nobody speaks.
+        sources: the annotations that the update comes from, sorted by annotator.
+        disputed_slots: slots that are unknown because people disagree and nothing has decided yet.
+        ballots: what people say of it, by annotator; without verdicts.
+        agreed: the items of those ballots that are decided on, also in disputed slots, as they are to be written.
+    """
+
+    turn: int
+    update: TurnUpdate | None = None
+    decided_by: DecidedBy | None = None
+    sources: tuple[Annotation, ...] = ()
+    disputed_slots: frozenset[str] = frozenset()
+    ballots: tuple[Ballot, ...] = ()
+    agreed: Mapping[Item, str] = field(default_factory=dict)
+
+    @property
+    def disagreement(self) -> float:
+        """See :func:`annotate.ballots.disagreement`."""
+        return disagreement(self.ballots)
 
 
 @dataclass(frozen=True)
@@ -24,16 +66,19 @@ class Resolution:
     """What is in force of all annotations of one dialogue.
 
     Attributes:
-        updates: one entry per user turn; None where no annotation in force speaks of it.
-        sources: the annotation each update comes from.
+        turns: one entry per user turn.
         in_force: annotations that count, sorted by key; several may speak of one turn.
         orphaned: how many of the annotations speak of turns that the dialogue does not have (any more).
     """
 
-    updates: tuple[TurnUpdate | None, ...]
-    sources: tuple[Annotation | None, ...]
+    turns: tuple[TurnResolution, ...]
     in_force: tuple[Annotation, ...]
     orphaned: int
+
+    @property
+    def updates(self) -> tuple[TurnUpdate | None, ...]:
+        """One entry per user turn; None where no annotation in force speaks of it."""
+        return tuple(turn.update for turn in self.turns)
 
     def values_without_product(self, ontology: Ontology) -> Iterator[tuple[str, str]]:
         """Slot and value of everything wanted or disliked, in the annotations in force, that no product has."""
@@ -46,43 +91,124 @@ class Resolution:
                         yield linked.slot, linked.value
 
 
-def resolve(annotations: Iterable[Annotation], user_turns: Sequence[int]) -> Resolution:
+def resolve(
+    annotations: Iterable[Annotation], user_turns: Sequence[int], ontology: Ontology, policy: Policy | None = None
+) -> Resolution:
     """Resolve all annotations of one dialogue, in any order.
 
     Args:
         annotations: every version of every annotation.
         user_turns: the dialogue's user turns, ascending.
+        ontology: says which spellings are the same value.
+        policy: decides between several people; the majority when not given.
     """
-    newest: dict[str, Annotation] = {}
-    for annotation in sorted(annotations, key=lambda each: each.key):
-        newest[annotation.annotation_id] = annotation
-    counting = [annotation for annotation in newest.values() if not annotation.is_withdrawn]
+    policy = policy or Majority()
+    counting = newest_versions(annotations)
     here = set(user_turns)
     orphaned = sum(1 for annotation in counting if not here.issuperset(annotation.turns()))
-    people = [each for each in counting if not each.is_corpus and not here.isdisjoint(each.turns())]
-    in_force = _newest_per_task_and_annotator(people) or [each for each in counting if each.is_corpus]
-    updates: dict[int, TurnUpdate] = {}
-    sources: dict[int, Annotation] = {}
-    for annotation in sorted(in_force, key=_age):
-        for turn, marks in annotation.turns().items():
-            updates[turn] = turn_update(marks)
-            sources[turn] = annotation
-    if any(mark.op == "bad_dialogue" for source in sources.values() for mark in source.marks):
-        updates = {turn: TurnUpdate(readable=False) for turn in updates}
+    ballots = ballots_of(counting, user_turns, ontology)
+    reviewed = {turn: answer for turn, answer in verdicts(counting).items() if turn in here}
+    if not any(ballots.values()) and not reviewed:
+        return _of_the_corpus([each for each in counting if each.is_corpus], user_turns, orphaned)
+    found = _of_people(ballots, policy, [slot.name for slot in ontology.slots])
+    found |= {turn: _of_a_verdict(turn, answer, found[turn], ontology) for turn, answer in reviewed.items()}
+    if any(mark.op == "bad_dialogue" for answer in reviewed.values() for mark in answer.annotation.marks):
+        found = {turn: _unlabelled(one, "verdict") for turn, one in found.items()}
+    standing = {ballot.annotation.key: ballot.annotation for said in ballots.values() for ballot in said}
+    standing |= {answer.annotation.key: answer.annotation for answer in reviewed.values()}
     return Resolution(
-        updates=tuple(updates.get(turn) for turn in user_turns),
-        sources=tuple(sources.get(turn) for turn in user_turns),
-        in_force=tuple(sorted(in_force, key=lambda each: each.key)),
+        turns=tuple(found[turn] for turn in user_turns),
+        in_force=tuple(standing[key] for key in sorted(standing)),
         orphaned=orphaned,
     )
 
 
-def _newest_per_task_and_annotator(annotations: Iterable[Annotation]) -> list[Annotation]:
-    newest: dict[tuple[str | None, str | None, str], Annotation] = {}
-    for annotation in sorted(annotations, key=_age):
-        newest[annotation.project, annotation.task_uid, annotation.annotator] = annotation
-    return list(newest.values())
+def ballots_of(
+    annotations: Iterable[Annotation], user_turns: Sequence[int], ontology: Ontology
+) -> dict[int, tuple[Ballot, ...]]:
+    """What people say of each user turn, sorted by annotator; without verdicts and the corpus."""
+    answers = people_answers(annotations)
+    return {
+        turn: tuple(
+            Ballot.read(annotator, said[turn].marks, said[turn].annotation, ontology)
+            for annotator, said in sorted(answers.items())
+            if turn in said
+        )
+        for turn in user_turns
+    }
 
 
-def _age(annotation: Annotation) -> tuple[str, str]:
-    return annotation.updated_at, annotation.annotation_id
+def says_bad_dialogue(ballots: Mapping[int, Sequence[Ballot]]) -> dict[str, bool]:
+    """Annotator -> whether they call the dialogue useless, for all who answered any of its turns."""
+    said: dict[str, bool] = {}
+    for turn in sorted(ballots):
+        for ballot in ballots[turn]:
+            flagged = any(mark.op == "bad_dialogue" for mark in ballot.annotation.marks)
+            said[ballot.annotator] = said.get(ballot.annotator, False) or flagged
+    return said
+
+
+def _of_the_corpus(annotations: list[Annotation], user_turns: Sequence[int], orphaned: int) -> Resolution:
+    spoken: dict[int, TurnResolution] = {}
+    for annotation in sorted(annotations, key=lambda each: (each.updated_at, each.annotation_id)):
+        for turn, marks in annotation.turns().items():
+            spoken[turn] = TurnResolution(turn, turn_update(marks), "corpus", (annotation,))
+    in_force = tuple(sorted(annotations, key=lambda each: each.key))
+    return Resolution(tuple(spoken.get(turn, TurnResolution(turn)) for turn in user_turns), in_force, orphaned)
+
+
+def _of_people(
+    ballots: Mapping[int, Sequence[Ballot]], policy: Policy, slots: Sequence[str]
+) -> dict[int, TurnResolution]:
+    bad = says_bad_dialogue(ballots)
+    useless = policy.decide(bad) if bad else False
+    found = {}
+    for turn, said in ballots.items():
+        one = TurnResolution(turn, ballots=tuple(said))
+        if not said:
+            found[turn] = one
+        elif useless is None:
+            sources = tuple(ballot.annotation for ballot in said)
+            found[turn] = TurnResolution(
+                turn, TurnUpdate(readable=False), "disputed", sources, frozenset(slots), tuple(said)
+            )
+        elif useless:
+            by: DecidedBy = "one" if len(bad) == 1 else "agreement" if all(bad.values()) else _by(policy)
+            found[turn] = _unlabelled(one, by)
+        else:
+            found[turn] = _of_ballots(one, [ballot for ballot in said if not bad[ballot.annotator]], policy, slots)
+    return found
+
+
+def _of_ballots(one: TurnResolution, ballots: Sequence[Ballot], policy: Policy, slots: Sequence[str]) -> TurnResolution:
+    if not ballots:
+        return one
+    outcome = vote(ballots, policy, slots)
+    by: DecidedBy = "one" if len(one.ballots) == 1 else "agreement"
+    if outcome.disputed_slots:
+        by = "disputed"
+    elif not outcome.unanimous or len(ballots) < len(one.ballots):
+        by = _by(policy)
+    sources = tuple(ballot.annotation for ballot in ballots if ballot.annotator in outcome.supporters)
+    return TurnResolution(
+        one.turn, outcome.update, by, sources, outcome.disputed_slots, one.ballots, dict(outcome.agreed)
+    )
+
+
+def _of_a_verdict(turn: int, answer: Answer, one: TurnResolution, ontology: Ontology) -> TurnResolution:
+    update = turn_update(answer.marks)
+    said = items_of(answer.marks, ontology) if update.readable else {}
+    return TurnResolution(turn, update, "verdict", (answer.annotation,), frozenset(), one.ballots, said)
+
+
+def _unlabelled(one: TurnResolution, by: DecidedBy) -> TurnResolution:
+    """The turn of a dialogue that is of no use; one that nobody answered stays without a word."""
+    if one.update is None and not one.ballots:
+        return one
+    sources = one.sources or tuple(ballot.annotation for ballot in one.ballots)
+    return TurnResolution(one.turn, TurnUpdate(readable=False), by, sources, frozenset(), one.ballots)
+
+
+def _by(policy: Policy) -> DecidedBy:
+    """The policy, as what decided where people differ; ``adjudicated`` never does."""
+    return "disputed" if policy.name == "adjudicated" else policy.name

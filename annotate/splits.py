@@ -11,7 +11,7 @@ import pyarrow as pa
 
 from annotate.accumulate import accumulate
 from annotate.dialogue_index import IndexedDialogue
-from annotate.resolve import Resolution
+from annotate.resolve import Resolution, TurnResolution
 from schemas.belief import state_to_rows
 from schemas.errors import WorkspaceError
 from schemas.files import read_json, sha256_file
@@ -63,33 +63,40 @@ def label_dialogue(
 ) -> LabelledDialogue:
     """The states of one dialogue that has at least one user turn.
 
-    A row's ``annotators`` and ``source_annotations`` are those of the turn's own update; what its state carries over
-    from earlier turns is sourced there.
+    A row's ``annotators`` and ``source_annotations`` are those of the turn's own update, several where several agree;
+    what its state carries over from earlier turns is sourced there. ``decided_by`` and ``disputed_slots`` are those of
+    :class:`~annotate.resolve.TurnResolution`.
 
     Raises:
         OntologyError: a label names a slot that the ontology lacks; says where.
     """
     where = [
-        f"dialogue {dialogue_id}, turn {turn}, annotation {'-' if source is None else source.annotation_id}"
-        for turn, source in zip(dialogue.user_turns, resolution.sources, strict=True)
+        f"dialogue {dialogue_id}, turn {one.turn}, annotation {', '.join(_names(one)) or '-'}"
+        for one in resolution.turns
     ]
     states = accumulate(resolution.updates, ontology, where=where)
     every_slot = frozenset(slot.name for slot in ontology.slots)
     rows = []
-    for turn, known, source in zip(dialogue.user_turns, states, resolution.sources, strict=True):
+    for one, known in zip(resolution.turns, states, strict=True):
         rows.append(
             {
                 "dialogue_id": dialogue_id,
-                "turn": turn,
+                "turn": one.turn,
                 "split": dialogue.split,
                 "state": state_to_rows(known.state),
                 "labelled_slots": sorted(known.known_slots),
-                "annotators": [] if source is None else [source.annotator],
-                "source_annotations": [] if source is None else [source.annotation_id],
+                "annotators": [source.annotator for source in one.sources],
+                "source_annotations": _names(one),
+                "decided_by": one.decided_by,
+                "disputed_slots": sorted(one.disputed_slots),
             }
         )
     complete = all(known.state is not None and known.known_slots == every_slot for known in states)
     return LabelledDialogue(rows, complete)
+
+
+def _names(turn: TurnResolution) -> list[str]:
+    return [source.annotation_id for source in turn.sources]
 
 
 def split_manifest(

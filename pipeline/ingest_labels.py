@@ -21,12 +21,15 @@ from annotate.annotations import read_annotations
 from annotate.dialogue_index import IndexedDialogue, read_dialogue_index
 from annotate.export_reader import ExportReader, keep_raw
 from annotate.export_staging import StagedExport, stage_export
+from annotate.policies import Policy, PolicyName
 from annotate.resolve import resolve
 from annotate.splits import SplitCounts, label_dialogue, split_manifest
+from pipeline.label_checks import FindingCounts, LabelChecks, checking, requeue_codes
 from pipeline.labelling_batches import read_batches
+from pipeline.resolving import ResolvedCounts, policy_name, policy_of
 from pipeline.workspace import Workspace
 from schemas.errors import CheckError, LabelError, UsageError, WorkspaceError
-from schemas.files import locked, sha256_file, write_json
+from schemas.files import locked, sha256_file, write_atomic, write_json
 from schemas.ontology import Ontology
 from schemas.progress import Progress, SilentProgress
 from schemas.tables import ANNOTATIONS, D_F, D_P, QUARANTINE, STATES, open_table, open_writer
@@ -51,6 +54,8 @@ class IngestReport:
             has), ``orphaned_annotations`` (of turns or dialogues that are no longer there).
         out_of_catalogue: the commonest such values as (slot, value, how often).
         d_f, d_p: dialogues and user turns of the splits.
+        checked: what the checks found in the labels in force.
+        resolved: what became of turns that several people answered, see :class:`pipeline.resolving.ResolvedCounts`.
     """
 
     export_sha256: str | None
@@ -65,6 +70,8 @@ class IngestReport:
     out_of_catalogue: tuple[tuple[str, str, int], ...] = ()
     d_f: SplitCounts = field(default_factory=SplitCounts)
     d_p: SplitCounts = field(default_factory=SplitCounts)
+    checked: FindingCounts = field(default_factory=FindingCounts)
+    resolved: Mapping[str, Any] = field(default_factory=dict)
 
     def as_json(self) -> dict[str, Any]:
         """The report as one JSON object; also the content of ``labels/ledger.json``."""
@@ -80,10 +87,12 @@ class IngestReport:
             "quarantined": dict(sorted(self.quarantined.items())),
             "refused_turns": dict(sorted(self.refused_turns.items())),
             "drafts": self.drafts,
+            "resolved": dict(self.resolved),
             "notices": dict(sorted(self.notices.items())),
             "out_of_catalogue": [
                 {"slot": slot, "value": value, "count": count} for slot, value, count in self.out_of_catalogue
             ],
+            **self.checked.as_json(),
             "d_f": self.d_f.as_json(),
             "d_p": self.d_p.as_json(),
             "by_split": {
@@ -119,6 +128,8 @@ def ingest_labels(
     *,
     export: Path | None = None,
     project: str | None = None,
+    resolve_by: str | None = None,
+    requeue: str | None = None,
     progress: Progress | None = None,
 ) -> IngestReport:
     """Take labels in and write annotations, quarantine, raw export, states, splits, ledger and, last, the manifest.
@@ -127,6 +138,9 @@ def ingest_labels(
         workspace: an imported corpus.
         export: a JSON export of Label Studio, or its gzip.
         project: name of a project to export now instead. Without either, only what the corpus brought is taken.
+        resolve_by: how several people's answers become one; None takes the setting ``labelling.resolve``.
+        requeue: codes of findings that put a dialogue up for labelling again, with commas between; None takes the
+            setting ``labelling.requeue``.
         progress: shows how far it is.
 
     Raises:
@@ -137,7 +151,9 @@ def ingest_labels(
     progress = progress or SilentProgress()
     if export is not None and project is not None:
         raise UsageError("an export file and --project were both given", fix="name one of the two")
-    ontology = workspace.require().ontology()
+    policy = policy_name(resolve_by, workspace.require().settings().labelling.resolve)
+    again = requeue_codes(workspace, requeue)
+    ontology = workspace.ontology()
     with ExitStack() as stack:
         if project is not None:
             folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="semctl-")))
@@ -152,7 +168,7 @@ def ingest_labels(
             _load(workspace, store)
             if staged is not None:
                 store.merge(staged.sha256)
-            return _write(workspace, store, index, ontology, export, staged, progress)
+            return _write(workspace, store, index, ontology, export, staged, policy, again, progress)
 
 
 def _download(workspace: Workspace, project: str, path: Path, progress: Progress) -> Path:
@@ -203,6 +219,8 @@ def _write(
     ontology: Ontology,
     export: Path | None,
     staged: StagedExport | None,
+    policy: PolicyName,
+    again: frozenset[str],
     progress: Progress,
 ) -> IngestReport:
     """Write everything beside the artefacts in place, check it, and only then put it there, the manifest last."""
@@ -226,8 +244,13 @@ def _write(
             rows.write_all(row for annotation in store.all() for row in annotation.rows())
         inputs["annotations"] = sha256_file(folder / workspace.annotations.name)
         states, d_f, d_p = beside(workspace.states), beside(workspace.d_f), beside(workspace.d_p)
-        totals = _write_states(states, d_f, d_p, store, index, ontology, inputs, progress)
-        report = _report(store, staged, totals)
+        chosen = policy_of(policy, store.by_dialogue(), index, ontology, progress)
+        findings, requeue = beside(workspace.findings), beside(workspace.requeue)
+        refused = store.quarantine("")
+        with checking(workspace, ontology, findings, refused=refused, requeue=again, inputs=inputs) as checks:
+            totals = _write_states(states, d_f, d_p, store, index, ontology, chosen, checks, inputs, progress)
+        write_atomic(requeue, checks.requeue_lines())
+        report = _report(store, staged, totals, checks.counts(workspace))
         report.check(sum(len(dialogue.user_turns) for dialogue in index.values()))
         write_json(beside(workspace.label_ledger), report.as_json())
         counts = {"D_F": totals.d_f, "D_P": totals.d_p}
@@ -242,6 +265,7 @@ def _write(
 
 @dataclass
 class _Totals:
+    resolved: ResolvedCounts
     d_f: SplitCounts = field(default_factory=SplitCounts)
     d_p: SplitCounts = field(default_factory=SplitCounts)
     orphaned: int = 0
@@ -255,10 +279,12 @@ def _write_states(
     store: AnnotationStore,
     index: Mapping[str, IndexedDialogue],
     ontology: Ontology,
+    policy: Policy,
+    checks: LabelChecks,
     inputs: Mapping[str, str],
     progress: Progress,
 ) -> _Totals:
-    totals = _Totals()
+    totals = _Totals(ResolvedCounts(policy))
     by_dialogue = store.by_dialogue()
     labelled_id, annotations = next(by_dialogue, ("", []))
     with (
@@ -269,14 +295,18 @@ def _write_states(
         for dialogue_id, dialogue in progress.track(index.items(), "belief states", total=len(index)):
             while annotations and labelled_id < dialogue_id:
                 totals.orphaned += len(annotations)
+                checks.gone(labelled_id, annotations)
                 labelled_id, annotations = next(by_dialogue, ("", []))
-            resolution = resolve(annotations if labelled_id == dialogue_id else [], dialogue.user_turns)
+            said = annotations if labelled_id == dialogue_id else []
+            resolution = resolve(said, dialogue.user_turns, ontology, policy)
+            totals.resolved.add(resolution)
             store.mark_in_force(resolution.in_force)
             totals.orphaned += resolution.orphaned
             totals.out_of_catalogue.update(resolution.values_without_product(ontology))
             if not dialogue.user_turns:
                 continue
             labelled = label_dialogue(dialogue_id, dialogue, resolution, ontology)
+            checks.dialogue(dialogue_id, said, resolution, labelled.rows)
             all_rows.write_all(labelled.rows)
             (full_rows if labelled.complete else partial_rows).write_all(labelled.rows)
             (totals.d_f if labelled.complete else totals.d_p).add(dialogue.split, len(labelled.rows))
@@ -284,11 +314,14 @@ def _write_states(
                 labelled_id, annotations = next(by_dialogue, ("", []))
         while annotations:
             totals.orphaned += len(annotations)
+            checks.gone(labelled_id, annotations)
             labelled_id, annotations = next(by_dialogue, ("", []))
     return totals
 
 
-def _report(store: AnnotationStore, staged: StagedExport | None, totals: _Totals) -> IngestReport:
+def _report(
+    store: AnnotationStore, staged: StagedExport | None, totals: _Totals, checked: FindingCounts
+) -> IngestReport:
     notices = {
         "value_not_in_catalogue": totals.out_of_catalogue.total(),
         "orphaned_annotations": totals.orphaned,
@@ -299,6 +332,8 @@ def _report(store: AnnotationStore, staged: StagedExport | None, totals: _Totals
         "out_of_catalogue": tuple((slot, value, count) for (slot, value), count in commonest),
         "d_f": totals.d_f,
         "d_p": totals.d_p,
+        "checked": checked,
+        "resolved": totals.resolved.as_json(),
     }
     if staged is None:
         accepted, superseded = store.corpus_counts()

@@ -8,6 +8,7 @@ from typing import Any
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
+from annotate.policies import PolicyName
 from schemas.errors import UsageError
 from schemas.ontology import nearest
 
@@ -27,6 +28,8 @@ max_values_per_slot = 60
 requeue = ["error", "warning"]
 # seconds a turn takes to read: an untouched pre-label sent on faster is flagged
 min_seconds_per_turn = 3.0
+# how several annotators' answers become one: majority, adjudicated (any difference waits for a reviewer), dawid-skene
+resolve = "majority"
 
 [studio]
 # where the local Label Studio listens; `semctl studio start --port` overrides it
@@ -43,13 +46,14 @@ class _Section(BaseModel):
 
 
 class LabellingSettings(_Section):
-    """How dialogues are cut into labelling tasks."""
+    """How dialogues are cut into labelling tasks, and how several answers become one."""
 
     window: int = Field(default=0, ge=0, le=100)
     max_choices: int = Field(default=5000, ge=100)
     max_values_per_slot: int = Field(default=60, ge=1)
     requeue: tuple[str, ...] = ("error", "warning")
     min_seconds_per_turn: float = Field(default=3.0, ge=0)
+    resolve: PolicyName = "majority"
 
 
 class StudioSettings(_Section):

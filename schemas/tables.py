@@ -1,24 +1,13 @@
-"""The Parquet tables of a workspace: their columns, their versions, and how they are read and written.
+"""The Parquet tables of a workspace: their columns and their versions, one by one.
 
-Every file carries ``semctl.table``, ``semctl.schema_version`` and ``semctl.inputs`` (a JSON object of
-``name -> sha256``) in its metadata. A reader refuses another table or another version instead of guessing.
+How they are read and written is :mod:`schemas.table_files`; its names can be imported from here too.
 """
 
 from __future__ import annotations
 
-import base64
-from collections.abc import Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
-from dataclasses import dataclass, field
-from pathlib import Path
-from typing import Any
-
-import orjson
 import pyarrow as pa
-import pyarrow.parquet as pq
 
-from schemas.errors import SchemaError, WorkspaceError
-from schemas.files import atomic_path
+from schemas.table_files import Table, TableWriter, inputs_of, open_table, open_writer, read_table, write_table
 
 __all__ = [
     "ANNOTATIONS",
@@ -39,39 +28,6 @@ __all__ = [
     "read_table",
     "write_table",
 ]
-
-
-@dataclass(frozen=True)
-class Table:
-    """One kind of Parquet file: its name, its schema version and its columns.
-
-    Attributes:
-        name: as its metadata says.
-        version: of the columns that are written.
-        columns: those.
-        made_by: the command that writes it.
-        earlier: older versions that are still read, by their columns; their readers fill in what came later.
-    """
-
-    name: str
-    version: int
-    columns: pa.Schema
-    made_by: str
-    earlier: Mapping[int, pa.Schema] = field(default_factory=dict)
-
-    def metadata(self, inputs: Mapping[str, str] | None) -> dict[bytes, bytes]:
-        """The key-value metadata that marks a file as this table; without inputs, they are added on closing."""
-        found = {
-            b"semctl.table": self.name.encode(),
-            b"semctl.schema_version": str(self.version).encode(),
-        }
-        if inputs is not None:
-            found[b"semctl.inputs"] = _inputs_as_json(inputs)
-        return found
-
-
-def _inputs_as_json(inputs: Mapping[str, str]) -> bytes:
-    return orjson.dumps(dict(inputs), option=orjson.OPT_SORT_KEYS)
 
 
 def _required(name: str, kind: pa.DataType) -> pa.Field:
@@ -178,8 +134,24 @@ _STATE_COLUMNS = pa.schema(
     ]
 )
 
-STATES = Table("states", 1, _STATE_COLUMNS, "semctl ingest-labels")
-"""One row per user turn; ``state`` is null where the turn is unlabelled and empty where it asks for nothing."""
+STATES = Table(
+    "states",
+    2,
+    pa.schema(
+        [
+            *_STATE_COLUMNS,
+            pa.field("decided_by", pa.string()),
+            _required("disputed_slots", _STRINGS),
+        ]
+    ),
+    "semctl ingest-labels",
+    earlier={1: _STATE_COLUMNS},
+)
+"""One row per user turn; ``state`` is null where the turn is unlabelled and empty where it asks for nothing.
+
+``decided_by`` says what made the turn's update (null where nobody speaks of it): corpus, one (its only annotator),
+agreement, majority, dawid-skene, verdict, or disputed; ``disputed_slots`` are unknown from this turn on.
+"""
 
 D_F = Table("D_F", 1, _STATE_COLUMNS, "semctl ingest-labels")
 """Dialogues whose every user turn is labelled in every slot."""
@@ -269,148 +241,3 @@ FINDINGS = Table(
     "semctl ingest-labels",
 )
 """What the checks found in the labels in force, sorted by dialogue and turn; ``turn`` is null for a whole dialogue."""
-
-
-class TableWriter:
-    """Streams rows of one table into a file; made by :func:`open_writer`."""
-
-    def __init__(self, writer: pq.ParquetWriter, schema: pa.Schema, batch_rows: int) -> None:
-        self._writer = writer
-        self._schema = schema
-        self._batch_rows = batch_rows
-        self._rows: list[Mapping[str, Any]] = []
-        self._tables: list[pa.Table] = []
-        self.rows_written = 0
-
-    def write(self, row: Mapping[str, Any]) -> None:
-        """Add one row."""
-        self._rows.append(row)
-        if len(self._rows) >= self._batch_rows:
-            self.flush()
-
-    def write_all(self, rows: Iterable[Mapping[str, Any]]) -> None:
-        """Add rows in order."""
-        for row in rows:
-            self.write(row)
-
-    def gather_arrow(self, rows: pa.Table) -> None:
-        """Add rows that are in Arrow's form already; row groups are made of several calls' rows."""
-        self._tables.append(rows)
-        if sum(table.num_rows for table in self._tables) >= self._batch_rows:
-            self.flush()
-
-    def write_arrow(self, rows: pa.Table) -> None:
-        """Add rows that are in Arrow's form already, as a row group of their own."""
-        self.flush()
-        self._write(rows)
-
-    def _write(self, rows: pa.Table) -> None:
-        if rows.num_rows:
-            same = rows.schema.equals(self._schema)
-            self._writer.write_table(
-                rows.replace_schema_metadata(self._schema.metadata) if same else rows.cast(self._schema)
-            )
-            self.rows_written += rows.num_rows
-
-    def add_inputs(self, inputs: Mapping[str, str]) -> None:
-        """Name what the table was made from, where that is known only once it was read; at most once."""
-        self._writer.add_key_value_metadata({"semctl.inputs": _inputs_as_json(inputs).decode()})
-
-    def flush(self) -> None:
-        """Turn the rows gathered so far into a row group."""
-        if self._rows:
-            self._writer.write_table(pa.Table.from_pylist(self._rows, schema=self._schema))
-            self.rows_written += len(self._rows)
-            self._rows = []
-        if self._tables:
-            tables, self._tables = self._tables, []
-            self._write(pa.concat_tables(tables))
-
-
-@contextmanager
-def open_writer(
-    path: Path,
-    table: Table,
-    *,
-    inputs: Mapping[str, str] | None = None,
-    batch_rows: int = 20_000,
-    given_as: pa.Schema | None = None,
-) -> Iterator[TableWriter]:
-    """Stream rows into ``path`` with bounded memory; the file appears whole when the block ends well.
-
-    Args:
-        given_as: the columns as :meth:`TableWriter.write_arrow` gets them, where strings come as dictionaries: Parquet
-            takes these over as they are instead of looking every string up. The file's columns are the table's.
-    """
-    metadata = table.metadata(inputs)
-    schema = (given_as or table.columns).with_metadata(metadata)
-    with (
-        atomic_path(path) as temporary,
-        pq.ParquetWriter(
-            temporary, schema, compression="zstd", write_statistics=False, store_schema=given_as is None
-        ) as parquet,
-    ):
-        if given_as is not None:
-            arrow = base64.b64encode(table.columns.with_metadata(metadata).serialize().to_pybytes())
-            parquet.add_key_value_metadata({**metadata, b"ARROW:schema": arrow})
-        writer = TableWriter(parquet, schema, batch_rows)
-        yield writer
-        writer.flush()
-
-
-def write_table(
-    path: Path, table: Table, rows: Sequence[Mapping[str, Any]] | pa.Table, *, inputs: Mapping[str, str] | None = None
-) -> None:
-    """Write a whole table atomically: the same rows and inputs give the same bytes."""
-    schema = table.columns.with_metadata(table.metadata(inputs or {}))
-    if isinstance(rows, pa.Table):
-        data = rows.cast(table.columns).replace_schema_metadata(schema.metadata)
-    else:
-        data = pa.Table.from_pylist(list(rows), schema=schema)
-    with atomic_path(path) as temporary:
-        pq.write_table(data, temporary, compression="zstd")
-
-
-def open_table(path: Path, table: Table) -> pq.ParquetFile:
-    """Open a Parquet file for reading after checking that it is this table in this version.
-
-    Raises:
-        WorkspaceError: the file is not there.
-        SchemaError: not Parquet, another table, another version, or other columns.
-    """
-    if not path.is_file():
-        raise WorkspaceError(f"the table '{table.name}' is missing", where=path, fix=f"run `{table.made_by}` first")
-    try:
-        file = pq.ParquetFile(path)
-    except (pa.ArrowInvalid, OSError) as problem:
-        raise SchemaError(
-            f"not a readable Parquet file: {problem}", where=path, fix=f"write it again with `{table.made_by}`"
-        ) from None
-    found = file.schema_arrow.metadata or {}
-    name = found.get(b"semctl.table", b"?").decode(errors="replace")
-    version = found.get(b"semctl.schema_version", b"?").decode(errors="replace")
-    fix = f"write it again with `{table.made_by}`"
-    if name != table.name:
-        raise SchemaError(f"expected the table '{table.name}', found '{name}'", where=path, fix=fix)
-    readable = {str(number): columns for number, columns in {**table.earlier, table.version: table.columns}.items()}
-    if version not in readable:
-        raise SchemaError(
-            f"table '{table.name}' has schema version {version}, this semctl reads {' and '.join(readable)}",
-            where=path,
-            fix=fix,
-        )
-    if not file.schema_arrow.remove_metadata().equals(readable[version]):
-        raise SchemaError(f"table '{table.name}' has other columns than its version says", where=path, fix=fix)
-    return file
-
-
-def inputs_of(file: pq.ParquetFile) -> dict[str, str]:
-    """What a table was made from, ``name -> sha256``."""
-    found: dict[str, str] = orjson.loads((file.metadata.metadata or {}).get(b"semctl.inputs", b"{}"))
-    return found
-
-
-def read_table(path: Path, table: Table, *, columns: Sequence[str] | None = None) -> pa.Table:
-    """Read a whole table after the checks of :func:`open_table`, with their errors."""
-    with open_table(path, table) as file:
-        return file.read(columns=None if columns is None else list(columns))

@@ -29,6 +29,22 @@ def ingest(
     project: Annotated[
         str | None, typer.Option("--project", metavar="NAME", help="Export this Label Studio project now.")
     ] = None,
+    resolve: Annotated[
+        str | None,
+        typer.Option(
+            "--resolve",
+            metavar="POLICY",
+            help="Where annotators differ: majority, adjudicated or dawid-skene; else what semctl.toml says.",
+        ),
+    ] = None,
+    requeue: Annotated[
+        str | None,
+        typer.Option(
+            "--requeue",
+            metavar="CODES",
+            help="Findings that put a dialogue into labels/requeue.txt: severities and codes, with commas between.",
+        ),
+    ] = None,
     as_json: Annotated[bool, JSON_OPTION] = False,
 ) -> None:
     """Take labels in: check them, follow the belief states, write the splits D_F and D_P.
@@ -41,7 +57,14 @@ def ingest(
 
     given: Context = context.obj
     console = given.console(as_json=as_json)
-    report = ingest_labels(given.workspace.require(), export=export, project=project, progress=console)
+    report = ingest_labels(
+        given.workspace.require(),
+        export=export,
+        project=project,
+        resolve_by=resolve,
+        requeue=requeue,
+        progress=console,
+    )
     if as_json:
         console.json(report.as_json())
     else:
@@ -59,6 +82,8 @@ def _show(console: Console, report: IngestReport) -> None:
     )
     if not report.received:
         console.log("nothing to take in: name an export of Label Studio, or --project NAME")
+    if report.resolved["turns_of_several"] or report.resolved["by_verdict"]:
+        _show_resolved(console, report)
     notices = [(f"turns refused: {reason}", count) for reason, count in counted["refused_turns"].items()]
     notices += [(name.replace("_", " "), count) for name, count in counted["notices"].items() if count]
     if notices:
@@ -67,7 +92,38 @@ def _show(console: Console, report: IngestReport) -> None:
         console.log("what was refused, with reasons and details: labels/quarantine.parquet")
     if report.out_of_catalogue:
         console.table("values no product has", ("slot", "value", "times"), report.out_of_catalogue[:10])
+    if report.checked.findings:
+        _show_findings(console, report)
     console.table("splits", ("", "D_F dialogues", "turns", "D_P dialogues", "turns"), _splits(report))
+
+
+def _show_findings(console: Console, report: IngestReport) -> None:
+    from annotate.checks.codes import CODES
+
+    checked = report.checked
+    rows = [
+        (code, CODES[code].severity, count, checked.dialogues[code], CODES[code].remedy)
+        for code, count in checked.findings.items()
+    ]
+    again = (
+        f"{checked.requeue:,} dialogues to label again are in {checked.requeue_file}: "
+        f"semctl export-for-labelling --dialogues {checked.requeue_file} --project NAME"
+    )
+    columns = ("code", "severity", "count", "dialogues", "what to do")
+    console.table("findings; semctl checks shows them", columns, rows, caption=again if checked.requeue else None)
+
+
+def _show_resolved(console: Console, report: IngestReport) -> None:
+    counted = report.resolved
+    rows = [
+        ("answered by several", counted["turns_of_several"]),
+        ("  all alike", counted["agreed"]),
+        (f"  decided by {counted['policy']}", counted["by_policy"]),
+        ("  in dispute", counted["disputed"]),
+        ("decided by a reviewer", counted["by_verdict"]),
+    ]
+    caption = f"in dispute in {counted['disputed_dialogues']} dialogues; a reviewer decides: semctl adjudicate"
+    console.table("user turns", ("", ""), rows, caption=caption if counted["disputed"] else None)
 
 
 def _splits(report: IngestReport) -> list[tuple[object, ...]]:

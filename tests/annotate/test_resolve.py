@@ -1,15 +1,25 @@
 from __future__ import annotations
 
 import random
+from collections.abc import Sequence
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from annotate.annotations import Annotation, Mark
-from annotate.resolve import resolve
-from schemas.belief import TurnUpdate
+from annotate.annotations import Annotation, Mark, turn_update
+from annotate.dawid_skene import DawidSkene, Reliability
+from annotate.dialogue_index import IndexedDialogue
+from annotate.policies import Adjudicated, Majority, Policy, Weighted
+from annotate.resolve import Resolution, resolve
+from annotate.splits import label_dialogue
+from schemas.belief import DIALOGUE_OPS, TurnUpdate
+from tests.annotate.belief_strategies import ONTOLOGY
 
 TURNS = (0, 2, 4)
+EQUALLY_GOOD = Weighted(DawidSkene(0.5, {who: Reliability(0.9, 0.9) for who in ("ann", "bo", "cy", "di")}, 1, True))
+POLICIES: tuple[Policy, ...] = (Majority(), Adjudicated(), EQUALLY_GOOD)
+DAY = "2026-01-01"
 
 
 def said(name: str, by: str, at: str, *, turns=TURNS, value="red", uid="d#0", project="1", more=()) -> Annotation:
@@ -17,22 +27,57 @@ def said(name: str, by: str, at: str, *, turns=TURNS, value="red", uid="d#0", pr
     return Annotation(name, "d", by, at, task_uid=uid, project=project).with_marks([*marks, *more])
 
 
+def of(by: str, *marks: Mark, at: str = DAY, role="label", turns: Sequence[int] = (0,)) -> Annotation:
+    """One annotator's answer; the turns that have no mark change nothing."""
+    spoken = {mark.turn for mark in marks if mark.op not in DIALOGUE_OPS}
+    rest = [Mark(turn, "none") for turn in turns if turn not in spoken]
+    return Annotation(f"of {by} {role} {at}", "d", by, at, task_uid="d#0", role=role).with_marks([*marks, *rest])
+
+
+def want(value: str, turn: int = 0, slot: str = "color") -> Mark:
+    return Mark(turn, "want", slot, value)
+
+
+def avoid(value: str, turn: int = 0, slot: str = "color") -> Mark:
+    return Mark(turn, "dislike", slot, value)
+
+
 def corpus(value: str = "gold") -> Annotation:
     marks = [Mark(turn, "want", "color", value, "corpus") for turn in TURNS]
     return Annotation("corpus:d", "d", "corpus").with_marks(marks)
 
 
-def values(annotations) -> list[str | None]:
-    return [None if update is None else update.want["color"][0] for update in resolve(annotations, TURNS).updates]
+def values(annotations, policy: Policy | None = None) -> list[str | None]:
+    updates = resolve(annotations, TURNS, ONTOLOGY, policy).updates
+    return [None if update is None or not update.want else update.want["color"][0] for update in updates]
 
 
 def in_force(annotations) -> set[str]:
-    return {each.annotation_id for each in resolve(annotations, TURNS).in_force}
+    return {each.annotation_id for each in resolve(annotations, TURNS, ONTOLOGY).in_force}
+
+
+def states(annotations, policy: Policy | None = None, turns: Sequence[int] = (0,)) -> list[dict[str, object]]:
+    found = resolve(annotations, turns, ONTOLOGY, policy)
+    return label_dialogue("d", IndexedDialogue("train", tuple(turns), b""), found, ONTOLOGY).rows
+
+
+def only(annotations, policy: Policy | None = None) -> dict[str, object]:
+    """The state of a dialogue of one turn, as people write it."""
+    (row,) = states(annotations, policy)
+    items = row["state"]
+    written = (
+        None if items is None else {f"{'!' * (i['polarity'] == 'dislike')}{i['slot']}={i['value']}" for i in items}  # type: ignore[attr-defined]
+    )
+    return {**row, "state": written}
+
+
+# --- whose answers count
 
 
 def test_the_corpus_speaks_where_nobody_else_does():
     assert values([corpus()]) == ["gold"] * 3
     assert values([]) == [None] * 3
+    assert [turn.decided_by for turn in resolve([corpus()], TURNS, ONTOLOGY).turns] == ["corpus"] * 3
 
 
 def test_people_win_over_the_corpus_in_all_of_a_dialogue():
@@ -57,16 +102,16 @@ def test_of_two_answers_of_one_annotator_to_one_task_the_newest_is_in_force():
     assert in_force([first, second]) == {"a"}
 
 
-def test_answers_of_two_annotators_are_both_in_force_and_the_newest_speaks():
-    first, second = said("a", "user:1", "2026-01-02"), said("b", "user:2", "2026-01-01", value="blue")
-    assert values([first, second]) == ["red"] * 3
-    assert in_force([first, second]) == {"a", "b"}
+def test_a_turn_refused_in_the_newest_answer_to_a_task_does_not_bring_the_older_answer_back():
+    older, newer = said("a", "user:1", "2026-01-01"), said("b", "user:1", "2026-01-02", turns=(0, 2), value="blue")
+    assert values([older, newer]) == ["blue", "blue", None]
 
 
-def test_windows_of_other_projects_are_other_tasks():
+def test_windows_of_other_projects_are_other_tasks_and_the_newest_answer_to_a_turn_stands():
     wide = said("a", "user:1", "2026-01-01", turns=(2, 4), uid="d#1", project="1", value="blue")
     narrow = said("b", "user:1", "2026-01-02", turns=(2,), uid="d#1", project="2")
     assert values([wide, narrow]) == [None, "red", "blue"]
+    assert in_force([wide, narrow]) == {"a", "b"}
 
 
 def test_a_withdrawn_annotation_does_not_count_and_lets_the_corpus_speak():
@@ -74,58 +119,252 @@ def test_a_withdrawn_annotation_does_not_count_and_lets_the_corpus_speak():
     assert values([corpus(), said("a", "user:1", "2026-01-01"), gone]) == ["gold"] * 3
 
 
-def test_a_bad_dialogue_is_unlabelled_throughout():
-    bad = said("a", "user:1", "2026-01-02", turns=(0,), more=[Mark(0, "bad_dialogue")])
-    good = said("b", "user:1", "2026-01-01", turns=(2, 4), uid="d#1")
-    assert resolve([bad, good], TURNS).updates == (TurnUpdate(readable=False),) * 3
-
-
-def test_a_bad_dialogue_that_a_later_annotator_could_label_is_labelled():
-    bad = said("a", "user:1", "2026-01-01", more=[Mark(0, "bad_dialogue")])
-    assert values([bad, said("b", "user:2", "2026-01-02", value="blue")]) == ["blue"] * 3
-
-
 def test_annotations_of_turns_that_are_gone_are_counted():
-    found = resolve([said("a", "user:1", "2026-01-01", turns=(0, 8)), corpus()], TURNS)
+    found = resolve([said("a", "user:1", "2026-01-01", turns=(0, 8)), corpus()], TURNS, ONTOLOGY)
     assert found.orphaned == 1
     assert [update is not None for update in found.updates] == [True, False, False]
 
 
-annotations = st.lists(
-    st.builds(
-        said,
-        name=st.sampled_from("abc"),
-        by=st.sampled_from(["user:1", "user:2"]),
-        at=st.sampled_from(["1", "2", "3"]),
-        turns=st.sets(st.sampled_from(TURNS), min_size=1).map(sorted),
-        value=st.sampled_from(["red", "blue"]),
-        uid=st.sampled_from(["d#0", "d#1"]),
-    ),
-    max_size=6,
-    unique_by=lambda each: each.key,
-)
-
-
-@given(annotations, st.randoms(use_true_random=False))
-def test_the_order_of_arrival_does_not_matter(given: list[Annotation], order: random.Random):
-    shuffled = order.sample(given, len(given))
-    assert resolve(shuffled, TURNS) == resolve(given, TURNS)
-
-
-@given(annotations)
-def test_every_update_comes_from_an_annotation_in_force_that_speaks_of_its_turn(given: list[Annotation]):
-    found = resolve(given, TURNS)
-    for turn, update, source in zip(TURNS, found.updates, found.sources, strict=True):
-        speaking = [each for each in found.in_force if turn in each.turns()]
-        assert (update is None) == (source is None) == (not speaking)
-        if source is not None:
-            assert source in speaking
-            assert source.updated_at == max(each.updated_at for each in speaking)
-
-
 def test_values_no_product_has_are_named():
-    from tests.annotate.belief_strategies import ONTOLOGY
-
-    marks = [Mark(0, "want", "color", "crimson"), Mark(0, "dislike", "color", "grey"), Mark(2, "want", "price", "99")]
-    found = resolve([Annotation("a", "d", "user:1").with_marks(marks)], TURNS)
+    marks = [want("crimson"), avoid("grey"), Mark(2, "want", "price", "99")]
+    found = resolve([Annotation("a", "d", "user:1").with_marks(marks)], TURNS, ONTOLOGY)
     assert list(found.values_without_product(ONTOLOGY)) == [("color", "grey"), ("price", "99")]
+
+
+# --- several annotators, hand-worked
+
+
+@pytest.mark.parametrize("policy", POLICIES, ids=lambda policy: policy.name)
+def test_alike_answers_merge_and_name_everybody_whatever_the_spelling(policy: Policy):
+    row = only([of("bo", want("Crimson")), of("ann", want("red"))], policy)
+    assert row["state"] == {"color=red"}
+    assert row["annotators"] == ["ann", "bo"]
+    assert row["source_annotations"] == [f"of ann label {DAY}", f"of bo label {DAY}"]
+    assert (row["decided_by"], row["disputed_slots"]) == ("agreement", [])
+
+
+def test_two_of_three_decide_under_majority_and_the_third_is_no_source():
+    row = only([of("ann", want("red")), of("bo", want("grey")), of("cy", want("red"))])
+    assert (row["state"], row["annotators"], row["decided_by"]) == ({"color=red"}, ["ann", "cy"], "majority")
+    assert row["labelled_slots"] == ["color", "price", "sleeveLength"]
+
+
+def test_what_one_of_three_marks_is_not_in_the_label_and_the_two_silent_ones_are_its_sources():
+    row = only([of("ann", want("red")), of("bo"), of("cy")])
+    assert (row["state"], row["annotators"], row["decided_by"]) == (set(), ["bo", "cy"], "majority")
+
+
+def test_a_value_is_decided_by_itself_in_a_slot_of_several():
+    row = only([of("ann", want("red"), want("grey")), of("bo", want("red")), of("cy", want("grey"))])
+    assert row["state"] == {"color=red", "color=grey"}
+
+
+def test_halves_leave_their_slot_in_dispute_and_only_that():
+    both = want("cheap", slot="price")
+    row = only([of("ann", want("red"), both), of("bo", want("grey"), both)])
+    assert (row["state"], row["decided_by"], row["disputed_slots"]) == ({"price=cheap"}, "disputed", ["color"])
+    assert row["labelled_slots"] == ["price", "sleeveLength"]
+    assert row["annotators"] == ["ann", "bo"]
+
+
+def test_three_different_values_are_a_dispute_and_not_a_majority_for_none():
+    row = only([of("ann", want("red")), of("bo", want("grey")), of("cy", want("blue"))])
+    assert (row["disputed_slots"], row["labelled_slots"]) == (["color"], ["price", "sleeveLength"])
+
+
+def test_wanted_by_one_and_disliked_by_the_other_is_a_dispute():
+    assert only([of("ann", want("red")), of("bo", avoid("red"))])["disputed_slots"] == ["color"]
+
+
+def test_under_adjudicated_one_of_three_is_enough_for_a_dispute():
+    row = only([of("ann", want("red")), of("bo"), of("cy")], Adjudicated())
+    assert (row["decided_by"], row["disputed_slots"]) == ("disputed", ["color"])
+
+
+def test_two_unreliable_ones_are_outweighed_by_a_reliable_one():
+    reliable, guessing = Reliability(0.99, 0.99), Reliability(0.55, 0.55)
+    model = DawidSkene(0.5, {"ann": reliable, "bo": guessing, "cy": guessing}, 1, True)
+    answers = [of("ann", want("red")), of("bo", want("grey")), of("cy", want("grey"))]
+    # grey: odds (0.01 / 0.99) (0.55 / 0.45)^2 = 0.015; red: 99 (0.45 / 0.55)^2 = 66
+    row = only(answers, Weighted(model))
+    assert (row["state"], row["decided_by"], row["annotators"]) == ({"color=red"}, "dawid-skene", ["ann"])
+    assert only(answers)["state"] == {"color=grey"}
+
+
+def test_what_is_weighed_to_be_both_wanted_and_disliked_is_a_dispute():
+    careful = Reliability(0.5, 0.99)  # marks half of what is there and next to nothing else
+    model = DawidSkene(0.4, {"ann": careful, "bo": careful}, 1, True)
+    assert only([of("ann", want("red")), of("bo", avoid("red"))], Weighted(model))["disputed_slots"] == ["color"]
+
+
+def test_a_slot_in_dispute_stays_unknown_until_it_is_said_again():
+    ann = of("ann", want("red"), want("grey", 4), turns=TURNS)
+    bo = of("bo", avoid("red"), want("grey", 4), turns=TURNS)
+    rows = states([ann, bo], turns=TURNS)
+    assert [row["labelled_slots"] for row in rows] == [["price", "sleeveLength"]] * 2 + [
+        ["color", "price", "sleeveLength"]
+    ]
+    assert [row["disputed_slots"] for row in rows] == [["color"], [], []]
+    assert [row["state"] is None for row in rows] == [False] * 3
+
+
+def test_a_disputed_new_topic_leaves_known_only_what_the_turn_itself_sets():
+    topic = Mark(0, "new_topic")
+    row = only([of("ann", want("red"), topic), of("bo", want("red"))])
+    assert (row["state"], row["labelled_slots"]) == ({"color=red"}, ["color"])
+    assert row["disputed_slots"] == ["price", "sleeveLength"]
+    decided = only([of("ann", want("red"), topic), of("bo", want("red")), of("cy", want("red"), topic)])
+    assert (decided["labelled_slots"], decided["decided_by"]) == (["color", "price", "sleeveLength"], "majority")
+
+
+def test_a_turn_that_half_of_them_could_not_label_is_unlabelled_and_in_dispute():
+    row = only([of("ann", want("red")), of("bo", Mark(0, "unsure"))])
+    assert (row["state"], row["labelled_slots"], row["decided_by"]) == (None, [], "disputed")
+    assert row["disputed_slots"] == ["color", "price", "sleeveLength"]
+
+
+def test_who_could_not_label_a_turn_has_no_say_in_what_it_changes():
+    row = only([of("ann", want("red")), of("bo", Mark(0, "unsure"), want("grey")), of("cy", want("red"))])
+    assert (row["state"], row["annotators"], row["decided_by"]) == ({"color=red"}, ["ann", "cy"], "majority")
+
+
+def test_most_of_them_could_not_label_the_turn():
+    row = only([of("ann", want("red")), of("bo", Mark(0, "unsure")), of("cy", Mark(0, "bad_turn"))])
+    assert (row["state"], row["annotators"], row["decided_by"]) == (None, ["bo", "cy"], "majority")
+
+
+def test_a_bad_dialogue_is_unlabelled_throughout():
+    bad = said("a", "user:1", "2026-01-02", turns=(0,), more=[Mark(0, "bad_dialogue")])
+    good = said("b", "user:1", "2026-01-01", turns=(2, 4), uid="d#1")
+    assert resolve([bad, good], TURNS, ONTOLOGY).updates == (TurnUpdate(readable=False),) * 3
+
+
+def test_a_bad_dialogue_is_voted_on_and_those_outvoted_have_no_say_in_it():
+    bad = of("ann", Mark(0, "bad_dialogue"), want("grey"))
+    assert only([bad, of("bo", want("red"))])["decided_by"] == "disputed"
+    row = only([bad, of("bo", want("red")), of("cy", want("red"))])
+    assert (row["state"], row["annotators"], row["decided_by"]) == ({"color=red"}, ["bo", "cy"], "majority")
+    row = only([bad, of("bo", Mark(0, "bad_dialogue")), of("cy", want("red"))])
+    assert (row["state"], row["decided_by"]) == (None, "majority")
+
+
+# --- verdicts
+
+
+def test_a_verdict_decides_its_turns_and_no_others():
+    ann, bo = (of(who, *(want(value, turn) for turn in TURNS)) for who, value in (("ann", "red"), ("bo", "grey")))
+    verdict = of("chief", want("blue", 2), role="review", turns=(2,))
+    found = resolve([ann, bo, verdict], TURNS, ONTOLOGY)
+    assert [turn.decided_by for turn in found.turns] == ["disputed", "verdict", "disputed"]
+    assert values([ann, bo, verdict]) == [None, "blue", None]
+    assert [source.annotator for source in found.turns[1].sources] == ["chief"]
+    assert len(found.in_force) == 3
+
+
+def test_a_verdict_that_nothing_is_said_empties_the_turn_and_one_that_is_unsure_unlabels_it():
+    answers = [of("ann", want("red")), of("bo", want("red"))]
+    assert only([*answers, of("chief", role="review")])["state"] == set()
+    assert only([*answers, of("chief", Mark(0, "unsure"), role="review")])["state"] is None
+
+
+def test_the_newest_verdict_on_a_turn_stands():
+    early, late = (
+        of(who, want(value), at=at, role="review") for who, value, at in (("x", "red", "1"), ("a", "blue", "2"))
+    )
+    assert values([late, early])[0] == "blue"
+    assert in_force([late, early]) == {late.annotation_id}
+
+
+def test_a_reviewer_who_calls_the_dialogue_useless_unlabels_all_of_it():
+    ann = of("ann", want("red"), turns=TURNS)
+    verdict = of("chief", Mark(2, "bad_dialogue"), role="review", turns=(2,))
+    found = resolve([ann, verdict], TURNS, ONTOLOGY)
+    assert found.updates == (TurnUpdate(readable=False),) * 3
+    assert {turn.decided_by for turn in found.turns} == {"verdict"}
+
+
+# --- of any answers
+
+WHO = ("ann", "bo", "cy", "di")
+_marks = st.one_of(
+    st.builds(want, st.sampled_from(["red", "Crimson", "grey", "teal"]), st.sampled_from(TURNS)),
+    st.builds(avoid, st.sampled_from(["red", "grey"]), st.sampled_from(TURNS)),
+    st.builds(lambda turn: want("cheap", turn, "price"), st.sampled_from(TURNS)),
+    st.builds(lambda turn, slot: Mark(turn, "drop", slot), st.sampled_from(TURNS), st.sampled_from(["color", "price"])),
+    st.builds(Mark, st.sampled_from(TURNS), st.sampled_from(["new_topic", "unsure", "bad_turn"])),
+    st.just(Mark(0, "bad_dialogue")),
+)
+_answers = st.lists(_marks, max_size=5)
+_annotations = st.dictionaries(st.sampled_from(WHO), _answers, max_size=4).map(
+    lambda answers: [of(who, *marks, turns=TURNS) for who, marks in answers.items()]
+)
+_policies = st.sampled_from(POLICIES)
+
+
+def without_names(rows: list[dict[str, object]]) -> list[dict[str, object]]:
+    return [
+        {key: value for key, value in row.items() if key not in ("annotators", "source_annotations", "decided_by")}
+        for row in rows
+    ]
+
+
+@given(_answers, st.integers(2, 4), _policies)
+def test_unanimous_answers_are_the_answer_of_one(marks: list[Mark], people: int, policy: Policy):
+    alone = [of("ann", *marks, turns=TURNS)]
+    together = [of(who, *marks, turns=TURNS) for who in WHO[:people]]
+    assert without_names(states(together, policy, TURNS)) == without_names(states(alone, policy, TURNS))
+
+
+@given(_answers, _policies)
+def test_one_annotator_alone_is_taken_as_is(marks: list[Mark], policy: Policy):
+    alone = of("ann", *marks, turns=TURNS)
+    useless = Mark(0, "bad_dialogue") in alone.marks
+    expected = [TurnUpdate(readable=False) if useless else turn_update(alone.turns()[turn]) for turn in TURNS]
+    found = resolve([alone], TURNS, ONTOLOGY, policy)
+    assert list(found.updates) == expected
+    assert {turn.decided_by for turn in found.turns} == {"one"}
+
+
+def plain(found: Resolution) -> tuple[object, ...]:
+    return found.turns, found.in_force, found.orphaned
+
+
+@given(_annotations, _policies, st.randoms(use_true_random=False))
+def test_the_order_of_annotations_does_not_matter(given: list[Annotation], policy: Policy, order: random.Random):
+    shuffled = order.sample(given, len(given))
+    assert plain(resolve(shuffled, TURNS, ONTOLOGY, policy)) == plain(resolve(given, TURNS, ONTOLOGY, policy))
+
+
+@given(st.lists(_answers, min_size=1, max_size=4), _policies, st.permutations(WHO))
+def test_who_says_what_does_not_matter_where_all_count_the_same(
+    answers: list[list[Mark]], policy: Policy, names: list[str]
+):
+    given, renamed = (
+        [of(who, *marks, turns=TURNS) for who, marks in zip(people, answers, strict=False)] for people in (WHO, names)
+    )
+    assert without_names(states(given, policy, TURNS)) == without_names(states(renamed, policy, TURNS))
+
+
+@given(_annotations, _policies, _answers.filter(lambda marks: Mark(0, "bad_dialogue") not in marks))
+def test_a_verdict_always_wins(given: list[Annotation], policy: Policy, marks: list[Mark]):
+    verdict = of("chief", *(mark for mark in marks if mark.turn == 2), role="review", turns=(2,))
+    turn = resolve([*given, verdict], TURNS, ONTOLOGY, policy).turns[1]
+    assert (turn.update, turn.decided_by) == (turn_update(verdict.turns()[2]), "verdict")
+
+
+@given(_annotations, _policies)
+def test_what_is_in_dispute_is_unknown_and_unlabelled_is_never_empty(given: list[Annotation], policy: Policy):
+    for row in states(given, policy, TURNS):
+        set_here = {item["slot"] for item in row["state"] or ()}  # type: ignore[attr-defined]
+        assert set_here <= set(row["labelled_slots"])  # type: ignore[call-overload]
+        assert not set(row["disputed_slots"]) & set(row["labelled_slots"])  # type: ignore[call-overload]
+        assert (row["state"] is None) == (not row["labelled_slots"])
+
+
+@given(_annotations, _policies)
+def test_every_update_comes_from_annotations_in_force_that_speak_of_its_turn(given: list[Annotation], policy: Policy):
+    found = resolve(given, TURNS, ONTOLOGY, policy)
+    assert {each.key for each in found.in_force} == {each.key for each in given}
+    for turn in found.turns:
+        assert (turn.update is None) == (not turn.sources) == (turn.decided_by is None)
+        assert all(source in found.in_force and turn.turn in source.turns() for source in turn.sources)

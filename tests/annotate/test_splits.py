@@ -20,7 +20,7 @@ DIALOGUE = IndexedDialogue("train", TURNS_OF_D, b"")
 
 def label(*marks: Mark):
     annotation = Annotation("a", "d", "user:1", "2026").with_marks(marks)
-    return label_dialogue("d", DIALOGUE, resolve([annotation], TURNS_OF_D), ONTOLOGY)
+    return label_dialogue("d", DIALOGUE, resolve([annotation], TURNS_OF_D, ONTOLOGY), ONTOLOGY)
 
 
 def test_a_dialogue_labelled_throughout_is_complete():
@@ -36,6 +36,8 @@ def test_a_dialogue_labelled_throughout_is_complete():
             "labelled_slots": ["color", "price"],
             "annotators": ["user:1"],
             "source_annotations": ["a"],
+            "decided_by": "one",
+            "disputed_slots": [],
         }
         for turn, state in ((0, [{**red, "in_catalogue": True}]), (2, [{**red, "in_catalogue": True}]), (4, []))
     ]

@@ -211,7 +211,7 @@ def test_the_later_of_two_answers_of_one_annotator_supersedes_the_earlier(worksp
     answers = [
         answer(5, [pick("want_0", "color=red")], at="2026-02-03T10:00:00.5Z"),
         answer(6, [pick("want_0", "color=blue")], at="2026-02-03T10:00:00Z"),
-        answer(7, [pick("want_0", "color=black")], at="2026-02-03T09:00:00Z", by={"id": 2, "email": "b@x"}),
+        answer(7, [pick("want_0", "color=red")], at="2026-02-03T09:00:00Z", by={"id": 2, "email": "b@x"}),
     ]
     report = ingest_labels(workspace, export=save(tmp_path / "e.json", [answered(task, *answers)])).as_json()
     assert report["annotations"] == {"received": 3, "accepted": 2, "quarantined": 0, "skipped": 0, "superseded": 1}
