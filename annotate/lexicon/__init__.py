@@ -1,0 +1,1 @@
+"""Pre-labels from words: what a turn names, said as the update that it means."""
