@@ -1,7 +1,8 @@
 """The one door to Label Studio.
 
-What it can be asked is in :mod:`annotate.gateway_projects`, :mod:`annotate.gateway_tasks` and
-:mod:`annotate.gateway_exports`; how requests are made and fail in :mod:`annotate.gateway_session`.
+What it can be asked is in :mod:`annotate.gateway_projects`, :mod:`annotate.gateway_configurations`,
+:mod:`annotate.gateway_tasks`, :mod:`annotate.gateway_exports` and :mod:`annotate.gateway_activity`; how requests are
+made and fail in :mod:`annotate.gateway_session`.
 """
 
 from __future__ import annotations
@@ -9,6 +10,8 @@ from __future__ import annotations
 import os
 from pathlib import Path
 
+from annotate.gateway_activity import ActivityCalls
+from annotate.gateway_configurations import ConfigurationCalls
 from annotate.gateway_exports import ExportCalls
 from annotate.gateway_projects import Project
 from annotate.gateway_tasks import PushedTask, TaskCalls
@@ -18,7 +21,7 @@ from schemas.errors import ServiceError, UsageError
 __all__ = ["Gateway", "Project", "PushedTask", "connect"]
 
 
-class Gateway(TaskCalls, ExportCalls):
+class Gateway(TaskCalls, ExportCalls, ActivityCalls, ConfigurationCalls):
     """A connection to one Label Studio; see :class:`~annotate.gateway_session.Session` for how it is made."""
 
 

@@ -69,6 +69,7 @@ class _Prepared:
     ontology: Ontology
     config: labels.LabelConfig
     window: int
+    annotator: str | None = None
     tasks: list[dict[str, Any]] = field(default_factory=list)
     pictures: PictureFolder | None = None
     pictures_needed: int = 0
@@ -84,7 +85,13 @@ class _Prepared:
 
 
 def export_to_file(
-    workspace: Workspace, file: Path, selection: Selection, *, window: int = 0, progress: Progress | None = None
+    workspace: Workspace,
+    file: Path,
+    selection: Selection,
+    *,
+    window: int = 0,
+    annotator: str | None = None,
+    progress: Progress | None = None,
 ) -> ExportResult:
     """Write all tasks of the selection into ``file``, as Label Studio imports them.
 
@@ -98,6 +105,7 @@ def export_to_file(
         file: the JSON file; replaced.
         selection: which dialogues.
         window: user turns in one task; 0 takes the setting, which may leave the choice to semctl.
+        annotator: whom these tasks are dealt to, see :mod:`pipeline.dealing`.
         progress: shows how far it is.
 
     Raises:
@@ -110,7 +118,7 @@ def export_to_file(
     with locked(workspace.labelling / ".lock"):
         batches = read_batches(workspace.labelling)
         earlier = [batch for batch in batches if batch.destination == destination]
-        prepared = _prepare(workspace, selection, window, earlier, progress)
+        prepared = _prepare(workspace, selection, window, annotator, earlier, progress)
         recorded = {uid for batch in earlier if batch.config_sha256 == prepared.config.sha256 for uid in batch.uids}
         new = [task for task in prepared.tasks if task["data"]["uid"] not in recorded]
         folder = _write_batch(workspace, prepared, new)
@@ -123,7 +131,13 @@ def export_to_file(
 
 
 def export_to_project(
-    workspace: Workspace, title: str, selection: Selection, *, window: int = 0, progress: Progress | None = None
+    workspace: Workspace,
+    title: str,
+    selection: Selection,
+    *,
+    window: int = 0,
+    annotator: str | None = None,
+    progress: Progress | None = None,
 ) -> ExportResult:
     """Push the tasks of the selection that the project lacks, making the project when there is none of that name.
 
@@ -132,6 +146,7 @@ def export_to_project(
         title: the project's name.
         selection: which dialogues.
         window: as in :func:`export_to_file`.
+        annotator: as in :func:`export_to_file`.
         progress: shows how far it is.
 
     Raises:
@@ -145,7 +160,7 @@ def export_to_project(
         batches = read_batches(workspace.labelling)
         gateway = connect(workspace.root)
         earlier = [batch for batch in batches if batch.destination.project == title]
-        prepared = _prepare(workspace, selection, window, earlier, progress)
+        prepared = _prepare(workspace, selection, window, annotator, earlier, progress)
         project = gateway.ensure_project(title, prepared.config, guideline_html(prepared.ontology))
         destination = Destination(project=title, project_id=project.id, url=gateway.url)
         problem = _serve_pictures(prepared, workspace, gateway, project.id)
@@ -181,7 +196,12 @@ def export_to_project(
 
 
 def _prepare(
-    workspace: Workspace, selection: Selection, window: int, earlier: Sequence[Batch], progress: Progress
+    workspace: Workspace,
+    selection: Selection,
+    window: int,
+    annotator: str | None,
+    earlier: Sequence[Batch],
+    progress: Progress,
 ) -> _Prepared:
     settings = workspace.settings().labelling
     ontology = workspace.ontology()
@@ -194,7 +214,7 @@ def _prepare(
             fix=f"use --window {used}, or export to another place",
         )
     size = labels.window_size(config, max_choices=settings.max_choices, asked=0 if used else asked)
-    prepared = _Prepared(ontology, config, used or size)
+    prepared = _Prepared(ontology, config, used or size, annotator)
     chosen = choose_dialogues(workspace.turns, selection)
     dialogues = read_dialogues(workspace.turns, chosen, progress)
     files, names = _images(workspace)
@@ -210,6 +230,9 @@ def _prepare(
     style = TaskStyle(prepared.window, ontology.version, config.sha256, address, names)
     for dialogue_id in chosen:
         prepared.tasks.extend(dialogue_tasks(dialogues[dialogue_id], style))
+    if annotator is not None:
+        for task in prepared.tasks:
+            task["data"]["annotator"] = annotator
     if not prepared.tasks:
         raise LabelError("no user turn to label in the dialogues chosen", where=workspace.turns)
     return prepared
@@ -283,6 +306,7 @@ def _finish_batch(
         "dialogues": list(dict.fromkeys(task["data"]["dialogue_id"] for task in tasks)),
         "window": prepared.window,
         "complete": True,
+        **({} if prepared.annotator is None else {"annotator": prepared.annotator}),
     }
     write_json(folder / "manifest.json", manifest)
     return number

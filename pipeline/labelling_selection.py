@@ -27,12 +27,14 @@ class Selection:
         limit: at most so many dialogues, the first of the order.
         split: train, valid, test or all.
         seed: of the order.
+        exactly: these dialogues, in this order; nothing else counts then.
     """
 
     named: Path | None = None
     limit: int | None = None
     split: str = "train"
     seed: int = 0
+    exactly: tuple[str, ...] | None = None
 
 
 def choose_dialogues(turns: Path, selection: Selection) -> list[str]:
@@ -42,6 +44,8 @@ def choose_dialogues(turns: Path, selection: Selection) -> list[str]:
         UsageError: an unknown split, an unknown or no dialogue in the file, or a file that cannot be read.
         LabelError: the split has no dialogues.
     """
+    if selection.exactly is not None:
+        return list(selection.exactly)
     if selection.split not in SPLITS:
         raise UsageError(f"unknown split '{selection.split}'", fix=f"one of {', '.join(SPLITS)}")
     if selection.limit is not None and selection.limit < 1:

@@ -13,6 +13,8 @@ from schemas.errors import UsageError
 
 if TYPE_CHECKING:
     from pipeline.console import Console
+    from pipeline.deal_request import DealRequest
+    from pipeline.dealing import DealtExport
     from pipeline.export_for_labelling import ExportResult
 
 __all__ = ["register"]
@@ -39,22 +41,61 @@ def export_for_labelling(
         int, typer.Option("--window", metavar="W", min=0, max=100, help="User turns in one task; 0: what fits a page.")
     ] = 0,
     split: Annotated[str, typer.Option("--split", help="train, valid, test or all.")] = "train",
-    seed: Annotated[int, typer.Option("--seed", help="Of the order in which -n counts; a larger N adds.")] = 0,
+    seed: Annotated[
+        int | None, typer.Option("--seed", help="Of the order in which -n counts, and of the deal; a larger N adds.")
+    ] = None,
+    annotators: Annotated[
+        str | None,
+        typer.Option("--annotators", metavar="A,B", help="Deal the dialogues out to these: one project or file each."),
+    ] = None,
+    overlap: Annotated[
+        float | None, typer.Option("--overlap", help="Share of the dialogues that several of them answer; else 0.2.")
+    ] = None,
+    redundancy: Annotated[
+        int | None, typer.Option("--redundancy", help="How many of them answer each of these; else 2.")
+    ] = None,
+    leaving: Annotated[
+        str | None,
+        typer.Option("--hand-over", metavar="A", help="Somebody who leaves: what they did not finish goes to others."),
+    ] = None,
     as_json: Annotated[bool, JSON_OPTION] = False,
 ) -> None:
     """Put dialogues in front of annotators: into a Label Studio project, or into a file.
 
-    Example: semctl export-for-labelling --project "dresses, round 1" -n 100
+    With --annotators, each gets a project (or file) of their own and sees nobody else's answers. Run again under the
+    same name, it deals what is new to those named (else to all); what was dealt stays where it is.
+
+    Example: semctl export-for-labelling --project "dresses, round 1" -n 100 --annotators ann@x.org,bo@x.org
     """
+    from pipeline.dealing import export_dealt, is_dealt
     from pipeline.export_for_labelling import export_to_file, export_to_project
     from pipeline.labelling_selection import Selection
 
     given: Context = context.obj
     console = given.console(as_json=as_json)
-    selection = Selection(named=dialogues, limit=limit, split=split, seed=seed)
+    selection = Selection(named=dialogues, limit=limit, split=split, seed=seed or 0)
     workspace = given.workspace.require()
     if (project is None) == (to_file is None):
         raise UsageError("say where to: --project NAME or --to-file FILE", fix="one of the two")
+    dealing = (annotators, overlap, redundancy, leaving)
+    if any(option is not None for option in dealing) or is_dealt(workspace, project, to_file):
+        # who only leaves gets nothing new dealt in passing: the default selection is everything
+        nothing_new = leaving is not None and limit is None and dialogues is None
+        request = _request(annotators, overlap, redundancy, seed, leaving)
+        dealt = export_dealt(
+            workspace,
+            request,
+            None if nothing_new else selection,
+            project=project,
+            to_file=to_file,
+            window=window,
+            progress=console,
+        )
+        if as_json:
+            console.json(_dealt_as_json(dealt))
+        else:
+            _show_dealt(console, dealt)
+        return
     if project is not None:
         result = export_to_project(workspace, project, selection, window=window, progress=console)
     else:
@@ -64,6 +105,21 @@ def export_for_labelling(
         console.json(_as_json(result))
     else:
         _show(console, result, workspace.root)
+
+
+def _request(
+    annotators: str | None, overlap: float | None, redundancy: int | None, seed: int | None, leaving: str | None
+) -> DealRequest:
+    from pipeline.deal_record import annotators_named
+    from pipeline.deal_request import DealRequest
+
+    return DealRequest(
+        annotators=None if annotators is None else annotators_named(annotators),
+        overlap=overlap,
+        redundancy=redundancy,
+        seed=seed,
+        leaving=None if leaving is None else annotators_named(leaving)[0],
+    )
 
 
 def _as_json(result: ExportResult) -> dict[str, Any]:
@@ -83,6 +139,69 @@ def _as_json(result: ExportResult) -> dict[str, Any]:
         "doubles_removed": result.doubles_removed,
         "outdated": result.outdated,
     }
+
+
+def _dealt_as_json(dealt: DealtExport) -> dict[str, Any]:
+    kind = "file" if dealt.is_file else "project"
+    return {
+        kind: dealt.name,
+        "tasks_new": sum(export.tasks_new for export in dealt.exports),
+        "tasks_present": sum(export.tasks_present for export in dealt.exports),
+        "dialogues": dealt.dialogues,
+        "dialogues_new": dealt.dialogues_new,
+        "shared": dealt.shared,
+        "annotators": [
+            {
+                "annotator": part.annotator,
+                kind: part.place,
+                "dialogues": part.dialogues,
+                "user_turns": part.user_turns,
+                "export": None if part.export is None else _as_json(part.export),
+            }
+            for part in dealt.parts
+        ],
+        "pairs": [{"annotators": list(pair), "dialogues": count} for pair, count in dealt.pairs.items()],
+        "handed_over": dealt.handed_over,
+        "handed_to_nobody": dealt.handed_to_nobody,
+        "tasks_removed": dealt.removed,
+    }
+
+
+def _show_dealt(console: Console, dealt: DealtExport) -> None:
+    rows = [
+        (
+            part.annotator,
+            part.place,
+            part.dialogues,
+            part.user_turns,
+            part.export.tasks_new if part.export else 0,
+            part.export.tasks_present if part.export else 0,
+        )
+        for part in dealt.parts
+    ]
+    columns = (
+        "annotator",
+        "file" if dealt.is_file else "project",
+        "dialogues",
+        "user turns",
+        "tasks new",
+        "were there",
+    )
+    said = [f"{dealt.dialogues} dialogues, {dealt.dialogues_new} of them new; {dealt.shared} are answered by several"]
+    if dealt.handed_over:
+        said.append(f"{dealt.handed_over} dialogues were handed over, {dealt.removed} tasks taken out")
+    if dealt.handed_to_nobody:
+        said.append(f"{dealt.handed_to_nobody} of them stay with one annotator fewer: the others have them already")
+    console.table(f"dealt out as {dealt.name}", columns, rows, caption="; ".join(said))
+    if dealt.pairs:
+        console.table("shared", ("", "", "dialogues"), [(*pair, count) for pair, count in dealt.pairs.items()])
+    if not dealt.is_file:
+        console.say(f"when labelled: semctl ingest-labels --project {shlex.quote(dealt.name)}")
+    for export in dealt.exports:
+        if export.outdated:
+            console.log(f"warning: {export.outdated} tasks of '{export.destination}' show an older wording")
+        if export.pictures_problem:
+            console.log(f"warning: '{export.destination}' cannot show the pictures ({export.pictures_problem})")
 
 
 def _show(console: Console, result: ExportResult, root: Path) -> None:
