@@ -10,30 +10,13 @@ from annotate.answers import Answer, newest_versions, people_answers, verdicts
 from annotate.checks.catalogue import CatalogueIndex
 from annotate.checks.dialogue import DialogueLabels, TurnLabels
 from annotate.checks.finding import Finding
-from schemas.mentions import MentionFinder
+from annotate.checks.requests import RequestFinder
 from schemas.ontology import Ontology, fold
 
-__all__ = ["ValueFinder", "check_answers", "check_blanks"]
+__all__ = ["check_answers", "check_blanks"]
 
 
-class ValueFinder:
-    """Finds the ontology's values in texts; only those that products have.
-
-    Args:
-        ontology: its slots.
-    """
-
-    def __init__(self, ontology: Ontology) -> None:
-        known = [(slot, value) for slot in ontology.slots for value in slot.values if value.count]
-        self._values = [(slot.name, value.value) for slot, value in known]
-        self._finder = MentionFinder(value.spellings for _, value in known)
-
-    def values(self, text: str) -> list[tuple[str, str]]:
-        """Slot and value of everything that a text names."""
-        return [self._values[mention.column] for mention in self._finder.mentions(text)]
-
-
-def check_blanks(labels: DialogueLabels, catalogue: CatalogueIndex, finder: ValueFinder) -> Iterator[Finding]:
+def check_blanks(labels: DialogueLabels, catalogue: CatalogueIndex, finder: RequestFinder) -> Iterator[Finding]:
     """``blank_turn``: a turn said to change nothing whose text names values that are new.
 
     A value is not new when the state holds it, or when a product shown or recommended before has it: then the text

@@ -1,8 +1,11 @@
 """Which products satisfy a state, and which violate it: sets of products as bits of whole numbers.
 
-A product satisfies a state when it violates nothing of it. It violates a slot when it has a value to be avoided, or
-has values and none of those wanted; several wanted values are alternatives. A product that says nothing of an
-attribute violates nothing there: catalogues have gaps, and a gap is no evidence.
+A product satisfies a state when it violates nothing of it. It violates a slot when it has values there and none of
+those wanted, several wanted ones being alternatives, or when it has a value to be avoided and no other. A product that
+says nothing of an attribute violates nothing there: catalogues have gaps, and a gap is no evidence.
+
+Slots whose values are the same ones (the size shown, the sizes to be had) are taken together: a product has a value
+when it has it in either.
 """
 
 from __future__ import annotations
@@ -10,6 +13,7 @@ from __future__ import annotations
 from array import array
 from collections.abc import Iterable, Mapping, Sequence
 from functools import lru_cache
+from itertools import chain
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -21,6 +25,7 @@ __all__ = ["CatalogueIndex", "Wish"]
 _READ_ROWS = 5_000
 _SETS_KEPT = 4_096
 _STATES_KEPT = 100_000
+_NONE = array("I")
 
 
 class Wish(NamedTuple):
@@ -57,6 +62,7 @@ class CatalogueIndex:
         self._ids: list[str] = []
         self._pictured: dict[str, int] = {}
         self._values_of: dict[str, list[str]] = {}
+        self._kin = _kin(ontology)
         self._known = lru_cache(maxsize=_SETS_KEPT * 16)(self._fold)
         self._among = lru_cache(maxsize=_SETS_KEPT)(self._unite)
         self._allowing = lru_cache(maxsize=_SETS_KEPT)(self._allow)
@@ -139,11 +145,8 @@ class CatalogueIndex:
         if row is None:
             return ()
         bit = 1 << row
-        return tuple(
-            self._spelled[slot, value]
-            for value in sorted(self._values_of.get(slot, ()))
-            if self._among(slot, (value,)) & bit
-        )
+        known = {value for name in self._kin[slot] for value in self._values_of.get(name, ())}
+        return tuple(self.spelled(slot, value) for value in sorted(known) if self._among(slot, (value,)) & bit)
 
     def says(self, product_id: str, slot: str) -> bool:
         """Whether a product has a value in a slot at all; False for one that is not in the catalogue."""
@@ -178,18 +181,46 @@ class CatalogueIndex:
                 return False
         return bool(left)
 
+    def violates(self, product_id: str, wish: Wish) -> bool:
+        """Whether a product violates a slot; False for one that is not in the catalogue."""
+        row = self._rows.get(product_id)
+        return row is not None and not self._allowing(wish) >> row & 1
+
     def _allow(self, wish: Wish) -> int:
-        everything = (1 << self.size) - 1
-        allowed = everything
+        allowed = everything = (1 << self.size) - 1
         if wish.wanted:
             allowed = self._among(wish.slot, wish.wanted) | (everything ^ self._among(wish.slot, None))
-        return allowed & ~self._among(wish.slot, wish.avoided) if wish.avoided else allowed
+        if wish.avoided:
+            others = {value for name in self._kin[wish.slot] for value in self._values_of.get(name, ())}
+            another = self._among(wish.slot, tuple(sorted(others - set(wish.avoided))))
+            allowed &= another | (everything ^ self._among(wish.slot, wish.avoided))
+        return allowed
 
     def _unite(self, slot: str, values: tuple[str, ...] | None) -> int:
         """The products that have one of the values, or any value at all for None, as bits."""
-        rows = [self._saying[slot]] if values is None else [self._having.get((slot, value), ()) for value in values]
         bits = bytearray(self.size // 8 + 1)
-        for some in rows:
-            for row in some:
+        for name in self._kin[slot]:
+            some = [self._saying[name]] if values is None else [self._having.get((name, v), _NONE) for v in values]
+            for row in chain.from_iterable(some):
                 bits[row >> 3] |= 1 << (row & 7)
         return int.from_bytes(bits, "little")
+
+
+def _kin(ontology: Ontology) -> dict[str, tuple[str, ...]]:
+    """Each slot, and those that have the same values in the catalogue; numbers are never the same ones."""
+    values = {
+        slot.name: frozenset(fold(value.value) for value in slot.values if value.count) for slot in ontology.slots
+    }
+    return {
+        slot.name: tuple(
+            other.name
+            for other in ontology.slots
+            if other.name == slot.name
+            or (
+                slot.kind == other.kind == "categorical"
+                and values[slot.name]
+                and values[slot.name] == values[other.name]
+            )
+        )
+        for slot in ontology.slots
+    }

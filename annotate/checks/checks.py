@@ -9,11 +9,12 @@ from typing import Any
 
 from annotate.annotations import Annotation
 from annotate.answers import newest_versions
-from annotate.checks.answers import ValueFinder, check_answers, check_blanks
+from annotate.checks.answers import check_answers, check_blanks
 from annotate.checks.catalogue import CatalogueIndex
 from annotate.checks.codes import CODES, SEVERITIES
 from annotate.checks.dialogue import DialogueLabels, Refused
 from annotate.checks.finding import Finding
+from annotate.checks.requests import RequestFinder
 from annotate.checks.said import SaidStore
 from annotate.checks.spelling import Spellings
 from annotate.checks.states import check_states
@@ -48,7 +49,7 @@ class Checks:
         self._catalogue = catalogue
         self._said = said
         self._spellings = Spellings(ontology)
-        self._finder = ValueFinder(ontology)
+        self._finder = RequestFinder(ontology)
         self._seconds_per_turn = seconds_per_turn
         self._refused: dict[str, list[Refused]] = {}
         for row in refused:

@@ -22,7 +22,7 @@ class Said(NamedTuple):
     """One dialogue.
 
     Attributes:
-        texts: user turn -> its text.
+        texts: turn -> its text, of both speakers.
         shown: turn -> image ids, of turns that have some.
         recommended: turn -> product ids of the positives, of recommendation turns.
     """
@@ -55,8 +55,8 @@ class SaidStore(AbstractContextManager["SaidStore"]):
             SchemaError: another table, another version, or not readable.
         """
         store = cls()
-        for dialogue_id, rows in _dialogues(turns, TURNS, ["dialogue_id", "turn", "speaker", "text", "image_ids"]):
-            texts = [(row["turn"], row["text"]) for row in rows if row["speaker"] == "user"]
+        for dialogue_id, rows in _dialogues(turns, TURNS, ["dialogue_id", "turn", "text", "image_ids"]):
+            texts = [(row["turn"], row["text"]) for row in rows]
             shown = [(row["turn"], row["image_ids"]) for row in rows if row["image_ids"]]
             store._base.execute("INSERT INTO turns VALUES (?, ?)", (dialogue_id, orjson.dumps((texts, shown))))
         if recommendations.exists():

@@ -20,21 +20,25 @@ class Suggestion(NamedTuple):
     """What may be meant.
 
     Attributes:
-        slot, value: as the ontology writes them.
+        slot, values: as the ontology writes them.
         why: for people.
     """
 
     slot: str
-    value: str
+    values: tuple[str, ...]
     why: str
+
+    def __str__(self) -> str:
+        return ", ".join(f"{self.slot}={value}" for value in self.values)
 
 
 class Spellings:
     """All spellings of an ontology.
 
-    The nearest value of the slot itself is one that has the same letters, or the same words in singular or plural,
-    else one of which the given words are a part or that is a part of them, else one within an edit distance (optimal
-    string alignment: insert, delete, replace, swap neighbours) of 1, or 2 from eight letters on. Short texts and texts
+    The nearest value of the slot itself is one that has the same letters, or the same words in singular or plural; else
+    one that begins with the given words (``knee``: knee length), or those that stand in them (``red and black``); else
+    one within an edit distance (optimal string alignment: insert, delete, replace, swap neighbours) of 1, or 2 from
+    eight letters on. Before the last comes a value that another slot knows and products have. Short texts and texts
     with other numbers are never near. Of several the commonest in the catalogue wins.
     """
 
@@ -43,35 +47,65 @@ class Spellings:
         self.suggest = lru_cache(maxsize=50_000)(self._suggest)
 
     def _suggest(self, slot_name: str, text: str) -> Suggestion | None:
-        """The likeliest meaning of a text that the slot does not know, or None; in another slot only if known there."""
+        """The likeliest meaning of a text that the slot does not know, or None."""
         slot = self._ontology.slot(slot_name)
+        known = _spellings(slot)
+        given = _stems(text)
         return (
-            self._pick(slot, [(v, s) for v, s in _spellings(slot) if fold_name(s) == fold_name(text)], "same letters")
-            or self._pick(slot, [(v, s) for v, s in _spellings(slot) if _stems(s) == _stems(text)], "same words")
-            or self._pick(slot, [(v, s) for v, s in _spellings(slot) if _is_part(_stems(s), _stems(text))], "in part")
+            _commonest(slot, [v for v, s in known if fold_name(s) == fold_name(text)], "has the same letters")
+            or _commonest(slot, [v for v, s in known if _stems(s) == given], "has the same words")
+            # "least expensive" is not expensive: words for numbers are not taken apart
+            or (_in_part(slot, known, given) if slot.kind == "categorical" else None)
             or self._elsewhere(slot, text)
-            or self._pick(slot, [(v, s) for v, s in _spellings(slot) if _is_near(fold(s), fold(text))], "nearly")
+            or (None if self._is_a_word(text) else self._near(slot, text))
         )
 
-    @staticmethod
-    def _pick(slot: Slot, found: list[tuple[Value, str]], why: str) -> Suggestion | None:
-        if not found:
-            return None
-        value, _ = min(found, key=lambda each: (-each[0].count, each[0].value))
-        return Suggestion(slot.name, value.value, why)
+    def _near(self, slot: Slot, text: str) -> Suggestion | None:
+        near = [value for value, spelling in _spellings(slot) if _is_near(fold(spelling), fold(text))]
+        return _commonest(slot, near, "is spelled nearly so")
+
+    def _is_a_word(self, text: str) -> bool:
+        """Whether some slot knows it: what is spelled right is no slip of another word."""
+        return any(fold(spelling) == fold(text) for slot in self._ontology.slots for _, spelling in _spellings(slot))
 
     def _elsewhere(self, slot: Slot, text: str) -> Suggestion | None:
+        others = (other for other in self._ontology.slots if other.name != slot.name)
         found = [
             (value.count, other.name, value.value)
-            for other in self._ontology.slots
-            if other.name != slot.name
+            for other in others
             for value, spelling in _spellings(other)
-            if fold(spelling) == fold(text)
+            if value.count and fold(spelling) == fold(text)
         ]
         if not found:
             return None
         _, name, value = min(found, key=lambda each: (-each[0], each[1]))
-        return Suggestion(name, value, "known there")
+        return Suggestion(name, (value,), "is known")
+
+
+def _commonest(slot: Slot, found: list[Value], why: str) -> Suggestion | None:
+    if not found:
+        return None
+    return Suggestion(slot.name, (min(found, key=lambda value: (-value.count, value.value)).value,), why)
+
+
+def _in_part(slot: Slot, known: list[tuple[Value, str]], given: tuple[str, ...]) -> Suggestion | None:
+    if any(len(word) < 3 or _DIGITS.search(word) for word in given[:1]):
+        return None  # numbers and single letters begin too much
+    begins = [value for value, spelling in known if given and _stems(spelling)[: len(given)] == given]
+    if begins:
+        return _commonest(slot, begins, "begins so")
+    inside: dict[str, tuple[str, ...]] = {}
+    for value, spelling in known:
+        words = _stems(spelling)
+        if len("".join(words)) > 2 and _stands_in(words, given):
+            inside[value.value] = max(words, inside.get(value.value, ()), key=len)
+    # "light blue" stands in "very light blue", and "blue" only as a part of it
+    whole = [v for v, words in inside.items() if not any(words != o and _stands_in(words, o) for o in inside.values())]
+    return Suggestion(slot.name, tuple(sorted(whole)), "stands in it") if whole else None
+
+
+def _stands_in(words: tuple[str, ...], text: tuple[str, ...]) -> bool:
+    return any(text[at : at + len(words)] == words for at in range(len(text) - len(words) + 1))
 
 
 def _spellings(slot: Slot) -> list[tuple[Value, str]]:
@@ -81,14 +115,6 @@ def _spellings(slot: Slot) -> list[tuple[Value, str]]:
 @lru_cache(maxsize=100_000)
 def _stems(text: str) -> tuple[str, ...]:
     return Words.of(text).stems
-
-
-def _is_part(known: tuple[str, ...], given: tuple[str, ...]) -> bool:
-    short, long = sorted((known, given), key=len)
-    # numbers and single letters stand inside of too much
-    if not short or any(len(word) < 3 or _DIGITS.search(word) for word in short):
-        return False
-    return any(long[at : at + len(short)] == short for at in range(len(long) - len(short) + 1))
 
 
 def _is_near(known: str, given: str) -> bool:

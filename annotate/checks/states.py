@@ -2,31 +2,39 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 
 from annotate.checks.catalogue import CatalogueIndex, Wish
 from annotate.checks.dialogue import DialogueLabels, TurnLabels
 from annotate.checks.finding import Finding
+from schemas.mentions import Words, is_negation
 
 __all__ = ["check_states"]
 
 _MOST_NAMED = 3
+_DECLINING = frozenset(("unfortunately", "sorry", "only", "instead", "afraid"))
 
 
 def check_states(labels: DialogueLabels, catalogue: CatalogueIndex) -> Iterator[Finding]:
     """``unsatisfiable_state``, ``unavailable``, ``contradicts_recommendation`` and ``outdated_want``.
 
-    Each state and each contradiction is said once, where it begins.
+    A recommendation contradicts a slot when all its products that speak of the slot violate it. It is taken as an
+    answer to what the shopper wants only when the turn before it says something, and when it does not decline first
+    ("I have none in blue, but"): then the products are no answer, and the label may well be right. Each state and
+    each contradiction is said once, where it begins.
     """
     told: set[object] = set()
     for at in labels.turns:
         if not at.state:
             continue
-        answer = labels.next_recommendation(at.turn)
+        answer = _answer(labels, at)
         wishes = catalogue.wishes(at.state)
-        if wishes not in told and not catalogue.satisfiable(wishes):
-            told.add(wishes)
-            yield _unsatisfiable(labels, at, wishes, catalogue, answer)
+        if not catalogue.satisfiable(wishes):
+            last = {wish.slot: since(at, wish) for wish in wishes}
+            together = catalogue.conflict(wishes, last)
+            if (together, answer is None) not in told:
+                told.add((together, answer is None))
+                yield _unsatisfiable(labels, at, together, last, catalogue, answer)
         if answer is not None:
             for wish in wishes:
                 found = _contradiction(labels, at, wish, catalogue, answer)
@@ -34,6 +42,22 @@ def check_states(labels: DialogueLabels, catalogue: CatalogueIndex) -> Iterator[
                 if found is not None and key not in told:
                     told.add(key)
                     yield found
+
+
+def _answer(labels: DialogueLabels, at: TurnLabels) -> tuple[int, Sequence[str]] | None:
+    """What is recommended to what a turn asks for; None where nothing is, or something else instead."""
+    if at.update is None or not (at.update.want or at.update.dislike):
+        return None
+    answer = labels.next_recommendation(at.turn)
+    if answer is None or declines(labels.said.texts.get(answer[0], "")):
+        return None
+    return answer
+
+
+def declines(text: str) -> bool:
+    """Whether an answer says that there is nothing of the kind; English only."""
+    words = Words.of(text).words
+    return any(is_negation(word) or word in _DECLINING for word in words)
 
 
 def since(at: TurnLabels, wish: Wish) -> int:
@@ -44,12 +68,11 @@ def since(at: TurnLabels, wish: Wish) -> int:
 def _unsatisfiable(
     labels: DialogueLabels,
     at: TurnLabels,
-    wishes: tuple[Wish, ...],
+    together: tuple[Wish, ...],
+    last: Mapping[str, int],
     catalogue: CatalogueIndex,
     answer: tuple[int, Sequence[str]] | None,
 ) -> Finding:
-    last = {wish.slot: since(at, wish) for wish in wishes}
-    together = catalogue.conflict(wishes, last)
     said = " and ".join(f"{_words(catalogue, wish)} (turn {last[wish.slot]})" for wish in together)
     detail = f"no product is {said}"
     oldest = min(together, key=lambda wish: (last[wish.slot], wish.slot))
@@ -66,16 +89,12 @@ def _contradiction(
 ) -> Finding | None:
     turn, products = answer
     speaking = [product for product in products if catalogue.says(product, wish.slot)]
-    disliked = [product for product in speaking if catalogue.has(product, wish.slot, wish.avoided)]
-    missing = [product for product in speaking if wish.wanted and not catalogue.has(product, wish.slot, wish.wanted)]
-    if disliked:
-        wrong, how = disliked, "is to be avoided"
-    elif missing and len(missing) == len(speaking):
-        wrong, how = missing, "is wanted"
-    else:
+    wrong = [product for product in speaking if catalogue.violates(product, wish)]
+    if not wrong or len(wrong) < len(speaking):
         return None
+    is_missing = bool(wish.wanted) and not catalogue.has(wrong[0], wish.slot, wish.wanted)
+    side, how = (wish.wanted, "is wanted") if is_missing else (wish.avoided, "is to be avoided")
     said_at = since(at, wish)
-    side = wish.avoided if disliked else wish.wanted
     have = "; ".join(
         f"{product} is {', '.join(catalogue.values(product, wish.slot))}" for product in wrong[:_MOST_NAMED]
     )

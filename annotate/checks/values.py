@@ -51,9 +51,8 @@ def _check_value(
     meant = spellings.suggest(slot.name, value)
     if meant is not None:
         code = "near_miss" if meant.slot == slot.name else "wrong_slot"
-        detail = f"'{value}' is no known {slot.name}: {meant.why} as {meant.slot}={meant.value}"
-        suggestion = f"{meant.slot}={meant.value}"
-        yield labels.finding(code, detail, at, slot=slot.name, value=value, suggestion=suggestion)
+        detail = f"'{value}' is no known {slot.name}, but {meant} {meant.why}"
+        yield labels.finding(code, detail, at, slot=slot.name, value=value, suggestion=str(meant))
     elif any(known.count for known in slot.values):
         detail = f"neither the ontology nor any product has {slot.name}={value}"
         yield labels.finding("value_not_in_catalogue", detail, at, slot=slot.name, value=value)
