@@ -36,6 +36,7 @@ COMMAND_GROUPS = (
     "ingest",
     "ontology",
     "checks",
+    "agreement",
     "config",
     "train",
     "rank",

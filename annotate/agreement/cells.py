@@ -127,5 +127,6 @@ class CellReader:
     def _value(self, slot: Slot, value: str) -> str:
         key = (slot.name, value)
         if key not in self._value_of:
-            self._value_of[key] = fold(self._ontology.link(slot, value).value)
+            found, linked = slot.find(value), fold(self._ontology.link(slot, value).value)
+            self._value_of[key] = found.value if found is not None and fold(found.value) == linked else linked
         return self._value_of[key]

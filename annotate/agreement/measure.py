@@ -76,7 +76,8 @@ def measure(
         worst=found.dialogues()[:worst],
         verdicts=found.comparisons("verdict"),
         prelabels=found.prelabels(),
-        confusions=_confusions(tally)[:worst],
+        confusions=_confusions(tally, omissions=False)[:worst],
+        omissions=_confusions(tally, omissions=True)[:worst],
         left_out=dict(left_out or {}),
         settings=dict(settings or {}),
     )
@@ -86,7 +87,7 @@ def _worst_first(value: float | None) -> float:
     return float("inf") if value is None else value
 
 
-def _confusions(tally: Tally) -> tuple[ConfusionCount, ...]:
+def _confusions(tally: Tally, *, omissions: bool) -> tuple[ConfusionCount, ...]:
     ordered = sorted(tally.confusions.items(), key=lambda item: (-item[1], item[0].slot, str(item[0][1:])))
     return tuple(
         ConfusionCount(
@@ -97,6 +98,7 @@ def _confusions(tally: Tally) -> tuple[ConfusionCount, ...]:
             tuple(tally.examples[confusion]),
         )
         for confusion, count in ordered
+        if (confusion.second is None) == omissions
     )
 
 

@@ -172,7 +172,7 @@ class ComparisonScore:
 
 @dataclass(frozen=True)
 class ConfusionCount:
-    """Two things said of one slot at one turn by two annotators: ``first`` by one, ``second`` by the other."""
+    """Two things said of one slot at one turn: ``first`` by one annotator, ``second`` (or nothing) by another."""
 
     slot: str
     first: str
@@ -203,7 +203,8 @@ class AgreementReport:
         worst: dialogues, worst first.
         verdicts: each annotator against the verdicts.
         prelabels: ``with``, ``mixed`` and ``without``; empty when nobody started from a pre-label.
-        confusions: commonest first.
+        confusions: two different things said, commonest first.
+        omissions: something said by one and nothing by the other, commonest first.
         left_out: reason -> how many marks or answers could not be compared.
         settings: how it was counted.
     """
@@ -225,6 +226,7 @@ class AgreementReport:
     verdicts: tuple[ComparisonScore, ...]
     prelabels: tuple[ComparisonScore, ...]
     confusions: tuple[ConfusionCount, ...]
+    omissions: tuple[ConfusionCount, ...]
     left_out: Mapping[str, int]
     settings: Mapping[str, Any]
 
@@ -251,6 +253,7 @@ class AgreementReport:
             "verdicts": [{**each.as_json(), "annotators": [each.first]} for each in self.verdicts],
             "prelabels": {each.first: _without_kappa(each.as_json()) for each in self.prelabels},
             "confusions": [confusion.as_json() for confusion in self.confusions],
+            "omissions": [omission.as_json() for omission in self.omissions],
             "left_out": dict(self.left_out),
             "settings": dict(self.settings),
         }

@@ -1,0 +1,184 @@
+"""``semctl agreement``: how far the people who labelled the same turns of a workspace agree."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+
+from annotate.agreement.answered import Answered, read_dialogue
+from annotate.agreement.cells import CellReader
+from annotate.agreement.measure import measure
+from annotate.agreement.reading import (
+    Labelled,
+    UserTurns,
+    annotations_by_dialogue,
+    read_labelled,
+    read_user_turns,
+)
+from annotate.agreement.report import AgreementReport
+from annotate.agreement.similarity import DISTANCES, Distance
+from annotate.agreement.tally import Tally
+from annotate.migration import Migration
+from pipeline.workspace import Workspace
+from schemas.errors import CheckError, UsageError
+from schemas.ontology import nearest
+from schemas.progress import Progress, SilentProgress
+
+__all__ = ["AgreementRequest", "answers_to", "check_alpha", "workspace_agreement"]
+
+_SPLITS = ("train", "valid", "test")
+
+
+@dataclass(frozen=True)
+class AgreementRequest:
+    """What to compare, and how.
+
+    Attributes:
+        annotators: whose answers; empty for everybody's.
+        split: only dialogues of train, valid or test.
+        distance: ``nominal`` or ``masi``, see :func:`annotate.agreement.similarity.similarity`.
+        bootstrap: resamples for the intervals; 0 for none.
+        seed: of the resamples.
+        worst: how many dialogues and confusions to list.
+    """
+
+    annotators: tuple[str, ...] = ()
+    split: str | None = None
+    distance: str = "nominal"
+    bootstrap: int = 1000
+    seed: int = 0
+    worst: int = 20
+    _distance: Distance = field(init=False, repr=False, compare=False, default="nominal")
+
+    def __post_init__(self) -> None:
+        if len(set(self.annotators)) == 1:
+            raise UsageError(f"--annotators names {self.annotators[0]} only", fix="name two or more, or leave it out")
+        if self.split is not None and self.split not in _SPLITS:
+            raise UsageError(f"no split '{self.split}'", fix=f"take one of {', '.join(_SPLITS)}")
+        known = next((distance for distance in DISTANCES if distance == self.distance), None)
+        if known is None:
+            raise UsageError(f"no distance '{self.distance}'", fix=f"take one of {', '.join(DISTANCES)}")
+        object.__setattr__(self, "_distance", known)
+
+    @property
+    def kind(self) -> Distance:
+        """The distance, as one of those there are."""
+        return self._distance
+
+    def as_json(self) -> dict[str, object]:
+        """How it was counted, for the report."""
+        return {
+            "annotators": list(self.annotators) or None,
+            "split": self.split,
+            "distance": self.distance,
+            "bootstrap": self.bootstrap,
+            "seed": self.seed,
+        }
+
+
+def workspace_agreement(
+    workspace: Workspace, request: AgreementRequest, *, progress: Progress | None = None
+) -> AgreementReport:
+    """Compare what people answered, over all turns that two of them or more did.
+
+    Raises:
+        UsageError: an annotator is named who answered nothing.
+        WorkspaceError: not a workspace, or nothing imported yet.
+        SchemaError: a table of another version.
+        OntologyError: the ontology cannot be read.
+    """
+    progress = progress or SilentProgress()
+    ontology = workspace.require().ontology()
+    labelled = read_labelled(workspace.annotations)
+    _check_names(request.annotators, labelled)
+    reader = CellReader(ontology)
+    tally = Tally(reader.slots, request.kind)
+    kept = _comparable(workspace, labelled, request)
+    gone = sum(_of(found, request.annotators).is_comparable() for found in labelled.values()) - len(kept.all)
+    answers = _answers(workspace, kept.chosen, request, reader)
+    for dialogue_id, answered in progress.track(answers, "comparing", total=len(kept.chosen)):
+        tally.add(dialogue_id, answered)
+    left_out = {
+        "dialogues no longer in the corpus": gone,
+        "answers to turns no longer in the corpus": tally.orphaned,
+        **{f"marks of the unknown slot '{name}'": n for name, n in sorted(reader.unknown_slots.items())},
+    }
+    return measure(
+        tally,
+        distance=request.kind,
+        bootstrap=request.bootstrap,
+        seed=request.seed,
+        worst=request.worst,
+        settings=request.as_json(),
+        left_out={what: n for what, n in left_out.items() if n},
+        progress=progress,
+    )
+
+
+def answers_to(
+    workspace: Workspace, dialogues: Sequence[str], request: AgreementRequest
+) -> dict[str, tuple[Answered, tuple[str, ...]]]:
+    """Dialogue id -> what people answered, and the slots by position, for a few dialogues to be shown."""
+    reader = CellReader(workspace.ontology())
+    turns = read_user_turns(workspace.turns, dialogues)
+    return {each: (answered, reader.slots) for each, answered in _answers(workspace, turns, request, reader)}
+
+
+def check_alpha(report: AgreementReport, at_least: float) -> None:
+    """Hold overall alpha against a threshold.
+
+    Raises:
+        CheckError: it is below, or there is none.
+    """
+    alpha = report.alpha
+    if alpha.value is None:
+        raise CheckError(
+            f"no alpha to hold against {at_least:g}: {report.undefined}",
+            fix="have two people or more label the same dialogues",
+        )
+    if alpha.value < at_least:
+        spread = "" if alpha.low is None else f", 95 % interval {alpha.low:.3f} to {alpha.high:.3f}"
+        worst = ", ".join(slot.slot for slot in report.slots[:3] if slot.alpha.value is not None)
+        raise CheckError(
+            f"alpha is {alpha.value:.3f}, {at_least - alpha.value:.3f} below {at_least:g}{spread}",
+            fix=f"look at the slots {worst} first: the guideline may be unclear, or values too close",
+        )
+
+
+@dataclass(frozen=True)
+class _Kept:
+    """Dialogues with something to compare: all of them, and those of the split asked for."""
+
+    all: Mapping[str, UserTurns]
+    chosen: Mapping[str, UserTurns]
+
+
+def _comparable(workspace: Workspace, labelled: Mapping[str, Labelled], request: AgreementRequest) -> _Kept:
+    wanted = [each for each, found in labelled.items() if _of(found, request.annotators).is_comparable()]
+    turns = read_user_turns(workspace.turns, wanted)
+    if request.split is None:
+        return _Kept(turns, turns)
+    return _Kept(turns, {each: found for each, found in turns.items() if found.split == request.split})
+
+
+def _of(found: Labelled, annotators: tuple[str, ...]) -> Labelled:
+    return found._replace(people=found.people & set(annotators)) if annotators else found
+
+
+def _answers(
+    workspace: Workspace, turns: Mapping[str, UserTurns], request: AgreementRequest, reader: CellReader
+) -> Iterator[tuple[str, Answered]]:
+    ontology = workspace.ontology()
+    whose = frozenset(request.annotators) or None
+    stored = annotations_by_dialogue(workspace.annotations, turns.keys())
+    for dialogue_id, given in Migration(ontology).dialogues(stored):
+        yield dialogue_id, read_dialogue(given, turns[dialogue_id].turns, reader, ontology, whose)
+
+
+def _check_names(annotators: tuple[str, ...], labelled: Mapping[str, Labelled]) -> None:
+    known = sorted({name for found in labelled.values() for name in found.people})
+    for name in annotators:
+        if name not in known:
+            close = nearest(name, known)
+            fix = f"did you mean {close}?" if close else f"there are {', '.join(known) or 'none'}"
+            raise UsageError(f"no labels by '{name}'", fix=fix)
