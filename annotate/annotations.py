@@ -65,7 +65,7 @@ class Annotation:
         lead_time: seconds the annotator spent on it.
         project: number of the Label Studio project.
         export_sha256: the export that brought this version first.
-        ontology_version: of the ontology that the task was made with.
+        ontology_version: of the ontology that its screen offered, see :mod:`annotate.screens`.
         role: ``label``, or ``review``: a verdict on what others answered differently.
         task_id: Label Studio's number of the task.
         completed_by: who sent it, as Label Studio names them; ``annotator`` is semctl's name for the same.

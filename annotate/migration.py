@@ -13,7 +13,7 @@ States that came with the corpus are in the corpus's own words: every step is la
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 
 from annotate.annotations import Annotation, Mark
@@ -122,9 +122,10 @@ class Migration:
         migrated = given.with_marks(marks)
         return given if migrated.marks == given.marks else migrated
 
-    def annotations(self, given: Sequence[Annotation]) -> list[Annotation]:
-        """:meth:`annotation` of each."""
-        return [self.annotation(each) for each in given]
+    def dialogues(self, given: Iterable[tuple[str, list[Annotation]]]) -> Iterator[tuple[str, list[Annotation]]]:
+        """:meth:`annotation` of all annotations of each dialogue."""
+        for dialogue_id, said in given:
+            yield dialogue_id, [self.annotation(each) for each in said]
 
     def _turn(self, turn: int, said: Sequence[Mark], version: int) -> Iterator[Mark]:
         marks = [self._mark(mark, version) for mark in said]

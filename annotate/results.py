@@ -13,9 +13,10 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from annotate.annotations import Mark
+from annotate.migration import Migration
 from annotate.refusals import Reason, Refusal, Refused
 from schemas.belief import Op
-from schemas.ontology import Ontology, fold, nearest
+from schemas.ontology import Ontology, nearest
 
 __all__ = ["ReadResult", "read_result"]
 
@@ -46,37 +47,65 @@ class ReadResult:
     refused_turns: tuple[Refusal, ...] = ()
 
 
-def read_result(result: Any, turns: Sequence[int], ontology: Ontology) -> ReadResult:
-    """Read the ``result`` list of an annotation.
+@dataclass(frozen=True)
+class _Words:
+    """The names of slots and values as they were in the version that an answer is of."""
+
+    migration: Migration
+    version: int
+
+    def slot(self, name: str) -> str:
+        found = self.migration.slot_name(name, self.version)
+        if found is None:
+            close = nearest(name, [slot.name for slot in self.migration.ontology.slots])
+            raise _Unreadable("unknown_slot", f"'{name}'" + (f"; did you mean '{close}'?" if close else ""))
+        return found
+
+    def meaning(self, mark: Mark) -> tuple[object, ...]:
+        return self.migration.meaning(mark.slot or "", mark.value or "", self.version)
+
+
+def read_result(
+    result: Any,
+    turns: Sequence[int],
+    ontology: Ontology,
+    *,
+    version: int | None = None,
+    migration: Migration | None = None,
+) -> ReadResult:
+    """Read the ``result`` list of an annotation; slots are named as they were when it was given.
 
     Args:
         result: the list, as exported.
         turns: the user turns of the task's window; the suffix of a control counts in it.
         ontology: names the slots there are.
+        version: of the ontology that the answer was given in; the current one when not given.
+        migration: of this ontology, where many answers are read.
 
     Raises:
         Refused: the whole annotation cannot be used.
     """
     if not isinstance(result, list):
         raise Refused("malformed_annotation", f"'result' is no list but {type(result).__name__}")
+    words = _Words(migration or Migration(ontology), ontology.version if version is None else version)
     marks: dict[int, list[Mark]] = {turn: [] for turn in turns}
     refused: dict[int, Refusal] = {}
     remarks: list[Mark] = []
     for entry in result:
         control, index = _control(entry)
         if index is None:
-            remarks.extend(replace(mark, turn=turns[0]) for mark in _marks(control, entry, None, ontology))
+            remarks.extend(replace(mark, turn=turns[0]) for mark in _marks(control, entry, None, words))
             continue
         if index >= len(turns):
             detail = f"'{entry['from_name']}', but the task has {len(turns)} user turns"
             raise Refused("turn_out_of_range", detail, raw=entry)
         turn = turns[index]
         try:
-            marks[turn].extend(replace(mark, turn=turn) for mark in _marks(control, entry, index, ontology))
+            marks[turn].extend(replace(mark, turn=turn) for mark in _marks(control, entry, index, words))
         except Refused as problem:
             refused.setdefault(turn, replace(problem.refusal, turn=turn))
     for turn, said in marks.items():
-        both = _wanted_and_disliked(said, ontology)
+        both = _wanted_and_disliked(said, words)
         if both is not None:
             refused.setdefault(turn, Refusal("wanted_and_disliked", f"both: {both}", turn))
     if len(refused) == len(marks):
@@ -102,7 +131,7 @@ def _control(entry: Any) -> tuple[str, int | None]:
     return match.group(1), int(match.group(2))
 
 
-def _marks(control: str, entry: Mapping[str, Any], index: int | None, ontology: Ontology) -> Iterator[Mark]:
+def _marks(control: str, entry: Mapping[str, Any], index: int | None, words: _Words) -> Iterator[Mark]:
     """The marks of one result, at turn 0."""
     kind = _KIND[control]
     if entry.get("type") != kind:
@@ -116,7 +145,7 @@ def _marks(control: str, entry: Mapping[str, Any], index: int | None, ontology: 
         origin = "manual"
     for text in _texts(entry, kind):
         try:
-            mark = _mark(control, text, ontology)
+            mark = _mark(control, text, words)
         except _Unreadable as problem:
             raise Refused(problem.reason, problem.detail, raw=entry) from None
         if mark is not None:
@@ -150,7 +179,7 @@ class _Unreadable(Exception):  # noqa: N818
         self.detail = detail
 
 
-def _mark(control: str, text: str, ontology: Ontology) -> Mark | None:
+def _mark(control: str, text: str, words: _Words) -> Mark | None:
     """What one picked or typed text says; None for a blank line."""
     stripped = text.strip()
     if control == "note":
@@ -159,43 +188,34 @@ def _mark(control: str, text: str, ontology: Ontology) -> Mark | None:
         if not stripped:
             return None
         disliked = stripped.startswith("!")
-        slot, value = _slot_value(stripped.removeprefix("!"), ontology, typed=True)
+        slot, value = _slot_value(stripped.removeprefix("!"), words, typed=True)
         return Mark(0, "dislike" if disliked else "want", slot, value)
     if control in ("want", "dislike"):
-        slot, value = _slot_value(stripped, ontology, typed=False)
+        slot, value = _slot_value(stripped, words, typed=False)
         return Mark(0, "want" if control == "want" else "dislike", slot, value)
     verb, _, name = stripped.partition("=")
     if control == "op" and verb == "drop" and name:
-        return Mark(0, "drop", _slot(name, ontology))
+        return Mark(0, "drop", words.slot(name))
     op = (_TURN_FLAGS if control == "op" else _DIALOGUE_FLAGS).get(name) if verb == "flag" else None
     if op is None:
         raise _Unreadable("unknown_operation", f"'{text}'")
     return Mark(0, op)
 
 
-def _slot_value(text: str, ontology: Ontology, *, typed: bool) -> tuple[str, str]:
+def _slot_value(text: str, words: _Words, *, typed: bool) -> tuple[str, str]:
     name, equals, value = text.partition("=")
     name, value = name.strip(), value.strip()
     if typed and (not equals or not name):
         raise _Unreadable("malformed_free_text", f"'{text}'; write slot=value or !slot=value")
     if not value:
         raise _Unreadable("slot_without_value", f"'{text}'")
-    return _slot(name, ontology), value
+    return words.slot(name), value
 
 
-def _slot(name: str, ontology: Ontology) -> str:
-    slot = ontology.find(name)
-    if slot is None:
-        close = nearest(name, [slot.name for slot in ontology.slots])
-        raise _Unreadable("unknown_slot", f"'{name}'" + (f"; did you mean '{close}'?" if close else ""))
-    return slot.name
-
-
-def _wanted_and_disliked(marks: Sequence[Mark], ontology: Ontology) -> str | None:
-    sides: dict[tuple[str, str], Op] = {}
+def _wanted_and_disliked(marks: Sequence[Mark], words: _Words) -> str | None:
+    sides: dict[tuple[object, ...], Op] = {}
     for mark in marks:
-        if mark.op in ("want", "dislike") and mark.slot is not None and mark.value is not None:
-            linked = ontology.link(ontology.slot(mark.slot), mark.value)
-            if sides.setdefault((linked.slot, fold(linked.value)), mark.op) != mark.op:
-                return f"{linked.slot}={linked.value}"
+        if mark.op in ("want", "dislike") and sides.setdefault(words.meaning(mark), mark.op) != mark.op:
+            linked = words.migration.ontology.link(words.migration.ontology.slot(mark.slot or ""), mark.value or "")
+            return f"{mark.slot}={linked.value}"
     return None

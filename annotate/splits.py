@@ -119,6 +119,7 @@ def split_manifest(
         "files": files,
         "inputs": dict(inputs),
         "slots": [slot.name for slot in ontology.slots],
+        "ontology_version": ontology.version,
         "by_split": {name: dict(sorted(part.by_split.items())) for name, part in counts.items()},
         "complete": True,
     }

@@ -173,6 +173,7 @@ def _say_what_changed(workspace: Workspace, folder: Path, shown: Progress) -> No
         "images": workspace.images,
         "turns": workspace.turns,
         "recommendations": workspace.recommendations,
+        "ontology": workspace.ontology_file,
     }
     changed = [
         name

@@ -19,6 +19,7 @@ from annotate.pictures import PICTURES, PictureFolder
 from annotate.tasks import TASK_SCHEMA, TaskStyle, dialogue_tasks, picture_url
 from pipeline.labelling_batches import Batch, Destination, next_batch_folder, read_batches
 from pipeline.labelling_selection import Selection, choose_dialogues, read_dialogues
+from pipeline.screen_record import note_screen
 from pipeline.workspace import Workspace
 from schemas.errors import LabelError, UsageError
 from schemas.files import locked, write_atomic, write_json
@@ -47,6 +48,7 @@ class ExportResult:
         doubles_removed: doubled tasks of an interrupted run that were deleted.
         pictures_problem: why the server cannot show the pictures, or None.
         outdated: tasks in the project that were made from another wording of their dialogue.
+        prelabel: version of the model that labelled the new tasks before people do.
     """
 
     destination: Destination
@@ -62,6 +64,7 @@ class ExportResult:
     doubles_removed: int = 0
     pictures_problem: str | None = None
     outdated: int = 0
+    prelabel: str | None = None
 
 
 @dataclass
@@ -73,6 +76,8 @@ class _Prepared:
     tasks: list[dict[str, Any]] = field(default_factory=list)
     pictures: PictureFolder | None = None
     pictures_needed: int = 0
+    dialogues: Mapping[str, Sequence[Mapping[str, Any]]] = field(default_factory=dict)
+    prelabel: str | None = None
 
     @property
     def uids(self) -> list[str]:
@@ -91,6 +96,7 @@ def export_to_file(
     *,
     window: int = 0,
     annotator: str | None = None,
+    prelabel: str | None = None,
     progress: Progress | None = None,
 ) -> ExportResult:
     """Write all tasks of the selection into ``file``, as Label Studio imports them.
@@ -106,6 +112,7 @@ def export_to_file(
         selection: which dialogues.
         window: user turns in one task; 0 takes the setting, which may leave the choice to semctl.
         annotator: whom these tasks are dealt to, see :mod:`pipeline.dealing`.
+        prelabel: what labels the tasks before people do, see :mod:`pipeline.prelabelling`; None: nothing.
         progress: shows how far it is.
 
     Raises:
@@ -121,6 +128,7 @@ def export_to_file(
         prepared = _prepare(workspace, selection, window, annotator, earlier, progress)
         recorded = {uid for batch in earlier if batch.config_sha256 == prepared.config.sha256 for uid in batch.uids}
         new = [task for task in prepared.tasks if task["data"]["uid"] not in recorded]
+        _prelabel(workspace, prepared, prepared.tasks, prelabel, progress)
         folder = _write_batch(workspace, prepared, new)
         try:
             write_json(file, prepared.tasks)
@@ -137,6 +145,7 @@ def export_to_project(
     *,
     window: int = 0,
     annotator: str | None = None,
+    prelabel: str | None = None,
     progress: Progress | None = None,
 ) -> ExportResult:
     """Push the tasks of the selection that the project lacks, making the project when there is none of that name.
@@ -147,6 +156,7 @@ def export_to_project(
         selection: which dialogues.
         window: as in :func:`export_to_file`.
         annotator: as in :func:`export_to_file`.
+        prelabel: as in :func:`export_to_file`; tasks that are there already keep what they have.
         progress: shows how far it is.
 
     Raises:
@@ -163,6 +173,7 @@ def export_to_project(
         prepared = _prepare(workspace, selection, window, annotator, earlier, progress)
         project = gateway.ensure_project(title, prepared.config, guideline_html(prepared.ontology))
         destination = Destination(project=title, project_id=project.id, url=gateway.url)
+        note_screen(workspace.labelling, project.id, gateway.url, prepared.ontology.version, batches)
         problem = _serve_pictures(prepared, workspace, gateway, project.id)
         there = {task.uid: task.data for task in gateway.tasks(project, prepared.uids)} if project.tasks else {}
         _same_windows(prepared, there, title)
@@ -173,6 +184,7 @@ def export_to_project(
         unrecorded = [task for task in prepared.tasks if task["data"]["uid"] not in recorded]
         new = [task for task in unrecorded if task["data"]["uid"] not in there]
         was_interrupted = len(new) < len(unrecorded) or next_batch_folder(workspace.labelling).exists()
+        _prelabel(workspace, prepared, unrecorded, prelabel, progress)
         folder = _write_batch(workspace, prepared, unrecorded)
         gateway.push(project, new, progress)
         doubles = gateway.remove_doubles(project, prepared.uids) if was_interrupted else 0
@@ -221,7 +233,7 @@ def _prepare(
     folder = PictureFolder(workspace.labelling / "files")
     needed = {image for rows in dialogues.values() for row in rows for image in row["image_ids"]}
     folder.link_all(files, needed, progress)
-    prepared.pictures, prepared.pictures_needed = folder, len(needed)
+    prepared.pictures, prepared.pictures_needed, prepared.dialogues = folder, len(needed), dialogues
 
     def address(image_id: str) -> str | None:
         name = folder.names.get(image_id)
@@ -236,6 +248,16 @@ def _prepare(
     if not prepared.tasks:
         raise LabelError("no user turn to label in the dialogues chosen", where=workspace.turns)
     return prepared
+
+
+def _prelabel(
+    workspace: Workspace, prepared: _Prepared, tasks: list[dict[str, Any]], prelabel: str | None, progress: Progress
+) -> None:
+    if prelabel is None or not tasks:
+        return
+    from pipeline.prelabelling import add_predictions
+
+    prepared.prelabel = add_predictions(workspace, prelabel, tasks, prepared.dialogues, prepared.config, progress)
 
 
 def _images(workspace: Workspace) -> tuple[dict[str, Path], dict[str, str]]:
@@ -307,6 +329,7 @@ def _finish_batch(
         "window": prepared.window,
         "complete": True,
         **({} if prepared.annotator is None else {"annotator": prepared.annotator}),
+        **({} if prepared.prelabel is None else {"prelabel": prepared.prelabel}),
     }
     write_json(folder / "manifest.json", manifest)
     return number
@@ -325,5 +348,6 @@ def _result(
         batch=batch,
         values_typed=prepared.config.values_typed,
         pictures=prepared.picture_counts,
+        prelabel=prepared.prelabel,
         **more,
     )

@@ -28,7 +28,7 @@ from schemas.belief import Polarity, SlotValue
 from schemas.errors import OntologyError
 from schemas.files import read_json, sha256_bytes, write_json
 from schemas.folding import fold, fold_name
-from schemas.ontology_steps import Step
+from schemas.ontology_steps import AddValue, Growth, Step
 
 __all__ = ["Ontology", "Slot", "SlotKind", "Value", "fold", "fold_name", "is_number", "nearest"]
 
@@ -217,6 +217,11 @@ class Ontology(BaseModel):
             catalogue_value=catalogue_value,
             in_catalogue=catalogue_value is not None,
         )
+
+    def changed_since(self, version: int) -> Step | None:
+        """The first step after a version that makes its labels read differently; None when there is none."""
+        later = (step for step in self.history if step.version > version)
+        return next((step for step in later if not isinstance(step, AddValue | Growth)), None)
 
     def sha256(self) -> str:
         """Hash of the content, for manifests."""
