@@ -86,10 +86,12 @@ def _refused(labels: DialogueLabels) -> Iterator[Finding]:
 
 
 def _unanswered(labels: DialogueLabels) -> Iterator[Finding]:
+    """Turns that people left out of a dialogue they answered otherwise; gaps in a corpus are its own."""
     refused = {each.turn for each in labels.refused}
     missing = [at.turn for at in labels.turns if at.update is None and at.turn not in refused]
     # a refused answer without a turn was to all of its task's turns: said there already
-    if missing and None not in refused and any(at.update is not None for at in labels.turns):
+    by_people = any(not annotation.is_corpus for annotation in labels.in_force)
+    if missing and by_people and None not in refused:
         detail = f"{len(missing)} of {len(labels.turns)} turns have no answer: {_listed(missing)}"
         yield labels.finding("missing_window", detail, turn=missing[0])
 

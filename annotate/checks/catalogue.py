@@ -111,7 +111,10 @@ class CatalogueIndex:
         return folded
 
     def wishes(self, state: Iterable[Mapping[str, Any]]) -> tuple[Wish, ...]:
-        """A state as products can be held against it: values that no product has (``cheap``) are left out.
+        """A state as products can be held against it.
+
+        Values that no product has (``cheap``) are left out, and so are those held both ways (24 wanted, "under 25"
+        disliked), which is a finding of its own.
 
         Args:
             state: rows as in ``states.parquet``.
@@ -122,8 +125,9 @@ class CatalogueIndex:
                 side = sides.setdefault(item["slot"], (set(), set()))[item["polarity"] == "dislike"]
                 side.add(self._known(item["slot"], item["value"]))
         return tuple(
-            Wish(slot, tuple(sorted(wanted)), tuple(sorted(avoided)))
+            Wish(slot, tuple(sorted(wanted - avoided)), tuple(sorted(avoided - wanted)))
             for slot, (wanted, avoided) in sorted(sides.items())
+            if wanted != avoided
         )
 
     def spelled(self, slot: str, value: str) -> str:
@@ -173,13 +177,13 @@ class CatalogueIndex:
         return tuple(kept)
 
     def _satisfiable(self, wishes: tuple[Wish, ...]) -> bool:
-        """Whether at least one product satisfies all wishes."""
+        """Whether at least one product satisfies all wishes; no wishes ask for nothing."""
         left = (1 << self.size) - 1
         for wish in wishes:
             left &= self._allowing(wish)
             if not left:
                 return False
-        return bool(left)
+        return True
 
     def violates(self, product_id: str, wish: Wish) -> bool:
         """Whether a product violates a slot; False for one that is not in the catalogue."""

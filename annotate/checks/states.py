@@ -32,8 +32,9 @@ def check_states(labels: DialogueLabels, catalogue: CatalogueIndex) -> Iterator[
         if not catalogue.satisfiable(wishes):
             last = {wish.slot: since(at, wish) for wish in wishes}
             together = catalogue.conflict(wishes, last)
-            if (together, answer is None) not in told:
-                told.add((together, answer is None))
+            is_worse = answer is not None and (together, "recommended") not in told
+            if together not in told or is_worse:
+                told |= {together, (together, "recommended")} if answer is not None else {together}
                 yield _unsatisfiable(labels, at, together, last, catalogue, answer)
         if answer is not None:
             for wish in wishes:
