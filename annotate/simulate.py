@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import uuid
-from collections.abc import Collection, Iterator, Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
 from random import Random
@@ -16,6 +16,8 @@ from typing import Any
 from xml.etree import ElementTree
 
 from annotate.accumulate import difference
+from annotate.corrections import corrected
+from annotate.prelabels import prelabelled_updates, update_results, with_origins
 from schemas.belief import BeliefState, TurnUpdate
 from schemas.errors import LabelError
 from schemas.ontology import Ontology
@@ -52,20 +54,27 @@ class Annotator:
     name: str = "1"
     seed: int = 0
     _turns: dict[str, list[int]] = field(init=False, repr=False, compare=False)
+    _offered: frozenset[str] = field(init=False, repr=False, compare=False)
 
     def __post_init__(self) -> None:
         turns: dict[str, list[int]] = {}
         for dialogue_id, turn in sorted(self.gold):
             turns.setdefault(dialogue_id, []).append(turn)
         object.__setattr__(self, "_turns", turns)
+        every = (f"{slot.name}={value.value}" for slot in self.ontology.slots for value in slot.values)
+        object.__setattr__(self, "_offered", frozenset(every if self.offered is None else self.offered))
 
     def random(self, *about: object) -> Random:
         """A source of randomness of its own for each purpose."""
         text = "\x1f".join(str(part) for part in (self.seed, self.name, *about))
         return Random(int.from_bytes(hashlib.sha256(text.encode()).digest()[:8]))
 
-    def result(self, data: Mapping[str, Any]) -> list[dict[str, Any]]:
+    def result(self, data: Mapping[str, Any], prelabel: Mapping[str, Any] | None = None) -> list[dict[str, Any]]:
         """The ``result`` list for a task with this ``data``: what Label Studio stores of an annotation.
+
+        Args:
+            data: of the task.
+            prelabel: the prediction shown filled in, which is corrected with the fewest actions; None: from nothing.
 
         Raises:
             LabelError: the task is not one that semctl made.
@@ -75,14 +84,15 @@ class Annotator:
             turns = [int(turn["turn"]) for turn in data["user_turns"]]
         except (KeyError, TypeError, ValueError) as problem:
             raise LabelError(f"not a task that semctl made: {problem!r}") from None
+        filled_in = prelabelled_updates(prelabel, turns, self.ontology)
         entries: list[dict[str, Any]] = []
         for index, turn in enumerate(turns):
-            update = self._update(dialogue_id, turn, turns[:index])
+            update = self._update(dialogue_id, turn, turns[:index], filled_in.get(turn))
             random = self.random("slip", uid, turn)
             if random.random() < self.error_rate:
                 update = _slip(update, self.ontology, random)
-            entries.extend(self._entries(update, index, uid))
-        return entries
+            entries.extend(update_results(update, index, uid, self._offered))
+        return with_origins(entries, () if prelabel is None else prelabel.get("result", ()))
 
     def lead_time(self, data: Mapping[str, Any], result: Sequence[Mapping[str, Any]]) -> float:
         """Seconds this annotator takes for a task."""
@@ -90,38 +100,16 @@ class Annotator:
         typical = _SECONDS_TO_READ_A_TURN * len(data["user_turns"]) + _SECONDS_PER_MARK * marks
         return round(typical * self.random("time", data["uid"]).lognormvariate(0, 0.35), 3)
 
-    def _update(self, dialogue_id: str, turn: int, in_sight: Sequence[int]) -> TurnUpdate:
+    def _update(self, dialogue_id: str, turn: int, in_sight: Sequence[int], filled_in: TurnUpdate | None) -> TurnUpdate:
         """What the turn changes; after a turn without gold nothing is taken for known."""
         after = self.gold.get((dialogue_id, turn))
         if after is None:
             return TurnUpdate(readable=False)
         earlier = [other for other in (*self._turns.get(dialogue_id, ()), *in_sight) if other < turn]
-        return difference(self.gold.get((dialogue_id, max(earlier))) if earlier else (), after)
-
-    def _entries(self, update: TurnUpdate, index: int, uid: str) -> Iterator[dict[str, Any]]:
-        """The results of one turn, as its controls would give them."""
-        picked: dict[str, list[str]] = {"want": [], "dislike": [], "op": []}
-        typed: list[str] = []
-        for side, values in (("want", update.want), ("dislike", update.dislike)):
-            for slot in sorted(values):
-                for value in values[slot]:
-                    if self._is_offered(slot, value):
-                        picked[side].append(f"{slot}={value}")
-                    else:
-                        typed.append(f"{'!' if side == 'dislike' else ''}{slot}={value}")
-        picked["op"] = [f"drop={slot}" for slot in sorted(update.drop)]
-        picked["op"] += ["flag=new_topic"] * update.new_topic + ["flag=unsure"] * (not update.readable)
-        for control, entries in picked.items():
-            if entries:
-                paths = {"taxonomy": [[entry] for entry in entries]}
-                yield _result(f"{control}_{index}", f"u{index}", "taxonomy", paths, uid)
-        if typed:
-            yield _result(f"free_{index}", f"u{index}", "textarea", {"text": typed}, uid)
-
-    def _is_offered(self, slot: str, value: str) -> bool:
-        if self.offered is not None:
-            return f"{slot}={value}" in self.offered
-        return any(value == known.value for known in self.ontology.slot(slot).values)
+        before = self.gold.get((dialogue_id, max(earlier))) if earlier else ()
+        if filled_in is None:
+            return difference(before, after)
+        return corrected(filled_in, before, after, self.ontology).update
 
 
 def results_for_task(
@@ -173,7 +161,7 @@ def fill_tasks(
     """Answer every task of a tasks file; the export that a Label Studio holding these tasks would give.
 
     Args:
-        tasks: as ``export-for-labelling --to-file`` writes them.
+        tasks: as ``export-for-labelling --to-file`` writes them; pre-labels in them are corrected.
         gold: the state after each user turn.
         ontology: the slots and values there are.
         annotators: Label Studio numbers of the annotators; dialogues are dealt out to them in turn.
@@ -196,12 +184,15 @@ def fill_tasks(
         answers = []
         for step in range(min(redundancy, len(people))):
             annotator = people[(place + step) % len(people)]
-            result = annotator.result(data)
+            prelabel = next(iter(task.get("predictions") or ()), None)
+            result = annotator.result(data, prelabel)
             lead_time = annotator.lead_time(data, result)
             begun = clock[annotator.name]
             clock[annotator.name] = begun + timedelta(seconds=lead_time + 1)
             answer_id = (number - 1) * redundancy + step + 1
             answers.append(_annotation(answer_id, number, project, annotator, result, begun, lead_time, data))
+            if prelabel is not None:
+                answers[-1] |= {"prediction": {"id": number, **prelabel}, "parent_prediction": number}
         export.append(_exported_task(number, project, data, answers))
     return export
 
@@ -273,11 +264,6 @@ def _exported_task(
 
 def _moment(time: datetime) -> str:
     return time.isoformat().replace("+00:00", "Z")
-
-
-def _result(control: str, target: str, kind: str, value: Mapping[str, Any], uid: str) -> dict[str, Any]:
-    number = hashlib.sha256(f"{uid}/{control}".encode()).hexdigest()[:10]
-    return {"id": number, "from_name": control, "to_name": target, "type": kind, "value": value, "origin": "manual"}
 
 
 def _slip(update: TurnUpdate, ontology: Ontology, random: Random) -> TurnUpdate:

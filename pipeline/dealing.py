@@ -11,6 +11,7 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
 from annotate.dealing import deal, hand_over, shares_of, turns_of
 from annotate.roster import Roster
@@ -106,6 +107,7 @@ def export_dealt(
     project: str | None = None,
     to_file: Path | None = None,
     window: int = 0,
+    prelabel: str | None = None,
     progress: Progress | None = None,
 ) -> DealtExport:
     """Deal what of the selection was not dealt yet, and push to everybody whatever of theirs is not there.
@@ -118,6 +120,7 @@ def export_dealt(
         project: name of the deal; each annotator's project is called after it and them.
         to_file: instead, a file name; each annotator's file lies beside it and is called after it and them.
         window: user turns in one task, the same for everybody.
+        prelabel: what labels the tasks before people do, see :mod:`pipeline.prelabelling`; None: nothing.
         progress: shows how far it is.
 
     Raises:
@@ -145,7 +148,7 @@ def export_dealt(
         record = replace(record, pushed=False)
         record.write(labelling)
         removed = 0 if record.is_file else remove_handed_over(workspace, record, progress)
-        parts = _push(workspace, record, window or _window(workspace, record), progress)
+        parts = _push(workspace, record, window or _window(workspace, record), prelabel, progress)
         if not record.is_file:
             _learn(workspace, parts)
         replace(record, pushed=True).write(labelling)
@@ -205,7 +208,9 @@ def _window(workspace: Workspace, record: Deal) -> int:
     return next((each.window for each in read_batches(workspace.labelling) if str(each.destination) in places), 0)
 
 
-def _push(workspace: Workspace, record: Deal, window: int, progress: Progress) -> tuple[DealtPart, ...]:
+def _push(
+    workspace: Workspace, record: Deal, window: int, prelabel: str | None, progress: Progress
+) -> tuple[DealtPart, ...]:
     parts = []
     loads = turns_of(record.rounds)
     for part in record.parts:
@@ -216,14 +221,11 @@ def _push(workspace: Workspace, record: Deal, window: int, progress: Progress) -
         if dialogues:
             progress.log(f"{part.annotator}: {len(dialogues)} dialogues, {loads[part.annotator]} user turns")
             chosen = Selection(exactly=tuple(dialogues))
+            how: dict[str, Any] = {"window": window, "annotator": part.annotator, "prelabel": prelabel}
             if record.is_file:
-                export = export_to_file(
-                    workspace, Path(part.place), chosen, window=window, annotator=part.annotator, progress=progress
-                )
+                export = export_to_file(workspace, Path(part.place), chosen, progress=progress, **how)
             else:
-                export = export_to_project(
-                    workspace, part.place, chosen, window=window, annotator=part.annotator, progress=progress
-                )
+                export = export_to_project(workspace, part.place, chosen, progress=progress, **how)
             window = export.window
         parts.append(DealtPart(part.annotator, part.place, len(dialogues), loads[part.annotator], export))
     return tuple(parts)

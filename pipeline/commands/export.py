@@ -58,6 +58,10 @@ def export_for_labelling(
         str | None,
         typer.Option("--hand-over", metavar="A", help="Somebody who leaves: what they did not finish goes to others."),
     ] = None,
+    prelabel: Annotated[
+        str | None,
+        typer.Option("--prelabel", metavar="HOW", help="Fill tasks in before: lexicon, run:ID, run:latest or current."),
+    ] = None,
     as_json: Annotated[bool, JSON_OPTION] = False,
 ) -> None:
     """Put dialogues in front of annotators: into a Label Studio project, or into a file.
@@ -89,6 +93,7 @@ def export_for_labelling(
             project=project,
             to_file=to_file,
             window=window,
+            prelabel=prelabel,
             progress=console,
         )
         if as_json:
@@ -97,10 +102,10 @@ def export_for_labelling(
             _show_dealt(console, dealt)
         return
     if project is not None:
-        result = export_to_project(workspace, project, selection, window=window, progress=console)
+        result = export_to_project(workspace, project, selection, window=window, prelabel=prelabel, progress=console)
     else:
         assert to_file is not None
-        result = export_to_file(workspace, to_file, selection, window=window, progress=console)
+        result = export_to_file(workspace, to_file, selection, window=window, prelabel=prelabel, progress=console)
     if as_json:
         console.json(_as_json(result))
     else:
@@ -138,6 +143,7 @@ def _as_json(result: ExportResult) -> dict[str, Any]:
         "pictures_problem": result.pictures_problem,
         "doubles_removed": result.doubles_removed,
         "outdated": result.outdated,
+        "prelabel": result.prelabel,
     }
 
 
@@ -215,6 +221,8 @@ def _show(console: Console, result: ExportResult, root: Path) -> None:
         ("pictures missing", result.pictures["missing"]),
         ("rare values, to be typed", result.values_typed),
     ]
+    if result.prelabel is not None:
+        rows.append(("filled in beforehand by", result.prelabel))
     if result.doubles_removed:
         rows.append(("doubled tasks of an interrupted run, removed", result.doubles_removed))
     if result.batch is not None:

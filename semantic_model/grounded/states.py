@@ -1,0 +1,83 @@
+"""The student's beliefs read out as belief states, for people to correct."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import NamedTuple
+
+import numpy as np
+import numpy.typing as npt
+
+from schemas.belief import BeliefState, SlotValue
+from semantic_model.grounded.ranker import GroundedRanker
+from semantic_model.ranker import Query
+
+__all__ = ["PredictedState", "predicted_states", "state_of_beliefs"]
+
+_SHARE = 0.5
+"""Several values of a slot share its probability; one with less than this part of the likeliest's is not meant."""
+
+Numbers = npt.NDArray[np.float64]
+
+
+class PredictedState(NamedTuple):
+    """What the student takes a dialogue to want.
+
+    Attributes:
+        state: its values spelled as the ontology does, without attributes and catalogue values.
+        score: product over slots of the probability of what was read of each, from 0 to 1.
+    """
+
+    state: BeliefState
+    score: float
+
+
+def predicted_states(ranker: GroundedRanker, queries: Sequence[Query]) -> list[PredictedState]:
+    """The state after each query's history; their turns, positives and negatives do not count."""
+    if not queries:
+        return []
+    beliefs = ranker.encode_contexts(queries).state.beliefs
+    none, like, dislike = (field.double().cpu().numpy() for field in beliefs)
+    values = ranker.reader.values
+    slots = [slot.name for slot in values.slots]
+    spelled = [value.value for value in values.values]
+    return [state_of_beliefs(slots, values.slot_of, spelled, *row) for row in zip(none, like, dislike, strict=True)]
+
+
+def state_of_beliefs(
+    slots: Sequence[str],
+    slot_of: npt.NDArray[np.int64],
+    values: Sequence[str],
+    none: Numbers,
+    like: Numbers,
+    dislike: Numbers,
+) -> PredictedState:
+    """The likeliest state under the beliefs of one context.
+
+    Args:
+        slots: names of the n slots.
+        slot_of: slot of each column [V].
+        values: the value of each column.
+        none: probability that nothing is wanted of a slot [n].
+        like: that a value is [V].
+        dislike: that a value is to be avoided [V].
+    """
+    state: list[SlotValue] = []
+    score = 1.0
+    for number, slot in enumerate(slots):
+        columns = np.flatnonzero(slot_of == number)
+        something = float(like[columns].sum() + dislike[columns].sum())
+        if something <= none[number]:
+            score *= float(none[number])
+            continue
+        best = max(float(like[columns].max()), float(dislike[columns].max()))
+        read = 0.0
+        for column in columns:
+            for polarity, probability in (("like", like[column]), ("dislike", dislike[column])):
+                if probability >= _SHARE * best and probability == max(like[column], dislike[column]):
+                    read += float(probability)
+                    state.append(SlotValue(slot, values[column], "like" if polarity == "like" else "dislike"))
+        score *= min(read, 1.0)
+    return PredictedState(
+        tuple(sorted(state, key=lambda item: (item.slot, item.polarity == "dislike", item.value))), score
+    )
