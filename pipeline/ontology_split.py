@@ -18,9 +18,7 @@ __all__ = ["split_value"]
 _RANGE = re.compile(r"under (?P<under>-?[\d.]+)|(?P<low>-?[\d.]+) to (?P<high>-?[\d.]+)|(?P<over>-?[\d.]+) and over")
 
 
-def split_value(
-    ontology: Ontology, name: str, value: str, into: Sequence[str], counts: Mapping[str, int] | None = None
-) -> Ontology:
+def split_value(ontology: Ontology, name: str, value: str, into: Sequence[str], counts: Mapping[str, int]) -> Ontology:
     """Let several values take the place of one.
 
     A part may be the value itself (which from then on means less), one of its other spellings, which becomes a value
@@ -51,7 +49,7 @@ def split_value(
     if not any(fold(part) == fold(was.value) for part in parts):
         rest = rest.model_copy(update={"split_into": parts})
     values = [one for known in slot.values for one in ((rest, *fresh) if known is was else (known,))]
-    found = _counted(slot.model_copy(update={"values": tuple(values)}), counts or {})
+    found = _counted(changed(slot, values=tuple(values)), counts)
     values = [
         one.model_copy(update={"count": found[one.value]}) if one is rest or one in fresh else one for one in values
     ]
