@@ -44,6 +44,12 @@ SCREEN_STYLE = """
 .sem-past { max-height:170px; overflow:auto; display:flex; flex-direction:column-reverse; }
 .sem-past .sem-t { opacity:.85; }
 .sem-head { font-size:12px; opacity:.75; margin:0 0 4px; }
+.sem-answers { margin:0 0 6px; padding:4px 10px 6px; border-left:5px solid #d9580d; background:#fdf3ec; color:#111; border-radius:0 6px 6px 0; }
+.sem-answer { font-size:13px; line-height:1.7; }
+.sem-answer b { font-size:11px; letter-spacing:.04em; color:#445; margin-right:8px; }
+.sem-mark { display:inline-block; margin:0 6px 2px 0; padding:0 7px; border-radius:4px; background:#e4e8ec; overflow-wrap:anywhere; }
+.sem-differs { background:#f6c9a8; font-weight:600; }
+.sem-agreed { margin:-2px 0 6px 12px; font-size:12px; opacity:.75; overflow-wrap:anywhere; }
 .lsf-modal-ls__body h2, .lsf-modal-ls__body h3, .lsf-modal-ls__body h4 { margin:1em 0 .3em; }
 .lsf-modal-ls__body p { margin:.3em 0; }
 .lsf-modal-ls__body ul { list-style:disc; margin:.3em 0; padding-left:1.3em; }

@@ -17,7 +17,15 @@ import orjson
 from schemas.errors import CorpusError
 from schemas.files import sha256_bytes
 
-__all__ = ["TASK_SCHEMA", "TaskStyle", "dialogue_sha256", "dialogue_tasks", "picture_url"]
+__all__ = [
+    "TASK_SCHEMA",
+    "TaskStyle",
+    "dialogue_sha256",
+    "dialogue_tasks",
+    "picture_url",
+    "shown_text",
+    "turn_html",
+]
 
 TASK_SCHEMA = 1
 
@@ -109,8 +117,8 @@ def _user_turns(
 ) -> list[dict[str, Any]]:
     turns = []
     for index in current:
-        since = "".join(_turn(row, style) for row in rows[first:index])
-        turns.append({"turn": int(rows[index]["turn"]), "html": since + _turn(rows[index], style, current=True)})
+        since = "".join(turn_html(row, style) for row in rows[first:index])
+        turns.append({"turn": int(rows[index]["turn"]), "html": since + turn_html(rows[index], style, current=True)})
         first = index + 1
     return turns
 
@@ -118,17 +126,18 @@ def _user_turns(
 def _past(rows: Sequence[Mapping[str, Any]], dialogue_id: str, window: int, count: int, style: TaskStyle) -> str:
     part = f" · part {window + 1} of {count}" if count > 1 else ""
     head = "start of the dialogue" if not rows else "said before:"
-    label = f'<div class="sem-head">dialogue {_text(dialogue_id)}{part} · {head}</div>'
-    return label + "".join(_turn(row, style) for row in rows)
+    label = f'<div class="sem-head">dialogue {shown_text(dialogue_id)}{part} · {head}</div>'
+    return label + "".join(turn_html(row, style) for row in rows)
 
 
 def _tail(rows: Sequence[Mapping[str, Any]] | None, style: TaskStyle) -> str:
     if rows is None:
         return '<div class="sem-head">the dialogue goes on in the next part</div>'
-    return "".join(_turn(row, style) for row in rows) + '<div class="sem-head">end of the dialogue</div>'
+    return "".join(turn_html(row, style) for row in rows) + '<div class="sem-head">end of the dialogue</div>'
 
 
-def _turn(row: Mapping[str, Any], style: TaskStyle, *, current: bool = False) -> str:
+def turn_html(row: Mapping[str, Any], style: TaskStyle, *, current: bool = False) -> str:
+    """One turn as annotators see it; ``current`` ones are those to label."""
     is_user = row["speaker"] == "user"
     classes = "sem-t" + (" sem-u" if is_user else "") + (" sem-cur" if current else "")
     speaker = "SHOPPER" if is_user else "SYSTEM"
@@ -136,7 +145,7 @@ def _turn(row: Mapping[str, Any], style: TaskStyle, *, current: bool = False) ->
         _figure(number, image_id, style, named=not is_user) for number, image_id in enumerate(row["image_ids"], start=1)
     )
     gallery = f'<div class="sem-i">{pictures}</div>' if pictures else ""
-    said = f'<b>{int(row["turn"])} {speaker}</b><span class="sem-x">{_text(row["text"])}</span>'
+    said = f'<b>{int(row["turn"])} {speaker}</b><span class="sem-x">{shown_text(row["text"])}</span>'
     return f'<div class="{classes}">{said}{gallery}</div>'
 
 
@@ -147,9 +156,10 @@ def _figure(number: int, image_id: str, style: TaskStyle, *, named: bool) -> str
     else:
         shown = f'<img src="{html.escape(url)}" alt="picture #{number}">'
     name = style.names.get(image_id, "") if named else ""
-    caption = f"<b>#{number}</b>{_text(name)}"
+    caption = f"<b>#{number}</b>{shown_text(name)}"
     return f"<figure>{shown}<figcaption>{caption}</figcaption></figure>"
 
 
-def _text(text: str) -> str:
+def shown_text(text: str) -> str:
+    """Text of a dialogue, escaped, without characters that cannot be shown."""
     return html.escape(_UNSHOWABLE.sub("\ufffd", text))

@@ -37,6 +37,7 @@ COMMAND_GROUPS = (
     "ontology",
     "checks",
     "agreement",
+    "adjudicate",
     "config",
     "train",
     "rank",

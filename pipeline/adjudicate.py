@@ -1,0 +1,232 @@
+"""Adjudication: turns that people answer differently go to a reviewer, into a project of their own or a file.
+
+A turn is asked once: run again, only turns that are newly in dispute are added. Verdicts come back like all answers,
+with ``ingest-labels``, and win.
+"""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from annotate.adjudication import REVIEW_RULES
+from annotate.guidelines import guideline_html, guideline_markdown
+from annotate.tasks import TASK_SCHEMA
+from pipeline.labelling_batches import Batch, Destination, next_batch_folder, read_batches
+from pipeline.review import Asked, Review, turns_asked
+from pipeline.screen_record import note_screen
+from pipeline.workspace import Workspace
+from schemas.errors import LabelError, UsageError
+from schemas.files import locked, read_json, write_atomic, write_json
+from schemas.progress import Progress, SilentProgress
+
+__all__ = ["AdjudicateResult", "adjudicate_to_file", "adjudicate_to_project"]
+
+
+@dataclass(frozen=True)
+class AdjudicateResult:
+    """What an adjudication did.
+
+    Attributes:
+        destination: the review project, or the file.
+        policy: what leaves turns in dispute.
+        disputed: turns for a reviewer by now, those asked for already among them.
+        dialogues: dialogues with such turns.
+        tasks_new, turns_new: added by this run.
+        waiting: turns asked for on which answers still differ.
+        decided: turns asked for that have a verdict.
+        vanished: turns asked for on which no answers differ any more: an annotator changed or withdrew one.
+        changed: turns asked for that show older answers than there are now.
+        batch: number of the batch written; None when there was nothing to add.
+        url: of the project.
+        pictures_problem: why the server cannot show the pictures, or None.
+    """
+
+    destination: Destination
+    policy: str
+    disputed: int
+    dialogues: int
+    tasks_new: int
+    turns_new: int
+    waiting: int
+    decided: int
+    vanished: tuple[Asked, ...]
+    changed: tuple[Asked, ...]
+    batch: int | None
+    url: str | None = None
+    pictures_problem: str | None = None
+
+
+def adjudicate_to_file(
+    workspace: Workspace,
+    file: Path,
+    *,
+    min_disagreement: float | None = None,
+    resolve_by: str | None = None,
+    progress: Progress | None = None,
+) -> AdjudicateResult:
+    """Write all review tasks made for this file, those of earlier runs and the new ones, as Label Studio imports them.
+
+    Args:
+        workspace: with annotations.
+        file: the JSON file; replaced.
+        min_disagreement: see :func:`annotate.adjudication.disputes_of`.
+        resolve_by: what leaves turns in dispute; None takes the setting ``labelling.resolve``.
+        progress: shows how far it is.
+
+    Raises:
+        InputError: no annotations, or tables, batches or a file that cannot be used.
+    """
+    progress = progress or SilentProgress()
+    destination = Destination(file=str(file.resolve()))
+    if file.is_dir():
+        raise UsageError("this is a folder", where=file, fix="name a file for the tasks")
+    with locked(workspace.labelling / ".lock"):
+        batches = [batch for batch in read_batches(workspace.labelling) if batch.destination == destination]
+        if any(batch.role != "review" for batch in batches):
+            raise LabelError("the file holds labelling tasks", where=file, fix="name another file for review tasks")
+        earlier = [task for batch in batches for task in _tasks_of(workspace, batch)]
+        asked = turns_asked(task["data"] for task in earlier)
+        review = Review.of(workspace, asked, min_disagreement, resolve_by, progress)
+        new, _ = review.new_tasks(workspace, [task["data"]["uid"] for task in earlier], progress)
+        folder = _write_batch(workspace, review, new)
+        if earlier or new:
+            try:
+                write_json(file, [*earlier, *new])
+            except OSError as problem:
+                raise UsageError(f"cannot write the tasks: {problem.strerror}", where=file) from None
+        number = _finish_batch(folder, review, new, destination)
+    return _result(review, destination, new, number)
+
+
+def adjudicate_to_project(
+    workspace: Workspace,
+    title: str,
+    *,
+    min_disagreement: float | None = None,
+    resolve_by: str | None = None,
+    progress: Progress | None = None,
+) -> AdjudicateResult:
+    """Push the review tasks that the project lacks, making the project when there is none of that name.
+
+    Args:
+        workspace: with annotations.
+        title: the review project's name.
+        min_disagreement: see :func:`annotate.adjudication.disputes_of`.
+        resolve_by: what leaves turns in dispute; None takes the setting ``labelling.resolve``.
+        progress: shows how far it is.
+
+    Raises:
+        InputError: as :func:`adjudicate_to_file`; or the project holds labelling tasks, or was edited by hand.
+        ServiceError: Label Studio is down or refuses the key; what was pushed stays, and the next run completes it.
+    """
+    from annotate.gateway import connect
+
+    progress = progress or SilentProgress()
+    with locked(workspace.labelling / ".lock"):
+        batches = read_batches(workspace.labelling)
+        gateway = connect(workspace.root)
+        found = gateway.find_project(title)
+        there = {} if found is None else {task.uid: dict(task.data) for task in gateway.tasks(found)}
+        if any(data.get("role") != "review" for data in there.values()):
+            raise LabelError(
+                f"the project '{title}' holds labelling tasks", where=gateway.url, fix="name another one for the review"
+            )
+        review = Review.of(workspace, turns_asked(there.values()), min_disagreement, resolve_by, progress)
+        earlier = [batch for batch in batches if batch.destination.project == title]
+        taken = [*there, *(uid for batch in earlier for uid in batch.uids)]
+        new, pictures = review.new_tasks(workspace, taken, progress)
+        destination = Destination(title, None if found is None else found.id, gateway.url)
+        if not new and found is None:
+            return _result(review, destination, new, None)
+        rules = "".join(f"<li>{rule}</li>" for rule in REVIEW_RULES)
+        instruction = f"<h2>How to review</h2><ul>{rules}</ul>" + guideline_html(review.ontology)
+        project = gateway.ensure_project(title, review.config, instruction)
+        destination = Destination(title, project.id, gateway.url)
+        note_screen(workspace.labelling, project.id, gateway.url, review.ontology.version, batches)
+        problem = None
+        if pictures is not None and pictures.folder.names:
+            problem = gateway.serve_pictures(project.id, pictures.root)
+        # tasks on the server that no manifest names were pushed by a run that was interrupted
+        recorded = {uid for batch in earlier if batch.destination.project_id == project.id for uid in batch.uids}
+        unrecorded = [{"data": data} for uid, data in there.items() if uid not in recorded]
+        folder = _write_batch(workspace, review, [*unrecorded, *new])
+        gateway.push(project, new, progress)
+        number = _finish_batch(folder, review, [*unrecorded, *new], destination)
+    url = f"{gateway.url}/projects/{project.id}/data"
+    return _result(review, destination, new, number, url=url, pictures_problem=problem)
+
+
+def _write_batch(workspace: Workspace, review: Review, tasks: Sequence[Mapping[str, Any]]) -> Path | None:
+    if not tasks:
+        return None
+    folder = next_batch_folder(workspace.labelling)
+    if folder.exists():
+        shutil.rmtree(folder)
+    write_json(folder / "tasks.json", list(tasks))
+    write_atomic(folder / "label_config.xml", review.config.xml)
+    rules = "".join(f"- {rule}\n" for rule in REVIEW_RULES)
+    write_atomic(folder / "guidelines.md", f"# How to review\n\n{rules}\n{guideline_markdown(review.ontology)}")
+    return folder
+
+
+def _finish_batch(
+    folder: Path | None, review: Review, tasks: Sequence[Mapping[str, Any]], destination: Destination
+) -> int | None:
+    if folder is None:
+        return None
+    number = int(folder.name.removeprefix("batch-"))
+    manifest = {
+        "batch": number,
+        "semctl_schema": TASK_SCHEMA,
+        "role": "review",
+        "project": destination.project,
+        "project_id": destination.project_id,
+        "url": destination.url,
+        "file": destination.file,
+        "config_sha256": review.config.sha256,
+        "ontology_version": review.ontology.version,
+        "ontology_sha256": review.ontology.sha256(),
+        "uids": [task["data"]["uid"] for task in tasks],
+        "dialogues": list(dict.fromkeys(task["data"]["dialogue_id"] for task in tasks)),
+        "window": max(len(task["data"]["user_turns"]) for task in tasks),
+        "complete": True,
+    }
+    write_json(folder / "manifest.json", manifest)
+    return number
+
+
+def _result(
+    review: Review,
+    destination: Destination,
+    new: Sequence[Mapping[str, Any]],
+    number: int | None,
+    **more: Any,
+) -> AdjudicateResult:
+    waiting = [one for one in review.asked if (one.dialogue_id, one.turn) in review.differing]
+    decided = [one for one in review.asked if (one.dialogue_id, one.turn) in review.with_verdict]
+    known = {*waiting, *decided}
+    return AdjudicateResult(
+        destination=destination,
+        policy=review.policy,
+        disputed=sum(map(len, review.disputes.values())),
+        dialogues=len(review.disputes),
+        tasks_new=len(new),
+        turns_new=sum(len(task["data"]["user_turns"]) for task in new),
+        waiting=len(waiting),
+        decided=len(decided),
+        vanished=tuple(one for one in review.asked if one not in known),
+        changed=tuple(one for one in waiting if review.differing[one.dialogue_id, one.turn] != one.dispute_sha256),
+        batch=number,
+        **more,
+    )
+
+
+def _tasks_of(workspace: Workspace, batch: Batch) -> list[dict[str, Any]]:
+    tasks: list[dict[str, Any]] = read_json(
+        workspace.labelling / f"batch-{batch.number:04d}" / "tasks.json", error=LabelError
+    )
+    return tasks
