@@ -19,6 +19,7 @@ __all__ = ["ActivityCalls", "Answered", "TaskActivity"]
 
 _LIST_PAGE = 500
 _DELETE_TASKS = 500
+_PROJECTS = 100
 _SHOWN = ("completed_at", "annotators", "avg_lead_time", "draft_exists")
 _HIDDEN = tuple(
     f"tasks:{name}"
@@ -42,6 +43,16 @@ _HIDDEN = tuple(
     )
 )
 _COLUMNS = ("id", "data", "total_annotations", "cancelled_annotations", "updated_at", *_SHOWN)
+
+
+def _filter(column: str, operator: str, kind: str, value: Any) -> dict[str, Any]:
+    return {"filter": f"filter:tasks:{column}", "operator": operator, "type": kind, "value": value}
+
+
+_ANSWERED = [
+    _filter(column, "greater_or_equal", "Number", 1) for column in ("total_annotations", "cancelled_annotations")
+]
+_DRAFTED = _filter("draft_exists", "equal", "Boolean", True)
 
 
 @dataclass(frozen=True)
@@ -95,6 +106,33 @@ class TaskActivity:
 class ActivityCalls(ProjectCalls):
     """What semctl asks about the work of annotators."""
 
+    def projects_numbered(self, numbers: Sequence[int]) -> dict[int, Project]:
+        """The projects that have these numbers, without their configurations, in one question a hundred."""
+        found = {}
+        for start in range(0, len(numbers), _PROJECTS):
+            ids = ",".join(str(number) for number in numbers[start : start + _PROJECTS])
+            with self._asking("look for projects"):
+                page = self._client.projects.list(
+                    ids=ids, include="id,title,created_at,task_number", page=1, page_size=_PROJECTS
+                )
+                for item in page.items or ():
+                    made = time_text(getattr(item, "created_at", None))
+                    found[item.id] = Project(item.id, item.title, "", item.task_number or 0, created_at=made)
+        return found
+
+    def answer_counts(self, numbers: Sequence[int]) -> dict[int, int]:
+        """Project number -> its answers, skipped ones too, as the server counts them; cheap."""
+        counts = {}
+        for start in range(0, len(numbers), _PROJECTS):
+            ids = ",".join(str(number) for number in numbers[start : start + _PROJECTS])
+            with self._asking("count answers"):
+                page = self._client.projects.list_counts(
+                    ids=ids, include="id,total_annotations_number,skipped_annotations_number", page_size=_PROJECTS
+                )
+                for item in page.results:
+                    counts[item.id] = (item.total_annotations_number or 0) + (item.skipped_annotations_number or 0)
+        return counts
+
     def last_change(self, project: Project) -> str:
         """When a task of the project changed last, as the server says; empty for a project without tasks."""
         with self._asking(f"ask what was done in the project '{project.title}'"):
@@ -107,34 +145,32 @@ class ActivityCalls(ProjectCalls):
     def activity(
         self, project: Project, *, since: str | None = None, progress: Progress | None = None
     ) -> Iterator[TaskActivity]:
-        """Tasks that somebody touched, by ascending number; tasks that semctl did not make are passed over.
+        """Tasks that somebody touched, each once; tasks that semctl did not make are passed over.
 
         Args:
             project: where.
-            since: instead, all tasks that changed at this time or later, touched or not.
+            since: instead, all tasks that changed at this time or later, touched or not, and all with drafts.
             progress: shows how far it is.
         """
         progress = progress or SilentProgress()
         if since is None:
-            passes = [
-                _filter("total_annotations", "greater_or_equal", "Number", 1),
-                _filter("cancelled_annotations", "greater_or_equal", "Number", 1),
-            ]
+            conditions = [*_ANSWERED, _DRAFTED]
         else:
-            passes = [_filter("updated_at", "greater_or_equal", "Datetime", since)]
+            conditions = [_filter("updated_at", "greater_or_equal", "Datetime", since), _DRAFTED]
+        page = self._page(project, conditions, "or")
+        if len(page) < _LIST_PAGE:
+            yield from self._read(project, page)
+            return
         seen: set[int] = set()
         with progress.task("asking who did what") as bar:
-            for condition in (*passes, _filter("draft_exists", "equal", "Boolean", True)):
+            for condition in conditions:
                 newest = 0
                 while True:
-                    page = self._page(project, [condition, _filter("id", "greater", "Number", newest)])
-                    fresh = [item for item in page if item.id not in seen and "uid" in (item.data or {})]
-                    several = [item.id for item in fresh if _count(item) > 1]
-                    exact = self._several_answers(project, several) if several else {}
+                    # by number rather than by page, so that none is passed over while tasks come and go
+                    page = self._page(project, [condition, _filter("id", "greater", "Number", newest)], "and")
+                    yield from self._read(project, [item for item in page if item.id not in seen])
                     seen.update(item.id for item in page)
-                    bar.advance(len(fresh))
-                    for item in fresh:
-                        yield _activity(item, exact.get(item.id))
+                    bar.advance(len(page))
                     if len(page) < _LIST_PAGE:
                         break
                     newest = page[-1].id
@@ -151,10 +187,17 @@ class ActivityCalls(ProjectCalls):
                     request_options=ONCE,
                 )
 
-    def _page(self, project: Project, conditions: Sequence[dict[str, Any]]) -> list[Any]:
+    def _read(self, project: Project, page: Sequence[Any]) -> Iterator[TaskActivity]:
+        ours = [item for item in page if "uid" in (item.data or {})]
+        several = [item.id for item in ours if _count(item) > 1]
+        exact = self._several_answers(project, several) if several else {}
+        for item in ours:
+            yield _activity(item, exact.get(item.id))
+
+    def _page(self, project: Project, conditions: Sequence[dict[str, Any]], conjunction: str) -> list[Any]:
         with self._asking(f"ask what was done in the project '{project.title}'"):
-            hidden = list(_HIDDEN)
-            query = _query(conditions, ordering=["tasks:id"], hiddenColumns={"explore": hidden, "labeling": hidden})
+            hidden = {"explore": list(_HIDDEN), "labeling": list(_HIDDEN)}
+            query = _query(conditions, conjunction, ordering=["tasks:id"], hiddenColumns=hidden)
             listed = self._client.tasks.list(
                 project=project.id, include=",".join(_COLUMNS), query=query, page=1, page_size=_LIST_PAGE
             )
@@ -217,10 +260,6 @@ def _value(item: Any, name: str) -> Any:
     return item.get(name) if isinstance(item, dict) else getattr(item, name, None)
 
 
-def _filter(column: str, operator: str, kind: str, value: Any) -> dict[str, Any]:
-    return {"filter": f"filter:tasks:{column}", "operator": operator, "type": kind, "value": value}
-
-
-def _query(conditions: Sequence[dict[str, Any]], **more: Any) -> str:
-    filters = {"conjunction": "and", "items": list(conditions)}
+def _query(conditions: Sequence[dict[str, Any]], conjunction: str = "and", **more: Any) -> str:
+    filters = {"conjunction": conjunction, "items": list(conditions)}
     return json.dumps({"filters": filters, **more}, separators=(",", ":"))

@@ -5,23 +5,70 @@ from __future__ import annotations
 import sys
 from collections.abc import Iterable, Iterator, Sequence, Sized
 from contextlib import contextmanager
-from typing import Any, TypeVar
+from dataclasses import dataclass
+from typing import Any, Literal, TypeVar
 
 import orjson
+from rich.box import HEAVY_HEAD, SIMPLE_HEAD
 from rich.console import Console as RichConsole
+from rich.console import Group
+from rich.live import Live
 from rich.markup import escape
 from rich.progress import BarColumn, MofNCompleteColumn, TaskID, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 from rich.progress import Progress as RichProgress
 from rich.table import Table as RichTable
+from rich.text import Text
 
 from schemas.errors import SemctlError
 from schemas.progress import Task
 
-__all__ = ["Console", "metric_heading"]
+__all__ = ["Bar", "Board", "Console", "metric_heading"]
 
 T = TypeVar("T")
 
 _BAR_WIDTH = 84  # title, bar, counts and times of a progress bar
+
+
+@dataclass(frozen=True)
+class Bar:
+    """A cell of a table that shows parts of a whole: what is done, what was passed over, and the rest."""
+
+    done: int
+    passed: int
+    total: int
+    width: int = 10
+
+    def render(self) -> Text:
+        """Its drawing; something done is never drawn as nothing, nor something left as everything."""
+        if not self.total:
+            return Text("·" * self.width, style="dim")
+        done, either = (self._cells(number) for number in (self.done, self.done + self.passed))
+        pieces = (("━" * done, "green"), ("━" * (either - done), "yellow"), ("━" * (self.width - either), "grey37"))
+        share = f" {100 * self.done // self.total:3d} %"
+        return Text.assemble(*pieces, (share, "bold green" if self.done == self.total else ""))
+
+    def _cells(self, number: int) -> int:
+        cells = round(self.width * number / self.total)
+        return min(max(cells, number > 0), self.width - (number < self.total))
+
+
+class Board:
+    """A table that is shown again and again in its place; made by :meth:`Console.board`."""
+
+    def __init__(self, console: RichConsole, live: Live | None) -> None:
+        self._console = console
+        self._live = live
+
+    def show(
+        self, title: str, columns: Sequence[str], rows: Iterable[Sequence[object]], *, captions: Sequence[str] = ()
+    ) -> None:
+        """Show this instead of what was shown before."""
+        lines = [Text(caption, style="dim") for caption in captions]
+        shown = Group(_table(title, columns, rows), *lines)
+        if self._live is None:
+            self._console.print(shown)
+        else:
+            self._live.update(shown, refresh=True)
 
 
 class Console:
@@ -51,16 +98,18 @@ class Console:
         """Print a table; cells that are numbers are set to the right. Silent with ``--json``."""
         if self.as_json:
             return
-        cells = [list(row) for row in rows]
-        table = RichTable(title=escape(title), title_justify="left")
-        for index, column in enumerate(columns):
-            numbers = [isinstance(row[index], int | float) for row in cells]
-            table.add_column(escape(column), justify="right" if numbers and all(numbers) else "left", overflow="fold")
-        for row in cells:
-            table.add_row(*(_cell(value) for value in row))
-        self._out.print(table)
+        self._out.print(_table(title, columns, rows))
         if caption:
             self._out.print(escape(caption), style="dim", soft_wrap=True)
+
+    @contextmanager
+    def board(self) -> Iterator[Board]:
+        """A table that is refreshed in its place on a terminal, and printed again elsewhere."""
+        if not self._out.is_terminal:
+            yield Board(self._out, None)
+            return
+        with Live(console=self._out, auto_refresh=False, vertical_overflow="visible") as live:
+            yield Board(self._out, live)
 
     def say(self, text: str) -> None:
         """Print a line of the result to stdout. Silent with ``--json``."""
@@ -135,6 +184,20 @@ class _BarTask:
 def metric_heading(name: str) -> str:
     """A metric's name as a column heading: ``precision@5`` is P@5."""
     return name.replace("precision", "P").replace("recall", "R").replace("ndcg", "NDCG")
+
+
+def _table(title: str, columns: Sequence[str], rows: Iterable[Sequence[object]]) -> RichTable:
+    cells = [list(row) for row in rows]
+    drawn = any(isinstance(value, Bar) for row in cells for value in row)
+    table = RichTable(title=escape(title), title_justify="left", box=SIMPLE_HEAD if drawn else HEAVY_HEAD)
+    for index, column in enumerate(columns):
+        numbers = [isinstance(row[index], int | float) for row in cells]
+        drawings = any(isinstance(row[index], Bar) for row in cells)
+        justify: Literal["left", "right"] = "right" if numbers and all(numbers) else "left"
+        table.add_column(escape(column), justify=justify, overflow="fold", no_wrap=drawings)
+    for row in cells:
+        table.add_row(*(value.render() if isinstance(value, Bar) else _cell(value) for value in row))
+    return table
 
 
 def _cell(value: object) -> str:
