@@ -8,7 +8,8 @@ from __future__ import annotations
 import sqlite3
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import AbstractContextManager
-from dataclasses import replace
+from dataclasses import dataclass, replace
+from datetime import datetime, timedelta
 from itertools import groupby
 from typing import Any, Literal
 
@@ -16,7 +17,7 @@ import orjson
 
 from annotate.annotations import CORPUS, Annotation, Mark
 
-__all__ = ["AnnotationStore", "Standing"]
+__all__ = ["AnnotationStore", "Changes", "Standing"]
 
 Standing = Literal["usable", "unreadable", "void"]
 """Of an annotation that arrives: unreadable ones are quarantined; void ones were skipped, or show an old dialogue."""
@@ -27,11 +28,48 @@ CREATE TABLE version (
     PRIMARY KEY (annotation_id, updated_at)
 ) WITHOUT ROWID;
 CREATE INDEX of_dialogue ON version (dialogue_id);
-CREATE TABLE arrived (number INTEGER PRIMARY KEY, annotation_id TEXT, updated_at TEXT, content BLOB, standing TEXT);
-CREATE TABLE refused (annotation_id TEXT, turn INTEGER, reason TEXT, detail TEXT, content BLOB);
-CREATE TABLE heard (annotation_id TEXT PRIMARY KEY) WITHOUT ROWID;
+CREATE TABLE arrived (
+    number INTEGER PRIMARY KEY, annotation_id TEXT, updated_at TEXT, content BLOB, standing TEXT, export TEXT
+);
+CREATE TABLE refused (annotation_id TEXT, turn INTEGER, reason TEXT, detail TEXT, content BLOB, export TEXT);
+CREATE TABLE heard (annotation_id TEXT PRIMARY KEY, project TEXT, task_id TEXT) WITHOUT ROWID;
+CREATE TABLE asked (annotation_id TEXT PRIMARY KEY) WITHOUT ROWID;
 CREATE TABLE in_force (annotation_id TEXT, updated_at TEXT, PRIMARY KEY (annotation_id, updated_at)) WITHOUT ROWID;
 """
+
+
+_TIME = "%Y-%m-%dT%H:%M:%S.%fZ"
+
+
+@dataclass
+class Changes:
+    """What arrived, against what the workspace held, in annotations.
+
+    Attributes:
+        new: answers never seen before.
+        changed: answers that say something else than before.
+        withdrawn: answers that counted until now and do not any more: deleted, skipped, or edited into something that
+            cannot be read.
+        unchanged: all others that were asked for, whether they were sent again or not.
+    """
+
+    new: int = 0
+    changed: int = 0
+    withdrawn: int = 0
+    unchanged: int = 0
+
+    def __bool__(self) -> bool:
+        return bool(self.new or self.changed or self.withdrawn)
+
+    def as_json(self) -> dict[str, int]:
+        return {"new": self.new, "changed": self.changed, "withdrawn": self.withdrawn, "unchanged": self.unchanged}
+
+
+def _a_moment_after(updated_at: str) -> str:
+    """A microsecond later than a version's time; empty, as for unknown times, becomes the first moment there is."""
+    if not updated_at:
+        return "0001-01-01T00:00:00.000000Z"
+    return (datetime.strptime(updated_at, _TIME) + timedelta(microseconds=1)).isoformat(timespec="microseconds") + "Z"
 
 
 class AnnotationStore(AbstractContextManager["AnnotationStore"]):
@@ -52,28 +90,50 @@ class AnnotationStore(AbstractContextManager["AnnotationStore"]):
             (*annotation.key, annotation.to_json(), standing),
         )
 
-    def hear(self, annotation_id: str) -> None:
+    def hear(self, annotation_id: str, project: str, task_id: str) -> None:
         """Note that the export being read speaks of this annotation, usable or not."""
-        self._base.execute("INSERT OR IGNORE INTO heard VALUES (?)", (annotation_id,))
+        self._base.execute("INSERT OR IGNORE INTO heard VALUES (?, ?, ?)", (annotation_id, project, task_id))
+        self._base.execute("INSERT OR IGNORE INTO asked VALUES (?)", (annotation_id,))
+
+    def heard(self, project: str) -> dict[int, list[str]]:
+        """Task number -> annotations that arrived of it, for one project."""
+        found: dict[int, list[str]] = {}
+        rows = self._base.execute("SELECT task_id, annotation_id FROM heard WHERE project = ?", (project,))
+        for task, name in rows:
+            if str(task).isdecimal():
+                found.setdefault(int(task), []).append(name)
+        return found
+
+    def ask_for(self, annotation_ids: Iterable[str]) -> None:
+        """Count these with the annotations asked for, though none of them was sent: they are as they were."""
+        self._base.executemany("INSERT OR IGNORE INTO asked VALUES (?)", ((name,) for name in annotation_ids))
 
     def refuse(self, row: Mapping[str, Any]) -> None:
         """Note one row of ``quarantine.parquet``."""
         order = (row["annotation_id"] or "", -1 if row["turn"] is None else row["turn"], row["reason"], row["detail"])
-        self._base.execute("INSERT INTO refused VALUES (?, ?, ?, ?, ?)", (*order, orjson.dumps(dict(row))))
+        self._base.execute(
+            "INSERT INTO refused VALUES (?, ?, ?, ?, ?, ?)", (*order, orjson.dumps(dict(row)), row["export_sha256"])
+        )
+
+    def name_export(self, sha256: str) -> None:
+        """Say which export brought what arrived since this was last said: its hash is known once it is read."""
+        self._base.execute("UPDATE arrived SET export = ? WHERE export IS NULL", (sha256,))
+        self._base.execute("UPDATE refused SET export = ? WHERE export IS NULL", (sha256,))
 
     def load_quarantine(self, stored: Iterable[Mapping[str, Any]]) -> None:
-        """Take in the quarantine of the workspace, but for annotations that the export being read speaks of anew."""
+        """Take in the quarantine of the workspace, but for annotations that what arrived speaks of anew."""
         for row in stored:
             found = self._base.execute("SELECT 1 FROM heard WHERE annotation_id = ?", (row["annotation_id"],))
             if found.fetchone() is None:
                 self.refuse(row)
 
-    def quarantine(self, export_sha256: str) -> Iterator[dict[str, Any]]:
-        """The rows of ``quarantine.parquet`` in order; rows that arrived now get the export's hash."""
-        found = self._base.execute("SELECT content FROM refused ORDER BY annotation_id, turn, reason, detail, content")
-        for (content,) in found:
-            row = orjson.loads(content)
-            yield {**row, "export_sha256": row["export_sha256"] or export_sha256}
+    def quarantine(self) -> Iterator[dict[str, Any]]:
+        """The rows of ``quarantine.parquet`` in order."""
+        found = self._base.execute(
+            "SELECT content, export FROM refused ORDER BY annotation_id, turn, reason, detail, content"
+        )
+        for content, export in found:
+            yield {**orjson.loads(content), "export_sha256": export or ""}
 
     def load(self, stored: Iterable[Annotation]) -> None:
         """Take in the annotations that the workspace holds."""
@@ -83,25 +143,64 @@ class AnnotationStore(AbstractContextManager["AnnotationStore"]):
                 annotation = annotation.with_marks((*earlier.marks, *annotation.marks))
             self._put(annotation)
 
-    def merge(self, export_sha256: str) -> None:
+    def merge(self, *, from_server: bool = False) -> Changes:
         """Lay what arrived over what the workspace holds.
 
         A version that says what is stored already changes nothing. One that says something else replaces the stored
         one: the same answer is read differently once the ontology has grown. An unreadable one withdraws older
         versions of its annotation, whose answer it replaced; a void one withdraws the same version too.
+
+        Args:
+            from_server: what arrived is what the server holds now: it counts even where an earlier pull had found it
+                gone. A file may be older than that.
         """
-        arrived = self._base.execute("SELECT content, standing FROM arrived ORDER BY number")
-        for content, standing in arrived:
-            annotation = replace(Annotation.from_json(content), export_sha256=export_sha256)
+        changes = Changes()
+        arrived = self._base.execute("SELECT content, standing, export FROM arrived ORDER BY number")
+        for content, standing, export in arrived:
+            annotation = replace(Annotation.from_json(content), export_sha256=export)
+            if from_server:
+                self._restore(annotation)
+            earlier = self._newest_until(annotation.key)
             if standing != "usable":
-                earlier = self._newest_until(annotation.key)
                 if earlier is None or (standing == "unreadable" and earlier.key == annotation.key):
                     continue
+                changes.withdrawn += not earlier.is_withdrawn
                 annotation = replace(annotation, dialogue_id=earlier.dialogue_id, task_uid=earlier.task_uid)
                 annotation = annotation.with_marks([Mark(earlier.marks[0].turn, "withdrawn")])
+            elif self._newest(annotation.annotation_id) is None:
+                changes.new += 1
             stored = self._find(annotation.key)
             if stored is None or not stored.says_the_same(annotation):
+                changes.changed += standing == "usable" and earlier is not None and not _alike(earlier, annotation)
                 self._put(annotation)
+        return changes
+
+    def withdraw(self, annotation_ids: Iterable[str], export_sha256: str | None) -> int:
+        """Withdraw annotations that are no longer on the server, and forget their quarantine.
+
+        The withdrawal is a version of its own, a microsecond younger than the last one: that one stays, and the same
+        answer in an export made earlier does not come back to life.
+
+        Returns:
+            How many of them counted until now.
+        """
+        withdrawn = 0
+        for name in annotation_ids:
+            self._base.execute("DELETE FROM refused WHERE annotation_id = ?", (name,))
+            last = self._newest(name)
+            if last is not None and not last.is_withdrawn:
+                gone = replace(last, updated_at=_a_moment_after(last.updated_at), export_sha256=export_sha256)
+                self._put(gone.with_marks([Mark(last.marks[0].turn, "withdrawn")]))
+                withdrawn += 1
+        return withdrawn
+
+    def standing(self) -> int:
+        """How many of the annotations asked for are answers that are not withdrawn."""
+        found = self._base.execute(
+            "SELECT content, max(updated_at) FROM version WHERE annotation_id IN (SELECT annotation_id FROM asked) "
+            "GROUP BY annotation_id"
+        )
+        return sum(1 for content, _ in found if not Annotation.from_json(content).is_withdrawn)
 
     def all(self) -> Iterator[Annotation]:
         """Every version, in the order of ``annotations.parquet``."""
@@ -141,6 +240,18 @@ class AnnotationStore(AbstractContextManager["AnnotationStore"]):
     def _find(self, key: tuple[str, str]) -> Annotation | None:
         return self._one("WHERE annotation_id = ? AND updated_at = ?", key)
 
+    def _newest(self, annotation_id: str) -> Annotation | None:
+        return self._one(
+            "WHERE annotation_id = ? AND updated_at >= ? ORDER BY updated_at DESC LIMIT 1", (annotation_id, "")
+        )
+
+    def _restore(self, annotation: Annotation) -> None:
+        """An annotation that a pull had found gone is back, say from a backup of the server."""
+        later = _a_moment_after(annotation.updated_at)
+        gone = self._find((annotation.annotation_id, later))
+        if gone is not None and gone.is_withdrawn:
+            self._base.execute("DELETE FROM version WHERE annotation_id = ? AND updated_at = ?", gone.key)
+
     def _newest_until(self, key: tuple[str, str]) -> Annotation | None:
         return self._one("WHERE annotation_id = ? AND updated_at <= ? ORDER BY updated_at DESC LIMIT 1", key)
 
@@ -153,3 +264,13 @@ class AnnotationStore(AbstractContextManager["AnnotationStore"]):
             "INSERT OR REPLACE INTO version VALUES (?, ?, ?, ?, ?)",
             (*annotation.key, annotation.dialogue_id, annotation.annotator, annotation.to_json()),
         )
+
+
+def _alike(one: Annotation, other: Annotation) -> bool:
+    """Whether two versions say the same of the dialogue."""
+    return (one.marks, one.dialogue_id, one.annotator, one.role) == (
+        other.marks,
+        other.dialogue_id,
+        other.annotator,
+        other.role,
+    )

@@ -51,14 +51,16 @@ class ExportReader:
 
     Args:
         path: the JSON export, or its gzip.
+        shown: what errors name instead of the path.
 
     Attributes:
         sha256: hash of the JSON, unzipped.
         tasks_read: whole tasks read so far.
     """
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: Path, *, shown: str | None = None) -> None:
         self.path = path
+        self.shown = shown or path
         self.sha256 = ""
         self.tasks_read = 0
 
@@ -84,7 +86,7 @@ class ExportReader:
                 seen = position
             self.sha256 = stream.hash.hexdigest()
         if self.tasks_read and not annotated:
-            raise LabelError("tasks without annotations: not an export", where=self.path, fix=_HOW)
+            raise LabelError("tasks without annotations: not an export", where=self.shown, fix=_HOW)
 
     def _check_start(self, stream: _HashedStream) -> None:
         start = stream.peek()
@@ -92,9 +94,9 @@ class ExportReader:
         if first == b"[":
             return
         if not first:
-            raise LabelError("the export is empty", where=self.path, fix=_HOW)
+            raise LabelError("the export is empty", where=self.shown, fix=_HOW)
         kind = "one JSON object, not a list of tasks" if first == b"{" else "not JSON"
-        raise LabelError(f"not an export of Label Studio: {kind}", where=self.path, fix=_HOW)
+        raise LabelError(f"not an export of Label Studio: {kind}", where=self.shown, fix=_HOW)
 
     def _items(self, stream: _HashedStream) -> Iterator[Any]:
         try:
@@ -110,15 +112,15 @@ class ExportReader:
         if not stream.at_end and what == "cut off":
             what = "not valid JSON"
         place = f"after {self.tasks_read} whole tasks, at about byte {stream.position}"
-        return LabelError(f"the export is {what} {place}", where=self.path, fix="export it again; nothing was changed")
+        return LabelError(f"the export is {what} {place}", where=self.shown, fix="export it again; nothing was changed")
 
     def _task(self, item: Any) -> ExportedTask:
         if not isinstance(item, dict):
             raise LabelError(
-                f"not an export of Label Studio: item {self.tasks_read} is no task", where=self.path, fix=_HOW
+                f"not an export of Label Studio: item {self.tasks_read} is no task", where=self.shown, fix=_HOW
             )
         if "data" not in item and "annotations" not in item and ("annotation_id" in item or "annotator" in item):
-            raise LabelError("this export is in the format JSON-MIN", where=self.path, fix=_HOW)
+            raise LabelError("this export is in the format JSON-MIN", where=self.shown, fix=_HOW)
         data = item.get("data")
         annotations = item.get("annotations")
         if annotations is None:

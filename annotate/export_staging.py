@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
+from pathlib import Path
 from typing import Any
 
 from annotate.annotation_store import AnnotationStore
@@ -12,8 +13,10 @@ from annotate.annotations import Annotation
 from annotate.dialogue_index import IndexedDialogue
 from annotate.export_reader import ExportedTask, ExportReader
 from annotate.exported_task import TaskKeys, annotation_head, annotation_id, check_task, fits_workspace
+from annotate.migration import Migration
 from annotate.refusals import Refusal, Refused, raw_json
 from annotate.results import read_result
+from annotate.screens import Screens
 from schemas.errors import LabelError
 from schemas.ontology import Ontology
 from schemas.progress import Progress
@@ -26,6 +29,7 @@ class StagedExport:
     """What an export held, counted in annotations where nothing else is said.
 
     Attributes:
+        path: where it is.
         sha256: hash of its JSON.
         tasks: tasks in it.
         received: all annotations.
@@ -37,6 +41,7 @@ class StagedExport:
         projects: numbers of the Label Studio projects.
     """
 
+    path: Path
     sha256: str = ""
     tasks: int = 0
     received: int = 0
@@ -54,6 +59,9 @@ def stage_export(
     index: Mapping[str, IndexedDialogue],
     ontology: Ontology,
     progress: Progress,
+    *,
+    of_this_workspace: bool = True,
+    screens: Screens | None = None,
 ) -> StagedExport:
     """Read a whole export into the store.
 
@@ -63,24 +71,28 @@ def stage_export(
         index: the dialogues of the workspace, with hashes.
         ontology: the slots there are.
         progress: shows how far it is.
+        of_this_workspace: refuse an export without any task of this workspace.
+        screens: since when the screens of projects offer a newer ontology than their tasks were made with.
 
     Raises:
         LabelError: not an export, cut off, or of another project: no task in it is of this workspace.
     """
-    staged = StagedExport()
+    staged = StagedExport(reader.path)
+    migration, screens = Migration(ontology), screens or Screens()
     fitting = 0
     for task in reader.tasks(progress):
         fitting += fits_workspace(task, index)
         staged.drafts += task.drafts
         staged.projects.add(task.project)
-        _stage_task(task, staged, store, index, ontology)
-    if reader.tasks_read and not fitting:
+        _stage_task(task, staged, store, index, migration, screens)
+    if reader.tasks_read and not fitting and of_this_workspace:
         raise LabelError(
             f"none of the {reader.tasks_read} tasks in this export is of this workspace",
-            where=reader.path,
+            where=reader.shown,
             fix="export the project that `semctl export-for-labelling` filled, or name its workspace with -w",
         )
     staged.sha256, staged.tasks = reader.sha256, reader.tasks_read
+    store.name_export(staged.sha256)
     return staged
 
 
@@ -89,7 +101,8 @@ def _stage_task(
     staged: StagedExport,
     store: AnnotationStore,
     index: Mapping[str, IndexedDialogue],
-    ontology: Ontology,
+    migration: Migration,
+    screens: Screens,
 ) -> None:
     try:
         keys: TaskKeys | Refusal = check_task(task, index)
@@ -98,7 +111,7 @@ def _stage_task(
     for position, raw in enumerate(task.annotations):
         name = annotation_id(raw, task, position)
         staged.received += 1
-        store.hear(name)
+        store.hear(name, task.project, task.task_id)
         head = None
         try:
             head = annotation_head(raw, task, name)
@@ -108,7 +121,8 @@ def _stage_task(
                 continue
             if isinstance(keys, Refusal):
                 raise Refused(keys.reason, keys.detail)
-            read = read_result(raw.get("result"), keys.turns, ontology)
+            version = screens.version(head.project, keys.ontology_version, head.updated_at, head.lead_time)
+            read = read_result(raw.get("result"), keys.turns, migration.ontology, version=version, migration=migration)
         except Refused as problem:
             staged.quarantined[problem.refusal.reason] += 1
             if head is not None:
@@ -121,7 +135,7 @@ def _stage_task(
             head,
             dialogue_id=keys.dialogue_id,
             task_uid=keys.uid,
-            ontology_version=keys.ontology_version,
+            ontology_version=version,
             config_sha256=keys.config_sha256,
             role=keys.role,
         )

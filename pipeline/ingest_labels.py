@@ -8,119 +8,35 @@ annotation received: accepted, quarantined, skipped or superseded. Everything in
 from __future__ import annotations
 
 import shutil
-import tempfile
-from collections import Counter
+import sqlite3
 from collections.abc import Iterator, Mapping
 from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
 
 from annotate.annotation_store import AnnotationStore
 from annotate.annotations import read_annotations
 from annotate.dialogue_index import IndexedDialogue, read_dialogue_index
-from annotate.export_reader import ExportReader, keep_raw
-from annotate.export_staging import StagedExport, stage_export
-from annotate.policies import Policy, PolicyName
-from annotate.resolve import resolve
-from annotate.splits import SplitCounts, label_dialogue, split_manifest
-from pipeline.label_checks import FindingCounts, LabelChecks, checking, requeue_codes
+from annotate.export_reader import keep_raw
+from annotate.migration import Migration
+from annotate.policies import PolicyName
+from annotate.splits import split_manifest
+from pipeline.ingest_history import keep_ingest
+from pipeline.ingest_report import IngestReport, report_of
+from pipeline.label_checks import checking, requeue_codes
+from pipeline.label_sources import LabelSource
+from pipeline.labelled_states import write_states
 from pipeline.labelling_batches import read_batches
-from pipeline.resolving import ResolvedCounts, policy_name, policy_of
+from pipeline.pulling import Pull
+from pipeline.resolving import policy_name, policy_of
+from pipeline.screen_record import read_screens
 from pipeline.workspace import Workspace
-from schemas.errors import CheckError, LabelError, UsageError, WorkspaceError
+from schemas.errors import LabelError, UsageError, WorkspaceError
 from schemas.files import locked, sha256_file, write_atomic, write_json
 from schemas.ontology import Ontology
 from schemas.progress import Progress, SilentProgress
-from schemas.tables import ANNOTATIONS, D_F, D_P, QUARANTINE, STATES, open_table, open_writer
+from schemas.tables import ANNOTATIONS, QUARANTINE, open_table, open_writer
 
 __all__ = ["IngestReport", "ingest_labels"]
-
-_MOST_SHOWN = 20
-
-
-@dataclass(frozen=True)
-class IngestReport:
-    """What an ingest did: the ledger of what it received, and the splits of the whole workspace.
-
-    Attributes:
-        export_sha256: the export read; None when only the corpus' own states were taken.
-        received, accepted, superseded, skipped: annotations of the export; of the corpus when there was none.
-            Superseded: its annotator answered the same task later, or people labelled a dialogue of the corpus.
-        quarantined: reason -> annotations of which nothing could be used.
-        refused_turns: reason -> turns left unlabelled within accepted or superseded annotations.
-        drafts: answers begun and not submitted.
-        notices: things worth a look in the whole workspace: ``value_not_in_catalogue`` (values marked that no product
-            has), ``orphaned_annotations`` (of turns or dialogues that are no longer there).
-        out_of_catalogue: the commonest such values as (slot, value, how often).
-        d_f, d_p: dialogues and user turns of the splits.
-        checked: what the checks found in the labels in force.
-        resolved: what became of turns that several people answered, see :class:`pipeline.resolving.ResolvedCounts`.
-    """
-
-    export_sha256: str | None
-    received: int
-    accepted: int
-    superseded: int
-    skipped: int = 0
-    quarantined: Mapping[str, int] = field(default_factory=dict)
-    refused_turns: Mapping[str, int] = field(default_factory=dict)
-    drafts: int = 0
-    notices: Mapping[str, int] = field(default_factory=dict)
-    out_of_catalogue: tuple[tuple[str, str, int], ...] = ()
-    d_f: SplitCounts = field(default_factory=SplitCounts)
-    d_p: SplitCounts = field(default_factory=SplitCounts)
-    checked: FindingCounts = field(default_factory=FindingCounts)
-    resolved: Mapping[str, Any] = field(default_factory=dict)
-
-    def as_json(self) -> dict[str, Any]:
-        """The report as one JSON object; also the content of ``labels/ledger.json``."""
-        return {
-            "export_sha256": self.export_sha256,
-            "annotations": {
-                "received": self.received,
-                "accepted": self.accepted,
-                "quarantined": sum(self.quarantined.values()),
-                "skipped": self.skipped,
-                "superseded": self.superseded,
-            },
-            "quarantined": dict(sorted(self.quarantined.items())),
-            "refused_turns": dict(sorted(self.refused_turns.items())),
-            "drafts": self.drafts,
-            "resolved": dict(self.resolved),
-            "notices": dict(sorted(self.notices.items())),
-            "out_of_catalogue": [
-                {"slot": slot, "value": value, "count": count} for slot, value, count in self.out_of_catalogue
-            ],
-            **self.checked.as_json(),
-            "d_f": self.d_f.as_json(),
-            "d_p": self.d_p.as_json(),
-            "by_split": {
-                "d_f": dict(sorted(self.d_f.by_split.items())),
-                "d_p": dict(sorted(self.d_p.by_split.items())),
-            },
-        }
-
-    def check(self, user_turns: int) -> None:
-        """Hold the ledger against itself and against the workspace.
-
-        Args:
-            user_turns: in the workspace.
-
-        Raises:
-            CheckError: annotations or turns are unaccounted for.
-        """
-        accounted = self.accepted + sum(self.quarantined.values()) + self.skipped + self.superseded
-        if accounted != self.received:
-            raise CheckError(
-                f"the label ledger does not add up: {self.received} annotations received, {accounted} accounted for",
-                fix="nothing was changed; this is a bug worth reporting",
-            )
-        if self.d_f.turns + self.d_p.turns != user_turns:
-            raise CheckError(
-                f"D_F and D_P hold {self.d_f.turns + self.d_p.turns} turns, the workspace {user_turns}",
-                fix="nothing was changed; this is a bug worth reporting",
-            )
 
 
 def ingest_labels(
@@ -128,6 +44,7 @@ def ingest_labels(
     *,
     export: Path | None = None,
     project: str | None = None,
+    full: bool = False,
     resolve_by: str | None = None,
     requeue: str | None = None,
     progress: Progress | None = None,
@@ -137,7 +54,9 @@ def ingest_labels(
     Args:
         workspace: an imported corpus.
         export: a JSON export of Label Studio, or its gzip.
-        project: name of a project to export now instead. Without either, only what the corpus brought is taken.
+        project: name of a project, or of work dealt out over several: what changed there since the last pull is
+            fetched now, and what is gone there is withdrawn. Without either, only what the corpus brought is taken.
+        full: fetch all answers of the project anew.
         resolve_by: how several people's answers become one; None takes the setting ``labelling.resolve``.
         requeue: codes of findings that put a dialogue up for labelling again, with commas between; None takes the
             setting ``labelling.requeue``.
@@ -151,34 +70,38 @@ def ingest_labels(
     progress = progress or SilentProgress()
     if export is not None and project is not None:
         raise UsageError("an export file and --project were both given", fix="name one of the two")
+    if full and project is None:
+        raise UsageError("--full was given without --project", fix="name the project to pull")
     policy = policy_name(resolve_by, workspace.require().settings().labelling.resolve)
     again = requeue_codes(workspace, requeue)
     ontology = workspace.ontology()
     with ExitStack() as stack:
-        if project is not None:
-            folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="semctl-")))
-            export = _download(workspace, project, folder / "export.json", progress)
-        index = read_dialogue_index(workspace.turns, with_hashes=export is not None)
-        store = stack.enter_context(AnnotationStore())
-        staged = None
-        if export is not None:
+        stack.enter_context(_writing(workspace))
+        source = LabelSource(screens=read_screens(workspace.labelling))
+        taking_in = export is not None or project is not None
+        if taking_in:
             _check_configurations(workspace)
-            staged = stage_export(ExportReader(export), store, index, ontology, progress)
-        with _writing(workspace), locked(workspace.annotations.parent / ".lock"):
-            _load(workspace, store)
-            if staged is not None:
-                store.merge(staged.sha256)
-            return _write(workspace, store, index, ontology, export, staged, policy, again, progress)
-
-
-def _download(workspace: Workspace, project: str, path: Path, progress: Progress) -> Path:
-    from annotate.gateway import connect
-
-    gateway = connect(workspace.root)
-    found = gateway.require_project(project)
-    gateway.check_config(found)
-    progress.log(f"exporting the project '{project}' from {gateway.url}")
-    return gateway.download_export(found, path)
+        lock = locked(workspace.annotations.parent / ".lock")
+        incoming = workspace.annotations.parent / ".pulled"
+        if project is not None:
+            pulling = Pull.of(workspace, project)  # before anything is written, see whether the server is there
+            stack.enter_context(lock)
+            stack.enter_context(_emptied(incoming))
+            pulled = pulling.fetch(incoming, whole=full, progress=progress)
+        index = read_dialogue_index(workspace.turns, with_hashes=taking_in)
+        store = stack.enter_context(AnnotationStore())
+        if export is not None:
+            source.read_file(export, store, index, ontology, progress)
+        if project is not None:
+            source.read_projects(pulled, store, index, ontology, progress)
+        else:
+            stack.enter_context(lock)
+        _load(workspace, store)
+        source.merge(store)
+        report = _write(workspace, store, index, ontology, source, policy, again, progress)
+        keep_ingest(workspace, report, ontology)
+        source.remember(workspace)
+        return report
 
 
 def _check_configurations(workspace: Workspace) -> None:
@@ -210,6 +133,23 @@ def _writing(workspace: Workspace) -> Iterator[None]:
         raise WorkspaceError(
             f"cannot write the labels: {problem.strerror or problem}", where=where, fix="mend that and run this again"
         ) from None
+    except sqlite3.Error as problem:
+        raise WorkspaceError(
+            f"cannot keep annotations aside: {problem}",
+            where="the folder for temporary files",
+            fix="make room there, or set TMPDIR to another folder; then run this again",
+        ) from None
+
+
+@contextmanager
+def _emptied(folder: Path) -> Iterator[None]:
+    """A folder that is empty at the start, whatever a killed run left there, and gone at the end."""
+    shutil.rmtree(folder, ignore_errors=True)
+    folder.mkdir(parents=True)
+    try:
+        yield
+    finally:
+        shutil.rmtree(folder, ignore_errors=True)
 
 
 def _write(
@@ -217,8 +157,7 @@ def _write(
     store: AnnotationStore,
     index: Mapping[str, IndexedDialogue],
     ontology: Ontology,
-    export: Path | None,
-    staged: StagedExport | None,
+    source: LabelSource,
     policy: PolicyName,
     again: frozenset[str],
     progress: Progress,
@@ -233,120 +172,31 @@ def _write(
         return folder / place.name
 
     try:
-        if export is not None and staged is not None:
+        for staged in source.exports:
             raw = workspace.raw_exports / f"{staged.sha256}.json.gz"
             if not raw.is_file():
-                keep_raw(export, staged.sha256, beside(raw))
+                keep_raw(staged.path, staged.sha256, beside(raw))
         inputs = {"turns": sha256_file(workspace.turns), "ontology": ontology.sha256()}
         with open_writer(beside(workspace.quarantine), QUARANTINE) as rows:
-            rows.write_all(store.quarantine("" if staged is None else staged.sha256))
+            rows.write_all(store.quarantine())
         with open_writer(beside(workspace.annotations), ANNOTATIONS) as rows:
             rows.write_all(row for annotation in store.all() for row in annotation.rows())
         inputs["annotations"] = sha256_file(folder / workspace.annotations.name)
         states, d_f, d_p = beside(workspace.states), beside(workspace.d_f), beside(workspace.d_p)
-        chosen = policy_of(policy, store.by_dialogue(), index, ontology, progress)
+        chosen = policy_of(policy, Migration(ontology).dialogues(store.by_dialogue()), index, ontology, progress)
         findings, requeue = beside(workspace.findings), beside(workspace.requeue)
-        refused = store.quarantine("")
+        refused = store.quarantine()
         with checking(workspace, ontology, findings, refused=refused, requeue=again, inputs=inputs) as checks:
-            totals = _write_states(states, d_f, d_p, store, index, ontology, chosen, checks, inputs, progress)
+            counts = write_states(states, d_f, d_p, store, index, ontology, chosen, checks, inputs, progress)
         write_atomic(requeue, checks.requeue_lines())
-        report = _report(store, staged, totals, checks.counts(workspace))
+        report = report_of(source, store, counts, checks.counts(workspace))
         report.check(sum(len(dialogue.user_turns) for dialogue in index.values()))
-        write_json(beside(workspace.label_ledger), report.as_json())
-        counts = {"D_F": totals.d_f, "D_P": totals.d_p}
-        write_json(beside(workspace.split_manifest), split_manifest(d_f, d_p, states, counts, inputs, ontology))
+        write_json(beside(workspace.label_ledger), report.ledger())
+        splits = {"D_F": counts.d_f, "D_P": counts.d_p}
+        write_json(beside(workspace.split_manifest), split_manifest(d_f, d_p, states, splits, inputs, ontology))
         for written, place in places.items():
             place.parent.mkdir(parents=True, exist_ok=True)
             written.replace(place)
     finally:
         shutil.rmtree(folder, ignore_errors=True)
     return report
-
-
-@dataclass
-class _Totals:
-    resolved: ResolvedCounts
-    d_f: SplitCounts = field(default_factory=SplitCounts)
-    d_p: SplitCounts = field(default_factory=SplitCounts)
-    orphaned: int = 0
-    out_of_catalogue: Counter[tuple[str, str]] = field(default_factory=Counter)
-
-
-def _write_states(
-    states: Path,
-    d_f: Path,
-    d_p: Path,
-    store: AnnotationStore,
-    index: Mapping[str, IndexedDialogue],
-    ontology: Ontology,
-    policy: Policy,
-    checks: LabelChecks,
-    inputs: Mapping[str, str],
-    progress: Progress,
-) -> _Totals:
-    totals = _Totals(ResolvedCounts(policy))
-    by_dialogue = store.by_dialogue()
-    labelled_id, annotations = next(by_dialogue, ("", []))
-    with (
-        open_writer(states, STATES, inputs=inputs) as all_rows,
-        open_writer(d_f, D_F, inputs=inputs) as full_rows,
-        open_writer(d_p, D_P, inputs=inputs) as partial_rows,
-    ):
-        for dialogue_id, dialogue in progress.track(index.items(), "belief states", total=len(index)):
-            while annotations and labelled_id < dialogue_id:
-                totals.orphaned += len(annotations)
-                checks.gone(labelled_id, annotations)
-                labelled_id, annotations = next(by_dialogue, ("", []))
-            said = annotations if labelled_id == dialogue_id else []
-            resolution = resolve(said, dialogue.user_turns, ontology, policy)
-            totals.resolved.add(resolution)
-            store.mark_in_force(resolution.in_force)
-            totals.orphaned += resolution.orphaned
-            totals.out_of_catalogue.update(resolution.values_without_product(ontology))
-            if not dialogue.user_turns:
-                continue
-            labelled = label_dialogue(dialogue_id, dialogue, resolution, ontology)
-            checks.dialogue(dialogue_id, said, resolution, labelled.rows)
-            all_rows.write_all(labelled.rows)
-            (full_rows if labelled.complete else partial_rows).write_all(labelled.rows)
-            (totals.d_f if labelled.complete else totals.d_p).add(dialogue.split, len(labelled.rows))
-            if labelled_id == dialogue_id:
-                labelled_id, annotations = next(by_dialogue, ("", []))
-        while annotations:
-            totals.orphaned += len(annotations)
-            checks.gone(labelled_id, annotations)
-            labelled_id, annotations = next(by_dialogue, ("", []))
-    return totals
-
-
-def _report(
-    store: AnnotationStore, staged: StagedExport | None, totals: _Totals, checked: FindingCounts
-) -> IngestReport:
-    notices = {
-        "value_not_in_catalogue": totals.out_of_catalogue.total(),
-        "orphaned_annotations": totals.orphaned,
-    }
-    commonest = sorted(totals.out_of_catalogue.items(), key=lambda item: (-item[1], item[0]))[:_MOST_SHOWN]
-    shared: dict[str, Any] = {
-        "notices": notices,
-        "out_of_catalogue": tuple((slot, value, count) for (slot, value), count in commonest),
-        "d_f": totals.d_f,
-        "d_p": totals.d_p,
-        "checked": checked,
-        "resolved": totals.resolved.as_json(),
-    }
-    if staged is None:
-        accepted, superseded = store.corpus_counts()
-        return IngestReport(None, accepted + superseded, accepted, superseded, **shared)
-    accepted, superseded = store.counts()
-    return IngestReport(
-        staged.sha256,
-        staged.received,
-        accepted,
-        superseded,
-        skipped=staged.skipped,
-        quarantined=staged.quarantined,
-        refused_turns=staged.refused_turns,
-        drafts=staged.drafts,
-        **shared,
-    )

@@ -30,6 +30,8 @@ requeue = ["error", "warning"]
 min_seconds_per_turn = 3.0
 # how several annotators' answers become one: majority, adjudicated (any difference waits for a reviewer), dawid-skene
 resolve = "majority"
+# of how many ingests that changed something the result is kept for `semctl diff`; 0 keeps none
+keep_ingests = 20
 
 [studio]
 # where the local Label Studio listens; `semctl studio start --port` overrides it
@@ -54,6 +56,7 @@ class LabellingSettings(_Section):
     requeue: tuple[str, ...] = ("error", "warning")
     min_seconds_per_turn: float = Field(default=3.0, ge=0)
     resolve: PolicyName = "majority"
+    keep_ingests: int = Field(default=20, ge=0)
 
 
 class StudioSettings(_Section):

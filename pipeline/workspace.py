@@ -123,6 +123,14 @@ class Workspace:
         return self.root / "labels" / "states.parquet"
 
     @property
+    def pulls(self) -> Path:
+        return self.root / "labels" / "pulls"
+
+    @property
+    def ingests(self) -> Path:
+        return self.root / "labels" / "ingests"
+
+    @property
     def label_ledger(self) -> Path:
         return self.root / "labels" / "ledger.json"
 

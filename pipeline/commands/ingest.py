@@ -27,8 +27,12 @@ def ingest(
         Path | None, typer.Argument(metavar="[FILE]", help="JSON export of a Label Studio project, also gzipped.")
     ] = None,
     project: Annotated[
-        str | None, typer.Option("--project", metavar="NAME", help="Export this Label Studio project now.")
+        str | None,
+        typer.Option(
+            "--project", metavar="NAME", help="Fetch what changed in this Label Studio project since the last time."
+        ),
     ] = None,
+    full: Annotated[bool, typer.Option("--full", help="Fetch all answers of the project anew.")] = False,
     resolve: Annotated[
         str | None,
         typer.Option(
@@ -61,6 +65,7 @@ def ingest(
         given.workspace.require(),
         export=export,
         project=project,
+        full=full,
         resolve_by=resolve,
         requeue=requeue,
         progress=console,
@@ -76,12 +81,20 @@ def _show(console: Console, report: IngestReport) -> None:
     rows = [(name, counted["annotations"][name]) for name in ("received", "accepted", "superseded", "skipped")]
     rows.append(("quarantined", counted["annotations"]["quarantined"]))
     rows += [(f"  {reason}", count) for reason, count in counted["quarantined"].items()]
-    caption = f"{report.drafts} answers begun and not submitted" if report.drafts else None
     console.table(
-        "annotations" if report.export_sha256 else "annotations of the corpus", ("", ""), rows, caption=caption
+        "annotations of the corpus" if report.source.is_corpus else "annotations",
+        ("", ""),
+        rows,
+        caption=_begun(report),
     )
-    if not report.received:
+    if report.source.is_corpus and not report.received:
         console.log("nothing to take in: name an export of Label Studio, or --project NAME")
+    if counted["changes"] is not None:
+        console.table("since the last ingest", ("", ""), list(counted["changes"].items()))
+    if counted["pulled"]:
+        columns = ("project", "tasks", "fetched", "deleted", "looked at")
+        names = ("project", "tasks", "tasks_fetched", "tasks_deleted", "looked_at")
+        console.table("projects", columns, [[project[name] for name in names] for project in counted["pulled"]])
     if report.resolved["turns_of_several"] or report.resolved["by_verdict"]:
         _show_resolved(console, report)
     notices = [(f"turns refused: {reason}", count) for reason, count in counted["refused_turns"].items()]
@@ -95,6 +108,13 @@ def _show(console: Console, report: IngestReport) -> None:
     if report.checked.findings:
         _show_findings(console, report)
     console.table("splits", ("", "D_F dialogues", "turns", "D_P dialogues", "turns"), _splits(report))
+
+
+def _begun(report: IngestReport) -> str | None:
+    if not report.drafts:
+        return None
+    people = ", ".join(f"{name} {count}" for name, count in sorted(report.source.drafts.items()) if name)
+    return f"{report.drafts} answers begun and not submitted" + (f": {people}" if people else "")
 
 
 def _show_findings(console: Console, report: IngestReport) -> None:

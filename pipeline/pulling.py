@@ -1,0 +1,77 @@
+"""Answers from Label Studio projects: what changed since the last pull, remembered in ``labels/pulls/``."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from annotate.gateway import Gateway, Project, connect
+from annotate.project_pull import PulledProject, pull_project
+from annotate.pull_state import PullState, project_key
+from pipeline.workspace import Workspace
+from schemas.progress import Progress
+
+__all__ = ["Pull", "pull_states", "state_path"]
+
+
+@dataclass(frozen=True)
+class Pull:
+    """Projects about to be pulled; made by :meth:`of`, which changes nothing.
+
+    Attributes:
+        workspace: remembers what it has seen of them.
+        gateway: their server.
+        projects: they.
+    """
+
+    workspace: Workspace
+    gateway: Gateway
+    projects: tuple[Project, ...]
+
+    @classmethod
+    def of(cls, workspace: Workspace, name: str) -> Pull:
+        """The project of this name, or all those over which work of this name was dealt out.
+
+        Raises:
+            LabelError: there is no such project, or several; its configuration was edited by hand.
+            ServiceError: Label Studio is down, failed, or refuses the key.
+        """
+        gateway = connect(workspace.root)
+        projects = tuple(gateway.require_project(title) for title in [name])
+        for project in projects:
+            gateway.check_config(project)
+        return cls(workspace, gateway, projects)
+
+    def fetch(self, folder: Path, *, whole: bool, progress: Progress) -> list[PulledProject]:
+        """Fetch what changed since the last pull.
+
+        Args:
+            folder: where the exports go.
+            whole: fetch everything anew.
+            progress: shows how far it is.
+
+        Raises:
+            LabelError: what an earlier pull left is not readable.
+            ServiceError: Label Studio is down, failed, or refuses the key.
+        """
+        pulled = []
+        for project in self.projects:
+            progress.log(f"reading the project '{project.title}' of {self.gateway.url}")
+            before = PullState.read(state_path(self.workspace, project_key(project)))
+            export = folder / f"{project.id}.json"
+            pulled.append(pull_project(self.gateway, project, before, export, whole=whole, progress=progress))
+        return pulled
+
+
+def state_path(workspace: Workspace, key: str) -> Path:
+    """Where the pull state of a project is; see :func:`annotate.pull_state.project_key`."""
+    return workspace.pulls / f"{key}.json"
+
+
+def pull_states(workspace: Workspace) -> list[PullState]:
+    """What is known of every project ever pulled into this workspace.
+
+    Raises:
+        LabelError: a file there is not a pull state.
+    """
+    return [state for path in sorted(workspace.pulls.glob("*.json")) if (state := PullState.read(path)) is not None]
