@@ -16,13 +16,14 @@ import orjson
 
 from annotate.annotations import Mark
 from annotate.ballots import Ballot
+from annotate.guidelines import guideline_html
 from annotate.items import Item, items_of, update_of
 from annotate.prelabels import TurnPrelabel, prediction
 from annotate.resolve import Resolution, TurnResolution
 from annotate.tasks import TASK_SCHEMA, TaskStyle, dialogue_sha256, shown_text, turn_html
 from schemas.ontology import Ontology
 
-__all__ = ["AGREED", "REVIEW_RULES", "Dispute", "disputes_of", "mark_text", "review_tasks"]
+__all__ = ["AGREED", "REVIEW_RULES", "Dispute", "disputes_of", "mark_text", "review_instruction", "review_tasks"]
 
 AGREED = "agreed"
 """The model version of the prediction that holds what is agreed."""
@@ -35,6 +36,13 @@ REVIEW_RULES = (
     "If it cannot be told what the shopper means, use the flag unsure: the turn stays unlabelled.",
 )
 """What a reviewer has to know beyond the guideline, sentence by sentence."""
+
+
+def review_instruction(ontology: Ontology) -> str:
+    """What a reviewer reads under Instructions, as HTML."""
+    rules = "".join(f"<li>{rule}</li>" for rule in REVIEW_RULES)
+    return f"<h2>How to review</h2><ul>{rules}</ul>" + guideline_html(ontology)
+
 
 _MARK_TEXTS: Mapping[str, str] = {
     "new_topic": "new topic",

@@ -12,8 +12,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from annotate.adjudication import REVIEW_RULES
-from annotate.guidelines import guideline_html, guideline_markdown
+from annotate.adjudication import REVIEW_RULES, review_instruction
+from annotate.guidelines import guideline_markdown
 from annotate.tasks import TASK_SCHEMA
 from pipeline.labelling_batches import Batch, Destination, next_batch_folder, read_batches
 from pipeline.review import Asked, Review, turns_asked
@@ -142,9 +142,7 @@ def adjudicate_to_project(
         destination = Destination(title, None if found is None else found.id, gateway.url)
         if not new and found is None:
             return _result(review, destination, new, None)
-        rules = "".join(f"<li>{rule}</li>" for rule in REVIEW_RULES)
-        instruction = f"<h2>How to review</h2><ul>{rules}</ul>" + guideline_html(review.ontology)
-        project = gateway.ensure_project(title, review.config, instruction)
+        project = gateway.ensure_project(title, review.config, review_instruction(review.ontology))
         destination = Destination(title, project.id, gateway.url)
         note_screen(workspace.labelling, project.id, gateway.url, review.ontology.version, batches)
         problem = None

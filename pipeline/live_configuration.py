@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
 from annotate import label_config as labels
+from annotate.adjudication import review_instruction
 from annotate.guidelines import guideline_html
 from pipeline.labelling_batches import Batch
 from pipeline.screen_record import note_screen
@@ -115,13 +116,13 @@ def update_projects(
     Raises:
         ServiceError: the server failed; projects before that are up to date, and running it again does the others.
     """
-    instruction = guideline_html(ontology)
     found = []
     for known, project in checked:
         state = known.state
         if project is not None:
             if state == "to update":
-                gateway.change_config(project, config, instruction)
+                instruction = review_instruction if known.role == "review" else guideline_html
+                gateway.change_config(project, config, instruction(ontology))
                 state = "updated"
             note_screen(labelling, project.id, gateway.url, ontology.version, batches)
         found.append(replace(known, state=state))
