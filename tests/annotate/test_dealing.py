@@ -82,7 +82,7 @@ def test_another_overlap_counts_for_the_new_dialogues_only():
 def test_somebody_who_comes_later_gets_the_new_work_until_they_have_as_much():
     first = deal({f"a{number}": 4 for number in range(6)}, [ANN, BO], Terms(0))  # 12 turns each
     second = deal({f"b{number}": 4 for number in range(4)}, [ANN, BO, CY], Terms(0), [first])
-    assert [hands for hands in second.hands.values()].count((CY,)) == 3
+    assert list(second.hands.values()).count((CY,)) == 3
     assert sorted(turns_of([first, second]).values()) == [12, 12, 16]
 
 
@@ -110,9 +110,9 @@ def test_what_everybody_has_already_stays_with_one_fewer():
 
 
 def test_terms_that_cannot_be_are_refused():
-    with pytest.raises(UsageError, match=r"--overlap 1.2 is no share of the dialogues; give 0 to 1"):
+    with pytest.raises(UsageError, match=r"--overlap 1\.2 is no share of the dialogues; give 0 to 1"):
         Terms(1.2)
-    with pytest.raises(UsageError, match="--overlap -0.1 is no share"):
+    with pytest.raises(UsageError, match=r"--overlap -0\.1 is no share"):
         Terms(-0.1)
     with pytest.raises(UsageError, match="--overlap nan is no share"):
         Terms(float("nan"))
