@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Collection
 from typing import Any
 
 from annotate import label_config as labels
@@ -21,15 +20,6 @@ _INCOMPATIBLE = re.compile(r"with from_name=(.+?), to_name=")
 
 class ConfigurationCalls(ProjectCalls):
     """What semctl asks of configurations that are in use."""
-
-    def projects_numbered(self, numbers: Collection[int]) -> dict[int, Project]:
-        """Those of the projects with these numbers that the server has, by number."""
-        if not numbers:
-            return {}
-        with self._asking("look for projects"):
-            found = self._client.projects.list(ids=",".join(map(str, sorted(numbers))), page_size=100)
-            there = sorted(item.id for item in found if item.id in numbers)
-        return {number: self.project(number) for number in there}
 
     def try_config(self, project: Project, config: labels.LabelConfig) -> None:
         """Ask the server whether it would take a new configuration beside the answers there are; changes nothing.

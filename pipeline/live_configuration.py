@@ -77,13 +77,14 @@ def check_projects(
         LabelError: a project's configuration is not semctl's, was edited by hand, or cannot be changed.
         ServiceError: the server fails.
     """
-    there = gateway.projects_numbered({project.project_id for project in projects})
+    there = gateway.projects_numbered(sorted({project.project_id for project in projects}))
     found: list[tuple[LiveProject, Project | None]] = []
     for known in projects:
-        project = there.get(known.project_id)
-        if project is None or (project.title != known.title and known.url.rstrip("/") != gateway.url):
+        listed = there.get(known.project_id)
+        if listed is None or (listed.title != known.title and known.url.rstrip("/") != gateway.url):
             found.append((replace(known, state="gone"), None))
             continue
+        project = gateway.project(known.project_id)
         gateway.check_config(project)
         if project.label_config == config.xml:
             found.append((replace(known, state="current"), project))
