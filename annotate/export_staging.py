@@ -12,10 +12,12 @@ from annotate.annotation_store import AnnotationStore
 from annotate.annotations import Annotation
 from annotate.dialogue_index import IndexedDialogue
 from annotate.export_reader import ExportedTask, ExportReader
-from annotate.exported_task import TaskKeys, annotation_head, annotation_id, check_task, fits_workspace
+from annotate.exported_task import TaskKeys, annotation_head, annotation_id, check_task, dealt_to, fits_workspace
 from annotate.migration import Migration
+from annotate.prelabels import prelabel_fields
 from annotate.refusals import Refusal, Refused, raw_json
 from annotate.results import read_result
+from annotate.roster import Roster
 from annotate.screens import Screens
 from schemas.errors import LabelError
 from schemas.ontology import Ontology
@@ -62,6 +64,7 @@ def stage_export(
     *,
     of_this_workspace: bool = True,
     screens: Screens | None = None,
+    roster: Roster | None = None,
 ) -> StagedExport:
     """Read a whole export into the store.
 
@@ -73,6 +76,7 @@ def stage_export(
         progress: shows how far it is.
         of_this_workspace: refuse an export without any task of this workspace.
         screens: since when the screens of projects offer a newer ontology than their tasks were made with.
+        roster: who annotators are; without it they go by Label Studio's numbers.
 
     Raises:
         LabelError: not an export, cut off, or of another project: no task in it is of this workspace.
@@ -84,7 +88,7 @@ def stage_export(
         fitting += fits_workspace(task, index)
         staged.drafts += task.drafts
         staged.projects.add(task.project)
-        _stage_task(task, staged, store, index, migration, screens)
+        _stage_task(task, staged, store, index, migration, screens, roster or Roster())
     if reader.tasks_read and not fitting and of_this_workspace:
         raise LabelError(
             f"none of the {reader.tasks_read} tasks in this export is of this workspace",
@@ -103,6 +107,7 @@ def _stage_task(
     index: Mapping[str, IndexedDialogue],
     migration: Migration,
     screens: Screens,
+    roster: Roster,
 ) -> None:
     try:
         keys: TaskKeys | Refusal = check_task(task, index)
@@ -114,7 +119,7 @@ def _stage_task(
         store.hear(name, task.project, task.task_id)
         head = None
         try:
-            head = annotation_head(raw, task, name)
+            head = roster.named(annotation_head(raw, task, name), dealt_to=dealt_to(task))
             if raw["was_cancelled"]:
                 staged.skipped += 1
                 store.arrive(head, "void")
@@ -138,6 +143,7 @@ def _stage_task(
             ontology_version=version,
             config_sha256=keys.config_sha256,
             role=keys.role,
+            **prelabel_fields(raw),
         )
         store.arrive(head.with_marks(read.marks), "usable")
         for refusal in read.refused_turns:

@@ -14,7 +14,7 @@ from annotate.export_reader import ExportedTask
 from annotate.refusals import Refused
 from annotate.tasks import TASK_SCHEMA
 
-__all__ = ["TaskKeys", "annotation_head", "annotation_id", "check_task", "fits_workspace"]
+__all__ = ["TaskKeys", "annotation_head", "annotation_id", "check_task", "dealt_to", "fits_workspace"]
 
 
 @dataclass(frozen=True)
@@ -42,6 +42,12 @@ def fits_workspace(task: ExportedTask, index: Mapping[str, IndexedDialogue]) -> 
     """Whether the task was made by semctl of a dialogue that is in this workspace."""
     dialogue_id = task.data.get("dialogue_id")
     return "semctl_schema" in task.data and isinstance(dialogue_id, str) and dialogue_id in index
+
+
+def dealt_to(task: ExportedTask) -> str | None:
+    """The annotator that the task was dealt to, as its data says, or None."""
+    annotator = task.data.get("annotator")
+    return annotator if isinstance(annotator, str) and annotator else None
 
 
 def check_task(task: ExportedTask, index: Mapping[str, IndexedDialogue]) -> TaskKeys:

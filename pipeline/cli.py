@@ -33,6 +33,7 @@ COMMAND_GROUPS = (
     "studio",
     "select",
     "export",
+    "progress",
     "ingest",
     "ontology",
     "checks",

@@ -14,10 +14,10 @@ from pathlib import Path
 from typing import Any
 
 from annotate.dealing import deal, hand_over, shares_of, turns_of
-from annotate.roster import Roster
 from pipeline.deal_record import Deal, deal_file
 from pipeline.deal_request import DealRequest, agreed, deal_name, part_place
 from pipeline.export_for_labelling import ExportResult, export_to_file, export_to_project
+from pipeline.known_annotators import learn_annotators
 from pipeline.labelling_batches import read_batches
 from pipeline.labelling_selection import Selection, choose_dialogues
 from pipeline.leaving import remove_handed_over, unfinished_dialogues
@@ -236,10 +236,8 @@ def _learn(workspace: Workspace, parts: Sequence[DealtPart]) -> None:
 
     gateway = connect(workspace.root)
     projects = {
-        part.export.destination.project_id: part.annotator
+        part.export.destination.project_id: part.place
         for part in parts
         if part.export is not None and part.export.destination.project_id is not None
     }
-    roster = Roster.read(workspace.labelling)
-    roster.learn(gateway.url, gateway.users(), projects)
-    roster.write(workspace.labelling)
+    learn_annotators(workspace, gateway, projects).write(workspace.labelling)

@@ -19,6 +19,7 @@ from annotate.dialogue_index import IndexedDialogue, read_dialogue_index
 from annotate.export_reader import keep_raw
 from annotate.migration import Migration
 from annotate.policies import PolicyName
+from annotate.roster import Roster
 from annotate.splits import split_manifest
 from pipeline.ingest_history import keep_ingest
 from pipeline.ingest_report import IngestReport, report_of
@@ -77,7 +78,7 @@ def ingest_labels(
     ontology = workspace.ontology()
     with ExitStack() as stack:
         stack.enter_context(_writing(workspace))
-        source = LabelSource(screens=read_screens(workspace.labelling))
+        source = LabelSource(screens=read_screens(workspace.labelling), roster=Roster.read(workspace.labelling))
         taking_in = export is not None or project is not None
         if taking_in:
             _check_configurations(workspace)
@@ -85,6 +86,7 @@ def ingest_labels(
         incoming = workspace.annotations.parent / ".pulled"
         if project is not None:
             pulling = Pull.of(workspace, project)  # before anything is written, see whether the server is there
+            source.roster = pulling.roster()
             stack.enter_context(lock)
             stack.enter_context(_emptied(incoming))
             pulled = pulling.fetch(incoming, whole=full, progress=progress)
@@ -96,7 +98,7 @@ def ingest_labels(
             source.read_projects(pulled, store, index, ontology, progress)
         else:
             stack.enter_context(lock)
-        _load(workspace, store)
+        _load(workspace, store, source.roster)
         source.merge(store)
         report = _write(workspace, store, index, ontology, source, policy, again, progress)
         keep_ingest(workspace, report, ontology)
@@ -117,8 +119,9 @@ def _check_configurations(workspace: Workspace) -> None:
             )
 
 
-def _load(workspace: Workspace, store: AnnotationStore) -> None:
-    store.load(read_annotations(workspace.annotations))
+def _load(workspace: Workspace, store: AnnotationStore, roster: Roster) -> None:
+    # what was stored under a number gets the name that is known by now, or it would count as somebody else's
+    store.load(map(roster.named, read_annotations(workspace.annotations)))
     if workspace.quarantine.exists():
         with open_table(workspace.quarantine, QUARANTINE) as file:
             store.load_quarantine(row for batch in file.iter_batches() for row in batch.to_pylist())

@@ -14,6 +14,7 @@ from annotate.export_reader import ExportReader
 from annotate.export_staging import StagedExport, stage_export
 from annotate.project_pull import PulledProject
 from annotate.pull_state import PullState, project_key
+from annotate.roster import Roster
 from annotate.screens import Screens
 from pipeline.pulling import state_path
 from pipeline.workspace import Workspace
@@ -33,6 +34,7 @@ class LabelSource:
         changes: what arrived against what the workspace held; known once merged.
         states: what the next pull of each project starts from; known once merged.
         screens: since when the screens of projects offer a newer ontology than their tasks were made with.
+        roster: who annotators are.
     """
 
     exports: list[StagedExport] = field(default_factory=list)
@@ -40,6 +42,7 @@ class LabelSource:
     changes: Changes = field(default_factory=Changes)
     states: dict[str, PullState] = field(default_factory=dict)
     screens: Screens = field(default_factory=Screens)
+    roster: Roster = field(default_factory=Roster)
 
     @property
     def is_corpus(self) -> bool:
@@ -66,7 +69,9 @@ class LabelSource:
         Raises:
             LabelError: as :func:`annotate.export_staging.stage_export` says.
         """
-        staged = stage_export(ExportReader(path), store, index, ontology, progress, screens=self.screens)
+        staged = stage_export(
+            ExportReader(path), store, index, ontology, progress, screens=self.screens, roster=self.roster
+        )
         self.exports.append(staged)
 
     def read_projects(
@@ -88,7 +93,14 @@ class LabelSource:
                 reader = ExportReader(project.export, shown=f"{project.url}/projects/{project.project.id}")
                 first = project.before is None
                 staged = stage_export(
-                    reader, store, index, ontology, progress, of_this_workspace=first, screens=self.screens
+                    reader,
+                    store,
+                    index,
+                    ontology,
+                    progress,
+                    of_this_workspace=first,
+                    screens=self.screens,
+                    roster=self.roster,
                 )
                 self.exports.append(staged)
             store.ask_for(name for seen in project.kept().values() for name in seen.annotations)
@@ -111,6 +123,8 @@ class LabelSource:
             path = state_path(workspace, key)
             if PullState.read(path) != state:
                 state.write(path)
+        if self.pulled:
+            self.roster.write(workspace.labelling)
 
     def as_json(self) -> dict[str, Any]:
         """What a report says of it."""

@@ -16,6 +16,7 @@ from annotate.progress_report import Answer, ProgressReport, TouchedTask, Wanted
 from annotate.roster import Roster
 from pipeline.deal_record import Deal, read_deals
 from pipeline.dealing import projects_of
+from pipeline.known_annotators import learn_annotators
 from pipeline.labelling_batches import Batch, read_batches
 from pipeline.workspace import Workspace
 from schemas.errors import LabelError, ServiceError
@@ -116,13 +117,8 @@ class LabellingProgress:
 
     def _learned(self, gateway: Gateway, batches: list[Batch]) -> Roster:
         if self._roster is None:
-            self._roster = Roster.read(self._workspace.labelling)
-            projects = {
-                batch.destination.project_id: batch.annotator
-                for batch in batches
-                if batch.destination.project_id is not None and batch.destination.url == gateway.url
-            }
-            self._roster.learn(gateway.url, gateway.users(), projects)
+            found = {project.id: project.title for project in self._projects(gateway, batches).values() if project}
+            self._roster = learn_annotators(self._workspace, gateway, found)
         return self._roster
 
     def _projects(self, gateway: Gateway, batches: list[Batch]) -> Mapping[str, Project | None]:

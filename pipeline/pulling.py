@@ -8,6 +8,9 @@ from pathlib import Path
 from annotate.gateway import Gateway, Project, connect
 from annotate.project_pull import PulledProject, pull_project
 from annotate.pull_state import PullState, project_key
+from annotate.roster import Roster
+from pipeline.dealing import projects_of
+from pipeline.known_annotators import learn_annotators
 from pipeline.workspace import Workspace
 from schemas.progress import Progress
 
@@ -37,10 +40,18 @@ class Pull:
             ServiceError: Label Studio is down, failed, or refuses the key.
         """
         gateway = connect(workspace.root)
-        projects = tuple(gateway.require_project(title) for title in [name])
+        projects = tuple(gateway.require_project(title) for title in projects_of(workspace, name))
         for project in projects:
             gateway.check_config(project)
         return cls(workspace, gateway, projects)
+
+    def roster(self) -> Roster:
+        """Who annotators are, with what this server says.
+
+        Raises:
+            ServiceError: Label Studio is down, failed, or refuses the key.
+        """
+        return learn_annotators(self.workspace, self.gateway, {project.id: project.title for project in self.projects})
 
     def fetch(self, folder: Path, *, whole: bool, progress: Progress) -> list[PulledProject]:
         """Fetch what changed since the last pull.
