@@ -98,7 +98,10 @@ def learning_curve(
     labelled = np.array([point.labelled for point in points], dtype=np.float64)
     amounts, ratio_of = np.unique(labelled, return_inverse=True)
     if len(amounts) < _FEWEST_RATIOS or len(points) - len(amounts) < _FEWEST_REPEATS:
-        raise InputError(f"{len(points)} runs at {len(amounts)} labelled ratios are too few for a learning curve")
+        raise InputError(
+            f"too few runs for a learning curve: {len(points)}, at {len(amounts)} labelled ratios; it takes "
+            f"{_FEWEST_RATIOS} ratios and {_FEWEST_REPEATS} runs more than ratios"
+        )
     generator = np.random.default_rng(seed)
     scores = np.stack([point.scores for point in points])  # [runs, Q]
     counts = np.bincount(ratio_of).astype(np.float64)

@@ -12,6 +12,7 @@ import numpy as np
 
 from annotate.seen import FeatureTable, OntologyValues
 from annotate.selection import Choice, cover, draw, spread_out
+from pipeline.label_coverage import LabelCoverage, label_coverage
 from pipeline.selection_pool import Pool, find_pool, look_at
 from pipeline.selection_runs import Measure, OpenedRuns, Uncertainty
 from pipeline.stop_signal import StopSignal, stop_signal
@@ -31,9 +32,9 @@ _FORMULAS: dict[Strategy, str] = {
     "stratified": "gain in sum over features v of w_v (1 + 1/2 + ... + 1/chosen_v), w_v = log(1 + dialogues / "
     "dialogues with v); features: values named or refused, classes of length and of recommendations",
     "uncertainty": "u(d), the mean uncertainty of the dialogue's contexts",
-    "diversity": "min over chosen or labelled c of |x_d - x_c|; x: mean context vector",
-    "hybrid": "u(d) min over chosen or labelled c of |x_d - x_c|; x: mean context vector, u: mean uncertainty of the "
-    "contexts",
+    "diversity": "min over chosen or labelled c of |x_d - x_c|; x: direction of the mean context vector",
+    "hybrid": "u(d) min over chosen or labelled c of |x_d - x_c|; x: direction of the mean context vector, u: mean "
+    "uncertainty of the contexts",
 }
 
 
@@ -62,11 +63,19 @@ class SelectRequest:
 
 
 class Selected(NamedTuple):
-    """One dialogue of the list: its id, what it was chosen for, and the same for people."""
+    """One dialogue of the list.
+
+    Attributes:
+        dialogue_id: its id.
+        score: what it was chosen for.
+        why: the same, for people.
+        user_turns: how many turns there are to label.
+    """
 
     dialogue_id: str
     score: float
     why: str
+    user_turns: int
 
 
 @dataclass(frozen=True)
@@ -84,6 +93,7 @@ class SelectReport:
         runs: ids of the runs that were asked.
         measure: of uncertainty; None when it played no part.
         signal: what the batch is expected to add; None for a split that is not trained on.
+        coverage: what the labels of the dialogues show, when they were chosen among labelled ones; else None.
     """
 
     strategy: Strategy
@@ -96,6 +106,12 @@ class SelectReport:
     runs: tuple[str, ...] = ()
     measure: Measure | None = None
     signal: StopSignal | None = None
+    coverage: LabelCoverage | None = None
+
+    @property
+    def user_turns(self) -> int:
+        """Turns to label."""
+        return sum(row.user_turns for row in self.rows)
 
     def as_dict(self) -> dict[str, Any]:
         """The JSON form."""
@@ -109,6 +125,8 @@ class SelectReport:
             "pool": self.pool.as_dict(),
             "file": str(self.file),
             "dialogues": [row._asdict() for row in self.rows],
+            "user_turns": self.user_turns,
+            "label_coverage": None if self.coverage is None else self.coverage.as_dict(),
             "expected_gain": None if self.signal is None else self.signal.as_dict(),
         }
 
@@ -160,6 +178,9 @@ def select_dialogues(
     signal = None
     if request.split in ("train", "all"):
         signal = _signal(workspace, request, len(chosen.rows))
+    coverage = None
+    if request.include_labelled and pool.labelled:
+        coverage = label_coverage(workspace, [row.dialogue_id for row in chosen.rows], pool.candidates)
     try:
         write_atomic(file, "".join(f"{row.dialogue_id}\n" for row in chosen.rows))
     except OSError as problem:
@@ -175,6 +196,7 @@ def select_dialogues(
         chosen.runs,
         chosen.measure,
         signal,
+        coverage,
     )
 
 
@@ -215,7 +237,9 @@ def _most_unsure(unsure: Uncertainty) -> Iterator[Choice]:
 
 
 def _first(order: Iterator[Choice], pool: Pool, count: int) -> tuple[Selected, ...]:
-    return tuple(Selected(pool.candidates[each.row], each.score, each.why) for each in islice(order, count))
+    return tuple(
+        Selected(pool.candidates[each.row], each.score, each.why, pool.turns[each.row]) for each in islice(order, count)
+    )
 
 
 def _signal(workspace: Workspace, request: SelectRequest, more: int) -> StopSignal:

@@ -27,6 +27,7 @@ class Pool:
 
     Attributes:
         candidates: those to choose from, in the seeded order.
+        turns: how many shopper's turns each of these has, in the same order.
         known: those labelled, or on their way to annotators, that are no candidates; ascending.
         labelled: how many are labelled in every turn and slot.
         exported: how many others were exported for labelling.
@@ -35,6 +36,7 @@ class Pool:
     """
 
     candidates: list[str]
+    turns: list[int]
     known: list[str]
     labelled: int
     exported: int
@@ -92,8 +94,10 @@ def find_pool(
             f"{counts['exported']} are with annotators",
             fix="import more dialogues, or choose among these with --include-labelled or --include-exported",
         )
+    ordered = seeded_order(candidates, seed)
     return Pool(
-        seeded_order(candidates, seed),
+        ordered,
+        [len(index[name].user_turns) for name in ordered],
         known,
         counts["labelled"],
         counts["exported"],

@@ -136,12 +136,15 @@ class OpenedRuns:
         return Uncertainty(kind, scores, why)
 
     def vectors(self, dialogues: Sequence[str], progress: Progress) -> npt.NDArray[np.float32]:
-        """Where dialogues lie by the first of the runs: the mean of their contexts' vectors [D, 2 width]."""
+        """Where dialogues lie by the first of the runs: the direction of the mean context vector [D, 2 width].
+
+        Means of many contexts are shorter than means of few; left so, short dialogues would be far from everything.
+        """
         judges, starts = self._judges(dialogues, first_only=True)
         found = context_vectors(judges[0], progress)
-        counts = np.diff([*starts, len(found)])
-        means: npt.NDArray[np.float32] = (np.add.reduceat(found, starts, axis=0) / counts[:, None]).astype(np.float32)
-        return means
+        sums: npt.NDArray[np.float32] = np.add.reduceat(found, starts, axis=0)
+        directions: npt.NDArray[np.float32] = sums / np.maximum(np.linalg.norm(sums, axis=1, keepdims=True), 1e-12)
+        return directions
 
     def _judges(self, dialogues: Sequence[str], *, first_only: bool = False) -> tuple[list[Judge], list[int]]:
         judges, starts = [], list[int]()

@@ -67,7 +67,7 @@ def log_probabilities(ranker: Ranker, scores: FloatArray) -> Numbers:
     if isinstance(ranker, SemanticRanker):
         logits = np.arctanh(np.clip(logits, -1 + 1e-7, 1 - 1e-7))
     if isinstance(ranker, SemanticRanker | DualEncoderRanker):
-        logits = logits * float(ranker.model.log_scale.exp())
+        logits = logits * float(ranker.model.log_scale.detach().exp())
     logits = logits - logits.max(axis=1, keepdims=True)
     found: Numbers = logits - np.log(np.exp(logits).sum(axis=1, keepdims=True))
     return found

@@ -112,8 +112,11 @@ def _show(console: Console, report: SelectReport) -> None:
     title = f"{len(report.rows)} of {len(report.pool.candidates):,} dialogues, {report.strategy}"
     console.table(
         title,
-        ("", "dialogue", "score", "why"),
-        [(number, row.dialogue_id, f"{row.score:.3f}", row.why) for number, row in enumerate(shown, start=1)],
+        ("", "dialogue", "turns", "score", "why"),
+        [
+            (number, row.dialogue_id, row.user_turns, f"{row.score:.3f}", row.why)
+            for number, row in enumerate(shown, start=1)
+        ],
         caption=f"and {rest:,} more; all are in the list" if rest else None,
     )
     console.say(f"score: {report.formula}")
@@ -121,9 +124,16 @@ def _show(console: Console, report: SelectReport) -> None:
         uncertainty = "" if report.measure is None else f"; uncertainty: {_WORDS[report.measure]}"
         console.say(f"asked: {', '.join(report.runs)}{uncertainty}")
     console.say(
-        f"left out: {report.pool.labelled:,} labelled, {report.pool.exported:,} with annotators, "
+        f"left out: {len(report.pool.known):,} labelled or with annotators, "
         f"{report.pool.silent:,} without a shopper's turn"
     )
+    console.say(f"to label: {report.user_turns:,} shopper's turns")
+    if report.coverage is not None:
+        found = report.coverage
+        console.say(
+            f"their labels show {found.values} of the {found.in_labels} values that all labels of these dialogues "
+            f"show; the ontology has {found.in_ontology}"
+        )
     if report.signal is not None:
         _show_signal(console, report.signal)
     console.say(f"next: semctl export-for-labelling --project NAME --dialogues {shlex.quote(str(report.file))}")
