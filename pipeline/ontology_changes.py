@@ -43,7 +43,8 @@ class Touched:
     Attributes:
         annotations, turns: how many.
         dialogues: how many.
-        marks: (as it reads now, as it will read) -> marks; None where it can no longer be told.
+        marks: (as it reads now, as it will read) -> marks, a slot alone where it is dropped; None where it can no
+            longer be told.
         unclear_turns: turns at which a slot becomes unknown.
         unclear: their dialogues.
     """
@@ -180,7 +181,7 @@ def _touched(workspace: Workspace, before: Ontology, after: Ontology, progress: 
     old, new = Migration(before), Migration(after)
     for annotation in progress.track(_in_force(workspace.annotations), "labels"):
         was, becomes = old.annotation(annotation).turns(), new.annotation(annotation).turns()
-        turns = [turn for turn in was if was[turn] != becomes.get(turn)]
+        turns = [turn for turn in was if _read(was[turn], before) != _read(becomes.get(turn, []), after)]
         if turns:
             touched.annotations += 1
             touched.turns += len(turns)
@@ -199,6 +200,11 @@ def _in_force(path: Path) -> Iterator[Annotation]:
         yield from newest_versions(versions)
 
 
+def _read(marks: list[Mark], ontology: Ontology) -> set[tuple[str, ...]]:
+    """What marks say, however they spell it."""
+    return {(mark.op, *_said(mark, ontology)) for mark in marks}
+
+
 def _unknown(marks: list[Mark]) -> set[str]:
     return {mark.slot for mark in marks if mark.op == "unknown" and mark.slot is not None}
 
@@ -210,10 +216,15 @@ def _count_marks(touched: Touched, was: list[Mark], annotation: Annotation, old:
             continue
         one = replace(annotation, marks=(mark,), ontology_version=old.ontology.version)
         becomes = [now for now in new.annotation(one).marks if now.op == mark.op]
-        reads, will = _said(mark), _said(becomes[0]) if becomes else None
+        reads = "=".join(_said(mark, old.ontology))
+        will = "=".join(_said(becomes[0], new.ontology)) if becomes else None
         if reads != will:
             touched.marks[reads, will] += 1
 
 
-def _said(mark: Mark) -> str:
-    return f"drop {mark.slot}" if mark.value is None else f"{mark.slot}={mark.value}"
+def _said(mark: Mark, ontology: Ontology) -> tuple[str, ...]:
+    """The slot and the value of a mark as the ontology writes them."""
+    slot = None if mark.slot is None else ontology.find(mark.slot)
+    if slot is None:
+        return ()
+    return (slot.name,) if mark.value is None else (slot.name, ontology.link(slot, mark.value).value)

@@ -147,8 +147,8 @@ class Growth(_Step):
     values: int = 0
 
     def __str__(self) -> str:
-        slots = f"the slots {', '.join(self.slots)} and " if self.slots else ""
-        return f"an import added {slots}{self.values} values to older slots"
+        slots = f"the slots {', '.join(self.slots)}; " if self.slots else ""
+        return f"an import added {slots}values to older slots: {self.values}"
 
 
 Step = Annotated[
