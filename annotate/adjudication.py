@@ -127,6 +127,7 @@ def review_tasks(
     tasks = []
     for number, part in enumerate(parts):
         shown = _first_shown(rows, position[part[0].turn])
+        shown_before = shown > 0
         past = "".join(_context(row, labels, style) for row in rows[:shown])
         user_turns = []
         for dispute in part:
@@ -149,7 +150,7 @@ def review_tasks(
             "config_sha256": style.config_sha256,
             "role": "review",
             "disputes": {str(dispute.turn): dispute.sha256 for dispute in part},
-            "past_html": _head(dialogue_id, number, len(parts)) + past,
+            "past_html": _head(dialogue_id, number, len(parts), is_start=not shown_before) + past,
             "user_turns": user_turns,
             "tail_html": tail + f'<div class="sem-head">{end}</div>' + _notes(resolution, people),
         }
@@ -192,9 +193,10 @@ def _context(row: Mapping[str, Any], labels: Mapping[int, TurnResolution], style
     return turn_html(row, style) + f'<div class="sem-agreed">labelled: {shown_text(marked)}</div>'
 
 
-def _head(dialogue_id: str, number: int, count: int) -> str:
+def _head(dialogue_id: str, number: int, count: int, *, is_start: bool) -> str:
     part = f" · part {number + 1} of {count}" if count > 1 else ""
-    return f'<div class="sem-head">review of dialogue {shown_text(dialogue_id)}{part} · said before:</div>'
+    head = "start of the dialogue" if is_start else "said before:"
+    return f'<div class="sem-head">review of dialogue {shown_text(dialogue_id)}{part} · {head}</div>'
 
 
 def _without_contradictions(dispute: Dispute) -> dict[Item, str]:
@@ -219,7 +221,7 @@ def _answers(dispute: Dispute, people: Mapping[str, int], ontology: Ontology) ->
 
 def _chip(mark: Mark, common: set[Item], ontology: Ontology) -> str:
     items = items_of([mark], ontology)
-    differs = "" if items and common >= items.keys() else " sem-differs"
+    differs = "" if mark.op == "none" or (items and common >= items.keys()) else " sem-differs"
     return f'<span class="sem-mark{differs}">{shown_text(mark_text(mark))}</span>'
 
 
