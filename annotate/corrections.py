@@ -13,7 +13,7 @@ from schemas.belief import BeliefState, SlotValue, TurnUpdate
 from schemas.folding import fold
 from schemas.ontology import Ontology
 
-__all__ = ["Correction", "Edit", "corrected"]
+__all__ = ["Correction", "Edit", "corrected", "edited"]
 
 
 @dataclass(frozen=True, order=True)
@@ -107,6 +107,40 @@ def corrected(
     return Correction(right, tuple(edits))
 
 
+def edited(update: TurnUpdate, edits: Iterable[Edit], ontology: Ontology) -> TurnUpdate:
+    """The update with these actions done; all edits of a :class:`Correction` give its update.
+
+    Args:
+        update: as marked so far.
+        edits: in any order.
+        ontology: tells which spellings are one value.
+    """
+    spelling = _Spelling(ontology)
+    sides: dict[str, dict[str, set[str]]] = {"want": {}, "dislike": {}}
+    for mark, given in (("want", update.want), ("dislike", update.dislike)):
+        for name, values in given.items():
+            sides[mark].setdefault(ontology.slot(name).name, set()).update(values)
+    drop = {ontology.slot(name).name for name in update.drop}
+    new_topic, readable = update.new_topic, update.readable
+    for edit in edits:
+        if edit.mark == "new_topic":
+            new_topic = not edit.removes
+        elif edit.mark == "unsure":
+            readable = edit.removes
+        elif edit.mark == "drop":
+            (drop.discard if edit.removes else drop.add)(edit.slot)
+        else:
+            values = sides[edit.mark].setdefault(edit.slot, set())
+            if edit.removes:
+                values -= {value for value in values if spelling.same(edit.slot, value, edit.value)}
+            else:
+                values.add(edit.value)
+    want, dislike = (
+        {slot: tuple(sorted(values)) for slot, values in sorted(side.items()) if values} for side in sides.values()
+    )
+    return TurnUpdate(want, dislike, frozenset(drop), new_topic, readable)
+
+
 def _nearest(given: _Slot, start: _Sides, goal: _Sides) -> _Slot:
     """Of the marks of one slot that lead from ``start`` to ``goal``, those nearest to the ones given."""
     liked, avoided = goal
@@ -154,6 +188,9 @@ class _Spelling:
             edits += [Edit(mark, slot, value, removes=True) for value in self.spelled(slot, old - new)]
             edits += [Edit(mark, slot, value) for value in self.spelled(slot, new - old)]
         return edits
+
+    def same(self, slot: str, value: str, other: str) -> bool:
+        return self._key(slot, value) == self._key(slot, other)
 
     def _by_slot(self, side: Mapping[str, Iterable[str]]) -> dict[str, frozenset[str]]:
         found: dict[str, frozenset[str]] = {}

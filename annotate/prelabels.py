@@ -7,11 +7,12 @@ screen does not offer stand in the text field of the turn, as an annotator would
 from __future__ import annotations
 
 import hashlib
+import math
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol
 
-from annotate.annotations import Mark, turn_update
+from annotate.annotations import turn_update
 from annotate.refusals import Refused
 from annotate.results import read_result
 from schemas.belief import TurnUpdate
@@ -22,8 +23,8 @@ __all__ = [
     "Prelabel",
     "PrelabelModel",
     "TurnPrelabel",
-    "is_untouched",
     "prediction",
+    "prelabel_fields",
     "prelabelled_updates",
     "update_results",
     "with_origins",
@@ -127,36 +128,54 @@ def prelabelled_updates(prelabel: object, turns: Sequence[int], ontology: Ontolo
         turns: the user turns of the task's window.
         ontology: names the slots there are.
     """
-    marks = _marks(prelabel, turns, ontology)
-    if marks is None:
+    if not isinstance(prelabel, Mapping):
+        return {}
+    try:
+        marks = read_result(prelabel.get("result"), turns, ontology).marks
+    except Refused:
         return {}
     return {turn: turn_update(mark for mark in marks if mark.turn == turn) for turn in turns}
 
 
-def is_untouched(marks: Iterable[Mark], prelabel: object, turns: Sequence[int], ontology: Ontology) -> bool:
-    """Whether an answer is exactly the pre-label it started from: nothing removed, added or changed.
+def prelabel_fields(raw: Mapping[str, Any]) -> dict[str, Any]:
+    """Which pre-label an exported annotation started from: fields of :class:`~annotate.annotations.Annotation`.
+
+    Label Studio keeps a copy of the prediction in the annotation that was made of it, so that nothing but the
+    annotation is needed, and a value taken away is seen as well as one added.
 
     Args:
-        marks: of the answer, those that say something of a turn or of the dialogue.
-        prelabel: as Label Studio holds it.
-        turns: the user turns of the task's window.
-        ontology: names the slots there are.
+        raw: the annotation as exported.
+
+    Returns:
+        ``prelabel``, ``prelabel_score`` and ``untouched``; nothing for an answer that started from nothing.
     """
-    filled_in = _marks(prelabel, turns, ontology)
-    return filled_in is not None and _said(marks) == _said(filled_in)
+    shown = raw.get("prediction")
+    if not isinstance(shown, Mapping) or not isinstance(shown.get("model_version"), str):
+        return {}
+    score = shown.get("score")
+    is_number = isinstance(score, int | float) and not isinstance(score, bool) and math.isfinite(score)
+    filled_in = _filled_in(shown.get("result"))
+    return {
+        "prelabel": shown["model_version"],
+        "prelabel_score": float(score) if is_number else None,
+        "untouched": filled_in is not None and filled_in == _filled_in(raw.get("result")),
+    }
 
 
-def _marks(prelabel: object, turns: Sequence[int], ontology: Ontology) -> tuple[Mark, ...] | None:
-    if not isinstance(prelabel, Mapping) or not isinstance(prelabel.get("result"), list):
+def _filled_in(result: object) -> frozenset[tuple[str, str]] | None:
+    """Every control with every entry in it, in whatever order; None for what is no list of results."""
+    if not isinstance(result, list):
         return None
-    try:
-        return read_result(prelabel["result"], turns, ontology).marks
-    except Refused:
-        return None
-
-
-def _said(marks: Iterable[Mark]) -> set[tuple[int, str, str | None, str | None]]:
-    return {(mark.turn, mark.op, mark.slot, mark.value) for mark in marks}
+    found: set[tuple[str, str]] = set()
+    for entry in result:
+        value = entry.get("value") if isinstance(entry, Mapping) else None
+        if not isinstance(value, Mapping):
+            return None
+        for texts in value.values():
+            for text in texts if isinstance(texts, list) else [texts]:
+                said = text[0] if isinstance(text, list) and len(text) == 1 else text
+                found.add((str(entry.get("from_name")), said.strip() if isinstance(said, str) else repr(said)))
+    return frozenset(found)
 
 
 def with_origins(results: Iterable[Mapping[str, Any]], prelabel: Iterable[Mapping[str, Any]]) -> list[dict[str, Any]]:

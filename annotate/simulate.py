@@ -16,7 +16,7 @@ from typing import Any
 from xml.etree import ElementTree
 
 from annotate.accumulate import difference
-from annotate.corrections import corrected
+from annotate.corrections import corrected, edited
 from annotate.prelabels import prelabelled_updates, update_results, with_origins
 from schemas.belief import BeliefState, TurnUpdate
 from schemas.errors import LabelError
@@ -43,6 +43,7 @@ class Annotator:
             None: every value of the ontology is offered.
         error_rate: probability that a turn is marked with a slip: something forgotten, a neighbouring value picked,
             a want marked as a dislike.
+        oversight: probability that one mark to make or to take away is not seen; pre-labels stay as they are there.
         name: tells annotators with the same gold apart.
         seed: of the slips and the times.
     """
@@ -53,6 +54,7 @@ class Annotator:
     error_rate: float = 0.0
     name: str = "1"
     seed: int = 0
+    oversight: float = 0.0
     _turns: dict[str, list[int]] = field(init=False, repr=False, compare=False)
     _offered: frozenset[str] = field(init=False, repr=False, compare=False)
 
@@ -107,9 +109,13 @@ class Annotator:
             return TurnUpdate(readable=False)
         earlier = [other for other in (*self._turns.get(dialogue_id, ()), *in_sight) if other < turn]
         before = self.gold.get((dialogue_id, max(earlier))) if earlier else ()
-        if filled_in is None:
+        if filled_in is None and not self.oversight:
             return difference(before, after)
-        return corrected(filled_in, before, after, self.ontology).update
+        given = filled_in or TurnUpdate()
+        correction = corrected(given, before, after, self.ontology)
+        random = self.random("oversight", dialogue_id, turn)
+        seen = [edit for edit in correction.edits if random.random() >= self.oversight]
+        return edited(given, seen, self.ontology)
 
 
 def results_for_task(

@@ -35,6 +35,8 @@ class IngestReport:
         d_f, d_p: dialogues and user turns of the splits.
         checked: what the checks found in the labels in force.
         resolved: what became of turns that several people answered, see :class:`pipeline.resolving.ResolvedCounts`.
+        untouched: answers in force that started from a pre-label, and those left as they were; see
+            :meth:`annotate.untouched.UntouchedCounts.as_json`.
         source: where the labels came from, and what is new in them.
     """
 
@@ -51,6 +53,7 @@ class IngestReport:
     d_p: SplitCounts = field(default_factory=SplitCounts)
     checked: FindingCounts = field(default_factory=FindingCounts)
     resolved: Mapping[str, Any] = field(default_factory=dict)
+    untouched: Mapping[str, Any] = field(default_factory=dict)
     source: LabelSource = field(default_factory=LabelSource, compare=False)
 
     @property
@@ -78,6 +81,7 @@ class IngestReport:
             "refused_turns": dict(sorted(self.refused_turns.items())),
             **self.source.as_json(),
             "resolved": dict(self.resolved),
+            "untouched": dict(self.untouched),
             "notices": dict(sorted(self.notices.items())),
             "out_of_catalogue": [
                 {"slot": slot, "value": value, "count": count} for slot, value, count in self.out_of_catalogue
@@ -137,6 +141,7 @@ def report_of(source: LabelSource, store: AnnotationStore, counts: StateCounts, 
         "d_p": counts.d_p,
         "checked": checked,
         "resolved": counts.resolved.as_json(),
+        "untouched": counts.untouched.as_json(),
         "source": source,
     }
     if source.is_corpus:

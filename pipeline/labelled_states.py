@@ -13,6 +13,7 @@ from annotate.migration import Migration
 from annotate.policies import Policy
 from annotate.resolve import resolve
 from annotate.splits import SplitCounts, label_dialogue
+from annotate.untouched import UntouchedCounts
 from pipeline.label_checks import LabelChecks
 from pipeline.resolving import ResolvedCounts
 from schemas.ontology import Ontology
@@ -31,6 +32,7 @@ class StateCounts:
         d_f, d_p: dialogues and user turns of the splits.
         orphaned: annotations of turns or dialogues that are no longer there.
         out_of_catalogue: (slot, value) -> how often it was marked, for values that no product has.
+        untouched: answers in force that started from a pre-label.
     """
 
     resolved: ResolvedCounts
@@ -38,6 +40,7 @@ class StateCounts:
     d_p: SplitCounts = field(default_factory=SplitCounts)
     orphaned: int = 0
     out_of_catalogue: Counter[tuple[str, str]] = field(default_factory=Counter)
+    untouched: UntouchedCounts = field(default_factory=UntouchedCounts)
 
 
 def write_states(
@@ -81,6 +84,7 @@ def write_states(
             resolution = resolve(said, dialogue.user_turns, ontology, policy)
             totals.resolved.add(resolution)
             store.mark_in_force(resolution.in_force)
+            totals.untouched.add(resolution.in_force)
             totals.orphaned += resolution.orphaned
             totals.out_of_catalogue.update(resolution.values_without_product(ontology))
             if not dialogue.user_turns:

@@ -23,6 +23,8 @@ class Options:
         sizes: how many products, queries or dialogues, whatever the benchmark counts; empty: its own sizes.
         width: D of the vectors; None: the paper's 768.
         corpus: real data to measure on instead of made-up data, where the benchmark takes any.
+        workspace: folder of the workspace, for benchmarks of its labels.
+        prelabels: trained runs to measure as pre-labels, as ``run:ID``.
         progress: shows a bar.
     """
 
@@ -30,6 +32,8 @@ class Options:
     sizes: tuple[int, ...] = ()
     width: int | None = None
     corpus: Path | None = None
+    workspace: Path | None = None
+    prelabels: tuple[str, ...] = ()
     progress: Progress = field(default_factory=SilentProgress)
 
 

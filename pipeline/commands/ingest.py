@@ -97,6 +97,8 @@ def _show(console: Console, report: IngestReport) -> None:
         console.table("projects", columns, [[project[name] for name in names] for project in counted["pulled"]])
     if report.resolved["turns_of_several"] or report.resolved["by_verdict"]:
         _show_resolved(console, report)
+    if report.untouched["prelabelled"]:
+        _show_untouched(console, report)
     notices = [(f"turns refused: {reason}", count) for reason, count in counted["refused_turns"].items()]
     notices += [(name.replace("_", " "), count) for name, count in counted["notices"].items() if count]
     if notices:
@@ -144,6 +146,22 @@ def _show_resolved(console: Console, report: IngestReport) -> None:
     ]
     caption = f"in dispute in {counted['disputed_dialogues']} dialogues; a reviewer decides: semctl adjudicate"
     console.table("user turns", ("", ""), rows, caption=caption if counted["disputed"] else None)
+
+
+def _show_untouched(console: Console, report: IngestReport) -> None:
+    rows = [
+        (
+            name,
+            counted["prelabelled"],
+            counted["untouched"],
+            f"{counted['rate']:.0%}",
+            counted["seconds_per_turn_untouched"],
+            counted["seconds_per_turn_changed"],
+        )
+        for name, counted in report.untouched["annotators"].items()
+    ]
+    columns = ("annotator", "answers", "untouched", "rate", "seconds a turn, untouched", "changed")
+    console.table("answers that started from a pre-label", columns, rows)
 
 
 def _splits(report: IngestReport) -> list[tuple[object, ...]]:

@@ -1,0 +1,298 @@
+"""Pre-labels against gold states: what is right in them, and how much of the labelling they leave to do.
+
+The workspace's own states are the gold. Nothing is measured on what taught it: the lexicon learns from four fifths of
+the dialogues and is measured on the others, five times; a run is measured on the dialogues outside its training split.
+Actions are picks, removals, typed values and submits of a simulated annotator who corrects towards the gold with as few
+of them as can be; labelling from nothing is counted in the same way.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Collection, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from annotate import label_config as labels
+from annotate.accumulate import accumulate
+from annotate.annotations import turn_update
+from annotate.lexicon.model import FEWEST_DIALOGUES, Lexicon
+from annotate.lexicon.taught import LabelledDialogue
+from annotate.prelabel_figures import Actions, Hits, PrelabelFigures, measure_dialogue
+from annotate.prelabels import Prelabel, prediction
+from annotate.refusals import Refused
+from annotate.results import read_result
+from annotate.simulate import Annotator, offered_choices
+from annotate.tasks import TaskStyle, dialogue_tasks
+from pipeline.benchmarks.measure import Goal, Options, row
+from pipeline.prelabelling import labelled_dialogues, picture_choices, prelabel_model
+from pipeline.workspace import Workspace
+from schemas.belief import BeliefState, TurnUpdate
+from schemas.errors import UsageError
+from schemas.ontology import Ontology
+from schemas.progress import SilentProgress
+from schemas.tables import TURNS, open_table
+
+__all__ = ["benchmark", "tables"]
+
+FEWER = Goal("at most", 0.3)
+FOLDS = 5
+OVERSIGHT = 0.1
+"""Marks that a hurried annotator does not see to be missing, or to be wrong, as a share."""
+
+Rows = Sequence[Mapping[str, Any]]
+
+
+@dataclass(frozen=True)
+class _Screen:
+    """What all dialogues are labelled with."""
+
+    ontology: Ontology
+    offered: Collection[str]
+    window: int
+
+
+def benchmark(options: Options) -> list[dict[str, Any]]:
+    """The lexicon untaught, and taught by as many dialogues as ``sizes`` say, else by all others; then each run named.
+
+    Raises:
+        UsageError: no workspace, or none with gold states.
+        ModelError: a run that is not there, or predicts no states that can be read.
+    """
+    if options.workspace is None:
+        raise UsageError("pre-labels are measured on a workspace with labels", fix="name it with `semctl -w FOLDER`")
+    workspace = Workspace(options.workspace).require()
+    settings = workspace.settings().labelling
+    ontology = workspace.ontology()
+    config = labels.build(ontology, max_values_per_slot=settings.max_values_per_slot, max_choices=settings.max_choices)
+    window = labels.window_size(config, max_choices=settings.max_choices, asked=settings.window)
+    screen = _Screen(ontology, offered_choices(config.xml), window)
+    gold = labelled_dialogues(workspace, without={})
+    if len(gold) < FEWEST_DIALOGUES + FOLDS:
+        raise UsageError(
+            f"{len(gold)} wholly labelled dialogues are too few to measure pre-labels on",
+            where=workspace.states,
+            fix="run `semctl ingest-labels` in a workspace whose dialogues are labelled",
+        )
+    found = [_row(title, prelabels, gold, screen) for title, prelabels in _lexicons(workspace, gold, screen, options)]
+    for name in options.prelabels:
+        found += _of_run(workspace, name, gold, screen, options)
+    return found
+
+
+def _lexicons(
+    workspace: Workspace, gold: Mapping[str, LabelledDialogue], screen: _Screen, options: Options
+) -> Iterator[tuple[str, dict[str, Prelabel]]]:
+    attributes = picture_choices(workspace, screen.ontology)
+    rows = {name: dialogue.rows for name, dialogue in gold.items()}
+    untaught = Lexicon(rows, screen.ontology, attributes, {})
+    yield "lexicon, nothing labelled yet", {name: untaught.prelabel(name) for name in rows}
+    for size in options.sizes or (len(gold),):
+        prelabels: dict[str, Prelabel] = {}
+        fewest = len(gold)
+        for fold in options.progress.track(range(FOLDS), f"teaching the lexicon with {size} dialogues"):
+            tested = {name: rows[name] for name in gold if _fold(name) == fold}
+            others = sorted((name for name in gold if name not in tested), key=_order)[:size]
+            fewest = min(fewest, len(others))
+            model = Lexicon(tested, screen.ontology, attributes, {name: gold[name] for name in others})
+            prelabels |= {name: model.prelabel(name) for name in tested}
+        yield f"lexicon, taught by {fewest} labelled dialogues", prelabels
+
+
+def _of_run(
+    workspace: Workspace, name: str, gold: Mapping[str, LabelledDialogue], screen: _Screen, options: Options
+) -> Iterator[dict[str, Any]]:
+    """The run, and the lexicon on the same dialogues."""
+    unseen = sorted(set(gold) & _outside_training(workspace, name))
+    if not unseen:
+        raise UsageError(f"every labelled dialogue may have trained '{name}'", fix="label some of another split")
+    rows = {each: gold[each].rows for each in unseen}
+    for how in (name, "lexicon"):
+        model = prelabel_model(workspace, how, rows, SilentProgress())
+        asked = options.progress.track(unseen, how, total=len(unseen))
+        prelabels = {each: model.prelabel(each) for each in asked}
+        yield _row(f"{model.version} on {len(unseen)} dialogues outside training", prelabels, gold, screen)
+
+
+def _outside_training(workspace: Workspace, name: str) -> set[str]:
+    """Dialogues of the splits that do not train, as the run's fold has them."""
+    from pipeline.runs import find_run, load_corpus, trained_on_fold
+
+    run = name.removeprefix("run:")
+    if run == name or not run:
+        raise UsageError(f"'{name}' is no run", fix="write --prelabel run:ID or --prelabel run:latest")
+    fold = trained_on_fold(find_run(workspace, run))
+    if fold is not None:
+        splits = load_corpus(workspace, fold=fold).splits
+        return {dialogue for dialogue, split in splits.items() if split == "test"}
+    found: set[str] = set()
+    with open_table(workspace.turns, TURNS) as file:
+        for batch in file.iter_batches(columns=["dialogue_id", "split"]):
+            found |= {each["dialogue_id"] for each in batch.to_pylist() if each["split"] != "train"}
+    return found
+
+
+def _row(
+    title: str, prelabels: Mapping[str, Prelabel], gold: Mapping[str, LabelledDialogue], screen: _Screen
+) -> dict[str, Any]:
+    figures = PrelabelFigures()
+    for name, prelabel in prelabels.items():
+        states = gold[name].states
+        updates = [prelabel[turn].update if turn in prelabel else TurnUpdate() for turn in sorted(states)]
+        after = [states[turn] for turn in sorted(states)]
+        windows = -(-len(after) // screen.window)
+        measure_dialogue(figures, updates, after, screen.ontology, offered=screen.offered, windows=windows)
+    updates, states = (sum(each.values(), Hits()) for each in (figures.updates, figures.states))
+    assert figures.ratio is not None
+    return row(
+        title,
+        figures.ratio,
+        "of the actions of labelling from nothing",
+        FEWER,
+        dialogues=figures.dialogues,
+        turns=figures.turns,
+        f1_updates=updates.f1,
+        f1_states=states.f1,
+        exact_updates=figures.exact_updates / figures.turns,
+        jga=figures.exact_states / figures.turns,
+        actions=_actions(figures.without, figures.turns),
+        actions_with_prelabels=_actions(figures.corrections, figures.turns),
+        ratio_without_submits=figures.ratio_of_marks,
+        lowest_ratio=figures.without.submits / figures.without.total,
+        final_jga={
+            "careful": _final(prelabels, gold, screen, oversight=0.0),
+            "hurried": _final(prelabels, gold, screen, oversight=OVERSIGHT),
+        },
+        slots=_slots(figures),
+    )
+
+
+def _actions(actions: Actions, turns: int) -> dict[str, Any]:
+    parts = {name: getattr(actions, name) for name in ("picks", "typed", "removals", "submits")}
+    return {**parts, "total": actions.total, "per_turn": actions.total / turns}
+
+
+def _slots(figures: PrelabelFigures) -> list[dict[str, Any]]:
+    names = {*figures.updates, *figures.states, *figures.without.of_slot, *figures.corrections.of_slot}
+    found = []
+    for name in sorted(names, key=lambda name: (-figures.without.of_slot[name], name)):
+        updates, states = figures.updates.get(name, Hits()), figures.states.get(name, Hits())
+        found.append(
+            {
+                "slot": name,
+                "actions": figures.without.of_slot[name],
+                "actions_with_prelabels": figures.corrections.of_slot[name],
+                "right": updates.right,
+                "wrong": updates.wrong,
+                "missing": updates.missing,
+                "f1_updates": updates.f1,
+                "f1_states": states.f1,
+            }
+        )
+    return found
+
+
+def _final(
+    prelabels: Mapping[str, Prelabel], gold: Mapping[str, LabelledDialogue], screen: _Screen, *, oversight: float
+) -> dict[str, float]:
+    """Joint goal accuracy of the answers of a simulated annotator, read as an ingest reads them, from nothing and with
+    pre-labels: the share of turns whose cumulative state is the gold one.
+    """
+    states = {(name, turn): state for name in prelabels for turn, state in gold[name].states.items()}
+    annotator = Annotator(screen.ontology, states, screen.offered, oversight=oversight)
+    style = TaskStyle(screen.window, screen.ontology.version, "")
+    right = {"from_nothing": 0, "with_prelabels": 0}
+    for name, prelabel in prelabels.items():
+        tasks = [task["data"] for task in dialogue_tasks(gold[name].rows, style)]
+        for way in right:
+            updates: dict[int, TurnUpdate | None] = {}
+            for data in tasks:
+                shown = prediction(prelabel, "", data, screen.offered) if way == "with_prelabels" else None
+                updates |= _read(annotator.result(data, shown), data, screen.ontology)
+            turns = sorted(gold[name].states)
+            reached = accumulate([updates.get(turn) for turn in turns], screen.ontology)
+            right[way] += sum(
+                known.state is not None and _said(known.state) == _said(gold[name].states[turn] or ())
+                for turn, known in zip(turns, reached, strict=True)
+            )
+    return {way: count / len(states) for way, count in right.items()}
+
+
+def _read(result: list[dict[str, Any]], data: Mapping[str, Any], ontology: Ontology) -> dict[int, TurnUpdate | None]:
+    turns = [turn["turn"] for turn in data["user_turns"]]
+    try:
+        marks = read_result(result, turns, ontology).marks
+    except Refused:
+        return {}
+    return {turn: turn_update(said) for turn in turns if (said := [mark for mark in marks if mark.turn == turn])}
+
+
+def _said(state: BeliefState) -> set[tuple[str, str, str]]:
+    return {(item.slot, item.polarity, item.value) for item in state}
+
+
+def _fold(name: str) -> int:
+    return int.from_bytes(hashlib.sha256(name.encode()).digest()[:8]) % FOLDS
+
+
+def _order(name: str) -> bytes:
+    return hashlib.sha256(f"taught:{name}".encode()).digest()
+
+
+def tables(rows: Sequence[Mapping[str, Any]]) -> Iterator[tuple[str, list[str], list[list[object]]]]:
+    """Titles, columns and lines that show the rows to people."""
+    columns = ["pre-labels", "dialogues", "F1 updates", "F1 states", "exact turns", "JGA"]
+    yield (
+        "right before anybody corrects",
+        columns,
+        [
+            [each["name"], each["dialogues"], *(_share(each[key]) for key in ("f1_updates", "f1_states"))]
+            + [_share(each[key]) for key in ("exact_updates", "jga")]
+            for each in rows
+        ],
+    )
+    columns = ["pre-labels", "from nothing, a turn", "with them", "picks", "typed", "removals", "submits", "ratio"]
+    yield (
+        "actions of annotators",
+        [*columns, "without submits", "lowest possible"],
+        [
+            [
+                each["name"],
+                f"{each['actions']['per_turn']:.2f}",
+                f"{each['actions_with_prelabels']['per_turn']:.2f}",
+                *(each["actions_with_prelabels"][key] for key in ("picks", "typed", "removals", "submits")),
+                f"{each['ratio']:.3f}",
+                f"{each['ratio_without_submits']:.3f}",
+                f"{each['lowest_ratio']:.3f}",
+            ]
+            for each in rows
+        ],
+    )
+    yield (
+        f"final joint goal accuracy; the hurried oversee {OVERSIGHT:.0%} of what is to mark or to take away",
+        ["pre-labels", "careful, from nothing", "with them", "hurried, from nothing", "with them"],
+        [
+            [each["name"]]
+            + [
+                _share(each["final_jga"][who][way])
+                for who in ("careful", "hurried")
+                for way in ("from_nothing", "with_prelabels")
+            ]
+            for each in rows
+        ],
+    )
+    for each in rows:
+        lines: list[list[object]] = [
+            [
+                *(slot[key] for key in ("slot", "actions", "actions_with_prelabels", "right", "wrong", "missing")),
+                _share(slot["f1_updates"]),
+                _share(slot["f1_states"]),
+            ]
+            for slot in each["slots"]
+        ]
+        heads = ["slot", "actions from nothing", "with them", "right", "wrong", "missing", "F1 updates", "F1 states"]
+        yield f"by slot: {each['name']}", heads, lines
+
+
+def _share(value: float | None) -> str:
+    return "" if value is None else f"{value:.3f}"
