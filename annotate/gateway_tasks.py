@@ -6,6 +6,8 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+import orjson
+
 from annotate.gateway_projects import Project, ProjectCalls
 from annotate.gateway_session import ONCE
 from annotate.task_list import uid_queries
@@ -67,7 +69,7 @@ class TaskCalls(ProjectCalls):
             for start in range(0, len(tasks), _BATCH_TASKS):
                 batch = list(tasks[start : start + _BATCH_TASKS])
                 with self._asking("import tasks"):
-                    self._client.projects.import_tasks(project.id, request=batch, request_options=ONCE)
+                    self._post(f"/api/projects/{project.id}/import", orjson.dumps(batch))
                 bar.advance(len(batch))
 
     def remove_doubles(self, project: Project, uids: Sequence[str]) -> int:

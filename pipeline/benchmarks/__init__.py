@@ -11,7 +11,7 @@ from schemas.ontology import nearest
 if TYPE_CHECKING:
     from pipeline.benchmarks.measure import Options
 
-__all__ = ["BENCHMARKS", "run_benchmark"]
+__all__ = ["BENCHMARKS", "run_benchmark", "tables_of"]
 
 BENCHMARKS = {
     "import": "pipeline.benchmarks.import_speed",
@@ -19,8 +19,12 @@ BENCHMARKS = {
     "evaluation": "pipeline.benchmarks.evaluation",
     "training": "pipeline.benchmarks.training",
     "metrics": "pipeline.benchmarks.metrics",
+    "prelabels": "pipeline.benchmarks.prelabels",
+    "pushing": "pipeline.benchmarks.pushing",
 }
-"""Name -> module. Each has ``benchmark(options: Options) -> list[dict]``; see :mod:`pipeline.benchmarks.measure`."""
+"""Name -> module. Each has ``benchmark(options: Options) -> list[dict]``; see :mod:`pipeline.benchmarks.measure`.
+
+One may have ``tables(rows)``, which yields further tables for people: title, columns and lines."""
 
 
 def run_benchmark(name: str, options: Options | None = None) -> dict[str, Any]:
@@ -39,3 +43,9 @@ def run_benchmark(name: str, options: Options | None = None) -> dict[str, Any]:
         )
     described = machine()  # the load, too, as it was before
     return {"machine": described, "benchmarks": import_module(BENCHMARKS[name]).benchmark(options or Options())}
+
+
+def tables_of(name: str, rows: list[dict[str, Any]]) -> list[tuple[str, list[str], list[list[object]]]]:
+    """Further tables of a benchmark that was run: title, columns and lines of each."""
+    tables = getattr(import_module(BENCHMARKS[name]), "tables", None)
+    return [] if tables is None else list(tables(rows))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Annotated
 
@@ -19,7 +20,7 @@ def register(app: typer.Typer) -> None:
 
 def benchmark(
     context: typer.Context,
-    name: Annotated[str, typer.Argument(help="What to measure: import, scoring, evaluation, training or metrics.")],
+    name: Annotated[str, typer.Argument(help="import, scoring, evaluation, training, metrics, pushing or prelabels.")],
     corpus: Annotated[
         Path | None, typer.Option(help="import: a corpus in MMD's layout to measure on, instead of made-up ones.")
     ] = None,
@@ -28,6 +29,9 @@ def benchmark(
         list[int] | None, typer.Option(min=1, help="How many products or queries, instead of the goal's; repeatable.")
     ] = None,
     width: Annotated[int | None, typer.Option(min=8, help="D of the vectors, instead of the paper's 768.")] = None,
+    prelabel: Annotated[
+        list[str] | None, typer.Option(metavar="run:ID", help="prelabels: a trained run to measure, too; repeatable.")
+    ] = None,
     check: Annotated[bool, typer.Option("--check", help="Exit with 3 when a goal is missed.")] = False,
     as_json: Annotated[bool, JSON_OPTION] = False,
 ) -> None:
@@ -35,13 +39,14 @@ def benchmark(
 
     Example: semctl benchmark scoring --size 100000
     """
-    from pipeline.benchmarks import run_benchmark
+    from pipeline.benchmarks import run_benchmark, tables_of
     from pipeline.benchmarks.measure import Options
     from schemas.errors import CheckError
 
     options: Context = context.obj
     console = options.console(as_json=as_json)
     asked = Options(rounds=rounds, sizes=tuple(size or ()), width=width, corpus=corpus, progress=console)
+    asked = replace(asked, workspace=options.workspace.root, prelabels=tuple(prelabel or ()))
     result = run_benchmark(name, asked)
     rows = result["benchmarks"]
     if as_json:
@@ -53,7 +58,7 @@ def benchmark(
             [
                 [
                     row["name"],
-                    row["seconds"],
+                    row.get("seconds", ""),
                     f"{row['ratio']:.4g}",
                     " - ".join(f"{end:.3g}" for end in row.get("ratios", [])),
                     row["against"],
@@ -64,6 +69,8 @@ def benchmark(
             ],
             caption=", ".join(f"{key} {value}" for key, value in result["machine"].items()),
         )
+        for title, columns, lines in tables_of(name, rows):
+            console.table(title, columns, lines)
     missed = [row["name"] for row in rows if row["reached"] is False]
     if check and missed:
         raise CheckError(f"{len(missed)} of {len(rows)} goals missed", where="; ".join(missed))

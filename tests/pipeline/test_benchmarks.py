@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import json
+import os
 
+import pyarrow as pa
 import pytest
 import torch
 
@@ -11,8 +13,10 @@ from pipeline.benchmarks import run_benchmark
 from pipeline.benchmarks.measure import Goal, Options, compared, interleaved
 from pipeline.benchmarks.measure import row as row_of
 from pipeline.benchmarks.metrics import a_table, ir_measures_of, largest_difference, sklearn_ndcg
+from pipeline.benchmarks.pushing import many_dialogues
 from pipeline.cli import _run
 from schemas.progress import SilentProgress
+from schemas.tables import TURNS
 from semantic_model.metrics import rank_metrics
 from semantic_model.speed.memory import extra_mebibytes
 from semantic_model.speed.scoring import ScoringCase
@@ -110,3 +114,29 @@ def test_a_missed_goal_counts_only_when_it_is_checked(
     said = capsys.readouterr()
     assert "walking" in said.out
     assert ("1 of 1 goals missed" in said.err) == (code == 3)
+
+
+def test_dialogues_are_repeated_under_new_names_until_there_are_enough_tasks():
+    said = [("a", 0, "user"), ("a", 1, "system"), ("a", 2, "user"), ("b", 0, "user")]
+    rows = [
+        {"dialogue_id": name, "turn": turn, "speaker": who, "act": "", "text": "", "image_ids": [], "split": "train"}
+        for name, turn, who in said
+    ]
+    found = many_dialogues(pa.Table.from_pylist(rows, TURNS.columns), tasks=4, window=1).to_pylist()
+    assert [row["dialogue_id"] for row in found] == ["000000-a"] * 3 + ["000000-b"] + ["000001-a"] * 3
+    assert [row["turn"] for row in found] == [0, 1, 2, 0, 0, 1, 2]
+
+
+@pytest.mark.studio
+@pytest.mark.slow
+@pytest.mark.usefixtures("studio_server")  # says whether there is a Label Studio
+def test_pushing_is_compared_with_the_bare_import_of_as_many_tasks(monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setenv("LABEL_STUDIO_URL", "http://127.0.0.1:9")  # another server must not be asked
+    monkeypatch.setenv("LABEL_STUDIO_API_KEY", "none")
+    new, again = run_benchmark("pushing", Options(rounds=1, sizes=(40,)))["benchmarks"]
+    assert (new["name"], new["goal"]) == ("exporting 40 tasks", "<= 2")
+    assert new["seconds"] > 0
+    assert again["seconds"] > 0
+    assert (new["tasks"], again["tasks"]) == (40, 40)
+    assert new["bytes_each"] > 500
+    assert os.environ["LABEL_STUDIO_URL"] == "http://127.0.0.1:9"
