@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
-from typing import Any, Literal, NamedTuple, get_args
+from typing import TYPE_CHECKING, Any, Literal, NamedTuple, get_args
 
 import numpy as np
 
@@ -14,13 +14,15 @@ from annotate.seen import FeatureTable, OntologyValues
 from annotate.selection import Choice, cover, draw, spread_out
 from pipeline.label_coverage import LabelCoverage, label_coverage
 from pipeline.selection_pool import Pool, find_pool, look_at
-from pipeline.selection_runs import Measure, OpenedRuns, Uncertainty
 from pipeline.stop_signal import StopSignal, stop_signal
 from pipeline.workspace import Workspace
 from schemas.errors import UsageError
 from schemas.files import write_atomic
 from schemas.ontology import nearest
 from schemas.progress import Progress, SilentProgress
+
+if TYPE_CHECKING:
+    from pipeline.selection_runs import Measure, Uncertainty
 
 __all__ = ["STRATEGIES", "SelectReport", "SelectRequest", "Selected", "Strategy", "choose", "select_dialogues"]
 
@@ -214,6 +216,8 @@ def choose(workspace: Workspace, request: SelectRequest, pool: Pool, *, progress
         split_at = len(pool.candidates)
         tables = (FeatureTable.of(part, values) for part in (seen[:split_at], seen[split_at:]))
         return Chosen(_first(cover(*tables), pool, request.count))
+    from pipeline.selection_runs import OpenedRuns  # models, which the other strategies do without
+
     runs = OpenedRuns.find(workspace, request.runs)
     shown.log(f"asking {', '.join(runs.names)}")
     unsure = None

@@ -12,6 +12,8 @@ import pytest
 
 from annotate.selection import seeded_order
 from pipeline import cli
+from pipeline.experiments.experiment import experiment
+from pipeline.experiments.grid import ExperimentRequest
 from pipeline.export_for_labelling import export_to_file
 from pipeline.generator.corpus import generate_corpus
 from pipeline.import_corpus import import_corpus
@@ -302,3 +304,21 @@ def test_training_refuses_what_is_not_labelled_for_training(prepared: Workspace,
         train(prepared, TrainRequest(labeled_ratio=0.5, labelled=(valid,)))
     with pytest.raises(InputError, match="reads no labels; leave --labelled out"):
         train(prepared, TrainRequest(model="dual-encoder", labelled=(valid,)))
+
+
+@pytest.mark.slow
+def test_the_runs_of_an_experiment_tell_what_the_next_batch_brings(prepared: Workspace, tmp_path: Path, capfd):
+    shutil.copytree(prepared.root, tmp_path / "shop")
+    shop = Workspace(tmp_path / "shop")
+    grid = ExperimentRequest(presets=("tiny",), ratios=(0.0, 0.2, 0.6), seeds=2, settings=SMALL, epochs=1)
+    experiment(shop, grid)
+    signal = select_dialogues(shop, SelectRequest(count=5, include_labelled=True)).signal
+    assert signal is not None
+    assert signal.missing is None
+    assert signal.interval is not None
+    assert signal.interval.low <= signal.interval.high
+    assert (signal.before, signal.after, len(signal.runs)) == (0, 5, 6)
+    assert "with 0, 4, 12 labelled dialogues" in signal.notes[0]
+    assert not any("other dialogues" in note for note in signal.notes)  # they were measured by query
+    assert run(shop, "select", "-n", "5", "--include-labelled") == 0
+    assert f"points of NDCG@5 (95 %: {100 * signal.interval.low:+.1f} to" in " ".join(capfd.readouterr().out.split())
