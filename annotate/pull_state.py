@@ -115,7 +115,7 @@ class PullState:
             "tasks": self.tasks,
             "newest_task": self.newest_task,
             "newest_update": self.newest_update,
-            "answered": {str(task): self.answered[task] for task in sorted(self.answered)},
+            "answered": {str(task): list(self.answered[task]) for task in sorted(self.answered)},
         }
         write_atomic(path, orjson.dumps(content) + b"\n")
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import shutil
 import sqlite3
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
@@ -44,7 +44,7 @@ def ingest_labels(
     workspace: Workspace,
     *,
     export: Path | None = None,
-    project: str | None = None,
+    project: str | Sequence[str] | None = None,
     full: bool = False,
     resolve_by: str | None = None,
     requeue: str | None = None,
@@ -55,8 +55,9 @@ def ingest_labels(
     Args:
         workspace: an imported corpus.
         export: a JSON export of Label Studio, or its gzip.
-        project: name of a project, or of work dealt out over several: what changed there since the last pull is
-            fetched now, and what is gone there is withdrawn. Without either, only what the corpus brought is taken.
+        project: name of a project, or of work dealt out over several, or several names: what changed there since the
+            last pull, and in the reviews of their answers, is fetched now, and what is gone there is withdrawn.
+            Without either, only what the corpus brought is taken.
         full: fetch all answers of the project anew.
         resolve_by: how several people's answers become one; None takes the setting ``labelling.resolve``.
         requeue: codes of findings that put a dialogue up for labelling again, with commas between; None takes the
@@ -69,9 +70,10 @@ def ingest_labels(
         CheckError: the ledger does not add up; nothing is written.
     """
     progress = progress or SilentProgress()
-    if export is not None and project is not None:
+    names = () if project is None else (project,) if isinstance(project, str) else tuple(project)
+    if export is not None and names:
         raise UsageError("an export file and --project were both given", fix="name one of the two")
-    if full and project is None:
+    if full and not names:
         raise UsageError("--full was given without --project", fix="name the project to pull")
     policy = policy_name(resolve_by, workspace.require().settings().labelling.resolve)
     again = requeue_codes(workspace, requeue)
@@ -79,13 +81,13 @@ def ingest_labels(
     with ExitStack() as stack:
         stack.enter_context(_writing(workspace))
         source = LabelSource(screens=read_screens(workspace.labelling), roster=Roster.read(workspace.labelling))
-        taking_in = export is not None or project is not None
+        taking_in = export is not None or bool(names)
         if taking_in:
             _check_configurations(workspace)
         lock = locked(workspace.annotations.parent / ".lock")
         incoming = workspace.annotations.parent / ".pulled"
-        if project is not None:
-            pulling = Pull.of(workspace, project)  # before anything is written, see whether the server is there
+        if names:
+            pulling = Pull.of(workspace, names)  # before anything is written, see whether the server is there
             source.roster = pulling.roster()
             stack.enter_context(lock)
             stack.enter_context(_emptied(incoming))
@@ -94,7 +96,7 @@ def ingest_labels(
         store = stack.enter_context(AnnotationStore())
         if export is not None:
             source.read_file(export, store, index, ontology, progress)
-        if project is not None:
+        if names:
             source.read_projects(pulled, store, index, ontology, progress)
         else:
             stack.enter_context(lock)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -11,6 +12,7 @@ from annotate.pull_state import PullState, project_key
 from annotate.roster import Roster
 from pipeline.dealing import projects_of
 from pipeline.known_annotators import learn_annotators
+from pipeline.labelling_batches import Destination, read_batches
 from pipeline.workspace import Workspace
 from schemas.progress import Progress
 
@@ -32,18 +34,23 @@ class Pull:
     projects: tuple[Project, ...]
 
     @classmethod
-    def of(cls, workspace: Workspace, name: str) -> Pull:
-        """The project of this name, or all those over which work of this name was dealt out.
+    def of(cls, workspace: Workspace, names: Sequence[str]) -> Pull:
+        """The projects of these names, all those over which work of such a name was dealt out, and their reviews.
 
         Raises:
             LabelError: there is no such project, or several; its configuration was edited by hand.
             ServiceError: Label Studio is down, failed, or refuses the key.
         """
         gateway = connect(workspace.root)
-        projects = tuple(gateway.require_project(title) for title in projects_of(workspace, name))
-        for project in projects:
+        titles = dict.fromkeys(title for name in names for title in projects_of(workspace, name))
+        found = {project.id: project for project in map(gateway.require_project, titles)}
+        for review in _reviews(workspace, titles):
+            project = gateway.find_project(str(review.project))
+            if project is not None and project.id == review.project_id:
+                found[project.id] = project
+        for project in found.values():
             gateway.check_config(project)
-        return cls(workspace, gateway, projects)
+        return cls(workspace, gateway, tuple(found.values()))
 
     def roster(self) -> Roster:
         """Who annotators are, with what this server says.
@@ -72,6 +79,22 @@ class Pull:
             export = folder / f"{project.id}.json"
             pulled.append(pull_project(self.gateway, project, before, export, whole=whole, progress=progress))
         return pulled
+
+
+def _reviews(workspace: Workspace, titles: Collection[str]) -> list[Destination]:
+    """Where answers of these projects are reviewed: verdicts of an ingest belong to the answers they decide."""
+    batches = read_batches(workspace.labelling)
+    labelled = {_dialogue(uid) for batch in batches if batch.destination.project in titles for uid in batch.uids}
+    reviews = [batch for batch in batches if batch.role == "review" and batch.destination.project is not None]
+    return list(
+        dict.fromkeys(
+            batch.destination for batch in reviews if not labelled.isdisjoint(_dialogue(uid) for uid in batch.uids)
+        )
+    )
+
+
+def _dialogue(uid: str) -> str:
+    return uid.rpartition("#")[0]
 
 
 def state_path(workspace: Workspace, key: str) -> Path:

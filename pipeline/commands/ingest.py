@@ -27,9 +27,11 @@ def ingest(
         Path | None, typer.Argument(metavar="[FILE]", help="JSON export of a Label Studio project, also gzipped.")
     ] = None,
     project: Annotated[
-        str | None,
+        list[str] | None,
         typer.Option(
-            "--project", metavar="NAME", help="Fetch what changed in this Label Studio project since the last time."
+            "--project",
+            metavar="NAME",
+            help="Fetch what changed in this Label Studio project since the last time; may be given several times.",
         ),
     ] = None,
     full: Annotated[bool, typer.Option("--full", help="Fetch all answers of the project anew.")] = False,
@@ -53,7 +55,9 @@ def ingest(
 ) -> None:
     """Take labels in: check them, follow the belief states, write the splits D_F and D_P.
 
-    Without FILE and --project, only the states that the corpus itself brought are taken.
+    A file adds what is in it. A project is followed: answers edited, skipped or deleted there since the last time are
+    replaced or withdrawn here, and verdicts of its review come along. Without either, only the states that the corpus
+    itself brought are taken.
 
     Example: semctl ingest-labels --project "dresses, round 1"
     """
