@@ -22,7 +22,8 @@ _PICTURE = re.compile(
     rf"|\b(?:picture|image|photo|pic|number|option)\s(?P<number>\d{{1,2}})\b"
     rf"|\b(?P<ordinal>{'|'.join(_ORDINALS)}|last)\s{_THING}\b"
     # of a scene, not of the pictures: "the second one on the left"
-    rf"(?!\s(?:on|in|from|at|to|down|up|over|behind|hanging|above|below|along)\b)"
+    r"(?!\s(?:on|from|at|to|down|up|over|behind|hanging|above|below|along)\b"
+    r"|\sin\s(?:the|that|this|there|back|front|middle|cent(?:er|re))\b)"
 )
 
 

@@ -17,6 +17,8 @@ __all__ = ["Candidate", "Held", "TurnEvidence", "gate_features"]
 _LIKENESS = re.compile(r"\b(?:like|similar|same|resembl\w+|than|as|match\w*)\b")
 _CONTRAST = re.compile(r"\b(?:but|only|just|except|instead|rather|this time|also)\b")
 
+_STEPS = (0.02, 0.05, 0.1, 0.2, 0.35, 0.5, 0.65, 0.8, 0.9, 0.95, 0.98)
+
 Held = Mapping[str, tuple[str, ...]]
 """Slot -> what is wanted of it."""
 
@@ -70,6 +72,10 @@ class TurnEvidence:
         self.bag = [f"{said}" for said in dict.fromkeys(ngrams(self.words)) if said.count(" ") < 2]
         self.likely = self._likely()
         self.gate = f"gate {int(changes * 7.999)}"
+        self.gates = [f"gate > {step}" for step in _STEPS if changes > step]
+        self.skeleton = list(
+            dict.fromkeys(said for sentence in turn.sentences for said in ngrams(_plain(tuple(_skeleton(sentence)))))
+        )
 
     def candidates(self) -> Iterator[Candidate]:
         """Values named, said by another word, or of the products shown where the turn asks for the like of them."""
@@ -120,6 +126,9 @@ class TurnEvidence:
         standing = "same" if value in held else "other" if held else "none"
         found = [kind, head, f"{head}={value}", f"{kind}|held {standing}", f"{head}|held {standing}"]
         found += [f"{kind}|{self.gate}", f"{head}|{self.gate}", f"{head}|{self.gate}|held {standing}"]
+        found += [f"{side}|{gate}" for gate in self.gates]
+        found += [f"{kind}|{gate}" for gate in self.gates]
+        found += [f"{head}|{gate}" for gate in self.gates]
         for how in (*candidate.shown, "+".join(candidate.shown)):
             found += [f"{kind}|{how}", f"{head}|{how}", f"{head}|{how}|like {self.like}", f"{head}|{how}|{self.gate}"]
         marked = self.rule.dislike if candidate.avoided else self.rule.want
@@ -132,7 +141,7 @@ class TurnEvidence:
             found += [f"{kind}|asked value", f"{head}|asked value"]
         for said, sure in candidate.aliases.items():
             found += [f"alias|{slot}={value}|{said}", f"{kind}|sure {min(int(sure * 5), 4)}"]
-        found += [f"{kind}|{said}" for said in self.bag]
+        found += [f"{kind}|{said}" for said in self.skeleton]
         found += [f"{head}|{said}" for said in self.bag]
         if candidate.named:
             found += [f"{head}|asked {stem}" for stem in self.asked]
@@ -179,7 +188,7 @@ class TurnEvidence:
         situation = f"keep|moves {moves}|replaced {bool(new.get(slot))}"
         named = (slot, value) in {item.choice for sentence in self.turn.sentences for item in sentence.named}
         found = ["keep", situation, f"keep|{self.gate}", f"{situation}|{self.gate}", f"{situation}|{slot}"]
-        found += [f"keep|{slot}|named {named}", f"{situation}|named {named}"]
+        found += [f"keep|{slot}|named {named}", f"{situation}|named {named}", *(f"keep|{gate}" for gate in self.gates)]
         found += [f"keep|{slot}|dropped"] * (slot in self.dropped) + [f"keep|{slot}|said"] * (slot in self.slot_zones)
         found += [f"keep|{slot}|{said}" for said in self.bag]
         return [*found, *(f"keep|{said}" for said in self.bag)]
@@ -192,14 +201,17 @@ def gate_features(turn: Turn) -> list[str]:
     for sentence in turn.sentences:
         skeleton = tuple(_skeleton(sentence))
         slots |= {named.slot for named in sentence.named}
-        whole = Words(skeleton, skeleton, (0,) * len(skeleton))
-        found += [f"says {said}" for said in ngrams(whole)]
+        found += [f"says {said}" for said in ngrams(_plain(skeleton))]
         found += [f"begins {' '.join(skeleton[:length])}" for length in (1, 2, 3, 4)]
         found.append(f"ends {' '.join(skeleton[-2:])} {sentence.question}")
     asked = Words.of(turn.asked)
     found += [f"asked {said}" for said in ngrams(asked) if said.count(" ") < 2]
     found += [f"names {slot}" for slot in slots]
     return [*found, f"pictures {bool(turn.pictures)}", f"slots {min(len(slots), 3)}"]
+
+
+def _plain(words: tuple[str, ...]) -> Words:
+    return Words(words, words, (0,) * len(words))
 
 
 def _slot_zones(slot: str, turn: Turn, reader: TurnReader) -> Iterator[str]:

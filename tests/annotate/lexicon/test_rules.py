@@ -1,0 +1,62 @@
+from __future__ import annotations
+
+import pytest
+
+from annotate.lexicon.dialogue import dialogue_turns
+from annotate.lexicon.reading import TurnReader
+from annotate.lexicon.rules import rule_update
+from schemas.belief import TurnUpdate
+from tests.annotate.lexicon.shop import ATTRIBUTES, SHOP, turns
+
+READER = TurnReader(SHOP)
+
+
+def update(text: str, *, topic: str | None = None, shown: tuple[str, ...] = ("a", "b")) -> TurnUpdate:
+    """Of a turn that two pictures stand before."""
+    rows = turns(("user", "hi"), ("system", "these two", *shown), ("user", text))
+    *_, turn = dialogue_turns(rows, READER, ATTRIBUTES)
+    return rule_update(turn, READER, frozenset({topic} if topic else ()))
+
+
+def want(**values: tuple[str, ...]) -> TurnUpdate:
+    return TurnUpdate(want=values)
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ("Show me a red dress", want(type=("dress",), color=("red",))),
+        ("I'm looking for stripes, but no black", TurnUpdate({"pattern": ("striped",)}, {"color": ("black",)})),
+        ("I want something under 50", want(price=("under 50",))),
+        # what is wanted like something shown
+        ("Show me something like the second one but in red", want(type=("coat",), color=("red",))),
+        ("Do you have something in the same color as #1?", want(type=("dress",), color=("black",))),
+        ("anything similar to the 2nd picture in pattern?", want(type=("coat",), pattern=("striped",))),
+        ("I like the second one", want(type=("coat",))),
+        # about one, bought, or praised
+        ("What is the price of the black dress?", TurnUpdate()),
+        ("Please add the red coat to my cart", TurnUpdate()),
+        ("I'll take the red coat", TurnUpdate()),
+        ("That red coat is lovely", TurnUpdate()),
+        ("Is it black?", TurnUpdate()),
+        ("Add the coat to my cart. Then show me dresses.", want(type=("dress",))),
+        # what does not matter any more
+        ("The price doesn't matter", TurnUpdate(drop=frozenset({"price"}))),
+        ("Any color is fine", TurnUpdate(drop=frozenset({"color"}))),
+        ("I don't care about the pattern", TurnUpdate(drop=frozenset({"pattern"}))),
+        # wanted in one sentence and not in the other
+        ("Show me red. I don't need red.", TurnUpdate()),
+    ],
+)
+def test_updates_worked_by_hand(text: str, expected: TurnUpdate):
+    assert update(text) == expected
+
+
+def test_another_kind_of_thing_is_another_topic():
+    assert update("Now show me coats", topic="dress") == TurnUpdate({"type": ("coat",)}, new_topic=True)
+    assert update("Show me more dresses", topic="dress") == want(type=("dress",))
+
+
+def test_pictures_that_are_not_there_cannot_be_pointed_at():
+    assert update("Show me something like the second one", shown=("a",)) == TurnUpdate()
+    assert update("Show me something like the second one", shown=()) == TurnUpdate()
