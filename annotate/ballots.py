@@ -1,8 +1,8 @@
 """One turn that several people answered: what they agree on, what the policy decides, and what stays in dispute.
 
 What is voted on is an item: a value wanted or disliked, a slot dropped, a new topic; not having marked it is a no.
-A slot is in dispute when one of its items is open, when what was decided contradicts itself, or when enough people say
-something of it but nothing is decided: red, blue and green are three answers and no majority for saying nothing.
+A slot is in dispute when one of its items is open, when what was decided contradicts itself, or when half of the people
+or more say something of it but nothing is decided: red, blue and green are no majority for saying nothing.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from functools import cached_property
 
 from annotate.annotations import Annotation, Mark, turn_update
 from annotate.items import Item, items_of, update_of
-from annotate.policies import Policy
+from annotate.policies import Majority, Policy
 from schemas.belief import TurnUpdate
 from schemas.ontology import Ontology
 
@@ -119,9 +119,7 @@ def _vote_on_items(ballots: Sequence[Ballot], policy: Policy, slots: frozenset[s
     for item in decided:
         if item != topic:
             of_slots.setdefault(item.slot, []).append(item)
-    disputed = {
-        slot for slot, items in of_slots.items() if _is_disputed(slot, {i: decided[i] for i in items}, ballots, policy)
-    }
+    disputed = {slot for slot, items in of_slots.items() if _is_disputed(slot, {i: decided[i] for i in items}, ballots)}
     agreed = _spelled(elected, ballots)
     settled = {item: spelled for item, spelled in agreed.items() if item == topic or item.slot not in disputed}
     if topic in decided and decided[topic] is None:
@@ -130,14 +128,14 @@ def _vote_on_items(ballots: Sequence[Ballot], policy: Policy, slots: frozenset[s
     return Outcome(update_of(settled, disputed), False, frozenset(disputed), agreed, _supporters(ballots, agreed))
 
 
-def _is_disputed(slot: str, decided: Mapping[Item, bool | None], ballots: Sequence[Ballot], policy: Policy) -> bool:
+def _is_disputed(slot: str, decided: Mapping[Item, bool | None], ballots: Sequence[Ballot]) -> bool:
     if None in decided.values():
         return True
     elected = {item for item, yes in decided.items() if yes}
     if any(item.op == "want" and Item("dislike", slot, item.value) in elected for item in elected):
         return True
     said = {ballot.annotator: any(item.slot == slot for item in ballot.items) for ballot in ballots}
-    return not elected and policy.decide(said) is not False
+    return not elected and Majority().decide(said) is not False
 
 
 def _spelled(items: Iterable[Item], ballots: Sequence[Ballot]) -> dict[Item, str]:
