@@ -151,7 +151,8 @@ def _show_resolved(console: Console, report: IngestReport) -> None:
     caption = f"in dispute in {counted['disputed_dialogues']} dialogues; a reviewer decides: semctl adjudicate"
     console.table("user turns", ("", ""), rows, caption=caption if counted["disputed"] else None)
     if counted["annotators"]:
-        rates = [(who, f"{said['sensitivity']:.1%}", f"{said['specificity']:.3%}") for who, said in counted["annotators"].items()]
+        people = counted["annotators"].items()
+        rates = [(who, f"{said['sensitivity']:.1%}", f"{said['specificity']:.3%}") for who, said in people]
         console.table("annotators, as their answers tell", ("", "marks what is there", "and nothing else"), rates)
 
 
