@@ -33,7 +33,7 @@ def check_blanks(labels: DialogueLabels, catalogue: CatalogueIndex, finder: Requ
             f"{slot}={value}"
             for slot, value in finder.values(labels.said.texts.get(at.turn, ""))
             if (slot, fold(value)) not in held
-            and not any(catalogue.has(product, slot, (fold(value),)) for product in products)
+            and not any(fold(value) in catalogue.values(product, slot) for product in products)
         ]
         if new:
             detail = f"left blank, but the text names {', '.join(new)}"

@@ -23,9 +23,9 @@ from schemas.tables import PRODUCTS, open_table
 __all__ = ["CatalogueIndex", "Wish"]
 
 _READ_ROWS = 5_000
+_VALUES_KEPT = 100_000
 _SETS_KEPT = 4_096
 _STATES_KEPT = 100_000
-_NONE = array("I")
 
 
 class Wish(NamedTuple):
@@ -54,17 +54,14 @@ class CatalogueIndex:
 
     def __init__(self, ontology: Ontology) -> None:
         self.size = 0
-        self._ontology = ontology
-        self._having: dict[tuple[str, str], array[int]] = {}
-        self._saying: dict[str, array[int]] = {slot.name: array("I") for slot in ontology.slots}
+        self._slots = {slot.name: slot for slot in ontology.slots}
+        self._kin = _kin(ontology)
+        self._columns = {slot.name: _Column() for slot in ontology.slots}
         self._spelled: dict[tuple[str, str], str] = {}
         self._rows: dict[str, int] = {}
         self._ids: list[str] = []
         self._pictured: dict[str, int] = {}
-        self._values_of: dict[str, list[str]] = {}
-        self._kin = _kin(ontology)
-        self._known = lru_cache(maxsize=_SETS_KEPT * 16)(self._fold)
-        self._among = lru_cache(maxsize=_SETS_KEPT)(self._unite)
+        self._known = lru_cache(maxsize=_VALUES_KEPT)(self._fold)
         self._allowing = lru_cache(maxsize=_SETS_KEPT)(self._allow)
         self.satisfiable = lru_cache(maxsize=_STATES_KEPT)(self._satisfiable)
 
@@ -79,8 +76,9 @@ class CatalogueIndex:
         index = cls(ontology)
         with open_table(products, PRODUCTS) as file:
             for batch in file.iter_batches(_READ_ROWS, columns=["product_id", "attributes", "image_ids"]):
-                for row in batch.to_pylist():
-                    index.add(row["product_id"], dict(row["attributes"]), row["image_ids"])
+                columns = (column.to_pylist() for column in batch.columns)
+                for product_id, attributes, image_ids in zip(*columns, strict=True):
+                    index.add(product_id, dict(attributes), image_ids)
         return index
 
     def add(self, product_id: str, attributes: Mapping[str, Sequence[str]], image_ids: Sequence[str] = ()) -> None:
@@ -91,23 +89,15 @@ class CatalogueIndex:
         self._ids.append(product_id)
         for image_id in image_ids:
             self._pictured.setdefault(image_id, row)
-        for slot in self._ontology.slots:
-            texts = attributes.get(slot.attribute)
-            if not texts:
-                continue
-            self._saying[slot.name].append(row)
-            for folded in {self._known(slot.name, text) for text in texts}:
-                key = slot.name, folded
-                if key not in self._having:
-                    self._having[key] = array("I")
-                    self._values_of.setdefault(slot.name, []).append(folded)
-                self._having[key].append(row)
+        for name, slot in self._slots.items():
+            texts = attributes.get(slot.attribute, ())
+            self._columns[name].add(row, {self._known(name, text) for text in texts})
 
     def _fold(self, slot_name: str, text: str) -> str:
-        slot = self._ontology.slot(slot_name)
-        value = slot.find(text)
-        folded = fold(text if value is None else value.value)
-        self._spelled.setdefault((slot_name, folded), text if value is None else value.value)
+        value = self._slots[slot_name].find(text)
+        spelled = text if value is None else value.value
+        folded = fold(spelled)
+        self._spelled.setdefault((slot_name, folded), spelled)
         return folded
 
     def wishes(self, state: Iterable[Mapping[str, Any]]) -> tuple[Wish, ...]:
@@ -141,26 +131,16 @@ class CatalogueIndex:
 
     def count(self, slot: str, value: str) -> int:
         """How many products have a value, folded."""
-        return len(self._having.get((slot, value), ()))
+        return len(self._columns[slot].having(value))
 
-    def values(self, product_id: str, slot: str) -> tuple[str, ...]:
-        """What a product has in a slot, as the ontology spells it; folds it where it does not know it."""
+    def values(self, product_id: str, slot: str) -> frozenset[str]:
+        """What a product has in a slot, folded; nothing of one that is not in the catalogue."""
         row = self._rows.get(product_id)
-        if row is None:
-            return ()
-        bit = 1 << row
-        known = {value for name in self._kin[slot] for value in self._values_of.get(name, ())}
-        return tuple(self.spelled(slot, value) for value in sorted(known) if self._among(slot, (value,)) & bit)
+        return frozenset() if row is None else self._values(row, slot)
 
-    def says(self, product_id: str, slot: str) -> bool:
-        """Whether a product has a value in a slot at all; False for one that is not in the catalogue."""
-        row = self._rows.get(product_id)
-        return row is not None and bool(self._among(slot, None) >> row & 1)
-
-    def has(self, product_id: str, slot: str, values: tuple[str, ...]) -> bool:
-        """Whether a product has one of these folded values in a slot."""
-        row = self._rows.get(product_id)
-        return row is not None and bool(values) and bool(self._among(slot, values) >> row & 1)
+    def violates(self, product_id: str, wish: Wish) -> bool:
+        """Whether a product violates a slot; False for one that is not in the catalogue."""
+        return _violates(self.values(product_id, wish.slot), wish)
 
     def conflict(self, wishes: tuple[Wish, ...], since: Mapping[str, int]) -> tuple[Wish, ...]:
         """Wishes that no product satisfies together, none of which can be left out; the newest are kept first.
@@ -185,29 +165,72 @@ class CatalogueIndex:
                 return False
         return True
 
-    def violates(self, product_id: str, wish: Wish) -> bool:
-        """Whether a product violates a slot; False for one that is not in the catalogue."""
-        row = self._rows.get(product_id)
-        return row is not None and not self._allowing(wish) >> row & 1
-
     def _allow(self, wish: Wish) -> int:
-        allowed = everything = (1 << self.size) - 1
-        if wish.wanted:
-            allowed = self._among(wish.slot, wish.wanted) | (everything ^ self._among(wish.slot, None))
-        if wish.avoided:
-            others = {value for name in self._kin[wish.slot] for value in self._values_of.get(name, ())}
-            another = self._among(wish.slot, tuple(sorted(others - set(wish.avoided))))
-            allowed &= another | (everything ^ self._among(wish.slot, wish.avoided))
-        return allowed
-
-    def _unite(self, slot: str, values: tuple[str, ...] | None) -> int:
-        """The products that have one of the values, or any value at all for None, as bits."""
+        """The products that do not violate a slot, as bits."""
+        kin = [self._columns[name] for name in self._kin[wish.slot]]
         bits = bytearray(self.size // 8 + 1)
-        for name in self._kin[slot]:
-            some = [self._saying[name]] if values is None else [self._having.get((name, v), _NONE) for v in values]
-            for row in chain.from_iterable(some):
+        if wish.wanted:
+            # those that have a wanted value, and those that have none at all
+            for row in chain.from_iterable(column.speaking for column in kin):
                 bits[row >> 3] |= 1 << (row & 7)
-        return int.from_bytes(bits, "little")
+            bits = bytearray(255 - byte for byte in bits)
+            for row in chain.from_iterable(column.having(value) for column in kin for value in wish.wanted):
+                bits[row >> 3] |= 1 << (row & 7)
+        else:
+            bits = bytearray(b"\xff") * len(bits)
+        for row in chain.from_iterable(column.having(value) for column in kin for value in wish.avoided):
+            if _violates(self._values(row, wish.slot), wish):
+                bits[row >> 3] &= ~(1 << (row & 7))
+        return int.from_bytes(bits, "little") & ((1 << self.size) - 1)
+
+    def _values(self, row: int, slot: str) -> frozenset[str]:
+        return frozenset(value for name in self._kin[slot] for value in self._columns[name].values(row))
+
+
+def _violates(values: frozenset[str], wish: Wish) -> bool:
+    if not values:
+        return False
+    return bool(wish.wanted and values.isdisjoint(wish.wanted)) or bool(wish.avoided and values <= set(wish.avoided))
+
+
+class _Column:
+    """The values of one slot, product by product and value by value.
+
+    Attributes:
+        speaking: rows of products with a value, ascending.
+    """
+
+    def __init__(self) -> None:
+        self.speaking = array("I")
+        self._names: list[str] = []
+        self._numbers: dict[str, int] = {}
+        self._having: list[array[int]] = []
+        self._ends = array("Q")  # of each product's stretch of _held
+        self._held = array("I")
+
+    def add(self, row: int, values: Iterable[str]) -> None:
+        """Add the next product."""
+        before = len(self._held)
+        for value in values:
+            number = self._numbers.setdefault(value, len(self._names))
+            if number == len(self._names):
+                self._names.append(value)
+                self._having.append(array("I"))
+            self._having[number].append(row)
+            self._held.append(number)
+        self._ends.append(len(self._held))
+        if len(self._held) > before:
+            self.speaking.append(row)
+
+    def having(self, value: str) -> Sequence[int]:
+        """Rows of the products with a value, ascending."""
+        number = self._numbers.get(value)
+        return () if number is None else self._having[number]
+
+    def values(self, row: int) -> list[str]:
+        """What a product has."""
+        start = self._ends[row - 1] if row else 0
+        return [self._names[number] for number in self._held[start : self._ends[row]]]
 
 
 def _kin(ontology: Ontology) -> dict[str, tuple[str, ...]]:

@@ -6,6 +6,7 @@ import re
 from functools import lru_cache
 from typing import NamedTuple
 
+from rapidfuzz import process
 from rapidfuzz.distance import OSA
 
 from schemas.mentions import Words
@@ -43,82 +44,79 @@ class Spellings:
     """
 
     def __init__(self, ontology: Ontology) -> None:
-        self._ontology = ontology
+        self._slots = {slot.name: _Spelled(slot) for slot in ontology.slots}
+        self._known: dict[str, list[tuple[int, str, str]]] = {}
+        for slot in ontology.slots:
+            for value in slot.values:
+                for spelling in value.spellings:
+                    self._known.setdefault(fold(spelling), []).append((-value.count, slot.name, value.value))
         self.suggest = lru_cache(maxsize=50_000)(self._suggest)
 
     def _suggest(self, slot_name: str, text: str) -> Suggestion | None:
         """The likeliest meaning of a text that the slot does not know, or None."""
-        slot = self._ontology.slot(slot_name)
-        known = _spellings(slot)
-        given = _stems(text)
+        slot, folded = self._slots[slot_name], fold(text)
+        known = self._known.get(folded, [])
         return (
-            _commonest(slot, [v for v, s in known if fold_name(s) == fold_name(text)], "has the same letters")
-            or _commonest(slot, [v for v, s in known if _stems(s) == given], "has the same words")
-            # "least expensive" is not expensive: words for numbers are not taken apart
-            or (_in_part(slot, known, given) if slot.kind == "categorical" else None)
-            or self._elsewhere(slot, text)
-            or (None if self._is_a_word(text) else self._near(slot, text))
+            slot.with_letters(text)
+            or slot.with_words(text)
+            or slot.in_part(text)
+            or next((Suggestion(name, (value,), "is known") for count, name, value in sorted(known) if count), None)
+            # what is spelled right is no slip of another word
+            or (None if known else slot.spelled_nearly(folded))
         )
 
-    def _near(self, slot: Slot, text: str) -> Suggestion | None:
-        near = [value for value, spelling in _spellings(slot) if _is_near(fold(spelling), fold(text))]
-        return _commonest(slot, near, "is spelled nearly so")
 
-    def _is_a_word(self, text: str) -> bool:
-        """Whether some slot knows it: what is spelled right is no slip of another word."""
-        return any(fold(spelling) == fold(text) for slot in self._ontology.slots for _, spelling in _spellings(slot))
+class _Spelled:
+    """The spellings of one slot, ready to be compared with."""
 
-    def _elsewhere(self, slot: Slot, text: str) -> Suggestion | None:
-        others = (other for other in self._ontology.slots if other.name != slot.name)
-        found = [
-            (value.count, other.name, value.value)
-            for other in others
-            for value, spelling in _spellings(other)
-            if value.count and fold(spelling) == fold(text)
-        ]
+    def __init__(self, slot: Slot) -> None:
+        self._slot = slot
+        self._letters: dict[str, list[Value]] = {}
+        self._words: dict[tuple[str, ...], list[Value]] = {}
+        self._folded: dict[str, Value] = {}
+        for value in slot.values:
+            for spelling in value.spellings:
+                self._letters.setdefault(fold_name(spelling), []).append(value)
+                self._words.setdefault(Words.of(spelling).stems, []).append(value)
+                self._folded[fold(spelling)] = value
+
+    def with_letters(self, text: str) -> Suggestion | None:
+        return self._commonest(self._letters.get(fold_name(text), []), "has the same letters")
+
+    def with_words(self, text: str) -> Suggestion | None:
+        return self._commonest(self._words.get(Words.of(text).stems, []), "has the same words")
+
+    def in_part(self, text: str) -> Suggestion | None:
+        given = Words.of(text).stems
+        # "least expensive" is not expensive: words for numbers are not taken apart
+        if self._slot.kind == "numeric" or not given or len(given[0]) < 3 or _DIGITS.search(given[0]):
+            return None
+        begins = [value for words, values in self._words.items() if words[: len(given)] == given for value in values]
+        if begins:
+            return self._commonest(begins, "begins so")
+        inside = [words for words in self._words if len("".join(words)) > 2 and _stands_in(words, given)]
+        # "light blue" stands in "very light blue", and "blue" only as a part of it
+        whole = [words for words in inside if not any(words != other and _stands_in(words, other) for other in inside)]
+        names = {value.value for words in whole for value in self._words[words]}
+        return Suggestion(self._slot.name, tuple(sorted(names)), "stands in it") if names else None
+
+    def spelled_nearly(self, folded: str) -> Suggestion | None:
+        near = process.extract_iter(folded, self._folded.keys(), scorer=OSA.distance, processor=None, score_cutoff=2)
+        found = [self._folded[spelling] for spelling, distance, _ in near if _is_near(spelling, folded, distance)]
+        return self._commonest(found, "is spelled nearly so")
+
+    def _commonest(self, found: list[Value], why: str) -> Suggestion | None:
         if not found:
             return None
-        _, name, value = min(found, key=lambda each: (-each[0], each[1]))
-        return Suggestion(name, (value,), "is known")
-
-
-def _commonest(slot: Slot, found: list[Value], why: str) -> Suggestion | None:
-    if not found:
-        return None
-    return Suggestion(slot.name, (min(found, key=lambda value: (-value.count, value.value)).value,), why)
-
-
-def _in_part(slot: Slot, known: list[tuple[Value, str]], given: tuple[str, ...]) -> Suggestion | None:
-    if any(len(word) < 3 or _DIGITS.search(word) for word in given[:1]):
-        return None  # numbers and single letters begin too much
-    begins = [value for value, spelling in known if given and _stems(spelling)[: len(given)] == given]
-    if begins:
-        return _commonest(slot, begins, "begins so")
-    inside: dict[str, tuple[str, ...]] = {}
-    for value, spelling in known:
-        words = _stems(spelling)
-        if len("".join(words)) > 2 and _stands_in(words, given):
-            inside[value.value] = max(words, inside.get(value.value, ()), key=len)
-    # "light blue" stands in "very light blue", and "blue" only as a part of it
-    whole = [v for v, words in inside.items() if not any(words != o and _stands_in(words, o) for o in inside.values())]
-    return Suggestion(slot.name, tuple(sorted(whole)), "stands in it") if whole else None
+        return Suggestion(self._slot.name, (min(found, key=lambda value: (-value.count, value.value)).value,), why)
 
 
 def _stands_in(words: tuple[str, ...], text: tuple[str, ...]) -> bool:
     return any(text[at : at + len(words)] == words for at in range(len(text) - len(words) + 1))
 
 
-def _spellings(slot: Slot) -> list[tuple[Value, str]]:
-    return [(value, spelling) for value in slot.values for spelling in value.spellings]
-
-
-@lru_cache(maxsize=100_000)
-def _stems(text: str) -> tuple[str, ...]:
-    return Words.of(text).stems
-
-
-def _is_near(known: str, given: str) -> bool:
-    if len(given) < 4 or len(known) < 4 or _DIGITS.findall(known) != _DIGITS.findall(given):
+def _is_near(known: str, given: str, distance: float) -> bool:
+    shorter = min(len(known), len(given))
+    if shorter < 4 or _DIGITS.findall(known) != _DIGITS.findall(given):
         return False
-    most = 1 if min(len(known), len(given)) < 8 else 2
-    return bool(OSA.distance(known, given, score_cutoff=most) <= most)
+    return distance <= (1 if shorter < 8 else 2)

@@ -89,16 +89,14 @@ def _contradiction(
     labels: DialogueLabels, at: TurnLabels, wish: Wish, catalogue: CatalogueIndex, answer: tuple[int, Sequence[str]]
 ) -> Finding | None:
     turn, products = answer
-    speaking = [product for product in products if catalogue.says(product, wish.slot)]
+    speaking = [product for product in products if catalogue.values(product, wish.slot)]
     wrong = [product for product in speaking if catalogue.violates(product, wish)]
     if not wrong or len(wrong) < len(speaking):
         return None
-    is_missing = bool(wish.wanted) and not catalogue.has(wrong[0], wish.slot, wish.wanted)
+    is_missing = bool(wish.wanted) and catalogue.values(wrong[0], wish.slot).isdisjoint(wish.wanted)
     side, how = (wish.wanted, "is wanted") if is_missing else (wish.avoided, "is to be avoided")
     said_at = since(at, wish)
-    have = "; ".join(
-        f"{product} is {', '.join(catalogue.values(product, wish.slot))}" for product in wrong[:_MOST_NAMED]
-    )
+    have = "; ".join(f"{product} is {_all(catalogue, product, wish.slot)}" for product in wrong[:_MOST_NAMED])
     more = f" and {len(wrong) - _MOST_NAMED} more" if len(wrong) > _MOST_NAMED else ""
     detail = f"{_words(catalogue, wish)} {how} since turn {said_at}, turn {turn} recommends: {have}{more}"
     if said_at == at.turn:
@@ -112,6 +110,10 @@ def _words(catalogue: CatalogueIndex, wish: Wish) -> str:
     avoided = " nor ".join(catalogue.spelled(wish.slot, value) for value in wish.avoided)
     parts = [f"{wish.slot}={wanted}"] if wanted else []
     return ", ".join([*parts, *([f"{wish.slot} not {avoided}"] if avoided else [])])
+
+
+def _all(catalogue: CatalogueIndex, product: str, slot: str) -> str:
+    return ", ".join(catalogue.spelled(slot, value) for value in sorted(catalogue.values(product, slot)))
 
 
 def _named(products: Sequence[str]) -> str:
