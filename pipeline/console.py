@@ -36,7 +36,7 @@ class Bar:
     done: int
     passed: int
     total: int
-    width: int = 10
+    width: int = 8
 
     def render(self) -> Text:
         """Its drawing; something done is never drawn as nothing, nor something left as everything."""
@@ -190,6 +190,8 @@ def _table(title: str, columns: Sequence[str], rows: Iterable[Sequence[object]])
     cells = [list(row) for row in rows]
     drawn = any(isinstance(value, Bar) for row in cells for value in row)
     table = RichTable(title=escape(title), title_justify="left", box=SIMPLE_HEAD if drawn else HEAVY_HEAD)
+    if drawn:
+        table.padding = (0, 1, 0, 0)
     for index, column in enumerate(columns):
         numbers = [isinstance(row[index], int | float) for row in cells]
         drawings = any(isinstance(row[index], Bar) for row in cells)

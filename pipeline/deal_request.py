@@ -59,15 +59,15 @@ def agreed(
     """
     another = "use another name for it; under one name --overlap and --annotators may change"
     if earlier is not None and earlier.is_file != is_file:
-        was = "files" if earlier.is_file else "projects"
-        raise UsageError(f"'{name}' was dealt out as {was} before", fix="use another name")
+        kind = "files" if earlier.is_file else "projects"
+        raise UsageError(f"'{name}' was dealt out as {kind} before", fix="use another name")
     if earlier is None and any(str(each.destination) == name for each in read_batches(workspace.labelling)):
         raise UsageError(f"'{name}' was exported whole before, not dealt out", fix="use another name")
     if earlier is None and request.annotators is None:
         raise UsageError("nobody to deal to", fix="name them: --annotators ann@x,bo@x")
     for option, given, was in (
-        ("--redundancy", request.redundancy, earlier and earlier.redundancy),
-        ("--seed", request.seed, earlier and earlier.seed),
+        ("--redundancy", request.redundancy, earlier.redundancy if earlier else None),
+        ("--seed", request.seed, earlier.seed if earlier else None),
     ):
         if given is not None and was is not None and given != was:
             raise UsageError(f"'{name}' was dealt with {option} {was}, not {given}", fix=another)

@@ -14,13 +14,13 @@ if TYPE_CHECKING:
     from datetime import datetime
 
     from annotate.pace import Finish
-    from annotate.progress_report import ProgressReport, ProgressRow
+    from annotate.progress_report import Count, ProgressReport, ProgressRow
     from pipeline.console import Console
     from pipeline.labelling_progress import LabellingProgress
 
 __all__ = ["register"]
 
-_COLUMNS = ("annotator", "batch", "tasks", "", "dialogues", "turns", "left", "skipped", "drafts", "s/turn", "finish")
+_COLUMNS = ("annotator", "batch", "tasks", "", "dialogues", "turns", "left", "skip", "draft", "s/turn", "finish")
 
 
 def register(app: typer.Typer) -> None:
@@ -120,15 +120,23 @@ def _row(row: ProgressRow, name: str, now: datetime) -> tuple[object, ...]:
         name,
         batch,
         Bar(0, 0, 0) if own else Bar(row.tasks.done, row.skipped, row.tasks.total),
-        f"{row.tasks.done:,}" if own else f"{row.tasks.done:,}/{row.tasks.total:,}",
-        "" if own else f"{row.dialogues.done:,}/{row.dialogues.total:,}",
-        f"{row.turns.done:,}" if own else f"{row.turns.done:,}/{row.turns.total:,}",
-        "" if own else f"{row.left:,}",
+        _count(row.tasks, own),
+        "" if own else _count(row.dialogues, own),
+        _count(row.turns, own),
+        "" if own else _number(row.left),
         row.skipped,
         row.drafts,
         None if row.pace.median is None else f"{row.pace.median:.1f}",
         _finish(row.finish, now) if row.finish else "done" if not own and not row.left else None,
     )
+
+
+def _count(count: Count, own: bool) -> str:
+    return _number(count.done) if own else f"{_number(count.done)}/{_number(count.total)}"
+
+
+def _number(number: int) -> str:
+    return f"{number:,}" if number < 10_000 else f"{number / 1000:.1f}k"
 
 
 def _finish(finish: Finish, now: datetime) -> str:
