@@ -70,12 +70,17 @@ class LearningCurve:
     runs: int
 
     def gain(self, before: int, after: int, *, level: float = 0.95) -> tuple[float, Interval]:
-        """What going from one number of labelled dialogues to another is expected to add, and its interval."""
+        """What going from one number of labelled dialogues to another is expected to add, and its interval.
+
+        The interval holds the middle of the samples, and as much on the other side of the gain: a curve with a bend is
+        fitted with a bias, which samples repeat in its direction.
+        """
         floor, top, half = self.draws.T
         del floor
         drawn = top * (after / (after + half) - before / (before + half))
-        low, high = np.quantile(drawn, [(1 - level) / 2, (1 + level) / 2])
-        return self.curve.at(after) - self.curve.at(before), Interval(float(low), float(high))
+        low, high = np.quantile(drawn, [(1 - level) / 2, (1 + level) / 2]).tolist()
+        gain = self.curve.at(after) - self.curve.at(before)
+        return gain, Interval(min(low, 2 * gain - high), max(high, 2 * gain - low))
 
 
 def learning_curve(
@@ -84,8 +89,9 @@ def learning_curve(
     """Fit the curve, and draw seeds and dialogues again for its interval.
 
     A sample draws the measured dialogues with replacement, the same ones for all runs, and for each run the deviation
-    of some run from the mean of its ratio. Deviations are pooled over ratios and widened by sqrt(N / (N - ratios)), as
-    N runs spread less about their own means than about the true ones.
+    of some run from the mean of its ratio. Deviations are pooled over ratios. N runs spread less about their own means
+    than about the true ones, and how much is not known exactly: with df = N - ratios, each sample's deviations are
+    widened by sqrt(N / df) and by a draw of sqrt(df / chi^2), which makes them Student's.
 
     Args:
         points: at three different numbers of labelled dialogues at least, and three runs more than numbers.
@@ -108,7 +114,8 @@ def learning_curve(
     averages = (ratio_of == np.arange(len(amounts))[:, None]) / counts[:, None]  # [ratios, runs]
     means = _means(scores, dialogues, samples, generator)  # [B, runs]
     centre = means @ averages.T  # [B, ratios]
-    widened = (len(points) / (len(points) - len(amounts))) ** 0.5
+    freedom = len(points) - len(amounts)
+    widened = np.sqrt(len(points) / generator.chisquare(freedom, size=(samples, 1)))
     deviation = (means - centre[:, ratio_of]) * widened
     drawn = generator.integers(len(points), size=means.shape)
     again = centre[:, ratio_of] + np.take_along_axis(deviation, drawn, axis=1)
