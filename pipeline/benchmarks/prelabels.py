@@ -88,12 +88,18 @@ def _lexicons(
     untaught = Lexicon(rows, screen.ontology, attributes, {})
     yield "lexicon, nothing labelled yet", {name: untaught.prelabel(name) for name in rows}
     for size in options.sizes or (len(gold),):
+        teachers = {
+            fold: sorted((name for name in gold if _fold(name) != fold), key=_order)[:size] for fold in range(FOLDS)
+        }
+        fewest = min(map(len, teachers.values()))
+        if fewest < FEWEST_DIALOGUES:
+            raise UsageError(
+                f"the lexicon learns from {FEWEST_DIALOGUES} labelled dialogues on, not from {fewest}",
+                fix="use a larger --size, or a workspace with more labels",
+            )
         prelabels: dict[str, Prelabel] = {}
-        fewest = len(gold)
-        for fold in options.progress.track(range(FOLDS), f"teaching the lexicon with {size} dialogues"):
+        for fold, others in options.progress.track(teachers.items(), f"teaching the lexicon, at most {size}"):
             tested = {name: rows[name] for name in gold if _fold(name) == fold}
-            others = sorted((name for name in gold if name not in tested), key=_order)[:size]
-            fewest = min(fewest, len(others))
             model = Lexicon(tested, screen.ontology, attributes, {name: gold[name] for name in others})
             prelabels |= {name: model.prelabel(name) for name in tested}
         yield f"lexicon, taught by {fewest} labelled dialogues", prelabels

@@ -1,0 +1,49 @@
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from schemas.belief import SlotValue
+from semantic_model.grounded.ranker import GroundedRanker
+from semantic_model.grounded.states import predicted_states, state_of_beliefs
+
+SLOTS, SLOT_OF, VALUES = ("color", "type"), np.array([0, 0, 0, 1]), ("red", "blue", "black", "dress")
+
+
+def read(none, like, dislike):
+    state, score = state_of_beliefs(SLOTS, SLOT_OF, VALUES, np.array(none), np.array(like), np.array(dislike))
+    return {("" if item.polarity == "like" else "!") + item.value for item in state}, score
+
+
+@pytest.mark.parametrize(
+    ("none", "like", "dislike", "values", "score"),
+    [
+        # nothing is likelier than anything
+        ([0.6, 0.7], [0.4, 0, 0, 0.3], [0, 0, 0, 0], set(), 0.42),
+        ([0.1, 0.2], [0.8, 0.1, 0, 0.8], [0, 0, 0, 0], {"red", "dress"}, 0.64),
+        # two values share their slot's probability; the third has less than half of the likeliest
+        ([0.1, 1.0], [0.4, 0.4, 0.1, 0], [0, 0, 0, 0], {"red", "blue"}, 0.8),
+        ([0.2, 1.0], [0.1, 0, 0.1, 0], [0, 0, 0.6, 0], {"!black"}, 0.6),
+        # one may be wanted while another is to be avoided
+        ([0.0, 1.0], [0.5, 0, 0, 0], [0, 0, 0.5, 0], {"red", "!black"}, 1.0),
+        # something is wanted, though no single value is likelier than nothing
+        ([0.4, 1.0], [0.3, 0.3, 0, 0], [0, 0, 0, 0], {"red", "blue"}, 0.6),
+    ],
+)
+def test_beliefs_read_by_hand(none, like, dislike, values, score):
+    found, sure = read(none, like, dislike)
+    assert found == values
+    assert sure == pytest.approx(score)
+
+
+def test_a_student_says_a_state_of_its_ontology_for_every_context(grounded_config, grounded_inputs, world):
+    inputs = grounded_inputs(grounded_config())
+    ranker = GroundedRanker(inputs.model, inputs.reader)
+    queries = world.corpus.queries("train")[:4]
+    found = predicted_states(ranker, queries)
+    assert len(found) == 4
+    for state, score in found:
+        assert 0 <= score <= 1
+        assert all(isinstance(item, SlotValue) and item.slot in {"color", "type", "sleeve_length"} for item in state)
+    assert predicted_states(ranker, queries[1:2]) == [(found[1].state, pytest.approx(found[1].score, rel=1e-5))]
+    assert predicted_states(ranker, []) == []
