@@ -21,6 +21,10 @@ if TYPE_CHECKING:
 __all__ = ["register"]
 
 _COLUMNS = ("annotator", "batch", "tasks", "", "dialogues", "turns", "left", "skip", "draft", "s/turn", "finish")
+_ASSUMED = {
+    "days like the last": "holds four times in five, if the days to come are like those since it began, two weeks back at most",
+    "working on without a break": "if they work on without a break, at their quicker and slower quarter's pace",
+}
 
 
 def register(app: typer.Typer) -> None:
@@ -93,9 +97,8 @@ def _captions(report: ProgressReport) -> list[str]:
     said = []
     if row.pace.left_open:
         said.append(f"{row.pace.left_open} answers took over ten minutes a turn and count as left open")
-    assumed = {each.finish.assuming for each in report.rows if each.finish is not None}
-    if assumed:
-        said.append(f"finish: four times in five, assuming {' or '.join(sorted(assumed))}")
+    assumed = sorted({each.finish.assuming for each in report.rows if each.finish is not None})
+    said += [f"finish: {_ASSUMED[each]}" for each in assumed]
     return [*report.notes, *said]
 
 
@@ -148,8 +151,9 @@ def _finish(finish: Finish, now: datetime) -> str:
 
 
 def _moment(at: datetime, now: datetime) -> str:
-    """A time of today to the quarter hour, another day by its date."""
+    """A time of today to the next quarter of an hour, another day by its date."""
     local, today = at.astimezone(), now.astimezone().date()
     if local.date() == today:
-        return f"{local.hour:02d}:{local.minute // 15 * 15:02d}"
+        quarters = min(-(-(local.hour * 60 + local.minute) // 15), 95)
+        return f"{quarters // 4:02d}:{quarters % 4 * 15:02d}"
     return f"{local:%d %b}" if local.year == today.year else f"{local:%d %b %Y}"
