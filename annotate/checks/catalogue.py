@@ -62,6 +62,7 @@ class CatalogueIndex:
         self._ids: list[str] = []
         self._pictured: dict[str, int] = {}
         self._known = lru_cache(maxsize=_VALUES_KEPT)(self._fold)
+        self._silent = lru_cache(maxsize=None)(self._without)
         self._allowing = lru_cache(maxsize=_SETS_KEPT)(self._allow)
         self.satisfiable = lru_cache(maxsize=_STATES_KEPT)(self._satisfiable)
 
@@ -168,20 +169,25 @@ class CatalogueIndex:
     def _allow(self, wish: Wish) -> int:
         """The products that do not violate a slot, as bits."""
         kin = [self._columns[name] for name in self._kin[wish.slot]]
-        bits = bytearray(self.size // 8 + 1)
+        allowed = everything = (1 << self.size) - 1
         if wish.wanted:
-            # those that have a wanted value, and those that have none at all
-            for row in chain.from_iterable(column.speaking for column in kin):
-                bits[row >> 3] |= 1 << (row & 7)
-            bits = bytearray(255 - byte for byte in bits)
-            for row in chain.from_iterable(column.having(value) for column in kin for value in wish.wanted):
-                bits[row >> 3] |= 1 << (row & 7)
-        else:
-            bits = bytearray(b"\xff") * len(bits)
-        for row in chain.from_iterable(column.having(value) for column in kin for value in wish.avoided):
-            if _violates(self._values(row, wish.slot), wish):
-                bits[row >> 3] &= ~(1 << (row & 7))
-        return int.from_bytes(bits, "little") & ((1 << self.size) - 1)
+            having = chain.from_iterable(column.having(value) for column in kin for value in wish.wanted)
+            allowed = self._bits(having) | self._silent(wish.slot)
+        if wish.avoided:
+            having = chain.from_iterable(column.having(value) for column in kin for value in wish.avoided)
+            allowed &= everything ^ self._bits(row for row in having if _violates(self._values(row, wish.slot), wish))
+        return allowed
+
+    def _without(self, slot: str) -> int:
+        """The products without a value in a slot, as bits."""
+        speaking = chain.from_iterable(self._columns[name].speaking for name in self._kin[slot])
+        return ((1 << self.size) - 1) ^ self._bits(speaking)
+
+    def _bits(self, rows: Iterable[int]) -> int:
+        bits = bytearray(self.size // 8 + 1)
+        for row in rows:
+            bits[row >> 3] |= 1 << (row & 7)
+        return int.from_bytes(bits, "little")
 
     def _values(self, row: int, slot: str) -> frozenset[str]:
         return frozenset(value for name in self._kin[slot] for value in self._columns[name].values(row))
