@@ -10,8 +10,9 @@ import re
 from collections.abc import Iterator
 
 from annotate.lexicon.dialogue import Turn, referred
-from annotate.lexicon.reading import Choice, Sentence, TurnReader
+from annotate.lexicon.reading import Choice, Named, Sentence, TurnReader
 from schemas.belief import TurnUpdate
+from schemas.mentions import Span, Words
 
 __all__ = ["category_slot", "dropped_slots", "is_like", "rule_update"]
 
@@ -34,7 +35,9 @@ _BUYS = re.compile(
     r"\b(?:cart|basket|wish ?list|checkout|check out|buy|buying|purchase|bookmark|save (?:it|this|that)|"
     r"(?:i'll|i will|let me) (?:take|get|have)|take (?:it|them|that|this|both|those|these)|order)\b"
 )
+_ORDERED = re.compile(r"\b(?:in|size|an?)(?: an?| the)?(?: size| color| colour)?$")
 _LIKE = re.compile(r"\b(?:like (?:the|that|this|those|these|it)|similar|same|resembl\w+)\b")
+_POINTING = frozenset(("the", "that", "this", "those", "these"))
 _NO_MATTER = re.compile(
     r"\bany (?P<any>[a-z ]{2,20}?) (?:is|are|will|would|works?) (?:fine|ok|okay|do|good|work|great)\b"
     r"|\b(?P<matter>[a-z ]{2,20}?) (?:does|do)(?:n't| not) matter\b"
@@ -62,10 +65,11 @@ def rule_update(turn: Turn, reader: TurnReader, topic: frozenset[str]) -> TurnUp
     """
     want: dict[str, tuple[str, ...]] = {}
     dislike: dict[str, tuple[str, ...]] = {}
+    category = category_slot(reader)
     for sentence in turn.sentences:
-        if not _counts(sentence, is_first=turn.is_first):
-            continue
-        for named in sentence.named:
+        for named in _meant(sentence, reader, category if is_like(turn) else None):
+            if not _counts(sentence, named, is_first=turn.is_first):
+                continue
             side = dislike if named.negated else want
             if named.value not in side.get(named.slot, ()):
                 side[named.slot] = (*side.get(named.slot, ()), named.value)
@@ -76,19 +80,45 @@ def rule_update(turn: Turn, reader: TurnReader, topic: frozenset[str]) -> TurnUp
         want[slot] = tuple(value for value in want[slot] if value not in both)
         dislike[slot] = tuple(value for value in dislike[slot] if value not in both)
     want, dislike = ({slot: values for slot, values in side.items() if values} for side in (want, dislike))
-    category = category_slot(reader)
     new_topic = bool(category in want and topic and not topic & set(want[category]))
     drop = frozenset(dropped_slots(turn, reader)) - want.keys() - dislike.keys()
     return TurnUpdate(want, dislike, drop, new_topic)
 
 
-def _counts(sentence: Sentence, *, is_first: bool) -> bool:
-    """Whether a sentence asks for products."""
+def _counts(sentence: Sentence, named: Named, *, is_first: bool) -> bool:
+    """Whether a sentence asks for products that are as it names them; who buys something may say in what size."""
     if _BUYS.search(sentence.text):
-        return False
+        return (
+            named.span is not None and _ORDERED.search(" ".join(sentence.words.words[: named.span.start])) is not None
+        )
     if _ABOUT_ONE.search(sentence.text):
         return False
     return is_first or _ASKS_FOR.search(sentence.text) is not None
+
+
+def _meant(sentence: Sentence, reader: TurnReader, category: str | None) -> Iterator[Named]:
+    """The values that a sentence names for their own sake.
+
+    Words that are values of several slots are those of the slot that the sentence names, else of the first. What
+    describes a product pointed at, as in "like the black coat, but in red", tells of its kind and nothing else.
+    """
+    of_span: dict[Span, list[Named]] = {}
+    for named in sentence.named:
+        if named.span is None:
+            yield named
+        else:
+            of_span.setdefault(named.span, []).append(named)
+    pointing = False
+    previous: Span | None = None
+    for span, several in of_span.items():
+        if not pointing or previous is None or span.start > previous.stop:
+            pointing = span.start > 0 and sentence.words.words[span.start - 1] in _POINTING
+        previous = span
+        for named in (
+            [each for each in several if reader.names_slot(each.slot, sentence.words)] if len(several) > 1 else several
+        ) or several[:1]:
+            if not pointing or named.slot == category or named.negated:
+                yield named
 
 
 def is_like(turn: Turn) -> bool:
@@ -109,8 +139,6 @@ def _pointed_at(turn: Turn, reader: TurnReader) -> Iterator[Choice]:
 
 def dropped_slots(turn: Turn, reader: TurnReader) -> Iterator[str]:
     """Slots of which a turn says that they do not matter: "any color is fine", "the price doesn't matter"."""
-    from schemas.mentions import Words
-
     for sentence in turn.sentences:
         for match in _NO_MATTER.finditer(sentence.text):
             words = Words.of(next(part for part in match.groups() if part))

@@ -29,6 +29,7 @@ from pipeline.prelabelling import labelled_dialogues, picture_choices, prelabel_
 from pipeline.workspace import Workspace
 from schemas.belief import BeliefState, TurnUpdate
 from schemas.errors import UsageError
+from schemas.folding import fold
 from schemas.ontology import Ontology
 from schemas.progress import SilentProgress
 from schemas.tables import TURNS, open_table
@@ -234,7 +235,7 @@ def _read(result: list[dict[str, Any]], data: Mapping[str, Any], ontology: Ontol
 
 
 def _said(state: BeliefState) -> set[tuple[str, str, str]]:
-    return {(item.slot, item.polarity, item.value) for item in state}
+    return {(item.slot, item.polarity, fold(item.value)) for item in state}
 
 
 def _fold(name: str) -> int:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
 import numpy as np
@@ -25,11 +25,11 @@ class PredictedState(NamedTuple):
 
     Attributes:
         state: its values spelled as the ontology does, without attributes and catalogue values.
-        score: product over slots of the probability of what was read of each, from 0 to 1.
+        sure: slot -> probability of what was read of it, from 0 to 1.
     """
 
     state: BeliefState
-    score: float
+    sure: Mapping[str, float]
 
 
 def predicted_states(ranker: GroundedRanker, queries: Sequence[Query]) -> list[PredictedState]:
@@ -63,12 +63,12 @@ def state_of_beliefs(
         dislike: that a value is to be avoided [V].
     """
     state: list[SlotValue] = []
-    score = 1.0
+    sure: dict[str, float] = {}
     for number, slot in enumerate(slots):
         columns = np.flatnonzero(slot_of == number)
         something = float(like[columns].sum() + dislike[columns].sum())
         if something <= none[number]:
-            score *= float(none[number])
+            sure[slot] = float(none[number])
             continue
         best = max(float(like[columns].max()), float(dislike[columns].max()))
         read = 0.0
@@ -77,7 +77,6 @@ def state_of_beliefs(
                 if probability >= _SHARE * best and probability == max(like[column], dislike[column]):
                     read += float(probability)
                     state.append(SlotValue(slot, values[column], "like" if polarity == "like" else "dislike"))
-        score *= min(read, 1.0)
-    return PredictedState(
-        tuple(sorted(state, key=lambda item: (item.slot, item.polarity == "dislike", item.value))), score
-    )
+        sure[slot] = min(read, 1.0)
+    state.sort(key=lambda item: (item.slot, item.polarity == "dislike", item.value))
+    return PredictedState(tuple(state), sure)

@@ -6,6 +6,7 @@ from annotate.lexicon.dialogue import dialogue_turns
 from annotate.lexicon.reading import TurnReader
 from annotate.lexicon.rules import rule_update
 from schemas.belief import TurnUpdate
+from schemas.ontology import Ontology, Slot, Value
 from tests.annotate.lexicon.shop import ATTRIBUTES, SHOP, turns
 
 READER = TurnReader(SHOP)
@@ -40,6 +41,10 @@ def want(**values: tuple[str, ...]) -> TurnUpdate:
         ("That red coat is lovely", TurnUpdate()),
         ("Is it black?", TurnUpdate()),
         ("Add the coat to my cart. Then show me dresses.", want(type=("dress",))),
+        ("Add it to my cart in red", want(color=("red",))),
+        # what describes a product pointed at tells of its kind, where the like of it is wanted
+        ("Show me something like the black coat, but in red", want(type=("coat",), color=("red",))),
+        ("Do you have this striped dress in blue?", want(color=("blue",))),
         # what does not matter any more
         ("The price doesn't matter", TurnUpdate(drop=frozenset({"price"}))),
         ("Any color is fine", TurnUpdate(drop=frozenset({"color"}))),
@@ -55,6 +60,19 @@ def test_updates_worked_by_hand(text: str, expected: TurnUpdate):
 def test_another_kind_of_thing_is_another_topic():
     assert update("Now show me coats", topic="dress") == TurnUpdate({"type": ("coat",)}, new_topic=True)
     assert update("Show me more dresses", topic="dress") == want(type=("dress",))
+
+
+def test_words_that_are_values_of_two_slots_are_those_of_the_slot_named_else_of_the_first():
+    sizes = tuple(Value(value=value, count=1) for value in ("XL", "M"))
+    slots = tuple(Slot(name=name, attribute=name, values=sizes) for name in ("size", "available"))
+    reader = TurnReader(Ontology(slots=slots))
+
+    def wants(text: str) -> dict[str, tuple[str, ...]]:
+        (turn,) = dialogue_turns(turns(("user", text)), reader, {})
+        return dict(rule_update(turn, reader, frozenset()).want)
+
+    assert wants("something in XL") == {"size": ("XL",)}
+    assert wants("show me any available XL") == {"available": ("XL",)}
 
 
 def test_pictures_that_are_not_there_cannot_be_pointed_at():
