@@ -22,7 +22,7 @@ __all__ = ["register"]
 
 _COLUMNS = ("annotator", "batch", "tasks", "", "dialogues", "turns", "left", "skip", "draft", "s/turn", "finish")
 _ASSUMED = {
-    "days like the last": "holds four times in five, if the days to come are like those since it began (two weeks at most)",
+    "days like the last": "holds four times in five, if days to come are like those since the work began, 14 at most",
     "working on without a break": "if they work on without a break, at their quicker and slower quarter's pace",
 }
 
