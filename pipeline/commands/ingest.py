@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -12,6 +13,7 @@ from pipeline.context import JSON_OPTION, Context
 if TYPE_CHECKING:
     from pipeline.console import Console
     from pipeline.ingest_labels import IngestReport
+    from pipeline.workspace import Workspace
 
 __all__ = ["register"]
 
@@ -77,10 +79,10 @@ def ingest(
     if as_json:
         console.json(report.as_json())
     else:
-        _show(console, report)
+        _show(console, report, given.workspace)
 
 
-def _show(console: Console, report: IngestReport) -> None:
+def _show(console: Console, report: IngestReport, workspace: Workspace) -> None:
     counted = report.as_json()
     rows = [(name, counted["annotations"][name]) for name in ("received", "accepted", "superseded", "skipped")]
     rows.append(("quarantined", counted["annotations"]["quarantined"]))
@@ -112,7 +114,7 @@ def _show(console: Console, report: IngestReport) -> None:
     if report.out_of_catalogue:
         console.table("values no product has", ("slot", "value", "times"), report.out_of_catalogue[:10])
     if report.checked.findings:
-        _show_findings(console, report)
+        _show_findings(console, report, workspace)
     console.table("splits", ("", "D_F dialogues", "turns", "D_P dialogues", "turns"), _splits(report))
 
 
@@ -123,7 +125,7 @@ def _begun(report: IngestReport) -> str | None:
     return f"{report.drafts} answers begun and not submitted" + (f": {people}" if people else "")
 
 
-def _show_findings(console: Console, report: IngestReport) -> None:
+def _show_findings(console: Console, report: IngestReport, workspace: Workspace) -> None:
     from annotate.checks.codes import CODES
 
     checked = report.checked
@@ -131,9 +133,10 @@ def _show_findings(console: Console, report: IngestReport) -> None:
         (code, CODES[code].severity, count, checked.dialogues[code], CODES[code].remedy)
         for code, count in checked.findings.items()
     ]
+    file = os.path.relpath(workspace.requeue)  # as the next command, run here, takes it
     again = (
-        f"{checked.requeue:,} dialogues to label again are in {checked.requeue_file}: "
-        f"semctl export-for-labelling --dialogues {checked.requeue_file} --project NAME"
+        f"{checked.requeue:,} dialogues to label again are in {file}: "
+        f"semctl export-for-labelling --dialogues {file} --project NAME"
     )
     columns = ("code", "severity", "count", "dialogues", "what to do")
     console.table("findings; semctl checks shows them", columns, rows, caption=again if checked.requeue else None)

@@ -92,7 +92,10 @@ def test_an_ingest_counts_what_it_found_and_names_what_to_label_again(workspace:
     }
 
 
-def test_people_are_shown_what_was_found_and_what_to_do(workspace: Workspace, tmp_path: Path, capsys):
+def test_people_are_shown_what_was_found_and_what_to_do(
+    workspace: Workspace, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+):
+    monkeypatch.chdir(workspace.root)
     export = save(tmp_path / "e.json", answers())
     assert _run(["-w", str(workspace.root), "ingest-labels", str(export)]) == 0
     shown = capsys.readouterr().out
