@@ -37,6 +37,8 @@ COMMAND_GROUPS = (
     "ingest",
     "ontology",
     "checks",
+    "diff",
+    "trace",
     "agreement",
     "adjudicate",
     "config",
