@@ -12,8 +12,10 @@ from typing import TYPE_CHECKING, Any
 
 from annotate.accumulate import difference
 from annotate.label_config import LabelConfig
+from annotate.migration import Migration
 from annotate.prelabels import Prelabel, PrelabelModel, TurnPrelabel, prediction
 from annotate.simulate import offered_choices
+from pipeline.label_vocabulary import check_vocabulary
 from pipeline.workspace import Workspace
 from schemas.belief import BeliefState, TurnUpdate, state_from_rows
 from schemas.errors import ModelError, UsageError
@@ -139,6 +141,7 @@ class _Current:
     """What ``labels/states.parquet`` says now; a turn that it does not know is left blank."""
 
     def __init__(self, workspace: Workspace, dialogues: Mapping[str, Rows]) -> None:
+        check_vocabulary(workspace)
         every = _states(workspace, workspace.ontology())
         self._states = {name: every.get(name, {}) for name in dialogues}
         self.version = f"current@{sha256_file(workspace.states)[:12]}"
@@ -165,7 +168,8 @@ class _Run:
                 where=folder,
                 fix="name a run whose preset has grounded states, as `default` has, or use --prelabel lexicon",
             )
-        self._ontology = workspace.ontology()
+        self._migration = Migration(workspace.ontology())
+        self._made_with = ranker.reader.values.ontology.version
         self._ranker = ranker
         self._queries = {
             name: [
@@ -195,12 +199,13 @@ class _Run:
         return _as_updates(found)
 
     def _known(self, state: BeliefState) -> BeliefState:
-        """The state in today's names: slots may have been renamed, or be gone, since the run was trained."""
+        """The state in today's names; slots may be gone and values may have been split since the run was trained."""
         found = []
         for item in state:
-            slot = self._ontology.find(item.slot)
-            if slot is not None:
-                found.append(self._ontology.link(slot, item.value, item.polarity))
+            slot = self._migration.ontology.find(item.slot)
+            values = () if slot is None else self._migration.values(slot, item.value, self._made_with)
+            if slot is not None and len(values) == 1:
+                found.append(self._migration.ontology.link(slot, *values, item.polarity))
         return tuple(sorted(found, key=lambda item: (item.slot, item.polarity == "dislike", item.value)))
 
 

@@ -12,12 +12,13 @@ from typing import TYPE_CHECKING
 from annotate.dialogue_index import read_dialogue_index
 from annotate.splits import read_splits
 from pipeline.folds import Fold
+from pipeline.label_vocabulary import check_vocabulary
 from pipeline.labelling_selection import named_dialogues
 from pipeline.runs import load_corpus
 from pipeline.workspace import Workspace
 from schemas.belief import BeliefState, state_from_rows
 from schemas.errors import InputError, OntologyError, WorkspaceError
-from schemas.files import read_json, sha256_file
+from schemas.files import sha256_file
 from schemas.ontology import Ontology
 from schemas.progress import Progress
 from semantic_model.config import Config
@@ -236,7 +237,7 @@ def input_hashes(workspace: Workspace, *, labels: bool = True) -> dict[str, str]
 def gold_states(workspace: Workspace) -> dict[str, list[tuple[int, BeliefState]]]:
     """Dialogue -> (user turn, state) in order, for the dialogues of D_F."""
     d_f, d_p = read_splits(workspace.d_f, workspace.d_p, workspace.split_manifest)
-    _check_vocabulary(workspace)
+    check_vocabulary(workspace)
     found: dict[str, list[tuple[int, BeliefState]]] = {}
     for row in d_f.select(["dialogue_id", "turn", "state"]).to_pylist():
         state = state_from_rows(row["state"])
@@ -251,19 +252,6 @@ def gold_states(workspace: Workspace) -> dict[str, list[tuple[int, BeliefState]]
     if overlap:
         raise WorkspaceError(f"dialogue {min(overlap)} is in both D_F and D_P", where=workspace.d_p, fix=_AGAIN)
     return {dialogue: sorted(rows, key=lambda row: row[0]) for dialogue, rows in found.items()}
-
-
-def _check_vocabulary(workspace: Workspace) -> None:
-    """Refuse labels in the names of an older ontology: slots and values renamed since would count as unknown."""
-    said = read_json(workspace.split_manifest, error=WorkspaceError, fix=_AGAIN)
-    made_with = said.get("ontology_version", 0)  # manifests without it are older than all steps
-    step = workspace.ontology().changed_since(made_with)
-    if step is not None:
-        raise WorkspaceError(
-            f"the ontology has changed since the labels were ingested: {step}",
-            where=workspace.split_manifest,
-            fix=_AGAIN,
-        )
 
 
 def state_before(states: Sequence[tuple[int, BeliefState]], turn: int) -> BeliefState:

@@ -78,6 +78,6 @@ def product_choices(ontology: Ontology, attributes: Mapping[str, Sequence[str]])
     for slot in ontology.slots:
         for text in attributes.get(slot.attribute, ()):
             value = slot.find(text)
-            if value is not None:
+            if value is not None and not value.split_into:
                 found.add((slot.name, text if slot.kind == "numeric" else value.value))
     return frozenset(found)

@@ -77,8 +77,9 @@ class TurnReader:
 
     def __init__(self, ontology: Ontology) -> None:
         self.ontology = ontology
-        self._choices: list[Choice] = [(slot.name, value.value) for slot in ontology.slots for value in slot.values]
-        self._finder = MentionFinder((value.value, *value.aliases) for slot in ontology.slots for value in slot.values)
+        offered = [(slot.name, value) for slot in ontology.slots for value in slot.values if not value.split_into]
+        self._choices: list[Choice] = [(slot, value.value) for slot, value in offered]
+        self._finder = MentionFinder((value.value, *value.aliases) for _, value in offered)
 
     @cached_property
     def slot_words(self) -> dict[str, tuple[frozenset[str], ...]]:
