@@ -61,6 +61,8 @@ def test_old_answers_show_on_the_new_screen_and_survive_an_update(
     pick(page, rows.nth(1).locator(".sem-want .ant-select"), "crimson")
     offered = page.locator(".sem-row").nth(1).locator(".ant-select-selection-item").all_inner_texts()
     assert "shade=crimson" in [text.strip() for text in offered]
+    page.locator(".sem-head").last.click()
+    page.keyboard.press("Control+Enter")
     deadline = time.monotonic() + 20
     while "want_1" not in results(gateway, tmp_path) and time.monotonic() < deadline:
         time.sleep(0.3)
