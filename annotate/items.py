@@ -32,8 +32,7 @@ class Item(NamedTuple):
 def items_of(marks: Iterable[Mark], ontology: Ontology) -> dict[Item, str]:
     """Each thing said by the marks of one turn, and the value as it is to be written.
 
-    A value marked both ways counts as disliked, as in :func:`annotate.accumulate.accumulate`. A slot that the ontology
-    lacks is kept as it is named.
+    A slot that the ontology lacks is kept as it is named.
     """
     found: dict[Item, str] = {}
     for mark in marks:
@@ -47,9 +46,7 @@ def items_of(marks: Iterable[Mark], ontology: Ontology) -> dict[Item, str]:
             elif mark.value is not None:
                 spelled = mark.value if slot is None else ontology.link(slot, mark.value).value
                 found[Item(mark.op, name, fold(spelled))] = spelled
-    return {
-        item: spelled for item, spelled in found.items() if Item("dislike", *item[1:]) not in found or item[0] != "want"
-    }
+    return found
 
 
 def update_of(items: Mapping[Item, str], unknown: Iterable[str] = ()) -> TurnUpdate:
