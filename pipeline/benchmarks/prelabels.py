@@ -90,7 +90,7 @@ def _lexicons(
     yield "lexicon, nothing labelled yet", {name: untaught.prelabel(name) for name in rows}
     for size in options.sizes or (len(gold),):
         teachers = {
-            fold: sorted((name for name in gold if _fold(name) != fold), key=_order)[:size] for fold in range(FOLDS)
+            part: sorted((name for name in gold if _fold(name) != part), key=_order)[:size] for part in range(FOLDS)
         }
         fewest = min(map(len, teachers.values()))
         if fewest < FEWEST_DIALOGUES:
@@ -99,8 +99,8 @@ def _lexicons(
                 fix="use a larger --size, or a workspace with more labels",
             )
         prelabels: dict[str, Prelabel] = {}
-        for fold, others in options.progress.track(teachers.items(), f"teaching the lexicon, at most {size}"):
-            tested = {name: rows[name] for name in gold if _fold(name) == fold}
+        for part, others in options.progress.track(teachers.items(), f"teaching the lexicon, at most {size}"):
+            tested = {name: rows[name] for name in gold if _fold(name) == part}
             model = Lexicon(tested, screen.ontology, attributes, {name: gold[name] for name in others})
             prelabels |= {name: model.prelabel(name) for name in tested}
         yield f"lexicon, taught by {fewest} labelled dialogues", prelabels
