@@ -141,8 +141,8 @@ class _Current:
     """What ``labels/states.parquet`` says now; a turn that it does not know is left blank."""
 
     def __init__(self, workspace: Workspace, dialogues: Mapping[str, Rows]) -> None:
-        check_vocabulary(workspace)
         every = _states(workspace, workspace.ontology())
+        check_vocabulary(workspace)
         self._states = {name: every.get(name, {}) for name in dialogues}
         self.version = f"current@{sha256_file(workspace.states)[:12]}"
 
@@ -205,7 +205,7 @@ class _Run:
             slot = self._migration.ontology.find(item.slot)
             values = () if slot is None else self._migration.values(slot, item.value, self._made_with)
             if slot is not None and len(values) == 1:
-                found.append(self._migration.ontology.link(slot, *values, item.polarity))
+                found.append(self._migration.ontology.link(slot, next(iter(values)), item.polarity))
         return tuple(sorted(found, key=lambda item: (item.slot, item.polarity == "dislike", item.value)))
 
 
