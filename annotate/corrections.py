@@ -73,8 +73,8 @@ def corrected(
         The nearest update and the actions that lead to it; a new topic only where it is no more work than not.
     """
     if after is None:
-        edits = () if not update.readable else (Edit("unsure"),)
-        return Correction(replace(update, readable=False), edits)
+        flagged = (Edit("unsure"),) if update.readable else ()
+        return Correction(replace(update, readable=False), flagged)
     spelling = _Spelling(ontology)
     given = spelling.slots(update)
     start, goal = spelling.sides(before or ()), spelling.sides(after)
@@ -130,11 +130,11 @@ def edited(update: TurnUpdate, edits: Iterable[Edit], ontology: Ontology) -> Tur
         elif edit.mark == "drop":
             (drop.discard if edit.removes else drop.add)(edit.slot)
         else:
-            values = sides[edit.mark].setdefault(edit.slot, set())
+            marked = sides[edit.mark].setdefault(edit.slot, set())
             if edit.removes:
-                values -= {value for value in values if spelling.same(edit.slot, value, edit.value)}
+                marked -= {value for value in marked if spelling.same(edit.slot, value, edit.value)}
             else:
-                values.add(edit.value)
+                marked.add(edit.value)
     want, dislike = (
         {slot: tuple(sorted(values)) for slot, values in sorted(side.items()) if values} for side in sides.values()
     )

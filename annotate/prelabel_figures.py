@@ -153,8 +153,8 @@ def measure_dialogue(
             mine, theirs = ([c for c in some if c[1] == slot] for some in (changed_by_update, changed_by_gold))
             figures.updates.setdefault(slot, Hits()).add(mine, theirs)
         for slot in {item[0] for item in wanted | _items(own)}:
-            mine, theirs = ([i for i in some if i[0] == slot] for some in (_items(own), wanted))
-            figures.states.setdefault(slot, Hits()).add(mine, theirs)
+            held, right = ([item for item in some if item[0] == slot] for some in (_items(own), wanted))
+            figures.states.setdefault(slot, Hits()).add(held, right)
         before = after
 
 

@@ -83,7 +83,7 @@ def prediction(prelabel: Prelabel, version: str, data: Mapping[str, Any], offere
         turns = [int(turn["turn"]) for turn in data["user_turns"]]
     except (KeyError, TypeError, ValueError) as problem:
         raise LabelError(f"not a task that semctl made: {problem!r}") from None
-    results = []
+    results: list[dict[str, Any]] = []
     for index, turn in enumerate(turns):
         if turn in prelabel:
             results += update_results(prelabel[turn].update, index, uid, offered)
@@ -153,11 +153,12 @@ def prelabel_fields(raw: Mapping[str, Any]) -> dict[str, Any]:
     if not isinstance(shown, Mapping) or not isinstance(shown.get("model_version"), str):
         return {}
     score = shown.get("score")
-    is_number = isinstance(score, int | float) and not isinstance(score, bool) and math.isfinite(score)
+    if isinstance(score, bool) or not isinstance(score, int | float) or not math.isfinite(score):
+        score = None
     filled_in = _filled_in(shown.get("result"))
     return {
         "prelabel": shown["model_version"],
-        "prelabel_score": float(score) if is_number else None,
+        "prelabel_score": None if score is None else float(score),
         "untouched": filled_in is not None and filled_in == _filled_in(raw.get("result")),
     }
 

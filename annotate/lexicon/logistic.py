@@ -74,7 +74,7 @@ def _minimise(
         error = 1 / (1 + np.exp(-np.clip(scores, -30, 30))) - answers
         return float(value), np.bincount(columns, error[rows], width) + penalty * weights
 
-    weights = np.zeros(width)
+    weights: Numbers = np.zeros(width)
     value, gradient = loss(weights)
     past: list[tuple[Numbers, Numbers]] = []
     for _ in range(_STEPS):

@@ -65,7 +65,7 @@ class Lexicon:
         category = category_slot(self._reader)
         for turn in dialogue_turns(rows, self._reader, self._attributes):
             update = rule_update(turn, self._reader, topic)
-            if category in update.want:
+            if category is not None and category in update.want:
                 topic = frozenset(update.want[category])
             marks = update.want or update.dislike or update.drop or update.new_topic
             found[turn.number] = TurnPrelabel(update, _SURE_OF_SOMETHING if marks else _SURE_OF_NOTHING)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 from annotate.corrections import corrected
 from annotate.lexicon.aliases import AliasTable
@@ -14,7 +14,7 @@ from annotate.lexicon.features import Held, TurnEvidence, gate_features
 from annotate.lexicon.logistic import Logistic
 from annotate.lexicon.reading import Choice, TurnReader
 from annotate.lexicon.rules import category_slot
-from schemas.belief import BeliefState, SlotValue, TurnUpdate
+from schemas.belief import BeliefState, Polarity, SlotValue, TurnUpdate
 from schemas.mentions import Words
 from schemas.ontology import Ontology
 
@@ -36,6 +36,22 @@ class LabelledDialogue:
 
     rows: Sequence[Mapping[str, Any]]
     states: Mapping[int, BeliefState | None]
+
+
+class _Known(NamedTuple):
+    """What holds at a point of a dialogue: slot -> values wanted, and values to be avoided."""
+
+    held: Held
+    avoided: Held
+
+    def state(self) -> BeliefState:
+        sides: tuple[tuple[Held, Polarity], ...] = ((self.held, "like"), (self.avoided, "dislike"))
+        return tuple(
+            SlotValue(slot, value, polarity)
+            for side, polarity in sides
+            for slot, values in sorted(side.items())
+            for value in values
+        )
 
 
 class TaughtLexicon:
@@ -104,65 +120,76 @@ class TaughtLexicon:
 
     def updates(self, rows: Sequence[Mapping[str, Any]]) -> dict[int, tuple[TurnUpdate, float]]:
         """What each shopper turn changes, and how sure that is: the probability that all of it is right."""
-        held: dict[str, tuple[str, ...]] = {}
-        avoided: dict[str, tuple[str, ...]] = {}
+        known = _Known({}, {})
         found: dict[int, tuple[TurnUpdate, float]] = {}
         for turn in dialogue_turns(rows, self.reader, self.attributes):
-            found[turn.number] = self._update(turn, held, avoided)
+            update, known, sure = self._follow(turn, known)
+            found[turn.number] = update, sure
         return found
 
-    def _update(
-        self, turn: Turn, held: dict[str, tuple[str, ...]], avoided: dict[str, tuple[str, ...]]
-    ) -> tuple[TurnUpdate, float]:
-        """The turn's update; what is held and avoided is brought up to date."""
+    def _follow(self, turn: Turn, known: _Known) -> tuple[TurnUpdate, _Known, float]:
+        """The turn's update, what holds after it, and how sure that is."""
         changes = self.changes.probability(gate_features(turn))
-        evidence = TurnEvidence(turn, self.reader, self.aliases, held, self.category, changes)
-        sure = 1.0
-        best: dict[str, float] = {}
+        evidence = TurnEvidence(turn, self.reader, self.aliases, known.held, self.category, changes)
+        said, against, sure_of_said = self._said(evidence)
+        stays, sure_of_stays = self._stays(evidence, said, known)
+        now = {slot: tuple(sorted(said.get(slot, set()) | stays.get(slot, set()))) for slot in {*said, *stays}}
+        moves = bool(self.category and known.held.get(self.category) and _new(said, known).get(self.category))
+        avoided = {} if moves else {slot: {*values} for slot, values in known.avoided.items()}
+        for slot, unwanted in against.items():
+            avoided[slot] = avoided.get(slot, set()) | unwanted
+        after = _Known(now, {slot: tuple(sorted(avoided[slot] - {*now.get(slot, ())})) for slot in avoided})
+        given = TurnUpdate(
+            # what is said again is marked again: right, it costs nothing, and it mends what was missed before
+            want={slot: now[slot] for slot in said},
+            dislike={slot: tuple(sorted(unwanted)) for slot, unwanted in against.items()},
+            new_topic=moves and not stays,
+        )
+        update = corrected(given, known.state(), after.state(), self.reader.ontology).update
+        return update, after, sure_of_said * sure_of_stays
+
+    def _said(self, evidence: TurnEvidence) -> tuple[dict[str, set[str]], dict[str, set[str]], float]:
+        """What the turn wants, what it wants to avoid, and how sure that is."""
         said: dict[str, set[str]] = {}
         against: dict[str, set[str]] = {}
+        likeliest: dict[str, float] = {}
+        sure = 1.0
         for candidate in evidence.candidates():
             probability = self.wanted.probability(evidence.features(candidate))
             sure *= max(probability, 1 - probability)
-            if probability > 0.5:
-                slot, value = candidate.choice
-                if not candidate.avoided and slot in self.single:
-                    if probability <= best.get(slot, 0.0):
-                        continue
-                    best[slot] = probability
-                    said[slot] = set()
-                (against if candidate.avoided else said).setdefault(slot, set()).add(value)
-        for slot in said.keys() & against.keys():
-            against[slot] -= said[slot]
-        new = {slot: frozenset(values) - {*held.get(slot, ())} for slot, values in said.items()}
-        now = {slot: set(values) for slot, values in said.items()}
-        for slot, values in held.items():
+            if probability <= 0.5:
+                continue
+            slot, value = candidate.choice
+            if candidate.avoided:
+                against.setdefault(slot, set()).add(value)
+            elif slot not in self.single:
+                said.setdefault(slot, set()).add(value)
+            elif probability > likeliest.get(slot, 0.0):
+                said[slot], likeliest[slot] = {value}, probability
+        rest = {slot: unwanted - said.get(slot, set()) for slot, unwanted in against.items()}
+        return said, {slot: unwanted for slot, unwanted in rest.items() if unwanted}, sure
+
+    def _stays(
+        self, evidence: TurnEvidence, said: Mapping[str, set[str]], known: _Known
+    ) -> tuple[dict[str, set[str]], float]:
+        """What is wanted still, though the turn does not say it again, and how sure that is."""
+        stays: dict[str, set[str]] = {}
+        new = _new(said, known)
+        sure = 1.0
+        for slot, values in known.held.items():
+            if slot in self.single and slot in said:
+                continue
             for value in values:
-                if value in said.get(slot, ()) or (slot in self.single and said.get(slot)):
-                    continue
-                probability = self.kept.probability(evidence.keep_features(slot, value, new))
-                sure *= max(probability, 1 - probability)
-                if probability > 0.5:
-                    now.setdefault(slot, set()).add(value)
-        ontology = self.reader.ontology
-        before = _state(held, avoided)
-        moves = bool(self.category and held.get(self.category) and new.get(self.category))
-        if moves:
-            avoided.clear()
-        for slot, values in against.items():
-            avoided[slot] = tuple(sorted({*avoided.get(slot, ()), *values}))
-        held.clear()
-        held.update({slot: tuple(sorted(values)) for slot, values in now.items() if values})
-        for slot in avoided:
-            avoided[slot] = tuple(value for value in avoided[slot] if value not in held.get(slot, ()))
-        # what is said again is marked again: it costs nothing where it is right, and mends what was missed before
-        again = {slot: tuple(sorted(now[slot])) for slot in said if now.get(slot)}
-        given = TurnUpdate(
-            want=again,
-            dislike={slot: tuple(sorted(values)) for slot, values in against.items() if values},
-            new_topic=moves and not any(slot in now and slot not in said for slot in held),
-        )
-        return corrected(given, before, _state(held, avoided), ontology).update, sure
+                if value not in said.get(slot, ()):
+                    probability = self.kept.probability(evidence.keep_features(slot, value, new))
+                    sure *= max(probability, 1 - probability)
+                    if probability > 0.5:
+                        stays.setdefault(slot, set()).add(value)
+        return stays, sure
+
+
+def _new(said: Mapping[str, set[str]], known: _Known) -> dict[str, frozenset[str]]:
+    return {slot: frozenset(values) - {*known.held.get(slot, ())} for slot, values in said.items()}
 
 
 def _labelled_turns(
@@ -219,9 +246,3 @@ def _unnamed(turn: Turn, before: Held, after: Held) -> frozenset[Choice]:
     named = {item.choice for sentence in turn.sentences for item in sentence.named}
     new = {(slot, value) for slot, values in after.items() for value in values if value not in before.get(slot, ())}
     return frozenset(new - named)
-
-
-def _state(held: Held, avoided: Held) -> BeliefState:
-    likes = [SlotValue(slot, value) for slot, values in sorted(held.items()) for value in values]
-    dislikes = [SlotValue(slot, value, "dislike") for slot, values in sorted(avoided.items()) for value in values]
-    return (*likes, *dislikes)

@@ -149,7 +149,7 @@ def _row(
         after = [states[turn] for turn in sorted(states)]
         windows = -(-len(after) // screen.window)
         measure_dialogue(figures, updates, after, screen.ontology, offered=screen.offered, windows=windows)
-    updates, states = (sum(each.values(), Hits()) for each in (figures.updates, figures.states))
+    changes, held = (sum(each.values(), Hits()) for each in (figures.updates, figures.states))
     assert figures.ratio is not None
     return row(
         title,
@@ -158,8 +158,8 @@ def _row(
         FEWER,
         dialogues=figures.dialogues,
         turns=figures.turns,
-        f1_updates=updates.f1,
-        f1_states=states.f1,
+        f1_updates=changes.f1,
+        f1_states=held.f1,
         exact_updates=figures.exact_updates / figures.turns,
         jga=figures.exact_states / figures.turns,
         actions=_actions(figures.without, figures.turns),
