@@ -92,8 +92,9 @@ def workspace_agreement(
     labelled = read_labelled(workspace.annotations)
     _check_names(request.annotators, labelled)
     reader = CellReader(ontology)
-    tally = Tally(reader.slots, request.kind)
     kept = _comparable(workspace, labelled, request)
+    prelabels = any(labelled[dialogue_id].prelabelled for dialogue_id in kept.chosen)
+    tally = Tally(reader.slots, request.kind, prelabels=prelabels)
     gone = sum(_of(found, request.annotators).is_comparable() for found in labelled.values()) - len(kept.all)
     answers = _answers(workspace, kept.chosen, request, reader)
     for dialogue_id, answered in progress.track(answers, "comparing", total=len(kept.chosen)):

@@ -7,7 +7,7 @@ from typing import NamedTuple
 
 from annotate.accumulate import KnownState, accumulate
 from annotate.agreement.cells import Cell, CellReader
-from annotate.annotations import Annotation
+from annotate.annotations import Annotation, Mark
 from annotate.answers import Answer, people_answers, verdicts
 from schemas.belief import TurnUpdate
 from schemas.ontology import Ontology
@@ -72,31 +72,27 @@ def read_dialogue(
     unreadable: dict[str, int] = {}
     untouched: dict[str, int] = {}
     orphaned = 0
-    known: list[tuple[Sequence[TurnUpdate | None], list[KnownState]]] = []
+    updates = _Updates(reader)
+    states = _States(ontology)
     for annotator, given in answers.items():
         if annotators is not None and annotator not in annotators:
             continue
         orphaned += len(given.keys() - here)
         kept = {turn: answer for turn, answer in given.items() if turn in here}
-        updates = _updates(kept, reader)
-        states: Sequence[KnownState | None] = [None] * len(user_turns)
+        read = updates.read(kept)
+        after: Sequence[KnownState | None] = [None] * len(user_turns)
         if len(answers) > 1:
-            states = _states([updates.get(turn) for turn in user_turns], ontology, known)
-        after = dict(zip(user_turns, states, strict=True))
+            after = states.after([None if (found := read.get(turn)) is None else found.update for turn in user_turns])
         people[annotator] = {
-            turn: Said(
-                reader.cells(update), reader.missing(update), after[turn], kept[turn].annotation.prelabel is not None
-            )
-            for turn, update in updates.items()
-            if update is not None
+            turn: Said(found.cells, found.missing, state, kept[turn].annotation.prelabel is not None)
+            for turn, state in zip(user_turns, after, strict=True)
+            if (found := read.get(turn)) is not None
         }
-        unreadable[annotator] = sum(update is None for update in updates.values())
+        unreadable[annotator] = len(kept) - len(read)
         untouched[annotator] = sum(answer.annotation.untouched for answer in kept.values())
-    ruled = _updates({turn: answer for turn, answer in verdicts(annotations).items() if turn in here}, reader)
-    read = {
-        turn: Said(reader.cells(update), reader.missing(update)) for turn, update in ruled.items() if update is not None
-    }
-    return Answered(people, read, unreadable, untouched, orphaned)
+    ruled = updates.read({turn: answer for turn, answer in verdicts(annotations).items() if turn in here})
+    rulings = {turn: Said(found.cells, found.missing) for turn, found in ruled.items()}
+    return Answered(people, rulings, unreadable, untouched, orphaned)
 
 
 def same_state(one: KnownState, other: KnownState) -> bool | None:
@@ -110,20 +106,52 @@ def same_state(one: KnownState, other: KnownState) -> bool | None:
     return next(parts) == next(parts)
 
 
-def _updates(answers: Mapping[int, Answer], reader: CellReader) -> dict[int, TurnUpdate | None]:
-    refused = any(mark.op == "bad_dialogue" for answer in answers.values() for mark in answer.annotation.marks)
-    return {turn: None if refused else reader.update(answer.marks) for turn, answer in answers.items()}
+class _Read(NamedTuple):
+    """The marks of one turn, read."""
+
+    update: TurnUpdate
+    cells: Mapping[int, Cell]
+    missing: frozenset[int]
 
 
-def _states(
-    updates: Sequence[TurnUpdate | None],
-    ontology: Ontology,
-    known: list[tuple[Sequence[TurnUpdate | None], list[KnownState]]],
-) -> list[KnownState]:
-    """Accumulated once for annotators who say the same throughout, which is the common case."""
-    for same, states in known:
-        if same == updates:
-            return states
-    states = accumulate(updates, ontology)
-    known.append((updates, states))
-    return states
+class _Updates:
+    """Reads answers; what several people mark in the same way, which is the common case, only once."""
+
+    def __init__(self, reader: CellReader) -> None:
+        self._reader = reader
+        self._known: dict[int, list[tuple[tuple[Mark, ...], _Read | None]]] = {}
+
+    def read(self, answers: Mapping[int, Answer]) -> dict[int, _Read]:
+        """Turn -> what is read of its answer, readable ones only."""
+        sources = {id(answer.annotation): answer.annotation for answer in answers.values()}
+        if any(mark.op == "bad_dialogue" for source in sources.values() for mark in source.marks):
+            return {}
+        found = ((turn, self._turn(turn, answer.marks)) for turn, answer in answers.items())
+        return {turn: read for turn, read in found if read is not None}
+
+    def _turn(self, turn: int, marks: tuple[Mark, ...]) -> _Read | None:
+        known = self._known.setdefault(turn, [])
+        for same, read in known:
+            if same == marks:
+                return read
+        update = self._reader.update(marks)
+        read = None if update is None else _Read(update, self._reader.cells(update), self._reader.missing(update))
+        known.append((marks, read))
+        return read
+
+
+class _States:
+    """Accumulates updates; those of people who say the same throughout only once."""
+
+    def __init__(self, ontology: Ontology) -> None:
+        self._ontology = ontology
+        self._known: list[tuple[Sequence[TurnUpdate | None], list[KnownState]]] = []
+
+    def after(self, updates: Sequence[TurnUpdate | None]) -> list[KnownState]:
+        """The state after each turn."""
+        for same, states in self._known:
+            if same == updates:
+                return states
+        states = accumulate(updates, self._ontology)
+        self._known.append((updates, states))
+        return states

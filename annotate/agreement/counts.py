@@ -79,17 +79,17 @@ class CountTableBuilder:
         self._open: defaultdict[int, float] = defaultdict(float)
 
     def add(self, key: int, count: float) -> None:
-        """Count something in the dialogue at hand."""
-        self._open[key] += count
+        """Count something in the dialogue at hand; nothing is taken off again."""
+        if count:
+            self._open[key] += count
 
     def close(self, dialogue: int) -> None:
         """The dialogue at hand is this one, and is done."""
-        for key, value in self._open.items():
-            if value:
-                self._rows.append(dialogue)
-                self._keys.append(key)
-                self._values.append(value)
-        self._open.clear()
+        if self._open:
+            self._rows.extend([dialogue] * len(self._open))
+            self._keys.extend(self._open.keys())
+            self._values.extend(self._open.values())
+            self._open.clear()
 
     @property
     def open(self) -> Mapping[int, float]:

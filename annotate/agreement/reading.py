@@ -7,13 +7,14 @@ Only dialogues that several people answered are read whole, and those in a compa
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Collection, Iterator
+from collections.abc import Collection, Iterator, Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
+from numpy.typing import NDArray
 
 from annotate.annotations import CORPUS, Annotation, Mark
 from schemas.tables import ANNOTATIONS, TURNS, open_table
@@ -34,10 +35,12 @@ class Labelled(NamedTuple):
     Attributes:
         people: those who labelled it.
         reviewed: whether there are verdicts on it.
+        prelabelled: whether one of them started from a pre-label.
     """
 
     people: frozenset[str]
     reviewed: bool
+    prelabelled: bool = False
 
     def is_comparable(self) -> bool:
         """Whether there is anything to compare."""
@@ -60,8 +63,13 @@ def read_labelled(path: Path) -> dict[str, Labelled]:
     """
     people: defaultdict[str, set[str]] = defaultdict(set)
     reviewed: set[str] = set()
+    prelabelled: set[str] = set()
     with open_table(path, ANNOTATIONS) as file:
-        columns = ["dialogue_id", "annotator", *({"role"} & set(file.schema_arrow.names))]
+        columns = [
+            "dialogue_id",
+            "annotator",
+            *(name for name in ("role", "prelabel") if name in file.schema_arrow.names),
+        ]
         for batch in file.iter_batches(_READ_ROWS, columns=columns):
             found = pa.Table.from_batches([batch]).filter(pc.field("annotator") != CORPUS).group_by(columns)
             for row in found.aggregate([]).to_pylist():
@@ -69,8 +77,10 @@ def read_labelled(path: Path) -> dict[str, Labelled]:
                     reviewed.add(row["dialogue_id"])
                 else:
                     people[row["dialogue_id"]].add(row["annotator"])
+                    if row.get("prelabel") is not None:
+                        prelabelled.add(row["dialogue_id"])
     ids = sorted(people.keys() | reviewed)
-    return {each: Labelled(frozenset(people.get(each, ())), each in reviewed) for each in ids}
+    return {each: Labelled(frozenset(people.get(each, ())), each in reviewed, each in prelabelled) for each in ids}
 
 
 def read_user_turns(path: Path, dialogues: Collection[str]) -> dict[str, UserTurns]:
@@ -106,19 +116,41 @@ def annotations_by_dialogue(path: Path, dialogues: Collection[str]) -> Iterator[
     rows = _compact(path, dialogues)
     if not rows.num_rows:
         return
-    column = rows["dialogue_id"].chunk(0)
-    names = column.dictionary.to_pylist()
-    rank = np.empty(len(names), np.int64)
-    rank[np.argsort(np.array(names, dtype=object))] = np.arange(len(names))
-    ranks = rank[column.indices.to_numpy()]
-    order = np.argsort(ranks, kind="stable")  # rows of one version keep following each other
-    firsts = np.flatnonzero(np.diff(ranks[order], prepend=-1))
+    columns = {name: _Column(rows[name].chunk(0)) for name in rows.column_names}
+    rank = columns["dialogue_id"].ranks()
+    order = np.argsort(rank, kind="stable")  # rows of one version keep following each other
+    firsts = np.flatnonzero(np.diff(rank[order], prepend=-1))
     start = 0
     while start < len(firsts):
         stop = max(int(np.searchsorted(firsts, firsts[start] + _READ_ROWS)), start + 1)
         end = firsts[stop] if stop < len(firsts) else len(order)
-        yield from _dialogues(rows.take(pa.array(order[firsts[start] : end])))
+        yield from _dialogues(columns, order[firsts[start] : end])
         start = stop
+
+
+class _Column:
+    """One column, with each of its strings made only once."""
+
+    def __init__(self, values: pa.Array) -> None:
+        self._names: list[str | None] | None = None
+        if pa.types.is_dictionary(values.type):
+            self._names = [*values.dictionary.to_pylist(), None]
+            values = values.indices.fill_null(len(self._names) - 1)
+        self._values = values.to_numpy(zero_copy_only=False)
+
+    def at(self, rows: NDArray[np.int64]) -> list[Any]:
+        """The values of some rows."""
+        found: list[Any] = self._values[rows].tolist()
+        names = self._names
+        return found if names is None else [names[index] for index in found]
+
+    def ranks(self) -> NDArray[np.int64]:
+        """Of each row's string among all of them, in alphabetical order."""
+        names = np.array((self._names or [])[:-1], dtype=object)
+        rank = np.empty(len(names), np.int64)
+        rank[np.argsort(names)] = np.arange(len(names))
+        found: NDArray[np.int64] = rank[self._values]
+        return found
 
 
 def _compact(path: Path, dialogues: Collection[str]) -> pa.Table:
@@ -138,23 +170,27 @@ def _compact(path: Path, dialogues: Collection[str]) -> pa.Table:
     return pa.concat_tables(parts).unify_dictionaries().combine_chunks() if parts else pa.table({})
 
 
-def _dialogues(rows: pa.Table) -> Iterator[tuple[str, list[Annotation]]]:
+def _dialogues(columns: Mapping[str, _Column], rows: NDArray[np.int64]) -> Iterator[tuple[str, list[Annotation]]]:
     """Annotations of rows sorted by dialogue."""
-    later = tuple(name for name in _LATER if name in rows.column_names)
+    later = tuple(name for name in _LATER if name in columns)
     current = ""
     versions: dict[tuple[str, str], tuple[tuple[Any, ...], list[Mark]]] = {}
-    for row in _columns(rows, (*_KEYS, *_SAID, *later)):
+    marks: dict[tuple[Any, ...], Mark] = {}  # the same few over and over
+    for row in zip(*(columns[name].at(rows) for name in (*_KEYS, *_SAID, *later)), strict=True):
         annotation_id, dialogue_id, _, updated_at = row[:4]
         if dialogue_id != current:
             if versions:
-                yield current, [_annotation(said, marks, later) for said, marks in versions.values()]
+                yield current, [_annotation(keys, said, later) for keys, said in versions.values()]
             current, versions = dialogue_id, {}
         key = (annotation_id, updated_at or "")
         if key not in versions:
             versions[key] = (row, [])
-        versions[key][1].append(Mark(*row[7:12]))
+        said = row[7:12]
+        if said not in marks:
+            marks[said] = Mark(*said)
+        versions[key][1].append(marks[said])
     if versions:
-        yield current, [_annotation(said, marks, later) for said, marks in versions.values()]
+        yield current, [_annotation(keys, said, later) for keys, said in versions.values()]
 
 
 def _annotation(row: tuple[Any, ...], marks: list[Mark], later: tuple[str, ...]) -> Annotation:
@@ -172,5 +208,5 @@ def _annotation(row: tuple[Any, ...], marks: list[Mark], later: tuple[str, ...])
     )
 
 
-def _columns(rows: pa.Table | pa.RecordBatch, names: tuple[str, ...]) -> Iterator[tuple[Any, ...]]:
+def _columns(rows: pa.RecordBatch, names: tuple[str, ...]) -> Iterator[tuple[Any, ...]]:
     return zip(*(rows[name].to_pylist() for name in names), strict=True)

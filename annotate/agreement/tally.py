@@ -117,6 +117,11 @@ class Confusion(NamedTuple):
 class Tally:
     """The counts of all dialogues added so far.
 
+    Args:
+        slots: names by position, :data:`~annotate.agreement.cells.NEW_TOPIC` among them.
+        distance: of alpha.
+        prelabels: whether to compare answers with and without pre-label.
+
     Attributes:
         slots: names by position.
         dialogues: ids in the order in which they were added; the rows of all tables.
@@ -128,7 +133,7 @@ class Tally:
         orphaned: answers left out, see :class:`~annotate.agreement.answered.Answered`.
     """
 
-    def __init__(self, slots: Sequence[str], distance: Distance = "nominal") -> None:
+    def __init__(self, slots: Sequence[str], distance: Distance = "nominal", *, prelabels: bool = True) -> None:
         self.slots = tuple(slots)
         self.dialogues: list[str] = []
         self.annotators: dict[str, int] = {}
@@ -143,11 +148,14 @@ class Tally:
         self.untouched: Counter[str] = Counter()
         self.orphaned = 0
         self._alike = similarity(distance)
+        self._prelabels = prelabels
         self._new_topic = self.slots.index(NEW_TOPIC)
+        self._built: dict[TableName, CountTable] = {}
         self._tables: dict[TableName, CountTableBuilder] = {name: CountTableBuilder() for name in TABLES}
 
     def add(self, dialogue_id: str, answered: Answered) -> None:
         """Count one dialogue; one in which nothing can be compared becomes no row."""
+        self._built.clear()
         self.orphaned += answered.orphaned
         self.unreadable.update(answered.unreadable)
         self.untouched.update(answered.untouched)
@@ -167,7 +175,12 @@ class Tally:
             self.dialogues.append(dialogue_id)
 
     def table(self, name: TableName) -> CountTable:
-        """One of the tables."""
+        """One of the tables, made once until more is added."""
+        if name not in self._built:
+            self._built[name] = self._build(name)
+        return self._built[name]
+
+    def _build(self, name: TableName) -> CountTable:
         per_slot = len(self.slots)
         sizes = {
             "missing": per_slot,
@@ -198,21 +211,19 @@ class Tally:
         differ = False
         unknown = {slot for _, said in given for slot in said.missing}
         for slot in unknown.union(*(said.cells for _, said in given)):
-            values = [
-                (number, said.cells.get(slot, NOTHING))
-                for number, (_, said) in zip(numbers, given, strict=True)
-                if slot not in said.missing
-            ]
-            if len(values) < m:
+            values = [(number, said.cells.get(slot, NOTHING)) for number, (_, said) in zip(numbers, given, strict=True)]
+            if slot in unknown:
+                told = [slot not in said.missing for _, said in given]
+                values = [value for value, tells in zip(values, told, strict=True) if tells]
                 self._missing(slot, numbers, [number for number, _ in values])
-            if len(values) < 2:
-                continue
+                if len(values) < 2:
+                    continue
             cells = [cell for _, cell in values]
             for cell in cells:
                 if cell:
                     table["cells"].add(self.cells.setdefault((slot, cell), len(self.cells)), 1)
             self._elements(slot, cells)
-            if any(cell != cells[0] for cell in cells):
+            if cells.count(cells[0]) < len(cells):
                 differ = True
                 for number, one in values:
                     apart = sum(1 - self._alike(one, other) for other in cells) / (len(cells) - 1)
@@ -230,7 +241,11 @@ class Tally:
 
     def _elements(self, slot: int, cells: Sequence[Cell]) -> None:
         table, m = self._tables, len(cells)
-        for element, k in Counter(element for cell in cells for element in sorted(cell)).items():
+        holders: dict[Element, int] = {}
+        for cell in cells:
+            for element in cell if len(cell) < 2 else sorted(cell):
+                holders[element] = holders.get(element, 0) + 1
+        for element, k in holders.items():
             key = self.elements.setdefault((slot, element), len(self.elements))
             table["element_values"].add(key, k)
             table["element_disagreement"].add(key, 2 * k * (m - k) / (m - 1))
@@ -241,8 +256,11 @@ class Tally:
         """One turn's pairs of answers."""
         for (one, said), (other, said_too) in combinations(given, 2):
             self._compare(Group("pair", one, other), said, said_too)
-            started = ("without", "mixed", "with")[said.prelabelled + said_too.prelabelled]
-            self._compare(Group("prelabel", started), said, said_too)
+            if self._prelabels:
+                started = ("without", "mixed", "with")[said.prelabelled + said_too.prelabelled]
+                self._compare(Group("prelabel", started), said, said_too)
+            if said.cells is said_too.cells:
+                continue
             for slot in sorted((said.cells.keys() | said_too.cells.keys()) - said.missing - said_too.missing):
                 first, second = said.cells.get(slot, NOTHING), said_too.cells.get(slot, NOTHING)
                 for mine, theirs in product(first - second or {None}, second - first or {None}):
@@ -269,17 +287,22 @@ class Tally:
             same = same_state(said.state, other.state)
             table["group_known"].add(number, same is not None)
             table["group_joint"].add(number, same is True)
-        for slot in (said.cells.keys() | other.cells.keys()) - missing:
+        both = ours = theirs = 0
+        for slot in said.cells.keys() | other.cells.keys():
+            if slot in missing:
+                continue
             first, second = said.cells.get(slot, NOTHING), other.cells.get(slot, NOTHING)
-            differ = differ or first != second
-            table["group_differing"].add(number * len(self.slots) + slot, first != second)
+            if first != second:
+                differ = True
+                table["group_differing"].add(number * len(self.slots) + slot, 1)
             if slot != self._new_topic:
-                table["group_both"].add(number, len(first & second))
-                table["group_first"].add(number, len(first))
-                table["group_second"].add(number, len(second))
+                both, ours, theirs = both + len(first & second), ours + len(first), theirs + len(second)
             if group.kind != "prelabel":
                 self._marginal("group_first_said", "group_first_cells", number, slot, first)
                 self._marginal("group_second_said", "group_second_cells", number, slot, second)
+        table["group_both"].add(number, both)
+        table["group_first"].add(number, ours)
+        table["group_second"].add(number, theirs)
         table["group_same"].add(number, not differ)
 
     def _marginal(self, said: TableName, cells: TableName, group: int, slot: int, cell: Cell) -> None:
