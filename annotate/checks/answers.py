@@ -1,4 +1,4 @@
-"""Checks of how dialogues were answered: blank, missing and unsure turns, disagreement, haste, orphans, remarks."""
+"""Checks of how dialogues were answered: blank, missing, unsure and outdated turns, disagreement, haste, remarks."""
 
 from __future__ import annotations
 
@@ -58,6 +58,7 @@ def check_answers(labels: DialogueLabels, seconds_per_turn: float) -> Iterator[F
     yield from _unanswered(labels)
     yield from _disputed(labels)
     yield from _marked(labels)
+    yield from _outdated(labels)
     used = {annotation_id for at in labels.turns for annotation_id in at.annotation_ids}
     for annotation in labels.in_force:
         if annotation.untouched and annotation.annotation_id in used:
@@ -138,6 +139,20 @@ def _marked(labels: DialogueLabels) -> Iterator[Finding]:
                 yield labels.finding(mark.op, "the annotator saw no pictures", by=[annotation])
             elif mark.op == "note" and mark.value:
                 yield labels.finding(mark.op, mark.value, by=[annotation], turn=mark.turn)
+
+
+def _outdated(labels: DialogueLabels) -> Iterator[Finding]:
+    """Slots that a change of the ontology left unknown, each once: at the first such turn."""
+    for annotation in labels.in_force:
+        slots: set[str] = set()
+        for mark in annotation.marks:
+            at = _at(labels, mark.turn)
+            if mark.op != "unknown" or mark.slot is None or mark.slot in slots or at is None or at.update is None:
+                continue
+            if mark.slot in at.update.unknown:
+                slots.add(mark.slot)
+                detail = f"the ontology changed since: what this says of '{mark.slot}' cannot be told any more"
+                yield labels.finding("outdated_answer", detail, by=[annotation], turn=mark.turn, slot=mark.slot)
 
 
 def _at(labels: DialogueLabels, turn: int) -> TurnLabels | None:

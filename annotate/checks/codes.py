@@ -72,6 +72,12 @@ _ALL: tuple[Check, ...] = (
     Check("blank_turn", "warning", "left blank, but its text names values not yet held", "label the turn"),
     Check("dropped_nothing", "warning", "a slot was dropped that held nothing", "an earlier want may be missing"),
     Check("unsure", "warning", "the annotator was not sure", "let somebody else label it"),
+    Check(
+        "outdated_answer",
+        "warning",
+        "a slot is unknown: its value was split, or the slot added, after the answer",
+        "label the dialogue again, in today's values",
+    ),
     Check("missing_window", "warning", "turns that nobody answered in a labelled dialogue", "finish the dialogue"),
     Check("untouched_fast", "warning", "a pre-label sent on faster than it can be read", "let somebody else label it"),
     Check("images_missing", "warning", "the annotator saw no pictures", "mend the pictures, then label again"),

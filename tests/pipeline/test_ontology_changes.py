@@ -20,7 +20,7 @@ from pipeline.training_data import gold_states
 from pipeline.workspace import Workspace
 from schemas.errors import LabelError, OntologyError, WorkspaceError
 from schemas.ontology import Ontology, Slot, Value
-from schemas.tables import ANNOTATIONS, D_F, PRODUCTS, STATES, read_table, write_table
+from schemas.tables import ANNOTATIONS, D_F, FINDINGS, PRODUCTS, STATES, read_table, write_table
 from tests.label_exports import answer, answered, hashes, marked, pick, save, states_in, tasks_of, typed
 from tests.labelling_corpus import dialogue, write_workspace
 
@@ -181,6 +181,10 @@ def test_a_split_leaves_its_slot_unknown_and_names_the_dialogues_to_look_at(
     assert D_F_dialogues(workspace) == {"d1", "d2"}
     rows = {(row["dialogue_id"], row["turn"]): row for row in read_table(workspace.states, STATES).to_pylist()}
     assert rows["d3", 0]["labelled_slots"] == ["price"]
+    findings = read_table(workspace.findings, FINDINGS).to_pylist()
+    outdated = [row for row in findings if row["code"] == "outdated_answer"]
+    assert [(row["dialogue_id"], row["turn"], row["slot"]) for row in outdated] == [("d3", 0, "color")]
+    assert "d3" in workspace.requeue.read_text().split()
     assert rows["d3", 0]["state"] == []
     tasks = tmp_path / "again.json"
     assert semctl(workspace, "export-for-labelling", "--to-file", str(tasks), "--dialogues", str(requeue)) == 0
