@@ -117,7 +117,7 @@ def _check_configurations(workspace: Workspace) -> None:
             raise LabelError(
                 f"the label configuration {what}",
                 where=file,
-                fix="put back the generated file; change slots and values in ontology.json and export a new batch",
+                fix="put back the generated file; change slots and values with `semctl ontology`",
             )
 
 
