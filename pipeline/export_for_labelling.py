@@ -15,17 +15,16 @@ from typing import Any
 
 from annotate import label_config as labels
 from annotate.guidelines import guideline_html, guideline_markdown
-from annotate.pictures import PICTURES, PictureFolder
-from annotate.tasks import TASK_SCHEMA, TaskStyle, dialogue_tasks, picture_url
+from annotate.tasks import TASK_SCHEMA, TaskStyle, dialogue_tasks
 from pipeline.labelling_batches import Batch, Destination, next_batch_folder, read_batches
 from pipeline.labelling_selection import Selection, choose_dialogues, read_dialogues
 from pipeline.screen_record import note_screen
+from pipeline.task_pictures import TaskPictures
 from pipeline.workspace import Workspace
 from schemas.errors import LabelError, UsageError
 from schemas.files import locked, write_atomic, write_json
 from schemas.ontology import Ontology
 from schemas.progress import Progress, SilentProgress
-from schemas.tables import IMAGES, PRODUCTS, read_table
 
 __all__ = ["ExportResult", "export_to_file", "export_to_project"]
 
@@ -74,8 +73,7 @@ class _Prepared:
     window: int
     annotator: str | None = None
     tasks: list[dict[str, Any]] = field(default_factory=list)
-    pictures: PictureFolder | None = None
-    pictures_needed: int = 0
+    pictures: TaskPictures | None = None
     dialogues: Mapping[str, Sequence[Mapping[str, Any]]] = field(default_factory=dict)
     prelabel: str | None = None
 
@@ -85,8 +83,10 @@ class _Prepared:
 
     @property
     def picture_counts(self) -> dict[str, int]:
-        shown = len(self.pictures.names) if self.pictures else 0
-        return {"shown": shown, "missing": self.pictures_needed - shown}
+        if self.pictures is None:
+            return {"shown": 0, "missing": 0}
+        shown = len(self.pictures.folder.names)
+        return {"shown": shown, "missing": self.pictures.needed - shown}
 
 
 def export_to_file(
@@ -174,7 +174,7 @@ def export_to_project(
         project = gateway.ensure_project(title, prepared.config, guideline_html(prepared.ontology))
         destination = Destination(project=title, project_id=project.id, url=gateway.url)
         note_screen(workspace.labelling, project.id, gateway.url, prepared.ontology.version, batches)
-        problem = _serve_pictures(prepared, workspace, gateway, project.id)
+        problem = _serve_pictures(prepared, gateway, project.id)
         there = {task.uid: task.data for task in gateway.tasks(project, prepared.uids)} if project.tasks else {}
         _same_windows(prepared, there, title)
         recorded = {
@@ -229,17 +229,10 @@ def _prepare(
     prepared = _Prepared(ontology, config, used or size, annotator)
     chosen = choose_dialogues(workspace.turns, selection)
     dialogues = read_dialogues(workspace.turns, chosen, progress)
-    files, names = _images(workspace)
-    folder = PictureFolder(workspace.labelling / "files")
-    needed = {image for rows in dialogues.values() for row in rows for image in row["image_ids"]}
-    folder.link_all(files, needed, progress)
-    prepared.pictures, prepared.pictures_needed, prepared.dialogues = folder, len(needed), dialogues
-
-    def address(image_id: str) -> str | None:
-        name = folder.names.get(image_id)
-        return None if name is None else picture_url(name)
-
-    style = TaskStyle(prepared.window, ontology.version, config.sha256, address, names)
+    shown = (image for rows in dialogues.values() for row in rows for image in row["image_ids"])
+    pictures = TaskPictures.link(workspace, shown, progress)
+    prepared.pictures, prepared.dialogues = pictures, dialogues
+    style = TaskStyle(prepared.window, ontology.version, config.sha256, pictures.address, pictures.names)
     for dialogue_id in chosen:
         prepared.tasks.extend(dialogue_tasks(dialogues[dialogue_id], style))
     if annotator is not None:
@@ -260,25 +253,10 @@ def _prelabel(
     prepared.prelabel = add_predictions(workspace, prelabel, tasks, prepared.dialogues, prepared.config, progress)
 
 
-def _images(workspace: Workspace) -> tuple[dict[str, Path], dict[str, str]]:
-    table = read_table(workspace.images, IMAGES, columns=["image_id", "file", "status"])
-    files = {
-        row["image_id"]: workspace.root / row["file"]
-        for row in table.to_pylist()
-        if row["status"] == "ok" and row["file"]
-    }
-    products = read_table(workspace.products, PRODUCTS, columns=["product_id", "name", "image_ids"])
-    names: dict[str, str] = {}
-    for row in products.to_pylist():
-        for image_id in row["image_ids"]:
-            names.setdefault(image_id, row["name"])
-    return files, names
-
-
-def _serve_pictures(prepared: _Prepared, workspace: Workspace, gateway: Any, project_id: int) -> str | None:
-    if prepared.pictures is None or not prepared.pictures.names:
+def _serve_pictures(prepared: _Prepared, gateway: Any, project_id: int) -> str | None:
+    if prepared.pictures is None or not prepared.pictures.folder.names:
         return None
-    problem: str | None = gateway.serve_pictures(project_id, workspace.labelling / "files" / PICTURES)
+    problem: str | None = gateway.serve_pictures(project_id, prepared.pictures.root)
     return problem
 
 
