@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+import re
+
 import numpy as np
 import pytest
 
@@ -89,7 +91,9 @@ def test_a_lexicon_learns_from_twenty_dialogues_on_and_never_from_those_to_label
     few = Lexicon(asked, SHOP, ATTRIBUTES, others)
     assert few.version == "lexicon-v1@ontology1"  # 19 others
     enough = Lexicon({name: asked[name] for name in ("d0", "d1", "d2", "d3")}, SHOP, ATTRIBUTES, others)
-    assert enough.version == f"lexicon-v1@ontology1+{FEWEST_DIALOGUES}dialogues"
+    assert re.fullmatch(rf"lexicon-v1@ontology1\+{FEWEST_DIALOGUES}dialogues:[0-9a-f]{{6}}", enough.version)
+    relabelled = {**others, "d9": LabelledDialogue(others["d9"].rows, {**others["d9"].states, 4: ()})}
+    assert Lexicon({"d0": asked["d0"]}, SHOP, ATTRIBUTES, relabelled).version != enough.version
     assert few.prelabel("d0")[4].update == TurnUpdate(want={"type": ("coat",)}, new_topic=True)
     assert few.prelabel("d0")[2].score == 0.85
     right = [said.update for said in enough.prelabel("d0").values()]
