@@ -22,8 +22,8 @@ FEWEST_DIALOGUES = 20
 
 _SURE_OF_SOMETHING = 0.5
 _SURE_OF_NOTHING = 0.85
-"""Shares of turns that the rules get wholly right where they mark something, and where they mark nothing: 0.66 and 0.89 on
-the real gold states of SIMMC 2, 0.35 and 0.84 on those of SIMMC 1; rounded means."""
+"""Shares of turns that the rules get wholly right where they mark something, and where they mark nothing: 0.66 and 0.89
+on the real gold states of SIMMC 2, 0.35 and 0.84 on those of SIMMC 1; rounded means."""
 
 
 class Lexicon:
