@@ -14,6 +14,7 @@ from pipeline.console import Console
 from pipeline.context import Context, first_process
 from pipeline.workspace import Workspace
 from schemas.errors import SemctlError, UsageError
+from schemas.files import disk_problem
 
 __all__ = ["app", "main"]
 
@@ -94,6 +95,10 @@ def _run(arguments: list[str]) -> int:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 0
     except Exception as problem:
+        disk = disk_problem(problem) if isinstance(problem, OSError) else None
+        if disk is not None and not debug:
+            console.error(disk)
+            return disk.exit_code
         usage = _usage_message(problem)
         if usage == "":  # no command: the help was printed
             return 2
