@@ -65,10 +65,13 @@ class PictureFolder:
                 temporary = target.with_name(f".{target.name}.{os.getpid()}")
                 temporary.unlink(missing_ok=True)
                 try:
-                    os.link(source.resolve(), temporary)
-                except OSError:  # another file system, or one without hard links
-                    shutil.copy2(source, temporary)
-                temporary.replace(target)
+                    try:
+                        os.link(source.resolve(), temporary)
+                    except OSError:  # another file system, or one without hard links
+                        shutil.copy2(source, temporary)
+                    temporary.replace(target)
+                finally:
+                    temporary.unlink(missing_ok=True)
         except OSError as problem:
             raise UsageError(
                 f"cannot put pictures where Label Studio serves them: {problem.strerror}", where=target

@@ -6,7 +6,6 @@ with ``ingest-labels``, and win.
 
 from __future__ import annotations
 
-import shutil
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,12 +14,12 @@ from typing import Any
 from annotate.adjudication import REVIEW_RULES, review_instruction
 from annotate.guidelines import guideline_markdown
 from annotate.tasks import TASK_SCHEMA
-from pipeline.labelling_batches import Batch, Destination, next_batch_folder, read_batches
+from pipeline.labelling_batches import Batch, Destination, read_batches, removed_on_failure, write_batch
 from pipeline.review import Asked, Review, turns_asked
 from pipeline.screen_record import note_screen
 from pipeline.workspace import Workspace
 from schemas.errors import LabelError, UsageError
-from schemas.files import locked, read_json, write_atomic, write_json
+from schemas.files import locked, read_json, write_json
 from schemas.progress import Progress, SilentProgress
 
 __all__ = ["AdjudicateResult", "adjudicate_to_file", "adjudicate_to_project"]
@@ -95,7 +94,8 @@ def adjudicate_to_file(
         folder = _write_batch(workspace, review, new)
         if earlier or new:
             try:
-                write_json(file, [*earlier, *new])
+                with removed_on_failure(folder):
+                    write_json(file, [*earlier, *new])
             except OSError as problem:
                 raise UsageError(f"cannot write the tasks: {problem.strerror}", where=file) from None
         number = _finish_batch(folder, review, new, destination)
@@ -159,16 +159,9 @@ def adjudicate_to_project(
 
 
 def _write_batch(workspace: Workspace, review: Review, tasks: Sequence[Mapping[str, Any]]) -> Path | None:
-    if not tasks:
-        return None
-    folder = next_batch_folder(workspace.labelling)
-    if folder.exists():
-        shutil.rmtree(folder)
-    write_json(folder / "tasks.json", list(tasks))
-    write_atomic(folder / "label_config.xml", review.config.xml)
     rules = "".join(f"- {rule}\n" for rule in REVIEW_RULES)
-    write_atomic(folder / "guidelines.md", f"# How to review\n\n{rules}\n{guideline_markdown(review.ontology)}")
-    return folder
+    guideline = f"# How to review\n\n{rules}\n{guideline_markdown(review.ontology)}"
+    return write_batch(workspace.labelling, tasks, config_xml=review.config.xml, guideline=guideline)
 
 
 def _finish_batch(

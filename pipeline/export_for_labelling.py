@@ -7,7 +7,6 @@ something writes ``labelling/batch-NNNN/``, its manifest last, and a batch witho
 
 from __future__ import annotations
 
-import shutil
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -16,13 +15,20 @@ from typing import Any
 from annotate import label_config as labels
 from annotate.guidelines import guideline_html, guideline_markdown
 from annotate.tasks import TASK_SCHEMA, TaskStyle, dialogue_tasks
-from pipeline.labelling_batches import Batch, Destination, next_batch_folder, read_batches
+from pipeline.labelling_batches import (
+    Batch,
+    Destination,
+    next_batch_folder,
+    read_batches,
+    removed_on_failure,
+    write_batch,
+)
 from pipeline.labelling_selection import Selection, choose_dialogues, read_dialogues
 from pipeline.screen_record import note_screen
 from pipeline.task_pictures import TaskPictures
 from pipeline.workspace import Workspace
 from schemas.errors import LabelError, UsageError
-from schemas.files import locked, write_atomic, write_json
+from schemas.files import locked, write_json
 from schemas.ontology import Ontology
 from schemas.progress import Progress, SilentProgress
 
@@ -131,7 +137,8 @@ def export_to_file(
         _prelabel(workspace, prepared, prepared.tasks, prelabel, progress)
         folder = _write_batch(workspace, prepared, new)
         try:
-            write_json(file, prepared.tasks)
+            with removed_on_failure(folder):
+                write_json(file, prepared.tasks)
         except OSError as problem:
             raise UsageError(f"cannot write the tasks: {problem.strerror}", where=file) from None
         number = _finish_batch(folder, prepared, new, destination)
@@ -275,15 +282,8 @@ def _same_windows(prepared: _Prepared, there: Mapping[str, Mapping[str, Any]], t
 
 
 def _write_batch(workspace: Workspace, prepared: _Prepared, tasks: Sequence[Mapping[str, Any]]) -> Path | None:
-    if not tasks:
-        return None
-    folder = next_batch_folder(workspace.labelling)
-    if folder.exists():
-        shutil.rmtree(folder)
-    write_json(folder / "tasks.json", list(tasks))
-    write_atomic(folder / "label_config.xml", prepared.config.xml)
-    write_atomic(folder / "guidelines.md", guideline_markdown(prepared.ontology))
-    return folder
+    guideline = guideline_markdown(prepared.ontology)
+    return write_batch(workspace.labelling, tasks, config_xml=prepared.config.xml, guideline=guideline)
 
 
 def _finish_batch(

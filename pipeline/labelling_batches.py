@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import shutil
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from schemas.errors import LabelError
-from schemas.files import read_json
+from schemas.files import read_json, write_atomic, write_json
 
-__all__ = ["Batch", "Destination", "next_batch_folder", "read_batches"]
+__all__ = ["Batch", "Destination", "next_batch_folder", "read_batches", "removed_on_failure", "write_batch"]
 
 
 @dataclass(frozen=True)
@@ -66,6 +69,35 @@ def next_batch_folder(labelling: Path) -> Path:
             return folder
     numbers = [_number(folder) for folder in _folders(labelling)]
     return labelling / f"batch-{max(numbers, default=0) + 1:04d}"
+
+
+def write_batch(labelling: Path, tasks: Sequence[Mapping[str, Any]], *, config_xml: str, guideline: str) -> Path | None:
+    """Write everything of the next batch but its manifest; its folder, or None when there are no tasks.
+
+    Raises:
+        OSError: the disk refuses it; no folder is left then.
+    """
+    if not tasks:
+        return None
+    folder = next_batch_folder(labelling)
+    if folder.exists():
+        shutil.rmtree(folder)
+    with removed_on_failure(folder):
+        write_json(folder / "tasks.json", list(tasks))
+        write_atomic(folder / "label_config.xml", config_xml)
+        write_atomic(folder / "guidelines.md", guideline)
+    return folder
+
+
+@contextmanager
+def removed_on_failure(folder: Path | None) -> Iterator[None]:
+    """Leave no folder of a batch behind when the disk refuses something: on a full one it would be in the way."""
+    try:
+        yield
+    except OSError:
+        if folder is not None:
+            shutil.rmtree(folder, ignore_errors=True)
+        raise
 
 
 def _folders(labelling: Path) -> list[Path]:
