@@ -24,7 +24,7 @@ from pipeline.workspace import Workspace
 from schemas.errors import ServiceError
 from schemas.files import locked, write_atomic
 from schemas.ontology import Ontology
-from schemas.ontology_steps import Step
+from schemas.ontology_steps import SplitValue, Step
 from schemas.progress import Progress, SilentProgress
 
 if TYPE_CHECKING:
@@ -83,6 +83,14 @@ class ChangeReport:
         """The step that was made; None when there was nothing to change."""
         return None if self.after == self.before else self.after.history[-1]
 
+    @property
+    def products_left(self) -> int:
+        """Products that keep a value that was split, so that no state finds them by it any more."""
+        if not isinstance(self.step, SplitValue):
+            return 0
+        value = self.after.slot(self.step.slot).named(self.step.value)
+        return value.count if value is not None and value.split_into else 0
+
     def as_json(self) -> dict[str, Any]:
         """The report as one JSON object."""
         return {
@@ -101,6 +109,7 @@ class ChangeReport:
                 )
             ],
             "unclear": {"turns": self.touched.unclear_turns, "dialogues": len(self.touched.unclear)},
+            "products_left": self.products_left,
             "requeue": None if self.requeue is None else str(self.requeue),
             "projects": [project.as_json() for project in self.projects],
         }

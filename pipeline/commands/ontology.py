@@ -177,6 +177,11 @@ def _show_change(console: Console, report: ChangeReport) -> None:
     if report.projects:
         rows_of_projects = [(one.title, one.project_id, one.url, one.state) for one in report.projects]
         console.table("projects on the server", ("project", "number", "server", "configuration"), rows_of_projects)
+    if report.products_left:
+        console.log(
+            f"warning: {report.products_left} products are spelled like the old value, which no state names any more; "
+            "keep it as one of the parts if that is what they are"
+        )
     if report.problem:
         console.log(f"warning: the projects were not looked at: {report.problem}")
     if report.dry_run or report.step is None:

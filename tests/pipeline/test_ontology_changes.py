@@ -174,6 +174,7 @@ def test_a_split_leaves_its_slot_unknown_and_names_the_dialogues_to_look_at(
     said = json.loads(capsys.readouterr().out)
     assert said["touched"] == {"annotations": 1, "turns": 1, "dialogues": 1}
     assert said["unclear"] == {"turns": 1, "dialogues": 1}
+    assert said["products_left"] == 5
     assert said["marks"] == [{"before": "color=blue", "after": None, "marks": 1}]
     requeue = Path(said["requeue"])
     assert requeue.read_text() == "d3\n"
