@@ -23,6 +23,7 @@ __all__ = ["render_page", "write_page"]
 
 _NOT_PRINTABLE = re.compile(r"[\x00-\x08\x0b-\x1f\x7f]")
 _LEAST_SAID = 5
+_MOST_PAIRS = 40
 _POLICY = "default-src 'none'; style-src 'unsafe-inline'"
 
 _EXPLAINED = (
@@ -218,8 +219,10 @@ def _people(body: Element, report: AgreementReport) -> None:
 
 def _comparisons(body: Element, title: str, scores: Sequence[ComparisonScore]) -> None:
     _add(body, "h3", title)
+    if len(scores) > _MOST_PAIRS:
+        _add(body, "p", f"The {_MOST_PAIRS} of {len(scores):,} that agree least.", **{"class": "note"})
     rows = _table(body, ("", None, "kappa", "95 %", "F1", "the same", "same state", "turns"), graded=True)
-    for score in scores:
+    for score in scores[:_MOST_PAIRS]:
         row = _add(rows, "tr")
         _add(row, "td", f"{score.first} and {score.second}" if score.second else score.first, **{"class": "name"})
         _draw(_add(row, "td", **{"class": "dot"}), dot(score.kappa, graded=True))
@@ -251,7 +254,7 @@ def _confusion(
     for text in said:
         _add(row, "td", text, **{"class": "value"})
     _numbers(row, f"{confusion.count:,}")
-    cell = _add(row, "td")
+    cell = _add(row, "td", **{"class": "quotes"})
     for example in confusion.examples[:2]:
         text = examples.get((example.dialogue_id, example.turn), "")
         quote = _add(cell, "div")
@@ -302,7 +305,7 @@ def _values(body: Element, report: AgreementReport) -> None:
     for value in worst:
         row = _add(rows, "tr")
         _add(row, "td", value.slot, **{"class": "name"})
-        _add(row, "td", value.value)
+        _add(row, "td", value.value, **{"class": "value"})
         _draw(_add(row, "td", **{"class": "dot"}), dot(value.alpha, graded=True))
         _numbers(row, _figure(value.alpha.value), _between(value.alpha, bare=True), _percent(value.f1.value))
         _numbers(row, f"{value.said:,}", f"{value.dialogues:,}")

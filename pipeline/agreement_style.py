@@ -45,9 +45,10 @@ td.dot, th.dot { width: 252px; padding-bottom: 0; }
 tr.total td { font-weight: 600; background: var(--pale); }
 td { overflow-wrap: break-word; }
 td.name { min-width: 9em; }
-td.value { min-width: 8em; }
+td.value { min-width: 8em; overflow-wrap: anywhere; }
+td.quotes { min-width: 18em; overflow-wrap: anywhere; }
 nav { margin: 14px 0 0; font-size: 14px; }
-nav a { color: #1f4e79; margin-right: 18px; }
+nav a { color: #1f4e79; margin-right: 18px; white-space: nowrap; }
 svg { display: block; }
 .quote { color: var(--soft); font-size: 13.5px; }
 .quote + .quote { margin-top: 6px; }
@@ -74,7 +75,15 @@ dt { font-weight: 600; margin-top: 8px; } dd { margin: 0 0 0 0; max-width: 88ch;
   .wide { overflow: visible; } tr, .card { break-inside: avoid; } h2, h3 { break-after: avoid; }
   thead { display: table-header-group; }
   .word, .card, tr.total td, .chip, svg * { print-color-adjust: exact; -webkit-print-color-adjust: exact; }
-  @page { margin: 14mm; }
+  th, .word { font-size: 10px; }
+  th, td { padding-right: 7px; }
+  td svg, th svg { width: 130px; height: auto; }
+  td.dot, th.dot { width: 138px; }
+  td.name { min-width: 6em; }
+  td.value { min-width: 6em; }
+  td.quotes { min-width: 12em; }
+  .quote, .before, .chip, .note { font-size: 11px; }
+  @page { size: A4; margin: 14mm; }
 }
 """
 

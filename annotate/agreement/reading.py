@@ -117,6 +117,7 @@ def annotations_by_dialogue(path: Path, dialogues: Collection[str]) -> Iterator[
     if not rows.num_rows:
         return
     columns = {name: _Column(rows[name].chunk(0)) for name in rows.column_names}
+    del rows  # what is left of it is twice the memory
     rank = columns["dialogue_id"].ranks()
     order = np.argsort(rank, kind="stable")  # rows of one version keep following each other
     firsts = np.flatnonzero(np.diff(rank[order], prepend=-1))
