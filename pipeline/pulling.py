@@ -72,6 +72,8 @@ class Pull:
             LabelError: what an earlier pull left is not readable.
             ServiceError: Label Studio is down, failed, or refuses the key.
         """
+        for part in self.workspace.pulls.glob(".*.tmp"):  # of a run that was killed
+            part.unlink()
         pulled = []
         for project in self.projects:
             progress.log(f"reading the project '{project.title}' of {self.gateway.url}")

@@ -11,9 +11,9 @@ from pathlib import Path
 import pytest
 
 from tests.skipping import skip_or_fail
-from tests.studio_fixtures import studio_server, studio_variables
+from tests.studio_fixtures import personal_token, studio_server, studio_variables
 
-__all__ = ["skip_or_fail", "studio_server", "studio_variables"]
+__all__ = ["personal_token", "skip_or_fail", "studio_server", "studio_variables"]
 
 ROOT = Path(__file__).resolve().parent.parent
 

@@ -8,6 +8,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
+import httpx
 import pytest
 
 from annotate.studio import Studio
@@ -66,3 +67,12 @@ def studio_variables(studio_server: RunningStudio, monkeypatch: pytest.MonkeyPat
     for name, value in studio_server.environment.items():
         monkeypatch.setenv(name, value)
     return studio_server
+
+
+@pytest.fixture(scope="session")
+def personal_token(studio_server: RunningStudio) -> str:
+    """A personal access token; the server gives a user only one and never shows it again."""
+    headers = {"Authorization": f"Token {studio_server.token}"}
+    made = httpx.post(f"{studio_server.url}/api/token/", headers=headers, json={}, trust_env=False)
+    assert made.status_code == 201, made.text
+    return str(made.json()["token"])

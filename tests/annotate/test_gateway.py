@@ -113,10 +113,10 @@ def test_a_wrong_token_is_a_service_error_that_does_not_show_it(studio_server: R
 
 
 @pytest.mark.studio
-def test_a_personal_access_token_works_and_an_expired_one_says_so(studio_server: RunningStudio):
+def test_a_personal_access_token_works_and_an_expired_one_says_so(studio_server: RunningStudio, personal_token: str):
     import jwt
 
-    token = post(studio_server, "/api/token/", {})["token"]
+    token = personal_token
     assert Gateway(studio_server.url, token).user == "owner@semctl.local"
     claims = jwt.decode(token, options={"verify_signature": False})
     expired = jwt.encode({**claims, "exp": 1000}, "k" * 40)
