@@ -154,7 +154,7 @@ def _rows(workspace: Workspace, tasks: int, options: Options) -> list[dict[str, 
         title=f"pushing {pushed:,} tasks",
     )
     against = "the bare import of the same tasks in one request"
-    more = {"tasks": pushed, "bytes_each": round(len(body) / pushed)}
+    more: dict[str, Any] = {"tasks": pushed, "bytes_each": round(len(body) / pushed)}
     return [
         compared(f"exporting {pushed:,} tasks", against, seconds["ours"], seconds["bare"], GOAL, faster=False, **more),
         compared(
