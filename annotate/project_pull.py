@@ -49,6 +49,8 @@ class PulledProject:
         before: what the last pull saw; None for the first one.
         tasks: how many tasks the project holds.
         newest_task, newest_update: see :class:`~annotate.pull_state.PullState`.
+        reading: hash of what answers are read with: dialogues, ontology and screens. Answers are read once, when they
+            are fetched; when any of these is another one, all of them have to be fetched and read anew.
         drafts: who has begun answers and not submitted them, and how many.
     """
 
@@ -63,6 +65,7 @@ class PulledProject:
     tasks: int
     newest_task: int
     newest_update: str
+    reading: str = ""
     drafts: Counter[str] = field(default_factory=Counter)
 
     def kept(self) -> dict[int, AnsweredTask]:
@@ -98,6 +101,7 @@ class PulledProject:
             self.tasks,
             self.newest_task,
             self.newest_update,
+            self.reading,
             answered,
         )
 
@@ -108,6 +112,7 @@ def pull_project(
     before: PullState | None,
     export: Path,
     *,
+    reading: str = "",
     whole: bool = False,
     progress: Progress | None = None,
 ) -> PulledProject:
@@ -118,6 +123,7 @@ def pull_project(
         project: the project, as it is now.
         before: what the last pull of it saw.
         export: where the answers go.
+        reading: hash of what the answers will be read with.
         whole: fetch every answered task anew.
         progress: shows how far it is.
 
@@ -125,9 +131,12 @@ def pull_project(
         ServiceError: the server failed, or answered with something else than an export.
     """
     progress = progress or SilentProgress()
+    if before is not None and before.reading != reading:
+        progress.log("dialogues, ontology or screens are others than at the last pull: all answers are read anew")
+        whole = True
     for look in _NEXT["listing" if whole or before is None or before.since is None else "changes"]:
         totals = gateway.totals(project)
-        pulled, expected = _look(gateway, project, before, export, look, whole or before is None, progress)
+        pulled, expected = _look(gateway, project, before, export, look, reading, whole or before is None, progress)
         if _adds_up(expected, totals, gateway.totals(project)):
             break
         if look != "everything":
@@ -143,6 +152,7 @@ def _look(
     before: PullState | None,
     export: Path,
     look: Look,
+    reading: str,
     whole: bool,
     progress: Progress,
 ) -> tuple[PulledProject, Totals]:
@@ -175,6 +185,7 @@ def _look(
         tasks,
         max(newest_before, *heads, 0),
         max("" if before is None else before.newest_update, *(head.updated_at for head in heads.values()), ""),
+        reading,
         gateway.drafts(project),
     )
     held = sum(len(seen.annotations) for seen in pulled.kept().values())

@@ -44,6 +44,7 @@ class PullState:
         tasks: how many tasks it held.
         newest_task: the highest task number seen.
         newest_update: the latest time at which a task had changed; empty when there was no task.
+        reading: hash of what the answers were read with, see :class:`~annotate.project_pull.PulledProject`.
         answered: task number -> what was fetched of it.
     """
 
@@ -54,6 +55,7 @@ class PullState:
     tasks: int = 0
     newest_task: int = 0
     newest_update: str = ""
+    reading: str = ""
     answered: Mapping[int, AnsweredTask] = field(default_factory=dict)
 
     @property
@@ -97,6 +99,7 @@ class PullState:
                 int(found["tasks"]),
                 int(found["newest_task"]),
                 str(found["newest_update"]),
+                str(found["reading"]),
                 answered,
             )
             _ = state.since
@@ -115,6 +118,7 @@ class PullState:
             "tasks": self.tasks,
             "newest_task": self.newest_task,
             "newest_update": self.newest_update,
+            "reading": self.reading,
             "answered": {str(task): list(self.answered[task]) for task in sorted(self.answered)},
         }
         write_atomic(path, orjson.dumps(content) + b"\n")

@@ -13,10 +13,15 @@ from annotate.roster import Roster
 from pipeline.dealing import projects_of
 from pipeline.known_annotators import learn_annotators
 from pipeline.labelling_batches import Destination, read_batches
+from pipeline.screen_record import screens_file
 from pipeline.workspace import Workspace
+from schemas.files import sha256_bytes, sha256_file
 from schemas.progress import Progress
 
 __all__ = ["Pull", "pull_states", "state_path"]
+
+_READER = 1
+"""Goes up when answers are read differently by a newer semctl."""
 
 
 @dataclass(frozen=True)
@@ -72,6 +77,7 @@ class Pull:
             LabelError: what an earlier pull left is not readable.
             ServiceError: Label Studio is down, failed, or refuses the key.
         """
+        reading = _reading(self.workspace)
         for part in self.workspace.pulls.glob(".*.tmp"):  # of a run that was killed
             part.unlink()
         pulled = []
@@ -79,8 +85,19 @@ class Pull:
             progress.log(f"reading the project '{project.title}' of {self.gateway.url}")
             before = PullState.read(state_path(self.workspace, project_key(project)))
             export = folder / f"{project.id}.json"
-            pulled.append(pull_project(self.gateway, project, before, export, whole=whole, progress=progress))
+            pulled.append(
+                pull_project(self.gateway, project, before, export, reading=reading, whole=whole, progress=progress)
+            )
         return pulled
+
+
+def _reading(workspace: Workspace) -> str:
+    """Hash of what decides how an answer is read; see :class:`annotate.project_pull.PulledProject`."""
+    parts = [str(_READER), workspace.ontology().sha256(), sha256_file(workspace.turns)]
+    screens = screens_file(workspace.labelling)
+    if screens.is_file():
+        parts.append(sha256_file(screens))
+    return sha256_bytes(" ".join(parts).encode())
 
 
 def _reviews(workspace: Workspace, titles: Collection[str]) -> list[Destination]:

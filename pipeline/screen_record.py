@@ -12,9 +12,12 @@ from pipeline.labelling_batches import Batch
 from schemas.errors import LabelError
 from schemas.files import read_json, write_json
 
-__all__ = ["note_screen", "read_screens"]
+__all__ = ["note_screen", "read_screens", "screens_file"]
 
-_FILE = "screens.json"
+
+def screens_file(labelling: Path) -> Path:
+    """Where the changes are noted."""
+    return labelling / "screens.json"
 
 
 def read_screens(labelling: Path) -> Screens:
@@ -47,11 +50,11 @@ def note_screen(labelling: Path, project_id: int, url: str, version: int, batche
         return
     since = datetime.now(UTC).replace(tzinfo=None).isoformat(timespec="microseconds") + "Z"
     entries.append({"project_id": project_id, "url": url, "ontology_version": version, "since": since})
-    write_json(labelling / _FILE, {"semctl_schema": 1, "screens": entries})
+    write_json(screens_file(labelling), {"semctl_schema": 1, "screens": entries})
 
 
 def _read(labelling: Path) -> list[dict[str, Any]]:
-    path = labelling / _FILE
+    path = screens_file(labelling)
     if not path.is_file():
         return []
     value = read_json(path, error=LabelError)

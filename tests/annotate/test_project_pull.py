@@ -169,6 +169,14 @@ def test_counters_that_are_wrong_make_everything_be_looked_at(tmp_path: Path):
     assert len(pulled.fetched) == 4
 
 
+def test_what_was_read_with_other_things_is_fetched_anew(tmp_path: Path):
+    server, state = a_server(3)
+    pulled = pull(server, state, tmp_path, reading="another ontology")
+    assert (pulled.whole, len(pulled.fetched)) == (True, 3)
+    again = pull(server, pulled.state(server.heard(pulled)), tmp_path, reading="another ontology")
+    assert (again.whole, len(again.fetched)) == (False, 0)
+
+
 def test_people_who_go_on_working_do_not_make_it_look_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
     server, state = a_server(5)
     server.work("edit", 1)

@@ -15,12 +15,14 @@ from annotate.simulate import Annotator
 from pipeline.cli import _run
 from pipeline.export_for_labelling import export_to_project
 from pipeline.ingest_labels import IngestReport, ingest_labels
+from pipeline.label_trace import trace_cell
 from pipeline.labelling_selection import Selection
 from pipeline.pulling import pull_states
 from pipeline.workspace import Workspace
 from schemas.errors import LabelError
-from schemas.tables import ANNOTATIONS, QUARANTINE, read_table
-from tests.label_exports import gold_of, hashes, marked, pick, states_in
+from schemas.ontology import Ontology, Slot
+from schemas.tables import ANNOTATIONS, QUARANTINE, TURNS, read_table, write_table
+from tests.label_exports import gold_of, hashes, marked, pick, states_in, typed
 from tests.labelling_corpus import ONTOLOGY, dialogue, write_workspace
 from tests.studio_fixtures import RunningStudio
 
@@ -270,6 +272,30 @@ def test_full_fetches_everything_and_finds_nothing_new(live: Live):
     report = live.pull(full=True)
     assert (changes(report), fetched(report), report.received) == ((0, 0, 0, 6), ("listing", 6, 0), 6)
     assert without(("labels/ledger.json",), hashes(live.workspace.root)) == without(("labels/ledger.json",), before)
+
+
+def test_what_the_ontology_lacked_is_accepted_once_it_has_it_and_a_changed_dialogue_loses_its_labels(live: Live):
+    number = live.gateway.create_annotation(live.tasks["d0"], [typed("free_0", "fabric=silk")], lead_time=60.0)
+    assert live.pull().refused_turns == {"unknown_slot": 1}
+    grown = Ontology(version=4, slots=(*ONTOLOGY.slots, Slot(name="fabric", attribute="fabric")))
+    grown.write(live.workspace.ontology_file)
+    report = live.pull()
+    assert (report.refused_turns, report.changes.changed, fetched(report)[1]) == ({}, 1, 6)
+    assert live.http.delete(f"/api/annotations/{number}/").status_code == 204
+    others = [row for name in NAMES[1:] for row in dialogue(name)]
+    write_table(live.workspace.turns, TURNS, [*dialogue("d0", text="another wish"), *others])
+    report = live.pull()
+    assert (report.quarantined, fetched(report)[1], live.color("d0")) == ({"dialogue_changed": 1}, 6, None)
+
+
+def test_the_trace_names_project_and_task_in_the_browser(live: Live):
+    live.pull()
+    (step,) = trace_cell(live.workspace, "d3", turn=0, slot="color").steps
+    (witness,) = step.witnesses
+    found = witness.as_json()
+    assert (found["project_title"], found["annotator"]) == (live.title, "owner@semctl.local")
+    assert found["task_url"] == f"{live.gateway.url}/projects/{live.project.id}/data?task={live.tasks['d3']}"
+    assert (found["batch"], found["raw_export"] is None) == (str(live.workspace.labelling / "batch-0001"), False)
 
 
 def test_a_change_that_no_time_tells_is_found_by_the_totals(live: Live, monkeypatch: pytest.MonkeyPatch):
