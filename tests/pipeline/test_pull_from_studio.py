@@ -12,7 +12,10 @@ import pytest
 from annotate.gateway import Gateway, connect
 from annotate.pull_state import PullState
 from annotate.simulate import Annotator
+from pipeline.adjudicate import adjudicate_to_project
 from pipeline.cli import _run
+from pipeline.deal_request import DealRequest
+from pipeline.dealing import export_dealt, projects_of
 from pipeline.export_for_labelling import export_to_project
 from pipeline.ingest_labels import IngestReport, ingest_labels
 from pipeline.label_trace import trace_cell
@@ -329,3 +332,34 @@ def test_two_projects_come_in_one_ingest(live: Live, studio_variables: RunningSt
     again = ingest_labels(live.workspace, project=[live.title, other.title])
     assert changes(again) == (0, 1, 0, 11)
     other.http.close()
+
+
+def test_a_dealt_name_brings_everybody_and_the_verdicts_of_their_review(
+    tmp_path: Path, studio_variables: RunningStudio
+):
+    workspace = write_workspace(tmp_path / "shop", [dialogue(name) for name in NAMES[:2]])
+    request = DealRequest(annotators=["ann@x.org", "bo@x.org"], overlap=1.0, redundancy=2)
+    export_dealt(workspace, request, Selection(split="all"), project="dealt pull", window=5)
+    gateway = connect(workspace.root)
+    titles = projects_of(workspace, "dealt pull")
+    assert len(titles) == 2
+    for title, value in zip(titles, ("red", "blue"), strict=True):
+        for task in gateway.tasks(gateway.require_project(title)):
+            gateway.create_annotation(task.id, [pick("want_0", f"color={value}")], lead_time=60.0)
+    assert changes(ingest_labels(workspace, project="dealt pull")) == (4, 0, 0, 0)
+    assert set(states_in(workspace).values()) == {()}  # the slot is in dispute
+    adjudicate_to_project(workspace, "dealt pull: review")
+    review = gateway.require_project("dealt pull: review")
+    for task in gateway.tasks(review):
+        gateway.create_annotation(task.id, [pick("want_0", "color=blue")], lead_time=60.0)
+    report = ingest_labels(workspace, project="dealt pull")
+    assert changes(report) == (2, 0, 0, 4)
+    assert [project["project"] for project in report.as_json()["pulled"]] == [*titles, "dealt pull: review"]
+    assert marked(states_in(workspace)["d0", 2]) == {"color=blue"}
+    assert len(pull_states(workspace)) == 3
+    # a review that was deleted on the server does not stand in the way; its verdicts stay
+    headers = {"Authorization": f"Token {studio_variables.token}"}
+    gone = f"{studio_variables.url}/api/projects/{review.id}/"
+    assert httpx.delete(gone, headers=headers, trust_env=False, timeout=60).status_code == 204
+    assert changes(ingest_labels(workspace, project="dealt pull")) == (0, 0, 0, 4)
+    assert marked(states_in(workspace)["d0", 2]) == {"color=blue"}
