@@ -78,21 +78,20 @@ class CellReader:
         if not said.readable:
             return None
         want, dislike = self._linked(said.want), self._linked(said.dislike)
-        for name, avoided in dislike.items():
-            if name in want:
-                want[name] = tuple(value for value in want[name] if value not in avoided)
         drop, unknown = (
             frozenset(slot.name for name in sorted(names) if (slot := self._slot(name)) is not None)
             for names in (said.drop, said.unknown)
         )
-        want = {name: values for name, values in want.items() if values}
         return TurnUpdate(want, dislike, drop, said.new_topic, unknown=unknown)
 
     def cells(self, update: TurnUpdate) -> dict[int, Cell]:
         """Position of a slot -> what an update (see :meth:`update`) says of it, where it says anything."""
         found: dict[int, set[Element]] = {}
         for name, values in update.want.items():
-            found.setdefault(self._position[name], set()).update(Element("want", value) for value in values)
+            avoided = update.dislike.get(name, ())
+            kept = [Element("want", value) for value in values if value not in avoided]
+            if kept:
+                found.setdefault(self._position[name], set()).update(kept)
         for name, values in update.dislike.items():
             found.setdefault(self._position[name], set()).update(Element("dislike", value) for value in values)
         for name in update.drop:
