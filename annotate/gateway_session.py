@@ -78,8 +78,12 @@ class Session:
         with self._asking("list its users"):
             return {int(user.id): str(user.email) for user in self._client.users.list()}
 
-    def _post(self, path: str, content: bytes) -> None:
-        """Send JSON as it is: the SDK would walk through every value of it, which takes longer than the server does."""
+    def _post(self, path: str, content: bytes) -> Any:
+        """Send JSON as it is: the SDK would walk through every value of it, which takes longer than the server does.
+
+        Returns:
+            The answer, which is JSON: a page for people, such as one to log in at, is refused.
+        """
         from label_studio_sdk.core.api_error import ApiError
 
         headers = {**self._client._client_wrapper.get_headers(), "Content-Type": "application/json"}
@@ -87,6 +91,7 @@ class Session:
         if not answer.is_success:
             is_json = "json" in answer.headers.get("content-type", "")
             raise ApiError(status_code=answer.status_code, body=answer.json() if is_json else answer.text)
+        return answer.json()
 
     @contextmanager
     def _asking(self, doing: str) -> Iterator[None]:

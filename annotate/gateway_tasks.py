@@ -11,6 +11,7 @@ import orjson
 from annotate.gateway_projects import Project, ProjectCalls
 from annotate.gateway_session import ONCE
 from annotate.task_list import uid_queries
+from schemas.errors import ServiceError
 from schemas.progress import Progress, SilentProgress
 
 __all__ = ["PushedTask", "TaskCalls"]
@@ -63,13 +64,21 @@ class TaskCalls(ProjectCalls):
                         yield PushedTask(item.id, data, item.total_annotations or 0)
 
     def push(self, project: Project, tasks: Sequence[Mapping[str, Any]], progress: Progress | None = None) -> None:
-        """Import tasks, several hundred at a time; each request holds all of its tasks or none."""
+        """Import tasks, several hundred at a time; each request holds all of its tasks or none.
+
+        Raises:
+            ServiceError: a request failed, or the server took in another number of tasks than it was sent.
+        """
         progress = progress or SilentProgress()
         with progress.task("pushing tasks", total=len(tasks)) as bar:
             for start in range(0, len(tasks), _BATCH_TASKS):
                 batch = list(tasks[start : start + _BATCH_TASKS])
                 with self._asking("import tasks"):
-                    self._post(f"/api/projects/{project.id}/import", orjson.dumps(batch))
+                    answer = self._post(f"/api/projects/{project.id}/import", orjson.dumps(batch))
+                taken = answer.get("task_count") if isinstance(answer, Mapping) else None
+                if taken != len(batch):
+                    what = f"Label Studio took in {taken} of {len(batch)} tasks"
+                    raise ServiceError(what, where=self.url, fix="see its log, then run this again")
                 bar.advance(len(batch))
 
     def remove_doubles(self, project: Project, uids: Sequence[str]) -> int:
