@@ -18,7 +18,7 @@ SCREEN_STYLE = """
 .sem-top p { opacity:.75; }
 .sem-row { display:flex; gap:20px; border-top:2px solid #b8c4d0; padding:8px 0 6px; }
 .sem-ctx { flex:1 1 0; min-width:0; }
-.sem-lab { flex:0 0 500px; position:sticky; top:0; align-self:flex-start; }
+.sem-lab { flex:0 0 500px; align-self:flex-end; }
 .sem-f { display:grid; grid-template-columns:76px 1fr; align-items:start; margin:0 0 4px; padding-left:8px; border-left:4px solid #8a94a0; }
 .sem-l p { font-weight:600; line-height:32px !important; }
 .sem-want { border-color:#2e8b57; }
@@ -26,9 +26,16 @@ SCREEN_STYLE = """
 .sem-op { border-color:#d9a400; }
 .sem-f .lsf-taxonomy, .sem-f .lsf-text-area { margin:0 !important; min-width:0; }
 .sem-f .ant-select { width:100%; }
+.sem-f .ant-select-selection-item { background:#e8ebef !important; color:#111 !important; border:1px solid #a9b3bd !important; box-shadow:none !important; font-weight:500; padding:0 0 0 8px; margin:2px 4px 2px 0; }
+.sem-want .ant-select-selection-item { background:#d9f0e2 !important; border-color:#2e8b57 !important; }
+.sem-dislike .ant-select-selection-item { background:#fadfdb !important; border-color:#c0392b !important; }
+.sem-op .ant-select-selection-item { background:#fdf0c8 !important; border-color:#d9a400 !important; }
+.sem-f .ant-select-selection-item-remove { display:flex !important; justify-content:center; width:24px; margin-left:2px; color:#333 !important; }
+.sem-f .ant-select-selection-item-remove:hover { background:rgba(0,0,0,.12); }
 .sem-f form, .sem-f .ant-form-item, .sem-f .ant-input { margin:0 !important; }
 .sem-f .lsf-text-area, .sem-f form { padding:0 !important; }
-.sem-f .ant-input { height:32px; padding:2px 11px; width:100%; }
+.sem-f .ant-row, .sem-f .ant-form-item-control, .sem-f .ant-form-item-control-input, .sem-f .ant-form-item-control-input-content { padding:0 !important; margin:0 !important; }
+.sem-f .ant-input { height:32px; padding:2px 11px !important; width:100%; }
 .sem-f .ant-input::placeholder { color:#b0b0b0 !important; }
 .sem-t { padding:4px 10px; margin:0 0 4px; border-radius:6px; color:#111; background:#f1f3f5; font-size:14px; line-height:1.4; }
 .sem-t b { font-size:11px; letter-spacing:.04em; color:#445; margin-right:6px; }
@@ -43,6 +50,7 @@ SCREEN_STYLE = """
 .sem-none { box-sizing:border-box; height:108px; display:flex; align-items:center; justify-content:center; padding:6px; border:1px dashed #99a; border-radius:4px; color:#667; background:#fff; }
 .sem-past { max-height:170px; overflow:auto; display:flex; flex-direction:column-reverse; }
 .sem-past .sem-t { opacity:.85; }
+.sem-notice { margin:0 0 4px; padding:2px 10px; border-left:5px solid #2e8b57; background:#eef6f0; color:#111; font-size:13px; }
 .sem-head { font-size:12px; opacity:.75; margin:0 0 4px; }
 .sem-answers { margin:0 0 6px; padding:4px 10px 6px; border-left:5px solid #d9580d; background:#fdf3ec; color:#111; border-radius:0 6px 6px 0; }
 .sem-answer { font-size:13px; line-height:1.7; }

@@ -22,6 +22,7 @@ __all__ = [
     "TaskStyle",
     "dialogue_sha256",
     "dialogue_tasks",
+    "notice_html",
     "picture_url",
     "shown_text",
     "turn_html",
@@ -128,6 +129,11 @@ def _past(rows: Sequence[Mapping[str, Any]], dialogue_id: str, window: int, coun
     head = "start of the dialogue" if not rows else "said before:"
     label = f'<div class="sem-head">dialogue {shown_text(dialogue_id)}{part} · {head}</div>'
     return label + "".join(turn_html(row, style) for row in rows)
+
+
+def notice_html(text: str) -> str:
+    """A line for the annotator, to stand between what was said before and the first turn to label."""
+    return f'<div class="sem-notice">{shown_text(text)}</div>'
 
 
 def _tail(rows: Sequence[Mapping[str, Any]] | None, style: TaskStyle) -> str:

@@ -1,6 +1,6 @@
 """The labelling screen in a real browser, as an annotator sees and uses it.
 
-With ``SEMCTL_SCREENSHOT_DIR`` set, pictures of the screen are written there: they are those of the README.
+With ``SEMCTL_SCREENSHOT_DIR`` set, pictures of the screen are written there.
 """
 
 from __future__ import annotations
@@ -8,12 +8,14 @@ from __future__ import annotations
 import os
 import time
 from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
 
 from annotate.gateway import Gateway, PushedTask, connect
+from annotate.studio import Credentials
 from pipeline.export_for_labelling import export_to_project
 from pipeline.labelling_selection import Selection
 from pipeline.workspace import Workspace
@@ -65,18 +67,25 @@ SHOP = Ontology(
 
 @pytest.fixture(scope="module")
 def page(studio_server: RunningStudio) -> Iterator[Page]:
+    """A browser that is logged in to the server of all tests."""
+    credentials = studio_server.studio.credentials()
+    assert credentials is not None
+    with browser_page(studio_server.url, credentials) as found:
+        yield found
+
+
+@contextmanager
+def browser_page(url: str, credentials: Credentials) -> Iterator[Page]:
     """A browser of the size of a small laptop, logged in."""
     if not CHROMIUM.exists():
         skip_or_fail("browser", f"no Chromium at {CHROMIUM}; set SEMCTL_CHROMIUM")
     from playwright.sync_api import sync_playwright
 
-    credentials = studio_server.studio.credentials()
-    assert credentials is not None
     with sync_playwright() as playwright:
         browser = playwright.chromium.launch(executable_path=str(CHROMIUM), args=list(CHROMIUM_OPTIONS))
         page = browser.new_page(viewport={"width": 1366, "height": 768})
         page.set_default_timeout(60_000)
-        page.goto(f"{studio_server.url}/user/login")
+        page.goto(f"{url}/user/login")
         page.fill("input[name=email]", credentials.username)
         page.fill("input[name=password]", credentials.password)
         page.click("button[type=submit]")
@@ -193,13 +202,13 @@ def test_a_dialogue_is_labelled_by_keyboard_and_arrives(page: Page, shop: Worksp
     row.nth(1).locator(".sem-free input").fill("lining=viscose")
     page.keyboard.press("Enter")
     page.mouse.move(5, 5)
-    photograph(page, "labelling-screen")
+    photograph(page, "labelled-by-keyboard")
     pick(page, row.nth(2).locator(".sem-op .ant-select"), "drop=price")
     pick(page, row.nth(3).locator(".sem-op .ant-select"), "new_topic")
     pick(page, row.nth(3).locator(".sem-want .ant-select"), "shirt")
     pick(page, row.nth(4).locator(".ant-select"), "images_missing")
     row.nth(4).locator("input[name=note]").fill("typed, and submitted without Enter")
-    photograph(page, "labelling-screen-end")
+    photograph(page, "labelled-by-keyboard-end")
     page.locator(".sem-head").last.click()
     page.keyboard.press("Control+Enter")
     deadline = time.monotonic() + 20
@@ -246,7 +255,10 @@ def test_every_turn_stands_beside_its_controls_and_nothing_is_cut_off(page: Page
         assert row_box is not None
         assert turn_box["x"] + turn_box["width"] <= control_box["x"]
         assert control_box["x"] + control_box["width"] <= 1366
-        assert row_box["y"] <= control_box["y"] <= row_box["y"] + 20
+        assert row_box["y"] <= control_box["y"]
+        assert min(turn_box["y"] + turn_box["height"], control_box["y"] + control_box["height"]) - 20 > max(
+            turn_box["y"], control_box["y"]
+        )
         assert row_box["height"] < 400
     sizes = page.eval_on_selector_all(".sem-x", "found => found.map(e => parseFloat(getComputedStyle(e).fontSize))")
     assert min(sizes) >= 13
