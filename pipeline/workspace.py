@@ -5,11 +5,14 @@ from __future__ import annotations
 import os
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-from pipeline.settings import SETTINGS_TEMPLATE, Settings
 from schemas.errors import UsageError, WorkspaceError
 from schemas.files import write_atomic
-from schemas.ontology import Ontology
+
+if TYPE_CHECKING:
+    from pipeline.settings import Settings
+    from schemas.ontology import Ontology
 
 __all__ = ["Workspace"]
 
@@ -50,6 +53,8 @@ class Workspace:
         Raises:
             UsageError: the path is a file, or cannot be written to.
         """
+        from pipeline.settings import SETTINGS_TEMPLATE
+
         try:
             self.root.mkdir(parents=True, exist_ok=True)
             if not self.settings_file.exists():
@@ -60,10 +65,14 @@ class Workspace:
 
     def settings(self) -> Settings:
         """The settings of ``semctl.toml``."""
+        from pipeline.settings import Settings
+
         return Settings.read(self.require().settings_file)
 
     def ontology(self) -> Ontology:
         """The ontology of ``ontology.json``."""
+        from schemas.ontology import Ontology
+
         return Ontology.read(self.ontology_file)
 
     @property
