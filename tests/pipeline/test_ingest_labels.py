@@ -620,10 +620,11 @@ print(report.received, int(peak.split()[1]) // 1024)
 
 
 def peak_memory(folder: Path, dialogues: int) -> int:
-    """MiB that ingesting takes for an export of ``dialogues`` x 100 kB."""
+    """MiB that ingesting takes for an export of ``dialogues`` x 100 kB, each answered by three people."""
     spoken = [dialogue(f"d{n}") for n in range(dialogues)]
     workspace = write_workspace(folder / "shop", spoken)
-    export = [answered(task, answer(n, [])) for n, task in enumerate(tasks_of(spoken))]
+    three = [[answer(3 * n + who, [pick("want_0", "color=red")], by=who) for who in range(3)] for n in range(dialogues)]
+    export = [answered(task, *answers) for task, answers in zip(tasks_of(spoken), three, strict=True)]
     for task in export:
         task["data"]["past_html"] = "<p>what was said before</p>" * 3700
     measured = subprocess.run(
@@ -634,7 +635,7 @@ def peak_memory(folder: Path, dialogues: int) -> int:
         check=True,
     )
     received, memory = map(int, measured.stdout.split())
-    assert received == dialogues
+    assert received == 3 * dialogues
     return memory
 
 
