@@ -122,7 +122,7 @@ def _begun(report: IngestReport) -> str | None:
     if not report.drafts:
         return None
     people = ", ".join(f"{name} {count}" for name, count in sorted(report.source.drafts.items()) if name)
-    return f"{report.drafts} answers begun and not submitted" + (f": {people}" if people else "")
+    return f"begun and not submitted: {report.drafts}" + (f" ({people})" if people else "")
 
 
 def _show_findings(console: Console, report: IngestReport, workspace: Workspace) -> None:

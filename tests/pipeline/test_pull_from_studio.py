@@ -179,7 +179,7 @@ def test_drafts_are_reported_by_person_and_nothing_of_them_is_taken_in(live: Liv
     assert (report.drafts, report.received, changes(report)) == (2, 0, (0, 0, 0, 6))
     assert without(("labels/ledger.json",), hashes(live.workspace.root)) == without(("labels/ledger.json",), before)
     assert _run(["-w", str(live.workspace.root), "ingest-labels", "--project", live.title]) == 0
-    assert "2 answers begun and not submitted: owner@semctl.local 2" in capsys.readouterr().out
+    assert "begun and not submitted: 2 (owner@semctl.local 2)" in capsys.readouterr().out
 
 
 def test_deleted_tasks_leave_no_trace_but_the_totals_tell(live: Live):
