@@ -7,7 +7,7 @@ DEMO ?= demo-workspace
 # Label Studio lives in an environment of its own: its pins do not go together with semctl's
 export SEMCTL_STUDIO_ENV ?= $(CURDIR)/.studio-env
 
-.PHONY: help setup words studio demo test test-all lint types format clean
+.PHONY: help setup words studio screens demo test test-all lint types format clean
 
 help:
 	@echo "make demo      the whole job on the generated corpus, into $(DEMO)/"
@@ -30,6 +30,10 @@ words: setup
 
 studio: setup
 	$(BIN)/python -c 'from annotate.studio_environment import environment_folder, install; install(environment_folder())'
+
+# pictures of the labelling screens in the README, of real dialogues in a real browser
+screens: studio
+	SEMCTL_SCREENSHOT_DIR=$(CURDIR)/notebooks/figures $(BIN)/python -m pytest tests/browser/test_real_dialogues_on_screen.py
 
 demo: setup
 	$(BIN)/semctl -w $(DEMO) demo
