@@ -31,7 +31,7 @@ words: setup
 studio: setup
 	$(BIN)/python -c 'from annotate.studio_environment import environment_folder, install; install(environment_folder())'
 
-# pictures of the labelling screens in the README, of real dialogues in a real browser
+# pictures of the labelling screens in the README, of the generated corpus in a real browser
 screens: studio
 	SEMCTL_SCREENSHOT_DIR=$(CURDIR)/notebooks/figures $(BIN)/python -m pytest tests/browser/test_real_dialogues_on_screen.py
 
