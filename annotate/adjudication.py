@@ -15,11 +15,11 @@ from typing import Any
 import orjson
 
 from annotate.annotations import Mark
-from annotate.ballots import Ballot
 from annotate.guidelines import guideline_html
-from annotate.items import Item, items_of, update_of
 from annotate.prelabels import TurnPrelabel, prediction
-from annotate.resolve import Resolution, TurnResolution
+from annotate.resolution.ballots import Ballot
+from annotate.resolution.items import Item, items_of, update_of
+from annotate.resolution.resolve import Resolution, TurnResolution
 from annotate.tasks import TASK_SCHEMA, TaskStyle, dialogue_sha256, shown_text, turn_html
 from schemas.ontology import Ontology
 

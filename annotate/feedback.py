@@ -12,9 +12,9 @@ from dataclasses import dataclass, field
 from typing import Literal, get_args
 
 from annotate.annotations import Mark
-from annotate.ballots import Ballot
-from annotate.items import Item
-from annotate.resolve import DecidedBy, Resolution, TurnResolution
+from annotate.resolution.ballots import Ballot
+from annotate.resolution.items import Item
+from annotate.resolution.resolve import DecidedBy, Resolution, TurnResolution
 
 __all__ = ["KINDS", "Difference", "Feedback", "Group", "Kind", "collect_feedback"]
 

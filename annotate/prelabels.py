@@ -13,8 +13,8 @@ from dataclasses import dataclass
 from typing import Any, Protocol
 
 from annotate.annotations import turn_update
-from annotate.refusals import Refused
-from annotate.results import read_result
+from annotate.exports.refusals import Refused
+from annotate.exports.results import read_result
 from schemas.belief import TurnUpdate
 from schemas.errors import LabelError
 from schemas.ontology import Ontology

@@ -11,7 +11,7 @@ import pyarrow as pa
 
 from annotate.accumulate import accumulate
 from annotate.dialogue_index import IndexedDialogue
-from annotate.resolve import Resolution, TurnResolution
+from annotate.resolution.resolve import Resolution, TurnResolution
 from schemas.belief import state_to_rows
 from schemas.errors import WorkspaceError
 from schemas.files import read_json, sha256_file
@@ -65,7 +65,7 @@ def label_dialogue(
 
     A row's ``annotators`` and ``source_annotations`` are those of the turn's own update, several where several agree;
     what its state carries over from earlier turns is sourced there. ``decided_by`` and ``disputed_slots`` are those of
-    :class:`~annotate.resolve.TurnResolution`.
+    :class:`~annotate.resolution.resolve.TurnResolution`.
 
     Raises:
         OntologyError: a label names a slot that the ontology lacks; says where.

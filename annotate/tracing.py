@@ -7,8 +7,8 @@ from dataclasses import dataclass
 from typing import Any, Literal
 
 from annotate.annotations import Annotation, Mark
-from annotate.answers import newest_versions, people_answers, verdicts
 from annotate.migration import Migration
+from annotate.resolution.answers import newest_versions, people_answers, verdicts
 from schemas.belief import SlotValue, state_from_rows
 from schemas.folding import fold
 from schemas.ontology import Ontology

@@ -14,9 +14,9 @@ from typing import Any
 from annotate.adjudication import REVIEW_RULES, review_instruction
 from annotate.guidelines import guideline_markdown
 from annotate.tasks import TASK_SCHEMA
-from pipeline.labelling_batches import Batch, Destination, read_batches, removed_on_failure, write_batch
-from pipeline.review import Asked, Review, turns_asked
-from pipeline.screen_record import note_screen
+from pipeline.labelling.batches import Batch, Destination, read_batches, removed_on_failure, write_batch
+from pipeline.labelling.review import Asked, Review, turns_asked
+from pipeline.ontology.screen_record import note_screen
 from pipeline.workspace import Workspace
 from schemas.errors import LabelError, UsageError
 from schemas.files import locked, read_json, write_json
@@ -123,7 +123,7 @@ def adjudicate_to_project(
         InputError: as :func:`adjudicate_to_file`; or the project holds labelling tasks, or was edited by hand.
         ServiceError: Label Studio is down or refuses the key; what was pushed stays, and the next run completes it.
     """
-    from annotate.gateway import connect
+    from annotate.label_studio.gateway import connect
 
     progress = progress or SilentProgress()
     with locked(workspace.labelling / ".lock"):

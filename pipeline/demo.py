@@ -102,7 +102,7 @@ def run_demo(workspace: Workspace, request: DemoRequest, *, progress: Progress |
     from pipeline.generator.corpus import generate_corpus
     from pipeline.import_corpus import import_corpus
     from pipeline.ingest_labels import ingest_labels
-    from pipeline.labelling_selection import Selection
+    from pipeline.labelling.selection import Selection
     from pipeline.recommend import recommend
     from pipeline.simulated_labels import answer_tasks, gold_states
     from pipeline.train import TrainRequest, train
@@ -173,7 +173,7 @@ def _claim(root: Path) -> None:
 def _clear(root: Path) -> None:
     import shutil
 
-    from annotate.studio import Studio
+    from annotate.label_studio.studio import Studio
 
     Studio.of_workspace(root).stop()
     for entry in root.iterdir():
@@ -194,7 +194,7 @@ def _stage(name: str, seconds: dict[str, float], progress: Progress) -> Iterator
 
 
 def _start_studio(workspace: Workspace, progress: Progress) -> None:
-    from annotate.studio import Studio
+    from annotate.label_studio.studio import Studio
 
     if os.environ.get("LABEL_STUDIO_URL"):  # one that is running already
         return
@@ -204,7 +204,7 @@ def _start_studio(workspace: Workspace, progress: Progress) -> None:
 def _label_in_studio(
     workspace: Workspace, gold: dict[tuple[str, int], BeliefState | None], seed: int, progress: Progress
 ) -> None:
-    from annotate.gateway import connect
+    from annotate.label_studio.gateway import connect
     from annotate.simulate import Annotator, offered_choices
 
     gateway = connect(workspace.root)

@@ -15,7 +15,7 @@ from typing import Any
 from annotate import label_config as labels
 from annotate.guidelines import guideline_html, guideline_markdown
 from annotate.tasks import TASK_SCHEMA, TaskStyle, dialogue_tasks
-from pipeline.labelling_batches import (
+from pipeline.labelling.batches import (
     Batch,
     Destination,
     next_batch_folder,
@@ -23,9 +23,9 @@ from pipeline.labelling_batches import (
     removed_on_failure,
     write_batch,
 )
-from pipeline.labelling_selection import Selection, choose_dialogues, read_dialogues
-from pipeline.screen_record import note_screen
-from pipeline.task_pictures import TaskPictures
+from pipeline.labelling.selection import Selection, choose_dialogues, read_dialogues
+from pipeline.labelling.task_pictures import TaskPictures
+from pipeline.ontology.screen_record import note_screen
 from pipeline.workspace import Workspace
 from schemas.errors import LabelError, UsageError
 from schemas.files import locked, write_json
@@ -117,8 +117,8 @@ def export_to_file(
         file: the JSON file; replaced.
         selection: which dialogues.
         window: user turns in one task; 0 takes the setting, which may leave the choice to semctl.
-        annotator: whom these tasks are dealt to, see :mod:`pipeline.dealing`.
-        prelabel: what labels the tasks before people do, see :mod:`pipeline.prelabelling`; None: nothing.
+        annotator: whom these tasks are dealt to, see :mod:`pipeline.labelling.dealing`.
+        prelabel: what labels the tasks before people do, see :mod:`pipeline.labelling.prelabelling`; None: nothing.
         progress: shows how far it is.
 
     Raises:
@@ -170,7 +170,7 @@ def export_to_project(
         InputError: as :func:`export_to_file`; or the project is not one of semctl, or was edited by hand.
         ServiceError: Label Studio is down or refuses the key; what was pushed stays, and the next run completes it.
     """
-    from annotate.gateway import connect
+    from annotate.label_studio.gateway import connect
 
     progress = progress or SilentProgress()
     with locked(workspace.labelling / ".lock"):
@@ -255,7 +255,7 @@ def _prelabel(
 ) -> None:
     if prelabel is None or not tasks:
         return
-    from pipeline.prelabelling import add_predictions
+    from pipeline.labelling.prelabelling import add_predictions
 
     prepared.prelabel = add_predictions(workspace, prelabel, tasks, prepared.dialogues, prepared.config, progress)
 

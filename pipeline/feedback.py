@@ -10,11 +10,11 @@ from typing import Any
 
 from annotate.adjudication import mark_text
 from annotate.feedback import Difference, Feedback, collect_feedback
-from pipeline.feedback_page import MOST_SHOWN, Pictures, Said, render_page
-from pipeline.labelling_selection import read_dialogues
-from pipeline.resolved import resolved_dialogues
-from pipeline.resolving import policy_name
-from pipeline.task_pictures import picture_files, product_names
+from pipeline.labelling.selection import read_dialogues
+from pipeline.labelling.task_pictures import picture_files, product_names
+from pipeline.labels.resolved import resolved_dialogues
+from pipeline.labels.resolving import policy_name
+from pipeline.reports.feedback_page import MOST_SHOWN, Pictures, Said, render_page
 from pipeline.workspace import Workspace
 from schemas.errors import UsageError
 from schemas.files import sha256_bytes, write_atomic, write_json

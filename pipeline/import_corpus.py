@@ -35,8 +35,8 @@ from pipeline.corpora.slots import CorpusSlots
 from pipeline.corpora.splitting import SplitShares
 from pipeline.corpora.update_table import UPDATE_COLUMNS, annotation_rows
 from pipeline.corpora.updates import TopicChange
-from pipeline.ontology_derivation import AttributeCounts, CorpusSlot, derive_ontology
-from pipeline.ontology_growth import grown
+from pipeline.ontology.derivation import AttributeCounts, CorpusSlot, derive_ontology
+from pipeline.ontology.growth import grown
 from pipeline.workspace import Workspace
 from schemas.errors import CorpusError, UsageError
 from schemas.files import write_json

@@ -16,20 +16,20 @@ from pathlib import Path
 from annotate.annotation_store import AnnotationStore
 from annotate.annotations import read_annotations
 from annotate.dialogue_index import IndexedDialogue, read_dialogue_index
-from annotate.export_reader import keep_raw
+from annotate.exports.reader import keep_raw
 from annotate.migration import Migration
-from annotate.policies import PolicyName
+from annotate.resolution.policies import PolicyName
 from annotate.roster import Roster
 from annotate.splits import split_manifest
-from pipeline.ingest_history import keep_ingest
-from pipeline.ingest_report import IngestReport, report_of
-from pipeline.label_checks import checking, requeue_codes
-from pipeline.label_sources import LabelSource
-from pipeline.labelled_states import write_states
-from pipeline.labelling_batches import read_batches
-from pipeline.pulling import Pull
-from pipeline.resolving import policy_name, policy_of
-from pipeline.screen_record import read_screens
+from pipeline.labelling.batches import read_batches
+from pipeline.labels.checks import checking, requeue_codes
+from pipeline.labels.history import keep_ingest
+from pipeline.labels.pulling import Pull
+from pipeline.labels.report import IngestReport, report_of
+from pipeline.labels.resolving import policy_name, policy_of
+from pipeline.labels.sources import LabelSource
+from pipeline.labels.states import write_states
+from pipeline.ontology.screen_record import read_screens
 from pipeline.workspace import Workspace
 from schemas.errors import LabelError, UsageError, WorkspaceError
 from schemas.files import locked, sha256_file, write_atomic, write_json

@@ -12,9 +12,9 @@ import numpy as np
 
 from annotate.seen import FeatureTable, OntologyValues
 from annotate.selection import Choice, cover, draw, spread_out
-from pipeline.label_coverage import LabelCoverage, label_coverage
-from pipeline.selection_pool import Pool, find_pool, look_at
-from pipeline.stop_signal import StopSignal, stop_signal
+from pipeline.choosing.pool import Pool, find_pool, look_at
+from pipeline.choosing.stop_signal import StopSignal, stop_signal
+from pipeline.labels.coverage import LabelCoverage, label_coverage
 from pipeline.workspace import Workspace
 from schemas.errors import UsageError
 from schemas.files import write_atomic
@@ -22,7 +22,7 @@ from schemas.ontology import nearest
 from schemas.progress import Progress, SilentProgress
 
 if TYPE_CHECKING:
-    from pipeline.selection_runs import Measure, Uncertainty
+    from pipeline.choosing.runs import Measure, Uncertainty
 
 __all__ = ["STRATEGIES", "SelectReport", "SelectRequest", "Selected", "Strategy", "choose", "select_dialogues"]
 
@@ -48,7 +48,7 @@ class SelectRequest:
         strategy: one of :data:`STRATEGIES`.
         count: how many dialogues.
         runs: ids of trained runs; empty: the newest, and all that differ from it in nothing but the seed.
-        measure: of uncertainty, one of :data:`pipeline.selection_runs.MEASURES`; None: the first that the runs allow.
+        measure: of uncertainty, one of :data:`pipeline.choosing.runs.MEASURES`; None: the first that the runs allow.
         seed: of the random order, and of ties.
         split: train, valid, test or all.
         include_labelled, include_exported: dialogues that would be left out are candidates, too.
@@ -216,7 +216,7 @@ def choose(workspace: Workspace, request: SelectRequest, pool: Pool, *, progress
         split_at = len(pool.candidates)
         tables = (FeatureTable.of(part, values) for part in (seen[:split_at], seen[split_at:]))
         return Chosen(_first(cover(*tables), pool, request.count))
-    from pipeline.selection_runs import OpenedRuns  # models, which the other strategies do without
+    from pipeline.choosing.runs import OpenedRuns  # models, which the other strategies do without
 
     runs = OpenedRuns.find(workspace, request.runs)
     shown.log(f"asking {', '.join(runs.names)}")

@@ -8,7 +8,7 @@ from typing import Any
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
-from annotate.policies import PolicyName
+from annotate.resolution.policies import PolicyName
 from schemas.errors import UsageError
 from schemas.ontology import nearest
 

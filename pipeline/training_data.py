@@ -12,8 +12,8 @@ from typing import TYPE_CHECKING
 from annotate.dialogue_index import read_dialogue_index
 from annotate.splits import read_splits
 from pipeline.folds import Fold
-from pipeline.label_vocabulary import check_vocabulary
-from pipeline.labelling_selection import named_dialogues
+from pipeline.labelling.selection import named_dialogues
+from pipeline.labels.vocabulary import check_vocabulary
 from pipeline.runs import load_corpus
 from pipeline.workspace import Workspace
 from schemas.belief import BeliefState, state_from_rows

@@ -12,7 +12,7 @@ from annotate.checks.checks import Checks
 from annotate.checks.finding import Finding
 from annotate.checks.said import SaidStore
 from annotate.dialogue_index import IndexedDialogue
-from annotate.resolve import resolve
+from annotate.resolution.resolve import resolve
 from annotate.splits import label_dialogue
 from schemas.ontology import Ontology, Slot, Value
 from schemas.tables import RECOMMENDATIONS, TURNS, write_table

@@ -11,8 +11,8 @@ from pathlib import Path
 import httpx
 import pytest
 
-from annotate.studio import Studio
-from annotate.studio_environment import environment_folder, installed_version
+from annotate.label_studio.environment import environment_folder, installed_version
+from annotate.label_studio.studio import Studio
 from tests.skipping import skip_or_fail
 
 

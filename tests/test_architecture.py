@@ -20,7 +20,7 @@ MAY_IMPORT = {
     "pipeline": {"pipeline", "annotate", "semantic_model", "schemas"},
 }
 ONLY_IN = {
-    "label_studio_sdk": ("annotate/gateway_session.py",),
+    "label_studio_sdk": ("annotate/label_studio/session.py",),
     "rich": ("pipeline/console.py",),
     "typer": ("pipeline/cli.py", "pipeline/context.py", "pipeline/commands/"),
     "torch": (

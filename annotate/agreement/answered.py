@@ -8,7 +8,7 @@ from typing import NamedTuple
 from annotate.accumulate import KnownState, accumulate
 from annotate.agreement.cells import Cell, CellReader
 from annotate.annotations import Annotation, Mark
-from annotate.answers import Answer, people_answers, verdicts
+from annotate.resolution.answers import Answer, people_answers, verdicts
 from schemas.belief import TurnUpdate
 from schemas.ontology import Ontology
 

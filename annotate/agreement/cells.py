@@ -52,8 +52,8 @@ class CellReader:
     """Reads marks as cells of an ontology's slots.
 
     Two values are the same when the ontology spells them the same: aliases are equal, as in
-    :func:`annotate.items.items_of`, and so is what differs in case and spaces only. A value wanted and disliked in one
-    turn counts as disliked, as in :func:`annotate.accumulate.accumulate`.
+    :func:`annotate.resolution.items.items_of`, and so is what differs in case and spaces only. A value wanted and
+    disliked in one turn counts as disliked, as in :func:`annotate.accumulate.accumulate`.
 
     Attributes:
         slots: the ontology's slots in order, then :data:`NEW_TOPIC`; cells are keyed by position here.

@@ -6,11 +6,11 @@ from collections.abc import Iterator, Mapping
 from itertools import combinations
 
 from annotate.annotations import Annotation
-from annotate.answers import Answer, newest_versions, people_answers, verdicts
 from annotate.checks.catalogue import CatalogueIndex
 from annotate.checks.dialogue import DialogueLabels, TurnLabels
 from annotate.checks.finding import Finding
 from annotate.checks.requests import RequestFinder
+from annotate.resolution.answers import Answer, newest_versions, people_answers, verdicts
 from schemas.ontology import Ontology, fold
 
 __all__ = ["check_answers", "check_blanks"]

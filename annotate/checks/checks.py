@@ -8,7 +8,6 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from annotate.annotations import Annotation
-from annotate.answers import newest_versions
 from annotate.checks.answers import check_answers, check_blanks
 from annotate.checks.catalogue import CatalogueIndex
 from annotate.checks.codes import CODES, SEVERITIES
@@ -19,7 +18,8 @@ from annotate.checks.said import SaidStore
 from annotate.checks.spelling import Spellings
 from annotate.checks.states import check_states
 from annotate.checks.values import check_values
-from annotate.resolve import Resolution
+from annotate.resolution.answers import newest_versions
+from annotate.resolution.resolve import Resolution
 from schemas.ontology import Ontology
 
 __all__ = ["Checks", "FindingTotals"]

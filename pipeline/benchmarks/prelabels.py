@@ -16,16 +16,16 @@ from typing import Any
 from annotate import label_config as labels
 from annotate.accumulate import accumulate
 from annotate.annotations import turn_update
+from annotate.exports.refusals import Refused
+from annotate.exports.results import read_result
 from annotate.lexicon.model import FEWEST_DIALOGUES, Lexicon
 from annotate.lexicon.taught import LabelledDialogue
 from annotate.prelabel_figures import Actions, Hits, PrelabelFigures, measure_dialogue
 from annotate.prelabels import Prelabel, prediction
-from annotate.refusals import Refused
-from annotate.results import read_result
 from annotate.simulate import Annotator, offered_choices
 from annotate.tasks import TaskStyle, dialogue_tasks
 from pipeline.benchmarks.measure import Goal, Options, row
-from pipeline.prelabelling import labelled_dialogues, picture_choices, prelabel_model
+from pipeline.labelling.prelabelling import labelled_dialogues, picture_choices, prelabel_model
 from pipeline.workspace import Workspace
 from schemas.belief import BeliefState, TurnUpdate
 from schemas.errors import UsageError

@@ -25,13 +25,13 @@ import pyarrow as pa
 
 from pipeline.benchmarks.measure import Goal, Options, compared, interleaved
 from pipeline.export_for_labelling import export_to_file, export_to_project
-from pipeline.labelling_selection import Selection
+from pipeline.labelling.selection import Selection
 from pipeline.workspace import Workspace
 from schemas.errors import ServiceError
 from schemas.tables import TURNS, read_table, write_table
 
 if TYPE_CHECKING:
-    from annotate.studio import Studio
+    from annotate.label_studio.studio import Studio
 
 __all__ = ["benchmark", "many_dialogues"]
 
@@ -50,7 +50,7 @@ def benchmark(options: Options) -> list[dict[str, Any]]:
     Raises:
         ServiceError: Label Studio cannot be installed or started, or an import failed.
     """
-    from annotate.studio import Studio
+    from annotate.label_studio.studio import Studio
 
     found = []
     with tempfile.TemporaryDirectory(prefix="semctl-") as scratch:

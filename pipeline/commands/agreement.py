@@ -54,8 +54,8 @@ def agreement(
 
     Example: semctl agreement --min-alpha 0.67 --html agreement.html
     """
-    from pipeline.agreement_page import write_page
-    from pipeline.agreement_report import AgreementRequest, check_alpha, workspace_agreement
+    from pipeline.reports.agreement_page import write_page
+    from pipeline.reports.agreement_report import AgreementRequest, check_alpha, workspace_agreement
     from schemas.errors import CheckError
 
     given: Context = context.obj

@@ -13,9 +13,9 @@ from schemas.errors import UsageError
 
 if TYPE_CHECKING:
     from pipeline.console import Console
-    from pipeline.deal_request import DealRequest
-    from pipeline.dealing import DealtExport
     from pipeline.export_for_labelling import ExportResult
+    from pipeline.labelling.deal_request import DealRequest
+    from pipeline.labelling.dealing import DealtExport
 
 __all__ = ["register"]
 
@@ -71,9 +71,9 @@ def export_for_labelling(
 
     Example: semctl export-for-labelling --project "dresses, round 1" -n 100 --annotators ann@x.org,bo@x.org
     """
-    from pipeline.dealing import export_dealt, is_dealt
     from pipeline.export_for_labelling import export_to_file, export_to_project
-    from pipeline.labelling_selection import Selection
+    from pipeline.labelling.dealing import export_dealt, is_dealt
+    from pipeline.labelling.selection import Selection
 
     given: Context = context.obj
     console = given.console(as_json=as_json)
@@ -115,8 +115,8 @@ def export_for_labelling(
 def _request(
     annotators: str | None, overlap: float | None, redundancy: int | None, seed: int | None, leaving: str | None
 ) -> DealRequest:
-    from pipeline.deal_record import annotators_named
-    from pipeline.deal_request import DealRequest
+    from pipeline.labelling.deal_record import annotators_named
+    from pipeline.labelling.deal_request import DealRequest
 
     return DealRequest(
         annotators=None if annotators is None else annotators_named(annotators),

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from annotate.pace import Finish
     from annotate.progress_report import Count, ProgressReport, ProgressRow
     from pipeline.console import Console
-    from pipeline.labelling_progress import LabellingProgress
+    from pipeline.labelling.progress import LabellingProgress
 
 __all__ = ["register"]
 
@@ -47,7 +47,7 @@ def progress(
 
     Example: semctl progress --project "dresses, round 1" --watch 5
     """
-    from pipeline.labelling_progress import LabellingProgress
+    from pipeline.labelling.progress import LabellingProgress
     from schemas.progress import SilentProgress
 
     given: Context = context.obj

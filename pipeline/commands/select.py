@@ -12,9 +12,9 @@ import typer
 from pipeline.context import JSON_OPTION, Context
 
 if TYPE_CHECKING:
+    from pipeline.choosing.stop_signal import StopSignal
     from pipeline.console import Console
     from pipeline.select_dialogues import SelectReport
-    from pipeline.stop_signal import StopSignal
 
 __all__ = ["register"]
 

@@ -9,7 +9,7 @@ import typer
 from pipeline.context import JSON_OPTION, Context
 
 if TYPE_CHECKING:
-    from annotate.studio import StudioStatus
+    from annotate.label_studio.studio import StudioStatus
     from pipeline.console import Console
 
 __all__ = ["register"]
@@ -35,7 +35,7 @@ def start(
 
     Example: semctl studio start --port 8090
     """
-    from annotate.studio import Studio
+    from annotate.label_studio.studio import Studio
 
     given: Context = context.obj
     console = given.console(as_json=as_json)
@@ -52,7 +52,7 @@ def stop(context: typer.Context, as_json: Annotated[bool, JSON_OPTION] = False) 
 
     Example: semctl studio stop
     """
-    from annotate.studio import Studio
+    from annotate.label_studio.studio import Studio
 
     given: Context = context.obj
     console = given.console(as_json=as_json)
@@ -68,7 +68,7 @@ def status(context: typer.Context, as_json: Annotated[bool, JSON_OPTION] = False
 
     Example: semctl studio status --json
     """
-    from annotate.studio import Studio
+    from annotate.label_studio.studio import Studio
 
     given: Context = context.obj
     console = given.console(as_json=as_json)

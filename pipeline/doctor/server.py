@@ -10,8 +10,8 @@ import urllib.request
 from collections.abc import Mapping
 from typing import Any
 
-from annotate.studio import Studio
-from annotate.studio_environment import SERIES
+from annotate.label_studio.environment import SERIES
+from annotate.label_studio.studio import Studio
 from pipeline.doctor.finding import Finding, Level
 from pipeline.workspace import Workspace
 from schemas.errors import SemctlError

@@ -7,8 +7,8 @@ import pytest
 
 from annotate.adjudication import disputes_of, review_tasks
 from annotate.annotations import Annotation, Mark
-from annotate.policies import Adjudicated, Majority, Policy
-from annotate.resolve import resolve
+from annotate.resolution.policies import Adjudicated, Majority, Policy
+from annotate.resolution.resolve import resolve
 from annotate.tasks import TaskStyle
 from tests.labelling_corpus import ONTOLOGY, PAYLOADS, dialogue
 

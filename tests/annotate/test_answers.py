@@ -1,7 +1,7 @@
 from __future__ import annotations
 
 from annotate.annotations import Annotation, Mark
-from annotate.answers import people_answers, verdicts
+from annotate.resolution.answers import people_answers, verdicts
 
 RED, BLUE, NONE = Mark(0, "want", "color", "red"), Mark(0, "want", "color", "blue"), Mark(2, "none")
 

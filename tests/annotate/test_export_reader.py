@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from annotate.export_reader import ExportReader, keep_raw
+from annotate.exports.reader import ExportReader, keep_raw
 from schemas.errors import LabelError
 from schemas.files import sha256_bytes
 from tests.label_exports import answer, save

@@ -2,8 +2,8 @@ from __future__ import annotations
 
 from annotate.annotations import Annotation, Mark
 from annotate.feedback import Feedback, collect_feedback
-from annotate.policies import Policy
-from annotate.resolve import resolve
+from annotate.resolution.policies import Policy
+from annotate.resolution.resolve import resolve
 from tests.labelling_corpus import ONTOLOGY
 
 TURNS = (0, 2)

@@ -14,8 +14,8 @@ from urllib.parse import unquote
 import pytest
 
 from annotate import label_config as labels
-from annotate.gateway import Gateway, connect
-from annotate.task_list import uid_queries
+from annotate.label_studio.gateway import Gateway, connect
+from annotate.label_studio.task_list import uid_queries
 from annotate.tasks import TaskStyle, dialogue_tasks
 from schemas.errors import LabelError, ServiceError, UsageError
 from schemas.ontology import Ontology, Slot, Value

@@ -9,12 +9,12 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from annotate.annotations import Annotation, Mark, turn_update
+from annotate.exports.refusals import Refused
+from annotate.exports.results import read_result
 from annotate.migration import Migration
-from annotate.refusals import Refused
-from annotate.results import read_result
-from pipeline.ontology_edits import add_value, merge_values, rename_value
-from pipeline.ontology_slots import add_slot, merge_slots, rename_slot
-from pipeline.ontology_split import split_value
+from pipeline.ontology.edits import add_value, merge_values, rename_value
+from pipeline.ontology.slots import add_slot, merge_slots, rename_slot
+from pipeline.ontology.split import split_value
 from schemas.errors import InputError
 from schemas.ontology import Ontology, Slot, Value, fold
 from tests.label_exports import pick, typed

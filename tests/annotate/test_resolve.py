@@ -8,10 +8,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from annotate.annotations import Annotation, Mark, turn_update
-from annotate.dawid_skene import DawidSkene, Reliability
 from annotate.dialogue_index import IndexedDialogue
-from annotate.policies import Adjudicated, Majority, Policy, Weighted
-from annotate.resolve import Resolution, resolve
+from annotate.resolution.dawid_skene import DawidSkene, Reliability
+from annotate.resolution.policies import Adjudicated, Majority, Policy, Weighted
+from annotate.resolution.resolve import Resolution, resolve
 from annotate.splits import label_dialogue
 from schemas.belief import DIALOGUE_OPS, TurnUpdate
 from tests.annotate.belief_strategies import ONTOLOGY

@@ -5,8 +5,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from annotate.annotations import Annotation, Mark, turn_update
-from annotate.refusals import REASONS, Refused
-from annotate.results import read_result
+from annotate.exports.refusals import REASONS, Refused
+from annotate.exports.results import read_result
 from schemas.belief import TurnUpdate
 from tests.annotate.belief_strategies import ONTOLOGY, values
 from tests.label_exports import pick, typed

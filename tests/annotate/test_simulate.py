@@ -6,9 +6,9 @@ from itertools import pairwise
 import pytest
 
 from annotate.annotations import Annotation, turn_update
+from annotate.exports.refusals import Refused
+from annotate.exports.results import read_result
 from annotate.label_config import build
-from annotate.refusals import Refused
-from annotate.results import read_result
 from annotate.simulate import Annotator, fill_tasks, offered_choices, results_for_task
 from schemas.belief import TurnUpdate
 from schemas.errors import LabelError

@@ -6,7 +6,7 @@ import pytest
 
 from annotate.annotations import Annotation, Mark
 from annotate.dialogue_index import IndexedDialogue, read_dialogue_index
-from annotate.resolve import resolve
+from annotate.resolution.resolve import resolve
 from annotate.splits import SplitCounts, label_dialogue, read_splits, split_manifest
 from annotate.tasks import dialogue_sha256
 from schemas.errors import OntologyError, SchemaError, WorkspaceError

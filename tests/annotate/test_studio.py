@@ -16,10 +16,10 @@ from urllib.parse import urlencode
 
 import pytest
 
-from annotate.gateway import connect
-from annotate.studio import Studio
-from annotate.studio_environment import environment_folder, install, installed_version
-from annotate.studio_http import ask
+from annotate.label_studio.environment import environment_folder, install, installed_version
+from annotate.label_studio.gateway import connect
+from annotate.label_studio.plain_http import ask
+from annotate.label_studio.studio import Studio
 from schemas.errors import ServiceError, UsageError, WorkspaceError
 from tests.studio_fixtures import RunningStudio, free_port
 

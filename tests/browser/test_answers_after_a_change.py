@@ -9,10 +9,10 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from annotate.gateway import Gateway, connect
+from annotate.label_studio.gateway import Gateway, connect
 from pipeline.export_for_labelling import export_to_project
 from pipeline.ingest_labels import ingest_labels
-from pipeline.labelling_selection import Selection
+from pipeline.labelling.selection import Selection
 from tests.browser.test_labelling_screen import page as page
 from tests.browser.test_labelling_screen import photograph, pick
 from tests.label_exports import marked, states_in

@@ -14,10 +14,10 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from annotate.gateway import Gateway, PushedTask, connect
-from annotate.studio import Credentials
+from annotate.label_studio.gateway import Gateway, PushedTask, connect
+from annotate.label_studio.studio import Credentials
 from pipeline.export_for_labelling import export_to_project
-from pipeline.labelling_selection import Selection
+from pipeline.labelling.selection import Selection
 from pipeline.workspace import Workspace
 from schemas.ontology import Ontology, Slot, Value
 from tests.labelling_corpus import PAYLOADS, turn, write_workspace

@@ -1,7 +1,7 @@
 """Real dialogues with pictures on the screen of a small laptop: pre-labelled, in review, and on the agreement page.
 
-With ``SEMCTL_SCREENSHOT_DIR`` set, the pictures of the README are written there: ``make screens``. They show the generated
-corpus: the photos of the real one belong to others.
+With ``SEMCTL_SCREENSHOT_DIR`` set, the pictures of the README are written there: ``make screens``. They show the
+generated corpus: the photos of the real one belong to others.
 """
 
 from __future__ import annotations
@@ -16,16 +16,16 @@ from xml.etree import ElementTree
 
 import pytest
 
-from annotate.gateway import Gateway, connect
+from annotate.label_studio.gateway import Gateway, connect
+from annotate.label_studio.studio import Studio
 from annotate.simulate import fill_tasks, offered_choices
-from annotate.studio import Studio
 from pipeline.adjudicate import adjudicate_to_project
 from pipeline.cli import _run
 from pipeline.export_for_labelling import export_to_file, export_to_project
 from pipeline.generator.corpus import generate_corpus
 from pipeline.import_corpus import import_corpus
 from pipeline.ingest_labels import ingest_labels
-from pipeline.labelling_selection import Selection
+from pipeline.labelling.selection import Selection
 from pipeline.workspace import Workspace
 from tests.browser.test_labelling_screen import browser_page, open_for_labelling
 from tests.label_exports import save, states_in

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from annotate.gateway import connect
+from annotate.label_studio.gateway import connect
 from pipeline.adjudicate import adjudicate_to_project
 from pipeline.ingest_labels import ingest_labels
 from tests.browser.test_labelling_screen import open_for_labelling

@@ -202,7 +202,7 @@ def test_the_policy_comes_from_the_settings_or_the_option(workspace: Workspace, 
 
 def test_what_cannot_be_used_is_one_line(workspace: Workspace, tmp_path: Path):
     from pipeline.export_for_labelling import export_to_file
-    from pipeline.labelling_selection import Selection
+    from pipeline.labelling.selection import Selection
 
     export_to_file(workspace, tmp_path / "tasks.json", Selection(split="all"))
     with pytest.raises(LabelError, match="the file holds labelling tasks"):

@@ -6,12 +6,12 @@ from pathlib import Path
 
 import pytest
 
-from annotate.gateway import connect
+from annotate.label_studio.gateway import connect
 from pipeline.adjudicate import adjudicate_to_project
 from pipeline.export_for_labelling import export_to_project
 from pipeline.ingest_labels import ingest_labels
-from pipeline.labelling_batches import read_batches
-from pipeline.labelling_selection import Selection
+from pipeline.labelling.batches import read_batches
+from pipeline.labelling.selection import Selection
 from pipeline.workspace import Workspace
 from schemas.errors import LabelError
 from schemas.tables import STATES, read_table

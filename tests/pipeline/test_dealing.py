@@ -15,13 +15,13 @@ from hypothesis import strategies as st
 from annotate.annotations import read_annotations
 from annotate.dealing import Terms, deal
 from pipeline.cli import _run
-from pipeline.deal_record import Deal, annotators_named, deal_file, part_title, read_deals
-from pipeline.deal_request import DealRequest
-from pipeline.dealing import DealtExport, export_dealt, projects_of
 from pipeline.export_for_labelling import export_to_file
 from pipeline.ingest_labels import ingest_labels
-from pipeline.labelling_batches import read_batches
-from pipeline.labelling_selection import Selection
+from pipeline.labelling.batches import read_batches
+from pipeline.labelling.deal_record import Deal, annotators_named, deal_file, part_title, read_deals
+from pipeline.labelling.deal_request import DealRequest
+from pipeline.labelling.dealing import DealtExport, export_dealt, projects_of
+from pipeline.labelling.selection import Selection
 from pipeline.workspace import Workspace
 from schemas.errors import LabelError, UsageError
 from tests.label_exports import answer, answered, pick, save, tasks_of
@@ -109,7 +109,7 @@ def test_a_run_that_was_killed_before_it_pushed_is_completed_as_it_was_dealt(
         raise KeyboardInterrupt
 
     with monkeypatch.context() as patch:
-        patch.setattr("pipeline.dealing.export_to_file", killed)
+        patch.setattr("pipeline.labelling.dealing.export_to_file", killed)
         with pytest.raises(KeyboardInterrupt):
             dealt(workspace, ANN, BO, n=20)
     record = Deal.read(workspace.labelling, "round1")

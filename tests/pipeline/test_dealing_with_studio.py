@@ -11,14 +11,14 @@ import httpx
 import pytest
 
 from annotate.annotations import read_annotations
-from annotate.answers import people_answers
-from annotate.gateway import Gateway, connect
+from annotate.label_studio.gateway import Gateway, connect
+from annotate.resolution.answers import people_answers
 from annotate.simulate import Annotator
-from pipeline.deal_record import Deal
-from pipeline.deal_request import DealRequest
-from pipeline.dealing import DealtExport, export_dealt, projects_of
 from pipeline.ingest_labels import ingest_labels
-from pipeline.labelling_selection import Selection
+from pipeline.labelling.deal_record import Deal
+from pipeline.labelling.deal_request import DealRequest
+from pipeline.labelling.dealing import DealtExport, export_dealt, projects_of
+from pipeline.labelling.selection import Selection
 from pipeline.workspace import Workspace
 from schemas.errors import ServiceError, UsageError
 from tests.label_exports import gold_of, pick, states_in

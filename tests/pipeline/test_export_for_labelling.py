@@ -12,11 +12,11 @@ from typing import Any
 
 import pytest
 
-from annotate.gateway import connect
 from annotate.label_config import build, is_intact
+from annotate.label_studio.gateway import connect
 from annotate.tasks import dialogue_sha256
 from pipeline.export_for_labelling import ExportResult, export_to_file, export_to_project
-from pipeline.labelling_selection import Selection, choose_dialogues
+from pipeline.labelling.selection import Selection, choose_dialogues
 from pipeline.workspace import Workspace
 from schemas.errors import LabelError, ServiceError, UsageError, WorkspaceError
 from schemas.ontology import Ontology, Slot

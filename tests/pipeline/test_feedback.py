@@ -13,7 +13,7 @@ import pytest
 from pipeline.cli import _run
 from pipeline.feedback import write_feedback
 from pipeline.ingest_labels import ingest_labels
-from pipeline.thumbnails import thumbnail_url
+from pipeline.reports.thumbnails import thumbnail_url
 from pipeline.workspace import Workspace
 from schemas.errors import UsageError, WorkspaceError
 from tests.label_exports import answer, answered, hashes, pick, save, tasks_of, typed

@@ -7,12 +7,12 @@ from pathlib import Path
 import httpx
 import pytest
 
-from annotate.gateway import Gateway, connect
+from annotate.label_studio.gateway import Gateway, connect
 from annotate.simulate import Annotator
 from pipeline.cli import _run
 from pipeline.export_for_labelling import export_to_project
 from pipeline.ingest_labels import ingest_labels
-from pipeline.labelling_selection import Selection
+from pipeline.labelling.selection import Selection
 from pipeline.workspace import Workspace
 from schemas.errors import LabelError
 from tests.label_exports import gold_of, hashes, marked, pick, states_in

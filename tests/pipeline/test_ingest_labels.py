@@ -401,7 +401,7 @@ def test_the_command_prints_the_ledger_and_one_json_object(
 
 def test_a_configuration_edited_by_hand_is_refused(workspace: Workspace, tmp_path: Path):
     from pipeline.export_for_labelling import export_to_file
-    from pipeline.labelling_selection import Selection
+    from pipeline.labelling.selection import Selection
 
     tasks_file = tmp_path / "tasks.json"
     export_to_file(workspace, tasks_file, Selection(split="all"))

@@ -10,8 +10,8 @@ import pytest
 from pipeline.cli import _run
 from pipeline.export_for_labelling import export_to_file
 from pipeline.ingest_labels import ingest_labels
-from pipeline.label_checks import found_again
-from pipeline.labelling_selection import Selection
+from pipeline.labelling.selection import Selection
+from pipeline.labels.checks import found_again
 from pipeline.workspace import Workspace
 from schemas.errors import SchemaError, UsageError, WorkspaceError
 from schemas.tables import ANNOTATIONS, D_F, D_P, FINDINGS, PRODUCTS, RECOMMENDATIONS, STATES, read_table, write_table

@@ -7,10 +7,10 @@ from typing import Any
 import pytest
 
 from pipeline.cli import _run
-from pipeline.ingest_history import kept_ingests
 from pipeline.ingest_labels import ingest_labels
-from pipeline.label_diff import diff_ingests, diff_workspaces
-from pipeline.state_diff import side_by_side
+from pipeline.labels.diff import diff_ingests, diff_workspaces
+from pipeline.labels.history import kept_ingests
+from pipeline.labels.state_diff import side_by_side
 from pipeline.workspace import Workspace
 from schemas.errors import LabelError, UsageError, WorkspaceError
 from schemas.ontology import Ontology, Slot

@@ -9,8 +9,8 @@ import pytest
 from pipeline.cli import _run
 from pipeline.export_for_labelling import export_to_file
 from pipeline.ingest_labels import ingest_labels
-from pipeline.label_trace import trace_cell
-from pipeline.labelling_selection import Selection
+from pipeline.labelling.selection import Selection
+from pipeline.labels.trace import trace_cell
 from pipeline.workspace import Workspace
 from schemas.errors import UsageError, WorkspaceError
 from schemas.tables import ANNOTATIONS, write_table

@@ -19,14 +19,14 @@ from urllib.parse import urlsplit
 import httpx
 import pytest
 
-from annotate.gateway import Gateway, connect
+from annotate.label_studio.gateway import Gateway, connect
 from pipeline.cli import _run
-from pipeline.deal_request import DealRequest
-from pipeline.dealing import export_dealt
 from pipeline.export_for_labelling import export_to_file, export_to_project
 from pipeline.ingest_labels import ingest_labels
-from pipeline.labelling_progress import LabellingProgress
-from pipeline.labelling_selection import Selection
+from pipeline.labelling.deal_request import DealRequest
+from pipeline.labelling.dealing import export_dealt
+from pipeline.labelling.progress import LabellingProgress
+from pipeline.labelling.selection import Selection
 from pipeline.workspace import Workspace
 from schemas.errors import LabelError
 from tests.label_exports import pick

@@ -5,8 +5,8 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from pipeline.learning_curve import Curve, Point, learning_curve
-from pipeline.stop_signal import StopSignal, stop_signal
+from pipeline.choosing.learning_curve import Curve, Point, learning_curve
+from pipeline.choosing.stop_signal import StopSignal, stop_signal
 from pipeline.workspace import Workspace
 from schemas.errors import InputError
 from schemas.files import write_json

@@ -14,8 +14,8 @@ from annotate.screens import Screens, Switch
 from pipeline.cli import _run
 from pipeline.import_corpus import import_corpus
 from pipeline.ingest_labels import ingest_labels
-from pipeline.labelling_batches import Batch, Destination
-from pipeline.screen_record import note_screen, read_screens
+from pipeline.labelling.batches import Batch, Destination
+from pipeline.ontology.screen_record import note_screen, read_screens
 from pipeline.training_data import gold_states
 from pipeline.workspace import Workspace
 from schemas.errors import LabelError, OntologyError, WorkspaceError

@@ -11,8 +11,8 @@ from pipeline.corpora.catalogue import Catalogue
 from pipeline.corpora.ledger import Ledger
 from pipeline.corpora.records import ProductRecord
 from pipeline.corpora.slots import CorpusSlots
-from pipeline.ontology_derivation import AttributeCounts, CorpusSlot, derive_ontology, ranges
-from pipeline.ontology_growth import grown
+from pipeline.ontology.derivation import AttributeCounts, CorpusSlot, derive_ontology, ranges
+from pipeline.ontology.growth import grown
 from schemas.ontology import Ontology, Slot, Value
 
 

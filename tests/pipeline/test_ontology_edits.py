@@ -11,9 +11,9 @@ import pytest
 from annotate.accumulate import accumulate
 from annotate.annotations import Annotation, Mark, turn_update
 from annotate.migration import Migration
-from pipeline.ontology_edits import add_value, merge_values, rename_value
-from pipeline.ontology_slots import add_slot, merge_slots, rename_slot
-from pipeline.ontology_split import split_value
+from pipeline.ontology.edits import add_value, merge_values, rename_value
+from pipeline.ontology.slots import add_slot, merge_slots, rename_slot
+from pipeline.ontology.split import split_value
 from schemas.belief import BeliefState
 from schemas.errors import InputError
 from schemas.ontology import Ontology, Slot, Value

@@ -8,13 +8,13 @@ from pathlib import Path
 import httpx
 import pytest
 
-from annotate.gateway import Gateway, connect
 from annotate.label_config import slots_offered
+from annotate.label_studio.gateway import Gateway, connect
 from pipeline.cli import _run
 from pipeline.export_for_labelling import export_to_project
 from pipeline.ingest_labels import ingest_labels
-from pipeline.labelling_selection import Selection
-from pipeline.screen_record import read_screens
+from pipeline.labelling.selection import Selection
+from pipeline.ontology.screen_record import read_screens
 from pipeline.workspace import Workspace
 from schemas.errors import ServiceError
 from tests.label_exports import hashes, marked, pick, states_in

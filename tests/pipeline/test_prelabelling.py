@@ -17,7 +17,7 @@ from pipeline.export_for_labelling import export_to_file
 from pipeline.generator.corpus import generate_corpus
 from pipeline.import_corpus import import_corpus
 from pipeline.ingest_labels import ingest_labels
-from pipeline.labelling_selection import Selection
+from pipeline.labelling.selection import Selection
 from pipeline.simulated_labels import gold_states
 from pipeline.workspace import Workspace
 from schemas.errors import ModelError, UsageError, WorkspaceError

@@ -12,7 +12,7 @@ from pipeline.benchmarks.measure import Options
 from pipeline.export_for_labelling import export_to_file
 from pipeline.import_corpus import import_corpus
 from pipeline.ingest_labels import ingest_labels
-from pipeline.labelling_selection import Selection
+from pipeline.labelling.selection import Selection
 from pipeline.workspace import Workspace
 from schemas.files import read_json
 from semantic_model.grounded.values import SlotValues

@@ -16,15 +16,15 @@ from pathlib import Path
 
 import pytest
 
-from annotate.gateway import Gateway, connect
-from annotate.project_pull import pull_project
+from annotate.label_studio.gateway import Gateway, connect
+from annotate.label_studio.pull import pull_project
+from annotate.label_studio.studio import Studio
 from annotate.simulate import Annotator
-from annotate.studio import Studio
 from pipeline.cli import _run
 from pipeline.export_for_labelling import export_to_project
 from pipeline.ingest_labels import ingest_labels
-from pipeline.labelling_batches import read_batches
-from pipeline.labelling_selection import Selection
+from pipeline.labelling.batches import read_batches
+from pipeline.labelling.selection import Selection
 from pipeline.workspace import Workspace
 from schemas.errors import ServiceError
 from tests.label_exports import gold_of, hashes, marked, pick, save, simulated, states_in

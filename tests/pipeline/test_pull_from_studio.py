@@ -9,18 +9,18 @@ from typing import Any
 import httpx
 import pytest
 
-from annotate.gateway import Gateway, connect
-from annotate.pull_state import PullState
+from annotate.label_studio.gateway import Gateway, connect
+from annotate.label_studio.pull_state import PullState
 from annotate.simulate import Annotator
 from pipeline.adjudicate import adjudicate_to_project
 from pipeline.cli import _run
-from pipeline.deal_request import DealRequest
-from pipeline.dealing import export_dealt, projects_of
 from pipeline.export_for_labelling import export_to_project
 from pipeline.ingest_labels import IngestReport, ingest_labels
-from pipeline.label_trace import trace_cell
-from pipeline.labelling_selection import Selection
-from pipeline.pulling import pull_states
+from pipeline.labelling.deal_request import DealRequest
+from pipeline.labelling.dealing import export_dealt, projects_of
+from pipeline.labelling.selection import Selection
+from pipeline.labels.pulling import pull_states
+from pipeline.labels.trace import trace_cell
 from pipeline.workspace import Workspace
 from schemas.errors import LabelError
 from schemas.ontology import Ontology, Slot

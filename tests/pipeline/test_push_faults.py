@@ -14,12 +14,12 @@ import httpx
 import pytest
 from label_studio_sdk.tokens.client_ext import TokensClientExt
 
-from annotate import gateway_tasks
-from annotate.gateway import connect
-from annotate.gateway_session import Session
-from annotate.studio import Studio
+from annotate.label_studio import task_calls as gateway_tasks
+from annotate.label_studio.gateway import connect
+from annotate.label_studio.session import Session
+from annotate.label_studio.studio import Studio
 from pipeline.cli import _run
-from pipeline.labelling_batches import read_batches
+from pipeline.labelling.batches import read_batches
 from pipeline.workspace import Workspace
 from tests.failing_disk import full_disk, read_only
 from tests.labelling_corpus import dialogue, write_workspace

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from annotate.gateway import connect
+from annotate.label_studio.gateway import connect
 from pipeline.cli import _run
 from pipeline.ingest_labels import ingest_labels
 from tests.label_exports import answer, answered, save, tasks_of, typed

@@ -17,17 +17,17 @@ import pytest
 from annotate.accumulate import difference
 from annotate.annotations import Annotation, Mark, read_annotations
 from annotate.dialogue_index import IndexedDialogue, read_dialogue_index
-from annotate.items import Item, items_of
-from annotate.policies import Majority, Policy, Weighted
-from annotate.reliability import AnswerCounts
-from annotate.resolve import ballots_of, resolve
+from annotate.resolution.items import Item, items_of
+from annotate.resolution.policies import Majority, Policy, Weighted
+from annotate.resolution.reliability import AnswerCounts
+from annotate.resolution.resolve import ballots_of, resolve
 from annotate.simulate import GoldStates, fill_tasks, offered_choices
 from annotate.splits import label_dialogue
 from pipeline.adjudicate import adjudicate_to_file
 from pipeline.export_for_labelling import export_to_file
 from pipeline.import_corpus import import_corpus
 from pipeline.ingest_labels import ingest_labels
-from pipeline.labelling_selection import Selection
+from pipeline.labelling.selection import Selection
 from pipeline.simulated_labels import gold_states
 from pipeline.workspace import Workspace
 from schemas.belief import BeliefState, TurnUpdate, state_from_rows

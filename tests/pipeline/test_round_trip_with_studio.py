@@ -9,11 +9,11 @@ from typing import Any
 
 import pytest
 
-from annotate.gateway import Gateway, connect
+from annotate.label_studio.gateway import Gateway, connect
 from pipeline.export_for_labelling import export_to_project
 from pipeline.import_corpus import import_corpus
 from pipeline.ingest_labels import ingest_labels
-from pipeline.labelling_selection import Selection
+from pipeline.labelling.selection import Selection
 from pipeline.workspace import Workspace
 from schemas.ontology import Ontology
 from schemas.tables import D_F, STATES, read_table

@@ -12,17 +12,17 @@ import pytest
 
 from annotate.selection import seeded_order
 from pipeline import cli
+from pipeline.choosing.pool import find_pool
+from pipeline.choosing.runs import OpenedRuns, _contexts
 from pipeline.experiments.experiment import experiment
 from pipeline.experiments.grid import ExperimentRequest
 from pipeline.export_for_labelling import export_to_file
 from pipeline.generator.corpus import generate_corpus
 from pipeline.import_corpus import import_corpus
 from pipeline.ingest_labels import ingest_labels
-from pipeline.labelling_selection import Selection, choose_dialogues
+from pipeline.labelling.selection import Selection, choose_dialogues
 from pipeline.runs import load_corpus
 from pipeline.select_dialogues import STRATEGIES, SelectRequest, select_dialogues
-from pipeline.selection_pool import find_pool
-from pipeline.selection_runs import OpenedRuns, _contexts
 from pipeline.train import TrainRequest, train
 from pipeline.workspace import Workspace
 from schemas.errors import InputError, LabelError, ModelError, UsageError

@@ -8,7 +8,7 @@ import orjson
 import pytest
 
 from pipeline.export_for_labelling import export_to_file
-from pipeline.labelling_selection import Selection
+from pipeline.labelling.selection import Selection
 from pipeline.simulated_labels import answer_tasks, gold_states
 from pipeline.workspace import Workspace
 from schemas.belief import SlotValue, state_to_rows

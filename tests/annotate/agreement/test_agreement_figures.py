@@ -19,7 +19,7 @@ from annotate.agreement.measure import measure
 from annotate.agreement.report import GOOD, TENTATIVE, word
 from annotate.agreement.similarity import DISTANCES, Distance
 from annotate.annotations import turn_update
-from annotate.items import items_of
+from annotate.resolution.items import items_of
 from tests.annotate.agreement.given_answers import (
     ONTOLOGY,
     SLOTS,

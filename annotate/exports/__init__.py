@@ -1,0 +1,1 @@
+"""What Label Studio exports, read task by task and checked."""

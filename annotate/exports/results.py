@@ -1,0 +1,221 @@
+"""What one annotation's ``result`` list says, turn by turn; anything else is refused with a reason.
+
+A bad result refuses the turn it stands at: the turn stays unlabelled (a label known to be wrong is worse than none),
+the other turns of the annotation count. A result that cannot be laid at a turn, or that speaks of the whole dialogue,
+refuses the annotation; so does an annotation none of whose turns is left.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+from annotate.annotations import Mark
+from annotate.exports.refusals import Reason, Refusal, Refused
+from annotate.migration import Migration
+from schemas.belief import Op
+from schemas.ontology import Ontology, nearest
+
+__all__ = ["ReadResult", "read_result"]
+
+_TURN_CONTROL = re.compile(r"(want|dislike|op|free)_([0-9]{1,6})")
+_KIND = {
+    "want": "taxonomy",
+    "dislike": "taxonomy",
+    "op": "taxonomy",
+    "dialogue_op": "taxonomy",
+    "free": "textarea",
+    "note": "textarea",
+}
+_TURN_FLAGS: Mapping[str, Op] = {"new_topic": "new_topic", "unsure": "unsure", "bad_turn": "bad_turn"}
+_DIALOGUE_FLAGS: Mapping[str, Op] = {"bad_dialogue": "bad_dialogue", "images_missing": "images_missing"}
+_ORIGINS = ("manual", "prediction", "prediction-changed")
+
+
+@dataclass(frozen=True)
+class ReadResult:
+    """What can be used of an annotation.
+
+    Attributes:
+        marks: everything marked at the turns that are not refused; a turn that changes nothing has one ``none``.
+        refused_turns: one refusal for each turn refused, in turn order.
+    """
+
+    marks: tuple[Mark, ...]
+    refused_turns: tuple[Refusal, ...] = ()
+
+
+@dataclass(frozen=True)
+class _Words:
+    """The names of slots and values as they were in the version that an answer is of."""
+
+    migration: Migration
+    version: int
+
+    def slot(self, name: str) -> str:
+        found = self.migration.slot_name(name, self.version)
+        if found is None:
+            close = nearest(name, [slot.name for slot in self.migration.ontology.slots])
+            raise _Unreadable("unknown_slot", f"'{name}'" + (f"; did you mean '{close}'?" if close else ""))
+        return found
+
+    def meaning(self, mark: Mark) -> tuple[object, ...]:
+        return self.migration.meaning(mark.slot or "", mark.value or "", self.version)
+
+
+def read_result(
+    result: Any,
+    turns: Sequence[int],
+    ontology: Ontology,
+    *,
+    version: int | None = None,
+    migration: Migration | None = None,
+) -> ReadResult:
+    """Read the ``result`` list of an annotation; slots are named as they were when it was given.
+
+    Args:
+        result: the list, as exported.
+        turns: the user turns of the task's window; the suffix of a control counts in it.
+        ontology: names the slots there are.
+        version: of the ontology that the answer was given in; the current one when not given.
+        migration: of this ontology, where many answers are read.
+
+    Raises:
+        Refused: the whole annotation cannot be used.
+    """
+    if not isinstance(result, list):
+        raise Refused("malformed_annotation", f"'result' is no list but {type(result).__name__}")
+    words = _Words(migration or Migration(ontology), ontology.version if version is None else version)
+    marks: dict[int, list[Mark]] = {turn: [] for turn in turns}
+    refused: dict[int, Refusal] = {}
+    remarks: list[Mark] = []
+    for entry in result:
+        control, index = _control(entry)
+        if index is None:
+            remarks.extend(replace(mark, turn=turns[0]) for mark in _marks(control, entry, None, words))
+            continue
+        if index >= len(turns):
+            detail = f"'{entry['from_name']}', but the task has {len(turns)} user turns"
+            raise Refused("turn_out_of_range", detail, raw=entry)
+        turn = turns[index]
+        try:
+            marks[turn].extend(replace(mark, turn=turn) for mark in _marks(control, entry, index, words))
+        except Refused as problem:
+            refused.setdefault(turn, replace(problem.refusal, turn=turn))
+    for turn, said in marks.items():
+        both = _wanted_and_disliked(said, words)
+        if both is not None:
+            refused.setdefault(turn, Refusal("wanted_and_disliked", f"both: {both}", turn))
+    if len(refused) == len(marks):
+        first = refused[min(refused)]
+        raise Refused(first.reason, f"turn {first.turn}: {first.detail}", raw=result)
+    for turn, said in marks.items():
+        if not said:
+            said.append(Mark(turn, "none"))
+    kept = [mark for turn, said in marks.items() if turn not in refused for mark in said]
+    return ReadResult((*kept, *remarks), tuple(refused[turn] for turn in sorted(refused)))
+
+
+def _control(entry: Any) -> tuple[str, int | None]:
+    """The control that a result comes from, and the index of its turn; None for those of the whole dialogue."""
+    if not isinstance(entry, dict) or not isinstance(entry.get("from_name"), str):
+        raise Refused("malformed_result", "a result without 'from_name'", raw=entry)
+    name = entry["from_name"]
+    if name in ("dialogue_op", "note"):
+        return name, None
+    match = _TURN_CONTROL.fullmatch(name)
+    if match is None:
+        raise Refused("unknown_control", f"no control of the labelling screen is named '{name}'", raw=entry)
+    return match.group(1), int(match.group(2))
+
+
+def _marks(control: str, entry: Mapping[str, Any], index: int | None, words: _Words) -> Iterator[Mark]:
+    """The marks of one result, at turn 0."""
+    kind = _KIND[control]
+    if entry.get("type") != kind:
+        raise Refused("wrong_type", f"'{entry['from_name']}' gives {entry.get('type')!r}, not '{kind}'", raw=entry)
+    target = "tail" if index is None else f"u{index}"
+    if entry.get("to_name", target) != target:
+        detail = f"'{entry['from_name']}' is laid at {entry['to_name']!r}, not at '{target}'"
+        raise Refused("wrong_target", detail, raw=entry)
+    origin = entry.get("origin")
+    if origin not in _ORIGINS:
+        origin = "manual"
+    for text in _texts(entry, kind):
+        try:
+            mark = _mark(control, text, words)
+        except _Unreadable as problem:
+            raise Refused(problem.reason, problem.detail, raw=entry) from None
+        if mark is not None:
+            yield replace(mark, origin=origin)
+
+
+def _texts(entry: Mapping[str, Any], kind: str) -> list[str]:
+    """The picked or typed texts of a result: a list of one-step taxonomy paths, or a list of lines."""
+    value = entry.get("value")
+    given = value.get("taxonomy" if kind == "taxonomy" else "text") if isinstance(value, dict) else None
+    if kind == "textarea" and isinstance(given, str):
+        given = [given]
+    if not isinstance(given, list):
+        raise Refused("malformed_value", f"'{entry['from_name']}' without a list of values", raw=entry)
+    texts = []
+    for item in given:
+        if kind == "taxonomy" and isinstance(item, list) and len(item) == 1:
+            item = item[0]
+        elif kind == "taxonomy":
+            raise Refused("malformed_value", f"'{entry['from_name']}' holds a path of several steps", raw=entry)
+        if not isinstance(item, str):
+            raise Refused("malformed_value", f"'{entry['from_name']}' holds a value that is no text", raw=entry)
+        texts.append(item)
+    return texts
+
+
+class _Unreadable(Exception):  # noqa: N818
+    def __init__(self, reason: Reason, detail: str) -> None:
+        super().__init__(detail)
+        self.reason = reason
+        self.detail = detail
+
+
+def _mark(control: str, text: str, words: _Words) -> Mark | None:
+    """What one picked or typed text says; None for a blank line."""
+    stripped = text.strip()
+    if control == "note":
+        return Mark(0, "note", value=stripped) if stripped else None
+    if control == "free":
+        if not stripped:
+            return None
+        disliked = stripped.startswith("!")
+        slot, value = _slot_value(stripped.removeprefix("!"), words, typed=True)
+        return Mark(0, "dislike" if disliked else "want", slot, value)
+    if control in ("want", "dislike"):
+        slot, value = _slot_value(stripped, words, typed=False)
+        return Mark(0, "want" if control == "want" else "dislike", slot, value)
+    verb, _, name = stripped.partition("=")
+    if control == "op" and verb == "drop" and name:
+        return Mark(0, "drop", words.slot(name))
+    op = (_TURN_FLAGS if control == "op" else _DIALOGUE_FLAGS).get(name) if verb == "flag" else None
+    if op is None:
+        raise _Unreadable("unknown_operation", f"'{text}'")
+    return Mark(0, op)
+
+
+def _slot_value(text: str, words: _Words, *, typed: bool) -> tuple[str, str]:
+    name, equals, value = text.partition("=")
+    name, value = name.strip(), value.strip()
+    if typed and (not equals or not name):
+        raise _Unreadable("malformed_free_text", f"'{text}'; write slot=value or !slot=value")
+    if not value:
+        raise _Unreadable("slot_without_value", f"'{text}'")
+    return words.slot(name), value
+
+
+def _wanted_and_disliked(marks: Sequence[Mark], words: _Words) -> str | None:
+    sides: dict[tuple[object, ...], Op] = {}
+    for mark in marks:
+        if mark.op in ("want", "dislike") and sides.setdefault(words.meaning(mark), mark.op) != mark.op:
+            linked = words.migration.ontology.link(words.migration.ontology.slot(mark.slot or ""), mark.value or "")
+            return f"{mark.slot}={linked.value}"
+    return None

@@ -1,0 +1,167 @@
+"""Takes an export into the :class:`~annotate.annotation_store.AnnotationStore`, and accounts for every annotation."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any
+
+from annotate.annotation_store import AnnotationStore
+from annotate.annotations import Annotation
+from annotate.dialogue_index import IndexedDialogue
+from annotate.exports.reader import ExportedTask, ExportReader
+from annotate.exports.refusals import Refusal, Refused, raw_json
+from annotate.exports.results import read_result
+from annotate.exports.task import TaskKeys, annotation_head, annotation_id, check_task, dealt_to, fits_workspace
+from annotate.migration import Migration
+from annotate.prelabels import prelabel_fields
+from annotate.roster import Roster
+from annotate.screens import Screens
+from schemas.errors import LabelError
+from schemas.ontology import Ontology
+from schemas.progress import Progress
+
+__all__ = ["StagedExport", "stage_export"]
+
+
+@dataclass
+class StagedExport:
+    """What an export held, counted in annotations where nothing else is said.
+
+    Attributes:
+        path: where it is.
+        sha256: hash of its JSON.
+        tasks: tasks in it.
+        received: all annotations.
+        usable: those of which something can be used.
+        skipped: those that their annotator skipped.
+        quarantined: reason -> those of which nothing can be used.
+        refused_turns: reason -> turns refused within usable annotations.
+        drafts: answers begun and not submitted.
+        projects: numbers of the Label Studio projects.
+    """
+
+    path: Path
+    sha256: str = ""
+    tasks: int = 0
+    received: int = 0
+    usable: int = 0
+    skipped: int = 0
+    quarantined: Counter[str] = field(default_factory=Counter)
+    refused_turns: Counter[str] = field(default_factory=Counter)
+    drafts: int = 0
+    projects: set[str] = field(default_factory=set)
+
+
+def stage_export(
+    reader: ExportReader,
+    store: AnnotationStore,
+    index: Mapping[str, IndexedDialogue],
+    ontology: Ontology,
+    progress: Progress,
+    *,
+    of_this_workspace: bool = True,
+    screens: Screens | None = None,
+    roster: Roster | None = None,
+) -> StagedExport:
+    """Read a whole export into the store.
+
+    Args:
+        reader: the export.
+        store: takes every annotation that can be told from others, and every refusal.
+        index: the dialogues of the workspace, with hashes.
+        ontology: the slots there are.
+        progress: shows how far it is.
+        of_this_workspace: refuse an export without any task of this workspace.
+        screens: since when the screens of projects offer a newer ontology than their tasks were made with.
+        roster: who annotators are; without it they go by Label Studio's numbers.
+
+    Raises:
+        LabelError: not an export, cut off, or of another project: no task in it is of this workspace.
+    """
+    staged = StagedExport(reader.path)
+    migration, screens = Migration(ontology), screens or Screens()
+    fitting = 0
+    for task in reader.tasks(progress):
+        fitting += fits_workspace(task, index)
+        staged.drafts += task.drafts
+        staged.projects.add(task.project)
+        _stage_task(task, staged, store, index, migration, screens, roster or Roster())
+    if reader.tasks_read and not fitting and of_this_workspace:
+        raise LabelError(
+            f"none of the {reader.tasks_read} tasks in this export is of this workspace",
+            where=reader.shown,
+            fix="export the project that `semctl export-for-labelling` filled, or name its workspace with -w",
+        )
+    staged.sha256, staged.tasks = reader.sha256, reader.tasks_read
+    store.name_export(staged.sha256)
+    return staged
+
+
+def _stage_task(
+    task: ExportedTask,
+    staged: StagedExport,
+    store: AnnotationStore,
+    index: Mapping[str, IndexedDialogue],
+    migration: Migration,
+    screens: Screens,
+    roster: Roster,
+) -> None:
+    try:
+        keys: TaskKeys | Refusal = check_task(task, index)
+    except Refused as problem:
+        keys = problem.refusal
+    for position, raw in enumerate(task.annotations):
+        name = annotation_id(raw, task, position)
+        staged.received += 1
+        store.hear(name, task.project, task.task_id)
+        head = None
+        try:
+            head = roster.named(annotation_head(raw, task, name), dealt_to=dealt_to(task))
+            if raw["was_cancelled"]:
+                staged.skipped += 1
+                store.arrive(head, "void")
+                continue
+            if isinstance(keys, Refusal):
+                raise Refused(keys.reason, keys.detail)
+            version = screens.version(head.project, keys.ontology_version, head.updated_at, head.lead_time)
+            read = read_result(raw.get("result"), keys.turns, migration.ontology, version=version, migration=migration)
+        except Refused as problem:
+            staged.quarantined[problem.refusal.reason] += 1
+            if head is not None:
+                store.arrive(head, "void" if problem.refusal.reason == "dialogue_changed" else "unreadable")
+            whole = replace(problem.refusal, turn=None, raw=problem.refusal.raw or raw_json(raw))
+            store.refuse(_row(whole, name, task, head))
+            continue
+        staged.usable += 1
+        head = replace(
+            head,
+            dialogue_id=keys.dialogue_id,
+            task_uid=keys.uid,
+            ontology_version=version,
+            config_sha256=keys.config_sha256,
+            role=keys.role,
+            **prelabel_fields(raw),
+        )
+        store.arrive(head.with_marks(read.marks), "usable")
+        for refusal in read.refused_turns:
+            staged.refused_turns[refusal.reason] += 1
+            store.refuse(_row(refusal, name, task, head))
+
+
+def _row(refusal: Refusal, name: str, task: ExportedTask, head: Annotation | None) -> dict[str, Any]:
+    """A row of ``quarantine.parquet``; the export's hash is known only once all of it is read."""
+    uid, dialogue_id = task.data.get("uid"), task.data.get("dialogue_id")
+    return {
+        "reason": refusal.reason,
+        "annotation_id": name,
+        "task_uid": uid if isinstance(uid, str) else None,
+        "dialogue_id": dialogue_id if isinstance(dialogue_id, str) else None,
+        "turn": refusal.turn,
+        "annotator": None if head is None else head.annotator,
+        "detail": refusal.detail,
+        "raw": refusal.raw,
+        "export_sha256": None,
+    }

@@ -1,0 +1,171 @@
+"""Checks an exported task and the head of an annotation against the workspace, before what was marked is read."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import Any
+
+from annotate.annotations import Annotation, Role
+from annotate.dialogue_index import IndexedDialogue
+from annotate.exports.reader import ExportedTask
+from annotate.exports.refusals import Refused
+from annotate.tasks import TASK_SCHEMA
+
+__all__ = ["TaskKeys", "annotation_head", "annotation_id", "check_task", "dealt_to", "fits_workspace"]
+
+
+@dataclass(frozen=True)
+class TaskKeys:
+    """What says which turns of which dialogue a task shows.
+
+    Attributes:
+        uid: semctl's name of the task.
+        dialogue_id: the dialogue.
+        turns: its user turns on the screen, in the order of the controls.
+        ontology_version: of the ontology that the screen offers.
+        config_sha256: hash of the label configuration that the task was made with.
+        role: what answers to this task are: labels, or verdicts on labels.
+    """
+
+    uid: str
+    dialogue_id: str
+    turns: tuple[int, ...]
+    ontology_version: int
+    config_sha256: str | None = None
+    role: Role = "label"
+
+
+def fits_workspace(task: ExportedTask, index: Mapping[str, IndexedDialogue]) -> bool:
+    """Whether the task was made by semctl of a dialogue that is in this workspace."""
+    dialogue_id = task.data.get("dialogue_id")
+    return "semctl_schema" in task.data and isinstance(dialogue_id, str) and dialogue_id in index
+
+
+def dealt_to(task: ExportedTask) -> str | None:
+    """The annotator that the task was dealt to, as its data says, or None."""
+    annotator = task.data.get("annotator")
+    return annotator if isinstance(annotator, str) and annotator else None
+
+
+def check_task(task: ExportedTask, index: Mapping[str, IndexedDialogue]) -> TaskKeys:
+    """The keys of a task, when it shows a dialogue of this workspace as it is now.
+
+    Raises:
+        Refused: no annotation of this task can be used.
+    """
+    data = task.data
+    try:
+        uid, dialogue_id = _text(data, "uid"), _text(data, "dialogue_id")
+        window, schema, version = (_count(data, name) for name in ("window", "semctl_schema", "ontology_version"))
+        fingerprint = _text(data, "dialogue_sha256")
+        turns = tuple(_count(turn, "turn") for turn in data["user_turns"])
+    except (KeyError, TypeError) as problem:
+        raise Refused("task_without_keys", f"task {task.task_id} is not one that semctl made: {problem}") from None
+    if uid != f"{dialogue_id}#{window}" or not turns or len(set(turns)) != len(turns):
+        raise Refused("task_without_keys", f"task {task.task_id}: its uid, window and turns do not go together")
+    if schema != TASK_SCHEMA:
+        raise Refused("unsupported_schema", f"made with task schema {schema}, this semctl reads {TASK_SCHEMA}")
+    dialogue = index.get(dialogue_id)
+    if dialogue is None:
+        raise Refused("unknown_dialogue", f"no dialogue '{dialogue_id}' in this workspace")
+    if dialogue.sha256.hex() != fingerprint:
+        raise Refused("dialogue_changed", f"dialogue '{dialogue_id}' says something else now than when it was exported")
+    strange = sorted(set(turns) - set(dialogue.user_turns))
+    if strange:
+        raise Refused("unknown_turn", f"turn {strange[0]} of dialogue '{dialogue_id}' is no user turn")
+    config = data.get("config_sha256")
+    role: Role = "review" if data.get("role") == "review" else "label"
+    return TaskKeys(uid, dialogue_id, turns, version, config if isinstance(config, str) else None, role)
+
+
+def annotation_id(raw: Any, task: ExportedTask, position: int) -> str:
+    """The name of an annotation: the same in every export of its project.
+
+    Args:
+        raw: the annotation as exported.
+        task: the task it is of.
+        position: its place among the task's annotations, for one without a number.
+    """
+    number = (raw.get("unique_id") or raw.get("id")) if isinstance(raw, dict) else None
+    if isinstance(number, bool) or not isinstance(number, str | int):
+        number = f"task{task.task_id}/{position}"
+    return f"ls:{task.project}:{number}"
+
+
+def annotation_head(raw: Any, task: ExportedTask, name: str) -> Annotation:
+    """Who made an annotation and when; without marks, and without the keys of its task.
+
+    Args:
+        raw: the annotation as exported.
+        task: the task it is of.
+        name: its :func:`annotation_id`.
+
+    Raises:
+        Refused: its versions cannot be ordered.
+    """
+    if not isinstance(raw, dict):
+        raise Refused("malformed_annotation", f"an annotation of task {task.task_id} is no object")
+    if not isinstance(raw.get("was_cancelled"), bool):
+        raise Refused("malformed_annotation", "'was_cancelled' is neither true nor false")
+    updated_at = _time(raw.get("updated_at")) or _time(raw.get("created_at"))
+    if updated_at is None:
+        raise Refused("malformed_annotation", "no time in 'updated_at'")
+    return Annotation(
+        annotation_id=name,
+        dialogue_id="",
+        annotator=_annotator(raw.get("completed_by")),
+        updated_at=updated_at,
+        created_at=_time(raw.get("created_at")),
+        lead_time=_seconds(raw.get("lead_time")),
+        project=task.project,
+        task_id=task.task_id,
+        completed_by=_annotator(raw.get("completed_by")).removeprefix("user:"),
+    )
+
+
+def _annotator(who: Any) -> str:
+    """Label Studio names annotators by number, or by an object that holds it."""
+    if isinstance(who, dict):
+        who = who.get("id", who.get("email"))
+    if isinstance(who, bool) or not isinstance(who, int | str) or who == "":
+        return "user:unknown"
+    return f"user:{who}"
+
+
+def _time(value: Any) -> str | None:
+    """UTC in ISO 8601 with microseconds, so that text order is time order."""
+    if not isinstance(value, str):
+        return None
+    try:
+        time = datetime.fromisoformat(value)
+        time = time.replace(tzinfo=UTC) if time.tzinfo is None else time.astimezone(UTC)
+    except (ValueError, OverflowError):
+        return None
+    return time.replace(tzinfo=None).isoformat(timespec="microseconds") + "Z"
+
+
+def _seconds(value: Any) -> float | None:
+    if isinstance(value, bool) or not isinstance(value, int | float):
+        return None
+    try:
+        seconds = float(value)
+    except OverflowError:
+        return None
+    return seconds if math.isfinite(seconds) and seconds >= 0 else None
+
+
+def _text(data: Any, name: str) -> str:
+    value = data[name]
+    if not isinstance(value, str) or not value:
+        raise TypeError(f"'{name}' is no text")
+    return value
+
+
+def _count(data: Any, name: str) -> int:
+    value = data[name]
+    if isinstance(value, bool) or not isinstance(value, int) or not 0 <= value < 2**31:
+        raise TypeError(f"'{name}' is no count")
+    return value

@@ -1,0 +1,1 @@
+"""Label Studio: the server, the one door to it, and what changed there."""

@@ -1,0 +1,134 @@
+"""One logged-in connection to Label Studio: the only module that knows its SDK.
+
+Every failure becomes a :class:`~schemas.errors.ServiceError` (exit code 4) that names the mend; no message holds a
+token. Writes are never retried: a request that seems to have failed may have arrived.
+"""
+
+from __future__ import annotations
+
+import ipaddress
+import json
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from typing import Any
+from urllib.parse import urlsplit
+
+from annotate.label_studio.errors import describe, not_label_studio, refusal
+from schemas.errors import SemctlError, ServiceError, UsageError
+
+__all__ = ["ONCE", "Session", "api_error", "time_text"]
+
+ONCE: Mapping[str, Any] = {"max_retries": 0}
+"""Options of a request that must not be sent twice."""
+
+
+def api_error() -> type[Exception]:
+    """The SDK's error for an answer with a status of 400 and more; it has ``status_code`` and ``body``."""
+    from label_studio_sdk.core.api_error import ApiError
+
+    return ApiError
+
+
+def time_text(time: Any) -> str:
+    """A time as the server writes it, UTC with microseconds, so that text order is time order; empty for none."""
+    if time is None or isinstance(time, str):
+        return time or ""
+    return str(time.strftime("%Y-%m-%dT%H:%M:%S.%fZ"))
+
+
+class Session:
+    """A connection to one Label Studio; connecting checks that it answers and takes the key.
+
+    Args:
+        url: its address, as ``http://127.0.0.1:8080``.
+        api_key: a legacy token or a personal access token.
+        seconds: how long one request may take.
+    """
+
+    def __init__(self, url: str, api_key: str, *, seconds: float = 300.0) -> None:
+        address = urlsplit(url)
+        if address.scheme not in ("http", "https") or not address.hostname:
+            raise UsageError("not an address of Label Studio", where=url, fix="write it as http://HOST:PORT")
+        self.url = url.rstrip("/")
+        self._secret = api_key.strip()
+        with self._asking("log in"):
+            import httpx
+            import label_studio_sdk
+
+            self._http = httpx.Client(
+                timeout=httpx.Timeout(seconds, connect=10.0),
+                follow_redirects=True,
+                # a proxy for the outside world must not see requests to this machine
+                trust_env=not _is_loopback(address.hostname),
+            )
+            sdk: Any = label_studio_sdk
+            self._client: Any = sdk.LabelStudio(base_url=self.url, api_key=self._secret, httpx_client=self._http)
+            self.user = str(self._client.users.whoami().email)
+
+    def __repr__(self) -> str:
+        return f"{type(self).__name__}({self.url!r})"
+
+    def version(self) -> str:
+        """The server's version, as ``1.23.2``."""
+        with self._asking("read its version"):
+            return str(self._client.versions.get().release)
+
+    def users(self) -> dict[int, str]:
+        """E-mail address by number of every user: annotations name them by number (``completed_by``)."""
+        with self._asking("list its users"):
+            return {int(user.id): str(user.email) for user in self._client.users.list()}
+
+    def _post(self, path: str, content: bytes) -> Any:
+        """Send JSON as it is: the SDK would walk through every value of it, which takes longer than the server does.
+
+        Returns:
+            The answer, which is JSON: a page for people, such as one to log in at, is refused.
+        """
+        from label_studio_sdk.core.api_error import ApiError
+
+        headers = {**self._client._client_wrapper.get_headers(), "Content-Type": "application/json"}
+        answer = self._http.post(f"{self.url}{path}", content=content, headers=headers)
+        if not answer.is_success:
+            is_json = "json" in answer.headers.get("content-type", "")
+            raise ApiError(status_code=answer.status_code, body=answer.json() if is_json else answer.text)
+        return answer.json()
+
+    @contextmanager
+    def _asking(self, doing: str) -> Iterator[None]:
+        import httpx
+        import pydantic
+        from label_studio_sdk.core.api_error import ApiError
+
+        try:
+            yield
+        except SemctlError:
+            raise
+        except ApiError as problem:
+            status = problem.status_code or 500
+            if not isinstance(problem.body, Mapping) and (status < 400 or status in (404, 405)):
+                raise not_label_studio(self.url, doing) from None
+            detail = describe(problem.body).replace(self._secret, "...")
+            raise refusal(self.url, doing, status, detail) from None
+        except httpx.TimeoutException:
+            raise ServiceError(
+                f"Label Studio did not answer in time ({doing})",
+                where=self.url,
+                fix="run it again; it is completed then",
+            ) from None
+        except (httpx.HTTPError, httpx.InvalidURL):
+            raise ServiceError(
+                f"Label Studio does not answer ({doing})",
+                where=self.url,
+                fix="start it with `semctl studio start`, or check LABEL_STUDIO_URL; then run this again",
+            ) from None
+        except (json.JSONDecodeError, pydantic.ValidationError, UnicodeDecodeError):
+            raise not_label_studio(self.url, doing) from None
+
+
+def _is_loopback(host: str) -> bool:
+    if host == "localhost":
+        return True
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return False

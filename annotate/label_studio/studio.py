@@ -1,0 +1,350 @@
+"""The local Label Studio of a workspace: started on 127.0.0.1, kept to this machine, stopped for sure.
+
+Its folder is ``WORKSPACE/.studio``, apart from the workspace's data and unreadable for other users::
+
+    credentials.json   login name, password and API token (0600), generated once
+    server.json        process id, address and version while it runs
+    server.log         what the server printed
+    data/              Label Studio's own data: the sqlite database with all projects, and its secret key
+
+Pictures are served from another folder (see :mod:`annotate.pictures`) and nothing else of the disk is.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import secrets
+import signal
+import socket
+import subprocess
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from annotate.label_studio import environment as studio_environment
+from annotate.label_studio.plain_http import StudioAnswer, ask
+from schemas.errors import ServiceError, UsageError, WorkspaceError
+from schemas.files import locked, read_json, write_json
+from schemas.progress import Progress, SilentProgress, Task
+
+__all__ = ["Credentials", "Studio", "StudioStatus"]
+
+_START_SECONDS = 300.0
+_STOP_SECONDS = 15.0
+_USERNAME = "owner@semctl.local"
+
+
+@dataclass(frozen=True)
+class Credentials:
+    """How to log in to the local server; the token and password never go into a message or a log."""
+
+    username: str
+    password: str
+    token: str
+
+    def __repr__(self) -> str:
+        return f"Credentials(username={self.username!r}, password=..., token=...)"
+
+
+@dataclass(frozen=True)
+class StudioStatus:
+    """What is known of the local server.
+
+    Attributes:
+        running: whether our server process is alive.
+        health: ``UP`` when it answers, ``DOWN`` when the process lives but does not answer, None when not running.
+        version: of the running server, else the one installed, or None.
+        projects: title and task counts of each project; empty when not running.
+    """
+
+    running: bool
+    url: str | None
+    pid: int | None
+    health: str | None
+    version: str | None
+    username: str | None
+    credentials_file: str
+    log: str
+    projects: tuple[Mapping[str, Any], ...] = ()
+
+
+@dataclass(frozen=True)
+class Studio:
+    """The local Label Studio of one workspace.
+
+    Attributes:
+        folder: ``WORKSPACE/.studio``.
+        files: document root of the pictures it may serve.
+        environment: where Label Studio is installed.
+    """
+
+    folder: Path
+    files: Path
+    environment: Path
+
+    @classmethod
+    def of_workspace(cls, root: Path) -> Studio:
+        """The studio of the workspace in ``root``."""
+        return cls(root / ".studio", root / "labelling" / "files", studio_environment.environment_folder())
+
+    @property
+    def credentials_file(self) -> Path:
+        return self.folder / "credentials.json"
+
+    @property
+    def log_file(self) -> Path:
+        return self.folder / "server.log"
+
+    @property
+    def _server_file(self) -> Path:
+        return self.folder / "server.json"
+
+    @property
+    def _data(self) -> Path:
+        return self.folder / "data"
+
+    def start(self, port: int, progress: Progress | None = None) -> StudioStatus:
+        """Install Label Studio if need be, start it detached, and return once it answers.
+
+        A server that already runs is left as it is.
+
+        Raises:
+            UsageError: the port is taken, or the server runs on another port.
+            ServiceError: it could not be installed, ended while starting, or did not answer in five minutes.
+            WorkspaceError: the database is there but its credentials are not.
+        """
+        progress = progress or SilentProgress()
+        studio_environment.install(self.environment, progress)
+        self._make_folders()
+        with locked(self.folder / "lock"):
+            running = self._server()
+            if running is not None:
+                if running["port"] != port:
+                    raise UsageError(
+                        f"Label Studio already runs at {running['url']}",
+                        fix="stop it with `semctl studio stop` to change the port",
+                    )
+                return self.status()
+            _require_free(port)
+            credentials = self._make_credentials()
+            process = self._launch(port, credentials)
+            progress.log("starting Label Studio; the first time takes about a minute")
+            try:
+                with progress.task("starting Label Studio") as task:
+                    version = self._wait(process, port, credentials, task)
+            except BaseException:
+                _end_group(process.pid)
+                process.wait()
+                raise
+            server = {"pid": process.pid, "born": _born(process.pid), "port": port, "url": _url(port)}
+            write_json(self._server_file, {**server, "version": version})
+        return self.status()
+
+    def stop(self) -> bool:
+        """End the server and its children; True when one was running. A stale process file is removed."""
+        if not self.folder.is_dir():
+            return False
+        with locked(self.folder / "lock"):
+            running = self._server()
+            if running is not None:
+                _end_group(running["pid"])
+            self._server_file.unlink(missing_ok=True)
+        return running is not None
+
+    def status(self) -> StudioStatus:
+        """What is known of the server now."""
+        running = self._server()
+        credentials = self.credentials()
+        health: str | None = None
+        projects: tuple[Mapping[str, Any], ...] = ()
+        if running is not None:
+            health = ask(running["url"], "/health").value("status") or "DOWN"
+            if health == "UP" and credentials is not None:
+                projects = _projects(running["url"], credentials.token)
+        return StudioStatus(
+            running=running is not None,
+            url=running["url"] if running else None,
+            pid=running["pid"] if running else None,
+            health=health,
+            version=running["version"] if running else studio_environment.installed_version(self.environment),
+            username=credentials.username if credentials else None,
+            credentials_file=str(self.credentials_file),
+            log=str(self.log_file),
+            projects=projects,
+        )
+
+    def credentials(self) -> Credentials | None:
+        """The generated login, or None before the first start."""
+        if not self.credentials_file.is_file():
+            return None
+        value = read_json(self.credentials_file, error=WorkspaceError)
+        try:
+            return Credentials(value["username"], value["password"], value["token"])
+        except (KeyError, TypeError):
+            raise WorkspaceError("not a credentials file of semctl", where=self.credentials_file) from None
+
+    def url(self) -> str | None:
+        """Address of the running server, or None."""
+        running = self._server()
+        return running["url"] if running else None
+
+    def _make_folders(self) -> None:
+        try:
+            self.files.mkdir(parents=True, exist_ok=True)
+            self._data.mkdir(parents=True, exist_ok=True)
+            self.folder.chmod(0o700)
+            (self.folder / ".gitignore").write_text("*\n")
+        except OSError as problem:
+            raise UsageError(f"cannot write the studio's folder: {problem.strerror}", where=self.folder) from None
+
+    def _make_credentials(self) -> Credentials:
+        known = self.credentials()
+        if known is not None:
+            return known
+        if (self._data / "label_studio.sqlite3").exists():
+            raise WorkspaceError(
+                "Label Studio's database is there, its credentials are not",
+                where=self.credentials_file,
+                fix=f"restore that file, or move {self._data} away to start with an empty server",
+            )
+        made = Credentials(_USERNAME, secrets.token_urlsafe(12), secrets.token_hex(20))
+        handle = os.open(self.credentials_file, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+        os.close(handle)
+        write_json(self.credentials_file, {"username": made.username, "password": made.password, "token": made.token})
+        return made
+
+    def _launch(self, port: int, credentials: Credentials) -> subprocess.Popen[bytes]:
+        settings = {
+            "LABEL_STUDIO_BASE_DATA_DIR": str(self._data),
+            "LABEL_STUDIO_USERNAME": credentials.username,
+            "LABEL_STUDIO_PASSWORD": credentials.password,
+            "LABEL_STUDIO_USER_TOKEN": credentials.token,
+            "LABEL_STUDIO_ENABLE_LEGACY_API_TOKEN": "true",
+            "LABEL_STUDIO_LOCAL_FILES_SERVING_ENABLED": "true",
+            "LABEL_STUDIO_LOCAL_FILES_DOCUMENT_ROOT": str(self.files),
+            "LABEL_STUDIO_DISABLE_SIGNUP_WITHOUT_LINK": "true",
+            "COLLECT_ANALYTICS": "false",
+            "SENTRY_DSN": "",
+            "FRONTEND_SENTRY_DSN": "",
+            "LATEST_VERSION_CHECK": "false",
+            "DEBUG": "false",
+            "PYTHONUNBUFFERED": "1",
+        }
+        command = [str(self.environment / "bin" / "label-studio"), "start", "--no-browser"]
+        command += ["--internal-host", "127.0.0.1", "--port", str(port)]
+        handle = os.open(self.log_file, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
+        with os.fdopen(handle, "wb") as log:
+            return subprocess.Popen(
+                command,
+                env=studio_environment.clean_environment() | settings,
+                stdin=subprocess.DEVNULL,
+                stdout=log,
+                stderr=subprocess.STDOUT,
+                cwd=self.folder,
+                start_new_session=True,
+            )
+
+    def _wait(self, process: subprocess.Popen[bytes], port: int, credentials: Credentials, task: Task) -> str:
+        url, deadline = _url(port), time.monotonic() + _START_SECONDS
+        while time.monotonic() < deadline:
+            if process.poll() is not None:
+                raise ServiceError(
+                    f"Label Studio ended while starting: {self._last_words()}", where=self.log_file, fix="see its log"
+                )
+            if ask(url, "/health").value("status") == "UP":
+                version = ask(url, "/api/version").value("release")
+                # our token proves that it is our server that answers: a port taken meanwhile makes it move to the next
+                who = ask(url, "/api/current-user/whoami", token=credentials.token)
+                if isinstance(version, str) and who.value("email") == credentials.username:
+                    return version
+                if who.status in (401, 403):
+                    raise ServiceError(
+                        "the server at this port does not know our token", where=url, fix="try another --port"
+                    )
+            task.advance(0, note=self._last_words()[:50])
+            time.sleep(0.5)
+        raise ServiceError(f"Label Studio did not answer in {_START_SECONDS:.0f} s", where=self.log_file)
+
+    def _last_words(self) -> str:
+        try:
+            lines = self.log_file.read_text(errors="replace").splitlines()
+        except OSError:
+            return ""
+        return next((line.strip() for line in reversed(lines) if line.strip()), "it said nothing")
+
+    def _server(self) -> dict[str, Any] | None:
+        """The record of our server, when that very process is alive."""
+        if not self._server_file.is_file():
+            return None
+        record = read_json(self._server_file, error=WorkspaceError, fix="remove that file")
+        if not isinstance(record, dict) or not {"pid", "born", "port", "url", "version"} <= record.keys():
+            raise WorkspaceError("not a server record of semctl", where=self._server_file, fix="remove that file")
+        return record if _born(record["pid"]) == record["born"] else None
+
+
+def _url(port: int) -> str:
+    return f"http://127.0.0.1:{port}"
+
+
+def _require_free(port: int) -> None:
+    with socket.socket(socket.AF_INET, socket.SOCK_STREAM) as probe:
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            probe.bind(("127.0.0.1", port))
+        except OSError:
+            raise UsageError(f"port {port} is taken", fix="name a free one: `semctl studio start --port N`") from None
+
+
+def _projects(url: str, token: str) -> tuple[Mapping[str, Any], ...]:
+    found: list[Mapping[str, Any]] = []
+    page = 1
+    while True:
+        answer: StudioAnswer = ask(url, f"/api/projects?page={page}&page_size=100", token=token)
+        results = answer.value("results")
+        if not isinstance(results, list):
+            return tuple(found)
+        for item in results:
+            counts = {"tasks": item.get("task_number") or 0, "annotations": item.get("total_annotations_number") or 0}
+            found.append({"id": item.get("id"), "title": item.get("title"), **counts})
+        if not answer.value("next"):
+            return tuple(found)
+        page += 1
+
+
+def _born(pid: int) -> str | None:
+    """When a process started, so that a reused process id is not taken for ours; None when it is gone."""
+    stat = Path(f"/proc/{pid}/stat")
+    if Path("/proc/self/stat").exists():
+        try:
+            fields = stat.read_text().rpartition(")")[2].split()
+        except OSError:
+            return None
+        return None if fields[0] == "Z" else fields[19]
+    shown = subprocess.run(["ps", "-o", "state=,lstart=", "-p", str(pid)], capture_output=True, text=True, check=False)
+    text = shown.stdout.strip()
+    return None if not text or text.startswith("Z") else text.split(maxsplit=1)[1]
+
+
+def _end_group(pid: int) -> None:
+    """Ask a process group to end; what is left after a while is killed."""
+    _signal_group(pid, signal.SIGTERM)
+    deadline = time.monotonic() + _STOP_SECONDS
+    while _born(pid) is not None and time.monotonic() < deadline:
+        time.sleep(0.1)
+    deadline = time.monotonic() + _STOP_SECONDS
+    while _signal_group(pid, signal.SIGKILL) and time.monotonic() < deadline:
+        time.sleep(0.05)
+
+
+def _signal_group(pid: int, number: int) -> bool:
+    """Signal a process group; False when nobody is in it any more."""
+    with contextlib.suppress(ChildProcessError):  # only in the process that started it
+        os.waitpid(pid, os.WNOHANG)
+    try:
+        os.killpg(pid, number)
+    except (ProcessLookupError, PermissionError):
+        return False
+    return True

@@ -1,0 +1,154 @@
+"""One turn that several people answered: what they agree on, what the policy decides, and what stays in dispute.
+
+What is voted on is an item: a value wanted or disliked, a slot dropped, a new topic; not having marked it is a no.
+A slot is in dispute when one of its items is open, when what was decided contradicts itself, or when half of the people
+or more say something of it but nothing is decided: red, blue and green are no majority for saying nothing.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from functools import cached_property
+
+from annotate.annotations import Annotation, Mark, turn_update
+from annotate.resolution.items import Item, items_of, update_of
+from annotate.resolution.policies import Majority, Policy
+from schemas.belief import TurnUpdate
+from schemas.ontology import Ontology
+
+__all__ = ["Ballot", "Outcome", "disagreement", "vote"]
+
+
+@dataclass(frozen=True)
+class Ballot:
+    """What one annotator says of one turn.
+
+    Attributes:
+        annotator: who.
+        marks: as marked.
+        annotation: where it is from.
+        items: the same in the ontology's spelling, each with the value as it is to be written.
+    """
+
+    annotator: str
+    marks: tuple[Mark, ...]
+    annotation: Annotation
+    items: Mapping[Item, str]
+
+    @classmethod
+    def read(cls, annotator: str, marks: Iterable[Mark], annotation: Annotation, ontology: Ontology) -> Ballot:
+        """The ballot of these marks."""
+        marks = tuple(marks)
+        return cls(annotator, marks, annotation, items_of(marks, ontology))
+
+    @cached_property
+    def readable(self) -> bool:
+        """Whether the annotator could label the turn."""
+        return not any(mark.op in ("unsure", "bad_turn") for mark in self.marks)
+
+    @property
+    def whole(self) -> tuple[bool, frozenset[Item]]:
+        """All of the answer, to compare with others; of a turn that could not be labelled nothing else counts."""
+        return self.readable, frozenset(self.items) if self.readable else frozenset()
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What a turn's ballots come to.
+
+    Attributes:
+        update: what is decided; slots in dispute are unknown in it.
+        unanimous: whether all say the same.
+        disputed_slots: slots in dispute; all of them when it is open whether the turn can be labelled at all.
+        agreed: the items decided on, those in disputed slots too.
+        supporters: annotators who say something of what was decided, or as the decision does say nothing; all of them
+            when nobody does.
+    """
+
+    update: TurnUpdate
+    unanimous: bool
+    disputed_slots: frozenset[str] = frozenset()
+    agreed: Mapping[Item, str] = field(default_factory=dict)
+    supporters: tuple[str, ...] = ()
+
+
+def disagreement(ballots: Sequence[Ballot]) -> float:
+    """Share of the annotators who do not give the commonest answer: 0 when all say the same, below 1."""
+    if not ballots:
+        return 0.0
+    commonest = max(Counter(ballot.whole for ballot in ballots).values())
+    return 1 - commonest / len(ballots)
+
+
+def vote(ballots: Sequence[Ballot], policy: Policy, slots: Iterable[str]) -> Outcome:
+    """Decide one turn.
+
+    Args:
+        ballots: one per annotator, at least one. One alone is taken as it is.
+        policy: decides where they differ.
+        slots: names of all slots.
+    """
+    everybody = tuple(ballot.annotator for ballot in ballots)
+    if len(ballots) == 1:
+        only = ballots[0]
+        return Outcome(turn_update(only.marks), True, agreed=only.items if only.readable else {}, supporters=everybody)
+    if len({ballot.whole for ballot in ballots}) == 1:
+        if not ballots[0].readable:
+            return Outcome(TurnUpdate(readable=False), True, supporters=everybody)
+        merged = _spelled(ballots[0].items, ballots)
+        return Outcome(update_of(merged), True, agreed=merged, supporters=everybody)
+    unreadable = policy.decide({ballot.annotator: not ballot.readable for ballot in ballots})
+    if unreadable is None:
+        return Outcome(TurnUpdate(readable=False), False, frozenset(slots), supporters=everybody)
+    if unreadable:
+        could_not = tuple(ballot.annotator for ballot in ballots if not ballot.readable)
+        return Outcome(TurnUpdate(readable=False), False, supporters=could_not or everybody)
+    return _vote_on_items([ballot for ballot in ballots if ballot.readable], policy, frozenset(slots))
+
+
+def _vote_on_items(ballots: Sequence[Ballot], policy: Policy, slots: frozenset[str]) -> Outcome:
+    decided = {
+        item: policy.decide({ballot.annotator: item in ballot.items for ballot in ballots})
+        for item in sorted({item for ballot in ballots for item in ballot.items})
+    }
+    elected = [item for item, yes in decided.items() if yes]
+    topic = Item("new_topic")
+    of_slots: dict[str, list[Item]] = {}
+    for item in decided:
+        if item != topic:
+            of_slots.setdefault(item.slot, []).append(item)
+    disputed = {slot for slot, items in of_slots.items() if _is_disputed(slot, {i: decided[i] for i in items}, ballots)}
+    agreed = _spelled(elected, ballots)
+    settled = {item: spelled for item, spelled in agreed.items() if item == topic or item.slot not in disputed}
+    if topic in decided and decided[topic] is None:
+        # whatever was known may be cleared: only what this turn itself sets is known after it
+        disputed |= slots - {item.slot for item in settled if item.op in ("want", "drop")}
+    return Outcome(update_of(settled, disputed), False, frozenset(disputed), agreed, _supporters(ballots, agreed))
+
+
+def _is_disputed(slot: str, decided: Mapping[Item, bool | None], ballots: Sequence[Ballot]) -> bool:
+    if None in decided.values():
+        return True
+    elected = {item for item, yes in decided.items() if yes}
+    if any(item.op == "want" and Item("dislike", slot, item.value) in elected for item in elected):
+        return True
+    said = {ballot.annotator: any(item.slot == slot for item in ballot.items) for ballot in ballots}
+    return not elected and Majority().decide(said) is not False
+
+
+def _spelled(items: Iterable[Item], ballots: Sequence[Ballot]) -> dict[Item, str]:
+    """Each item with the value as most people write it; of several such the first in the alphabet."""
+    chosen: dict[Item, str] = {}
+    for item in items:
+        written = Counter(ballot.items[item] for ballot in ballots if item in ballot.items)
+        chosen[item] = min(written, key=lambda text: (-written[text], text))
+    return chosen
+
+
+def _supporters(ballots: Sequence[Ballot], agreed: Mapping[Item, str]) -> tuple[str, ...]:
+    if agreed:
+        return tuple(ballot.annotator for ballot in ballots if not agreed.keys().isdisjoint(ballot.items))
+    silent = tuple(ballot.annotator for ballot in ballots if not ballot.items)
+    return silent or tuple(ballot.annotator for ballot in ballots)

@@ -1,0 +1,232 @@
+"""How far the labelling is: from the server while it answers, else from what was ingested last."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Mapping
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+from annotate.annotations import read_annotations
+from annotate.label_studio.activity_cache import ActivityCache
+from annotate.label_studio.gateway import Gateway, Project, connect
+from annotate.progress_report import Answer, ProgressReport, TouchedTask, WantedTask, WorkPart, report_progress
+from annotate.resolution.answers import newest_versions
+from annotate.roster import Roster
+from pipeline.labelling.batches import Batch, read_batches
+from pipeline.labelling.deal_record import Deal, read_deals
+from pipeline.labelling.dealing import projects_of
+from pipeline.labelling.known_annotators import learn_annotators
+from pipeline.workspace import Workspace
+from schemas.errors import LabelError, ServiceError
+from schemas.files import read_json
+from schemas.progress import Progress, SilentProgress
+
+__all__ = ["LabellingProgress", "unreachable"]
+
+Touched = Mapping[str, TouchedTask]
+
+
+class LabellingProgress:
+    """Asks how far the labelling is, as often as one likes; each time only for what changed.
+
+    Args:
+        workspace: whose.
+        project: only the work of this name, dealt out or not.
+        progress: shows how far the asking is.
+    """
+
+    def __init__(self, workspace: Workspace, project: str | None = None, progress: Progress | None = None) -> None:
+        self._workspace = workspace
+        self._project = project
+        self._progress = progress or SilentProgress()
+        self._cache = ActivityCache(workspace.labelling / "activity")
+        self._gateway: Gateway | None = None
+        self._roster: Roster | None = None
+        self._found: dict[str, Project | None] = {}
+        self._wanted: dict[int, dict[str, WantedTask]] = {}
+
+    def now(self) -> ProgressReport:
+        """The report, from the server.
+
+        Raises:
+            LabelError: nothing was exported, or not under this name.
+            ServiceError: Label Studio is down, failed, or refuses the key.
+        """
+        batches = self._batches()
+        notes: list[str] = []
+        touched: dict[int, Touched] = {}
+        if any(batch.destination.project for batch in batches):
+            gateway = self._connected()
+            roster = self._learned(gateway, batches)
+            projects = self._projects(gateway, batches)
+            answers = gateway.answer_counts([project.id for project in projects.values() if project])
+            by_title: dict[str, Touched] = {}
+            for title, project in projects.items():
+                if project is None or project.id not in answers:
+                    notes.append(f"the project '{title}' is not on {gateway.url}")
+                    by_title[title] = {}
+                else:
+                    by_title[title] = self._ask(gateway, project, answers[project.id], roster)
+            touched = {each.number: by_title[each.destination.project] for each in batches if each.destination.project}
+        in_files = [batch for batch in batches if not batch.destination.project]
+        if in_files:
+            touched |= self._ingested(in_files)
+            notes.append("tasks exported as files are counted as ingested: nobody asks the servers they went to")
+        source = self._gateway.url if self._gateway and len(in_files) < len(batches) else "ingested"
+        return report_progress(self._parts(batches, touched), now=datetime.now(UTC), source=source, notes=notes)
+
+    def as_ingested(self, why: str) -> ProgressReport:
+        """The report from what was ingested last, which knows of neither drafts nor skipped tasks.
+
+        Args:
+            why: why the server was not asked.
+
+        Raises:
+            LabelError: nothing was exported, or not under this name.
+        """
+        batches = self._batches()
+        ledger = self._workspace.label_ledger
+        when = datetime.fromtimestamp(ledger.stat().st_mtime, UTC) if ledger.is_file() else None
+        known = f"ingested at {when:%Y-%m-%d %H:%M} UTC" if when else "nothing was ingested yet"
+        notes = [f"{why}; {known}: drafts and skipped tasks are not known"]
+        parts = self._parts(batches, self._ingested(batches))
+        return report_progress(parts, now=datetime.now(UTC), source="ingested", notes=notes)
+
+    def _batches(self) -> list[Batch]:
+        batches = read_batches(self._workspace.labelling)
+        if not batches:
+            raise LabelError(
+                "nothing was exported for labelling yet", where=self._workspace.labelling, fix=_export_first(None)
+            )
+        if self._project is None:
+            return batches
+        titles = {*projects_of(self._workspace, self._project), self._project}
+        deal = Deal.read(self._workspace.labelling, self._project)
+        titles |= {part.place for part in deal.parts} if deal else set()
+        chosen = [batch for batch in batches if str(batch.destination) in titles]
+        if not chosen:
+            raise LabelError(f"nothing was exported as '{self._project}'", fix=_export_first(self._project))
+        return chosen
+
+    def _connected(self) -> Gateway:
+        if self._gateway is None:
+            self._gateway = connect(self._workspace.root)
+        return self._gateway
+
+    def _learned(self, gateway: Gateway, batches: list[Batch]) -> Roster:
+        if self._roster is None:
+            found = {project.id: project.title for project in self._projects(gateway, batches).values() if project}
+            self._roster = learn_annotators(self._workspace, gateway, found)
+        return self._roster
+
+    def _projects(self, gateway: Gateway, batches: list[Batch]) -> Mapping[str, Project | None]:
+        """Title -> project; looked up once, by number where it still has that title."""
+        if not self._found:
+            places = [batch.destination for batch in batches]
+            numbers = {place.project_id for place in places if place.project_id and place.url == gateway.url}
+            there = {project.title: project for project in gateway.projects_numbered(sorted(numbers)).values()}
+            for title in dict.fromkeys(place.project for place in places if place.project):
+                self._found[title] = there.get(title) or gateway.find_project(title)
+        return self._found
+
+    def _ask(self, gateway: Gateway, project: Project, answers: int, roster: Roster) -> Touched:
+        named: dict[int | None, str] = {}
+        touched = {}
+        for task in self._cache.read(gateway, project, answers, self._progress):
+            for answer in task.answers:
+                if answer.by not in named:
+                    number = "unknown" if answer.by is None else str(answer.by)
+                    named[answer.by] = roster.annotator(str(project.id), number)
+            given = tuple(Answer(named[each.by], each.seconds, _time(each.at), each.skipped) for each in task.answers)
+            touched[task.uid] = TouchedTask(given, task.has_draft)
+        return touched
+
+    def _ingested(self, batches: list[Batch]) -> dict[int, Touched]:
+        """Batch -> uid -> what the annotations of the workspace say."""
+        roster = Roster.read(self._workspace.labelling)
+        people = (each for each in read_annotations(self._workspace.annotations) if not each.is_corpus)
+        answers: dict[tuple[str | None, str], list[tuple[str, Answer]]] = defaultdict(list)
+        for annotation in map(roster.named, newest_versions(people)):
+            if annotation.task_uid is not None:
+                said = Answer(annotation.annotator, annotation.lead_time, _time(annotation.updated_at))
+                answers[annotation.role, annotation.task_uid].append((annotation.project or "", said))
+        projects = {str(batch.destination.project_id) for batch in batches if batch.destination.project_id}
+        found: dict[int, Touched] = {}
+        for batch in batches:
+            number = None if batch.destination.project_id is None else str(batch.destination.project_id)
+            touched = {}
+            for uid in batch.uids:
+                theirs = tuple(
+                    answer
+                    for project, answer in answers.get((batch.role, uid), ())
+                    if (project == number if number else project not in projects)
+                    and (number or batch.annotator in (None, answer.annotator))
+                )
+                if theirs:
+                    touched[uid] = TouchedTask(theirs)
+            found[batch.number] = touched
+        return found
+
+    def _parts(self, batches: list[Batch], touched: Mapping[int, Touched]) -> list[WorkPart]:
+        deals = {part.place: (deal, part) for deal in read_deals(self._workspace.labelling) for part in deal.parts}
+        parts = []
+        for batch in batches:
+            wanted, done = self._tasks(batch), touched.get(batch.number, {})
+            deal, part = deals.get(str(batch.destination), (None, None))
+            if deal is not None and part is not None:
+                theirs = set(deal.dialogues_of(part.annotator))
+                # what was handed over is theirs only as far as they had done it
+                wanted = {
+                    uid: task for uid, task in wanted.items() if task.dialogue_id in theirs or _answered(done.get(uid))
+                }
+            annotator = part.annotator if part else batch.annotator
+            parts.append(
+                WorkPart(
+                    batch.number,
+                    str(batch.destination),
+                    wanted,
+                    done,
+                    batch.role,
+                    annotator,
+                    has_left=part is not None and part.has_left,
+                )
+            )
+        return parts
+
+    def _tasks(self, batch: Batch) -> dict[str, WantedTask]:
+        if batch.number not in self._wanted:
+            file = self._workspace.labelling / f"batch-{batch.number:04d}" / "tasks.json"
+            self._wanted[batch.number] = _read_tasks(file)
+        return self._wanted[batch.number]
+
+
+def unreachable(problem: ServiceError) -> str:
+    """Why the server was not asked, in few words."""
+    return problem.what if problem.where is None else f"{problem.what} ({problem.where})"
+
+
+def _read_tasks(file: Path) -> dict[str, WantedTask]:
+    tasks: Any = read_json(file, error=LabelError)
+    try:
+        data = [task["data"] for task in tasks]
+        return {str(each["uid"]): WantedTask(str(each["dialogue_id"]), len(each["user_turns"])) for each in data}
+    except (KeyError, TypeError) as problem:
+        raise LabelError(f"not a list of tasks: {problem!r}", where=file, fix="put that file back") from None
+
+
+def _answered(task: TouchedTask | None) -> bool:
+    return task is not None and bool(task.answers)
+
+
+def _time(text: str) -> datetime | None:
+    try:
+        time = datetime.fromisoformat(text)
+    except ValueError:
+        return None
+    return time if time.tzinfo else time.replace(tzinfo=UTC)
+
+
+def _export_first(name: str | None) -> str:
+    return f"run `semctl export-for-labelling --project {name or 'NAME'}` first"

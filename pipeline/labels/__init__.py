@@ -1,0 +1,1 @@
+"""What came back: pulled, resolved, checked, kept, traced and compared."""

@@ -1,0 +1,1 @@
+"""Pages to read: agreement, and feedback for annotators."""
