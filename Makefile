@@ -3,6 +3,8 @@
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
+# a process a core, each test file in one of them: servers and workspaces are made once a file
+PYTEST := OMP_NUM_THREADS=1 $(BIN)/python -m pytest --numprocesses auto --maxprocesses 4 --dist loadfile
 DEMO ?= demo-workspace
 # Label Studio lives in an environment of its own: its pins do not go together with semctl's
 export SEMCTL_STUDIO_ENV ?= $(CURDIR)/.studio-env
@@ -39,10 +41,10 @@ demo: setup
 	$(BIN)/semctl -w $(DEMO) demo
 
 test: setup
-	$(BIN)/python -m pytest -m "not studio and not browser and not slow and not gpu"
+	$(PYTEST) -m "not studio and not browser and not slow and not gpu"
 
 test-all: setup words studio
-	$(BIN)/python -m pytest -m "not gpu"
+	$(PYTEST) -m "not gpu"
 
 lint: setup
 	$(BIN)/ruff check .

@@ -9,6 +9,7 @@ import html
 import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import lru_cache
 from typing import Any
 from urllib.parse import quote
 
@@ -34,6 +35,7 @@ _UNSHOWABLE = re.compile(r"[\x00-\x08\x0b\x0c\x0e-\x1f\x7f\ud800-\udfff]")
 """Control characters, which no database keeps and no reader sees."""
 
 
+@lru_cache(maxsize=1 << 14)
 def picture_url(name: str) -> str:
     """Address at which Label Studio serves the file ``name`` of its document root."""
     return f"/data/local-files/?d={quote(name)}"
