@@ -70,7 +70,7 @@ def test_scoring_needs_little_memory_beside_its_tables():
     extra = extra_mebibytes(60_000, 256, "float32")
     if extra is None:
         pytest.skip("this system does not tell how high a process stood")
-    assert 0 < extra < 64
+    assert 0 <= extra < 64  # 0: what libraries keep in reserve was enough
 
 
 def test_the_evaluation_benchmark_ranks_alike_both_ways():
