@@ -16,7 +16,7 @@ from schemas.progress import Progress, SilentProgress
 
 __all__ = ["PushedTask", "TaskCalls"]
 
-_BATCH_TASKS = 500
+_BATCH_TASKS = 2000
 _LIST_PAGE = 500
 
 
@@ -64,7 +64,7 @@ class TaskCalls(ProjectCalls):
                         yield PushedTask(item.id, data, item.total_annotations or 0)
 
     def push(self, project: Project, tasks: Sequence[Mapping[str, Any]], progress: Progress | None = None) -> None:
-        """Import tasks, several hundred at a time; each request holds all of its tasks or none.
+        """Import tasks, two thousand at a time; each request holds all of its tasks or none.
 
         Raises:
             ServiceError: a request failed, or the server took in another number of tasks than it was sent.

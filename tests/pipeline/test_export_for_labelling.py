@@ -295,7 +295,9 @@ def test_a_wrong_token_exits_with_four(workspace: Workspace, studio_variables: R
 def test_a_run_killed_half_way_is_completed_by_the_next(tmp_path: Path, studio_variables: RunningStudio):
     total = 4000
     workspace = write_workspace(tmp_path / "ws", [dialogue(f"d{number}", users=1) for number in range(total)])
-    command = [sys.executable, "-m", "pipeline.cli", "-w", str(workspace.root), "export-for-labelling"]
+    in_small_requests = "from annotate.label_studio import task_calls; task_calls._BATCH_TASKS = 500; "
+    command = [sys.executable, "-c", in_small_requests + "from pipeline.cli import main; main()"]
+    command += ["-w", str(workspace.root), "export-for-labelling"]
     gateway = connect(workspace.root)
     running = subprocess.Popen([*command, "--project", "killed"], env={**os.environ, **studio_variables.environment})
     try:
