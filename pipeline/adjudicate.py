@@ -13,8 +13,7 @@ from typing import Any
 
 from annotate.adjudication import REVIEW_RULES, review_instruction
 from annotate.guidelines import guideline_markdown
-from annotate.tasks import TASK_SCHEMA
-from pipeline.labelling.batches import Batch, Destination, read_batches, removed_on_failure, write_batch
+from pipeline.labelling.batches import Batch, Destination, finish_batch, read_batches, removed_on_failure, write_batch
 from pipeline.labelling.review import Asked, Review, turns_asked
 from pipeline.ontology.screen_record import note_screen
 from pipeline.workspace import Workspace
@@ -167,27 +166,10 @@ def _write_batch(workspace: Workspace, review: Review, tasks: Sequence[Mapping[s
 def _finish_batch(
     folder: Path | None, review: Review, tasks: Sequence[Mapping[str, Any]], destination: Destination
 ) -> int | None:
-    if folder is None:
-        return None
-    number = int(folder.name.removeprefix("batch-"))
-    manifest = {
-        "batch": number,
-        "semctl_schema": TASK_SCHEMA,
-        "role": "review",
-        "project": destination.project,
-        "project_id": destination.project_id,
-        "url": destination.url,
-        "file": destination.file,
-        "config_sha256": review.config.sha256,
-        "ontology_version": review.ontology.version,
-        "ontology_sha256": review.ontology.sha256(),
-        "uids": [task["data"]["uid"] for task in tasks],
-        "dialogues": list(dict.fromkeys(task["data"]["dialogue_id"] for task in tasks)),
-        "window": max(len(task["data"]["user_turns"]) for task in tasks),
-        "complete": True,
-    }
-    write_json(folder / "manifest.json", manifest)
-    return number
+    window = max((len(task["data"]["user_turns"]) for task in tasks), default=0)
+    return finish_batch(
+        folder, tasks, destination, config=review.config, ontology=review.ontology, window=window, role="review"
+    )
 
 
 def _result(

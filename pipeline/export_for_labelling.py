@@ -14,10 +14,11 @@ from typing import Any
 
 from annotate import label_config as labels
 from annotate.guidelines import guideline_html, guideline_markdown
-from annotate.tasks import TASK_SCHEMA, TaskStyle, dialogue_tasks
+from annotate.tasks import TaskStyle, dialogue_tasks
 from pipeline.labelling.batches import (
     Batch,
     Destination,
+    finish_batch,
     next_batch_folder,
     read_batches,
     removed_on_failure,
@@ -289,28 +290,16 @@ def _write_batch(workspace: Workspace, prepared: _Prepared, tasks: Sequence[Mapp
 def _finish_batch(
     folder: Path | None, prepared: _Prepared, tasks: Sequence[Mapping[str, Any]], destination: Destination
 ) -> int | None:
-    if folder is None:
-        return None
-    number = int(folder.name.removeprefix("batch-"))
-    manifest = {
-        "batch": number,
-        "semctl_schema": TASK_SCHEMA,
-        "project": destination.project,
-        "project_id": destination.project_id,
-        "url": destination.url,
-        "file": destination.file,
-        "config_sha256": prepared.config.sha256,
-        "ontology_version": prepared.ontology.version,
-        "ontology_sha256": prepared.ontology.sha256(),
-        "uids": [task["data"]["uid"] for task in tasks],
-        "dialogues": list(dict.fromkeys(task["data"]["dialogue_id"] for task in tasks)),
-        "window": prepared.window,
-        "complete": True,
-        **({} if prepared.annotator is None else {"annotator": prepared.annotator}),
-        **({} if prepared.prelabel is None else {"prelabel": prepared.prelabel}),
-    }
-    write_json(folder / "manifest.json", manifest)
-    return number
+    return finish_batch(
+        folder,
+        tasks,
+        destination,
+        config=prepared.config,
+        ontology=prepared.ontology,
+        window=prepared.window,
+        annotator=prepared.annotator,
+        prelabel=prepared.prelabel,
+    )
 
 
 def _result(

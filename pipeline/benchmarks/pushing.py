@@ -26,6 +26,7 @@ import pyarrow as pa
 from pipeline.benchmarks.measure import Goal, Options, compared, interleaved
 from pipeline.export_for_labelling import export_to_file, export_to_project
 from pipeline.labelling.selection import Selection
+from pipeline.variables import variables_set
 from pipeline.workspace import Workspace
 from schemas.errors import ServiceError
 from schemas.tables import TURNS, read_table, write_table
@@ -78,16 +79,8 @@ def _this_server(studio: Studio) -> Iterator[None]:
     credentials, url = studio.credentials(), studio.url()
     if credentials is None or url is None:
         raise ServiceError("Label Studio ended before anything was measured", where=studio.log_file)
-    before = {name: os.environ.get(name) for name in _NAMES}
-    os.environ.update(zip(_NAMES, (url, credentials.token), strict=True))
-    try:
+    with variables_set(dict(zip(_NAMES, (url, credentials.token), strict=True))):
         yield
-    finally:
-        for name, value in before.items():
-            if value is None:
-                del os.environ[name]
-            else:
-                os.environ[name] = value
 
 
 def _workspace(scratch: Path, options: Options) -> Workspace:

@@ -17,6 +17,7 @@ from pipeline.evaluate import candidate_kind
 from pipeline.experiments.grid import PlannedRun
 from pipeline.runs import load_corpus, open_ranker
 from pipeline.train import train
+from pipeline.variables import variables_set
 from pipeline.workspace import Workspace
 from schemas.errors import InputError, ModelError, SemctlError
 from schemas.files import locked, read_json, write_json
@@ -134,7 +135,7 @@ def _side_by_side(
     # a fresh interpreter each: forking a process that has threads may stop it dead
     context = get_context("spawn")
     with (
-        _single_threads(),
+        variables_set(dict.fromkeys(_THREADS, "1")),
         _stop_asked() as stop,
         ProcessPoolExecutor(jobs, mp_context=context, initializer=_begin_worker, initargs=(os.getpid(),)) as pool,
     ):
@@ -186,20 +187,6 @@ def _stop_asked() -> Iterator[threading.Event]:
         yield stop
     finally:
         signal.signal(signal.SIGINT, before)
-
-
-@contextmanager
-def _single_threads() -> Iterator[None]:
-    before = {name: os.environ.get(name) for name in _THREADS}
-    os.environ.update(dict.fromkeys(_THREADS, "1"))
-    try:
-        yield
-    finally:
-        for name, value in before.items():
-            if value is None:
-                del os.environ[name]
-            else:
-                os.environ[name] = value
 
 
 def _begin_worker(parent: int) -> None:

@@ -9,10 +9,21 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from annotate.label_config import LabelConfig
+from annotate.tasks import TASK_SCHEMA
 from schemas.errors import LabelError
 from schemas.files import read_json, write_atomic, write_json
+from schemas.ontology import Ontology
 
-__all__ = ["Batch", "Destination", "next_batch_folder", "read_batches", "removed_on_failure", "write_batch"]
+__all__ = [
+    "Batch",
+    "Destination",
+    "finish_batch",
+    "next_batch_folder",
+    "read_batches",
+    "removed_on_failure",
+    "write_batch",
+]
 
 
 @dataclass(frozen=True)
@@ -87,6 +98,48 @@ def write_batch(labelling: Path, tasks: Sequence[Mapping[str, Any]], *, config_x
         write_atomic(folder / "label_config.xml", config_xml)
         write_atomic(folder / "guidelines.md", guideline)
     return folder
+
+
+def finish_batch(
+    folder: Path | None,
+    tasks: Sequence[Mapping[str, Any]],
+    destination: Destination,
+    *,
+    config: LabelConfig,
+    ontology: Ontology,
+    window: int,
+    **more: str | None,
+) -> int | None:
+    """Write the manifest, which makes a batch of :func:`write_batch` complete; its number, or None without a folder.
+
+    Args:
+        folder: of the batch.
+        tasks: what it holds.
+        destination: where they went.
+        config, ontology: what they were made with.
+        window: user turns in one task, at most.
+        more: further entries (``role``, ``annotator``, ``prelabel``); those that are None are left out.
+    """
+    if folder is None:
+        return None
+    manifest = {
+        "batch": _number(folder),
+        "semctl_schema": TASK_SCHEMA,
+        "project": destination.project,
+        "project_id": destination.project_id,
+        "url": destination.url,
+        "file": destination.file,
+        "config_sha256": config.sha256,
+        "ontology_version": ontology.version,
+        "ontology_sha256": ontology.sha256(),
+        "uids": [task["data"]["uid"] for task in tasks],
+        "dialogues": list(dict.fromkeys(task["data"]["dialogue_id"] for task in tasks)),
+        "window": window,
+        "complete": True,
+        **{name: value for name, value in more.items() if value is not None},
+    }
+    write_json(folder / "manifest.json", manifest)
+    return _number(folder)
 
 
 @contextmanager
