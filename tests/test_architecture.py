@@ -35,7 +35,7 @@ ONLY_IN = {
 }
 HEAVY = ("torch", "torchvision", "transformers", "pandas", "label_studio_sdk", "PIL", "numpy", "pyarrow", "ijson")
 UNSAFE_MODULES = {"pickle", "cPickle", "dill", "cloudpickle", "joblib", "shelve", "marshal"}
-LONGEST_MODULE = 400
+LONGEST_MODULE = 600
 
 MODULES = sorted(path for package in MAY_IMPORT for path in (ROOT / package).rglob("*.py"))
 
