@@ -76,13 +76,15 @@ def build(ontology: Ontology, *, max_values_per_slot: int = 60, max_choices: int
         max_choices: most choices on a page (wants and dislikes together).
 
     Raises:
-        OntologyError: no slots, a slot name the configuration cannot carry, or too many slots for one page.
+        OntologyError: no slots, a slot name with control characters, or too many slots for one page.
     """
     if not ontology.slots:
         raise OntologyError("the ontology has no slots", fix="run `semctl import` with a catalogue first")
     for slot in ontology.slots:
-        if _NOT_XML.search(slot.name) or slot.name.startswith("$"):
-            raise OntologyError("a slot name with '$' in front or control characters", where=repr(slot.name))
+        if _NOT_XML.search(slot.name):
+            raise OntologyError(
+                "a slot's name holds control characters", where=repr(slot.name), fix="take them out in ontology.json"
+            )
     limit = max_values_per_slot
     entries = _entries(ontology.slots, limit)
     while len(entries) * 2 > max_choices and limit > 1:
@@ -113,12 +115,14 @@ def slots_lost(xml: str, config: LabelConfig) -> list[str]:
 
 
 def slots_offered(xml: str) -> frozenset[str]:
-    """Names of the slots of a generated configuration; empty for anything else."""
+    """Names of the slots of a generated configuration: those that can be dropped; empty for anything else."""
     try:
-        choices = [choice.get("value", "") for choice in ElementTree.fromstring(xml).iter("Choice")]
+        lists = list(ElementTree.fromstring(xml).iter("Taxonomy"))
     except ElementTree.ParseError:
         return frozenset()
-    return frozenset(text.removeprefix("drop=") for text in choices if text.startswith("drop="))
+    # only in this list is "drop=" no slot's name
+    drops = (choice.get("value", "") for found in lists if found.get("name", "").startswith("op_") for choice in found)
+    return frozenset(text.removeprefix("drop=") for text in drops if text.startswith("drop="))
 
 
 def window_size(config: LabelConfig, *, max_choices: int = 5000, asked: int = 0) -> int:

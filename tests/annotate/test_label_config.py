@@ -100,9 +100,30 @@ def test_an_ontology_without_slots_is_refused():
         labels.build(Ontology())
 
 
-def test_a_slot_name_that_label_studio_would_take_for_a_variable_is_refused():
-    with pytest.raises(OntologyError, match="slot name"):
-        labels.build(ontology_of(["x"], name="$price"))
+SCREEN_WORDS = ("drop", "flag", "want", "dislike", "op", "free", "note", "tail", "past", "new_topic", "unsure", "idx")
+
+
+@pytest.mark.parametrize("name", [*SCREEN_WORDS, "$x", "$", "{{idx}}", "$user_turns", "<b>", 'a"b', "छाता", "s" * 300])
+def test_a_slot_may_be_named_like_anything_on_the_screen(name: str):
+    ontology = ontology_of(["6", "unsure", "drop=6"], name=name)
+    config = labels.build(ontology)
+    assert set(offered(config.xml, "want_")) == {f"{name}=6", f"{name}=unsure", f"{name}=drop=6"}
+    assert offered(config.xml, "op_")[0] == f"drop={name}"
+    assert labels.slots_offered(config.xml) == {name}
+    assert labels.slots_lost(config.xml, config) == []
+
+
+def test_only_slots_that_are_gone_are_lost_when_a_project_is_extended():
+    drop = Slot(name="drop", attribute="d", values=(Value(value="6"), Value(value="8")))
+    cut = Slot(name="cut", attribute="c", values=(Value(value="slim"),))
+    before, after = labels.build(Ontology(slots=(drop, cut))), labels.build(Ontology(slots=(drop,)))
+    assert labels.slots_lost(before.xml, after) == ["cut"]
+    assert labels.slots_lost(after.xml, before) == []
+
+
+def test_a_slot_name_with_control_characters_is_refused():
+    with pytest.raises(OntologyError, match="control characters"):
+        labels.build(ontology_of(["x"], name="a\x07b"))
 
 
 @pytest.mark.parametrize(("values", "window"), [(83, 30), (250, 10), (1000, 2), (2500, 1), (4000, 1)])
