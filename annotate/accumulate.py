@@ -20,7 +20,7 @@ from schemas.folding import fold
 if TYPE_CHECKING:
     from schemas.ontology import Ontology
 
-__all__ = ["KnownState", "Sides", "accumulate", "difference", "difference_by_slot"]
+__all__ = ["KnownState", "Sides", "accumulate", "difference", "difference_by_slot", "one_after_the_other"]
 
 Sides = tuple[tuple[str, ...], tuple[str, ...]]
 """What is wanted of a slot, and what is to be avoided of it."""
@@ -149,6 +149,34 @@ def difference_by_slot(before: Mapping[str, Sides], after: Mapping[str, Sides]) 
     new_topic = len(drop) > 1 and drop == before.keys()
     return TurnUpdate(
         want=want, dislike=dislike, drop=frozenset() if new_topic else frozenset(drop), new_topic=new_topic
+    )
+
+
+def one_after_the_other(first: TurnUpdate, then: TurnUpdate) -> TurnUpdate:
+    """The one update that changes what two readable ones change, applied one after the other.
+
+    Args:
+        first, then: both name slots in the same way, and values as the ontology spells them where it matters.
+    """
+    if then.new_topic:
+        return then
+    forgotten = then.drop | then.unknown
+    # a want that is disliked after it stays: it replaced what was wanted before, and counts as disliked itself
+    want = {slot: values for slot, values in first.want.items() if slot not in forgotten} | dict(then.want)
+    dislike: dict[str, tuple[str, ...]] = {}
+    for slot, values in first.dislike.items():
+        wanted = {fold(value) for value in then.want.get(slot, ())}
+        left = () if slot in forgotten else tuple(value for value in values if fold(value) not in wanted)
+        if left:
+            dislike[slot] = left
+    for slot, values in then.dislike.items():
+        dislike[slot] = tuple(dict.fromkeys((*dislike.get(slot, ()), *values)))
+    return TurnUpdate(
+        want=want,
+        dislike=dislike,
+        drop=(first.drop - then.unknown) | then.drop,
+        new_topic=first.new_topic,
+        unknown=(first.unknown - then.drop) | then.unknown,
     )
 
 

@@ -107,6 +107,11 @@ class Annotation:
     def is_withdrawn(self) -> bool:
         return any(mark.op == "withdrawn" for mark in self.marks)
 
+    @property
+    def is_empty(self) -> bool:
+        """Whether nothing at all is marked, of no turn and not of the dialogue either."""
+        return bool(self.marks) and all(mark.op == "none" for mark in self.marks)
+
     def turns(self) -> dict[int, list[Mark]]:
         """The turns this annotation speaks of, with their marks; a turn refused on ingest is not among them."""
         found: dict[int, list[Mark]] = {}

@@ -26,7 +26,7 @@ max_choices = 5000
 max_values_per_slot = 60
 # findings that put a dialogue up for labelling again: severities (error, warning, info) and codes of checks
 requeue = ["error", "warning"]
-# seconds a turn takes to read: an untouched pre-label sent on faster is flagged
+# seconds a turn takes to read: an untouched pre-label or an empty page sent on faster is flagged
 min_seconds_per_turn = 3.0
 # how several annotators' answers become one: majority, adjudicated (any difference waits for a reviewer), dawid-skene
 resolve = "majority"

@@ -52,7 +52,7 @@ def check_answers(labels: DialogueLabels, seconds_per_turn: float) -> Iterator[F
 
     Args:
         labels: of one dialogue.
-        seconds_per_turn: an untouched pre-label that took less was not read.
+        seconds_per_turn: an untouched pre-label, or an empty page, that took less was not read.
     """
     yield from _refused(labels)
     yield from _unanswered(labels)
@@ -61,8 +61,11 @@ def check_answers(labels: DialogueLabels, seconds_per_turn: float) -> Iterator[F
     yield from _outdated(labels)
     used = {annotation_id for at in labels.turns for annotation_id in at.annotation_ids}
     for annotation in labels.in_force:
-        if annotation.untouched and annotation.annotation_id in used:
-            yield _untouched(labels, annotation, seconds_per_turn)
+        if annotation.untouched:
+            if annotation.annotation_id in used:
+                yield _untouched(labels, annotation, seconds_per_turn)
+        elif annotation.is_empty and _took_less(annotation, seconds_per_turn):
+            yield _empty(labels, annotation)
     here = {at.turn for at in labels.turns}
     for annotation in newest_versions(labels.annotations):
         gone = sorted(set(annotation.turns()) - here)
@@ -159,11 +162,22 @@ def _at(labels: DialogueLabels, turn: int) -> TurnLabels | None:
     return next((at for at in labels.turns if at.turn == turn), None)
 
 
+def _took_less(annotation: Annotation, seconds_per_turn: float) -> bool:
+    took = annotation.lead_time
+    return took is not None and took < seconds_per_turn * len(annotation.turns())
+
+
+def _empty(labels: DialogueLabels, annotation: Annotation) -> Finding:
+    turns = sorted(annotation.turns())
+    detail = f"an empty page: {len(turns)} turns in {annotation.lead_time:.1f} s"
+    return labels.finding("untouched_fast", detail, by=[annotation], turn=turns[0])
+
+
 def _untouched(labels: DialogueLabels, annotation: Annotation, seconds_per_turn: float) -> Finding:
     turns = sorted(annotation.turns())
     what = f"the pre-label of {annotation.prelabel or 'an unknown model'} as it was"
     took = annotation.lead_time
-    if took is not None and took < seconds_per_turn * len(turns):
+    if took is not None and _took_less(annotation, seconds_per_turn):
         detail = f"{what}: {len(turns)} turns in {took:.1f} s"
         return labels.finding("untouched_fast", detail, by=[annotation], turn=turns[0])
     detail = f"{what}: {len(turns)} turns" + ("" if took is None else f" in {took:.0f} s")

@@ -33,7 +33,7 @@ class Checks:
         catalogue: the products.
         said: what was said in each dialogue.
         refused: rows of ``quarantine.parquet``.
-        seconds_per_turn: an untouched pre-label that took less per turn was not read.
+        seconds_per_turn: an untouched pre-label, or an empty page, that took less per turn was not read.
     """
 
     def __init__(

@@ -79,7 +79,12 @@ _ALL: tuple[Check, ...] = (
         "label the dialogue again, in today's values",
     ),
     Check("missing_window", "warning", "turns that nobody answered in a labelled dialogue", "finish the dialogue"),
-    Check("untouched_fast", "warning", "a pre-label sent on faster than it can be read", "let somebody else label it"),
+    Check(
+        "untouched_fast",
+        "warning",
+        "a pre-label or an empty page, sent faster than it can be read",
+        "let somebody else label it",
+    ),
     Check("images_missing", "warning", "the annotator saw no pictures", "mend the pictures, then label again"),
     Check("orphaned", "warning", "an answer to turns that are no longer there", "was the corpus imported anew?"),
     Check("unavailable", "info", "no product can satisfy the state, and nothing is recommended", "nothing, if meant"),

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gzip
 import hashlib
+import re
 import zlib
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -17,9 +18,14 @@ from schemas.errors import LabelError
 from schemas.files import atomic_path
 from schemas.progress import Progress, SilentProgress
 
-__all__ = ["ExportReader", "ExportedTask", "keep_raw"]
+__all__ = ["UNKNOWN", "ExportReader", "ExportedTask", "keep_raw"]
+
+UNKNOWN = "unknown"
+"""Stands for the number of a task or a project that an export does not give."""
 
 _BLOCK = 1 << 16
+_NO_JSON = re.compile(r"\b(?:nan|-?infinity)\b", re.IGNORECASE)
+"""What other programs write for numbers that are none."""
 _HOW = (
     "export the project from Label Studio as JSON (not JSON-MIN or CSV), or use `semctl ingest-labels --project NAME`"
 )
@@ -102,8 +108,10 @@ class ExportReader:
         try:
             yield from ijson.items(stream, "item", use_float=True, buf_size=_BLOCK)
             stream.drain()
-        except ijson.IncompleteJSONError:
-            raise self._broken("cut off", stream) from None
+        except ijson.IncompleteJSONError as problem:
+            no_json = _NO_JSON.search(str(problem))
+            what = f"not valid JSON (it holds {no_json.group()}; write null)" if no_json else "cut off"
+            raise self._broken(what, stream) from None
         except (ijson.JSONError, UnicodeDecodeError, OverflowError) as problem:
             said = " ".join(str(problem).split())[:80]
             raise self._broken(f"not valid JSON ({said})", stream) from None
@@ -225,4 +233,4 @@ def _size(path: Path) -> int:
 
 def _number(value: Any) -> str:
     is_name = isinstance(value, int | str) and not isinstance(value, bool)
-    return str(value) if is_name else "unknown"
+    return str(value) if is_name else UNKNOWN

@@ -134,10 +134,10 @@ def _control(entry: Any) -> tuple[str, int | None]:
 def _marks(control: str, entry: Mapping[str, Any], index: int | None, words: _Words) -> Iterator[Mark]:
     """The marks of one result, at turn 0."""
     kind = _KIND[control]
-    if entry.get("type") != kind:
+    if entry.get("type") not in (None, kind):
         raise Refused("wrong_type", f"'{entry['from_name']}' gives {entry.get('type')!r}, not '{kind}'", raw=entry)
     target = "tail" if index is None else f"u{index}"
-    if entry.get("to_name", target) != target:
+    if entry.get("to_name") not in (None, target):
         detail = f"'{entry['from_name']}' is laid at {entry['to_name']!r}, not at '{target}'"
         raise Refused("wrong_target", detail, raw=entry)
     origin = entry.get("origin")

@@ -120,7 +120,7 @@ def _stage_task(
         head = None
         try:
             head = roster.named(annotation_head(raw, task, name), dealt_to=dealt_to(task))
-            if raw["was_cancelled"]:
+            if raw.get("was_cancelled"):
                 staged.skipped += 1
                 store.arrive(head, "void")
                 continue

@@ -10,7 +10,7 @@ from typing import Any
 
 from annotate.annotations import Annotation, Role
 from annotate.dialogue_index import IndexedDialogue
-from annotate.exports.reader import ExportedTask
+from annotate.exports.reader import UNKNOWN, ExportedTask
 from annotate.exports.refusals import Refused
 from annotate.tasks import TASK_SCHEMA
 
@@ -91,7 +91,9 @@ def annotation_id(raw: Any, task: ExportedTask, position: int) -> str:
     """
     number = (raw.get("unique_id") or raw.get("id")) if isinstance(raw, dict) else None
     if isinstance(number, bool) or not isinstance(number, str | int):
-        number = f"task{task.task_id}/{position}"
+        uid = task.data.get("uid")
+        of = f"task{task.task_id}" if task.task_id != UNKNOWN or not isinstance(uid, str) else uid
+        number = f"{of}/{position}"
     return f"ls:{task.project}:{number}"
 
 
@@ -108,16 +110,16 @@ def annotation_head(raw: Any, task: ExportedTask, name: str) -> Annotation:
     """
     if not isinstance(raw, dict):
         raise Refused("malformed_annotation", f"an annotation of task {task.task_id} is no object")
-    if not isinstance(raw.get("was_cancelled"), bool):
+    if raw.get("was_cancelled") not in (None, True, False):  # 0 and 1 are among them
         raise Refused("malformed_annotation", "'was_cancelled' is neither true nor false")
     updated_at = _time(raw.get("updated_at")) or _time(raw.get("created_at"))
-    if updated_at is None:
+    if updated_at is None and any(raw.get(name) is not None for name in ("updated_at", "created_at")):
         raise Refused("malformed_annotation", "no time in 'updated_at'")
     return Annotation(
         annotation_id=name,
         dialogue_id="",
         annotator=_annotator(raw.get("completed_by")),
-        updated_at=updated_at,
+        updated_at=updated_at or "",
         created_at=_time(raw.get("created_at")),
         lead_time=_seconds(raw.get("lead_time")),
         project=task.project,

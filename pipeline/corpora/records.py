@@ -106,14 +106,15 @@ class Utterance(NamedTuple):
 class MergedTurns:
     """The turns of one dialogue, column by column: runs of one speaker are one turn.
 
-    Texts are joined by a space, pictures and candidates one after the other; the last act and the last state count.
+    Texts are joined by a space, pictures and candidates one after the other; the last act counts. Of the states what
+    the turn says is kept in order; one that says all that holds replaces those before it.
 
     Attributes:
         speakers, acts, texts, images: one entry a turn.
         candidates: turn -> (positives, negatives), where any are listed.
-        states: turn -> state, where there is one.
+        states: turn -> its states in order, where there are any.
         utterances: how many there were before merging.
-        replaced_states: how many states gave way to a later one of their turn.
+        replaced_states: how many states gave way to a later cumulative one of their turn.
     """
 
     __slots__ = (
@@ -134,7 +135,7 @@ class MergedTurns:
         self.texts: list[str] = []
         self.images: list[Sequence[str]] = []
         self.candidates: dict[int, tuple[Sequence[str], Sequence[str]]] = {}
-        self.states: dict[int, StateRecord] = {}
+        self.states: dict[int, tuple[StateRecord, ...]] = {}
         self.utterances = 0
         self.replaced_states = 0
         self._last: Speaker | None = None
@@ -172,8 +173,11 @@ class MergedTurns:
             )
         if state is not None:
             turn = len(self.speakers) - 1
-            self.replaced_states += turn in self.states
-            self.states[turn] = state
+            before_it = self.states.get(turn, ())
+            if isinstance(state, CumulativeState):
+                self.replaced_states += len(before_it)
+                before_it = ()
+            self.states[turn] = (*before_it, state)
 
 
 class Dialogue(NamedTuple):

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Literal
 
-from annotate.accumulate import difference_by_slot
+from annotate.accumulate import difference_by_slot, one_after_the_other
 from pipeline.corpora.catalogue import ProductLookup
 from pipeline.corpora.ledger import Ledger
 from pipeline.corpora.pictures import Pictures
@@ -51,31 +51,34 @@ class CorpusUpdates:
         turns = dialogue.turns
         labelled: list[int] = []
         updates: list[UpdateRows] = []
-        self._states.keep(len(turns.states))
+        self._states.keep(sum(map(len, turns.states.values())))
         topic: dict[str, tuple[str, ...]] = {}
         before = self._at_the_start
         gap = False
         for turn, speaker in enumerate(turns.speakers):
             if speaker != "user":
                 continue
-            state = turns.states.get(turn)
-            if state is None:
+            states = turns.states.get(turn)
+            if states is None:
                 gap = True
                 continue
             labelled.append(turn)
-            reading = self._readings.of(state)
-            if isinstance(state, TurnState):
-                updates.append(rows_of(self._of_turn(reading, topic)))
-                continue
-            if gap:
-                # what the unlabelled turn changed is unknown, so the whole state is said again
-                said = difference_by_slot({}, reading.by_slot)
-                updates.append(rows_of(TurnUpdate(said.want, said.dislike, new_topic=True)))
-            elif reading is before:
-                updates.append(NOTHING)
-            else:
-                updates.append(rows_of(difference_by_slot(before.by_slot, reading.by_slot)))
-            before, gap = reading, False
+            said: TurnUpdate | None = None
+            for state in states:
+                reading = self._readings.of(state)
+                if isinstance(state, TurnState):
+                    update = self._of_turn(reading, topic)
+                    # what holds after it is not worked out here: a cumulative state after it is said anew
+                    said, gap = update if said is None else one_after_the_other(said, update), True
+                elif gap:
+                    # what was changed since the last cumulative state is unknown, so the whole state is said again
+                    whole = difference_by_slot({}, reading.by_slot)
+                    said = TurnUpdate(whole.want, whole.dislike, new_topic=True)
+                    before, gap = reading, False
+                elif reading is not before:
+                    said = difference_by_slot(before.by_slot, reading.by_slot)
+                    before = reading
+            updates.append(NOTHING if said is None else rows_of(said))
         return labelled, updates
 
     def take_said(self) -> list[Said]:

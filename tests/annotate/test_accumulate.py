@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from annotate.accumulate import accumulate, difference
+from annotate.accumulate import accumulate, difference, one_after_the_other
 from schemas.belief import TurnUpdate
 from schemas.errors import OntologyError
 from schemas.ontology import fold
@@ -196,3 +196,31 @@ def test_giving_up_one_slot_is_a_drop_and_all_of_several_a_new_topic():
     assert difference(one, ()) == TurnUpdate(drop=frozenset({"color"}))
     assert difference(two, ()) == TurnUpdate(new_topic=True)
     assert difference(two, one) == TurnUpdate(drop=frozenset({"price"}))
+
+
+_SPELLED = {"color": ("red", "polka-dot, blue", "grey"), "price": ("cheap", "25-50"), "sleeveLength": ("long", "3/4")}
+
+
+@st.composite
+def updates(draw: st.DrawFn) -> TurnUpdate:
+    """Any update, with values as the ontology spells them."""
+
+    def side() -> dict[str, tuple[str, ...]]:
+        chosen = {slot: st.lists(st.sampled_from(known), min_size=1, unique=True) for slot, known in _SPELLED.items()}
+        return {slot: tuple(draw(chosen[slot])) for slot in draw(st.sets(st.sampled_from(SLOTS)))}
+
+    slots = st.frozensets(st.sampled_from(SLOTS))
+    return TurnUpdate(side(), side(), draw(slots), draw(st.booleans()), unknown=draw(slots))
+
+
+@given(st.lists(updates(), max_size=3), updates(), updates())
+def test_two_updates_as_one_leave_what_they_leave_one_after_the_other(
+    earlier: list[TurnUpdate], first: TurnUpdate, then: TurnUpdate
+):
+    together = accumulate([*earlier, one_after_the_other(first, then)], ONTOLOGY)[-1]
+    assert together == accumulate([*earlier, first, then], ONTOLOGY)[-1]
+
+
+def test_a_want_taken_back_at_once_still_replaces_what_was_wanted_before():
+    as_one = one_after_the_other(want(color="red"), TurnUpdate(dislike={"color": ("red",)}))
+    assert said(want(color="grey"), as_one)[-1] == {"!color=red"}

@@ -232,3 +232,28 @@ def test_the_worst_dialogues_are_labelled_again_first():
     assert totals.again() == ["c", "b", "a", "e"]
     assert totals.by_code() == {"quarantined": 1, "near_miss": 3, "unsure": 1, "orphaned": 1, "alias_used": 9}
     assert totals.dialogues["alias_used"] == 1
+
+
+@pytest.mark.parametrize(("seconds", "flagged"), [(0.0, True), (8.9, True), (9.0, False), (None, False)])
+def test_an_empty_page_sent_faster_than_three_turns_are_read_is_flagged(
+    tmp_path: Path, seconds: float | None, flagged: bool
+):
+    empty = annotation(*(Mark(turn, "none") for turn in (0, 2, 4)), lead_time=seconds)
+    found = findings(tmp_path, empty)
+    assert [(finding.code, finding.turn) for finding in found] == ([("untouched_fast", 0)] if flagged else [])
+    if flagged:
+        assert found[0].detail == f"an empty page: 3 turns in {seconds:.1f} s"
+
+
+@pytest.mark.parametrize("mark", [*wants(2, "color", "red"), Mark(0, "note", value="two people"), Mark(4, "unsure")])
+def test_a_page_with_anything_on_it_is_not_empty_however_fast_it_came(tmp_path: Path, mark: Mark):
+    marks = [mark, *(Mark(turn, "none") for turn in (0, 2, 4) if turn != mark.turn or mark.op == "note")]
+    assert "untouched_fast" not in [one.code for one in findings(tmp_path, annotation(*marks, lead_time=0.5))]
+
+
+def test_an_empty_page_that_was_outvoted_is_flagged_too(tmp_path: Path):
+    rest = [Mark(2, "none"), Mark(4, "none")]
+    read = [annotation(*RED, *rest, name=name, by=name, lead_time=60.0) for name in ("b", "c")]
+    hasty = annotation(Mark(0, "none"), *rest, name="z", by="z", lead_time=1.0)
+    (found,) = [one for one in findings(tmp_path, *read, hasty) if one.code == "untouched_fast"]
+    assert (found.annotators, found.annotation_ids) == (("z",), ("z",))

@@ -55,6 +55,15 @@ def test_an_export_larger_than_a_block_is_read_and_hashed_whole(tmp_path: Path):
     assert reader.sha256 == sha256_bytes(path.read_bytes())
 
 
+@pytest.mark.parametrize("written", ["NaN", "Infinity", "-Infinity", "nan"])
+def test_a_number_that_json_does_not_know_is_named(tmp_path: Path, written: str):
+    path = tmp_path / "e.json"
+    path.write_text(json.dumps([TASK, TASK]).replace('"lead_time": 9.5', f'"lead_time": {written}'))
+    with pytest.raises(LabelError, match=rf"it holds -?{written.lstrip('-')}; write null") as problem:
+        read(path)
+    assert "\n" not in str(problem.value)
+
+
 @pytest.mark.parametrize("cut", [1, 10, 1000])
 def test_a_damaged_gzip_is_one_error(tmp_path: Path, cut: int):
     path = tmp_path / "e.json.gz"

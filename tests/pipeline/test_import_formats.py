@@ -199,6 +199,73 @@ def test_json_lines_with_states_updates_and_pictures(tmp_path: Path) -> None:
     assert report.ledger["negatives"].dropped == {"unknown_product": 1}
 
 
+def _says(text: str, **more: Any) -> dict[str, Any]:
+    return {"speaker": "user", "text": text, **more}
+
+
+TYPE_AND_COLOR = [("want", "color", "red"), ("want", "type", "dress")]
+
+
+@pytest.mark.parametrize(
+    ("said", "expected"),
+    [
+        ([{"update": {"want": {"color": "red"}}}, {"update": {"want": {"type": "dress"}}}], TYPE_AND_COLOR),
+        ([{"update": {"want": {"color": "red"}}}, {}], [("want", "color", "red")]),
+        ([{}, {"update": {"want": {"color": "red"}}}], [("want", "color", "red")]),
+        ([{"update": {"want": {"color": "red"}}}, {"update": {}}], [("want", "color", "red")]),
+        (
+            [{"update": {"want": {"color": "red"}}}, {"update": {"want": {"color": "blue"}}}],
+            [("want", "color", "blue")],
+        ),
+        ([{"update": {"want": {"color": "red"}}}, {"update": {"drop": ["color"]}}], [("drop", "color", None)]),
+        (
+            [{"update": {"want": {"color": "red"}}}, {"update": {"dislike": {"color": "blue"}}}],
+            [("want", "color", "red"), ("dislike", "color", "blue")],
+        ),
+        (
+            [{"update": {"dislike": {"color": "red"}}}, {"update": {"want": {"color": "red"}}}],
+            [("want", "color", "red")],
+        ),
+        (
+            [{"update": {"want": {"color": "red"}}}, {"update": {"new_topic": True, "want": {"type": "dress"}}}],
+            [("new_topic", None, None), ("want", "type", "dress")],
+        ),
+        (
+            [{"update": {"new_topic": True, "want": {"color": "red"}}}, {"update": {"want": {"type": "dress"}}}],
+            [("new_topic", None, None), *TYPE_AND_COLOR],
+        ),
+        ([{"state": {"like": {"color": "red"}}}, {"update": {"want": {"type": "dress"}}}], TYPE_AND_COLOR),
+        ([{"update": {"want": {"color": "blue"}}}, {"state": {"like": {"color": "red"}}}], [("want", "color", "red")]),
+        ([{"state": {"like": {"color": "blue"}}}, {"state": {"like": {"color": "red"}}}], [("want", "color", "red")]),
+        ([{"update": {"want": {"color": "red"}}}, {}, {"update": {"want": {"type": "dress"}}}], TYPE_AND_COLOR),
+    ],
+)
+def test_all_that_is_said_in_a_row_makes_the_update_of_its_turn(
+    said: list[dict[str, Any]], expected: list[tuple[str | None, ...]], tmp_path: Path
+) -> None:
+    turns = [*(_says(f"line {n}", **more) for n, more in enumerate(said)), {"speaker": "system", "text": "this?"}]
+    own_corpus(tmp_path / "corpus", {"dialogue_id": "a", "turns": turns})
+    workspace, report = imported(tmp_path, "jsonl")
+    assert [(op, slot, value) for _, _, op, slot, value in updates(workspace)] == expected
+    states = report.ledger["states"].as_json()
+    assert states["in"] == states["kept"] + sum(states["dropped"].values()) == sum(bool(more) for more in said)
+
+
+def test_a_whole_state_after_updates_of_earlier_turns_is_all_that_holds(tmp_path: Path) -> None:
+    shop = {"speaker": "system", "text": "this?"}
+    first = _says("red", update={"want": {"color": "red"}})
+    own_corpus(
+        tmp_path / "corpus",
+        {"dialogue_id": "a", "turns": [first, shop, _says("a dress", state={"like": {"type": "dress"}})]},
+    )
+    workspace, _ = imported(tmp_path, "jsonl")
+    assert updates(workspace) == [
+        ("a", 0, "want", "color", "red"),
+        ("a", 2, "new_topic", None, None),
+        ("a", 2, "want", "type", "dress"),
+    ]
+
+
 def test_json_lines_take_their_split_from_the_file_and_products_from_csv(tmp_path: Path) -> None:
     root = tmp_path / "corpus"
     write(

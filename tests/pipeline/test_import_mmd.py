@@ -259,6 +259,21 @@ def test_states_become_updates_and_another_category_starts_over(
     assert [value.value for value in ontology.slot("mood").values] == ["gloomy"]
 
 
+def test_per_turn_states_of_utterances_in_a_row_all_count(tmp_path: Path) -> None:
+    root = tmp_path / "corpus"
+    for key, color in (("p1", "red"), ("p2", "blue")):
+        write(root / f"products/{key}.json", product(key, color=color, type="dress"))
+    wanted = ({"color": "red"}, {"type": "dress"}, {"color": "blue"})
+    said = [user(f"line {n}", dst={"slot_values": values}) for n, values in enumerate(wanted)]
+    turns = [*said, system("ok", images=[f"{SHOP}p1.jpg"], **{"false images": [f"{SHOP}p2.jpg"]})]
+    write(root / "dialogues/train/1.json", turns)
+    report = import_corpus(Workspace(tmp_path / "work"), root, "mmd")
+    rows = read_table(Workspace(tmp_path / "work").annotations, ANNOTATIONS).to_pylist()
+    said_of = [(r["turn"], r["op"], r["slot"], r["value"]) for r in rows]
+    assert said_of == [(0, "want", "color", "blue"), (0, "want", "type", "dress")]
+    assert report.ledger["states"].as_json() == {"in": 3, "kept": 3, "dropped": {}}
+
+
 def test_states_can_be_left_out_and_slots_are_then_named_by_attribute(nasty: Path, tmp_path: Path) -> None:
     workspace = Workspace(tmp_path / "work")
     report = import_corpus(workspace, nasty, "mmd", ignore_states=True)

@@ -364,6 +364,64 @@ def test_a_malformed_annotation_is_quarantined_with_its_reason(file: Path, works
     assert set(states_in(workspace).values()) == {None}
 
 
+def without(given: Mapping[str, Any], *names: str, null: bool) -> dict[str, Any]:
+    """A copy in which these keys are null, or not there."""
+    return {**given, **dict.fromkeys(names)} if null else {name: given[name] for name in given if name not in names}
+
+
+@pytest.mark.parametrize("null", [True, False])
+@pytest.mark.parametrize(
+    "names",
+    [
+        ("was_cancelled",),
+        ("updated_at",),
+        ("updated_at", "created_at"),
+        ("completed_by", "lead_time", "ground_truth"),
+        ("unique_id",),
+        ("unique_id", "id"),
+        ("id", "unique_id", "completed_by", "was_cancelled", "ground_truth", "created_at", "updated_at", "lead_time"),
+    ],
+    ids=" ".join,
+)
+def test_what_an_export_does_not_say_has_its_obvious_meaning(
+    names: tuple[str, ...], null: bool, workspace: Workspace, tmp_path: Path
+):
+    task = tasks_of([D1], window=3)[0]
+    given = without(answer(5, [pick("want_0", "color=red")]), *names, null=null)
+    other = without(answered(tasks_of([D2])[0], answer(6, [])), "id", "project", "drafts", null=null)
+    file = save(tmp_path / "e.json", [answered(task, given), other])
+    report = ingest_labels(workspace, export=file).as_json()
+    assert report["annotations"] == {"received": 2, "accepted": 2, "quarantined": 0, "skipped": 0, "superseded": 0}
+    assert marked(states_in(workspace)["d1", 0]) == {"color=red"}
+    assert marked(states_in(workspace)["d2", 0]) == set()
+    before = hashes(workspace.root)
+    ingest_labels(workspace, export=file)
+    assert hashes(workspace.root) == before
+
+
+@pytest.mark.parametrize("value", [1, True])
+def test_a_skip_written_as_a_number_is_a_skip(value: Any, workspace: Workspace, tmp_path: Path):
+    task = answered(tasks_of([D1])[0], answer(5, [pick("want_0", "color=red")], was_cancelled=value))
+    assert ingest_labels(workspace, export=save(tmp_path / "e.json", [task])).skipped == 1
+
+
+@pytest.mark.parametrize("value", ["no", "false", 2, [], {"skipped": False}])
+def test_a_skip_that_is_neither_true_nor_false_is_refused(value: Any, workspace: Workspace, tmp_path: Path):
+    task = answered(tasks_of([D1])[0], answer(5, [pick("want_0", "color=red")], was_cancelled=value))
+    report = ingest_labels(workspace, export=save(tmp_path / "e.json", [task]))
+    assert report.quarantined == {"malformed_annotation": 1}
+
+
+def test_results_without_type_and_target_go_by_their_control(workspace: Workspace, tmp_path: Path):
+    bare = {"from_name": "want_0", "value": {"taxonomy": [["color=red"]]}}
+    task = answered(
+        tasks_of([D1])[0], answer(5, [bare, {**bare, "from_name": "want_1", "type": None, "to_name": None}])
+    )
+    report = ingest_labels(workspace, export=save(tmp_path / "e.json", [task])).as_json()
+    assert (report["refused_turns"], report["annotations"]["accepted"]) == ({}, 1)
+    assert marked(states_in(workspace)["d1", 2]) == {"color=red"}
+
+
 EXPECTED = tomllib.loads((EXPORTS / "error" / "expected.toml").read_text())
 
 
