@@ -15,7 +15,17 @@ from collections.abc import Iterable, Mapping
 from functools import lru_cache
 from typing import Literal, NamedTuple
 
-__all__ = ["NUMBER_IN_TEXT", "DecimalMark", "Number", "currency_of", "decimal_mark_of", "read_number", "same_currency"]
+__all__ = [
+    "NUMBER_IN_TEXT",
+    "THREE_DECIMALS",
+    "DecimalMark",
+    "Number",
+    "currency_of",
+    "decimal_mark_of",
+    "number_text",
+    "read_number",
+    "same_currency",
+]
 
 DecimalMark = Literal[".", ","]
 _DECIMAL_MARKS: tuple[DecimalMark, ...] = (".", ",")
@@ -65,7 +75,7 @@ _SIGNS = {
     **{sign: currency for currency, signs in _WRITTEN.items() for sign in signs.split()},
     "us $": "USD",
 }
-_THREE_DECIMALS = frozenset(("BHD", "IQD", "JOD", "KWD", "LYD", "OMR", "TND"))
+THREE_DECIMALS = frozenset(("BHD", "IQD", "JOD", "KWD", "LYD", "OMR", "TND"))
 """Currencies with a thousand parts, whose prices have three decimals."""
 
 _OF_SIGN = {
@@ -89,6 +99,7 @@ _NUMBER = re.compile(
 NUMBER_IN_TEXT = rf"(?:(?:{_CURRENCY}) ?)?(?:{_DIGITS})(?: ?k\b)?(?: ?(?:{_CURRENCY})(?![^\W\d]))?"
 """Pattern of what may be a number within a folded text (lower case, single spaces); :func:`read_number` reads it."""
 
+_EXPONENT = re.compile(r"-?\d(?:\.\d+)?e[+-]\d{1,3}", re.ASCII | re.IGNORECASE)
 _GROUPED = re.compile(r"\d{1,3}(?:([.,' ])\d{3})(?:\1\d{3})*|\d{1,2}(?:,\d{2})+,\d{3}")
 _LETTERS = str.maketrans({"’": "'", "‘": "'", "ʼ": "'", "′": "'", "´": "'", "`": "'", "٬": "'", "،": ",", "−": "-"})
 
@@ -117,7 +128,8 @@ def read_number(text: str, *, decimal_mark: DecimalMark | None = None, thousands
         text: as written; in any script, with a currency, "%", "stars", "out of 5" or "/5".
         decimal_mark: of the numbers it stands among, where they tell; see :func:`decimal_mark_of`.
         thousands: numbers of its kind have no three decimals, as amounts of money and whole numbers:
-            ``1,299`` and ``1.299`` are 1299, unless ``decimal_mark`` says otherwise.
+            ``1,299`` and ``1.299`` are 1299, unless ``decimal_mark`` or a currency of :data:`THREE_DECIMALS` says
+            otherwise.
     """
     return _read(text, decimal_mark, thousands) if len(text) <= _LONGEST else None
 
@@ -126,11 +138,15 @@ def read_number(text: str, *, decimal_mark: DecimalMark | None = None, thousands
 def _read(text: str, decimal_mark: DecimalMark | None, thousands: bool) -> Number | None:
     if text.isascii() and text.isdigit():
         return Number(float(text))
+    if _EXPONENT.fullmatch(text) is not None:
+        number = float(text)
+        return Number(number) if math.isfinite(number) else None
     written = _written(text)
     if written is None:
         return None
     match, currency, is_money = written
-    readings = _readings(match["digits"], "." if "٫" in text else decimal_mark, thousands or is_money)
+    thousands = (thousands or is_money) and currency not in THREE_DECIMALS
+    readings = _readings(match["digits"], "." if "٫" in text else decimal_mark, thousands)
     if len(readings) != 1:
         return Number(None, currency) if readings else None
     value = float(readings[0]) * (1000 if match["thousand"] else 1)
@@ -149,7 +165,7 @@ def _written(text: str) -> tuple[re.Match[str], str | None, bool] | None:
     currency = _most_exact(named)
     if named and currency is None:
         return None
-    is_money = (currency is not None and currency not in _THREE_DECIMALS) or bool(match["no_decimals"])
+    is_money = (currency is not None and currency not in THREE_DECIMALS) or bool(match["no_decimals"])
     return match, currency, is_money
 
 
@@ -219,6 +235,13 @@ def decimal_mark_of(texts: Iterable[str]) -> DecimalMark | None:
     if not marks and whole and len(unsettled) > 1 and all("," in digits for digits in unsettled):
         return "."
     return next((mark for mark in _DECIMAL_MARKS if marks == {mark}), None)
+
+
+def number_text(number: float) -> str:
+    """A number as a text that can be read in one way only: ``1.125`` becomes ``1.1250``."""
+    text = format(number, ".10g")
+    read = read_number(text)
+    return f"{text}0" if read is not None and read.is_ambiguous else text
 
 
 def currency_of(text: str) -> str | None:

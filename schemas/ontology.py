@@ -8,7 +8,6 @@ step and one version at a time. It only ever grows: a name that was given up sti
 from __future__ import annotations
 
 import difflib
-import re
 from collections.abc import Iterable
 from functools import cached_property
 from pathlib import Path
@@ -28,6 +27,7 @@ from schemas.belief import Polarity, SlotValue
 from schemas.errors import OntologyError
 from schemas.files import read_json, sha256_bytes, write_json
 from schemas.folding import fold, fold_name
+from schemas.numbers import THREE_DECIMALS, Number, read_number, same_currency
 from schemas.ontology_steps import AddValue, Growth, Step
 
 __all__ = ["Ontology", "Slot", "SlotKind", "Value", "fold", "fold_name", "is_number", "nearest"]
@@ -49,6 +49,7 @@ class Value(BaseModel):
     Attributes:
         catalogue: how the catalogue writes it, the commonest first; empty: as ``value`` does.
         split_into: the values that took its place. It is no longer offered; products may still have it.
+        currency: of a range of prices, where it is known: ISO 4217 code or sign, as numbers are read.
     """
 
     model_config = ConfigDict(extra="forbid", frozen=True)
@@ -60,10 +61,11 @@ class Value(BaseModel):
     high: float | None = None
     catalogue: tuple[str, ...] = ()
     split_into: tuple[str, ...] = ()
+    currency: str | None = None
 
     @model_serializer(mode="wrap")
     def _without_what_is_not_there(self, write: SerializerFunctionWrapHandler) -> dict[str, Any]:
-        return _lean(write(self), "catalogue", "split_into")
+        return _lean(write(self), "catalogue", "split_into", "currency")
 
     @property
     def is_range(self) -> bool:
@@ -92,7 +94,11 @@ def _lean(fields: dict[str, Any], *names: str) -> dict[str, Any]:
 
 
 class Slot(BaseModel):
-    """One slot of the belief state, keyed to one product attribute."""
+    """One slot of the belief state, keyed to one product attribute.
+
+    Attributes:
+        whole: its numbers are whole ones, so that "1,299" is 1299 and not 1.299.
+    """
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
@@ -103,6 +109,11 @@ class Slot(BaseModel):
     hint: str = ""
     aliases: tuple[str, ...] = ()
     values: tuple[Value, ...] = ()
+    whole: bool = False
+
+    @model_serializer(mode="wrap")
+    def _without_what_is_not_there(self, write: SerializerFunctionWrapHandler) -> dict[str, Any]:
+        return _lean(write(self), "whole")
 
     @model_validator(mode="after")
     def _values_are_distinct(self) -> Slot:
@@ -122,28 +133,58 @@ class Slot(BaseModel):
         """The value with this spelling; unlike :meth:`find`, a number in a range names nothing."""
         return self._by_spelling.get(fold(text))
 
+    @property
+    def is_money(self) -> bool:
+        """Whether its numbers are amounts of money."""
+        return self._currencies != {None} or any(
+            word in name.casefold() for name in (self.name, self.attribute, *self.aliases) for word in _MONEY
+        )
+
+    @cached_property
+    def _ranges(self) -> tuple[Value, ...]:
+        return tuple(value for value in self.values if value.is_range)
+
+    @cached_property
+    def _currencies(self) -> frozenset[str | None]:
+        return frozenset(value.currency for value in self._ranges) or frozenset({None})
+
+    @cached_property
+    def _thousands(self) -> bool:
+        return self.whole or (self.is_money and self._currencies.isdisjoint(THREE_DECIMALS))
+
+    def number(self, text: str) -> Number | None:
+        """The number that a text names among those of this slot; None when it names none."""
+        return read_number(text, thousands=self._thousands)
+
     def find(self, text: str) -> Value | None:
-        """The value that ``text`` names: by spelling or alias, or, in a numeric slot, the range a number lies in."""
+        """The value that ``text`` names: by spelling or alias, or, in a numeric slot, the range a number lies in.
+
+        Prices lie in ranges of their currency; one without a currency lies in none where ranges have several.
+        """
         found = self.named(text)
-        if found is None and self.kind == "numeric":
-            number = _number(text)
-            if number is not None:
-                for value in self.values:
-                    if not value.is_range:
-                        continue
-                    if (value.low is None or number >= value.low) and (value.high is None or number < value.high):
-                        return value
-        return found
+        if found is not None or self.kind != "numeric":
+            return found
+        number = self.number(text)
+        if number is None or number.value is None:
+            return None
+        currencies = self._currencies
+        if number.currency is not None:
+            currencies = frozenset(one for one in currencies if one is None or same_currency(one, number.currency))
+        if len(currencies) != 1:
+            return None
+        for value in self._ranges:
+            above = value.low is None or number.value >= value.low
+            if above and (value.high is None or number.value < value.high) and value.currency in currencies:
+                return value
+        return None
+
+
+_MONEY = ("price", "cost", "budget")
 
 
 def is_number(text: str) -> bool:
-    """Whether a text names one number, as "24.99" and "$25" do."""
-    return _number(text) is not None
-
-
-def _number(text: str) -> float | None:
-    match = re.fullmatch(r"[^\d-]{0,4}(-?\d+(?:[.,]\d+)?)[^\d]{0,8}", text.strip())
-    return None if match is None else float(match.group(1).replace(",", "."))
+    """Whether a text names one number, as "24.99" and "$25" do, even if it may be one of two ("1,299")."""
+    return read_number(text) is not None
 
 
 class Ontology(BaseModel):
