@@ -8,8 +8,12 @@ step and one version at a time. It only ever grows: a name that was given up sti
 from __future__ import annotations
 
 import difflib
+import json
+import math
+from collections import defaultdict
 from collections.abc import Iterable
 from functools import cached_property
+from itertools import pairwise
 from pathlib import Path
 from typing import Any, Literal
 
@@ -57,8 +61,8 @@ class Value(BaseModel):
     value: str = Field(min_length=1)
     count: int = Field(default=0, ge=0)
     aliases: tuple[str, ...] = ()
-    low: float | None = None
-    high: float | None = None
+    low: float | None = Field(default=None, allow_inf_nan=False)
+    high: float | None = Field(default=None, allow_inf_nan=False)
     catalogue: tuple[str, ...] = ()
     split_into: tuple[str, ...] = ()
     currency: str | None = None
@@ -71,6 +75,11 @@ class Value(BaseModel):
     def is_range(self) -> bool:
         """Whether numbers lie in it; a word such as "cheap" is a value without a range."""
         return self.low is not None or self.high is not None
+
+    @property
+    def ends(self) -> tuple[float, float]:
+        """Its lowest number, and the one that it stays below; infinite where it is open."""
+        return -math.inf if self.low is None else self.low, math.inf if self.high is None else self.high
 
     @property
     def spellings(self) -> tuple[str, ...]:
@@ -98,6 +107,7 @@ class Slot(BaseModel):
 
     Attributes:
         whole: its numbers are whole ones, so that "1,299" is 1299 and not 1.299.
+        rule: how the import made values of the catalogue's numbers, and why; empty where there was nothing to decide.
     """
 
     model_config = ConfigDict(extra="forbid", frozen=True)
@@ -110,19 +120,48 @@ class Slot(BaseModel):
     aliases: tuple[str, ...] = ()
     values: tuple[Value, ...] = ()
     whole: bool = False
+    rule: str = ""
 
     @model_serializer(mode="wrap")
     def _without_what_is_not_there(self, write: SerializerFunctionWrapHandler) -> dict[str, Any]:
-        return _lean(write(self), "whole")
+        return _lean(write(self), "whole", "rule")
 
     @model_validator(mode="after")
     def _values_are_distinct(self) -> Slot:
-        seen: dict[str, str] = {}
-        for value in self.values:
-            for spelling in (value.value, *value.catalogue, *value.aliases):
-                other = seen.setdefault(fold(spelling), value.value)
-                if other != value.value:
-                    raise ValueError(f"slot '{self.name}': '{spelling}' stands for both '{other}' and '{value.value}'")
+        seen: dict[str, int] = {}
+        for place, value in enumerate(self.values):
+            for spelling in value.spellings:
+                first = seen.setdefault(fold(spelling), place)
+                if first == place:
+                    continue
+                other = self.values[first].value
+                what = f"'{spelling}' stands for both '{other}' and '{value.value}'"
+                if other == value.value:
+                    what = f"the value '{other}' is there twice"
+                raise ValueError(f"slot '{self.name}': {what}, at values.{first} and values.{place}")
+        return self
+
+    @model_validator(mode="after")
+    def _ranges_are_apart(self) -> Slot:
+        ranges: defaultdict[str | None, list[tuple[float, float, int]]] = defaultdict(list)
+        for place, value in enumerate(self.values):
+            if not value.is_range:
+                continue
+            here = f"slot '{self.name}': the range '{value.value}', at values.{place},"
+            if self.kind != "numeric":
+                raise ValueError(f"{here} needs a slot whose kind is numeric")
+            low, high = value.ends
+            if low >= high:
+                raise ValueError(f"{here} holds no number: {low:g} is not below {high:g}")
+            ranges[value.currency].append((low, high, place))
+        for of_one_currency in ranges.values():
+            for (_, high, first), (low, _, second) in pairwise(sorted(of_one_currency)):
+                if high > low:
+                    names = " and ".join(f"'{self.values[place].value}'" for place in (first, second))
+                    raise ValueError(
+                        f"slot '{self.name}': the ranges {names} overlap: a number would lie in both, "
+                        f"at values.{first} and values.{second}"
+                    )
         return self
 
     @cached_property
@@ -173,8 +212,8 @@ class Slot(BaseModel):
         if len(currencies) != 1:
             return None
         for value in self._ranges:
-            above = value.low is None or number.value >= value.low
-            if above and (value.high is None or number.value < value.high) and value.currency in currencies:
+            low, high = value.ends
+            if low <= number.value < high and value.currency in currencies:
                 return value
         return None
 
@@ -209,12 +248,17 @@ class Ontology(BaseModel):
 
     @model_validator(mode="after")
     def _names_are_distinct(self) -> Ontology:
-        seen: dict[str, str] = {}
-        for slot in self.slots:
+        seen: dict[str, int] = {}
+        for place, slot in enumerate(self.slots):
             for name in (slot.name, *slot.aliases):
-                other = seen.setdefault(fold_name(name), slot.name)
-                if other != slot.name:
-                    raise ValueError(f"the name '{name}' stands for both slot '{other}' and slot '{slot.name}'")
+                first = seen.setdefault(fold_name(name), place)
+                if first == place:
+                    continue
+                other = self.slots[first].name
+                what = f"the name '{name}' stands for both slot '{other}' and slot '{slot.name}'"
+                if other == slot.name:
+                    what = f"the slot '{other}' is there twice"
+                raise ValueError(f"{what}, at slots.{first} and slots.{place}")
         return self
 
     @cached_property
@@ -277,14 +321,32 @@ class Ontology(BaseModel):
         """
         value = read_json(path, error=OntologyError, fix="run `semctl import` to derive it again")
         try:
-            return cls.model_validate(value)
+            found = cls.model_validate(value)
+            json.loads(path.read_bytes(), object_pairs_hook=_once, parse_int=str, parse_float=str)
+        except _TwiceError as problem:
+            raise OntologyError(str(problem), where=path, fix="leave one of them") from None
         except ValidationError as problem:
             first = problem.errors()[0]
             field = ".".join(str(part) for part in first["loc"]) or "the file"
-            raise OntologyError(
-                f"ontology not valid at {field}: {first['msg']}", where=path, fix="mend that field"
-            ) from None
+            says = first["msg"].removeprefix("Value error, ")
+            raise OntologyError(f"ontology not valid at {field}: {says}", where=path, fix="correct it there") from None
+        return found
 
     def write(self, path: Path) -> None:
         """Write ``ontology.json`` atomically."""
         write_json(path, self.model_dump(mode="json"))
+
+
+class _TwiceError(ValueError):
+    pass
+
+
+def _once(pairs: list[tuple[str, object]]) -> dict[str, object]:
+    """An object of JSON whose keys are different: of two equal ones a reader would take the last without a word."""
+    found = dict(pairs)
+    if len(found) < len(pairs):
+        keys = [key for key, _ in pairs]
+        twice = next(key for key in keys if keys.count(key) > 1)
+        name = found.get("name", found.get("value", found.get("op", "")))
+        raise _TwiceError(f"'{twice}' is there twice in " + (f"the part '{name}'" if name else "one part"))
+    return found

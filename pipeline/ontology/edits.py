@@ -211,7 +211,7 @@ def _bounds(ranges: Sequence[Value]) -> tuple[float | None, float | None]:
 
 def low_end(value: Value) -> float:
     """Where a range begins."""
-    return float("-inf") if value.low is None else value.low
+    return value.ends[0]
 
 
 def _free_value(slot: Slot, text: str, *, but: Sequence[Value]) -> None:

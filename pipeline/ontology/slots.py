@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from itertools import pairwise
 
-from pipeline.ontology.edits import CONTROL_CHARACTER, changed, low_end, stepped
+from pipeline.ontology.edits import CONTROL_CHARACTER, changed, stepped
 from schemas.errors import OntologyError, UsageError
 from schemas.folding import fold, fold_name
 from schemas.ontology import Ontology, Slot, Value
@@ -87,10 +86,6 @@ def _all_values(kept: Slot, others: Sequence[Slot]) -> tuple[Value, ...]:
             else:
                 aliases = tuple(dict.fromkeys((*same.aliases, *value.aliases)))
                 values[values.index(same)] = same.model_copy(update={"aliases": aliases})
-    ranges = sorted((value for value in values if value.is_range), key=low_end)
-    for lower, upper in pairwise(ranges):
-        if lower.high is None or upper.low is None or lower.high > upper.low:
-            raise OntologyError(f"the ranges '{lower.value}' and '{upper.value}' overlap: a number would lie in both")
     return tuple(values)
 
 

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
+from typing import Any
 
 import pytest
 from hypothesis import given
@@ -81,6 +82,16 @@ def test_it_comes_back_from_its_file_with_the_same_hash(tmp_path: Path):
     assert Ontology(version=2, slots=ONTOLOGY.slots).sha256() != ONTOLOGY.sha256()
 
 
+def colours(*values: Any) -> dict[str, Any]:
+    rows = [value if isinstance(value, dict) else {"value": value} for value in values]
+    return {"slots": [{"name": "color", "attribute": "color", "values": rows}]}
+
+
+def prices(*ends: tuple[Any, Any]) -> dict[str, Any]:
+    rows = [{"value": f"v{place}", "low": low, "high": high} for place, (low, high) in enumerate(ends)]
+    return {"slots": [{"name": "price", "attribute": "price", "kind": "numeric", "values": rows}]}
+
+
 @pytest.mark.parametrize(
     ("edit", "says"),
     [
@@ -96,6 +107,28 @@ def test_it_comes_back_from_its_file_with_the_same_hash(tmp_path: Path):
         ({"slots": [{"name": "!a", "attribute": "a"}]}, "slots.0.name"),
         ({"slots": [{"name": "a", "attribute": "a", "kind": "colour"}]}, "slots.0.kind"),
         ({"slots": [{"name": "a", "attribute": "a", "colour": 1}]}, "slots.0.colour"),
+        (colours("red", "blue", "red"), r"slots\.0: .*the value 'red' is there twice, at values\.0 and values\.2"),
+        (
+            {"slots": [{"name": name, "attribute": "a"} for name in ("color", "size", "color")]},
+            r"the slot 'color' is there twice, at slots\.0 and slots\.2",
+        ),
+        (
+            {"slots": [{"name": "a", "attribute": "a"}, {"name": "b", "attribute": "b", "aliases": ["A"]}]},
+            r"the name 'A' stands for both slot 'a' and slot 'b', at slots\.0 and slots\.1",
+        ),
+        (
+            colours("red", {"value": "blue", "catalogue": ["navy", "Red"]}),
+            r"'Red' stands for both 'red' and 'blue', at values\.0 and values\.1",
+        ),
+        (prices((None, 40), (30, 60), (60, None)), "ranges 'v0' and 'v1' overlap.*values.0 and values.1"),
+        (prices((60, None), (None, 40), (50, 61)), "ranges 'v2' and 'v0' overlap.*values.2 and values.0"),
+        (prices((None, 40), (None, 20)), "overlap"),
+        (prices((1, 2), (1, 2)), "overlap"),
+        (prices((40, 40)), "'v0', at values.0, holds no number: 40 is not below 40"),
+        (prices((60, 40)), "holds no number"),
+        (prices(("NaN", 40)), r"values\.0\.low"),
+        (prices((0, "inf")), r"values\.0\.high"),
+        (prices((None, 40)) | {"slots": [prices((None, 40))["slots"][0] | {"kind": "categorical"}]}, "kind is numeric"),
         ({"version": 0}, "version"),
         ([], "the file"),
     ],
@@ -119,3 +152,27 @@ def test_no_file_and_broken_json_say_what_to_do(tmp_path: Path):
 def test_values_of_a_slot_are_distinct_in_spelling():
     with pytest.raises(ValueError, match="'RED' stands for both 'red' and 'RED'"):
         Slot(name="c", attribute="c", values=(Value(value="red"), Value(value="RED")))
+
+
+def test_ranges_that_touch_leave_gaps_or_have_other_currencies_are_apart():
+    rows = prices((None, 40), (40, 60), (80, None))["slots"][0]
+    slot = Slot.model_validate(rows)
+    assert [found and found.value for found in map(slot.find, ("39.99", "40", "70", "80"))] == ["v0", "v1", None, "v2"]
+    euros = [row | {"value": f"{row['value']} EUR", "currency": "EUR"} for row in rows["values"]]
+    both = Slot.model_validate(rows | {"values": euros + [row | {"currency": "INR"} for row in rows["values"]]})
+    assert both.find("50 EUR") is not both.find("50 INR") is not None
+
+
+@pytest.mark.parametrize(("key", "more"), [("values", "[]"), ("name", '"old"')])
+def test_a_key_written_twice_is_refused_rather_than_half_of_it_lost(tmp_path: Path, key: str, more: str):
+    path = tmp_path / "ontology.json"
+    ONTOLOGY.write(path)
+    path.write_text(path.read_text().replace('"kind": "numeric",', f'"kind": "numeric", "{key}": {more},', 1))
+    with pytest.raises(OntologyError, match=rf"'{key}' is there twice in the part 'price'"):
+        Ontology.read(path)
+
+
+def test_an_ontology_written_before_there_were_rules_keeps_its_hash():
+    # as hashed by the version before ranges knew currencies and slots their rule
+    assert ONTOLOGY.sha256() == "a25d2669ca08524775c4ca3d97ccb85a41b20a98d440400ff62bde980b9269f7"
+    assert "rule" not in ONTOLOGY.model_dump_json()
