@@ -15,13 +15,14 @@ from collections.abc import Iterable
 from functools import cached_property
 from itertools import pairwise
 from pathlib import Path
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
 from pydantic import (
     BaseModel,
     ConfigDict,
     Field,
     SerializerFunctionWrapHandler,
+    StringConstraints,
     ValidationError,
     model_serializer,
     model_validator,
@@ -37,6 +38,7 @@ from schemas.ontology_steps import AddValue, Growth, Step
 __all__ = ["Ontology", "Slot", "SlotKind", "Value", "fold", "fold_name", "is_number", "nearest"]
 
 SlotKind = Literal["categorical", "numeric"]
+_Words = Annotated[str, StringConstraints(strip_whitespace=True, min_length=1)]
 
 
 def nearest(name: str, known: Iterable[str]) -> str | None:
@@ -227,17 +229,23 @@ def is_number(text: str) -> bool:
 
 
 class Ontology(BaseModel):
-    """All slots, in the order annotators see them."""
+    """All slots, in the order annotators see them.
+
+    Attributes:
+        decisions: what the owner decided where slots and values leave it open, by what it is about; the annotators'
+            guideline prints it. See :mod:`annotate.open_points`.
+    """
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
     version: int = Field(default=1, ge=1)
     slots: tuple[Slot, ...] = ()
     history: tuple[Step, ...] = ()
+    decisions: dict[_Words, _Words] = {}
 
     @model_serializer(mode="wrap")
     def _without_what_is_not_there(self, write: SerializerFunctionWrapHandler) -> dict[str, Any]:
-        return _lean(write(self), "history")
+        return _lean(write(self), "history", "decisions")
 
     @model_validator(mode="after")
     def _steps_are_in_order(self) -> Ontology:
@@ -327,9 +335,9 @@ class Ontology(BaseModel):
             raise OntologyError(str(problem), where=path, fix="leave one of them") from None
         except ValidationError as problem:
             first = problem.errors()[0]
-            field = ".".join(str(part) for part in first["loc"]) or "the file"
+            at = f" at {'.'.join(map(str, first['loc']))}" if first["loc"] else ""
             says = first["msg"].removeprefix("Value error, ")
-            raise OntologyError(f"ontology not valid at {field}: {says}", where=path, fix="correct it there") from None
+            raise OntologyError(f"ontology not valid{at}: {says}", where=path, fix="correct it there") from None
         return found
 
     def write(self, path: Path) -> None:

@@ -155,6 +155,7 @@ def stepped(ontology: Ontology, step: Step, slots: dict[str, Slot | None], *new:
             version=step.version,
             slots=(*(slot for slot in kept if slot is not None), *new),
             history=(*ontology.history, step),
+            decisions=ontology.decisions,
         )
     except ValidationError as problem:
         raise OntologyError(_first(problem)) from None

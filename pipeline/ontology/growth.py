@@ -47,8 +47,8 @@ def grown(existing: Ontology, derived: Ontology, counts: AttributeCounts) -> Ont
     values = sum(len(new.values) - len(old.values) for old, new in zip(existing.slots, slots, strict=False))
     step = Growth(version=existing.version + 1, slots=tuple(fresh), values=values)
     # built anew rather than copied, so that the checks of a slot and of the whole hold
-    grown_one = Ontology(version=step.version, slots=tuple(slots), history=(*existing.history, step))
-    return Ontology.model_validate(grown_one.model_dump())
+    changed = {"version": step.version, "slots": tuple(slots), "history": (*existing.history, step)}
+    return Ontology.model_validate(existing.model_copy(update=changed).model_dump())
 
 
 def _position(slots: Sequence[Slot], new: Slot) -> int | None:

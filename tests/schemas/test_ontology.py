@@ -130,7 +130,8 @@ def prices(*ends: tuple[Any, Any]) -> dict[str, Any]:
         (prices((0, "inf")), r"values\.0\.high"),
         (prices((None, 40)) | {"slots": [prices((None, 40))["slots"][0] | {"kind": "categorical"}]}, "kind is numeric"),
         ({"version": 0}, "version"),
-        ([], "the file"),
+        ([], "not valid: Input should be"),
+        ({"decisions": {"size / available_sizes": " "}}, "decisions.size / available_sizes: String should"),
     ],
 )
 def test_an_ontology_edited_into_something_invalid_says_where(tmp_path: Path, edit, says: str):
