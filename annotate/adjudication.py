@@ -29,11 +29,11 @@ AGREED = "agreed"
 """The model version of the prediction that holds what is agreed."""
 
 REVIEW_RULES = (
-    "Every row is one shopper turn that people answered differently. Their answers stand below it; "
-    "what they do not have in common stands out.",
+    "Every row is one user turn that annotators answered differently. Their answers are shown below it; "
+    "what differs is highlighted.",
     "What is agreed is filled in already. Mark what else the turn changes, and take out what is wrong.",
     "What you submit is the verdict on all turns of the page: a row left as it is means exactly what it shows.",
-    "If it cannot be told what the shopper means, use the flag unsure: the turn stays unlabelled.",
+    "If nobody can tell what the user means, use the flag unsure: the turn stays unlabelled.",
 )
 """What a reviewer has to know beyond the guideline, sentence by sentence."""
 
@@ -138,7 +138,7 @@ def review_tasks(
             shown = here + 1
         last = number == len(parts) - 1
         tail = "".join(_context(row, labels, style) for row in rows[shown:]) if last else ""
-        end = "end of the dialogue" if last else "the dialogue goes on in the next part"
+        end = "end of the dialogue" if last else "the dialogue continues in the next part"
         data: dict[str, Any] = {
             "uid": f"{dialogue_id}#{first_window + number}",
             "dialogue_id": dialogue_id,
@@ -178,7 +178,7 @@ def _flags_dialogue(ballot: Ballot) -> bool:
 
 
 def _first_shown(rows: Sequence[Mapping[str, Any]], asked: int) -> int:
-    """Where the part beside the controls begins: what was said since the shopper spoke last."""
+    """Where the part beside the controls begins: what was said since the user spoke last."""
     before = [index for index in range(asked) if rows[index]["speaker"] == "user"]
     return before[-1] + 1 if before else 0
 
@@ -195,7 +195,7 @@ def _context(row: Mapping[str, Any], labels: Mapping[int, TurnResolution], style
 
 def _head(dialogue_id: str, number: int, count: int, *, is_start: bool) -> str:
     part = f" · part {number + 1} of {count}" if count > 1 else ""
-    head = "start of the dialogue" if is_start else "said before:"
+    head = "start of the dialogue" if is_start else "earlier:"
     return f'<div class="sem-head">review of dialogue {shown_text(dialogue_id)}{part} · {head}</div>'
 
 

@@ -69,15 +69,15 @@ def _blocks(ontology: Ontology) -> list[_Block]:
     return [
         _Heading("How to label these dialogues", 1),
         _paragraph(
-            "A shopper talks to a shop. For each shopper turn, mark what that turn changes about what the shopper wants. ",
+            "A user talks to the assistant of a shop. For each user turn, mark what that turn changes about what the user wants. ",
             f"Ontology version {ontology.version}, {len(ontology.slots)} slots.",
         ),
         _Heading("The rule", 2),
         _bullets(
-            ("Mark the update, not the state: only what the shopper says or shows in this turn.",),
+            ("Mark the update, not the state: only what the user says or shows in this turn.",),
             ("Never repeat what an earlier turn said; semctl carries it forward.",),
             ("A turn that changes nothing (a question, thanks, small talk) stays empty. Submit it all the same.",),
-            ("Mark what the shopper means, not what the system answers or guesses.",),
+            ("Mark what the user means, not what the assistant answers or guesses.",),
         ),
         _Heading("The four fields of a turn", 2),
         _table(
@@ -89,42 +89,51 @@ def _blocks(ontology: Ontology) -> list[_Block]:
         ),
         _Heading("Worked cases", 2),
         _table(
-            ("The shopper says", "Mark"),
+            ("The user says", "Mark"),
             ((f"“I would like {value}.”",), ("Wants ", want)),
             ((f"“{value} or {other} would do.”",), ("Wants ", want, " and ", second)),
             ((f"“No, {other} instead.”",), ("Wants ", second, ": it replaces what was wanted before")),
             ((f"“Anything but {value}.”",), ("Dislikes ", want)),
             ((f"“{value} is fine after all.”",), ("Wants ", want, ": this takes it off the dislikes")),
             ((f"“The {slot} does not matter any more.”",), ("Drop ", drop)),
-            (("“Something like the 2nd one, but cheaper.”",), ("Wants: what you see in picture #2 that the shopper means",)),
+            (("“Something like the 2nd one, but cheaper.”",), ("Wants: what the user means and you can see in that image",)),
             (("“Now show me something else entirely.”",), ("Flag ", _Code("flag=new_topic"), " and what the new wish says")),
             (("“Thanks, that is all.”",), ("nothing",)),
         ),
-        _Heading("Pictures", 2),
+        _Heading("Images", 2),
         _bullets(
-            ("Pictures of a turn are numbered from #1, as the shopper counts them (the 2nd one is #2).",),
-            ("When the shopper points at a picture, mark what can be seen in it and is meant: ", want, " if that is the point."),
-            ("“Like the 3rd but in another colour” keeps everything of picture #3 that is meant except the colour.",),
-            ("Do not mark what cannot be seen. If the picture does not load, use ", _Code("flag=unsure"), " for the turn and ",
+            ("A click shows the whole image.",),
+            ("The numbers #1, #2, ... are ours: the order in which the corpus lists the images of a turn. "
+             "How its users count, nobody recorded: “the 2nd one” is mostly #2, “the second from the left” need not be. "
+             "Where the words and the number do not fit together, go by the words.",),
+            ("When the user points at an image, mark what can be seen in it and is meant: ", want, " if that is the point."),
+            ("“Like the 3rd but in another colour” keeps everything of that image that is meant except the colour.",),
+            ("Do not mark what cannot be seen. If you cannot tell which image is meant, or it does not load, use ",
+             _Code("flag=unsure"), " for the turn; for images that are missing where they matter also ",
              _Code("flag=images_missing"), " at the end."),
         ),
         _Heading("Flags", 2),
         _table(
             ("Flag", "When", "Effect"),
-            ((_Code("flag=new_topic"),), ("The shopper starts over or turns to another product.",), ("Everything earlier is forgotten.",)),
+            ((_Code("flag=new_topic"),), ("The user starts over or turns to another product.",), ("Everything earlier is forgotten.",)),
             ((_Code("flag=unsure"),), ("You cannot tell what is meant.",), ("The turn stays unlabelled. Better than a guess.",)),
-            ((_Code("flag=bad_turn"),), ("The text is broken or not from a shopper.",), ("The turn stays unlabelled.",)),
+            ((_Code("flag=bad_turn"),), ("The text is broken or not from a user.",), ("The turn stays unlabelled.",)),
             ((_Code("flag=bad_dialogue"),), ("At the end: the whole dialogue is of no use.",), ("The dialogue is left out.",)),
-            ((_Code("flag=images_missing"),), ("At the end: pictures were missing where they mattered.",), ("Noted.",)),
+            ((_Code("flag=images_missing"),), ("At the end: images were missing where they mattered.",), ("Noted.",)),
         ),
         _Heading("The slots", 2),
         *[block for item in ontology.slots for block in _slot_blocks(item)],
         _Heading("Keys", 2),
         _bullets(
-            ("Click a field, type a few letters of the slot or the value, pick with the arrow keys and Enter.",),
-            ("To pick another value, press Ctrl+A and type on; Esc closes the list.",),
-            ("Ctrl+Enter submits when the cursor is in no text field. No single letter does anything outside a field.",),
-            ("Leave a note for whoever checks the dialogue in the field Note at the end.",),
+            ("Lists: click one, and start typing once the cursor is in its box Search; letters typed sooner are lost.",),
+            ("Type part of a slot, of a value or of another name for the value. Wait until the list shows only matches, "
+             "press ↓ until the right one is marked, then Enter; or click it. Enter alone picks nothing, "
+             "and ↓ before the list has changed marks the wrong entry: look at what was picked.",),
+            ("For another value press Ctrl+A and type on; Esc closes the list. After Esc or Tab the cursor is in no field: "
+             "click the next one.",),
+            ("The field Other takes letters at once, and the values of the lists too: type ", want, " and press Enter.",),
+            ("Ctrl+Enter submits when the cursor is in no field. No single letter does anything outside a field.",),
+            ("Leave a note for the reviewer in the field Note at the end.",),
         ),
     ]  # fmt: skip
 

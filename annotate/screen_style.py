@@ -37,19 +37,22 @@ SCREEN_STYLE = """
 .sem-f .ant-row, .sem-f .ant-form-item-control, .sem-f .ant-form-item-control-input, .sem-f .ant-form-item-control-input-content { padding:0 !important; margin:0 !important; }
 .sem-f .ant-input { height:32px; padding:2px 11px !important; width:100%; }
 .sem-f .ant-input::placeholder { color:#b0b0b0 !important; }
-.sem-t { padding:4px 10px; margin:0 0 4px; border-radius:6px; color:#111; background:#f1f3f5; font-size:14px; line-height:1.4; }
+.sem-t { width:fit-content; max-width:100%; box-sizing:border-box; padding:4px 10px; margin:0 0 4px; border-radius:6px; color:#111; background:#f1f3f5; font-size:14px; line-height:1.4; }
 .sem-t b { font-size:11px; letter-spacing:.04em; color:#445; margin-right:6px; }
 .sem-x { white-space:pre-wrap; overflow-wrap:anywhere; }
 .sem-u { background:#e3eefc; }
 .sem-cur { border-left:5px solid #d9580d; }
 .sem-cur .sem-x { font-weight:600; }
-.sem-i { display:flex; flex-wrap:wrap; gap:6px; margin-top:4px; }
+.sem-i { display:flex; flex-wrap:wrap; align-items:flex-start; gap:8px; margin-top:4px; }
 .sem-i b { margin-right:4px; }
-.sem-i figure { margin:0; width:116px; font-size:11px; line-height:1.25; text-align:center; color:#333; }
-.sem-i img { display:block; margin:0 auto 2px; height:108px; max-width:108px; object-fit:contain; background:#fff; border:1px solid #ccd; border-radius:4px; }
-.sem-none { box-sizing:border-box; height:108px; display:flex; align-items:center; justify-content:center; padding:6px; border:1px dashed #99a; border-radius:4px; color:#667; background:#fff; }
+.sem-i figure { display:table; margin:0; font-size:11px; line-height:1.25; text-align:center; color:#333; }
+.sem-i figcaption { display:table-caption; caption-side:bottom; min-width:64px; padding-top:2px; }
+.sem-i a { display:block; cursor:zoom-in; }
+.sem-i img { display:block; margin:0 auto; max-width:min(240px, 100%); max-height:240px; width:auto; height:auto; background:#fff; border:1px solid #ccd; border-radius:4px; }
+.sem-none { padding:5px 9px; border:1px dashed #99a; border-radius:4px; color:#667; background:#fff; }
 .sem-past { max-height:170px; overflow:auto; display:flex; flex-direction:column-reverse; }
 .sem-past .sem-t { opacity:.85; }
+.sem-past .sem-i img { max-height:110px; }
 .sem-notice { margin:0 0 4px; padding:2px 10px; border-left:5px solid #2e8b57; background:#eef6f0; color:#111; font-size:13px; }
 .sem-head { font-size:12px; opacity:.75; margin:0 0 4px; }
 .sem-answers { margin:0 0 6px; padding:4px 10px 6px; border-left:5px solid #d9580d; background:#fdf3ec; color:#111; border-radius:0 6px 6px 0; }

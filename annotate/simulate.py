@@ -17,6 +17,7 @@ from xml.etree import ElementTree
 
 from annotate.accumulate import difference
 from annotate.corrections import corrected, edited
+from annotate.label_config import stored_text
 from annotate.prelabels import prelabelled_updates, update_results, with_origins
 from schemas.belief import BeliefState, TurnUpdate
 from schemas.errors import LabelError
@@ -149,7 +150,7 @@ def offered_choices(label_config: str) -> frozenset[str]:
     except ElementTree.ParseError as problem:
         raise LabelError(f"the label configuration is not XML: {problem}") from None
     wants = (control for control in root.iter("Taxonomy") if control.get("name", "").startswith("want_"))
-    return frozenset(choice.get("value", "") for control in wants for choice in control.iter("Choice"))
+    return frozenset(stored_text(choice) for control in wants for choice in control.iter("Choice"))
 
 
 def fill_tasks(

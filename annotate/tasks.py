@@ -1,6 +1,6 @@
 """Dialogues as labelling tasks: windows of user turns, with everything said before them in sight.
 
-All text of a dialogue is escaped: what a shopper typed is shown, never interpreted.
+All text of a dialogue is escaped: what a user typed is shown, never interpreted.
 """
 
 from __future__ import annotations
@@ -128,7 +128,7 @@ def _user_turns(
 
 def _past(rows: Sequence[Mapping[str, Any]], dialogue_id: str, window: int, count: int, style: TaskStyle) -> str:
     part = f" · part {window + 1} of {count}" if count > 1 else ""
-    head = "start of the dialogue" if not rows else "said before:"
+    head = "start of the dialogue" if not rows else "earlier:"
     label = f'<div class="sem-head">dialogue {shown_text(dialogue_id)}{part} · {head}</div>'
     return label + "".join(turn_html(row, style) for row in rows)
 
@@ -140,7 +140,7 @@ def notice_html(text: str) -> str:
 
 def _tail(rows: Sequence[Mapping[str, Any]] | None, style: TaskStyle) -> str:
     if rows is None:
-        return '<div class="sem-head">the dialogue goes on in the next part</div>'
+        return '<div class="sem-head">the dialogue continues in the next part</div>'
     return "".join(turn_html(row, style) for row in rows) + '<div class="sem-head">end of the dialogue</div>'
 
 
@@ -148,7 +148,7 @@ def turn_html(row: Mapping[str, Any], style: TaskStyle, *, current: bool = False
     """One turn as annotators see it; ``current`` ones are those to label."""
     is_user = row["speaker"] == "user"
     classes = "sem-t" + (" sem-u" if is_user else "") + (" sem-cur" if current else "")
-    speaker = "SHOPPER" if is_user else "SYSTEM"
+    speaker = "USER" if is_user else "ASSISTANT"
     pictures = "".join(
         _figure(number, image_id, style, named=not is_user) for number, image_id in enumerate(row["image_ids"], start=1)
     )
@@ -160,9 +160,11 @@ def turn_html(row: Mapping[str, Any], style: TaskStyle, *, current: bool = False
 def _figure(number: int, image_id: str, style: TaskStyle, *, named: bool) -> str:
     url = style.picture(image_id)
     if url is None:
-        shown = '<div class="sem-none">picture not available</div>'
+        shown = '<div class="sem-none">image not available</div>'
     else:
-        shown = f'<img src="{html.escape(url)}" alt="picture #{number}">'
+        address = html.escape(url)
+        image = f'<img src="{address}" alt="image #{number}">'
+        shown = f'<a href="{address}" target="_blank" rel="noopener" title="show the whole image">{image}</a>'
     name = style.names.get(image_id, "") if named else ""
     caption = f"<b>#{number}</b>{shown_text(name)}"
     return f"<figure>{shown}<figcaption>{caption}</figcaption></figure>"

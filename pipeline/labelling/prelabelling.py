@@ -34,8 +34,8 @@ __all__ = ["add_predictions", "labelled_dialogues", "picture_choices", "prelabel
 Rows = Sequence[Mapping[str, Any]]
 
 _KINDS = ("lexicon", "run:latest", "current")
-_GUESSED = "Filled in beforehand by a program."
-_NOTICES = {"current": "Filled in with the labels as they are now."}
+_GUESSED = "These marks were filled in by a program."
+_NOTICES = {"current": "These marks are the labels as they are now."}
 _MOST_TEACHING = 1000
 """Labelled dialogues that the lexicon learns from, at most: more make it slower, hardly better."""
 _SURE_OF_VALUES, _SURE_OF_NOTHING = 0.7, 0.95
@@ -74,7 +74,7 @@ def add_predictions(
     """
     model = prelabel_model(workspace, name, dialogues, progress)
     offered = offered_choices(config.xml)
-    notice = notice_html(_NOTICES.get(name, _GUESSED) + " Check every mark, and add what is missing.")
+    notice = notice_html(_NOTICES.get(name, _GUESSED) + " Check every mark and add what is missing.")
     for task in progress.track(tasks, "pre-labels", total=len(tasks)):
         prelabel = model.prelabel(task["data"]["dialogue_id"])
         task["predictions"] = [prediction(prelabel, model.version, task["data"], offered)]

@@ -67,6 +67,8 @@ VALUE_ALIASES: Mapping[str, tuple[str, ...]] = {
     "l": ("large",),
     "xl": ("extra large", "x-large"),
     "xxl": ("extra extra large", "xx-large", "2xl"),
+    "t-shirt": ("tshirt", "tee"),
+    "tshirt": ("t-shirt", "tee"),
 }
 """Other ways to say a value, where the catalogue does not have them as values of their own."""
 

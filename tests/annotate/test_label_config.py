@@ -7,6 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from annotate import label_config as labels
+from annotate.simulate import offered_choices
 from schemas.errors import OntologyError, UsageError
 from schemas.ontology import Ontology, Slot, Value, fold
 from tests.labelling_corpus import ONTOLOGY
@@ -26,6 +27,57 @@ def test_wants_and_dislikes_offer_every_value_commonest_first_and_ranges_in_thei
     expected = ["color=black", "color=blue", "color=red", "price=cheap", "price=25-50"]
     assert offered(xml, "want_") == expected
     assert offered(xml, "dislike_") == expected
+
+
+def entries(xml: str) -> dict[str, str]:
+    """What each entry of the wants list stores -> what it shows, which is what the search looks through."""
+    taxonomy = next(t for t in ElementTree.fromstring(xml).iter("Taxonomy") if t.get("name", "").startswith("want_"))
+    return {labels.stored_text(choice): str(choice.get("value")) for choice in taxonomy}
+
+
+def test_an_entry_shows_the_other_ways_to_say_its_value_and_stores_the_value_alone():
+    values = (
+        Value(value="S", aliases=("small",)),
+        Value(value="grey", aliases=("gray", "ash"), catalogue=("Grey", "GRIS")),
+        Value(value="tshirt", aliases=("T-shirt", "shirt", "tee")),
+        Value(value="plain"),
+    )
+    shown = entries(labels.build(Ontology(slots=(Slot(name="x", attribute="x", values=values),))).xml)
+    assert shown == {
+        "x=S": "x=S (small)",
+        "x=grey": "x=grey (gray, ash, GRIS)",  # a search takes no notice of capitals, "Grey" is found already
+        "x=tshirt": "x=tshirt (T-shirt, tee)",  # and "shirt" stands in "tshirt"
+        "x=plain": "x=plain",
+    }
+
+
+def test_a_value_in_parentheses_is_never_taken_for_one_with_an_alias():
+    values = (
+        Value(value="S", aliases=("small",)),
+        Value(value="S (small)"),
+        Value(value="M (medium)", aliases=("mid",)),
+    )
+    shown = entries(labels.build(Ontology(slots=(Slot(name="size", attribute="size", values=values),))).xml)
+    assert shown == {"size=S": "size=S", "size=S (small)": "size=S (small)", "size=M (medium)": "size=M (medium) (mid)"}
+
+
+_WORDS = st.text(st.sampled_from("ab ()=,"), min_size=1, max_size=8)
+
+
+@given(st.lists(st.tuples(_WORDS, st.lists(_WORDS, max_size=3)), max_size=5))
+def test_whatever_the_aliases_every_value_is_offered_once_under_a_line_of_its_own(given: list[tuple[str, list[str]]]):
+    taken: set[str] = set()
+    values = []
+    for value, others in given:
+        fresh = [text for text in dict.fromkeys((value, *others)) if fold(text) not in taken]
+        if value in fresh:
+            values.append(Value(value=value, aliases=tuple(text for text in fresh if fold(text) != fold(value))))
+            taken.update(map(fold, fresh))
+    xml = labels.build(Ontology(slots=(Slot(name="s", attribute="s", values=tuple(values)),))).xml
+    shown = entries(xml)
+    assert shown.keys() == {f"s={value.value}" for value in values}
+    assert len(set(shown.values())) == len(values)
+    assert offered_choices(xml) == shown.keys()
 
 
 def test_each_slot_can_be_dropped_and_each_turn_flagged():

@@ -100,17 +100,25 @@ def test_every_utterance_stands_in_exactly_one_row_or_the_tail(speakers: list[bo
         assert Reader(task["data"]["past_html"]).said == before
 
 
+def test_a_click_on_an_image_opens_the_file_itself_in_a_new_tab():
+    data = dialogue_tasks([turn(0, "user", "like this", "a", "gone")], PICTURES)[0]["data"]
+    tags = Reader(data["user_turns"][0]["html"]).tags
+    (link,) = [attributes for tag, attributes in tags if tag == "a"]
+    assert (link["href"], link["target"]) == (picture_url("pictures/a.jpg"), "_blank")
+    assert [tag for tag, _ in tags if tag in ("a", "img")] == ["a", "img"]
+
+
 def test_pictures_are_numbered_from_one_in_each_turn_and_named_under_the_system():
     rows = [turn(0, "user", "like this", "a"), turn(1, "system", "look", "b", "gone", "a"), turn(2, "user", "the 3rd")]
     data = dialogue_tasks(rows, PICTURES)[0]["data"]
     shown, answered = data["user_turns"][0]["html"], data["user_turns"][1]["html"]
-    assert '<img src="/data/local-files/?d=pictures/a.jpg" alt="picture #1">' in shown
+    assert '<img src="/data/local-files/?d=pictures/a.jpg" alt="image #1">' in shown
     assert "Red" not in shown
     assert [attributes["alt"] for tag, attributes in Reader(answered).tags if tag == "img"] == [
-        "picture #1",
-        "picture #3",
+        "image #1",
+        "image #3",
     ]
-    assert '<div class="sem-none">picture not available</div><figcaption><b>#2</b>' in answered
+    assert '<div class="sem-none">image not available</div><figcaption><b>#2</b>' in answered
     assert "<b>#3</b>Red &lt;Coat&gt;</figcaption>" in answered
 
 
@@ -120,8 +128,11 @@ def test_a_payload_is_shown_and_not_interpreted(payload: str):
     style = TaskStyle(1, 1, "c", picture=lambda name: f"/x?{payload}", names={"pixel": payload})
     for page in pages(dialogue_tasks([*rows, turn(2, "user", payload, dialogue=payload)], style)):
         reader = Reader(page)
-        assert {tag for tag, _ in reader.tags} <= {"div", "b", "span", "figure", "img", "figcaption"}
-        assert {name for _, attributes in reader.tags for name in attributes} <= {"class", "src", "alt"}
+        assert {tag for tag, _ in reader.tags} <= {"div", "b", "span", "figure", "a", "img", "figcaption"}
+        assert {name for _, attributes in reader.tags for name in attributes} <= {
+            *("class", "src", "alt", "href", "target", "rel", "title")
+        }
+        assert {attributes["href"] for tag, attributes in reader.tags if tag == "a"} <= {f"/x?{payload}"}
         assert set(reader.said) <= {payload}
 
 
@@ -151,7 +162,7 @@ def test_the_fingerprint_is_the_same_whatever_else_a_row_holds():
     assert dialogue_sha256(rows) == dialogue_sha256([{**rows[0], "split": "valid", "act": "greet"}])
 
 
-def test_a_dialogue_without_a_shopper_gives_no_task():
+def test_a_dialogue_without_a_user_gives_no_task():
     assert dialogue_tasks([turn(0, "system", "anyone?")], STYLE) == []
     assert dialogue_tasks([], STYLE) == []
 

@@ -60,7 +60,7 @@ def test_old_answers_show_on_the_new_screen_and_survive_an_update(
     assert [text.strip() for text in shown] == ["color=red", "color=jet black", "drop=color"]
     pick(page, rows.nth(1).locator(".sem-want .ant-select"), "crimson")
     offered = page.locator(".sem-row").nth(1).locator(".ant-select-selection-item").all_inner_texts()
-    assert "shade=crimson" in [text.strip() for text in offered]
+    assert "shade=crimson (red)" in [text.strip() for text in offered]
     page.locator(".sem-head").last.click()
     page.keyboard.press("Control+Enter")
     deadline = time.monotonic() + 20

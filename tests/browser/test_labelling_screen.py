@@ -41,6 +41,10 @@ CHROMIUM_OPTIONS = (
 )
 OPEN_LIST = ".ant-select-dropdown:not(.ant-select-dropdown-hidden)"
 SEARCH = f"{OPEN_LIST} [name=taxonomy-search-input]"
+FOREIGN = (
+    ".sem script, .sem iframe, .sem svg[onload], .sem [onerror], .sem a:not([href^='/data/local-files/?d=pictures/'])"
+)
+"""What no dialogue may bring onto the screen; links lead to the images' own files only."""
 IS_FILTERED = """([list, typed]) => {
     const shown = [...document.querySelectorAll(`${list} .ant-select-tree-title`)].map(e => e.innerText);
     return shown.length > 0 && shown.every(text => text.includes(typed));
@@ -52,7 +56,10 @@ SHOP = Ontology(
         Slot(
             name="color",
             attribute="color",
-            values=tuple(Value(value=v) for v in ("black", "blue", "grey", "light grey", "red", "white")),
+            values=tuple(
+                Value(value=v, aliases=("gray",) if v == "grey" else ())
+                for v in ("black", "blue", "grey", "light grey", "red", "white")
+            ),
         ),
         Slot(name="pattern", attribute="pattern", values=tuple(Value(value=v) for v in ("plain", "striped"))),
         Slot(
@@ -94,8 +101,8 @@ def browser_page(url: str, credentials: Credentials) -> Iterator[Page]:
         browser.close()
 
 
-def drawn_picture(path: Path, kind: str, colour: str) -> None:
-    """A garment, drawn: enough to see what the shopper points at."""
+def drawn_picture(path: Path, kind: str, colour: str, size: tuple[int, int] = (240, 300)) -> None:
+    """A garment, drawn: enough to see what the user points at."""
     from PIL import Image, ImageDraw
 
     image = Image.new("RGB", (240, 300), "white")
@@ -111,7 +118,7 @@ def drawn_picture(path: Path, kind: str, colour: str) -> None:
     if kind == "coat":
         draw.line([(120, 42), (120, hem)], fill="#222222", width=3)
     path.parent.mkdir(parents=True, exist_ok=True)
-    image.save(path)
+    image.resize(size).save(path)
 
 
 @pytest.fixture(scope="module")
@@ -134,7 +141,8 @@ def shop(studio_server: RunningStudio) -> Workspace:
     images: list[dict[str, Any]] = []
     products = []
     for name, colour in pictures.items():
-        drawn_picture(workspace.root / "drawn" / f"{name}.png", "coat", colour)
+        size = (60, 45) if name == "blue" else (240, 300)
+        drawn_picture(workspace.root / "drawn" / f"{name}.png", "coat", colour, size)
         images.append(
             {"image_id": name, "file": str(workspace.root / "drawn" / f"{name}.png"), "status": "ok", **shown}
         )
@@ -158,7 +166,7 @@ def open_for_labelling(page: Page, gateway: Gateway, project: str) -> None:
 
 
 def pick(page: Page, field: Locator, typed: str) -> None:
-    """Click a field, type, take the first match with the keyboard, close the list."""
+    """As the guideline says: click, wait for the cursor, type, wait for the matches, arrow down, Enter, Esc."""
     field.click()
     page.locator(SEARCH).wait_for()
     page.wait_for_function("document.activeElement && document.activeElement.closest('.ant-select-dropdown')")
@@ -192,7 +200,7 @@ def test_a_dialogue_is_labelled_by_keyboard_and_arrives(page: Page, shop: Worksp
     gateway = connect(shop.root)
     open_for_labelling(page, gateway, "autumn coats")
     row = page.locator(".sem-row")
-    assert row.count() == 5  # four shopper turns and the end
+    assert row.count() == 5  # four user turns and the end
     assert page.locator(".sem-i img").count() == 4
     assert page.evaluate("[...document.images].filter(i => i.closest('.sem')).every(i => i.naturalWidth > 0)")
     pick(page, row.nth(0).locator(".sem-want .ant-select"), "coat")
@@ -225,6 +233,71 @@ def test_a_dialogue_is_labelled_by_keyboard_and_arrives(page: Page, shop: Worksp
         "dialogue_op": [["flag=images_missing"]],
         "note": ["typed, and submitted without Enter"],
     }
+
+
+def test_a_list_takes_every_letter_once_its_search_has_the_cursor_and_the_arrow_key_marks_what_enter_picks(
+    page: Page, shop: Workspace
+):
+    export_to_project(shop, "typing", Selection())
+    open_for_labelling(page, connect(shop.root), "typing")
+    assert page.get_by_text("then press ↓ and Enter").count() == 1
+    wants = page.locator(".sem-row").nth(0).locator(".sem-want")
+    assert "then ↓ and Enter" in wants.inner_text()
+    wants.locator(".ant-select").click()
+    page.wait_for_function("document.activeElement.name === 'taxonomy-search-input'")
+    page.keyboard.type("coat", delay=60)
+    assert page.locator(SEARCH).input_value() == "coat"
+    page.wait_for_function(IS_FILTERED, arg=[OPEN_LIST, "coat"])
+    page.keyboard.press("Enter")
+    assert wants.locator(".ant-select-selection-item").count() == 0
+    page.keyboard.press("ArrowDown")
+    page.keyboard.press("Enter")
+    assert wants.locator(".ant-select-selection-item").all_inner_texts() == ["type=coat"]
+    page.keyboard.press("Escape")
+    page.wait_for_function("document.activeElement === document.body")
+
+
+def test_the_text_field_takes_letters_at_once_and_keeps_the_cursor(page: Page, shop: Workspace):
+    export_to_project(shop, "typing at once", Selection())
+    open_for_labelling(page, connect(shop.root), "typing at once")
+    field = page.locator(".sem-row").nth(0).locator(".sem-free")
+    field.locator("input").click()
+    for said in ("type=coat", "!color=gray"):
+        page.keyboard.type(said, delay=60)
+        page.keyboard.press("Enter")
+        field.get_by_text(said).wait_for()
+    assert field.inner_text().split() == ["Other", "type=coat", "!color=gray"]
+
+
+def test_a_value_is_found_by_its_other_names_and_arrives_by_its_own(page: Page, shop: Workspace, tmp_path: Path):
+    export_to_project(shop, "other names", Selection())
+    gateway = connect(shop.root)
+    open_for_labelling(page, gateway, "other names")
+    wants = page.locator(".sem-row").nth(0).locator(".sem-want")
+    pick(page, wants.locator(".ant-select"), "gray")
+    assert wants.locator(".ant-select-selection-item").all_inner_texts() == ["color=grey (gray)"]
+    page.get_by_role("button", name="Submit").first.click()
+    deadline = time.monotonic() + 20
+    while only_task(gateway, "other names").annotations == 0 and time.monotonic() < deadline:
+        time.sleep(0.2)
+    assert results(gateway, "other names", tmp_path) == {"want_0": [["color=grey"]]}
+
+
+def test_images_are_as_large_as_their_files_up_to_240_pixels_and_a_click_shows_them_whole(page: Page, shop: Workspace):
+    export_to_project(shop, "images", Selection())
+    open_for_labelling(page, connect(shop.root), "images")
+    sizes = page.eval_on_selector_all(".sem-i img", "all => all.map(i => [i.clientWidth, i.clientHeight])")
+    assert sizes == [[192, 240]] * 3 + [[60, 45]]  # files of 240 x 300, and a small one
+    for box in page.locator(".sem-t").all():
+        widths = box.evaluate(
+            "e => [e.clientWidth, Math.max(...[...e.children].map(c => c.getBoundingClientRect().width))]"
+        )
+        assert widths[0] - widths[1] < 150
+    with page.context.expect_page() as opened:
+        page.locator(".sem-i img").first.click()
+    opened.value.wait_for_load_state()
+    assert opened.value.evaluate("[document.images[0].naturalWidth, document.images[0].naturalHeight]") == [240, 300]
+    opened.value.close()
 
 
 def test_stray_keys_change_nothing_and_the_guideline_is_one_click_away(page: Page, shop: Workspace):
@@ -292,7 +365,7 @@ def test_script_in_dialogues_names_and_values_fires_nothing(page: Page, studio_s
     page.wait_for_timeout(500)
     assert page.evaluate("window.fired") is None
     assert dialogs == []
-    assert page.locator(".sem script, .sem iframe, .sem svg[onload], .sem [onerror], .sem a").count() == 0
+    assert page.locator(FOREIGN).count() == 0
     shown = page.locator(".sem-cur .sem-x").all_inner_texts()
     assert shown == [" ".join(payload.split()) for payload in PAYLOADS]
     page.keyboard.press("Escape")

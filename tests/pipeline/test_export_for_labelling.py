@@ -176,7 +176,7 @@ def test_pictures_are_linked_where_they_are_served_and_missing_ones_have_a_box(t
     html = read(workspace.root / "tasks.json")[0]["data"]["user_turns"][1]["html"]
     address = html.split('<img src="/data/local-files/?d=')[1].split('"')[0]
     assert (workspace.labelling / "files" / address).read_bytes() == PIXEL
-    assert html.count("picture not available") == 2
+    assert html.count("image not available") == 2
     assert "Red &lt;Dot&gt;" in html
     linked = [path for path in (workspace.labelling / "files").rglob("*") if path.is_file()]
     assert len(linked) == 1
