@@ -65,6 +65,7 @@ class ImportReport:
         ledger: in, kept and dropped of every kind of thing.
         splits: split -> dialogues.
         drawn_splits: how dialogues were shared out among the splits; None when the corpus's own splits were taken.
+        prices_by_currency: currency -> products with a price in it; "unknown" where none is named.
         images: status -> pictures.
         slots: the corpus's own state slots, with the attribute each was taken for (None: the catalogue has none).
         image_ids: whether the corpus names pictures by ``links``, ``ids`` or ``files``.
@@ -77,6 +78,7 @@ class ImportReport:
     user_turns: int = 0
     recommendation_turns: int = 0
     products: int = 0
+    prices_by_currency: dict[str, int] = field(default_factory=dict)
     images: dict[str, int] = field(default_factory=lambda: dict.fromkeys(("ok", "missing", "dead", "broken"), 0))
     slots: dict[str, str | None] = field(default_factory=dict)
     attribute_aliases: dict[str, tuple[str, ...]] = field(default_factory=dict)
@@ -92,6 +94,7 @@ class ImportReport:
             "user_turns": self.user_turns,
             "recommendation_turns": self.recommendation_turns,
             "products": self.products,
+            "prices_by_currency": self.prices_by_currency,
             "images": self.images,
             "labelled_turns": self.ledger["states"].kept,
             "dropped": self.ledger.dropped(),
@@ -243,8 +246,9 @@ class _Import:
             image_ids = self._catalogue.link_pictures(self._reader.pictures)
         self._report.products = len(self._catalogue.products)
         self._report.attribute_aliases = self._catalogue.aliases
+        self._report.prices_by_currency = self._catalogue.currencies
         for product in self._catalogue.products:
-            self._counts.add(product.attributes)
+            self._counts.add(product.attributes, product.currency)
         slots = CorpusSlots(self._catalogue.attributes)
         self._write_dialogues(chunks, slots)
         self._write_products(image_ids)

@@ -89,14 +89,16 @@ _OF_SIGN = {
 _LONGEST = 64
 """Characters; a longer text is no number."""
 
-_CURRENCY = "|".join(sorted(map(re.escape, _SIGNS), key=len, reverse=True))
+_CURRENCY = "|".join(sorted(map(re.escape, _SIGNS), key=lambda sign: (-len(sign), sign)))
 _DIGITS = r"\d{1,3}(?:[ ']\d{3})+(?:[.,]\d+)?(?!\d)|\d+(?:[.,']\d+)*|[.,]\d+"
 _NUMBER = re.compile(
     rf"(?P<minus>- ?)?(?P<first>{_CURRENCY})? ?(?P<second>{_CURRENCY})? ?(?P<minus_after>- ?)?"
     rf"(?P<digits>{_DIGITS}) ?(?P<thousand>k(?![^\W\d]))?(?P<no_decimals>[.,][-–—]{{1,2}}|/-|:-)? ?"
     rf"(?P<last>{_CURRENCY})?(?: ?%| ?stars?| out of \d+(?: stars?)?| ?/ ?\d+(?: stars?)?)?"
 )
-NUMBER_IN_TEXT = rf"(?:(?:{_CURRENCY}) ?)?(?:{_DIGITS})(?: ?k\b)?(?: ?(?:{_CURRENCY})(?![^\W\d]))?"
+_WORDS_TOO = frozenset(("cop", "fr", "fr.", "lei", "mad", "pen", "rm", "rp", "rp.", "sfr", "sfr.", "tl", "try"))
+_IN_TEXT = "|".join(sorted(map(re.escape, _SIGNS.keys() - _WORDS_TOO), key=lambda sign: (-len(sign), sign)))
+NUMBER_IN_TEXT = rf"(?:(?<![^\W\d])(?:{_IN_TEXT}) ?|(?<![\w.,]))(?:{_DIGITS})(?: ?k\b)?(?: ?(?:{_IN_TEXT})(?![^\W\d]))?"
 """Pattern of what may be a number within a folded text (lower case, single spaces); :func:`read_number` reads it."""
 
 _EXPONENT = re.compile(r"-?\d(?:\.\d+)?e[+-]\d{1,3}", re.ASCII | re.IGNORECASE)

@@ -210,7 +210,8 @@ class Slot(BaseModel):
             return None
         currencies = self._currencies
         if number.currency is not None:
-            currencies = frozenset(one for one in currencies if one is None or same_currency(one, number.currency))
+            written = frozenset(one for one in currencies if one is not None and same_currency(one, number.currency))
+            currencies = written or currencies & {None}
         if len(currencies) != 1:
             return None
         for value in self._ranges:

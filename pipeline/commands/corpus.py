@@ -81,6 +81,12 @@ def import_(
         jobs=jobs,
         progress=console,
     )
+    currencies = [f"{n:,} in {name}" for name, n in report.prices_by_currency.items() if name != "unknown"]
+    if len(currencies) > 1:
+        unknown = report.prices_by_currency.get("unknown", 0)
+        beside = f"; {unknown:,} in no named currency are in no range" if unknown else ""
+        told = ", ".join(currencies)
+        console.log(f"warning: prices in several currencies ({told}): each has ranges of its own{beside}")
     if as_json:
         console.json(report.as_json())
         return

@@ -7,6 +7,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
+from pipeline.corpora.catalogue_numbers import read_prices, settle_numbers
 from pipeline.corpora.ledger import Ledger
 from pipeline.corpora.pictures import Pictures, file_stem
 from pipeline.corpora.records import ProductRecord
@@ -32,6 +33,7 @@ class Catalogue:
     Attributes:
         products: one record per product.
         aliases: attribute -> other names under which the source gives the same thing.
+        currencies: currency -> products with a price in it; "unknown" where none is named.
 
     Raises:
         CorpusError: there is no product.
@@ -41,6 +43,8 @@ class Catalogue:
         merged = _merge_views(records, ledger)
         if not merged:
             raise CorpusError("the catalogue has no readable product", fix="see --products, and --format")
+        self.currencies = read_prices(merged, ledger["prices"])
+        settle_numbers(merged, ledger["attribute_numbers"])
         renamed = _one_spelling(merged)
         self.products, self.aliases = _one_name(renamed)
         self.products.sort(key=lambda product: product.product_id)
@@ -131,7 +135,8 @@ def _merge_views(records: Iterable[ProductRecord], ledger: Ledger) -> list[Produ
         known.own |= record.own
         known.name = known.name or record.name
         known.description = known.description or record.description
-        known.price = record.price if known.price is None else known.price
+        if not known.price_text:
+            known.price, known.price_text = record.price, record.price_text
         known.currency = known.currency or record.currency
         known.pictures = tuple(dict.fromkeys((*known.pictures, *record.pictures)))
         known.keys = tuple(dict.fromkeys((*known.keys, *record.keys)))

@@ -109,7 +109,7 @@ class ProductLine(_Line):
     name: str = ""
     description: str = ""
     attributes: dict[str, Values] = {}
-    price: float | None = None
+    price: float | str | None = None
     currency: str | None = None
     images: list[str] = []
 
@@ -179,15 +179,17 @@ class JsonlReader:
                 for key, value in line.attributes.items()
                 if (name := snake_case(key)) and (values := split_values(name, value))
             }
-            if line.price is not None:
-                attributes.setdefault("price", (format(line.price, ".10g"),))
+            price, price_text = price_of(line.price)
+            if price_text:
+                attributes.setdefault("price", (price_text,))
             found[line.product_id] = ProductRecord(
                 product_id=line.product_id,
                 name=as_text(line.name),
                 description=as_text(line.description),
                 attributes=attributes,
-                price=line.price,
-                currency=line.currency,
+                price=price,
+                price_text=price_text,
+                currency=line.currency or None,
                 pictures=tuple(line.images),
                 source="jsonl",
             )
@@ -312,7 +314,6 @@ def _csv_products(path: Path) -> Iterator[tuple[str, ProductLine]]:
                     raise CorpusError("more cells than columns", where=where, fix='put "..." around cells with commas')
                 fields: dict[str, Any] = {key: (row[key] or "").strip() for key in own if key in row}
                 fields["attributes"] = {key: cell for key, cell in row.items() if key not in own and cell}
-                fields["price"] = price_of(fields.get("price"))
                 fields["images"] = [name.strip() for name in fields.get("images", "").split(";") if name.strip()]
                 yield where, _validated(ProductLine, fields, where)
     except (UnicodeDecodeError, csv.Error) as problem:

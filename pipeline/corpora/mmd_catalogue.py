@@ -64,10 +64,10 @@ def product_record(raw: Mapping[str, Any], stem: str, *, by_stem: bool = False) 
     if any(name in own for name in flat if name == "category") or "type" in own:
         flat.pop("category", None)
     pictures = tuple(_pictures(raw))
-    price = price_of(raw.get("price"), nested.get("price"))
+    price, price_text = price_of(raw.get("price"), nested.get("price"))
     attributes = {**flat, **own}
-    if price is not None:
-        attributes["price"] = (format(price, ".10g"),)
+    if price_text:
+        attributes["price"] = (price_text,)
     return ProductRecord(
         product_id=as_text(str(raw.get("id") or raw.get("product_id") or "")) or stem,
         name=as_text(raw.get("name")) or as_text(nested.get("name")),
@@ -75,6 +75,7 @@ def product_record(raw: Mapping[str, Any], stem: str, *, by_stem: bool = False) 
         attributes=attributes,
         own=frozenset(own),
         price=price,
+        price_text=price_text,
         currency=as_text(raw.get("currency")) or None,
         pictures=pictures,
         keys=(stem,) if by_stem or not pictures else (),

@@ -14,13 +14,18 @@ from typing import Any
 
 import orjson
 
-__all__ = ["NotJsonError", "as_number", "as_text", "parse_json", "snake_case", "split_values", "value_texts"]
+from schemas.numbers import number_text, read_number
+
+__all__ = ["NotJsonError", "as_text", "parse_json", "snake_case", "split_values", "value_texts"]
 
 UNKNOWN = frozenset({"", "unk", "none", "null", "nan", "n/a", "na", "not available"})
 """Values (case-folded) by which catalogues and states say that they do not know."""
 
-WHOLE = frozenset({"brand", "name", "sold_by"})
+WHOLE = frozenset({"brand", "name", "price", "sold_by"})
 """Attributes whose values may hold a comma without being a list."""
+
+_COMMA = re.compile(r",(?!\d{3}(?!\d))|(?<!\d),")
+"""A comma that is no mark between thousands."""
 
 
 class NotJsonError(ValueError):
@@ -74,7 +79,7 @@ def _scalar(value: object) -> str | None:
     elif isinstance(value, int):
         text = str(value)
     elif isinstance(value, float) and math.isfinite(value):
-        text = format(value, ".10g")
+        text = number_text(value)
     else:
         return None
     return None if text.casefold() in UNKNOWN else text
@@ -104,30 +109,20 @@ def _split(name: str, value: object) -> tuple[str, ...]:
     found: dict[str, None] = {}
     whole = name in WHOLE
     for text in value_texts(value):
-        if whole or "," not in text or as_number(text) is not None:
+        if whole or "," not in text or _is_one_number(text):
             found[text] = None
         else:
-            found.update((part, None) for piece in text.split(",") if (part := _scalar(piece)) is not None)
+            found.update((part, None) for piece in _COMMA.split(text) if (part := _scalar(piece)) is not None)
     return tuple(found)
 
 
+def _is_one_number(text: str) -> bool:
+    """Whether a text with a comma is a number rather than a list: ``36,38`` are two sizes, ``36,5`` is one."""
+    number = read_number(text)
+    if number is None:
+        return False
+    pair = re.fullmatch(r"(\d+),(\d{1,2})", text)
+    return pair is None or int(pair[1]) >= int(pair[2])
+
+
 _split_text = lru_cache(maxsize=50_000)(_split)
-
-_CURRENCY = r"(?:[$€£¥₹]|rs\.?|inr|usd|eur|gbp)"
-_NUMBER = re.compile(
-    rf"{_CURRENCY}?\s*(-?\d{{1,3}}(?:,\d{{3}})+(?:\.\d+)?|-?\d+(?:\.\d+)?)\s*"
-    rf"(?:{_CURRENCY}|%|stars?|out of \d+(?: stars?)?|/ ?\d+)?",
-    re.IGNORECASE,
-)
-
-
-def as_number(value: object) -> float | None:
-    """The number in ``"$210"``, ``"Rs. 2,499"``, ``"5.0 out of 5 stars"`` or a number itself; None for the rest."""
-    if isinstance(value, bool):
-        return None
-    if isinstance(value, int | float):
-        return float(value) if math.isfinite(value) else None
-    if not isinstance(value, str):
-        return None
-    match = _NUMBER.fullmatch(value.strip())
-    return None if match is None else float(match.group(1).replace(",", ""))

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import math
 import re
 from collections.abc import Mapping
 from typing import Any
 
-from pipeline.corpora.parsing import as_number, as_text, snake_case, split_values
+from pipeline.corpora.parsing import UNKNOWN, as_text, snake_case, split_values
 from pipeline.corpora.slots import CATEGORY_ATTRIBUTES
+from schemas.numbers import number_text
 
 __all__ = ["attributes_of", "description_of", "price_of"]
 
@@ -82,6 +84,15 @@ def description_of(fields: Mapping[str, Any]) -> str:
     return ""
 
 
-def price_of(*values: object) -> float | None:
-    """The first of the values that is a price."""
-    return next((number for value in values if (number := as_number(value)) is not None and number >= 0), None)
+def price_of(*values: object) -> tuple[float | None, str]:
+    """The first of the values that says something of a price: a number where it is one, and as a text.
+
+    What only a text says is read with the whole catalogue: :func:`~pipeline.corpora.catalogue_numbers.read_prices`.
+    """
+    for value in values:
+        if isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value):
+            return float(value), number_text(float(value))
+        text = as_text(value)
+        if text and text.casefold() not in UNKNOWN:
+            return None, text
+    return None, ""

@@ -193,6 +193,9 @@ class ProductRecord:
     """A product as its source gives it, attributes named in snake case.
 
     Attributes:
+        price: in ``currency``; not known yet where the source writes it as a text, which is read with all others by
+            :func:`~pipeline.corpora.catalogue_numbers.read_prices`.
+        price_text: the price as its source writes it; "" where it gives none.
         own: names of the attributes that come from the source's own nested record rather than from the flat keys.
         pictures: references to its pictures, the main one first.
         keys: further references by which dialogues may name it (picture file stems).
@@ -204,6 +207,7 @@ class ProductRecord:
     attributes: dict[str, tuple[str, ...]] = field(default_factory=dict)
     own: frozenset[str] = frozenset()
     price: float | None = None
+    price_text: str = ""
     currency: str | None = None
     pictures: tuple[str, ...] = ()
     keys: tuple[str, ...] = ()

@@ -11,9 +11,9 @@ from typing import Any, Literal
 from pipeline.corpora.layout import UNREADABLE, Folders, HashedFiles, files_below
 from pipeline.corpora.ledger import Ledger
 from pipeline.corpora.merging import keep_or_drop
-from pipeline.corpora.parsing import NotJsonError, as_number, parse_json
+from pipeline.corpora.parsing import NotJsonError, parse_json
 from pipeline.corpora.pictures import Pictures
-from pipeline.corpora.product_fields import attributes_of
+from pipeline.corpora.product_fields import attributes_of, price_of
 from pipeline.corpora.records import Dialogue, MergedTurns, ProductRecord, Utterance, split_name
 from pipeline.corpora.spool import Spool
 from schemas.errors import CorpusError
@@ -101,15 +101,16 @@ class SimmcReader(ABC):
             name: tuple(dict.fromkeys(value.replace("_", " ") for value in values)) if name != "brand" else values
             for name, values in attributes_of(fields).items()
         }
-        price = as_number(fields.get("price"))
-        if price is not None:
-            attributes["price"] = (format(price, ".10g"),)
+        price, price_text = price_of(fields.get("price"))
+        if price_text:
+            attributes["price"] = (price_text,)
         words = [" and ".join(attributes.get(name, ())) for name in ("brand", "color", "pattern", "type")]
         return ProductRecord(
             product_id=item_id,
             name=" ".join(filter(None, words)),
             attributes=attributes,
             price=price,
+            price_text=price_text,
             currency="USD" if str(fields.get("price")).startswith("$") else None,
             source=self.source,
         )

@@ -6,11 +6,11 @@ import math
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
-from itertools import pairwise
+from itertools import chain, pairwise
 
-from pipeline.corpora.parsing import as_number
 from pipeline.corpora.slots import CATEGORY_ATTRIBUTES
-from schemas.ontology import Ontology, Slot, Value, fold, fold_name
+from schemas.numbers import Number, read_number
+from schemas.ontology import Ontology, Slot, Value, fold, fold_name, is_number
 
 __all__ = ["AttributeCounts", "CorpusSlot", "catalogue_slot", "derive_ontology"]
 
@@ -82,16 +82,26 @@ _MOST_SAID_VALUES = 40
 
 
 class AttributeCounts:
-    """How often each value of each attribute occurs, gathered product by product."""
+    """How often each value of each attribute occurs, gathered product by product.
+
+    Attributes:
+        products: how many there are.
+        coverage: attribute -> products that have it.
+        values: attribute -> value -> products that have it.
+        currencies: of their prices.
+    """
 
     def __init__(self) -> None:
         self.products = 0
+        self.currencies: set[str] = set()
         self.coverage: Counter[str] = Counter()
         self.values: defaultdict[str, Counter[str]] = defaultdict(Counter)
 
-    def add(self, attributes: Mapping[str, Iterable[str]]) -> None:
+    def add(self, attributes: Mapping[str, Iterable[str]], currency: str | None = None) -> None:
         """Count one product."""
         self.products += 1
+        if currency and "price" in attributes:
+            self.currencies.add(currency)
         for name, values in attributes.items():
             self.coverage[name] += 1
             self.values[name].update(values)
@@ -163,10 +173,17 @@ def _worth_asking(name: str, counts: AttributeCounts) -> bool:
 
 
 def _is_numeric(name: str, values: Counter[str]) -> bool:
-    numbers = sum(n for value, n in values.items() if as_number(value) is not None)
-    if numbers < 0.95 * values.total() or not values:
+    numbers = sum(n for value, n in values.items() if _number(value) is not None)
+    least = 0.5 if name == "price" else 0.95  # a price is a number, even where some are only "on request"
+    if numbers < least * values.total() or not values:
         return False
     return name in NUMERIC or len(values) > _MOST_NUMERIC_VALUES
+
+
+def _number(text: str) -> Number | None:
+    """The number that a value is; None for one that may be one of two."""
+    number = read_number(text)
+    return None if number is None or number.value is None else number
 
 
 def _slot(
@@ -179,14 +196,16 @@ def _slot(
     for alias in (*(said.spellings if said else ()), *aliases):
         if taken.setdefault(fold_name(alias), attribute) == attribute and fold_name(alias) != fold_name(name):
             other_names.append(alias)
-    found = ranges(values, money=attribute == "price") if numeric else _categorical(values)
+    money = attribute == "price"
+    only = next(iter(counts.currencies)) if money and len(counts.currencies) == 1 else None
+    found = ranges(values, money=money, currency=only) if numeric else _categorical(values)
     if said is not None and (numeric or not values):
         known = {fold(value.value) for value in found}
         extra = sorted(said.said.items(), key=lambda item: (-item[1], item[0]))
         found += [
             Value(value=word)
             for word, n in extra
-            if (n >= _OFTEN_SAID or not values) and as_number(word) is None and fold(word) not in known
+            if (n >= _OFTEN_SAID or not values) and not is_number(word) and fold(word) not in known
         ][:_MOST_SAID_VALUES]
     return Slot(
         name=name,
@@ -195,7 +214,13 @@ def _slot(
         title=_title(name),
         aliases=tuple(dict.fromkeys(other_names)),
         values=tuple(found),
+        whole=numeric and not money and all(_is_whole(value) for value in values),
     )
+
+
+def _is_whole(text: str) -> bool:
+    number = _number(text)
+    return number is None or float(number.value or 0).is_integer()
 
 
 def catalogue_slot(name: str, attribute: str, counts: AttributeCounts) -> Slot:
@@ -230,16 +255,33 @@ def _categorical(values: Counter[str]) -> list[Value]:
     return found
 
 
-def ranges(values: Counter[str], *, money: bool, n: int = _RANGES) -> list[Value]:
+def ranges(values: Counter[str], *, money: bool, n: int = _RANGES, currency: str | None = None) -> list[Value]:
     """Cut numbers into up to ``n`` ranges of about equal product counts, at round edges.
+
+    Prices in several currencies get ranges of their own for each; those without one are then in none.
 
     Args:
         values: number as text -> products that have it.
         money: edges are rounded to 1, 2 or 5 times a power of ten below a tenth of the spread, else to tenths.
+        currency: of all of them, where it is known and not written with each.
     """
-    numbers = sorted(
-        number for value, k in values.items() if (number := as_number(value)) is not None for _ in range(k)
-    )
+    numbers: defaultdict[str | None, list[float]] = defaultdict(list)
+    for text, k in values.items():
+        number = _number(text)
+        if number is not None and number.value is not None:
+            numbers[number.currency or currency].extend([number.value] * k)
+    named = sorted((name for name in numbers if name is not None), key=lambda name: (-len(numbers[name]), name))
+    if len(named) < 2:
+        return _ranges(sorted(chain.from_iterable(numbers.values())), money, n, named[0] if named else None)
+    found: list[Value] = []
+    for name in named:
+        for value in _ranges(sorted(numbers[name]), money, n, name):
+            called = _range_name(value.low, value.high, f" {name}")
+            found.append(value.model_copy(update={"value": called}))
+    return found
+
+
+def _ranges(numbers: Sequence[float], money: bool, n: int, currency: str | None) -> list[Value]:
     if not numbers:
         return []
     spread = numbers[-1] - numbers[0]
@@ -255,7 +297,7 @@ def ranges(values: Counter[str], *, money: bool, n: int = _RANGES) -> list[Value
     found = []
     for low, high in pairwise(bounds):
         count = sum((low is None or x >= low) and (high is None or x < high) for x in numbers)
-        found.append(Value(value=_range_name(low, high), count=count, low=low, high=high))
+        found.append(Value(value=_range_name(low, high), count=count, low=low, high=high, currency=currency))
     return found
 
 
@@ -266,9 +308,9 @@ def _nice_step(size: float) -> float:
     return next(power * factor for factor in (1, 2, 5, 10) if power * factor >= size)
 
 
-def _range_name(low: float | None, high: float | None) -> str:
+def _range_name(low: float | None, high: float | None, unit: str = "") -> str:
     if low is None:
-        return f"under {high:.10g}"
+        return f"under {high:.10g}{unit}"
     if high is None:
-        return f"{low:.10g} and over"
-    return f"{low:.10g} to {high:.10g}"
+        return f"{low:.10g}{unit} and over"
+    return f"{low:.10g} to {high:.10g}{unit}"

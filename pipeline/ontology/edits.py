@@ -195,12 +195,15 @@ def _merged(values: Sequence[Value], name: str) -> Value:
         low=low,
         high=high,
         catalogue=catalogue,
+        currency=next((value.currency for value in values if value.is_range), None),
     )
 
 
 def _bounds(ranges: Sequence[Value]) -> tuple[float | None, float | None]:
     if not ranges:
         return None, None
+    if len({value.currency for value in ranges}) > 1:
+        raise OntologyError("ranges of prices in different currencies cannot be one", fix="merge those of one currency")
     ordered = sorted(ranges, key=low_end)
     for lower, upper in pairwise(ordered):
         if lower.high != upper.low:

@@ -63,11 +63,18 @@ def _position(slots: Sequence[Slot], new: Slot) -> int | None:
 
 def _grown_values(old: Slot, new: Slot, counts: AttributeCounts) -> tuple[Value, ...]:
     edited_ranges = any(value.is_range for value in old.values)
+    currencies = {value.currency for value in old.values if value.is_range}
+    # one currency is that of the ranges there are, whether it was known to be or not
+    is_new = {value.currency for value in new.values if value.is_range} - currencies - {None}
+    if len(is_new) == 1 and currencies == {None}:
+        is_new = set()
     found: Counter[str] = Counter()
     spelled: defaultdict[str, list[str]] = defaultdict(list)
     added: list[Value] = []
     for value in new.values:
         if edited_ranges and value.is_range:
+            if value.currency in is_new:
+                added.append(value)
             continue
         known = old.find(value.value)
         if known is None:
@@ -78,8 +85,9 @@ def _grown_values(old: Slot, new: Slot, counts: AttributeCounts) -> tuple[Value,
             if value.count and not value.is_range:
                 spelled[known.value].append(value.value)
     if edited_ranges:
+        both = Slot(**{**dict(old), "values": (*old.values, *added)})
         for text, n in counts.values[new.attribute].items():
-            known = old.find(text)
+            known = both.find(text)
             if known is not None:
                 found[known.value] += n
     return (*(_recounted(value, found[value.value], spelled[value.value]) for value in old.values), *added)

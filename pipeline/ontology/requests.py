@@ -127,7 +127,8 @@ def _parts(slot: Slot, text: str) -> list[str]:
 def _catalogue(workspace: Workspace) -> AttributeCounts:
     counts = AttributeCounts()
     with open_table(workspace.products, PRODUCTS) as file:
-        for batch in file.iter_batches(columns=["attributes"]):
-            for attributes in batch.column("attributes").to_pylist():
-                counts.add(dict(attributes))
+        for batch in file.iter_batches(columns=["attributes", "currency"]):
+            columns = (column.to_pylist() for column in batch.columns)
+            for attributes, currency in zip(*columns, strict=True):
+                counts.add(dict(attributes), currency)
     return counts

@@ -78,7 +78,7 @@ def _all_values(kept: Slot, others: Sequence[Slot]) -> tuple[Value, ...]:
             same = next((known for known in values if fold(known.value) == fold(value.value)), None)
             if same is None:
                 values.append(value)
-            elif (same.low, same.high, same.split_into) != (value.low, value.high, value.split_into):
+            elif _meaning(same) != _meaning(value):
                 raise OntologyError(
                     f"'{value.value}' is one thing in '{kept.name}' and another in '{slot.name}'",
                     fix=f"rename it in one of them: semctl ontology rename '{slot.name}={value.value}' NEW",
@@ -87,6 +87,10 @@ def _all_values(kept: Slot, others: Sequence[Slot]) -> tuple[Value, ...]:
                 aliases = tuple(dict.fromkeys((*same.aliases, *value.aliases)))
                 values[values.index(same)] = same.model_copy(update={"aliases": aliases})
     return tuple(values)
+
+
+def _meaning(value: Value) -> tuple[object, ...]:
+    return value.low, value.high, value.currency, value.split_into
 
 
 def add_slot(ontology: Ontology, slot: Slot, *, assume_none: bool = False) -> Ontology:

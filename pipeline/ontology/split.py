@@ -100,7 +100,7 @@ def _words(slot: Slot, was: Value, parts: Sequence[str]) -> tuple[list[Value], V
 
 
 def _ranges(slot: Slot, was: Value, parts: Sequence[str]) -> tuple[list[Value], Value]:
-    found = [_range(slot, part) for part in parts]
+    found = [_range(slot, part, was.currency) for part in parts]
     found.sort(key=low_end)
     fills = found[0].low == was.low and found[-1].high == was.high
     if not fills or any(lower.high != upper.low for lower, upper in pairwise(found)):
@@ -110,8 +110,8 @@ def _ranges(slot: Slot, was: Value, parts: Sequence[str]) -> tuple[list[Value], 
     return found, was.model_copy(update={"low": None, "high": None})
 
 
-def _range(slot: Slot, part: str) -> Value:
-    match = _RANGE.fullmatch(fold(part))
+def _range(slot: Slot, part: str, currency: str | None) -> Value:
+    match = _RANGE.fullmatch(fold(part).replace(fold(f" {currency}"), ""))
     if match is None:
         raise OntologyError(f"the part '{part}' is no range", fix="write 'under 20', '20 to 40' or '40 and over'")
     if slot.named(part) is not None:
@@ -120,4 +120,4 @@ def _range(slot: Slot, part: str) -> Value:
     low, high = ends.get("low", ends.get("over")), ends.get("high", ends.get("under"))
     if low is not None and high is not None and low >= high:
         raise OntologyError(f"the part '{part}' holds no number")
-    return Value(value=part, low=low, high=high)
+    return Value(value=part, low=low, high=high, currency=currency)

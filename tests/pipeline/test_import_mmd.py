@@ -152,6 +152,7 @@ def test_ledger_of_the_nasty_folder_is_exact(nasty: Path, tmp_path: Path) -> Non
             "kept": 5,
             "dropped": {"file_not_json": 1, "not_an_object": 2, "view_of_a_product_merged": 1},
         },
+        "prices": {"in": 3, "kept": 3, "dropped": {}},
         "images": {
             "in": 9,
             "kept": 3,

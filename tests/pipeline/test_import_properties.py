@@ -14,7 +14,8 @@ from typing import Any
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from pipeline.corpora.parsing import NotJsonError, as_number, as_text, parse_json, snake_case, split_values
+from pipeline.corpora.parsing import NotJsonError, as_text, parse_json, snake_case, split_values
+from pipeline.corpora.product_fields import price_of
 from pipeline.corpora.records import MergedTurns
 from pipeline.import_corpus import import_corpus
 from pipeline.workspace import Workspace
@@ -156,13 +157,18 @@ def test_values_split_at_commas_but_not_in_brands_and_numbers() -> None:
     assert split_values("sizes", {"a": 1}) == ()
 
 
-def test_numbers_are_found_in_prices_and_ratings() -> None:
-    assert [as_number(x) for x in ("$210", "Rs. 2,499", "5.0 out of 5 stars", "34.99 USD", 7, "-3")] == [
-        210.0,
-        2499.0,
-        5.0,
-        34.99,
-        7.0,
-        -3.0,
-    ]
-    assert [as_number(x) for x in ("size 4", "n5", "100% wool", None, True, "2 for 3", float("nan"))] == [None] * 7
+def test_a_comma_within_a_number_is_no_comma_of_a_list() -> None:
+    assert split_values("size", "36,38") == ("36", "38")
+    assert split_values("size", "36,5") == ("36,5",)  # sizes are listed from small to large
+    assert split_values("waist", "1,299 mm, 1,350 mm") == ("1,299 mm", "1,350 mm")
+    assert split_values("cost", "39,90 \u20ac") == ("39,90 \u20ac",)
+    assert split_values("price", "1.299,00") == ("1.299,00",)
+    assert split_values("price", "$1,299 - $1,499") == ("$1,299 - $1,499",)
+
+
+def test_a_number_becomes_a_text_that_reads_in_one_way() -> None:
+    assert split_values("weight", 1.125) == ("1.1250",)
+    assert split_values("weight", [0.125, 24.5, 3]) == ("0.125", "24.5", "3")
+    assert price_of(None, "n/a", 1.125) == (1.125, "1.1250")
+    assert price_of(float("nan"), True, " 39,90  \u20ac ") == (None, "39,90 \u20ac")
+    assert price_of(None, "", {}) == (None, "")
