@@ -62,7 +62,8 @@ def _global_options(
     quiet: Annotated[bool, typer.Option("-q", "--quiet", help="No progress bars and no log lines.")] = False,
     debug: Annotated[bool, typer.Option("--debug", help="Show the traceback of a bug.")] = False,
 ) -> None:
-    state: Context = context.obj
+    state: Context = context.obj or Context(Workspace.resolve(None), commands=_COMMANDS)
+    context.obj = state
     state.workspace, state.named = Workspace.resolve(workspace), None if workspace is None else str(workspace)
     state.quiet, state.debug = quiet, debug
 
