@@ -188,11 +188,10 @@ def _with_aliases(text: str, value: Value) -> str:
 
 
 def _offered(slot: Slot, limit: int) -> list[Value]:
-    writable = [value for value in slot.values if not value.split_into and not _NOT_XML.search(value.value)]
-    if slot.kind == "numeric":
-        kept = sorted(writable, key=lambda value: (-value.count, value.value))[:limit]
-        return [value for value in writable if value in kept]
-    return sorted(writable, key=lambda value: (-value.count, value.value))[:limit]
+    writable = [value for value in slot.offered if not _NOT_XML.search(value.value)]
+    commonest = sorted(writable, key=lambda value: (-value.count, value.value))[:limit]
+    kept = {value.value for value in commonest}
+    return [value for value in writable if value.value in kept]
 
 
 def _range(value: Value) -> str | None:

@@ -24,6 +24,7 @@ __all__ = [
     "decimal_mark_of",
     "number_text",
     "read_number",
+    "read_quantity",
     "same_currency",
 ]
 
@@ -101,6 +102,7 @@ _IN_TEXT = "|".join(sorted(map(re.escape, _SIGNS.keys() - _WORDS_TOO), key=lambd
 NUMBER_IN_TEXT = rf"(?:(?<![^\W\d])(?:{_IN_TEXT}) ?|(?<![\w.,]))(?:{_DIGITS})(?: ?k\b)?(?: ?(?:{_IN_TEXT})(?![^\W\d]))?"
 """Pattern of what may be a number within a folded text (lower case, single spaces); :func:`read_number` reads it."""
 
+_QUANTITY = re.compile(r"(?P<before>[^\d]*?)(?P<number>\d(?:[\d.,' ]*\d)?)(?P<after>[^\d]*)")
 _EXPONENT = re.compile(r"-?\d(?:\.\d+)?e[+-]\d{1,3}", re.ASCII | re.IGNORECASE)
 _GROUPED = re.compile(r"\d{1,3}(?:([.,' ])\d{3})(?:\1\d{3})*|\d{1,2}(?:,\d{2})+,\d{3}")
 _LETTERS = str.maketrans({"’": "'", "‘": "'", "ʼ": "'", "′": "'", "´": "'", "`": "'", "٬": "'", "،": ",", "−": "-"})
@@ -134,6 +136,30 @@ def read_number(text: str, *, decimal_mark: DecimalMark | None = None, thousands
             otherwise.
     """
     return _read(text, decimal_mark, thousands) if len(text) <= _LONGEST else None
+
+
+def read_quantity(text: str, *, thousands: bool = False) -> tuple[float, str] | None:
+    """The one number in a text and its unit, folded and without spaces: ``128 GB``, ``37,5``, ``EU 42``, ``6.1"``.
+
+    Args:
+        text: as written.
+        thousands: as in :func:`read_number`.
+
+    Returns:
+        The number and the unit, which is a currency or empty where :func:`read_number` reads the text; None when there
+        is no number, there are several, or it may be one of two.
+    """
+    number = read_number(text, thousands=thousands)
+    unit = ""
+    if number is None:
+        match = _QUANTITY.fullmatch(text) if len(text) <= _LONGEST else None
+        if match is None:
+            return None
+        number = read_number(match["number"], thousands=thousands)
+        unit = "".join(f"{match['before']}#{match['after']}".casefold().split())
+    if number is None or number.value is None:
+        return None
+    return number.value, unit or number.currency or ""
 
 
 @lru_cache(maxsize=50_000)
@@ -241,7 +267,7 @@ def decimal_mark_of(texts: Iterable[str]) -> DecimalMark | None:
 
 def number_text(number: float) -> str:
     """A number as a text that can be read in one way only: ``1.125`` becomes ``1.1250``."""
-    text = format(number, ".15g")
+    text = format(number, ".10g")
     read = read_number(text)
     return f"{text}0" if read is not None and read.is_ambiguous else text
 

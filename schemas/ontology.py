@@ -32,7 +32,7 @@ from schemas.belief import Polarity, SlotValue
 from schemas.errors import OntologyError
 from schemas.files import read_json, sha256_bytes, write_json
 from schemas.folding import fold, fold_name
-from schemas.numbers import THREE_DECIMALS, Number, read_number, same_currency
+from schemas.numbers import THREE_DECIMALS, Number, read_number, read_quantity, same_currency
 from schemas.ontology_steps import AddValue, Growth, Step
 
 __all__ = ["Ontology", "Slot", "SlotKind", "Value", "fold", "fold_name", "is_number", "nearest"]
@@ -166,9 +166,34 @@ class Slot(BaseModel):
                     )
         return self
 
+    @property
+    def offered(self) -> tuple[Value, ...]:
+        """The values that annotators pick from: numbers and ranges in their order, the commonest of others first."""
+        values = [value for value in self.values if not value.split_into]
+        if self.kind == "numeric":
+            return tuple(values)
+        amounts = {value.value: found for value in values if (found := self._quantity(value.value)) is not None}
+        units = {unit for _, unit in amounts.values()}
+        if len(amounts) == len(values) and len(units) < 2 and not any(unit[:1].isalpha() for unit in units):
+            return tuple(sorted(values, key=lambda value: amounts[value.value]))
+        return tuple(sorted(values, key=lambda value: (-value.count, value.value)))
+
     @cached_property
     def _by_spelling(self) -> dict[str, Value]:
         return {fold(s): value for value in self.values for s in value.spellings}
+
+    @cached_property
+    def _by_quantity(self) -> dict[tuple[float, str], Value]:
+        found: dict[tuple[float, str], Value] = {}
+        for value in self.values:
+            for spelling in value.spellings:
+                amount = self._quantity(spelling)
+                if amount is not None:
+                    found.setdefault(amount, value)
+        return found
+
+    def _quantity(self, text: str) -> tuple[float, str] | None:
+        return read_quantity(text, thousands=self._thousands)
 
     def named(self, text: str) -> Value | None:
         """The value with this spelling; unlike :meth:`find`, a number in a range names nothing."""
@@ -198,13 +223,19 @@ class Slot(BaseModel):
         return read_number(text, thousands=self._thousands)
 
     def find(self, text: str) -> Value | None:
-        """The value that ``text`` names: by spelling or alias, or, in a numeric slot, the range a number lies in.
+        """The value that ``text`` names: by spelling or alias, or by its number.
+
+        In a numeric slot a number names the range it lies in, else the value of that number: "37,5" is "37.5", and
+        "128GB" is "128 GB".
 
         Prices lie in ranges of their currency; one without a currency lies in none where ranges have several.
         """
         found = self.named(text)
-        if found is not None or self.kind != "numeric":
+        if found is not None:
             return found
+        if self.kind != "numeric":
+            amount = self._quantity(text)
+            return None if amount is None else self._by_quantity.get(amount)
         number = self.number(text)
         if number is None or number.value is None:
             return None

@@ -206,6 +206,11 @@ def _show_ontology(console: Console, ontology: Ontology) -> None:
     ]
     columns = ("slot", "product attribute", "kind", "values", "in catalogue", "also")
     console.table(f"ontology, version {ontology.version}", columns, rows)
+    rules = [(slot.name, slot.rule) for slot in ontology.slots if slot.rule]
+    if rules:
+        console.table("rules for numbers", ("slot", "values"), rules)
+    if ontology.decisions:
+        console.table("decisions", ("about", "what annotators are told"), ontology.decisions.items())
     if ontology.history:
         console.table("steps", ("version", "what"), [(step.version, str(step)) for step in ontology.history])
 
@@ -223,4 +228,4 @@ def _show_slot(console: Console, slot: Slot) -> None:
     ]
     title = f"{slot.name}: {slot.kind}, product attribute {slot.attribute}"
     columns = ("value", "products", "also", "spelled in the catalogue", "split into")
-    console.table(title, columns, rows, caption=slot.hint or None)
+    console.table(title, columns, rows, caption="; ".join(text for text in (slot.rule, slot.hint) if text) or None)

@@ -9,8 +9,9 @@ from dataclasses import dataclass, field
 from itertools import chain, pairwise
 
 from pipeline.corpora.slots import CATEGORY_ATTRIBUTES
+from pipeline.ontology.number_rule import NumberRule, is_money, number_rule
 from schemas.numbers import Number, read_number
-from schemas.ontology import Ontology, Slot, Value, fold, fold_name, is_number
+from schemas.ontology import Ontology, Slot, SlotKind, Value, fold, fold_name, is_number
 
 __all__ = ["AttributeCounts", "CorpusSlot", "catalogue_slot", "derive_ontology"]
 
@@ -53,9 +54,13 @@ NOT_ASKED_FOR = frozenset(
 )
 """Attributes that a shopper does not ask for by value."""
 
-NUMERIC = frozenset(
-    {"price", "rating", "customer_rating", "customer_review", "avg_stars", "review_stars", "avg_rating"}
+NUMBERS_OF_RECORDS = frozenset(
+    {
+        *("barcode", "code", "ean", "gtin", "id", "ids", "index", "isbn", "mpn", "no", "nr", "num", "number", "serial"),
+        *("sku", "upc", "count", "date", "phone", "rank", "stock", "timestamp"),
+    }
 )
+"""Words in the names of attributes whose numbers, nearly all different, tell records apart."""
 
 VALUE_ALIASES: Mapping[str, tuple[str, ...]] = {
     "gray": ("grey",),
@@ -72,7 +77,6 @@ VALUE_ALIASES: Mapping[str, tuple[str, ...]] = {
 }
 """Other ways to say a value, where the catalogue does not have them as values of their own."""
 
-_MOST_NUMERIC_VALUES = 12
 _RANGES = 4
 _LONG_VALUE = 40.0
 _NEAR_UNIQUE = 0.5
@@ -133,7 +137,8 @@ def derive_ontology(
     """Slots worth asking for, the category first and then by use in the corpus's states and by usefulness.
 
     Every corpus slot becomes a slot under the corpus's name. Other attributes become one when at least one product in
-    a hundred has them, they have two values or more, and these are neither long texts nor nearly all different.
+    a hundred has them, they have two values or more, and these are neither long texts nor nearly all different, as
+    measures may be. Numbers become values or ranges by :func:`number_rule`.
 
     Args:
         counts: the catalogue.
@@ -165,19 +170,25 @@ def _worth_asking(name: str, counts: AttributeCounts) -> bool:
     coverage = counts.coverage[name]
     if name in NOT_ASKED_FOR or len(values) < 2 or coverage < max(2, counts.products / 100):
         return False
-    if name in NUMERIC and _is_numeric(name, values):
+    rule = _rule(name, values)
+    if rule is not None and rule.ranges and not NUMBERS_OF_RECORDS.intersection(name.split("_")):
         return True
     length = sum(len(value) * n for value, n in values.items()) / values.total()
     near_unique = len(values) > _MANY and len(values) > _NEAR_UNIQUE * coverage
     return length <= _LONG_VALUE and not near_unique
 
 
-def _is_numeric(name: str, values: Counter[str]) -> bool:
-    numbers = sum(n for value, n in values.items() if _number(value) is not None)
+def _rule(name: str, values: Counter[str]) -> NumberRule | None:
+    """What becomes of an attribute's values if they are numbers; None when they are not."""
+    numbers: Counter[float] = Counter()
+    for text, n in values.items():
+        number = _number(text)
+        if number is not None and number.value is not None:
+            numbers[number.value] += n
     least = 0.5 if name == "price" else 0.95  # a price is a number, even where some are only "on request"
-    if numbers < least * values.total() or not values:
-        return False
-    return name in NUMERIC or len(values) > _MOST_NUMERIC_VALUES
+    if not numbers or numbers.total() < least * values.total():
+        return None
+    return number_rule(name, numbers)
 
 
 def _number(text: str) -> Number | None:
@@ -187,19 +198,25 @@ def _number(text: str) -> Number | None:
 
 
 def _slot(
-    attribute: str, counts: AttributeCounts, said: CorpusSlot | None, aliases: Sequence[str], taken: dict[str, str]
+    attribute: str,
+    counts: AttributeCounts,
+    said: CorpusSlot | None,
+    aliases: Sequence[str],
+    taken: dict[str, str],
+    kind: SlotKind | None = None,
 ) -> Slot:
     name = attribute if said is None else said.name
     values = counts.values.get(attribute, Counter())
-    numeric = _is_numeric(attribute, values)
+    rule = _rule(attribute, values)
+    numeric = rule is not None and rule.ranges if kind is None else kind == "numeric"
     other_names = []
     for alias in (*(said.spellings if said else ()), *aliases):
         if taken.setdefault(fold_name(alias), attribute) == attribute and fold_name(alias) != fold_name(name):
             other_names.append(alias)
-    money = attribute == "price"
-    only = next(iter(counts.currencies)) if money and len(counts.currencies) == 1 else None
-    found = ranges(values, money=money, currency=only) if numeric else _categorical(values)
-    if said is not None and (numeric or not values):
+    money = is_money(attribute)
+    only = next(iter(counts.currencies)) if attribute == "price" and len(counts.currencies) == 1 else None
+    found = ranges(values, money=money, currency=only) if numeric else _categorical(values, numbers=rule is not None)
+    if said is not None and (numeric or rule is not None or not values):
         known = {fold(value.value) for value in found}
         extra = sorted(said.said.items(), key=lambda item: (-item[1], item[0]))
         found += [
@@ -214,7 +231,8 @@ def _slot(
         title=_title(name),
         aliases=tuple(dict.fromkeys(other_names)),
         values=tuple(found),
-        whole=numeric and not money and all(_is_whole(value) for value in values),
+        whole=(numeric or rule is not None) and not money and all(_is_whole(value) for value in values),
+        rule="" if rule is None or kind is not None else rule.why,
     )
 
 
@@ -223,10 +241,17 @@ def _is_whole(text: str) -> bool:
     return number is None or float(number.value or 0).is_integer()
 
 
-def catalogue_slot(name: str, attribute: str, counts: AttributeCounts) -> Slot:
-    """A slot of this name with all the values that products have of an attribute; without any when they have none."""
+def catalogue_slot(name: str, attribute: str, counts: AttributeCounts, *, kind: SlotKind | None = None) -> Slot:
+    """A slot of this name with all the values that products have of an attribute; without any when they have none.
+
+    Args:
+        name: of the slot.
+        attribute: the product attribute.
+        counts: the catalogue.
+        kind: "numeric" for ranges, "categorical" for values as they are; None: as :func:`number_rule` says.
+    """
     taken = {fold_name(name): attribute, fold_name(attribute): attribute}
-    return _slot(attribute, counts, CorpusSlot(name, attribute), (), taken)
+    return _slot(attribute, counts, CorpusSlot(name, attribute), (), taken, kind)
 
 
 def _title(name: str) -> str:
@@ -235,18 +260,31 @@ def _title(name: str) -> str:
     return title[:1].upper() + title[1:]
 
 
-def _categorical(values: Counter[str]) -> list[Value]:
-    groups: defaultdict[str, list[str]] = defaultdict(list)
+def _categorical(values: Counter[str], *, numbers: bool) -> list[Value]:
+    """Values, the commonest first; numbers in their order and each once, however it is written, then the others."""
+    groups: defaultdict[str | Number, list[str]] = defaultdict(list)
     for value in values:
-        groups[fold(value)].append(value)
+        groups[(_number(value) if numbers else None) or fold(value)].append(value)
+    folds = {*map(fold, values)}
     found = []
-    for folded in groups:
-        spellings = sorted(groups[folded], key=lambda value: (-values[value], value))
-        spaced = fold(folded.replace("_", " "))
-        others = (*VALUE_ALIASES.get(folded, ()), *((spaced,) if spaced and spaced != folded else ()))
-        aliases = tuple(other for other in others if other not in groups)
-        found.append(Value(value=spellings[0], count=sum(values[s] for s in spellings), aliases=aliases))
-    found.sort(key=lambda value: (-value.count, value.value))
+    order: dict[str, float] = {}
+    for group, texts in groups.items():
+        spellings = sorted(texts, key=lambda value: (-values[value], value))
+        others: tuple[str, ...] = ()
+        if isinstance(group, str):
+            spaced = fold(group.replace("_", " "))
+            others = (*VALUE_ALIASES.get(group, ()), *((spaced,) if spaced and spaced != group else ()))
+        else:
+            order[spellings[0]] = group.value or 0.0
+        aliases = tuple(other for other in others if other not in folds)
+        written = tuple({fold(text): text for text in reversed(spellings)}.values())[::-1]
+        catalogue = written if len(written) > 1 else ()
+        count = sum(values[s] for s in spellings)
+        found.append(Value(value=spellings[0], count=count, aliases=aliases, catalogue=catalogue))
+    if order:
+        found.sort(key=lambda value: (order.get(value.value, math.inf), -value.count, value.value))
+    else:
+        found.sort(key=lambda value: (-value.count, value.value))
     seen: set[str] = set()
     for index, known in enumerate(found):
         fresh = tuple(alias for alias in known.aliases if alias not in seen)

@@ -33,6 +33,9 @@ def grown(existing: Ontology, derived: Ontology, counts: AttributeCounts) -> Ont
             continue
         matched.add(index)
         old = slots[index]
+        if new.kind != old.kind:  # the catalogue's numbers changed, or people decided otherwise
+            forced = catalogue_slot(new.name, new.attribute, counts, kind=old.kind)
+            new = forced.model_copy(update={"aliases": new.aliases})
         aliases = tuple(name for name in (new.name, *new.aliases) if fold_name(name) not in names)
         names.update(map(fold_name, aliases))
         slots[index] = old.model_copy(
@@ -40,7 +43,7 @@ def grown(existing: Ontology, derived: Ontology, counts: AttributeCounts) -> Ont
         )
     for index, old in enumerate(slots):
         if index not in matched and counts.values.get(old.attribute):  # added by people
-            there = catalogue_slot(old.name, old.attribute, counts)
+            there = catalogue_slot(old.name, old.attribute, counts, kind=old.kind)
             slots[index] = old.model_copy(update={"values": _grown_values(old, there, counts)})
     if tuple(slots) == existing.slots:
         return existing
@@ -83,7 +86,7 @@ def _grown_values(old: Slot, new: Slot, counts: AttributeCounts) -> tuple[Value,
         else:
             found[known.value] += value.count
             if value.count and not value.is_range:
-                spelled[known.value].append(value.value)
+                spelled[known.value] += value.catalogue or (value.value,)
     if edited_ranges:
         both = Slot(**{**dict(old), "values": (*old.values, *added)})
         for text, n in counts.values[new.attribute].items():

@@ -135,6 +135,16 @@ def test_rare_values_are_left_to_be_typed():
     assert config.values_typed == 6
 
 
+def test_sizes_are_offered_in_their_order_the_commonest_of_too_many():
+    counts = {"37.5": 3, "9": 1, "42": 7, "100": 5}
+    slot = Slot(name="size", attribute="size", values=tuple(Value(value=v, count=n) for v, n in counts.items()))
+    assert offered(labels.build(Ontology(slots=(slot,))).xml, "want_") == [
+        f"size={v}" for v in ("9", "37.5", "42", "100")
+    ]
+    config = labels.build(Ontology(slots=(slot,)), max_values_per_slot=2)
+    assert offered(config.xml, "want_") == ["size=42", "size=100"]
+
+
 def test_fewer_values_are_offered_when_one_turn_would_fill_the_page():
     slot = Slot(name="brand", attribute="brand", values=tuple(Value(value=f"b{i}") for i in range(100)))
     config = labels.build(Ontology(slots=(slot,)), max_values_per_slot=90, max_choices=100)

@@ -168,3 +168,65 @@ def test_growing_adds_and_never_takes_away() -> None:
     assert result.slot("type").name == "kind"
     assert [(v.value, v.count) for v in result.slot("price").values] == [("cheap", 9), ("dear", 51)]
     assert grown(result, derived, counts) == result
+
+
+def test_shoe_sizes_stay_the_sizes_that_people_say() -> None:
+    shoes = [{"size": (str(36 + i % 11), ("37,5", "37.5")[i % 2])} for i in range(22)]
+    size = derive_ontology(counted(shoes)).slot("size")
+    numbers = [str(n) for n in range(36, 47)]
+    assert [value.value for value in size.values] == ["36", "37", "37,5", *numbers[2:]]
+    assert size.kind == "categorical"
+    assert size.rule == "numbers as products have them: only 12 different numbers"
+    half = size.find("37.50")
+    assert half is not None
+    assert (half.count, half.catalogue, half.catalogue_value) == (22, ("37,5", "37.5"), "37,5")
+    assert Ontology(slots=(size,)).link(size, "99").in_catalogue is False
+
+
+def test_capacities_with_a_unit_are_found_however_they_are_spaced() -> None:
+    phones = [{"storage": (f"{2**i} GB",), "color": ("red",)} for i in range(4, 10)]
+    storage = derive_ontology(counted(phones)).slot("storage")
+    assert [value.value for value in storage.offered] == ["16 GB", "32 GB", "64 GB", "128 GB", "256 GB", "512 GB"]
+    assert storage.rule == ""
+    found = storage.find("128gb")
+    assert found is not None
+    assert found.value == "128 GB"
+    assert storage.find("128") is None
+    assert storage.find("128 MB") is None
+
+
+def test_measures_become_ranges_though_nearly_all_are_different_and_numbers_of_records_do_not() -> None:
+    bags = [{"weight": (str(150 + i * i),), "style_no": (str(80_000 + i * i),)} for i in range(60)]
+    ontology = derive_ontology(counted(bags))
+    assert [slot.name for slot in ontology.slots] == ["weight"]
+    weight = ontology.slots[0]
+    assert weight.kind == "numeric"
+    assert weight.rule.endswith("60 different numbers without regular steps")
+    assert len(weight.values) == 4
+
+
+def test_a_slot_keeps_its_kind_when_the_catalogue_grows() -> None:
+    few = counted([{"size": (str(36 + i),)} for i in range(8)])
+    many = counted(
+        [{"size": (str(36 + i),)} for i in range(8)] + [{"size": (f"{60 + 7.3 * i:.1f}",)} for i in range(8)]
+    )
+    sizes = derive_ontology(few)
+    after = grown(sizes, derive_ontology(many), many)
+    assert derive_ontology(many).slot("size").kind == "numeric"
+    assert after.slot("size").kind == "categorical"
+    assert [value.value for value in after.slot("size").values][:9] == [*map(str, range(36, 44)), "60.0"]
+    cut = (Value(value="small", high=40), Value(value="large", low=40))
+    edited = Ontology(slots=(Slot(name="size", attribute="size", kind="numeric", values=cut),))
+    recounted = grown(edited, sizes, few)
+    assert [(value.value, value.count) for value in recounted.slot("size").values] == [("small", 4), ("large", 4)]
+    assert grown(recounted, sizes, few) == recounted
+
+
+def test_one_number_written_in_two_ways_stays_one_value_when_the_catalogue_grows() -> None:
+    counts = counted([{"size": ("42",)}, {"size": ("42.0",)}, {"size": ("43",)}])
+    ontology = derive_ontology(counts)
+    assert [(v.value, v.count, v.catalogue) for v in ontology.slot("size").values] == [
+        ("42", 2, ("42", "42.0")),
+        ("43", 1, ()),
+    ]
+    assert grown(ontology, ontology, counts) == ontology

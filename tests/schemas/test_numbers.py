@@ -11,6 +11,7 @@ from schemas.numbers import (
     decimal_mark_of,
     number_text,
     read_number,
+    read_quantity,
     same_currency,
 )
 
@@ -189,3 +190,23 @@ def test_currencies():
     assert same_currency("INR", "Rs")
     assert not same_currency("USD", "CAD")
     assert not same_currency("$", "EUR")
+
+
+@pytest.mark.parametrize(
+    ("text", "amount"),
+    [
+        ("42", (42, "")),
+        ("37,5", (37.5, "")),
+        ("128 GB", (128, "#gb")),
+        ("128gb", (128, "#gb")),
+        ("EU 42", (42, "eu#")),
+        ('6.1"', (6.1, '#"')),
+        ("25 EUR", (25, "EUR")),
+        ("1-2 years", None),
+        ("1,299 g", None),
+        ("small", None),
+        ("", None),
+    ],
+)
+def test_a_quantity_is_a_number_with_its_unit(text: str, amount: tuple[float, str] | None):
+    assert read_quantity(text) == amount
