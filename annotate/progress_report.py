@@ -99,7 +99,7 @@ class ProgressRow:
         place: the project or file; None for all of them.
         role: ``label`` or ``review``.
         tasks, dialogues, turns: done of all; a dialogue is done with its last task, a skipped task is not.
-        skipped: tasks that everybody who saw them skipped.
+        skipped: tasks that everybody who saw them skipped; they are still open.
         drafts: tasks with an answer that was begun and not sent.
         pace: seconds for one user turn.
         finish: when the last turn of this batch may be done, those before it first; None: unknown, or nothing is left.
@@ -123,8 +123,8 @@ class ProgressRow:
 
     @property
     def left(self) -> int:
-        """Tasks neither answered nor skipped."""
-        return self.tasks.total - self.tasks.done - self.skipped
+        """Tasks not answered yet, those skipped among them."""
+        return self.tasks.total - self.tasks.done
 
     def as_json(self) -> dict[str, Any]:
         return {
@@ -244,11 +244,7 @@ def _is_skipped(task: TouchedTask | None) -> bool:
 
 
 def _turns_left(part: WorkPart) -> int:
-    return sum(
-        task.turns
-        for uid, task in part.wanted.items()
-        if not _is_done(part.touched.get(uid)) and not _is_skipped(part.touched.get(uid))
-    )
+    return sum(task.turns for uid, task in part.wanted.items() if not _is_done(part.touched.get(uid)))
 
 
 def _row(part: WorkPart, touched: Mapping[str, TouchedTask]) -> ProgressRow:

@@ -62,11 +62,16 @@ def _global_options(
     quiet: Annotated[bool, typer.Option("-q", "--quiet", help="No progress bars and no log lines.")] = False,
     debug: Annotated[bool, typer.Option("--debug", help="Show the traceback of a bug.")] = False,
 ) -> None:
-    context.obj = Context(workspace=Workspace.resolve(workspace), quiet=quiet, debug=debug)
+    state: Context = context.obj or Context(Workspace.resolve(None), commands=_COMMANDS)
+    context.obj = state
+    state.workspace, state.named = Workspace.resolve(workspace), None if workspace is None else str(workspace)
+    state.quiet, state.debug = quiet, debug
 
 
 for _group in COMMAND_GROUPS:
     importlib.import_module(f"pipeline.commands.{_group}").register(app)
+_COMMANDS = [each.name or getattr(each.callback, "__name__", "") for each in app.registered_commands]
+_COMMANDS += [str(each.name) for each in app.registered_groups]
 
 
 def main() -> None:
@@ -82,35 +87,50 @@ def _run(arguments: list[str]) -> int:
     as_json = "--json" in arguments
     debug = "--debug" in arguments
     first = first_process()  # the others, under torchrun, print nothing but their errors
-    console = Console(as_json=as_json and first, quiet=not first)
+    state = Context(Workspace.resolve(None), commands=_COMMANDS)
+    console = Console(as_json=as_json and first, quiet=not first, hint=state.hint)
     try:
-        code = app(args=arguments, prog_name="semctl", standalone_mode=False)
+        code = app(args=arguments, prog_name="semctl", standalone_mode=False, obj=state)
+        sys.stdout.flush()
     except SemctlError as problem:
-        console.error(problem)
-        return problem.exit_code
+        return _fail(console, problem)
     except (KeyboardInterrupt, typer.Abort):
         console.log("interrupted; what was finished is kept")
         return 130
     except BrokenPipeError:
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        return 0
+        return _reader_gone()
+    except SystemExit as leave:  # typer's own answer to a pipe that nobody reads any more is 1
+        if isinstance(leave.__context__, BrokenPipeError):
+            return _reader_gone()
+        raise
     except Exception as problem:
         disk = disk_problem(problem) if isinstance(problem, OSError) else None
         if disk is not None and not debug:
-            console.error(disk)
-            return disk.exit_code
+            return _fail(console, disk)
         usage = _usage_message(problem)
         if usage == "":  # no command: the help was printed
             return 2
         if usage is not None:
-            console.error(UsageError(usage, fix=f"see `{_command_of(problem)} --help`"))
-            return 2
+            return _fail(console, UsageError(usage, fix=f"see `{_command_of(problem)} --help`"))
         if debug:
             raise
         what = f"a bug in semctl: {type(problem).__name__}: {problem}"
-        console.error(SemctlError(what, fix="run again with --debug to see where"))
-        return 1
+        return _fail(console, SemctlError(what, fix="run again with --debug to see where"))
     return code if isinstance(code, int) else 0
+
+
+def _fail(console: Console, problem: SemctlError) -> int:
+    try:
+        console.error(problem)
+    except BrokenPipeError:
+        _reader_gone()
+    return problem.exit_code
+
+
+def _reader_gone() -> int:
+    """``semctl ... | head`` has all it wanted; what is left in the buffers must not raise again at the end."""
+    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+    return 0
 
 
 def _usage_message(problem: Exception) -> str | None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Iterable, Iterator, Sequence, Sized
+from collections.abc import Callable, Iterable, Iterator, Sequence, Sized
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any, Literal, TypeVar
@@ -52,6 +52,13 @@ class Bar:
         return min(max(cells, number > 0), self.width - (number < self.total))
 
 
+class _Pipe(RichConsole):
+    """A console whose reader may go: ``semctl ... | head`` is no error, and rich alone would end with one."""
+
+    def on_broken_pipe(self) -> None:
+        raise BrokenPipeError
+
+
 class Board:
     """A table that is shown again and again in its place; made by :meth:`Console.board`."""
 
@@ -77,14 +84,16 @@ class Console:
     Args:
         as_json: results are one JSON object on stdout and nothing else.
         quiet: no progress bars and no log lines.
+        hint: turns commands in a line into ones that can be typed as they are, see :meth:`pipeline.context.Context`.
     """
 
-    def __init__(self, *, as_json: bool = False, quiet: bool = False) -> None:
+    def __init__(self, *, as_json: bool = False, quiet: bool = False, hint: Callable[[str], str] | None = None) -> None:
         self.as_json = as_json
         self.quiet = quiet
+        self.hint = hint or str
         width = None if sys.stdout.isatty() else 120
-        self._out = RichConsole(width=width, highlight=False, soft_wrap=False)
-        self._err = RichConsole(stderr=True, highlight=False)
+        self._out = _Pipe(width=width, highlight=False, soft_wrap=False)
+        self._err = _Pipe(stderr=True, highlight=False)
 
     def json(self, value: Any) -> None:
         """Print one JSON object to stdout."""
@@ -100,7 +109,7 @@ class Console:
             return
         self._out.print(_table(title, columns, rows))
         if caption:
-            self._out.print(escape(caption), style="dim", soft_wrap=True)
+            self._out.print(escape(self.hint(caption)), style="dim", soft_wrap=True)
 
     @contextmanager
     def board(self) -> Iterator[Board]:
@@ -114,16 +123,16 @@ class Console:
     def say(self, text: str) -> None:
         """Print a line of the result to stdout. Silent with ``--json``."""
         if not self.as_json:
-            self._out.print(escape(text), soft_wrap=True)
+            self._out.print(escape(self.hint(text)), soft_wrap=True)
 
     def log(self, message: str) -> None:
         """Print one line to stderr."""
         if not self.quiet:
-            self._err.print(escape(message), soft_wrap=True)
+            self._err.print(escape(self.hint(message)), soft_wrap=True)
 
     def error(self, problem: SemctlError) -> None:
         """Print an error as one line to stderr, and with ``--json`` as an object to stdout too."""
-        self._err.print(f"[bold red]error:[/] {escape(str(problem))}", soft_wrap=True)
+        self._err.print(f"[bold red]error:[/] {escape(self.hint(str(problem)))}", soft_wrap=True)
         if self.as_json:
             self.json(
                 {
@@ -131,7 +140,7 @@ class Console:
                         "kind": type(problem).__name__,
                         "what": problem.what,
                         "where": problem.where,
-                        "fix": problem.fix,
+                        "fix": problem.fix and self.hint(problem.fix),
                         "exit_code": problem.exit_code,
                     }
                 }

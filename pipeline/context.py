@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import os
+import re
+import shlex
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import typer
@@ -22,14 +25,27 @@ def first_process() -> bool:
 
 @dataclass
 class Context:
-    """Global options: the workspace, quietness, debugging."""
+    """Global options: the workspace, quietness, debugging.
+
+    Attributes:
+        workspace: the folder.
+        named: the folder as ``-w`` gave it; None when it was not given.
+        commands: names of all commands; a hint such as "run `semctl train`" is printed with the ``-w`` it needs.
+    """
 
     workspace: Workspace
     quiet: bool = False
     debug: bool = False
-    as_json: bool = False
+    named: str | None = None
+    commands: Sequence[str] = ()
 
     def console(self, *, as_json: bool) -> Console:
-        """The console of this command; remembers ``--json`` for errors raised later."""
-        self.as_json = as_json
-        return Console(as_json=as_json, quiet=self.quiet or not first_process())
+        """The console of this command."""
+        return Console(as_json=as_json, quiet=self.quiet or not first_process(), hint=self.hint)
+
+    def hint(self, text: str) -> str:
+        """A line for people, in which commands of semctl carry the ``-w`` that this one was given."""
+        if self.named is None or "semctl " not in text:
+            return text
+        option = f"semctl -w {shlex.quote(self.named)} "
+        return re.sub(rf"\bsemctl (?=(?:{'|'.join(map(re.escape, self.commands))})\b)", lambda _: option, text)

@@ -276,7 +276,7 @@ def _same_windows(prepared: _Prepared, there: Mapping[str, Mapping[str, Any]], t
             continue
         if [turn["turn"] for turn in found.get("user_turns", [])] != [turn["turn"] for turn in data["user_turns"]]:
             raise LabelError(
-                f"the project '{title}' holds this dialogue cut into other windows",
+                f"the project '{title}' already has this dialogue, split into tasks of another size",
                 where=data["uid"],
                 fix="use the --window of the earlier export, or another project name",
             )

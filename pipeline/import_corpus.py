@@ -70,6 +70,7 @@ class ImportReport:
         slots: the corpus's own state slots, with the attribute each was taken for (None: the catalogue has none).
         image_ids: whether the corpus names pictures by ``links``, ``ids`` or ``files``.
         ontology_version: version of ``ontology.json`` afterwards.
+        left_out: files, folders and columns that lie in the corpus and were not read, each with the reason.
     """
 
     ledger: Ledger
@@ -84,6 +85,7 @@ class ImportReport:
     attribute_aliases: dict[str, tuple[str, ...]] = field(default_factory=dict)
     image_ids: str = "links"
     ontology_version: int = 1
+    left_out: tuple[str, ...] = ()
 
     def as_json(self) -> dict[str, Any]:
         """The object of ``semctl import --json``."""
@@ -103,6 +105,7 @@ class ImportReport:
             "attribute_aliases": self.attribute_aliases,
             "image_ids": self.image_ids,
             "ontology_version": self.ontology_version,
+            "left_out": list(self.left_out),
         }
 
 
@@ -144,12 +147,16 @@ def import_corpus(
         raise UsageError(f"unknown topic change '{topic_change}'", fix="use reset or keep")
     progress = progress or SilentProgress()
     ledger = Ledger()
-    reader = open_reader(form, Folders(folder, dialogues, products, images), ledger, with_states=not ignore_states)
+    folders = Folders(folder, dialogues, products, images)
+    reader = open_reader(form, folders, ledger, with_states=not ignore_states)
     existing = workspace.ontology() if workspace.ontology_file.is_file() else None
     settings = {"format": form, "ignore_states": ignore_states, "topic_change": topic_change}
     with _staging(workspace.root) as staging:
         job = _Import(reader, staging, ledger, topic_change, split, progress)
         report = job.run(jobs)
+        report.left_out = tuple(folders.left_out)
+        for told in folders.left_out:
+            progress.log(f"not read: {told}")
         ontology = job.ontology(existing)
         report.ontology_version = ontology.version
         annotated = job.write_annotations(workspace, ontology)

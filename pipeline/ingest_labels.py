@@ -136,7 +136,7 @@ def _writing(workspace: Workspace) -> Iterator[None]:
     except OSError as problem:
         where = problem.filename or workspace.root
         raise WorkspaceError(
-            f"cannot write the labels: {problem.strerror or problem}", where=where, fix="mend that and run this again"
+            f"cannot write the labels: {problem.strerror or problem}", where=where, fix="repair that and run this again"
         ) from None
     except sqlite3.Error as problem:
         raise WorkspaceError(

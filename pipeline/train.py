@@ -177,7 +177,7 @@ def _run(
     try:
         trained = trainer.fit()
     except Interrupted:
-        shown.log(f"stopped; go on with `semctl train --resume {folder.name}`")
+        shown.log(f"stopped; continue with `semctl train --resume {folder.name}`")
         raise
     record = {
         "run": folder.name,

@@ -267,7 +267,7 @@ def decimal_mark_of(texts: Iterable[str]) -> DecimalMark | None:
 
 def number_text(number: float) -> str:
     """A number as a text that can be read in one way only: ``1.125`` becomes ``1.1250``."""
-    text = format(number, ".10g")
+    text = format(number, ".15g")
     read = read_number(text)
     return f"{text}0" if read is not None and read.is_ambiguous else text
 

@@ -11,6 +11,8 @@ import os
 import re
 import subprocess
 import sys
+import time
+from collections.abc import Callable
 from pathlib import Path
 
 from schemas.errors import ServiceError, UsageError
@@ -23,6 +25,9 @@ SERIES = "1.23"
 REQUIREMENT = "label-studio>=1.23.2,<1.24"
 """Below 1.23.2 Label Studio has known cross-site scripting holes."""
 
+_INSTALLED = "lib/python3*/site-packages/*.dist-info/RECORD"
+_LOG = "install.log"
+_POLL_SECONDS = 0.3
 _FOREIGN = (
     "LABEL_STUDIO_",
     "HEARTEX_",
@@ -81,7 +86,7 @@ def install(environment: Path, progress: Progress | None = None) -> str:
             f"cannot install Label Studio here: {problem.strerror}", where=environment, fix="set SEMCTL_STUDIO_ENV"
         ) from None
     if version is None:
-        raise ServiceError("pip finished, but Label Studio is not installed", where=environment, fix="see install.log")
+        raise ServiceError("pip finished, but Label Studio is not installed", where=environment, fix=f"see {_LOG}")
     if not version.startswith(f"{SERIES}."):
         raise UsageError(
             f"this is Label Studio {version}, semctl works with {SERIES}.x",
@@ -92,7 +97,8 @@ def install(environment: Path, progress: Progress | None = None) -> str:
 
 
 def _refuse_foreign_folder(environment: Path) -> None:
-    if environment.exists() and any(environment.iterdir()) and not (environment / "pyvenv.cfg").is_file():
+    foreign = environment.exists() and any(path.name != _LOG for path in environment.iterdir())
+    if foreign and not (environment / "pyvenv.cfg").is_file():
         raise UsageError(
             "the folder for Label Studio's environment is not empty", where=environment, fix="set SEMCTL_STUDIO_ENV"
         )
@@ -100,46 +106,61 @@ def _refuse_foreign_folder(environment: Path) -> None:
 
 def _build(environment: Path, progress: Progress) -> None:
     progress.log(f"installing Label Studio {SERIES} in an environment of its own (about 1.1 GB): {environment}")
-    log = environment / "install.log"
-    with progress.task("installing Label Studio") as task:
-        task.advance(0, note="making the environment")
-        _run([sys.executable, "-m", "venv", str(environment)], log, task)
-        python = str(environment / "bin" / "python")
-        options = ["--disable-pip-version-check", "--no-input", "--progress-bar", "off"]
-        _run([python, "-m", "pip", "install", *options, REQUIREMENT], log, task)
+    _run([sys.executable, "-m", "venv", str(environment)], environment, progress)
+    options = ["--disable-pip-version-check", "--no-input", "--progress-bar", "off"]
+    _run([str(environment / "bin" / "python"), "-m", "pip", "install", *options, REQUIREMENT], environment, progress)
 
 
-def _run(command: list[str], log: Path, task: Task) -> None:
-    lines: list[str] = []
-    process = subprocess.Popen(
-        command,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.STDOUT,
-        stdin=subprocess.DEVNULL,
-        text=True,
-        errors="replace",
-        env=clean_environment(),
-    )
+def _run(command: list[str], environment: Path, progress: Progress) -> None:
+    """Run a command of the installation; what it prints goes to ``install.log`` and moves the bars."""
+    environment.mkdir(exist_ok=True)
+    log = environment / _LOG
+    with log.open("ab") as file:
+        begin = file.tell()
+        process = subprocess.Popen(
+            command, stdout=file, stderr=subprocess.STDOUT, stdin=subprocess.DEVNULL, env=clean_environment()
+        )
     try:
-        assert process.stdout is not None
-        for line in process.stdout:
-            lines.append(line)
-            task.advance(1, note=line.strip()[:60])
+        with progress.task("fetching Label Studio's packages") as fetching:
+            packages = _watch(process, fetching, lambda: _fetched(log, begin))
+        if packages:
+            progress.log(f"{packages} packages are fetched; installing them takes up to five minutes")
+            before = len([*environment.glob(_INSTALLED)])
+            with progress.task("installing them", total=packages) as installing:
+                _watch(process, installing, lambda: (len([*environment.glob(_INSTALLED)]) - before, 0))
         code = process.wait()
     finally:
         if process.poll() is None:
             process.kill()
             process.wait()
-        if process.stdout is not None:
-            process.stdout.close()
-        if log.parent.is_dir():
-            with log.open("a") as file:
-                file.writelines(lines)
     if code != 0:
+        lines = log.read_text(errors="replace").splitlines()
         said = next((line for line in reversed(lines) if "ERROR" in line), lines[-1] if lines else "no output")
         raise ServiceError(
             f"could not install Label Studio: {said.strip()}", where=log, fix="check the network, then run it again"
         )
+
+
+def _watch(process: subprocess.Popen[bytes], task: Task, count: Callable[[], tuple[int, int]]) -> int:
+    """Move a bar to what ``count`` says, until the process ends or the second number it gives is known; return that."""
+    shown = 0
+    while True:
+        over = process.poll() is not None
+        done, found = count()
+        task.advance(max(done - shown, 0))
+        shown = max(done, shown)
+        if over or found:
+            return found
+        time.sleep(_POLL_SECONDS)
+
+
+def _fetched(log: Path, begin: int) -> tuple[int, int]:
+    """How many packages pip has fetched, and how many it installs, 0 until it says so."""
+    with log.open("rb") as file:
+        file.seek(begin)
+        said = file.read().decode(errors="replace")
+    installs = re.search(r"^Installing collected packages: (.+)$", said, re.MULTILINE)
+    return len(re.findall(r"^Collecting ", said, re.MULTILINE)), len(installs[1].split(",")) if installs else 0
 
 
 def clean_environment() -> dict[str, str]:

@@ -1,4 +1,4 @@
-"""What Label Studio's refusals mean, and the mend for each."""
+"""What Label Studio's refusals mean, and the fix for each."""
 
 from __future__ import annotations
 

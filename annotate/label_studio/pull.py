@@ -140,7 +140,7 @@ def pull_project(
         if _adds_up(expected, totals, gateway.totals(project)):
             break
         if look != "everything":
-            progress.log(f"the project '{project.title}' holds other numbers than expected; looking closer")
+            progress.log(f"the project '{project.title}' has other counts than expected; fetching it task by task")
     else:
         progress.log(f"the project '{project.title}' is being changed while it is read; the next pull looks again")
     return pulled

@@ -18,7 +18,7 @@ def register(app: typer.Typer) -> None:
 
 
 def doctor(context: typer.Context, as_json: Annotated[bool, JSON_OPTION] = False) -> None:
-    """What is wrong with this machine, this workspace or that Label Studio, and the mend.
+    """What is wrong with this machine, this workspace or that Label Studio, and how to fix it.
 
     Exit code 0 when nothing is a problem, 3 otherwise; warnings do not count.
 
@@ -37,7 +37,7 @@ def doctor(context: typer.Context, as_json: Annotated[bool, JSON_OPTION] = False
     else:
         console.table(
             f"problems: {problems}, warnings: {warnings}",
-            ["", "area", "what", "found", "mend"],
+            ["", "area", "what", "found", "fix"],
             [[f.level, f.area, f.check, f.found, f.fix or ""] for f in findings],
         )
     if problems:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shlex
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -58,6 +59,10 @@ def export_for_labelling(
         str | None,
         typer.Option("--hand-over", metavar="A", help="Somebody who leaves: what they did not finish goes to others."),
     ] = None,
+    dry_run: Annotated[
+        bool,
+        typer.Option("--dry-run", help="With --annotators or --hand-over: only show who would get what."),
+    ] = False,
     prelabel: Annotated[
         str | None,
         typer.Option("--prelabel", metavar="HOW", help="Fill tasks in before: lexicon, run:ID, run:latest or current."),
@@ -85,7 +90,7 @@ def export_for_labelling(
     if any(option is not None for option in dealing) or is_dealt(workspace, project, to_file):
         # who only leaves gets nothing new dealt in passing: the default selection is everything
         nothing_new = leaving is not None and limit is None and dialogues is None
-        request = _request(annotators, overlap, redundancy, seed, leaving)
+        request = replace(_request(annotators, overlap, redundancy, seed, leaving), dry_run=dry_run)
         dealt = export_dealt(
             workspace,
             request,
@@ -101,6 +106,10 @@ def export_for_labelling(
         else:
             _show_dealt(console, dealt)
         return
+    if dry_run:
+        raise UsageError(
+            "--dry-run shows who would get what", fix="give it with --annotators or --hand-over, or leave it out"
+        )
     if project is not None:
         result = export_to_project(workspace, project, selection, window=window, prelabel=prelabel, progress=console)
     else:
@@ -170,39 +179,32 @@ def _dealt_as_json(dealt: DealtExport) -> dict[str, Any]:
         "handed_over": dealt.handed_over,
         "handed_to_nobody": dealt.handed_to_nobody,
         "tasks_removed": dealt.removed,
+        "dry_run": dealt.dry_run,
     }
 
 
 def _show_dealt(console: Console, dealt: DealtExport) -> None:
-    rows = [
-        (
-            part.annotator,
-            part.place,
-            part.dialogues,
-            part.user_turns,
-            part.export.tasks_new if part.export else 0,
-            part.export.tasks_present if part.export else 0,
-        )
-        for part in dealt.parts
-    ]
-    columns = (
-        "annotator",
-        "file" if dealt.is_file else "project",
-        "dialogues",
-        "user turns",
-        "tasks new",
-        "were there",
-    )
+    columns = ["annotator", "file" if dealt.is_file else "project", "dialogues", "user turns"]
+    rows: list[list[object]] = [[part.annotator, part.place, part.dialogues, part.user_turns] for part in dealt.parts]
+    if not dealt.dry_run:
+        columns += ["new tasks", "existing"]
+        for row, part in zip(rows, dealt.parts, strict=True):
+            row += [part.export.tasks_new, part.export.tasks_present] if part.export else [0, 0]
     said = [f"{dealt.dialogues} dialogues, {dealt.dialogues_new} of them new; {dealt.shared} are answered by several"]
     if dealt.handed_over:
-        said.append(f"{dealt.handed_over} dialogues were handed over, {dealt.removed} tasks taken out")
+        said.append(f"{dealt.handed_over} dialogues handed over, {dealt.removed} tasks that nobody touched taken out")
     if dealt.handed_to_nobody:
         said.append(f"{dealt.handed_to_nobody} of them stay with one annotator fewer: the others have them already")
-    console.table(f"dealt out as {dealt.name}", columns, rows, caption="; ".join(said))
+    title = f"dealt out as {dealt.name}"
+    if dealt.dry_run:
+        title = f"dry run, nothing is changed: {title}"
+    console.table(title, columns, rows, caption="; ".join(said))
     if dealt.pairs:
         console.table("shared", ("", "", "dialogues"), [(*pair, count) for pair, count in dealt.pairs.items()])
-    if not dealt.is_file:
-        console.say(f"when labelled: semctl ingest-labels --project {shlex.quote(dealt.name)}")
+    if dealt.dry_run:
+        console.say("Next: the same command without --dry-run")
+    elif not dealt.is_file:
+        console.say(f"Next: label them, then semctl ingest-labels --project {shlex.quote(dealt.name)}")
     for export in dealt.exports:
         if export.outdated:
             console.log(f"warning: {export.outdated} tasks of '{export.destination}' show an older wording")
@@ -212,26 +214,26 @@ def _show_dealt(console: Console, dealt: DealtExport) -> None:
 
 def _show(console: Console, result: ExportResult, root: Path) -> None:
     rows: list[tuple[str, object]] = [
-        ("tasks new", result.tasks_new),
-        ("tasks already there", result.tasks_present),
+        ("new tasks", result.tasks_new),
+        ("existing tasks", result.tasks_present),
         ("dialogues", result.dialogues),
         ("user turns", result.user_turns),
         ("user turns in a task, at most", result.window),
         ("pictures shown", result.pictures["shown"]),
         ("pictures missing", result.pictures["missing"]),
-        ("rare values, to be typed", result.values_typed),
+        ("rare values, annotators type", result.values_typed),
     ]
     if result.prelabel is not None:
-        rows.append(("filled in beforehand by", result.prelabel))
+        rows.append(("pre-labelled by", result.prelabel))
     if result.doubles_removed:
-        rows.append(("doubled tasks of an interrupted run, removed", result.doubles_removed))
+        rows.append(("duplicate tasks of an interrupted run, removed", result.doubles_removed))
     if result.batch is not None:
         rows.append(("batch", f"labelling/batch-{result.batch:04d}"))
     if result.url:
         rows.append(("label at", result.url))
     to = result.destination
     source = f"--project {shlex.quote(to.project)}" if to.project else "EXPORT.json"
-    console.table(f"exported to {to}", ("", ""), rows, caption=f"when labelled: semctl ingest-labels {source}")
+    console.table(f"exported to {to}", ("", ""), rows, caption=f"Next: label them, then semctl ingest-labels {source}")
     if to.file and result.batch is not None:
         console.log(
             f"to import it by hand: a project with labelling/batch-{result.batch:04d}/label_config.xml, and for the "

@@ -78,4 +78,4 @@ def generate(
         *((f"dropped rows: {reason}", number) for reason, number in report["catalogue"].get("dropped", {}).items()),
     ]
     console.table(f"A corpus in {folder}", ("what", "count"), rows)
-    console.say(f"next: semctl -w WORKSPACE import {folder} --format mmd")
+    console.say(f"Next: semctl -w WORKSPACE import {folder} --format mmd")

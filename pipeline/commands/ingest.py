@@ -112,7 +112,7 @@ def _show(console: Console, report: IngestReport, workspace: Workspace) -> None:
     if report.quarantined or report.refused_turns:
         console.log("what was refused, with reasons and details: labels/quarantine.parquet")
     if report.out_of_catalogue:
-        console.table("values no product has", ("slot", "value", "times"), report.out_of_catalogue[:10])
+        console.table("values not in the catalogue", ("slot", "value", "times"), report.out_of_catalogue[:10])
     if report.checked.findings:
         _show_findings(console, report, workspace)
     console.table("splits", ("", "D_F dialogues", "turns", "D_P dialogues", "turns"), _splits(report))

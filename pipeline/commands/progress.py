@@ -20,10 +20,23 @@ if TYPE_CHECKING:
 
 __all__ = ["register"]
 
-_COLUMNS = ("annotator", "batch", "tasks", "", "dialogues", "turns", "left", "skip", "draft", "s/turn", "finish")
+_COLUMNS = (
+    "annotator",
+    "project",
+    "batch",
+    "tasks",
+    "",
+    "dialogues",
+    "turns",
+    "open",
+    "skipped",
+    "drafts",
+    "s/turn",
+    "finish",
+)
 _ASSUMED = {
-    "days like the last": "holds four times in five, if days to come are like those since the work began, 14 at most",
-    "working on without a break": "if they work on without a break, at their quicker and slower quarter's pace",
+    "days like the last": "an 80 % interval, if the coming days are like the last ones (at most 14)",
+    "working on without a break": "if they work on without a break, at the pace of their quicker or slower answers",
 }
 
 
@@ -96,7 +109,10 @@ def _captions(report: ProgressReport) -> list[str]:
     row = report.overall
     said = []
     if row.pace.left_open:
-        said.append(f"{row.pace.left_open} answers took over ten minutes a turn and count as left open")
+        said.append(
+            f"{row.pace.left_open} answers took over ten minutes a turn: the page was probably left open, so they do "
+            "not count for the pace"
+        )
     assumed = sorted({each.finish.assuming for each in report.rows if each.finish is not None})
     said += [f"finish: {_ASSUMED[each]}" for each in assumed]
     return [*report.notes, *said]
@@ -108,7 +124,7 @@ def _rows(report: ProgressReport) -> list[tuple[object, ...]]:
 
 
 def _name(row: ProgressRow) -> str:
-    name = row.annotator or "anybody"
+    name = row.annotator or "everyone"
     if row.is_share:
         return f"  {name}"
     return f"{name} (left)" if row.has_left else name
@@ -121,6 +137,7 @@ def _row(row: ProgressRow, name: str, now: datetime) -> tuple[object, ...]:
     own = row.is_share
     return (
         name,
+        "" if own else row.place or "",
         batch,
         Bar(0, 0, 0) if own else Bar(row.tasks.done, row.skipped, row.tasks.total),
         _count(row.tasks, own),

@@ -136,7 +136,7 @@ def _show(console: Console, report: SelectReport) -> None:
         )
     if report.signal is not None:
         _show_signal(console, report.signal)
-    console.say(f"next: semctl export-for-labelling --project NAME --dialogues {shlex.quote(str(report.file))}")
+    console.say(f"Next: semctl export-for-labelling --project NAME --dialogues {shlex.quote(str(report.file))}")
 
 
 def _show_signal(console: Console, signal: StopSignal) -> None:

@@ -43,7 +43,7 @@ def start(
     studio = Studio.of_workspace(given.workspace.root)
     shown = studio.start(settings.studio.port if port is None else port, progress=console)
     _show(
-        console, shown, next_step="stop it with `semctl studio stop`; next: semctl export-for-labelling --project NAME"
+        console, shown, next_step="stop it with `semctl studio stop`; Next: semctl export-for-labelling --project NAME"
     )
 
 

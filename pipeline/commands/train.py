@@ -118,4 +118,4 @@ def train(
         ("seconds", f"{record['seconds']:.0f}"),
         ("folder", record["path"]),
     ]
-    console.table("trained", ("", ""), rows, caption="next: semctl evaluate")
+    console.table("trained", ("", ""), rows, caption="Next: semctl evaluate")

@@ -18,26 +18,38 @@ are what a turn shows (a system turn that names none shows the first picture of 
     {"product_id": "p1", "name": "Red dress", "description": "", "attributes": {"type": "dress", "color": ["red"]},
      "price": 39.9, "currency": "EUR", "images": ["p1.jpg"]}
 
-or ``products.csv`` with the columns ``product_id``, ``name``, ``description``, ``price``, ``currency``, ``images``
-(file names separated by ``;``); every other column is an attribute, its values separated by commas.
+or ``products.csv`` (UTF-8, commas between cells) with the columns ``product_id``, ``name``, ``description``, ``price``,
+``currency``, ``images`` (file names separated by ``;``); every other column is an attribute, its values separated by
+commas. A column whose name is nearly one of these is refused unless it is called ``attributes.NAME``.
+
+What pandas writes is read: null, NaN and missing keys are the same, ids may be numbers, true and false are yes and no.
 
 Pictures lie in ``images/``. Unknown keys are refused, with the nearest known one: a typing error must not lose labels.
 """
 
 from __future__ import annotations
 
-import csv
+import re
 from collections.abc import Iterator, Mapping, Sequence
+from difflib import SequenceMatcher
 from pathlib import Path
-from typing import Any, Literal, TypeVar
+from typing import Annotated, Any, Literal, TypeVar
 
-import orjson
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, model_validator
 
+from pipeline.corpora.csv_files import CsvTable, read_csv
 from pipeline.corpora.layout import Folders, HashedFiles, files_below
 from pipeline.corpora.ledger import Ledger
 from pipeline.corpora.merging import keep_or_drop
-from pipeline.corpora.parsing import as_text, snake_case, split_values
+from pipeline.corpora.parsing import (
+    NotJsonError,
+    as_text,
+    id_text,
+    parse_json,
+    snake_case,
+    split_values,
+    structure,
+)
 from pipeline.corpora.pictures import Pictures
 from pipeline.corpora.product_fields import price_of
 from pipeline.corpora.records import (
@@ -48,6 +60,7 @@ from pipeline.corpora.records import (
     StateRecord,
     TurnState,
     Utterance,
+    speaker_name,
     split_name,
 )
 from schemas.errors import CorpusError
@@ -56,13 +69,45 @@ from schemas.ontology import nearest
 
 __all__ = ["DialogueLine", "JsonlReader", "ProductLine"]
 
-Scalar = str | int | float
-Values = Scalar | list[Scalar]
 Model = TypeVar("Model", bound=BaseModel)
+
+
+def _plain(value: object) -> object:
+    """Values of a slot or an attribute as a list; null says nothing."""
+    listed = value if isinstance(value, list) else [value]
+    if not all(part is None or isinstance(part, str | int | float) for part in listed):
+        raise ValueError("a text, a number, true or false is expected, or a list of these")
+    return [part for part in listed if part is not None]
+
+
+def _id(value: object) -> object:
+    """Ids that look like numbers come as numbers."""
+    return value.strip() if isinstance(value, str) else id_text(value) or value
+
+
+def _text(value: object) -> object:
+    """Texts that look like numbers come as numbers."""
+    return value if isinstance(value, str | bool) else id_text(value) or value
+
+
+def _without_nulls(value: object) -> object:
+    return [part for part in value if part is not None] if isinstance(value, list) else value
+
+
+Scalar = bool | str | int | float
+Values = Annotated[list[Scalar], BeforeValidator(_plain)]
+Text = Annotated[str, BeforeValidator(_text)]
+Id = Annotated[str, BeforeValidator(_id)]
+Images = Annotated[list[Text], BeforeValidator(_without_nulls)]
 
 
 class _Line(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True)
+
+    @model_validator(mode="before")
+    @classmethod
+    def _null_is_absent(cls, value: object) -> object:
+        return {key: inner for key, inner in value.items() if inner is not None} if isinstance(value, dict) else value
 
 
 class StateLine(_Line):
@@ -84,12 +129,12 @@ class UpdateLine(_Line):
 class TurnLine(_Line):
     """One utterance."""
 
-    speaker: Literal["user", "system"]
-    text: str = ""
-    act: str = ""
-    images: list[str] = []
-    positives: list[str] = []
-    negatives: list[str] = []
+    speaker: Annotated[Literal["user", "system"], BeforeValidator(lambda value: speaker_name(value) or value)]
+    text: Text = ""
+    act: Text = ""
+    images: Images = []
+    positives: list[Id] = []
+    negatives: list[Id] = []
     state: StateLine | None = None
     update: UpdateLine | None = None
 
@@ -97,21 +142,23 @@ class TurnLine(_Line):
 class DialogueLine(_Line):
     """One dialogue."""
 
-    dialogue_id: str = Field(min_length=1)
-    split: Literal["train", "valid", "test"] | None = None
+    dialogue_id: Id = Field(min_length=1)
+    split: Annotated[
+        Literal["train", "valid", "test"] | None, BeforeValidator(lambda value: split_name(value) or value)
+    ] = None
     turns: list[TurnLine] = Field(min_length=1)
 
 
 class ProductLine(_Line):
     """One product."""
 
-    product_id: str = Field(min_length=1)
-    name: str = ""
-    description: str = ""
+    product_id: Id = Field(min_length=1)
+    name: Text = ""
+    description: Text = ""
     attributes: dict[str, Values] = {}
     price: float | str | None = None
     currency: str | None = None
-    images: list[str] = []
+    images: Images = []
 
 
 class JsonlReader:
@@ -131,6 +178,7 @@ class JsonlReader:
 
     def __init__(self, folders: Folders, ledger: Ledger, *, with_states: bool = True) -> None:
         self._with_states = with_states
+        self._folders = folders
         self._products_file = _products_file(folders)
         self._dialogue_files = _dialogue_files(folders)
         self._product_hash = HashedFiles(folders.root)
@@ -146,9 +194,13 @@ class JsonlReader:
             for offset, number, line in _lines(path):
                 where = f"{path}, line {number}"
                 raw = _parse(line, where)
-                dialogue_id = raw.get("dialogue_id") if isinstance(raw, dict) else None
-                if not isinstance(dialogue_id, str) or not dialogue_id:
-                    raise CorpusError("a dialogue without 'dialogue_id' (a string)", where=where)
+                dialogue_id = id_text(raw.get("dialogue_id"))
+                if not dialogue_id:
+                    raise CorpusError(
+                        "a dialogue without 'dialogue_id' (a text)",
+                        where=where,
+                        fix="give each dialogue an id of its own",
+                    )
                 split = split_name(raw.get("split")) or split_name(path.stem) or "train"
                 before = seen.setdefault((split, dialogue_id), where)
                 if before != where:
@@ -173,7 +225,11 @@ class JsonlReader:
         found: dict[str, ProductRecord] = {}
         for where, line in self._product_lines():
             if line.product_id in found:
-                raise CorpusError(f"product '{line.product_id}' is there already", where=where)
+                raise CorpusError(
+                    f"product '{line.product_id}' is there already",
+                    where=where,
+                    fix="give each product a line and an id of its own",
+                )
             attributes = {
                 name: values
                 for key, value in line.attributes.items()
@@ -199,8 +255,11 @@ class JsonlReader:
 
     def _product_lines(self) -> Iterator[tuple[str, ProductLine]]:
         path = self._products_file
-        if path.suffix == ".csv":
-            yield from _csv_products(path)
+        if path.suffix.lower() == ".csv":
+            table = read_csv(path)
+            for column in table.left_out:
+                self._folders.leave_out(path, column)
+            yield from _csv_products(path, table)
             return
         for _, number, line in _lines(path):
             where = f"{path}, line {number}"
@@ -273,11 +332,16 @@ def _lines(path: Path) -> Iterator[tuple[int, int, bytes]]:
         raise CorpusError(f"cannot read the file: {problem.strerror}", where=path) from None
 
 
-def _parse(line: bytes, where: str) -> Any:
+def _parse(line: bytes, where: str) -> dict[str, Any]:
     try:
-        return orjson.loads(line)
-    except orjson.JSONDecodeError as problem:
-        raise CorpusError(f"not valid JSON: {problem}", where=where) from None
+        value = parse_json(line, long_numbers=True)
+    except NotJsonError as problem:
+        fix = problem.fix or "write one JSON object a line"
+        raise CorpusError(f"not valid JSON: {problem}", where=where, fix=fix) from None
+    if not isinstance(value, dict):
+        fix = 'write one object a line; pandas does with to_json(..., orient="records", lines=True)'
+        raise CorpusError("a JSON object is expected in each line", where=where, fix=fix)
+    return value
 
 
 def _validated(model: type[Model], value: Any, where: str) -> Model:
@@ -291,7 +355,17 @@ def _validated(model: type[Model], value: Any, where: str) -> Model:
             close = nearest(str(first["loc"][-1]), known)
             fix = f"did you mean '{close}'?" if close else f"known keys: {', '.join(known)}"
             raise CorpusError(f"unknown key '{key}'", where=where, fix=fix) from None
-        raise CorpusError(f"'{key}': {first['msg']}" if key else first["msg"], where=where) from None
+        what = first["msg"].removeprefix("Value error, ")
+        raise CorpusError(f"'{key}': {what}" if key else what, where=where, fix=_FIXES.get(first["type"])) from None
+
+
+_FIXES = {
+    "missing": "write it into the line",
+    "string_too_short": "write an id",
+    "value_error": 'write a text, as in "red", or a list, as in ["red", "blue"]',
+    "list_type": 'write a list, as in ["p1", "p2"]',
+    "string_type": 'write a text, as in "p1"',
+}
 
 
 def _keys_at(model: type[BaseModel], path: Sequence[int | str]) -> list[str]:
@@ -301,23 +375,60 @@ def _keys_at(model: type[BaseModel], path: Sequence[int | str]) -> list[str]:
     return sorted(model.model_fields)
 
 
-def _csv_products(path: Path) -> Iterator[tuple[str, ProductLine]]:
-    own = set(ProductLine.model_fields) - {"attributes"}
-    try:
-        with path.open(encoding="utf-8-sig", newline="") as file:
-            rows = csv.DictReader(file)
-            if "product_id" not in (rows.fieldnames or ()):
-                raise CorpusError("the catalogue has no column 'product_id'", where=path)
-            for row in rows:
-                where = f"{path}, line {rows.line_num}"
-                if None in row:
-                    raise CorpusError("more cells than columns", where=where, fix='put "..." around cells with commas')
-                fields: dict[str, Any] = {key: (row[key] or "").strip() for key in own if key in row}
-                fields["attributes"] = {key: cell for key, cell in row.items() if key not in own and cell}
-                fields["images"] = [name.strip() for name in fields.get("images", "").split(";") if name.strip()]
-                yield where, _validated(ProductLine, fields, where)
-    except (UnicodeDecodeError, csv.Error) as problem:
-        raise CorpusError(f"not a CSV file in UTF-8: {problem}", where=path) from None
+_OTHER_NAMES = {
+    **dict.fromkeys(("id", "sku", "item_id", "article_id"), "product_id"),
+    **dict.fromkeys(("title", "product_name", "display_name"), "name"),
+    **dict.fromkeys(("picture", "pictures", "photo", "photos", "image_file", "image_url"), "images"),
+}
+"""Usual names of columns -> ours."""
+
+_NEARLY = 0.8
+_COLUMNS = tuple(name for name in ProductLine.model_fields if name != "attributes")
+
+
+def _csv_products(path: Path, table: CsvTable) -> Iterator[tuple[str, ProductLine]]:
+    columns = _columns(table.header, path)
+    for line, cells in table.fitting(path):
+        where = f"{path}, line {line}"
+        fields: dict[str, Any] = {"attributes": {}}
+        for (name, is_attribute), cell in zip(columns, cells, strict=True):
+            (fields["attributes"] if is_attribute else fields)[name] = cell
+        if not fields["product_id"]:
+            raise CorpusError("a product without 'product_id'", where=where, fix="give each product an id of its own")
+        images = structure(fields.get("images", ""))
+        listed = images if isinstance(images, list) else str(images).split(";")
+        fields["images"] = [text for name in listed if (text := id_text(name))]
+        yield where, _validated(ProductLine, fields, where)
+
+
+def _columns(header: Sequence[str], path: Path) -> list[tuple[str, bool]]:
+    """The field of each column, or the attribute, with whether it is one."""
+    folded = [snake_case(name) for name in header]
+    missing = [name for name in _COLUMNS if name not in folded]
+    found: list[tuple[str, bool]] = []
+    for name, key in zip(header, folded, strict=True):
+        attribute = re.fullmatch(r"(?i)attributes?\s*[._:]\s*(.+)", name)
+        if key in _COLUMNS:
+            found.append((key, False))
+            continue
+        meant = None if attribute else _meant(key, missing)
+        if meant is not None:
+            fix = f"did you mean '{meant}'? An attribute of this name: call the column 'attributes.{name}'"
+            raise CorpusError(f"unknown column '{name}'", where=f"{path}, line 1", fix=fix)
+        found.append((attribute[1] if attribute else name, True))
+    if "product_id" in missing:
+        fix = f"add it; there are: {', '.join(header)}"
+        raise CorpusError("the catalogue has no column 'product_id'", where=f"{path}, line 1", fix=fix)
+    return found
+
+
+def _meant(name: str, missing: Sequence[str]) -> str | None:
+    """The field that a column's name means, where no column has the field's own name."""
+    close = nearest(name, missing)
+    if close is not None and SequenceMatcher(None, name, close).ratio() >= _NEARLY:
+        return close
+    other = _OTHER_NAMES.get(name)
+    return other if other in missing else None
 
 
 def _products_file(folders: Folders) -> Path:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import os
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +20,9 @@ __all__ = ["UNREADABLE", "Folders", "HashedFiles", "files_below", "names_below",
 class Folders:
     """A corpus's folder and, where they lie elsewhere, its parts.
 
+    Attributes:
+        left_out: what lies there and is not read, each with the reason; readers add to it, and the import tells it.
+
     Raises:
         CorpusError: a folder that was named does not exist.
     """
@@ -28,6 +31,7 @@ class Folders:
     dialogues: Path | None = None
     products: Path | None = None
     images: Path | None = None
+    left_out: list[str] = field(default_factory=list, compare=False)
 
     def __post_init__(self) -> None:
         if not self.root.is_dir():
@@ -38,8 +42,19 @@ class Folders:
                 raise CorpusError(f"no such file or folder for --{option}", where=path)
 
     def find(self, *names: str) -> Path | None:
-        """The first of these files or folders that exists below the root."""
-        return next((self.root / name for name in names if (self.root / name).exists()), None)
+        """The first of these files or folders that exists below the root; others that exist, too, are told."""
+        found = [self.root / name for name in names if (self.root / name).exists()]
+        for other in found[1:]:
+            if not other.samefile(found[0]) and found[0] not in other.parents and other not in found[0].parents:
+                self.leave_out(other, f"{found[0].relative_to(self.root)} is read instead")
+        return found[0] if found else None
+
+    def leave_out(self, path: Path, reason: str) -> None:
+        """Tell that a file or folder is not read."""
+        shown = path.relative_to(self.root) if path.is_relative_to(self.root) else path
+        told = f"{shown}: {reason}"
+        if told not in self.left_out:
+            self.left_out.append(told)
 
     @property
     def image_folder(self) -> Path | None:
@@ -112,14 +127,18 @@ class HashedFiles:
         """Count in files that were read elsewhere."""
         self._hash.update(sums.encode(errors="surrogateescape"))
 
-    def read_json(self, path: str | Path, line: LedgerLine) -> Any:
-        """The JSON in a file, or :data:`UNREADABLE` after counting in the ledger's line why it was dropped."""
+    def read_json(self, path: str | Path, line: LedgerLine, *, long_numbers: bool = False) -> Any:
+        """The JSON in a file, or :data:`UNREADABLE` after counting in the ledger's line why it was dropped.
+
+        Args:
+            long_numbers: see :func:`pipeline.corpora.parsing.parse_json`.
+        """
         try:
-            return parse_json(self.read(path))
+            return parse_json(self.read(path), long_numbers=long_numbers)
         except OSError:
             line.drop("file_not_readable")
-        except NotJsonError:
-            line.drop("file_not_json")
+        except NotJsonError as problem:
+            line.drop(problem.reason)
         return UNREADABLE
 
     def hexdigest(self) -> str:

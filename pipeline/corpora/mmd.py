@@ -16,6 +16,7 @@ from pipeline.corpora.layout import Folders, HashedFiles, files_below, names_bel
 from pipeline.corpora.ledger import Ledger
 from pipeline.corpora.mmd_catalogue import read_catalogue
 from pipeline.corpora.mmd_dialogues import Entry, MmdDialogues
+from pipeline.corpora.parsing import id_text
 from pipeline.corpora.pictures import Pictures, canonical_url
 from pipeline.corpora.records import CandidateKind, Dialogue, Parts, ProductRecord, split_name
 from schemas.errors import CorpusError
@@ -46,7 +47,7 @@ class MmdReader:
     def __init__(self, folders: Folders, ledger: Ledger, *, with_states: bool = True) -> None:
         self._dialogue_folder = folders.dialogues or _dialogue_folder(folders)
         self._product_folder = folders.products or _product_folder(folders)
-        self._entries = _entries(self._dialogue_folder)
+        self._entries = _entries(self._dialogue_folder, folders)
         self.files_of_dialogues = MmdDialogues(self._dialogue_folder, with_states=with_states)
         self._product_files = HashedFiles(self._product_folder)
         self._hashes: dict[str, str] = {}
@@ -62,7 +63,7 @@ class MmdReader:
         id_file = folders.find(*(place + name for place in ("", "knowledge/", "dialogues/") for name in names))
         id_map: dict[str, str] = {}
         if id_file is not None:
-            id_map = _read_id_map(id_file)
+            id_map = _read_id_map(id_file, ledger)
             self._hashes[id_file.name] = sha256_file(id_file)
         return Pictures(folders.image_folder, url_map=url_map, id_map=id_map, url_map_given=url_map_file is not None)
 
@@ -107,8 +108,11 @@ class MmdReader:
 
 def _dialogue_folder(folders: Folders) -> Path:
     found = folders.find("dialogues", "dialogs", "v2", "v1")
-    if found is None and any((folders.root / name).is_dir() for name in ("train", "valid", "test")):
+    beside = [path for path in sorted(folders.root.iterdir()) if path.is_dir() and split_name(path.name) is not None]
+    if found is None and beside:
         return folders.root
+    for path in beside if found is not None else ():
+        folders.leave_out(path, "dialogues are read from another folder")
     if found is None or not found.is_dir():
         raise CorpusError(
             "no dialogues here: there is no folder dialogues/{train,valid,test}",
@@ -130,7 +134,7 @@ def _product_folder(folders: Folders) -> Path:
     return found
 
 
-def _entries(folder: Path) -> list[Entry]:
+def _entries(folder: Path, folders: Folders) -> list[Entry]:
     """(dialogue_id, split, file), sorted: the stem is the id, unless two splits share one."""
     if not folder.is_dir():
         raise CorpusError("--dialogues is not a folder of train/, valid/, test/", where=folder)
@@ -138,7 +142,12 @@ def _entries(folder: Path) -> list[Entry]:
     for child in sorted(folder.iterdir()):
         split = split_name(child.name)
         if split is not None and child.is_dir():
-            entries += [(_stem(name), split, name) for name in names_below(str(child), ".json")]
+            found = [(_stem(name), split, name) for name in names_below(str(child), ".json")]
+            if not found:
+                folders.leave_out(child, "no JSON file in it")
+            entries += found
+        elif folder != folders.root and not child.name.startswith(".") and (child.is_dir() or child.suffix == ".json"):
+            folders.leave_out(child, "no folder of a split (train, valid or test)")
     if not entries:
         raise CorpusError(
             "no dialogues here: no JSON file in train/, valid/ or test/", where=folder, fix="check --format"
@@ -158,13 +167,16 @@ def _stem(name: str) -> str:
     return os.path.basename(name).removesuffix(".json")
 
 
-def _read_id_map(path: Path) -> dict[str, str]:
+def _read_id_map(path: Path, ledger: Ledger) -> dict[str, str]:
     content = read_json(path)
     table = content[0] if isinstance(content, list) and content else content
     if not isinstance(table, dict):
         raise CorpusError("not a map of links to picture ids: [{link: id}] is expected", where=path)
     found: dict[str, str] = {}
     for url, number in table.items():
-        if isinstance(number, int | str):
-            found.setdefault(str(number), canonical_url(url))
+        text = id_text(number)
+        if text:
+            found.setdefault(text, canonical_url(url))
+        else:
+            ledger["url_map"].drop("no_id")
     return found

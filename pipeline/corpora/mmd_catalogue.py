@@ -9,9 +9,9 @@ from pathlib import Path
 from typing import Any
 
 from pipeline.corpora.layout import UNREADABLE, HashedFiles, names_below
-from pipeline.corpora.ledger import Ledger
-from pipeline.corpora.parsing import as_text, snake_case
-from pipeline.corpora.product_fields import attributes_of, description_of, price_of
+from pipeline.corpora.ledger import Ledger, LedgerLine
+from pipeline.corpora.parsing import as_text, id_text, references, snake_case
+from pipeline.corpora.product_fields import attributes_of, description_of, price_of, records_of
 from pipeline.corpora.records import ProductRecord
 
 __all__ = ["product_record", "read_catalogue"]
@@ -21,19 +21,19 @@ STEM_FOLDERS = frozenset({"products_format"})
 
 
 def read_catalogue(folder: Path, files: HashedFiles, ledger: Ledger) -> Iterator[ProductRecord]:
-    """Read every JSON file below the catalogue folder; a file may also hold a list of records."""
+    """Read every JSON file below the catalogue folder; a file may also hold many records, as a list or by id."""
     line = ledger["product_records"]
     for path in names_below(str(folder), ".json"):
-        content = files.read_json(path, line)
+        content = files.read_json(path, line, long_numbers=True)
         if content is UNREADABLE:
             continue
         place, name = os.path.split(path)
         stem, by_stem = name.removesuffix(".json"), _is_stem_folder(place)
-        for raw in content if isinstance(content, list) else [content]:
+        for product_id, raw in records_of(content):
             if not isinstance(raw, dict) or not raw:
                 line.drop("not_an_object")
                 continue
-            yield product_record(raw, stem, by_stem=by_stem)
+            yield product_record(raw, product_id or stem, ledger, by_stem=by_stem)
 
 
 @lru_cache(maxsize=1_000)
@@ -41,7 +41,7 @@ def _is_stem_folder(path: str) -> bool:
     return not STEM_FOLDERS.isdisjoint(Path(path).parts)
 
 
-def product_record(raw: Mapping[str, Any], stem: str, *, by_stem: bool = False) -> ProductRecord:
+def product_record(raw: Mapping[str, Any], stem: str, ledger: Ledger, *, by_stem: bool = False) -> ProductRecord:
     """One product out of its JSON record.
 
     The flat keys are attributes; so are those of a nested record under the name of the product's ``site``, under
@@ -50,26 +50,29 @@ def product_record(raw: Mapping[str, Any], stem: str, *, by_stem: bool = False) 
     Args:
         raw: the record.
         stem: the file's name without suffix, the product's id where the record has none.
+        ledger: values of its attributes and references to its pictures are counted in it.
         by_stem: the file is named after the product's picture.
     """
-    site = as_text(raw.get("site"))
+    site, line = as_text(raw.get("site")), ledger["product_values"]
     own: dict[str, tuple[str, ...]] = {}
     nested: dict[str, Any] = {}
+    rest = dict(raw)
     for key in (site, snake_case(site), "attributes", "metadata"):
-        value = raw.get(key) if key else None
+        value = rest.get(key) if key else None
         if isinstance(value, dict):
             nested = {**value, **nested}
-            own = {**attributes_of(value), **own}
-    flat = attributes_of(raw)
+            own = {**attributes_of(value, line), **own}
+            rest.pop(key, None)
+    flat = attributes_of(rest, line)
     if any(name in own for name in flat if name == "category") or "type" in own:
         flat.pop("category", None)
-    pictures = tuple(_pictures(raw))
+    pictures = tuple(_pictures(raw, ledger["images"]))
     price, price_text = price_of(raw.get("price"), nested.get("price"))
     attributes = {**flat, **own}
     if price_text:
         attributes["price"] = (price_text,)
     return ProductRecord(
-        product_id=as_text(str(raw.get("id") or raw.get("product_id") or "")) or stem,
+        product_id=next(filter(None, (id_text(raw.get(key)) for key in ("id", "product_id"))), stem),
         name=as_text(raw.get("name")) or as_text(nested.get("name")),
         description=description_of(raw) or description_of(nested),
         attributes=attributes,
@@ -83,13 +86,9 @@ def product_record(raw: Mapping[str, Any], stem: str, *, by_stem: bool = False) 
     )
 
 
-def _pictures(raw: Mapping[str, Any]) -> Iterator[str]:
-    for field in ("image_filename", "image_url"):
-        value = raw.get(field)
-        if isinstance(value, str) and value.strip():
-            yield value
-    views = raw.get("image_filename_all")
-    for urls in views.values() if isinstance(views, dict) else [views]:
-        for url in urls if isinstance(urls, list) else [urls]:
-            if isinstance(url, str) and url.strip():
-                yield url
+def _pictures(raw: Mapping[str, Any], line: LedgerLine) -> Iterator[str]:
+    for field in ("image_filename", "image_url", "image", "images", "image_filename_all"):
+        if raw.get(field):
+            found, unread = references(raw[field])
+            line.drop("not_a_reference", unread)
+            yield from found

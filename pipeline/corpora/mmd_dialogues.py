@@ -15,23 +15,15 @@ from pipeline.corpora.layout import UNREADABLE, HashedFiles
 from pipeline.corpora.ledger import Ledger, LedgerLine
 from pipeline.corpora.merging import keep_or_drop
 from pipeline.corpora.mmd_states import StateReader, UnreadableStateError
-from pipeline.corpora.parsing import as_text
-from pipeline.corpora.records import Dialogue, MergedTurns, Speaker, StateRecord
+from pipeline.corpora.parsing import as_text, references
+from pipeline.corpora.records import Dialogue, MergedTurns, Speaker, StateRecord, speaker_name
 
 __all__ = ["Entry", "MmdDialogues"]
 
 Entry = tuple[str, str, str]
 """(dialogue_id, split, file)."""
 
-_SPEAKERS: Mapping[str, Speaker] = {
-    "user": "user",
-    "shopper": "user",
-    "customer": "user",
-    "system": "system",
-    "agent": "system",
-    "wizard": "system",
-    "assistant": "system",
-}
+_speaker = lru_cache(maxsize=1000)(speaker_name)
 
 
 class MmdDialogues:
@@ -86,7 +78,7 @@ class MmdDialogues:
         for element in elements:
             if type(element) is dict:
                 named = element.get("speaker")
-                speaker = _SPEAKERS.get(named) if type(named) is str else None
+                speaker = _speaker(named) if type(named) is str else None
                 if speaker is not None:
                     self._add(turns, speaker, element, ledger)
                 else:
@@ -97,7 +89,7 @@ class MmdDialogues:
                 ledger["utterances"].drop("null_element" if element is None else "not_an_object")
 
     def _add(self, turns: MergedTurns, speaker: Speaker, element: Mapping[str, Any], ledger: Ledger) -> None:
-        said = element.get("utterance")
+        said = element.get("utterance", element)
         if type(said) is not dict:
             said = {"nlg": said}
         text = said.get("nlg")
@@ -110,6 +102,8 @@ class MmdDialogues:
             act = _act_text(act)
         if speaker == "system":
             listed = said.get("false images")
+            if listed is None:
+                listed = said.get("false_images")
             negatives = _NONE if listed is None else self._negatives(listed, ledger["negatives"])
             turns.add(speaker, act or "", text or "", images, images, negatives)
         else:
@@ -142,9 +136,10 @@ _known_act = lru_cache(maxsize=1000)(as_text)
 
 
 def _references(value: object, line: LedgerLine) -> Sequence[str]:
-    listed: list[Any] = value if type(value) is list else [value]
-    if set(map(type, listed)) <= {str}:
-        return listed
-    references = [str(reference) for reference in listed if type(reference) in (str, int)]
-    line.drop("not_a_reference", len(listed) - len(references))
-    return references
+    if type(value) is list and set(map(type, value)) <= {str} and "" not in value:
+        return value
+    if value == "":  # nothing is listed
+        return _NONE
+    found, unread = references(value)
+    line.drop("not_a_reference", unread)
+    return found

@@ -8,7 +8,7 @@ from typing import Any
 
 import orjson
 
-from pipeline.corpora.parsing import as_text, snake_case, split_values
+from pipeline.corpora.parsing import as_text, pairs, references, snake_case, split_values, structure
 from pipeline.corpora.records import CumulativeState, ItemFeedback, StateRecord, TurnState
 from schemas.folding import fold_name
 
@@ -37,8 +37,9 @@ class StateReader:
         cumulative = content is not None
         if not cumulative:
             content = element.get("dst")
-            if content is None:
-                return None
+        if content is None or content == "":
+            return None
+        content = structure(content)
         try:
             key = (cumulative, orjson.dumps(content))
         except orjson.JSONEncodeError:  # nested deeper than it writes
@@ -55,18 +56,24 @@ class StateReader:
 def _per_turn(per_turn: object) -> TurnState:
     if not isinstance(per_turn, dict):
         raise UnreadableStateError("dst is not an object")
-    slot_values = per_turn.get("slot_values")
-    if slot_values is None:
-        slot_values = {}
-    if not isinstance(slot_values, dict):
-        raise UnreadableStateError("dst.slot_values is not an object")
-    return turn_state(slot_values)
+    return turn_state(per_turn.get("slot_values"))
 
 
-def turn_state(slot_values: Mapping[str, Any]) -> TurnState:
-    """The state of one turn from ``{slot: value or values}``."""
-    # {"Object ID: 3": {...}}, where a turn compares objects, is about them and not a wish: it ends up without values
-    return TurnState(want={slot: split_values(snake_case(slot), value) for slot, value in slot_values.items()})
+def turn_state(slot_values: object) -> TurnState:
+    """The state of one turn from ``{slot: value or values}``, or from slots and values as a list or as text.
+
+    Raises:
+        UnreadableStateError: it is none of these.
+    """
+    named = [] if slot_values is None or slot_values == "" else pairs(slot_values)
+    if named is None:
+        raise UnreadableStateError("slot_values is not an object")
+    want: dict[str, tuple[str, ...]] = {}
+    for slot, value in named:
+        # {"Object ID: 3": {...}}, where a turn compares objects, is about them and not a wish: it has no values
+        values = split_values(snake_case(slot), value)
+        want[slot] = tuple(dict.fromkeys((*want[slot], *values))) if slot in want else values
+    return TurnState(want=want)
 
 
 def _cumulative(ds: object) -> CumulativeState:
@@ -119,10 +126,8 @@ def _feedback(entry: object) -> list[ItemFeedback]:
     if not isinstance(entry, dict):
         raise UnreadableStateError("an entry of ds.requestable is not an object")
     likes, dislikes = _slots(entry.get("likes")), _slots(entry.get("dislikes"))
-    pictures = entry.get("object", entry.get("objects"))
-    if not isinstance(pictures, list):
-        pictures = [pictures]
-    return [ItemFeedback(str(p), likes, dislikes) for p in pictures if isinstance(p, str | int) and (likes or dislikes)]
+    pictures, _ = references(entry.get("object", entry.get("objects")))
+    return [ItemFeedback(picture, likes, dislikes) for picture in pictures if likes or dislikes]
 
 
 def _slots(value: object) -> tuple[str, ...]:

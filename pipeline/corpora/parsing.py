@@ -8,7 +8,7 @@ import json
 import math
 import re
 import unicodedata
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from functools import lru_cache
 from typing import Any
 
@@ -16,7 +16,19 @@ import orjson
 
 from schemas.numbers import number_text, read_number
 
-__all__ = ["NotJsonError", "as_text", "parse_json", "snake_case", "split_values", "value_texts"]
+__all__ = [
+    "NotJsonError",
+    "as_text",
+    "id_text",
+    "other_encoding",
+    "pairs",
+    "parse_json",
+    "references",
+    "snake_case",
+    "split_values",
+    "structure",
+    "value_texts",
+]
 
 UNKNOWN = frozenset({"", "unk", "none", "null", "nan", "n/a", "na", "not available"})
 """Values (case-folded) by which catalogues and states say that they do not know."""
@@ -29,25 +41,71 @@ _COMMA = re.compile(r",(?!\d{3}(?!\d))|(?<!\d),")
 
 
 class NotJsonError(ValueError):
-    """The content is not JSON in any reading."""
+    """The content is not JSON in any reading.
+
+    Attributes:
+        reason: ``file_not_json``, or what the content is instead.
+        fix: what to do about it, where that is known.
+    """
+
+    def __init__(self, what: str, *, reason: str = "file_not_json", fix: str | None = None) -> None:
+        super().__init__(what)
+        self.reason = reason
+        self.fix = fix
 
 
-def parse_json(content: bytes) -> Any:
+_LFS_POINTER = b"version https://git-lfs.github.com/spec/"
+_LONG_NUMBER = re.compile(rb"\d{19}")
+"""What may be an integer beyond 64 bits, which orjson reads as a float."""
+
+
+def parse_json(content: bytes, *, long_numbers: bool = False) -> Any:
     """Parse JSON, also with NaN, Infinity or a byte order mark in it, as Python writes and editors leave them.
+
+    Args:
+        long_numbers: keep the digits of integers beyond 64 bits, where ids may be written as numbers.
 
     Raises:
         NotJsonError: not JSON, not UTF-8, or with half a surrogate pair in a string.
     """
-    try:
-        return orjson.loads(content)
-    except orjson.JSONDecodeError:
-        pass
+    if not (long_numbers and _LONG_NUMBER.search(content)):
+        try:
+            return orjson.loads(content)
+        except orjson.JSONDecodeError:
+            pass
+    if content.startswith(_LFS_POINTER):
+        raise NotJsonError(
+            "a Git LFS pointer instead of the file", reason="git_lfs_pointer", fix="fetch the file with: git lfs pull"
+        )
     try:
         value = json.loads(content.decode("utf-8-sig"), parse_constant=lambda _: None)
-        orjson.dumps(value)
+        json.dumps(value, ensure_ascii=False).encode()
+    except UnicodeDecodeError:
+        raise NotJsonError(f"not UTF-8 but {other_encoding(content)}", fix="save it as UTF-8") from None
     except (ValueError, TypeError, RecursionError) as problem:
         raise NotJsonError(str(problem)) from None
     return value
+
+
+_BYTE_ORDER_MARKS = (
+    (b"\xff\xfe\x00\x00", "UTF-32"),
+    (b"\x00\x00\xfe\xff", "UTF-32"),
+    (b"\xff\xfe", "UTF-16"),
+    (b"\xfe\xff", "UTF-16"),
+)
+
+
+def other_encoding(content: bytes) -> str:
+    """The likely name of the encoding of a text that is not UTF-8: by its byte order mark, zero bytes or letters."""
+    for mark, name in _BYTE_ORDER_MARKS:
+        if content.startswith(mark):
+            return name
+    if b"\0" in content[:1000]:
+        return "UTF-16 without a byte order mark, or no text at all"
+    runs = [len(run) for run in re.findall(rb"[\x80-\xff]+", content)]
+    if sum(length for length in runs if length < 3) > sum(runs) / 2:  # accented letters among plain ones
+        return "probably Windows-1252 (Western European, as spreadsheets save it)"
+    return "another encoding, such as Windows-1251, GB 18030 or Shift JIS"
 
 
 def as_text(value: object) -> str:
@@ -64,6 +122,27 @@ def as_text(value: object) -> str:
     return ""
 
 
+def id_text(value: object) -> str:
+    """An id as text, however it was written: ``17``, ``17.0`` (as pandas writes whole numbers) and ``" 17 "`` are 17.
+
+    "" for what is no id.
+    """
+    if isinstance(value, str):
+        return value.strip()
+    if isinstance(value, bool) or not isinstance(value, int | float):
+        return ""
+    return _number_text(value) or ""
+
+
+def _number_text(value: float) -> str | None:
+    """Whole numbers with all their digits, others with as many as are meant (0.1 + 0.2 is 0.3); None for infinity."""
+    if isinstance(value, int):
+        return str(value)
+    if not math.isfinite(value):
+        return None
+    return str(int(value)) if value.is_integer() else number_text(value)
+
+
 @lru_cache(maxsize=10_000)
 def snake_case(name: str) -> str:
     """``sleeveLength`` and ``Sleeve length`` -> ``sleeve_length``; letters of any script stay."""
@@ -76,28 +155,108 @@ def _scalar(value: object) -> str | None:
         text = " ".join(value.split())
     elif isinstance(value, bool):
         text = "yes" if value else "no"
-    elif isinstance(value, int):
-        text = str(value)
-    elif isinstance(value, float) and math.isfinite(value):
-        text = number_text(value)
+    elif isinstance(value, int | float) and (number := _number_text(value)) is not None:
+        text = number
     else:
         return None
     return None if text.casefold() in UNKNOWN else text
 
 
-def value_texts(value: object) -> Iterable[str]:
-    """The single values in a value: of a list, of a list written as a string, or of a number or text."""
+_DEEPEST = 20
+"""Lists in lists of lists: nobody means more."""
+
+
+def structure(value: object) -> object:
+    """The list or object in a text that is one, written as JSON or as Python; anything else as it is."""
+    if not isinstance(value, str) or (value := value.strip())[:1] + value[-1:] not in ("[]", "{}", "()"):
+        return value
+    with contextlib.suppress(NotJsonError):
+        return parse_json(value.encode(errors="surrogatepass"))
+    with contextlib.suppress(ValueError, SyntaxError, TypeError, MemoryError, RecursionError):
+        found = ast.literal_eval(value)
+        return list(found) if isinstance(found, tuple | set) else found
+    return value
+
+
+def value_texts(value: object, depth: int = 0) -> Iterable[str]:
+    """The single values in a value: of a list (of lists), of a list written as a string, or of a number or text."""
     if isinstance(value, str) and value[:1] == "[" and value[-1:] == "]":
-        with contextlib.suppress(ValueError, SyntaxError, MemoryError, RecursionError):
-            value = ast.literal_eval(value)
-    if isinstance(value, list):
-        for part in value:
-            if not isinstance(part, list | dict):
-                yield from value_texts(part)
+        value = structure(value)
+    if isinstance(value, list | tuple):
+        if depth < _DEEPEST:
+            for part in value:
+                yield from value_texts(part, depth + 1)
         return
     text = _scalar(value)
     if text is not None:
         yield text
+
+
+_REFERENCES = (
+    "url",
+    "link",
+    "src",
+    "href",
+    "image",
+    "image_url",
+    "image_id",
+    "file",
+    "filename",
+    "file_name",
+    "path",
+    "id",
+)
+
+
+def references(value: object, depth: int = 0) -> tuple[list[str], int]:
+    """The links, ids or file names in a value, and how much in it is none.
+
+    A list may hold lists, and objects that name a picture (``{"url": ...}``); an object may also hold a list's
+    elements by number, or a product's pictures by view.
+    """
+    if isinstance(value, dict):
+        named = next((value[key] for key in _REFERENCES if isinstance(value.get(key), str | int | float)), None)
+        value = [named] if named is not None else list(value.values()) or [None] * (depth > 0)
+    if not isinstance(value, list):
+        text = id_text(value)
+        return ([text], 0) if text else ([], 1)
+    if depth >= _DEEPEST:
+        return [], 1
+    found: list[str] = []
+    unread = 0
+    for part in value:
+        more, fewer = references(part, depth + 1)
+        found += more
+        unread += fewer
+    return found, unread
+
+
+_NAMES = ("name", "key", "slot", "attribute", "label")
+_VALUES = ("value", "values")
+
+
+def pairs(value: object) -> list[tuple[str, Any]] | None:
+    """(name, value) of an object, a list of pairs, or a list of objects with a name and a value; None for the rest."""
+    value = structure(value)
+    if isinstance(value, Mapping):
+        return [(str(name), inner) for name, inner in value.items()]
+    if not isinstance(value, list):
+        return None
+    found: list[tuple[str, Any]] = []
+    for part in value:
+        if isinstance(part, list) and len(part) == 2 and isinstance(part[0], str):
+            found.append((part[0], part[1]))
+        elif isinstance(part, Mapping) and (named := _named(part)) is not None:
+            found.append(named)
+        else:
+            return None
+    return found
+
+
+def _named(entry: Mapping[str, Any]) -> tuple[str, Any] | None:
+    name = next((entry[key] for key in _NAMES if isinstance(entry.get(key), str)), None)
+    value = next((entry[key] for key in _VALUES if key in entry), None)
+    return None if name is None or value is None else (name, value)
 
 
 def split_values(name: str, value: object) -> tuple[str, ...]:

@@ -4,14 +4,15 @@ from __future__ import annotations
 
 import math
 import re
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from typing import Any
 
-from pipeline.corpora.parsing import UNKNOWN, as_text, snake_case, split_values
+from pipeline.corpora.ledger import LedgerLine
+from pipeline.corpora.parsing import UNKNOWN, as_text, pairs, snake_case, split_values, structure
 from pipeline.corpora.slots import CATEGORY_ATTRIBUTES
 from schemas.numbers import number_text
 
-__all__ = ["attributes_of", "description_of", "price_of"]
+__all__ = ["attributes_of", "description_of", "price_of", "records_of"]
 
 NOT_ATTRIBUTES = frozenset(
     {
@@ -23,33 +24,103 @@ NOT_ATTRIBUTES = frozenset(
 )
 """Fields that say nothing a shopper could ask for: identity, links, long texts, and marks of a 3-D scene."""
 
+RECORDS_WITHIN = frozenset(
+    {
+        *("attributes", "metadata", "features", "properties", "details", "product_details", "characteristics"),
+        *("specs", "specifications", "technical_details", "facets", "item_specifics"),
+    }
+)
+"""Fields that hold attributes by name."""
+
 _DESCRIPTION_FIELDS = ("description", "more_info", "moreinfo", "details")
 _DESCRIPTION_LENGTH = 300
 _LONGEST_VALUE = 120
+_SINGLE_VALUE = ("value", "name", "label", "title")
 
 
-def attributes_of(fields: Mapping[str, Any]) -> dict[str, tuple[str, ...]]:
+def records_of(content: object) -> Iterator[tuple[str, object]]:
+    """(id, record) of a catalogue file that holds a record, a list of them, or ``{id: record}``.
+
+    The id is "" where the record has to say it.
+    """
+    if isinstance(content, list):
+        yield from (("", record) for record in content)
+    elif (
+        isinstance(content, dict)
+        and content
+        and all(isinstance(record, dict) for record in content.values())
+        and not all(snake_case(key) in RECORDS_WITHIN for key in content)
+    ):
+        yield from content.items()
+    else:
+        yield "", content
+
+
+def attributes_of(fields: Mapping[str, Any], line: LedgerLine) -> dict[str, tuple[str, ...]]:
     """The attributes among a record's fields, in snake case: lists of values, unknown and empty ones left out.
 
     A style sheet's colour gives way to ``color_name``; where there is no category, the taxonomy's last part that is
     not the product's own name becomes one.
+
+    Args:
+        line: counts values, and why some are not read.
     """
     attributes: dict[str, tuple[str, ...]] = {}
-    for field, value in fields.items():
-        name = snake_case(field)
-        if not name or name in NOT_ATTRIBUTES or isinstance(value, dict) or value is None:
-            continue
-        if name == "taxonomy":
-            continue
-        values = tuple(v for v in split_values(name, value) if len(v) <= _LONGEST_VALUE and not _is_markup(v))
-        if values:
-            attributes[name] = tuple(dict.fromkeys((*attributes.get(name, ()), *values)))
+    for name, value in _named_values(fields, line):
+        values = split_values(name, value)
+        kept = []
+        for text in values:
+            if len(text) > _LONGEST_VALUE:
+                line.drop("text_too_long_for_a_value")
+            elif _is_markup(text):
+                line.drop("link_or_style_sheet")
+            else:
+                kept.append(text)
+        line.keep(len(kept))
+        if kept:
+            attributes[name] = tuple(dict.fromkeys((*attributes.get(name, ()), *kept)))
     if "color" not in attributes and "color_name" in attributes:
         attributes["color"] = attributes.pop("color_name")
     category = _category(fields)
     if category and not any(name in attributes for name in CATEGORY_ATTRIBUTES):
         attributes["category"] = (category,)
     return attributes
+
+
+def _named_values(fields: Mapping[str, Any], line: LedgerLine, depth: int = 0) -> Iterator[tuple[str, Any]]:
+    """(attribute, value or values) in a record's fields and in the records within it."""
+    for field, given in fields.items():
+        name, value = snake_case(field), structure(given)
+        has_objects = isinstance(value, dict) or (isinstance(value, list) and any(isinstance(v, dict) for v in value))
+        named = pairs(value) if has_objects or name in RECORDS_WITHIN else None
+        is_plain = named is None and not has_objects
+        if not name or name == "taxonomy" or name in (NOT_ATTRIBUTES if is_plain else NOT_ATTRIBUTES - RECORDS_WITHIN):
+            continue
+        if is_plain:
+            yield name, value
+        elif depth > 1 or (isinstance(value, dict) and name not in RECORDS_WITHIN):
+            line.drop("object_within_the_record")
+        elif named is not None:
+            yield from _named_values(value if isinstance(value, dict) else _grouped(named), line, depth + 1)
+        elif isinstance(value, list):
+            yield name, [text for part in value if (text := _single(part, line)) is not None]
+
+
+def _grouped(named: list[tuple[str, Any]]) -> dict[str, list[Any]]:
+    found: dict[str, list[Any]] = {}
+    for name, value in named:
+        found.setdefault(name, []).extend(value if isinstance(value, list) else [value])
+    return found
+
+
+def _single(part: object, line: LedgerLine) -> object:
+    """What an element of a list says: of ``{"name": "red", "hex": "#f00"}`` the name."""
+    if not isinstance(part, dict):
+        return part
+    said = next((part[key] for key in _SINGLE_VALUE if isinstance(part.get(key), str | int | float)), None)
+    if said is None:
+        line.drop("object_in_a_list")
+    return said
 
 
 def _is_markup(value: str) -> bool:

@@ -24,10 +24,16 @@ __all__ = [
     "StateRecord",
     "TurnState",
     "Utterance",
+    "speaker_name",
     "split_name",
 ]
 
 Speaker = Literal["user", "system"]
+
+_SPEAKERS: Mapping[str, Speaker] = {
+    **dict.fromkeys(("user", "usr", "shopper", "customer", "buyer", "human"), "user"),
+    **dict.fromkeys(("system", "sys", "assistant", "agent", "wizard", "bot", "seller"), "system"),
+}
 
 CandidateKind = Literal["pictures", "products"]
 """What candidates are named by: a picture of theirs, or product ids."""
@@ -50,6 +56,11 @@ _SPLIT_NAMES = {
 def split_name(text: object) -> str | None:
     """``train``, ``valid`` or ``test`` for the names corpora give their splits; None for any other."""
     return _SPLIT_NAMES.get(text.strip().casefold().replace("-", "")) if isinstance(text, str) else None
+
+
+def speaker_name(text: object) -> Speaker | None:
+    """``user`` or ``system`` for the names corpora give them, in any case; None for any other."""
+    return _SPEAKERS.get(text.strip().casefold()) if isinstance(text, str) else None
 
 
 @dataclass(frozen=True, eq=False)

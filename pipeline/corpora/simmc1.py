@@ -1,8 +1,10 @@
 """SIMMC 1.0: a turn is what the user says, what the system answers, dialogue acts with slots, and the item in focus.
 
 A recommendation turn is one whose action brings another item into focus (``SearchDatabase``, ``SearchMemory``); that
-item is the only positive, and no negatives are listed. Slots of acts that ask or chat are no wishes. Slots of
-``DISPREFER`` are disliked. ``theme`` names the kind of garment where its value is one of the catalogue's types.
+item is the only positive, and no negatives are listed. The action stands in the turn, in a file ``*_api_calls.json``
+beside it, or, in the release, in what the assistant clicked on; of furniture, the clicks are not read. Slots of acts
+that ask or chat are no wishes. Slots of ``DISPREFER`` are disliked. ``theme`` names the kind of garment where its value
+is one of the catalogue's types.
 """
 
 from __future__ import annotations
@@ -11,10 +13,11 @@ import re
 from collections.abc import Mapping
 from typing import Any
 
+from pipeline.corpora.layout import UNREADABLE, Folders
 from pipeline.corpora.ledger import Ledger
-from pipeline.corpora.parsing import as_text, snake_case, split_values
+from pipeline.corpora.parsing import as_text, id_text, pairs, snake_case, split_values, structure
 from pipeline.corpora.records import ProductRecord, StateRecord, TurnState, Utterance
-from pipeline.corpora.simmc import SimmcReader
+from pipeline.corpora.simmc import SimmcDialogue, SimmcReader, domain_of_file
 from schemas.folding import fold, fold_name
 
 __all__ = ["Simmc1Reader"]
@@ -27,7 +30,7 @@ POINTING = frozenset({"similar", "same", "like", "that", "this", "those", "these
 
 
 class Simmc1Reader(SimmcReader):
-    """Reads SIMMC 1.0 (fashion), in the release's keys or in those of its line-by-line reconstruction."""
+    """Reads SIMMC 1.0, in the release's keys or in those of its line-by-line reconstruction."""
 
     source = "simmc1"
     not_slots = frozenset(
@@ -44,41 +47,73 @@ class Simmc1Reader(SimmcReader):
         self._types = frozenset(fold(value) for product in found for value in product.attributes.get("type", ()))
         return found
 
-    def _utterances(self, dialogue: Mapping[str, Any], turn: Mapping[str, Any], ledger: Ledger) -> list[Utterance]:
+    def __init__(self, folders: Folders, ledger: Ledger, *, with_states: bool = True) -> None:
+        super().__init__(folders, ledger, with_states=with_states)
+        self._actions: dict[tuple[str, str, int], Mapping[str, Any]] = {}
+        for path in self._used("actions"):
+            content = self._files.read_json(path, ledger["dialogues"])
+            for dialogue in content if content is not UNREADABLE and isinstance(content, list) else []:
+                number = id_text(dialogue.get("dialog_id")) if isinstance(dialogue, dict) else ""
+                actions = dialogue.get("actions") if isinstance(dialogue, dict) else None
+                for index, action in enumerate(actions if isinstance(actions, list) else []):
+                    if isinstance(action, dict):
+                        self._actions[domain_of_file(path), number, index] = action
+
+    def _utterances(
+        self, dialogue: SimmcDialogue, index: int, turn: Mapping[str, Any], ledger: Ledger
+    ) -> list[Utterance]:
         utterances = []
         user = turn.get("user", turn.get("transcript"))
         system = turn.get("system", turn.get("system_transcript"))
         if isinstance(user, str):
             state: StateRecord | None = None
-            acts = turn.get("belief_state")
+            acts = structure(turn.get("belief_state"))
             if self._with_states and isinstance(acts, list):
                 state = self._state(acts, ledger)
             elif self._with_states and acts is not None:
                 ledger["states"].drop("not_readable")
-            act = next((as_text(entry.get("act")) for entry in acts or [] if isinstance(entry, dict)), "")
+            listed = acts if isinstance(acts, list) else []
+            act = next((as_text(entry.get("act")) for entry in listed if isinstance(entry, dict)), "")
             utterances.append(Utterance("user", act.removeprefix("DA:"), as_text(user), state=state))
         if isinstance(system, str):
-            supervision = turn.get("action_supervision")
-            focus = supervision.get("focus") if isinstance(supervision, dict) else None
-            shown = [str(focus)] if isinstance(focus, int | str) and focus != "" else []
-            utterances.append(Utterance("system", as_text(turn.get("action")), as_text(system), (), shown))
+            action, shown = self._shown(dialogue, index, turn, ledger)
+            utterances.append(Utterance("system", action, as_text(system), (), shown))
         if not utterances:
             ledger["utterances"].drop("no_transcript")
         return utterances
 
-    def _state(self, acts: list[Any], ledger: Ledger) -> StateRecord:
+    def _shown(
+        self, dialogue: SimmcDialogue, index: int, turn: Mapping[str, Any], ledger: Ledger
+    ) -> tuple[str, list[str]]:
+        """What the system did, and the item that this brought into focus."""
+        if "action" not in turn:
+            turn = {**turn, **self._actions.get((dialogue.domain, dialogue.number, index), {})}
+        supervision = structure(turn.get("action_supervision"))
+        focus = id_text(supervision.get("focus")) if isinstance(supervision, dict) else ""
+        clicks = structure(turn.get("raw_assistant_keystrokes"))
+        if "action" not in turn and clicks:
+            first = structure(clicks[0]) if isinstance(clicks, list) else None
+            focus = id_text(first.get("image_id")) if isinstance(first, dict) else ""
+            if not focus:
+                ledger["recommendation_turns"].drop("clicks_not_readable")
+        return as_text(turn.get("action")), [focus] if focus else []
+
+    def _state(self, acts: list[Any], ledger: Ledger) -> StateRecord | None:
         line = ledger["state_values"]
         sides: tuple[dict[str, tuple[str, ...]], dict[str, tuple[str, ...]]] = ({}, {})
-        for entry in acts:
-            if not isinstance(entry, dict) or not isinstance(entry.get("slots"), list):
-                continue
+        readable = [(entry, slots) for entry in acts if (slots := _slots(entry)) is not None]
+        if acts and not readable:
+            ledger["states"].drop("not_readable")
+            return None
+        line.drop("act_not_readable", len(acts) - len(readable))
+        for entry, slots in readable:
             parts = as_text(entry.get("act")).removeprefix("DA:").split(":")
             side = sides["DISPREFER" in parts]
-            for pair in entry["slots"]:
-                if not isinstance(pair, list) or len(pair) != 2 or not isinstance(pair[0], str):
+            for pair in slots:
+                if pair is None:
                     line.drop("not_a_pair")
                     continue
-                slot, value = re.sub(r"^fashion-|_\d+$", "", pair[0]), pair[1]
+                slot, value = re.sub(r"^(fashion|furniture)-|_\d+$", "", pair[0]), pair[1]
                 values = split_values(snake_case(slot), value)
                 if parts[0] in NO_WISH:
                     line.drop("asked_not_wished", max(len(values), 1))
@@ -95,3 +130,15 @@ class Simmc1Reader(SimmcReader):
         text = fold(value) if isinstance(value, str) else ""
         spellings = (text, text.removesuffix("es"), text.removesuffix("s"))
         return next((spelling for spelling in spellings if spelling in self._types), None)
+
+
+def _slots(entry: Any) -> list[tuple[str, Any] | None] | None:
+    """The slots of an act with their values, None for each that is no such pair; None for what is no act."""
+    if not isinstance(entry, dict):
+        return None
+    listed = structure(entry.get("slots"))
+    if isinstance(listed, dict):
+        return [*listed.items()]
+    if listed is None or isinstance(listed, list):
+        return [next(iter(pairs([pair]) or ()), None) for pair in listed or ()]
+    return None

@@ -1,4 +1,4 @@
-"""``semctl doctor``: what is wrong with this machine, this workspace or that Label Studio, each with the mend."""
+"""``semctl doctor``: what is wrong with this machine, this workspace or that Label Studio, each with the fix."""
 
 from __future__ import annotations
 

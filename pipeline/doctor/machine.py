@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import importlib
 import importlib.metadata
+import importlib.util
 import os
 import platform
 import re
 import shutil
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 
 from pipeline.doctor.finding import Finding, Level
@@ -113,7 +114,12 @@ def _torch() -> list[Finding]:
     try:
         import torch
 
-        importlib.import_module("torchvision")
+        # what does not load together is their compiled parts; importing the rest takes as long as torch itself
+        vision = importlib.util.find_spec("torchvision")
+        for part in Path(str(vision.origin)).parent.glob("_C*.so") if vision else ():
+            load: Callable[[str], None] = torch.ops.load_library
+            load(str(part))
+            torch.ops.torchvision.nms  # noqa: B018 - raises where it is not registered
     except Exception as problem:  # a broken build raises RuntimeError, OSError or ImportError
         what = f"does not load: {type(problem).__name__}: {' '.join(str(problem).split())}"
         fix = "pip install --upgrade --force-reinstall torch torchvision, both in one command"

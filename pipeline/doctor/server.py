@@ -70,7 +70,7 @@ def examine_server(workspace: Workspace, environment: Mapping[str, str], timeout
         return [Finding(_AREA, "server", "problem", f"{url} answers, but not as Label Studio does: {refused}", fix)]
     except (OSError, http.client.HTTPException) as problem:
         reason = getattr(problem, "reason", problem)
-        fix = "start it, or mend LABEL_STUDIO_URL" if named else "semctl studio stop, then semctl studio start"
+        fix = "start it, or correct LABEL_STUDIO_URL" if named else "semctl studio stop, then semctl studio start"
         return [Finding(_AREA, "server", "problem", f"{url} does not answer: {reason}", fix)]
     release = str(version.get("release", "?"))
     level: Level = "ok" if release == SERIES or release.startswith(f"{SERIES}.") else "warning"

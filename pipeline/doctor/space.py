@@ -85,7 +85,9 @@ def _readable(check: str, path: Path, read: Callable[[], str]) -> Finding:
     try:
         found = read()
     except SemctlError as problem:
-        return Finding(_AREA, check, "problem", f"{problem.what} ({problem.where or path})", problem.fix or "mend it")
+        return Finding(
+            _AREA, check, "problem", f"{problem.what} ({problem.where or path})", problem.fix or "correct that file"
+        )
     return Finding(_AREA, check, "ok", found)
 
 

@@ -229,5 +229,5 @@ def _some_failed(failed: dict[str, SemctlError], runs: int, folder: Path) -> Che
     return CheckError(
         f"{len(failed)} of {runs} runs failed, the first with: {problem.what}",
         where=run,
-        fix=f"the others' figures are in {folder}; mend it and run the same again",
+        fix=f"the others' figures are in {folder}; fix it and run the same command again",
     )

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import csv
 import re
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Mapping, Sequence
@@ -11,6 +10,7 @@ from pathlib import Path
 from random import Random
 from urllib.parse import quote
 
+from pipeline.corpora.csv_files import read_csv
 from pipeline.generator.catalogue import CatalogueProduct, link_of
 from pipeline.generator.vocabulary import SLOT_OF, VISIBLE
 from schemas.errors import CorpusError, UsageError
@@ -94,7 +94,7 @@ def read_catalogue(
     What a product leaves out is also taken out of its name here; the file itself stays as it is.
 
     Args:
-        file: CSV with a header line, UTF-8.
+        file: CSV with a header line, UTF-8, commas between cells.
         images: folder of pictures, named in the column mapped to ``image``, else ``<id>.jpg`` (or png, webp).
         columns: field -> column; fields not named are guessed from common column names, "" leaves one out.
         count: keep about so many products, of the commonest types; None keeps all.
@@ -104,16 +104,13 @@ def read_catalogue(
         CorpusError: the file or folder cannot be read, or holds nothing of use.
         UsageError: a mapped column does not exist, or no column was found for ``id``, ``name`` or ``type``.
     """
-    header, rows = _read_rows(file)
-    mapped = _map_columns(header, columns or {}, file)
+    table = read_csv(file)
+    mapped = _map_columns(table.header, columns or {}, file)
     pictures = _pictures(images)
-    dropped: Counter[str] = Counter()
+    dropped = Counter({"columns do not match the header": len(table.ragged)} if table.ragged else {})
     products: dict[str, CatalogueProduct] = {}
-    for row in rows:
-        if len(row) != len(header):
-            dropped["columns do not match the header"] += 1
-            continue
-        cells = dict(zip(header, row, strict=True))
+    for _, row in table.rows:
+        cells = dict(zip(table.header, row, strict=True))
         product = _product({field: cells[column].strip() for field, column in mapped.items()}, pictures)
         if isinstance(product, str):
             dropped[product] += 1
@@ -130,18 +127,8 @@ def read_catalogue(
     if count is not None and count < len(kept):
         dropped["not sampled"] = len(kept) - count
         kept = _sample(kept, count, Random(f"{seed}/sample"))
-    return RealCatalogue(tuple(_hide(kept, Random(f"{seed}/hidden"))), mapped, len(rows), dict(sorted(dropped.items())))
-
-
-def _read_rows(file: Path) -> tuple[list[str], list[list[str]]]:
-    try:
-        with file.open(newline="", encoding="utf-8-sig") as lines:
-            rows = list(csv.reader(lines))
-    except (OSError, UnicodeDecodeError, csv.Error) as problem:
-        raise CorpusError(f"cannot read the catalogue: {problem}", where=file) from None
-    if not rows:
-        raise CorpusError("the catalogue is empty", where=file)
-    return rows[0], [row for row in rows[1:] if row]
+    rows = len(table.rows) + len(table.ragged)
+    return RealCatalogue(tuple(_hide(kept, Random(f"{seed}/hidden"))), mapped, rows, dict(sorted(dropped.items())))
 
 
 def _map_columns(header: Sequence[str], given: Mapping[str, str], file: Path) -> dict[str, str]:

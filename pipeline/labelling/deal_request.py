@@ -28,6 +28,7 @@ class DealRequest:
         redundancy: how many answer these; by default 2.
         seed: of the deal; by default 0.
         leaving: somebody whose unfinished dialogues go to the others.
+        dry_run: only say what would be done.
     """
 
     annotators: Sequence[str] | None = None
@@ -35,6 +36,7 @@ class DealRequest:
     redundancy: int | None = None
     seed: int | None = None
     leaving: str | None = None
+    dry_run: bool = False
 
 
 def deal_name(project: str | None, to_file: Path | None) -> str:

@@ -39,7 +39,7 @@ class DealtPart:
         place: title of the project, or path of the file.
         dialogues: dealt to them, in all.
         user_turns: of these.
-        export: what was pushed; None when nothing is dealt to them.
+        export: what was pushed; None when nothing is dealt to them, and in a dry run.
     """
 
     annotator: str
@@ -64,6 +64,7 @@ class DealtExport:
         handed_over: dialogues handed over now.
         handed_to_nobody: those of them that every other annotator has already.
         removed: tasks taken out of the project of who left.
+        dry_run: nothing of this was done: it is what the same command does without ``--dry-run``.
     """
 
     name: str
@@ -76,6 +77,7 @@ class DealtExport:
     handed_over: int = 0
     handed_to_nobody: int = 0
     removed: int = 0
+    dry_run: bool = False
 
     @property
     def exports(self) -> list[ExportResult]:
@@ -146,12 +148,16 @@ def export_dealt(
         if new:
             record = replace(record, rounds=(*record.rounds, deal(new, people, terms, record.rounds)))
         record = replace(record, pushed=False)
-        record.write(labelling)
-        removed = 0 if record.is_file else remove_handed_over(workspace, record, progress)
-        parts = _push(workspace, record, window or _window(workspace, record), prelabel, progress)
-        if not record.is_file:
-            _learn(workspace, parts)
-        replace(record, pushed=True).write(labelling)
+        if not request.dry_run:
+            record.write(labelling)
+        removed = 0 if record.is_file else remove_handed_over(workspace, record, progress, dry_run=request.dry_run)
+        if request.dry_run:
+            parts = _parts(record)
+        else:
+            parts = _push(workspace, record, window or _window(workspace, record), prelabel, progress)
+            if not record.is_file:
+                _learn(workspace, parts)
+            replace(record, pushed=True).write(labelling)
     shares = shares_of(record.rounds)
     return DealtExport(
         name=name,
@@ -164,6 +170,7 @@ def export_dealt(
         handed_over=len(unfinished),
         handed_to_nobody=len(nobody),
         removed=removed,
+        dry_run=request.dry_run,
     )
 
 
@@ -212,23 +219,29 @@ def _push(
     workspace: Workspace, record: Deal, window: int, prelabel: str | None, progress: Progress
 ) -> tuple[DealtPart, ...]:
     parts = []
-    loads = turns_of(record.rounds)
-    for part in record.parts:
-        if part.has_left:
-            continue
-        dialogues = record.dialogues_of(part.annotator)
+    for part in _parts(record):
         export = None
-        if dialogues:
-            progress.log(f"{part.annotator}: {len(dialogues)} dialogues, {loads[part.annotator]} user turns")
-            chosen = Selection(exactly=tuple(dialogues))
+        if part.dialogues:
+            progress.log(f"{part.annotator}: {part.dialogues} dialogues, {part.user_turns} user turns")
+            chosen = Selection(exactly=tuple(record.dialogues_of(part.annotator)))
             how: dict[str, Any] = {"window": window, "annotator": part.annotator, "prelabel": prelabel}
             if record.is_file:
                 export = export_to_file(workspace, Path(part.place), chosen, progress=progress, **how)
             else:
                 export = export_to_project(workspace, part.place, chosen, progress=progress, **how)
             window = export.window
-        parts.append(DealtPart(part.annotator, part.place, len(dialogues), loads[part.annotator], export))
+        parts.append(replace(part, export=export))
     return tuple(parts)
+
+
+def _parts(record: Deal) -> tuple[DealtPart, ...]:
+    """What everybody who has not left was dealt, nothing of it pushed yet."""
+    loads = turns_of(record.rounds)
+    return tuple(
+        DealtPart(part.annotator, part.place, len(record.dialogues_of(part.annotator)), loads[part.annotator], None)
+        for part in record.parts
+        if not part.has_left
+    )
 
 
 def _learn(workspace: Workspace, parts: Sequence[DealtPart]) -> None:

@@ -1,7 +1,8 @@
 """An annotator leaves: which of their dialogues others must do, and what is taken out of their project.
 
-A dialogue is unfinished as long as one of its tasks was neither answered nor skipped; it is handed over whole, since an
-update is relative to the turns before it. Answers given so far stay where they are, and are taken in like any others.
+A dialogue is unfinished as long as one of its tasks has no answer, or only a skipped one; it is handed over whole,
+since an update is relative to the turns before it. Answers given so far stay where they are, and are taken in like any
+others.
 """
 
 from __future__ import annotations
@@ -35,14 +36,14 @@ def unfinished_dialogues(workspace: Workspace, deal: Deal, annotator: str) -> li
     for batch in read_batches(workspace.labelling):
         if batch.destination.project == project.title:
             wanted.update(uid.rpartition("#")[0] for uid in batch.uids)
-    answered = Counter(task.dialogue_id for task in gateway.activity(project) if task.answers)
+    answered = Counter(task.dialogue_id for task in gateway.activity(project) if task.is_done)
     return [each for each in dealt if not wanted[each] or answered[each] < wanted[each]]
 
 
-def remove_handed_over(workspace: Workspace, deal: Deal, progress: Progress) -> int:
-    """Take tasks that nobody touched out of the projects of those who handed them over; how many were there.
+def remove_handed_over(workspace: Workspace, deal: Deal, progress: Progress, *, dry_run: bool = False) -> int:
+    """Take tasks that nobody touched out of the projects of those who handed them over; how many there were.
 
-    What was begun, answered or skipped stays.
+    What was begun, answered or skipped stays. With ``dry_run`` they are only counted.
     """
     removed = 0
     for annotator, dialogues in deal.handed_over.items():
@@ -62,10 +63,10 @@ def remove_handed_over(workspace: Workspace, deal: Deal, progress: Progress) -> 
         ]
         there = {task.id for task in gateway.tasks(project, uids)}
         untouched = sorted(there - {task.id for task in gateway.activity(project)})
-        if untouched:
+        removed += len(untouched)
+        if untouched and not dry_run:
             progress.log(f"{annotator} left: {len(untouched)} tasks that nobody touched are taken out")
             gateway.delete_tasks(project, untouched)
-            removed += len(untouched)
     return removed
 
 

@@ -17,15 +17,15 @@ def by(annotator: str, seconds: float | None = 30.0, *, skipped: bool = False, d
     return Answer(annotator, seconds, NOW - timedelta(days=days), skipped)
 
 
-def test_a_dialogue_is_done_with_its_last_task_and_a_skipped_task_is_neither_done_nor_left():
+def test_a_dialogue_is_done_with_its_last_task_and_a_skipped_task_is_still_open():
     touched = {"a#0": TouchedTask((by(ANN),)), "b#0": TouchedTask((by(ANN, skipped=True),), has_draft=True)}
     report = report_progress([WorkPart(1, "p", WANTED, touched, annotator=ANN)], now=NOW, source="here")
     (row,) = report.rows
     assert (row.tasks, row.dialogues, row.turns) == (Count(1, 3), Count(0, 2), Count(3, 9))
-    assert (row.left, row.skipped, row.drafts) == (1, 1, 1)
+    assert (row.left, row.skipped, row.drafts) == (2, 1, 1)
     assert row.pace.median == 10  # 30 seconds, 3 turns; the skipped task has no pace
     assert row.finish is not None
-    assert row.finish.earliest == row.finish.latest == NOW + timedelta(seconds=2 * 10)
+    assert row.finish.earliest == row.finish.latest == NOW + timedelta(seconds=(2 + 4) * 10)
 
 
 def test_a_task_skipped_by_one_and_answered_by_another_is_done():

@@ -159,8 +159,16 @@ def test_who_leaves_hands_over_what_is_not_finished_and_their_answers_stay(
     draft = {"result": [pick("want_0", "color=black")], "lead_time": 1.0}
     assert http.post(f"/api/tasks/{tasks[f'{drafted}#0']}/drafts", json=draft).status_code == 201
 
+    before = {path: path.read_bytes() for path in workspace.labelling.rglob("*") if path.is_file()}
+    asked = dealt(workspace, title, leaving=leaving, n=None, dry_run=True)
+    assert {path: path.read_bytes() for path in workspace.labelling.rglob("*") if path.is_file()} == before
+    assert {task.uid for task in gateway.tasks(gateway.require_project(place))} == set(tasks)
     handed = dealt(workspace, title, leaving=leaving, n=None)
     assert handed.handed_over == len(theirs) - 1
+    assert [(part.annotator, part.dialogues) for part in asked.parts] == [
+        (part.annotator, part.dialogues) for part in handed.parts
+    ]
+    assert (asked.dry_run, asked.handed_over, asked.removed) == (True, handed.handed_over, handed.removed)
     assert handed.dialogues_new == 0
     assert [part.annotator for part in handed.parts] == [first, third]
     assert sorted(uids(gateway, place)) == sorted([f"{finished}#0", f"{finished}#1", f"{half}#0", f"{drafted}#0"])

@@ -255,7 +255,7 @@ def test_what_the_server_has_is_known_without_any_manifest(tmp_path: Path, studi
     again = export_to_project(elsewhere, "two desks", Selection(limit=25))
     assert (again.tasks_new, again.tasks_present, again.batch) == (5, 20, 1)
     assert len(read(elsewhere.labelling / "batch-0001" / "manifest.json")["uids"]) == 25
-    with pytest.raises(LabelError, match="cut into other windows"):
+    with pytest.raises(LabelError, match="split into tasks of another size"):
         export_to_project(write_workspace(tmp_path / "three", FIFTY), "two desks", Selection(limit=5), window=1)
 
 

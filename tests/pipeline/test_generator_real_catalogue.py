@@ -103,13 +103,27 @@ def test_a_mapping_that_does_not_fit_is_named(shop: tuple[Path, Path], options: 
 
 def test_a_missing_file_folder_or_picture_is_one_line(shop: tuple[Path, Path], tmp_path: Path) -> None:
     file, images = shop
-    with pytest.raises(CorpusError, match="cannot read the catalogue"):
+    with pytest.raises(CorpusError, match="cannot read the file"):
         read_catalogue(tmp_path / "none.csv", images)
     with pytest.raises(CorpusError, match="no such folder of pictures"):
         read_catalogue(file, tmp_path / "none")
     (tmp_path / "empty").mkdir()
     with pytest.raises(CorpusError, match=r"no product can be used.*no picture"):
         read_catalogue(file, tmp_path / "empty")
+
+
+def test_a_forgotten_quotation_mark_and_another_delimiter_are_refused_with_their_line(
+    shop: tuple[Path, Path],
+) -> None:
+    file, images = shop
+    rows = file.read_text(encoding="utf-8-sig").splitlines()
+    rows[5] = rows[5].replace('model 4"', "model 4")
+    file.write_text("\n".join(rows))
+    with pytest.raises(CorpusError, match="line"):
+        read_catalogue(file, images)
+    file.write_text("sku;articleType;productDisplayName\n1;Shirts;Acme\n")
+    with pytest.raises(CorpusError, match=r"semicolons.*line 1"):
+        read_catalogue(file, images)
 
 
 def test_a_corpus_over_real_products_copies_their_pictures(shop: tuple[Path, Path], tmp_path: Path) -> None:

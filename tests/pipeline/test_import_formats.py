@@ -340,3 +340,271 @@ def test_an_empty_folder_is_no_corpus_in_any_format(tmp_path: Path, form: str) -
     with pytest.raises(CorpusError, match="no dialogues"):
         imported(tmp_path, form)
     assert not (tmp_path / "work").exists()
+
+
+def attributes(workspace: Workspace) -> dict[str, dict[str, list[str]]]:
+    return {row["product_id"]: dict(row["attributes"]) for row in read_table(workspace.products, PRODUCTS).to_pylist()}
+
+
+def test_what_pandas_writes_as_json_lines_is_read(tmp_path: Path) -> None:
+    root = tmp_path / "corpus"
+    write(
+        root / "products.jsonl",
+        '\ufeff{"product_id": 17, "name": null, "price": NaN, "images": null, "currency": null, "attributes": '
+        '{"waterproof": true, "ean": 4006381333931.0, "sleeve": null, "colour": ["red", null], "rate": 0.1}}\r\n'
+        '{"product_id": 18.0, "name": 500, "attributes": {"waterproof": false, "ean": 123456789012345678901234}}\r\n'
+        "\r\n"
+        '{"product_id": "0019", "attributes": {"waterproof": null, "size": [38.0, 39.5], "weight": Infinity}}\r\n',
+    )
+    turns = [
+        {"speaker": "User", "text": "hi", "images": None, "state": {"like": {"waterproof": True, "colour": None}}},
+        {"speaker": "assistant ", "text": None, "positives": [18, "0019"], "negatives": [17.0], "state": None},
+    ]
+    lines(root / "dialogues.jsonl", {"dialogue_id": 5.0, "split": "dev", "turns": turns})
+    workspace, report = imported(tmp_path, "jsonl")
+    assert attributes(workspace) == {
+        "0019": {"size": ["38", "39.5"]},
+        "17": {"waterproof": ["yes"], "ean": ["4006381333931"], "colour": ["red"], "rate": ["0.1"]},
+        "18": {"waterproof": ["no"], "ean": ["123456789012345678901234"]},
+    }
+    assert [row["name"] for row in read_table(workspace.products, PRODUCTS).to_pylist()] == ["", "", "500"]
+    assert candidates(workspace) == [("5", 1, ["18", "0019"], ["17"])]
+    assert updates(workspace) == [("5", 0, "want", "waterproof", "yes")]
+    assert report.ledger["state_values"].dropped == {"no_value": 1}
+    assert report.splits["valid"] == 1
+
+
+@pytest.mark.parametrize(
+    ("content", "said"),
+    [
+        ('[{"product_id": "1"}]', "lines=True"),
+        ('{\n  "product_id": "1"\n}', "one JSON object a line"),
+        ('{"product_id": "1"}\n"2"', r"line 2.*lines=True"),
+        ('{"product_id": true}', "write a text"),
+        ('{"product_id": null}', "product_id"),
+        ('{"product_id": " "}', "product_id"),
+        ('{"product_id": "1", "attributes": {"size": {"eu": 38}}}', r"'attributes.size': a text, a number"),
+        ('{"product_id": "1", "attributes": {"size": [["S"]]}}', r"'attributes.size': a text, a number"),
+        ('{"product_id": "1", "nmae": "lamp"}', "did you mean 'name'"),
+        ("version https://git-lfs.github.com/spec/v1\noid sha256:12\nsize 9\n", "git lfs pull"),
+    ],
+)
+def test_products_that_are_no_json_lines_are_refused_with_line_and_remedy(
+    tmp_path: Path, content: str, said: str
+) -> None:
+    own_corpus(tmp_path / "corpus", {"dialogue_id": "a", "turns": [USER]})
+    write(tmp_path / "corpus/products.jsonl", content)
+    with pytest.raises(CorpusError, match=said) as raised:
+        imported(tmp_path, "jsonl")
+    assert "products.jsonl, line " in str(raised.value)
+    assert raised.value.fix
+
+
+def test_json_lines_in_another_encoding_are_told_by_name(tmp_path: Path) -> None:
+    own_corpus(tmp_path / "corpus", {"dialogue_id": "a", "turns": [USER]})
+    for encoding, said in (("cp1252", "line 1.*UTF-8|Windows-1252"), ("utf-16", "UTF-16")):
+        line = '{"product_id": "1", "name": "Blusón señora"}\n'
+        (tmp_path / "corpus/products.jsonl").write_bytes(line.encode(encoding))
+        with pytest.raises(CorpusError, match=said):
+            imported(tmp_path, "jsonl")
+
+
+def own_csv(root: Path, content: str) -> None:
+    lines(root / "dialogues.jsonl", {"dialogue_id": "a", "turns": [USER]})
+    write(root / "products.csv", content)
+
+
+def test_headers_are_trimmed_and_folded_and_may_say_that_they_are_attributes(tmp_path: Path) -> None:
+    own_csv(
+        tmp_path / "corpus",
+        ",Product ID, NAME ,Price,attributes.title,Attribute: Fit,Images\n"
+        "0,7.0, Lamp ,5,Sir,slim,\"['a.jpg', 'b.jpg']\"\n",
+    )
+    workspace, report = imported(tmp_path, "jsonl")
+    row = read_table(workspace.products, PRODUCTS).to_pylist()[0]
+    assert (row["product_id"], row["name"], row["price"], row["image_ids"]) == ("7", "Lamp", 5.0, ["a.jpg", "b.jpg"])
+    assert dict(row["attributes"]) == {"title": ["Sir"], "fit": ["slim"], "price": ["5"]}
+    assert report.left_out == ("products.csv: column 1 (no name, an index)",)
+
+
+@pytest.mark.parametrize(
+    ("content", "said"),
+    [
+        ("sku,name\n1,a\n", r"unknown column 'sku'.*line 1.*did you mean 'product_id'"),
+        ("productid,name\n1,a\n", "did you mean 'product_id'"),
+        ("product_id,Discription\n1,a\n", r"did you mean 'description'.*attributes.Discription"),
+        ("product_id,image\n1,a\n", "did you mean 'images'"),
+        ("product_id,title\n1,a\n", "did you mean 'name'"),
+        ("colour,length\n1,a\n", r"no column 'product_id'.*line 1.*there are: colour, length"),
+        ("product_id,name\n1,a\n,b\n", r"a product without 'product_id'.*line 3"),
+        ("product_id,name\n1,a\n1,b\n", r"'1' is there already.*line 3"),
+        ("product_id,name\n1,a,b\n", r"more cells than columns: 3.*line 2"),
+        ("product_id,name,colour\n1,a\n", r"fewer cells than columns: 2.*line 2"),
+    ],
+)
+def test_a_mistake_in_a_csv_catalogue_is_named_with_line_and_remedy(tmp_path: Path, content: str, said: str) -> None:
+    own_csv(tmp_path / "corpus", content)
+    with pytest.raises(CorpusError, match=said) as raised:
+        imported(tmp_path, "jsonl")
+    assert raised.value.fix
+
+
+def test_a_column_near_a_name_that_another_column_has_is_an_attribute(tmp_path: Path) -> None:
+    own_csv(tmp_path / "corpus", "product_id,price,prise,name,game\n1,5,de fer,a,chess\n")
+    workspace, _ = imported(tmp_path, "jsonl")
+    assert attributes(workspace)["1"] == {"game": ["chess"], "price": ["5"], "prise": ["de fer"]}
+
+
+def test_of_two_catalogues_and_two_places_the_one_that_is_not_read_is_told(tmp_path: Path) -> None:
+    root = tmp_path / "corpus"
+    own_corpus(root, {"dialogue_id": "a", "turns": [USER]})
+    write(root / "products.csv", "product_id\n1\n")
+    lines(root / "dialogues/train.jsonl", {"dialogue_id": "b", "turns": [USER]})
+    _, report = imported(tmp_path, "jsonl")
+    assert report.as_json()["left_out"] == [
+        "products.csv: products.jsonl is read instead",
+        "dialogues: dialogues.jsonl is read instead",
+    ]
+
+
+def scene(**items: str) -> dict[str, Any]:
+    objects = [{"index": int(name[1:]), "prefab_path": item, "bbox": [1, 2, 3, 4]} for name, item in items.items()]
+    return {"scenes": [{"objects": objects, "relationships": {}}]}
+
+
+def simmc2_release(root: Path, *dialogues: Any, name: str = "simmc2.1_dials_dstc11_dev.json") -> None:
+    """The files of a clone, unpacked: metadata of both domains, scenes, and files that are none of these."""
+    wear = {"store/coat": {"type": "coat", "color": "red"}, "store/hat": {"type": "hat", "color": "blue"}}
+    write(root / "fashion_prefab_metadata_all.json", wear)
+    write(root / "furniture_prefab_metadata_all.json", {"wayfair/lamp": {"type": "Lamp", "price": "$29"}})
+    write(root / "public/m_store_1_scene.json", scene(o4="store/coat", o5="store/hat", o6="store/shoe"))
+    write(root / "public/store_2_scene.json", scene(o4="store/hat", o9="wayfair/lamp"))
+    write(root / "public/store_2_bbox.json", {"Items": []})
+    write(root / "public/store_3_bbox.json", {"Items": []})
+    write(root / "simmc2_dials_dstc10_dev_retrieval_candidates.json", {"retrieval_candidates": []})
+    write(root / name, {"split": "dev", "domain": "fashion", "dialogue_data": [*dialogues]})
+
+
+def test_a_clone_of_simmc2_is_read_with_its_scenes(tmp_path: Path) -> None:
+    turns = [simmc2_turn("coat?", "this", [4], type="coat"), simmc2_turn("lamp?", "that", [9]), {}, {}]
+    turns[2] = simmc2_turn("and in the other shop?", "these", [4, 5, 6])
+    turns[3] = simmc2_turn("more", "hm", [77])
+    for index, turn in enumerate(turns):
+        turn["turn_idx"] = index
+    turns.append({"turn_idx": 4, "transcript": "that hat", "system_transcript_annotated": {}})
+    turns[4]["system_transcript_annotated"] = {"act_attributes": {"objects": [5]}}
+    dialogue = {"dialogue_idx": 8.0, "dialogue": turns, "scene_ids": {"0": "store_1", "2": "m_store_2"}}
+    nowhere = {"dialogue_idx": 9, "dialogue": [simmc2_turn("a", "b", [1])], "scene_ids": {"0": "elsewhere"}}
+    simmc2_release(tmp_path / "corpus", dialogue, nowhere)
+    workspace, report = imported(tmp_path, "simmc2")
+    assert candidates(workspace) == [
+        ("8", 1, ["store/coat"], ["store/hat"]),
+        ("8", 3, ["wayfair/lamp"], ["store/coat", "store/hat"]),
+        ("8", 5, ["store/hat"], ["wayfair/lamp"]),
+        ("8", 9, ["store/hat"], ["wayfair/lamp"]),
+    ]
+    ledger = report.ledger.as_json()
+    assert ledger["dialogues"] == {"in": 2, "kept": 2, "dropped": {}}
+    assert ledger["positives"]["dropped"] == {
+        "listed_twice": 1,
+        "object_in_no_scene": 1,
+        "scene_not_found": 1,
+        "unknown_product": 1,
+    }
+    assert report.left_out == (
+        "simmc2_dials_dstc10_dev_retrieval_candidates.json: answers to choose from, of another task",
+        "2 files: boxes in images of scenes",
+    )
+    assert sorted(attributes(workspace)) == ["store/coat", "store/hat", "wayfair/lamp"]
+
+
+def test_without_scenes_and_map_one_line_says_what_to_unpack(tmp_path: Path) -> None:
+    simmc2_release(tmp_path / "corpus", {"dialogue_idx": 8, "dialogue": [simmc2_turn("a", "b", [1])]})
+    for path in (tmp_path / "corpus/public").iterdir():
+        path.unlink()
+    with pytest.raises(CorpusError, match=r"scenes.*make one"):
+        imported(tmp_path, "simmc2")
+    (tmp_path / "corpus/simmc2_scene_jsons_dstc10_public.zip").write_bytes(b"PK")
+    with pytest.raises(CorpusError, match=r"unpack simmc2_scene_jsons_dstc10_public\.zip"):
+        imported(tmp_path, "simmc2")
+
+
+@pytest.mark.parametrize("form", ["object", "list", "two acts", "json", "python", "pairs"])
+def test_simmc2_annotations_are_read_in_every_form(tmp_path: Path, form: str) -> None:
+    turn = simmc2_turn("a coat", "this", [4], type="coat", color=["red"])
+    said, answered = turn["transcript_annotated"], turn["system_transcript_annotated"]
+    if form == "pairs":
+        said["act_attributes"]["slot_values"] = [["type", "coat"], ["color", "red"]]
+        answered["act_attributes"] = {"object": "[4]"}
+    if form == "two acts":
+        said = [{"act": "A", "act_attributes": {"slot_values": {slot: value}}} for slot, value in (("type", "coat"),)]
+        said.append({"act": "B", "act_attributes": {"slot_values": {"color": "red"}}})
+    as_form = {"list": lambda value: [value], "json": json.dumps, "python": str}.get(form, lambda value: value)
+    turn["transcript_annotated"], turn["system_transcript_annotated"] = as_form(said), as_form(answered)
+    simmc2_release(tmp_path / "corpus", {"dialogue_idx": 1, "dialogue": [turn], "scene_ids": '{"0": "m_store_1"}'})
+    workspace, _ = imported(tmp_path, "simmc2")
+    assert updates(workspace) == [("1", 0, "want", "color", "red"), ("1", 0, "want", "type", "coat")]
+    assert candidates(workspace) == [("1", 1, ["store/coat"], ["store/hat"])]
+
+
+@pytest.mark.parametrize("value", ["[{", 5, ["REQUEST"], {"act_attributes": "lost"}, [{"intent": "x"}]])
+def test_simmc2_annotations_in_no_known_form_are_counted(tmp_path: Path, value: Any) -> None:
+    turn = {**simmc2_turn("a", "b", []), "transcript_annotated": value, "system_transcript_annotated": value}
+    simmc2_release(tmp_path / "corpus", {"dialogue_idx": 1, "dialogue": [turn]})
+    workspace, report = imported(tmp_path, "simmc2")
+    assert report.ledger["states"].dropped == {"not_readable": 1}
+    assert report.ledger["recommendation_turns"].dropped == {"annotation_not_readable": 1}
+    assert not workspace.annotations.exists() or not updates(workspace), "unlabelled, and not without wishes"
+
+
+def test_a_clone_without_git_lfs_says_so(tmp_path: Path) -> None:
+    pointer = "version https://git-lfs.github.com/spec/v1\noid sha256:63d9\nsize 13923\n"
+    simmc2_release(tmp_path / "corpus")
+    write(tmp_path / "corpus/simmc2.1_dials_dstc11_dev.json", pointer)
+    with pytest.raises(CorpusError, match=r"git_lfs_pointer 1.*git lfs pull"):
+        imported(tmp_path, "simmc2")
+    write(tmp_path / "corpus/fashion_prefab_metadata_all.json", pointer)
+    with pytest.raises(CorpusError, match=r"LFS pointer.*fashion_prefab.*git lfs pull"):
+        imported(tmp_path, "simmc2")
+
+
+def simmc1_turn(index: int, acts: Any, **more: Any) -> dict[str, Any]:
+    return {"turn_idx": index, "transcript": "u", "system_transcript": "s", "belief_state": acts, **more}
+
+
+def test_a_clone_of_simmc1_is_read_with_both_domains(tmp_path: Path) -> None:
+    root = tmp_path / "corpus"
+    wear = {"278": {"url": "GJkR", "metadata": {"availableSizes": "['XS', 'M']", "type": "jacket", "price": "$210"}}}
+    write(root / "simmc_fashion/fashion_metadata.json", wear)
+    write(
+        root / "simmc_furniture/furniture_metadata.csv",
+        "sku,product_name,class_name,sale_price,color,obj\n"
+        "S1,Nice Lamp,Lamps,29.5,\"['Red', 'Blue']\",models/4001.zip\n",
+    )
+    want = [{"act": "DA:REQUEST:GET:JACKET", "slots": [["fashion-type", "jacket"]]}]
+    as_text = "[{'act': 'DA:INFORM:PREFER', 'slots': {'furniture-color': 'red'}}]"
+    clicks = [{"image_id": 278, "actionName": "x"}]
+    dialogue = [
+        simmc1_turn(0, want, raw_assistant_keystrokes=clicks),
+        simmc1_turn(1, None, raw_assistant_keystrokes=[]),
+        simmc1_turn(2, "lost", raw_assistant_keystrokes=['{"actionName": "Share"}']),
+    ]
+    for domain, turns in (("fashion", dialogue), ("furniture", [simmc1_turn(0, as_text), simmc1_turn(1, ["x"])])):
+        data = {"split": "train", "domain": domain, "dialogue_data": [{"dialogue_idx": 7, "dialogue": turns}]}
+        write(root / f"simmc_{domain}/{domain}_train_dials.json", data)
+    actions = [{"action": "FocusOnFurniture", "action_supervision": {"focus": "4001"}}, {"action": "None"}]
+    write(root / "simmc_furniture/furniture_train_dials_api_calls.json", [{"dialog_id": 7, "actions": actions}])
+    workspace, report = imported(tmp_path, "simmc1")
+    assert attributes(workspace) == {
+        "278": {"available_sizes": ["M", "XS"], "price": ["210"], "type": ["jacket"]},
+        "4001": {"color": ["Blue", "Red"], "price": ["29.5"], "type": ["Lamps"]},
+    }
+    assert candidates(workspace) == [("fashion/7", 1, ["278"], []), ("furniture/7", 1, ["4001"], [])]
+    assert updates(workspace) == [
+        ("fashion/7", 0, "want", "type", "jacket"),
+        ("furniture/7", 0, "want", "color", "red"),
+    ]
+    assert report.ledger["states"].dropped == {"not_readable": 2}
+    assert report.ledger["recommendation_turns"].dropped == {"clicks_not_readable": 1}
+    names = {row["product_id"]: row["name"] for row in read_table(workspace.products, PRODUCTS).to_pylist()}
+    assert names == {"278": "jacket", "4001": "Nice Lamp"}

@@ -153,6 +153,7 @@ def test_ledger_of_the_nasty_folder_is_exact(nasty: Path, tmp_path: Path) -> Non
             "dropped": {"file_not_json": 1, "not_an_object": 2, "view_of_a_product_merged": 1},
         },
         "prices": {"in": 3, "kept": 3, "dropped": {}},
+        "product_values": {"in": 17, "kept": 16, "dropped": {"link_or_style_sheet": 1}},
         "images": {
             "in": 9,
             "kept": 3,
@@ -521,3 +522,121 @@ def test_a_picture_beyond_the_pixel_cap_is_refused_undecoded(tmp_path: Path, mon
     assert [f.reason for f in picture_files.check_pictures([Picture("a", "a.png", None)], tmp_path)] == [
         "too_many_pixels"
     ]
+
+
+def listing(*turns: Any) -> list[Any]:
+    return [user("hi"), *turns]
+
+
+IMAGES_IN_OTHER_FORMS: dict[str, tuple[Any, Any]] = {
+    "lists in a list": ([[f"{SHOP}p1.jpg"], []], [[f"{SHOP}p2.jpg", [f"{SHOP}p3.jpg"]]]),
+    "objects in a list": ([{"url": f"{SHOP}p1.jpg"}], [{"image_id": f"{SHOP}p2.jpg"}, {"src": f"{SHOP}p3.jpg"}]),
+    "an object by number": ({"0": f"{SHOP}p1.jpg"}, {"0": f"{SHOP}p2.jpg", "1": [f"{SHOP}p3.jpg"]}),
+    "one link": (f"{SHOP}p1.jpg", [f"{SHOP}p2.jpg", f"{SHOP}p3.jpg"]),
+}
+
+
+@pytest.mark.parametrize("form", IMAGES_IN_OTHER_FORMS)
+def test_images_are_read_in_every_form(tmp_path: Path, form: str) -> None:
+    root = tmp_path / "corpus"
+    for key in ("p1", "p2", "p3"):
+        write(root / f"products/{key}.json", product(key))
+    shown, against = IMAGES_IN_OTHER_FORMS[form]
+    write(root / "dialogues/train/1.json", listing(system("so", images=shown, **{"false images": against})))
+    report = import_corpus(Workspace(tmp_path / "work"), root, "mmd")
+    rows = read_table(Workspace(tmp_path / "work").recommendations, RECOMMENDATIONS).to_pylist()
+    assert [(row["positives"], row["negatives"]) for row in rows] == [(["p1"], ["p2", "p3"])]
+    assert not report.ledger["positives"].dropped
+    assert not report.ledger["negatives"].dropped
+
+
+def test_what_names_no_image_is_counted(tmp_path: Path) -> None:
+    root = tmp_path / "corpus"
+    write(root / "products/p1.json", product("p1"))
+    lists = {"images": [{"alt": None}, True, "", f"{SHOP}p1.jpg"], "false images": [{}, [None]]}
+    write(root / "dialogues/train/1.json", listing(system("so", **lists), system("and", images="")))
+    report = import_corpus(Workspace(tmp_path / "work"), root, "mmd")
+    assert report.ledger["images"].dropped["not_a_reference"] == 3
+    assert report.ledger["negatives"].dropped["not_a_reference"] == 2
+
+
+@pytest.mark.parametrize("names", [("User", "SYSTEM "), ("CUSTOMER", "Agent"), (" human", "Bot"), ("usr", "sys")])
+def test_speakers_are_known_in_any_case(tmp_path: Path, names: tuple[str, str]) -> None:
+    root = tmp_path / "corpus"
+    write(root / "products/p1.json", product("p1"))
+    said = [{"speaker": name, "utterance": {"nlg": "hm"}} for name in names]
+    write(root / "dialogues/train/1.json", [*said, {"speaker": "narrator", "nlg": "they leave"}])
+    workspace = Workspace(tmp_path / "work")
+    report = import_corpus(workspace, root, "mmd")
+    assert [row["speaker"] for row in read_table(workspace.turns, TURNS).to_pylist()] == ["user", "system"]
+    assert report.ledger["utterances"].dropped == {"no_speaker": 1}
+
+
+def test_an_utterance_without_an_object_of_its_own_is_read(tmp_path: Path) -> None:
+    root = tmp_path / "corpus"
+    for key in ("p1", "p2"):
+        write(root / f"products/{key}.json", product(key))
+    flat = {"speaker": "system", "nlg": "this", "images": [f"{SHOP}p1.jpg"], "false_images": [f"{SHOP}p2.jpg"]}
+    write(root / "dialogues/train/1.json", listing(flat))
+    workspace = Workspace(tmp_path / "work")
+    report = import_corpus(workspace, root, "mmd")
+    assert report.recommendation_turns == 1
+    assert read_table(workspace.turns, TURNS)["text"].to_pylist() == ["hi", "this"]
+
+
+def test_a_catalogue_by_id_and_attributes_in_records_and_lists_are_read(tmp_path: Path) -> None:
+    root = tmp_path / "corpus"
+    features = [{"name": "fit", "value": "slim"}, {"key": "care", "values": ["wash", "dry"]}]
+    catalogue = {
+        "17": {"metadata": {"type": "coat", "sizes": "['S', 'M']"}, "url": "abc"},
+        "18": {"type": "hat", "features": features, "sizes": [["S", "M"], ["L"]], "specs": '{"lining": "silk"}'},
+        "19": {"type": "hat", "colours": [{"name": "red", "hex": "#f00"}, {"hex": "#0f0"}], "box": {"height": 3}},
+    }
+    write(root / "products/all.json", catalogue)
+    write(root / "products/one.json", {"id": 20.0, "type": "coat", "attributes": [["cut", "wide"]]})
+    write(root / "dialogues/train/1.json", listing())
+    workspace = Workspace(tmp_path / "work")
+    report = import_corpus(workspace, root, "mmd")
+    rows = read_table(workspace.products, PRODUCTS).to_pylist()
+    assert {row["product_id"]: dict(row["attributes"]) for row in rows} == {
+        "17": {"sizes": ["M", "S"], "type": ["coat"]},
+        "18": {"care": ["dry", "wash"], "fit": ["slim"], "lining": ["silk"], "sizes": ["L", "M", "S"], "type": ["hat"]},
+        "19": {"colours": ["red"], "type": ["hat"]},
+        "20": {"type": ["coat"], "cut": ["wide"]},
+    }
+    # 17: 3, 18: 8, 19: 2 with two objects that name nothing, 20: 2
+    values = report.ledger.as_json()["product_values"]
+    assert values == {"in": 17, "kept": 15, "dropped": {"object_in_a_list": 1, "object_within_the_record": 1}}
+
+
+@pytest.mark.parametrize(
+    "form", [json.dumps, str, lambda state: {"slot_values": [*map(list, state["slot_values"].items())]}]
+)
+def test_states_as_text_and_as_lists_are_read(tmp_path: Path, form: Any) -> None:
+    root = tmp_path / "corpus"
+    write(root / "products/p1.json", product("p1", color="red", type="dress"))
+    said = user("a red dress", dst=form({"slot_values": {"color": "red", "type": "dress"}}))
+    write(root / "dialogues/train/1.json", [said, user("hm", dst="")])
+    workspace = Workspace(tmp_path / "work")
+    import_corpus(workspace, root, "mmd")
+    rows = read_table(workspace.annotations, ANNOTATIONS).to_pylist()
+    assert [(row["slot"], row["value"]) for row in rows] == [("color", "red"), ("type", "dress")]
+
+
+def test_what_lies_there_and_is_not_read_is_told(tmp_path: Path) -> None:
+    root = tmp_path / "corpus"
+    write(root / "products/p1.json", product("p1"))
+    write(root / "raw_catalog/p2.json", product("p2"))
+    for place in ("dialogues/train", "dialogues/extra", "v1/train", "train"):
+        write(root / place / "1.json", listing())
+    write(root / "dialogues/2.json", listing())
+    write(root / "dialogues/valid/notes.txt", "")
+    report = import_corpus(Workspace(tmp_path / "work"), root, "mmd")
+    assert report.left_out == (
+        "v1: dialogues is read instead",
+        "train: dialogues are read from another folder",
+        "raw_catalog: products is read instead",
+        "dialogues/2.json: no folder of a split (train, valid or test)",
+        "dialogues/extra: no folder of a split (train, valid or test)",
+        "dialogues/valid: no JSON file in it",
+    )

@@ -226,7 +226,7 @@ def test_training_goes_on_where_it_was_interrupted(workspace: Workspace, tmp_pat
     display = Impatient()
     with pytest.raises(KeyboardInterrupt):
         train(workspace, request(), progress=display)
-    assert display.said == f"stopped; go on with `semctl train --resume {straight['run']}`"
+    assert display.said == f"stopped; continue with `semctl train --resume {straight['run']}`"
     record = resume(workspace, "latest")
     assert record["best"] == straight["best"]
     assert (Path(record["path"]) / "model" / "model.safetensors").read_bytes() == expected

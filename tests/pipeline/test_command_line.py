@@ -1,0 +1,65 @@
+"""What every command does alike: hints that can be typed as they are, readers of a pipe that go, no workspace."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import orjson
+import pytest
+
+from pipeline.context import Context
+from pipeline.workspace import Workspace
+from tests.labelling_corpus import dialogue, write_workspace
+
+ROOT = Path(__file__).resolve().parents[2]
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A workspace whose name has a space in it."""
+    root = tmp_path_factory.mktemp("work") / "our shop"
+    write_workspace(root, [dialogue("d1")])
+    return root
+
+
+def semctl(arguments: list[str], **options: object) -> subprocess.CompletedProcess[bytes]:
+    variables = {**os.environ, "PYTHONPATH": str(ROOT)}
+    command = [sys.executable, "-m", "pipeline.cli", *arguments]
+    return subprocess.run(command, env=variables, check=False, timeout=120, **{"capture_output": True, **options})
+
+
+def test_hints_carry_the_workspace_that_was_given(folder: Path):
+    answered = semctl(["-w", str(folder), "evaluate", "--json"])
+    assert answered.returncode == 2
+    assert f"run `semctl -w '{folder}' train --labeled-ratio R` first".encode() in answered.stderr
+    assert orjson.loads(answered.stdout)["error"]["fix"] == f"run `semctl -w '{folder}' train --labeled-ratio R` first"
+
+
+def test_only_commands_are_hints(tmp_path: Path):
+    state = Context(Workspace(tmp_path), named="shop", commands=("train", "export-for-labelling"))
+    assert state.hint("Next: semctl export-for-labelling --project X") == (
+        "Next: semctl -w shop export-for-labelling --project X"
+    )
+    assert state.hint("a bug in semctl: no trainer") == "a bug in semctl: no trainer"
+    assert state.hint("semctl works with 1.23.x") == "semctl works with 1.23.x"
+    assert state.hint("`semctl -w FOLDER train`") == "`semctl -w FOLDER train`"
+    state.named = None
+    assert state.hint("run `semctl train`") == "run `semctl train`"
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [["--help"], ["config", "show"], ["ontology", "show"], ["ontology", "show", "--json"], ["evaluate", "--json"]],
+)
+def test_a_reader_that_goes_is_no_error(folder: Path, arguments: list[str]):
+    reads, writes = os.pipe()
+    os.close(reads)
+    try:
+        answered = semctl(["-w", str(folder), *arguments], capture_output=False, stdout=writes, stderr=subprocess.PIPE)
+    finally:
+        os.close(writes)
+    expected = (2, b"error: no run") if "evaluate" in arguments else (0, b"")
+    assert (answered.returncode, answered.stderr[:13]) == expected
