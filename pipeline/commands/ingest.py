@@ -98,7 +98,7 @@ def _show(console: Console, report: IngestReport, workspace: Workspace) -> None:
     if counted["changes"] is not None:
         console.table("since the last ingest", ("", ""), list(counted["changes"].items()))
     if counted["pulled"]:
-        columns = ("project", "tasks", "fetched", "deleted", "looked at")
+        columns = ("project", "tasks", "fetched", "deleted", "fetch mode")
         names = ("project", "tasks", "tasks_fetched", "tasks_deleted", "looked_at")
         console.table("projects", columns, [[project[name] for name in names] for project in counted["pulled"]])
     if report.resolved["turns_of_several"] or report.resolved["by_verdict"]:
@@ -108,11 +108,11 @@ def _show(console: Console, report: IngestReport, workspace: Workspace) -> None:
     notices = [(f"turns refused: {reason}", count) for reason, count in counted["refused_turns"].items()]
     notices += [(name.replace("_", " "), count) for name, count in counted["notices"].items() if count]
     if notices:
-        console.table("to look at", ("", ""), notices)
+        console.table("warnings", ("", ""), notices)
     if report.quarantined or report.refused_turns:
         console.log("what was refused, with reasons and details: labels/quarantine.parquet")
     if report.out_of_catalogue:
-        console.table("values not in the catalogue", ("slot", "value", "times"), report.out_of_catalogue[:10])
+        console.table("not in the catalogue", ("slot", "value", "times"), report.out_of_catalogue[:10])
     if report.checked.findings:
         _show_findings(console, report, workspace)
     console.table("splits", ("", "D_F dialogues", "turns", "D_P dialogues", "turns"), _splits(report))

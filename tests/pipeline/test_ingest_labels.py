@@ -453,7 +453,7 @@ def test_the_command_prints_the_ledger_and_one_json_object(
     assert adds_up(json.loads(capsys.readouterr().out))
     assert _run(["-w", str(workspace.root), "ingest-labels", str(file)]) == 0
     shown = capsys.readouterr().out
-    for expected in ("received", "D_F dialogues", "values not in the catalogue", "teal"):
+    for expected in ("received", "D_F dialogues", "not in the catalogue", "teal"):
         assert expected in shown
 
 
