@@ -10,11 +10,12 @@ from __future__ import annotations
 import os
 import shutil
 from collections.abc import Iterable, Mapping
+from contextlib import ExitStack
 from dataclasses import dataclass, field
 from pathlib import Path
 
 from schemas.errors import UsageError
-from schemas.files import sha256_bytes
+from schemas.files import sha256_bytes, temporary_folder
 from schemas.progress import Progress, SilentProgress
 
 __all__ = ["PICTURES", "PictureFolder"]
@@ -50,33 +51,38 @@ class PictureFolder:
         """
         progress = progress or SilentProgress()
         needed = sorted(set(image_ids))
-        for image_id in progress.track(needed, "linking pictures", total=len(needed)):
-            source = files.get(image_id)
-            if source is not None and source.suffix.lower() in _SHOWN and source.is_file():
-                self.names[image_id] = self._link(image_id, source)
+        with ExitStack() as stack:
+            try:
+                aside = stack.enter_context(temporary_folder(self.root / PICTURES))
+            except OSError as problem:
+                raise _refused(problem, self.root) from None
+            for image_id in progress.track(needed, "linking pictures", total=len(needed)):
+                source = files.get(image_id)
+                if source is not None and source.suffix.lower() in _SHOWN and source.is_file():
+                    self.names[image_id] = self._link(image_id, source, aside)
 
-    def _link(self, image_id: str, source: Path) -> str:
+    def _link(self, image_id: str, source: Path, aside: Path) -> str:
         name = sha256_bytes(image_id.encode())[:32]
         relative = f"{PICTURES}/{name[:2]}/{name}{source.suffix.lower()}"
         target = self.root / relative
         try:
             if not _same(source, target):
                 target.parent.mkdir(parents=True, exist_ok=True)
-                temporary = target.with_name(f".{target.name}.{os.getpid()}")
-                temporary.unlink(missing_ok=True)
+                new = aside / target.name
+                new.unlink(missing_ok=True)
                 try:
-                    try:
-                        os.link(source.resolve(), temporary)
-                    except OSError:  # another file system, or one without hard links
-                        shutil.copy2(source, temporary)
-                    temporary.replace(target)
-                finally:
-                    temporary.unlink(missing_ok=True)
+                    os.link(source.resolve(), new)
+                except OSError:  # another file system, or one without hard links
+                    shutil.copy2(source, new)
+                new.replace(target)
+                new.unlink(missing_ok=True)  # it stays where both names are one file
         except OSError as problem:
-            raise UsageError(
-                f"cannot put pictures where Label Studio serves them: {problem.strerror}", where=target
-            ) from None
+            raise _refused(problem, target) from None
         return relative
+
+
+def _refused(problem: OSError, where: Path) -> UsageError:
+    return UsageError(f"cannot put pictures where Label Studio serves them: {problem.strerror}", where=where)
 
 
 def _same(source: Path, target: Path) -> bool:

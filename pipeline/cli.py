@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import importlib
+import io
 import os
 import sys
+import traceback
 from pathlib import Path
 from typing import Annotated
 
@@ -15,6 +17,7 @@ from pipeline.context import Context, first_process
 from pipeline.workspace import Workspace
 from schemas.errors import SemctlError, UsageError
 from schemas.files import disk_problem
+from schemas.safe_text import forget_secrets, guard, harmless
 
 __all__ = ["app", "main"]
 
@@ -80,12 +83,21 @@ def main() -> None:
     Exit codes: 0 done; 1 a bug; 2 bad usage or bad input; 3 a check that did not hold; 4 an outside service failed;
     130 interrupted.
     """
-    sys.exit(_run(sys.argv[1:]))
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="backslashreplace")  # a terminal of few letters is no reason to stop
+    try:
+        sys.exit(_run(sys.argv[1:]))
+    except Exception:  # with --debug
+        sys.stderr.write(harmless(traceback.format_exc()))
+        sys.exit(1)
 
 
 def _run(arguments: list[str]) -> int:
     as_json = "--json" in arguments
     debug = "--debug" in arguments
+    forget_secrets()
+    guard(os.environ.get("LABEL_STUDIO_API_KEY", "").strip())
     first = first_process()  # the others, under torchrun, print nothing but their errors
     state = Context(Workspace.resolve(None), commands=_COMMANDS)
     console = Console(as_json=as_json and first, quiet=not first, hint=state.hint)

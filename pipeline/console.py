@@ -1,7 +1,11 @@
-"""What people see: tables on stdout, progress and logs on stderr. The only module that knows rich."""
+"""What people see: tables on stdout, progress and logs on stderr. The only module that knows rich.
+
+All text passes :func:`schemas.safe_text.harmless` here: no cell, line or error commands the terminal or shows a secret.
+"""
 
 from __future__ import annotations
 
+import logging
 import sys
 from collections.abc import Callable, Iterable, Iterator, Sequence, Sized
 from contextlib import contextmanager
@@ -20,7 +24,9 @@ from rich.table import Table as RichTable
 from rich.text import Text
 
 from schemas.errors import SemctlError
+from schemas.files import json_bytes
 from schemas.progress import Task
+from schemas.safe_text import conceal, escape_json, harmless
 
 __all__ = ["Bar", "Board", "Console", "metric_heading"]
 
@@ -70,7 +76,7 @@ class Board:
         self, title: str, columns: Sequence[str], rows: Iterable[Sequence[object]], *, captions: Sequence[str] = ()
     ) -> None:
         """Show this instead of what was shown before."""
-        lines = [Text(caption, style="dim") for caption in captions]
+        lines = [Text(harmless(caption), style="dim") for caption in captions]
         shown = Group(_table(title, columns, rows), *lines)
         if self._live is None:
             self._console.print(shown)
@@ -92,13 +98,13 @@ class Console:
         self.quiet = quiet
         self.hint = hint or str
         width = None if sys.stdout.isatty() else 120
-        self._out = _Pipe(width=width, highlight=False, soft_wrap=False)
-        self._err = _Pipe(stderr=True, highlight=False)
+        self._out = _Pipe(width=width, highlight=False, emoji=False, soft_wrap=False)
+        self._err = _Pipe(stderr=True, highlight=False, emoji=False)
 
     def json(self, value: Any) -> None:
         """Print one JSON object to stdout."""
         options = orjson.OPT_INDENT_2 | orjson.OPT_NON_STR_KEYS | orjson.OPT_SERIALIZE_NUMPY | orjson.OPT_APPEND_NEWLINE
-        sys.stdout.buffer.write(orjson.dumps(value, option=options))
+        sys.stdout.buffer.write(escape_json(conceal(json_bytes(value, options).decode())).encode())
         sys.stdout.flush()
 
     def table(
@@ -109,7 +115,7 @@ class Console:
             return
         self._out.print(_table(title, columns, rows))
         if caption:
-            self._out.print(escape(self.hint(caption)), style="dim", soft_wrap=True)
+            self._out.print(_shown(self.hint(caption)), style="dim", soft_wrap=True)
 
     @contextmanager
     def board(self) -> Iterator[Board]:
@@ -123,16 +129,20 @@ class Console:
     def say(self, text: str) -> None:
         """Print a line of the result to stdout. Silent with ``--json``."""
         if not self.as_json:
-            self._out.print(escape(self.hint(text)), soft_wrap=True)
+            self._out.print(_shown(self.hint(text)), soft_wrap=True)
 
     def log(self, message: str) -> None:
         """Print one line to stderr."""
         if not self.quiet:
-            self._err.print(escape(self.hint(message)), soft_wrap=True)
+            self._err.print(_shown(self.hint(message)), soft_wrap=True)
+
+    def hear(self) -> None:
+        """Print what library code logs as ``semctl``, such as that it waits for a lock, from now on."""
+        logging.getLogger("semctl").handlers = [_ToConsole(self)]
 
     def error(self, problem: SemctlError) -> None:
         """Print an error as one line to stderr, and with ``--json`` as an object to stdout too."""
-        self._err.print(f"[bold red]error:[/] {escape(self.hint(str(problem)))}", soft_wrap=True)
+        self._err.print(f"[bold red]error:[/] {_shown(self.hint(str(problem)))}", soft_wrap=True)
         if self.as_json:
             self.json(
                 {
@@ -161,7 +171,7 @@ class Console:
             TextColumn("{task.fields[note]}"),
         )
         with RichProgress(*columns, console=self._err, transient=False) as progress:
-            yield _BarTask(progress, progress.add_task(escape(title), total=total, note=""))
+            yield _BarTask(progress, progress.add_task(_shown(title), total=total, note=""))
 
     def track(self, items: Iterable[T], title: str, total: float | None = None) -> Iterator[T]:
         """Yield the items under a progress bar."""
@@ -187,7 +197,20 @@ class _BarTask:
         self._progress.advance(self._task, n)
         if note is not None:
             room = max(self._progress.console.width - _BAR_WIDTH, 10)  # a longer one would take the bar's place
-            self._progress.update(self._task, note=escape(note[:room]))
+            self._progress.update(self._task, note=_shown(note[:room]))
+
+
+class _ToConsole(logging.Handler):
+    def __init__(self, console: Console) -> None:
+        super().__init__()
+        self._console = console
+
+    def emit(self, record: logging.LogRecord) -> None:
+        self._console.log(record.getMessage())
+
+
+def _shown(text: object) -> str:
+    return escape(harmless(str(text)))
 
 
 def metric_heading(name: str) -> str:
@@ -198,14 +221,14 @@ def metric_heading(name: str) -> str:
 def _table(title: str, columns: Sequence[str], rows: Iterable[Sequence[object]]) -> RichTable:
     cells = [list(row) for row in rows]
     drawn = any(isinstance(value, Bar) for row in cells for value in row)
-    table = RichTable(title=escape(title), title_justify="left", box=SIMPLE_HEAD if drawn else HEAVY_HEAD)
+    table = RichTable(title=_shown(title), title_justify="left", box=SIMPLE_HEAD if drawn else HEAVY_HEAD)
     if drawn:
         table.padding = (0, 1, 0, 0)
     for index, column in enumerate(columns):
         numbers = [isinstance(row[index], int | float) for row in cells]
         drawings = any(isinstance(row[index], Bar) for row in cells)
         justify: Literal["left", "right"] = "right" if numbers and all(numbers) else "left"
-        table.add_column(escape(column), justify=justify, overflow="fold", no_wrap=drawings)
+        table.add_column(_shown(column), justify=justify, overflow="fold", no_wrap=drawings)
     for row in cells:
         table.add_row(*(value.render() if isinstance(value, Bar) else _cell(value) for value in row))
     return table
@@ -218,4 +241,4 @@ def _cell(value: object) -> str:
         return f"{value:.2f}"
     if isinstance(value, int) and not isinstance(value, bool):
         return f"{value:,}"
-    return escape(str(value))
+    return _shown(value)

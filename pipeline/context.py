@@ -41,7 +41,9 @@ class Context:
 
     def console(self, *, as_json: bool) -> Console:
         """The console of this command."""
-        return Console(as_json=as_json, quiet=self.quiet or not first_process(), hint=self.hint)
+        console = Console(as_json=as_json, quiet=self.quiet or not first_process(), hint=self.hint)
+        console.hear()
+        return console
 
     def hint(self, text: str) -> str:
         """A line for people, in which commands of semctl carry the ``-w`` that this one was given."""

@@ -15,7 +15,7 @@ import orjson
 from pipeline.workspace import Workspace
 from schemas.belief import BeliefState
 from schemas.errors import UsageError
-from schemas.files import write_atomic
+from schemas.files import remove_left_over, write_atomic
 from schemas.progress import Progress, SilentProgress
 
 if TYPE_CHECKING:
@@ -160,14 +160,15 @@ def _claim(root: Path) -> None:
     marker = root / _MARKER
     if root.exists() and not root.is_dir():
         raise UsageError("the demo needs a folder, this is a file", where=root)
+    remove_left_over(root)
     if root.is_dir() and any(root.iterdir()) and not marker.is_file():
         raise UsageError(
             "this folder is not empty and no demo made it", where=root, fix="name another one: `semctl -w FOLDER demo`"
         )
     if marker.is_file():
         _clear(root)
-    Workspace(root).create()
     write_atomic(marker, b"{}\n")
+    Workspace(root).create()
 
 
 def _clear(root: Path) -> None:

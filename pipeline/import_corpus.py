@@ -8,9 +8,6 @@ moved into place at the end, the manifest last.
 from __future__ import annotations
 
 import gc
-import os
-import shutil
-import tempfile
 from collections.abc import Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
@@ -39,7 +36,7 @@ from pipeline.ontology.derivation import AttributeCounts, CorpusSlot, derive_ont
 from pipeline.ontology.growth import grown
 from pipeline.workspace import Workspace
 from schemas.errors import CorpusError, UsageError
-from schemas.files import write_json
+from schemas.files import remove_left_over, temporary_folder, write_json
 from schemas.ontology import Ontology
 from schemas.progress import Progress, SilentProgress
 from schemas.tables import (
@@ -175,36 +172,21 @@ def import_corpus(
     return report
 
 
-_STAGING = ".semctl-import-"
-
-
 @contextmanager
 def _staging(root: Path) -> Iterator[Path]:
     """A folder on the workspace's disk that is gone afterwards; what killed imports left there goes too."""
     place = root
     while not place.exists():
         place = place.parent
-    for left in place.glob(f"{_STAGING}*"):
-        if not _is_running(left.name.removeprefix(_STAGING).split("-")[0]):
-            shutil.rmtree(left, ignore_errors=True)
+    remove_left_over(root.parent)  # of an import that was killed before there was a workspace
     try:
-        folder = Path(tempfile.mkdtemp(dir=place, prefix=f"{_STAGING}{os.getpid()}-"))
+        with ExitStack() as stack:
+            folder = stack.enter_context(temporary_folder(place / "import"))
+            stack = stack.pop_all()
     except OSError as problem:
         raise UsageError(f"cannot make a workspace here: {problem.strerror}", where=root) from None
-    try:
+    with stack:
         yield folder
-    finally:
-        shutil.rmtree(folder, ignore_errors=True)
-
-
-def _is_running(pid: str) -> bool:
-    try:
-        os.kill(int(pid), 0)
-    except (ValueError, ProcessLookupError):
-        return False
-    except PermissionError:  # somebody else's
-        return True
-    return True
 
 
 def _publish(workspace: Workspace, staging: Path, annotated: bool) -> None:

@@ -7,7 +7,6 @@ annotation received: accepted, quarantined, skipped or superseded. Everything in
 
 from __future__ import annotations
 
-import shutil
 import sqlite3
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
@@ -32,7 +31,7 @@ from pipeline.labels.states import write_states
 from pipeline.ontology.screen_record import read_screens
 from pipeline.workspace import Workspace
 from schemas.errors import LabelError, UsageError, WorkspaceError
-from schemas.files import locked, sha256_file, write_atomic, write_json
+from schemas.files import locked, sha256_file, temporary_folder, write_atomic, write_json
 from schemas.ontology import Ontology
 from schemas.progress import Progress, SilentProgress
 from schemas.tables import ANNOTATIONS, QUARANTINE, open_table, open_writer
@@ -85,12 +84,11 @@ def ingest_labels(
         if taking_in:
             _check_configurations(workspace)
         lock = locked(workspace.annotations.parent / ".lock")
-        incoming = workspace.annotations.parent / ".pulled"
         if names:
             pulling = Pull.of(workspace, names)  # before anything is written, see whether the server is there
             source.roster = pulling.roster()
             stack.enter_context(lock)
-            stack.enter_context(_emptied(incoming))
+            incoming = stack.enter_context(temporary_folder(workspace.annotations.parent / "pulled"))
             pulled = pulling.fetch(incoming, whole=full, progress=progress)
         index = read_dialogue_index(workspace.turns, with_hashes=taking_in)
         store = stack.enter_context(AnnotationStore())
@@ -146,17 +144,6 @@ def _writing(workspace: Workspace) -> Iterator[None]:
         ) from None
 
 
-@contextmanager
-def _emptied(folder: Path) -> Iterator[None]:
-    """A folder that is empty at the start, whatever a killed run left there, and gone at the end."""
-    shutil.rmtree(folder, ignore_errors=True)
-    folder.mkdir(parents=True)
-    try:
-        yield
-    finally:
-        shutil.rmtree(folder, ignore_errors=True)
-
-
 def _write(
     workspace: Workspace,
     store: AnnotationStore,
@@ -168,15 +155,13 @@ def _write(
     progress: Progress,
 ) -> IngestReport:
     """Write everything beside the artefacts in place, check it, and only then put it there, the manifest last."""
-    folder = workspace.annotations.parent / ".incoming"
-    shutil.rmtree(folder, ignore_errors=True)  # of a run that was killed: the lock says that no other one is at work
     places: dict[Path, Path] = {}
+    with temporary_folder(workspace.annotations.parent / "incoming") as folder:
 
-    def beside(place: Path) -> Path:
-        places[folder / place.name] = place
-        return folder / place.name
+        def beside(place: Path) -> Path:
+            places[folder / place.name] = place
+            return folder / place.name
 
-    try:
         for staged in source.exports:
             raw = workspace.raw_exports / f"{staged.sha256}.json.gz"
             if not raw.is_file():
@@ -202,6 +187,4 @@ def _write(
         for written, place in places.items():
             place.parent.mkdir(parents=True, exist_ok=True)
             written.replace(place)
-    finally:
-        shutil.rmtree(folder, ignore_errors=True)
     return report

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import tomllib
 from pathlib import Path
 from typing import Any
 
@@ -10,6 +9,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from annotate.resolution.policies import PolicyName
 from schemas.errors import UsageError
+from schemas.files import read_toml
 from schemas.ontology import nearest
 
 __all__ = ["SETTINGS_TEMPLATE", "LabellingSettings", "Settings", "StudioSettings", "TrainSettings"]
@@ -85,10 +85,7 @@ class Settings(_Section):
         Raises:
             UsageError: not TOML, an unknown key (the nearest known one is named), or a value that does not fit.
         """
-        try:
-            values = tomllib.loads(path.read_text())
-        except (tomllib.TOMLDecodeError, UnicodeDecodeError) as problem:
-            raise UsageError(f"not valid TOML: {problem}", where=path) from None
+        values = read_toml(path)
         try:
             return cls.model_validate(values)
         except ValidationError as problem:

@@ -1,7 +1,8 @@
 """One kind of Parquet file: its columns and version, and how such files are read and written.
 
 Every file carries ``semctl.table``, ``semctl.schema_version`` and ``semctl.inputs`` (a JSON object of
-``name -> sha256``) in its metadata. A reader refuses another table or another version instead of guessing.
+``name -> sha256``) in its metadata. A reader refuses another table or another version instead of guessing. Every page
+has a checksum, so that a file that was damaged on the disk is refused, too.
 """
 
 from __future__ import annotations
@@ -20,7 +21,7 @@ import pyarrow.parquet as pq
 from schemas.errors import SchemaError, WorkspaceError
 from schemas.files import atomic_path
 
-__all__ = ["Table", "TableWriter", "inputs_of", "open_table", "open_writer", "read_table", "write_table"]
+__all__ = ["Table", "TableFile", "TableWriter", "inputs_of", "open_table", "open_writer", "read_table", "write_table"]
 
 
 @dataclass(frozen=True)
@@ -132,7 +133,12 @@ def open_writer(
     with (
         atomic_path(path) as temporary,
         pq.ParquetWriter(
-            temporary, schema, compression="zstd", write_statistics=False, store_schema=given_as is None
+            temporary,
+            schema,
+            compression="zstd",
+            write_statistics=False,
+            write_page_checksum=True,
+            store_schema=given_as is None,
         ) as parquet,
     ):
         if given_as is not None:
@@ -153,24 +159,74 @@ def write_table(
     else:
         data = pa.Table.from_pylist(list(rows), schema=schema)
     with atomic_path(path) as temporary:
-        pq.write_table(data, temporary, compression="zstd")
+        pq.write_table(data, temporary, compression="zstd", write_page_checksum=True)
 
 
-def open_table(path: Path, table: Table) -> pq.ParquetFile:
+class TableFile(pq.ParquetFile):  # type: ignore[misc]
+    """An open Parquet file of one table; made by :func:`open_table`.
+
+    Whatever of it is read is checked. Damaged data is a :class:`~schemas.errors.SchemaError` that names the file.
+    """
+
+    def __init__(self, path: Path, table: Table) -> None:
+        self._path = path
+        self._table = table
+        with self.readable():
+            super().__init__(path, page_checksum_verification=True)
+            groups = (self.metadata.row_group(number).num_rows for number in range(self.metadata.num_row_groups))
+            if sum(groups) != self.metadata.num_rows:
+                raise ValueError("its parts have another number of rows than the whole")
+
+    def read(self, *arguments: Any, **options: Any) -> pa.Table:
+        """As :meth:`pyarrow.parquet.ParquetFile.read`."""
+        with self.readable():
+            return self.checked(super().read(*arguments, **options))
+
+    def read_row_group(self, *arguments: Any, **options: Any) -> pa.Table:
+        """As :meth:`pyarrow.parquet.ParquetFile.read_row_group`."""
+        with self.readable():
+            return self.checked(super().read_row_group(*arguments, **options))
+
+    def iter_batches(self, *arguments: Any, **options: Any) -> Iterator[pa.RecordBatch]:
+        """As :meth:`pyarrow.parquet.ParquetFile.iter_batches`."""
+        with self.readable():
+            batches = super().iter_batches(*arguments, **options)
+        while True:
+            with self.readable():
+                batch = next(batches, None)
+                if batch is None:
+                    return
+                self.checked(batch)
+            yield batch
+
+    def checked(self, rows: Any) -> Any:
+        """``rows``, which are of this file, once their content is found to be valid."""
+        rows.validate(full=True)  # files from before the checksums
+        return rows
+
+    @contextmanager
+    def readable(self) -> Iterator[None]:
+        """Around what reads this file: whatever fails is damage."""
+        try:
+            yield
+        except (pa.ArrowException, OSError, ValueError, MemoryError) as problem:
+            raise SchemaError(
+                f"not a readable Parquet file: {problem}",
+                where=self._path,
+                fix=f"write it again with `{self._table.made_by}`",
+            ) from None
+
+
+def open_table(path: Path, table: Table) -> TableFile:
     """Open a Parquet file for reading after checking that it is this table in this version.
 
     Raises:
         WorkspaceError: the file is not there.
-        SchemaError: not Parquet, another table, another version, or other columns.
+        SchemaError: not Parquet, another table, another version, or other columns; and later, when data is damaged.
     """
     if not path.is_file():
         raise WorkspaceError(f"the table '{table.name}' is missing", where=path, fix=f"run `{table.made_by}` first")
-    try:
-        file = pq.ParquetFile(path)
-    except (pa.ArrowInvalid, OSError) as problem:
-        raise SchemaError(
-            f"not a readable Parquet file: {problem}", where=path, fix=f"write it again with `{table.made_by}`"
-        ) from None
+    file = TableFile(path, table)
     found = file.schema_arrow.metadata or {}
     name = found.get(b"semctl.table", b"?").decode(errors="replace")
     version = found.get(b"semctl.schema_version", b"?").decode(errors="replace")
@@ -189,13 +245,36 @@ def open_table(path: Path, table: Table) -> pq.ParquetFile:
     return file
 
 
-def inputs_of(file: pq.ParquetFile) -> dict[str, str]:
-    """What a table was made from, ``name -> sha256``."""
-    found: dict[str, str] = orjson.loads((file.metadata.metadata or {}).get(b"semctl.inputs", b"{}"))
-    return found
+def inputs_of(file: TableFile) -> dict[str, str]:
+    """What a table was made from, ``name -> sha256``.
+
+    Raises:
+        SchemaError: it is not readable.
+    """
+    with file.readable():
+        found = orjson.loads((file.metadata.metadata or {}).get(b"semctl.inputs", b"{}"))
+        if not isinstance(found, dict):
+            raise ValueError("semctl.inputs is no object")
+        return found
 
 
-def read_table(path: Path, table: Table, *, columns: Sequence[str] | None = None) -> pa.Table:
-    """Read a whole table after the checks of :func:`open_table`, with their errors."""
+def read_table(
+    path: Path,
+    table: Table,
+    *,
+    columns: Sequence[str] | None = None,
+    filters: Sequence[tuple[str, str, Any]] | None = None,
+) -> pa.Table:
+    """Read a whole table after the checks of :func:`open_table`, with their errors.
+
+    Args:
+        columns: only these.
+        filters: only rows for which all of these hold, as (column, comparison, value); the rest is not kept in memory.
+    """
     with open_table(path, table) as file:
-        return file.read(columns=None if columns is None else list(columns))
+        wanted = None if columns is None else list(columns)
+        if filters is None:
+            return file.read(columns=wanted)
+        with file.readable():
+            found = pq.read_table(path, columns=wanted, filters=list(filters), page_checksum_verification=True)
+            return file.checked(found)

@@ -7,7 +7,16 @@ from __future__ import annotations
 
 import pyarrow as pa
 
-from schemas.table_files import Table, TableWriter, inputs_of, open_table, open_writer, read_table, write_table
+from schemas.table_files import (
+    Table,
+    TableFile,
+    TableWriter,
+    inputs_of,
+    open_table,
+    open_writer,
+    read_table,
+    write_table,
+)
 
 __all__ = [
     "ANNOTATIONS",
@@ -21,6 +30,7 @@ __all__ = [
     "STATES",
     "TURNS",
     "Table",
+    "TableFile",
     "TableWriter",
     "inputs_of",
     "open_table",

@@ -14,6 +14,7 @@ from typing import Any
 from pydantic import ValidationError, model_validator
 
 from schemas.errors import UsageError
+from schemas.files import read_toml
 from schemas.ontology import nearest
 from semantic_model.config_sections import (
     ContextConfig,
@@ -117,10 +118,7 @@ def load_config(preset: str, settings: Iterable[str] = ()) -> Config:
         close = nearest(preset, names)
         fix = f"did you mean '{close}'?" if close else f"presets: {', '.join(names)}, or the path of a .toml file"
         raise UsageError(f"there is no preset '{preset}'", fix=fix)
-    try:
-        values = tomllib.loads(path.read_text())
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as problem:
-        raise UsageError(f"not valid TOML: {problem}", where=path) from None
+    values = read_toml(path)
     for setting in settings:
         key, equals, text = setting.partition("=")
         section, _, name = key.strip().partition(".")
@@ -180,7 +178,7 @@ def _unknown_key(key: str, where: object) -> UsageError:
 def _value(text: str) -> Any:
     try:
         return tomllib.loads(f"value = {text}")["value"]
-    except tomllib.TOMLDecodeError:
+    except (ValueError, RecursionError, OverflowError):  # no TOML, or beyond all bounds
         return text
 
 

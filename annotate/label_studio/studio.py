@@ -27,8 +27,9 @@ from typing import Any
 from annotate.label_studio import environment as studio_environment
 from annotate.label_studio.plain_http import StudioAnswer, ask
 from schemas.errors import ServiceError, UsageError, WorkspaceError
-from schemas.files import locked, read_json, write_json
+from schemas.files import locked, read_json, taken_apart, write_json
 from schemas.progress import Progress, SilentProgress, Task
+from schemas.safe_text import guard
 
 __all__ = ["Credentials", "Studio", "StudioStatus"]
 
@@ -178,13 +179,16 @@ class Studio:
 
     def credentials(self) -> Credentials | None:
         """The generated login, or None before the first start."""
-        if not self.credentials_file.is_file():
+        file = self.credentials_file
+        if not file.is_file() or not file.stat().st_size:  # empty: killed while an older semctl made it
             return None
-        value = read_json(self.credentials_file, error=WorkspaceError)
-        try:
-            return Credentials(value["username"], value["password"], value["token"])
-        except (KeyError, TypeError):
-            raise WorkspaceError("not a credentials file of semctl", where=self.credentials_file) from None
+        fix = f"restore it, or move it and {self._data} away to start with an empty server"
+        value = read_json(file, error=WorkspaceError, fix=fix)
+        with taken_apart(file, error=WorkspaceError, fix=fix):
+            found = Credentials(*(_text(value[name]) for name in ("username", "password", "token")))
+        guard(found.password)
+        guard(found.token)
+        return found
 
     def url(self) -> str | None:
         """Address of the running server, or None."""
@@ -211,10 +215,9 @@ class Studio:
                 fix=f"restore that file, or move {self._data} away to start with an empty server",
             )
         made = Credentials(_USERNAME, secrets.token_urlsafe(12), secrets.token_hex(20))
-        handle = os.open(self.credentials_file, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
-        os.close(handle)
-        write_json(self.credentials_file, {"username": made.username, "password": made.password, "token": made.token})
-        return made
+        content = {"username": made.username, "password": made.password, "token": made.token}
+        write_json(self.credentials_file, content, mode=0o600)
+        return self.credentials() or made
 
     def _launch(self, port: int, credentials: Credentials) -> subprocess.Popen[bytes]:
         settings = {
@@ -280,9 +283,16 @@ class Studio:
         if not self._server_file.is_file():
             return None
         record = read_json(self._server_file, error=WorkspaceError, fix="remove that file")
-        if not isinstance(record, dict) or not {"pid", "born", "port", "url", "version"} <= record.keys():
-            raise WorkspaceError("not a server record of semctl", where=self._server_file, fix="remove that file")
-        return record if _born(record["pid"]) == record["born"] else None
+        with taken_apart(self._server_file, error=WorkspaceError, fix="remove that file"):
+            found: dict[str, Any] = {name: _text(record[name]) for name in ("born", "url", "version")}
+            found |= {name: int(record[name]) for name in ("pid", "port")}
+        return found if _born(found["pid"]) == found["born"] else None
+
+
+def _text(value: Any) -> str:
+    if not isinstance(value, str) or not value:
+        raise TypeError("no text")
+    return value
 
 
 def _url(port: int) -> str:

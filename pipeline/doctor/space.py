@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping
@@ -13,7 +14,7 @@ import orjson
 from pipeline.doctor.finding import Finding
 from pipeline.workspace import Workspace
 from schemas.errors import SemctlError, WorkspaceError
-from schemas.files import read_json, sha256_file
+from schemas.files import read_json, remove_left_over, sha256_file
 from schemas.tables import (
     ANNOTATIONS,
     D_F,
@@ -94,7 +95,8 @@ def _readable(check: str, path: Path, read: Callable[[], str]) -> Finding:
 def _table(path: Path, table: Table) -> Finding:
     def read() -> str:
         with open_table(path, table) as file:
-            return f"{file.metadata.num_rows:,} rows, schema version {table.version}"
+            rows = sum(batch.num_rows for batch in file.iter_batches())  # reading it checks it
+            return f"{rows:,} rows, schema version {table.version}"
 
     return _readable(table.name, path, read)
 
@@ -211,11 +213,31 @@ def _unfinished(workspace: Workspace) -> Iterator[Finding]:
             yield Finding(_AREA, f"run {folder.name}", "problem", found, "delete the folder and train again")
     if runs:
         yield Finding(_AREA, "runs", "ok", f"{len(runs)}")
-    left = [*workspace.root.glob(".*.tmp"), *workspace.root.glob(".semctl-import-*")] + [
-        path
-        for part in ("data", "labels", "splits", "labelling", "runs", "features")
-        for path in (workspace.root / part).rglob(".*.tmp")
-    ]
-    if left:
-        found = f"{len(left)} left over by a killed command, first {left[0].relative_to(workspace.root)}"
+    yield from _temporary(workspace.root)
+
+
+_PARTS = ("data", "labels", "splits", "labelling", "runs", "features", ".studio")
+
+
+def _temporary(root: Path) -> Iterator[Finding]:
+    """Remove what killed commands left over, and name what is in the way of that."""
+    folders = [root, *(below for part in _PARTS for below in _folders(root / part))]
+    removed = [path for folder in folders for path in remove_left_over(folder)]
+    if removed:
+        found = f"removed {len(removed)} that killed commands left, first {removed[0].relative_to(root)}"
+        yield Finding(_AREA, "temporary files", "ok", found)
+    # of versions of semctl that did not lock theirs
+    names = (".semctl-import-*", "labels/.incoming", "labels/.pulled", "labels/ingests/.*.part")
+    old = [path for name in names for path in root.glob(name)]
+    old += [path for folder in folders for path in folder.glob(".*.tmp") if not path.name.endswith(".semctl.tmp")]
+    if old:
+        found = f"{len(old)} of an earlier semctl, first {old[0].relative_to(root)}"
         yield Finding(_AREA, "temporary files", "warning", found, "delete them when no semctl is running")
+
+
+def _folders(root: Path) -> Iterator[Path]:
+    for folder, below, _ in os.walk(root):
+        if Path(folder).name == "data" and Path(folder).parent.name == ".studio":
+            below.clear()  # Label Studio's own
+            continue
+        yield Path(folder)

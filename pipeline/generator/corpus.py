@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import shutil
 from collections import Counter
 from collections.abc import Mapping, Sequence
@@ -18,7 +17,7 @@ from pipeline.generator.real_catalogue import RealCatalogue
 from pipeline.generator.shelf import Shelf
 from pipeline.generator.shopper import Simulator
 from schemas.errors import UsageError
-from schemas.files import write_json
+from schemas.files import remove_left_over, temporary_files, temporary_folder, write_json
 from schemas.progress import Progress, SilentProgress
 
 __all__ = ["MARKER", "SIZES", "Size", "generate_corpus"]
@@ -26,9 +25,9 @@ __all__ = ["MARKER", "SIZES", "Size", "generate_corpus"]
 MARKER = "generated.json"
 """Written last: a folder that holds it was made whole by ``semctl generate``."""
 
-_STAGING = ".semctl-generating"
 _MOST_PRODUCTS = 1_000_000
-_PARTS = ("dialogues", "products", "images", "url2img.txt", "only_in_pictures.json")
+_PARTS = ("products", "images", "url2img.txt", "only_in_pictures.json", "dialogues")
+"""In the order in which they are put there: a folder without dialogues is no corpus to any reader."""
 
 
 @dataclass(frozen=True)
@@ -88,7 +87,8 @@ def generate_corpus(
 ) -> dict[str, Any]:
     """Make a corpus in MMD's layout; the same arguments give the same bytes.
 
-    The folder gets its parts at the very end, the marker last, so an interrupted run leaves nothing that looks whole.
+    Everything is made in a temporary folder inside, which is there until the corpus is whole. So an interrupted run
+    leaves nothing that looks whole, and a folder that one left unfinished is known by it and made anew.
 
     Args:
         folder: empty or absent, unless ``force``.
@@ -103,7 +103,7 @@ def generate_corpus(
         What was made, and every quirk planted, as also written to ``generated.json``.
 
     Raises:
-        UsageError: an unknown size, too few products, or a folder that holds something else.
+        UsageError: an unknown size, too few products, or a folder that holds something else or is being written.
     """
     if size not in SIZES:
         raise UsageError(f"unknown size '{size}'", fix=f"one of: {', '.join(SIZES)}")
@@ -119,16 +119,14 @@ def generate_corpus(
     progress = progress or SilentProgress()
     absent = not folder.exists()
     _check_folder(folder, force)
-    staging = folder / _STAGING
     try:
-        shutil.rmtree(staging, ignore_errors=True)
-        staging.mkdir(parents=True)
-        report = _make(staging, size, plan, seed, count, catalogue, progress)
-        _publish(staging, folder, report)
+        with temporary_folder(folder / "generate") as staging:
+            _check_alone(folder, staging)
+            report = _make(staging, size, plan, seed, count, catalogue, progress)
+            _publish(staging, folder, report)
     except OSError as problem:
         raise UsageError(f"cannot write the corpus: {problem.strerror}", where=problem.filename or folder) from None
     finally:
-        shutil.rmtree(staging, ignore_errors=True)
         if absent and folder.is_dir() and not any(folder.iterdir()):
             folder.rmdir()
     return report
@@ -137,12 +135,25 @@ def generate_corpus(
 def _check_folder(folder: Path, force: bool) -> None:
     if folder.exists() and not folder.is_dir():
         raise UsageError("not a folder", where=folder, fix="name a folder that is empty or does not exist yet")
-    if not folder.is_dir() or not (found := {path.name for path in folder.iterdir()} - {_STAGING}):
+    if not folder.is_dir():
         return
-    if MARKER not in found:
+    temporary = {path.name for path in temporary_files(folder)}
+    found = {path.name for path in folder.iterdir()} - temporary
+    if MARKER in found:
+        if not force:
+            remove_left_over(folder)
+            raise UsageError("there is a generated corpus in it already", where=folder, fix="replace it with --force")
+    elif found and not (temporary and found <= set(_PARTS)):  # else it is a corpus that a killed run left unfinished
         raise UsageError("the folder is not empty", where=folder, fix="name one that is empty or does not exist yet")
-    if not force:
-        raise UsageError("there is a generated corpus in it already", where=folder, fix="replace it with --force")
+
+
+def _check_alone(folder: Path, staging: Path) -> None:
+    """Those that nobody holds are gone by now."""
+    remove_left_over(folder)
+    if any(not staging.name.startswith(path.name) for path in temporary_files(folder)):
+        raise UsageError(
+            "another semctl is writing a corpus here", where=folder, fix="wait for it, or name another folder"
+        )
 
 
 def _make(
@@ -250,11 +261,12 @@ def _origin(catalogue: RealCatalogue | None) -> dict[str, Any]:
 
 def _publish(staging: Path, folder: Path, report: Mapping[str, Any]) -> None:
     (folder / MARKER).unlink(missing_ok=True)
-    for part in _PARTS:
+    for part in reversed(_PARTS):
         old = folder / part
         if old.is_dir():
             shutil.rmtree(old)
         else:
             old.unlink(missing_ok=True)
-        os.replace(staging / part, old)
+    for part in _PARTS:
+        (staging / part).replace(folder / part)
     write_json(folder / MARKER, report)

@@ -16,7 +16,7 @@ from typing import Any
 from pipeline.labels.report import IngestReport
 from pipeline.workspace import Workspace
 from schemas.errors import LabelError, UsageError
-from schemas.files import read_json, write_json
+from schemas.files import read_json, remove_folder, taken_apart, temporary_folder, write_json
 from schemas.ontology import Ontology
 
 __all__ = ["KeptIngest", "find_ingest", "keep_ingest", "kept_ingests"]
@@ -80,16 +80,15 @@ def keep_ingest(workspace: Workspace, report: IngestReport, ontology: Ontology) 
     before = kept_ingests(workspace)
     if limit and (not before or any(getattr(before[-1], name) != record[name] for name in _TELLING)):
         number = before[-1].number + 1 if before else 1
-        part = workspace.ingests / f".{number:04d}.part"
-        shutil.rmtree(part, ignore_errors=True)
-        part.mkdir(parents=True)
-        for table in (workspace.annotations, workspace.states):
-            _link(table, part / table.name)
-        write_json(part / _RECORD, {**record, "ingest": number, "report": report.as_json()})
-        part.replace(workspace.ingests / f"{number:04d}")
-        before.append(_read(workspace.ingests / f"{number:04d}"))
+        folder = workspace.ingests / f"{number:04d}"
+        with temporary_folder(folder) as part:
+            for table in (workspace.annotations, workspace.states):
+                _link(table, part / table.name)
+            write_json(part / _RECORD, {**record, "ingest": number, "report": report.as_json()})
+            part.replace(folder)
+        before.append(_read(folder))
     for kept in before[: max(len(before) - max(limit, 1), 0)]:
-        shutil.rmtree(kept.folder)
+        remove_folder(kept.folder)
 
 
 _TELLING = ("annotations_sha256", "states_sha256", "ontology_sha256", "policy")
@@ -128,7 +127,7 @@ def _link(source: Path, target: Path) -> None:
 def _read(folder: Path) -> KeptIngest:
     path = folder / _RECORD
     found = read_json(path, error=LabelError, fix="remove that folder")
-    try:
+    with taken_apart(path, error=LabelError, fix="remove that folder"):
         if found["semctl_schema"] != _SCHEMA:
             raise ValueError(f"version {found['semctl_schema']}")
         return KeptIngest(
@@ -142,5 +141,3 @@ def _read(folder: Path) -> KeptIngest:
             str(found["states_sha256"]),
             dict(found["report"]),
         )
-    except (KeyError, TypeError, ValueError) as problem:
-        raise LabelError(f"not the record of an ingest: {problem!r}", where=path, fix="remove that folder") from None

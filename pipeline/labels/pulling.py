@@ -78,8 +78,6 @@ class Pull:
             ServiceError: Label Studio is down, failed, or refuses the key.
         """
         reading = _reading(self.workspace)
-        for part in self.workspace.pulls.glob(".*.tmp"):  # of a run that was killed
-            part.unlink()
         pulled = []
         for project in self.projects:
             progress.log(f"reading the project '{project.title}' of {self.gateway.url}")

@@ -9,7 +9,6 @@ from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
-import pyarrow.parquet as pq
 
 from annotate.annotations import Annotation
 from annotate.label_studio.pull_state import PullState
@@ -19,7 +18,7 @@ from pipeline.labels.pulling import pull_states
 from pipeline.workspace import Workspace
 from schemas.errors import UsageError, WorkspaceError
 from schemas.ontology import Ontology, nearest
-from schemas.tables import ANNOTATIONS, D_F, STATES, TURNS, Table, open_table
+from schemas.tables import ANNOTATIONS, D_F, STATES, TURNS, Table, open_table, read_table
 
 __all__ = ["Step", "Trace", "Witness", "trace_cell"]
 
@@ -233,10 +232,7 @@ def _saw(state: PullState, annotation_id: str) -> bool:
 
 
 def _rows(path: Path, table: Table, dialogue_id: str, *, columns: Sequence[str] | None = None) -> pa.Table:
-    with open_table(path, table):  # is it there, and is it this table
-        pass
-    wanted = [("dialogue_id", "==", dialogue_id)]
-    return pq.read_table(path, filters=wanted, columns=None if columns is None else list(columns))
+    return read_table(path, table, columns=columns, filters=[("dialogue_id", "==", dialogue_id)])
 
 
 def _annotations(workspace: Workspace, dialogue_id: str) -> list[Annotation]:

@@ -10,6 +10,7 @@ from collections.abc import Iterator
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
+import pyarrow.parquet as pq
 import pytest
 
 from pipeline.doctor import Finding, examine
@@ -17,7 +18,7 @@ from pipeline.doctor.machine import REQUIREMENTS, examine_machine, examine_packa
 from pipeline.doctor.server import examine_server
 from pipeline.doctor.space import examine_workspace
 from pipeline.workspace import Workspace
-from schemas.files import sha256_file, write_json
+from schemas.files import atomic_path, sha256_file, write_json
 from schemas.ontology import Ontology
 from schemas.tables import ANNOTATIONS, D_F, D_P, IMAGES, PRODUCTS, RECOMMENDATIONS, STATES, TURNS, write_table
 
@@ -164,14 +165,47 @@ def test_work_that_was_broken_off_is_a_warning(workspace: Workspace):
     (workspace.root / "data" / ".turns.parquet.x1.tmp").write_bytes(b"")
     (workspace.root / ".semctl-import-x1").mkdir()
     write_json(workspace.runs / "done" / "record.json", {})
-    found = bad(examine_workspace(workspace))
+    with atomic_path(workspace.turns) as in_use:
+        found = bad(examine_workspace(workspace))
+        assert in_use.is_file()
     assert {name: level for name, (level, _) in found.items()} == {
         "batch-0001": "warning",
         "run tiny-r0.2": "warning",
         "run done": "problem",
         "temporary files": "warning",
     }
-    assert found["temporary files"][1].startswith("2 left over")
+    assert found["temporary files"][1].startswith("2 of an earlier semctl")
+
+
+def test_temporary_files_of_killed_commands_are_removed(workspace: Workspace):
+    for name in ("data/.turns.parquet.12345678.semctl.tmp", ".import.12345678.semctl.tmp.d/turns.parquet"):
+        (workspace.root / name).parent.mkdir(exist_ok=True)
+        (workspace.root / name).write_bytes(b"half")
+    found = {finding.check: (finding.level, finding.found) for finding in examine_workspace(workspace)}
+    assert found["temporary files"][0] == "ok"
+    assert found["temporary files"][1].startswith("removed 2 that killed commands left")
+    assert [path for path in workspace.root.rglob("*") if "semctl.tmp" in path.name] == []
+    assert "temporary files" not in {finding.check for finding in examine_workspace(workspace)}
+
+
+def test_damage_within_a_table_is_a_problem(workspace: Workspace):
+    said = {
+        "dialogue_id": "d",
+        "turn": 0,
+        "speaker": "user",
+        "act": "",
+        "text": "red",
+        "image_ids": [],
+        "split": "test",
+    }
+    write_table(workspace.turns, TURNS, [said])
+    content = bytearray(workspace.turns.read_bytes())
+    column = pq.read_metadata(workspace.turns).row_group(0).column(0)
+    content[(column.dictionary_page_offset or column.data_page_offset) + column.total_compressed_size - 1] ^= 1
+    workspace.turns.write_bytes(content)
+    level, what = bad(examine_workspace(workspace))["turns"]
+    assert level == "problem"
+    assert "not a readable Parquet file" in what
 
 
 def test_settings_and_ontology_edited_into_something_invalid_are_problems(workspace: Workspace):

@@ -20,6 +20,7 @@ from pipeline.cli import app
 from pipeline.generator import corpus as corpus_module
 from pipeline.generator.corpus import MARKER, generate_corpus
 from schemas.errors import UsageError
+from schemas.files import temporary_folder
 
 ATTRIBUTE_OF = {
     "types": "type",
@@ -331,9 +332,35 @@ def test_an_interrupted_run_leaves_nothing(tmp_path: Path, monkeypatch: pytest.M
 
 
 def test_a_killed_run_does_not_stand_in_the_way_of_the_next(tmp_path: Path) -> None:
-    (tmp_path / ".semctl-generating" / "dialogues").mkdir(parents=True)
+    (tmp_path / ".generate.0123abcd.semctl.tmp.d" / "dialogues").mkdir(parents=True)
+    (tmp_path / "products").mkdir()
+    (tmp_path / "products" / "of-the-killed-run.json").write_text("{")
     generate_corpus(tmp_path, size="test")
-    assert not (tmp_path / ".semctl-generating").exists()
+    assert sorted(path.name for path in tmp_path.iterdir()) == [
+        "dialogues",
+        "generated.json",
+        "images",
+        "only_in_pictures.json",
+        "products",
+        "url2img.txt",
+    ]
+    assert not (tmp_path / "products" / "of-the-killed-run.json").exists()
+
+
+def test_a_folder_of_somebody_else_is_not_taken_for_an_unfinished_corpus(tmp_path: Path) -> None:
+    (tmp_path / "products").mkdir()
+    with pytest.raises(UsageError, match="not empty"):
+        generate_corpus(tmp_path, size="test")
+    (tmp_path / ".generate.0123abcd.semctl.tmp").touch()
+    (tmp_path / "thesis.tex").touch()
+    with pytest.raises(UsageError, match="not empty"):
+        generate_corpus(tmp_path, size="test")
+    assert (tmp_path / "thesis.tex").exists()
+
+
+def test_two_runs_do_not_write_into_one_folder(tmp_path: Path) -> None:
+    with temporary_folder(tmp_path / "generate"), pytest.raises(UsageError, match="another semctl"):
+        generate_corpus(tmp_path, size="test")
 
 
 def test_an_unknown_size_and_too_few_products_are_named(tmp_path: Path) -> None:

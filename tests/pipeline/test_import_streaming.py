@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import gc
-import os
 import subprocess
 import sys
 import tracemalloc
@@ -17,6 +16,7 @@ from pipeline.benchmarks.import_speed import Shape, import_speed, shapes, write_
 from pipeline.import_corpus import _staging, import_corpus
 from pipeline.workspace import Workspace
 from schemas.errors import UsageError
+from schemas.files import temporary_folder
 from schemas.tables import RECOMMENDATIONS, TableWriter, read_table
 
 
@@ -112,12 +112,20 @@ def test_an_unknown_benchmark_is_refused() -> None:
 
 
 def test_what_a_killed_import_left_is_cleared_by_the_next(tmp_path: Path) -> None:
-    ended = subprocess.run([sys.executable, "-c", "import os; print(os.getpid())"], capture_output=True, text=True)
-    stale = tmp_path / f".semctl-import-{ended.stdout.strip()}-abc"
-    running = tmp_path / f".semctl-import-{os.getpid()}-abc"
-    for folder in (stale, running):
-        folder.mkdir()
-        (folder / "turns.parquet").write_bytes(b"half")
-    with _staging(tmp_path):
-        pass
-    assert [entry.name for entry in tmp_path.iterdir()] == [running.name]
+    code = (
+        "import os, pathlib, sys; from pipeline.import_corpus import _staging\n"
+        "with _staging(pathlib.Path(sys.argv[1])) as folder:\n"
+        "    (folder / 'turns.parquet').write_bytes(b'half'); os._exit(9)"
+    )
+    workspace = tmp_path / "shop"
+    with temporary_folder(tmp_path / "import") as running:
+        assert (
+            subprocess.run([sys.executable, "-c", code, str(workspace)], cwd=Path(__file__).parents[2]).returncode == 9
+        )
+        assert len(list(tmp_path.rglob("turns.parquet"))) == 1
+        workspace.mkdir()  # killed imports lie above it, where there was no workspace yet
+        with _staging(workspace):
+            pass
+        assert list(tmp_path.iterdir()).count(running) == 1
+        assert len(list(tmp_path.iterdir())) == 3  # the one that is running, with its lock, and the workspace
+    assert [entry.name for entry in tmp_path.rglob("*")] == ["shop"]

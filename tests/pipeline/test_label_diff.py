@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -165,7 +166,7 @@ def test_none_is_kept_when_the_limit_is_zero(workspace: Workspace, tmp_path: Pat
 
 def test_a_run_killed_before_it_kept_its_result_is_made_up_for(workspace: Workspace, tmp_path: Path):
     three_ingests(workspace, tmp_path)
-    (workspace.ingests / "0003").rename(workspace.ingests / ".0003.part")
+    shutil.rmtree(workspace.ingests / "0003")
     ingest_labels(workspace)
     assert [kept.number for kept in kept_ingests(workspace)] == [1, 2, 3]
     assert diff_ingests(workspace).as_json()["annotations"]["withdrawn"] == 1
@@ -206,7 +207,7 @@ def test_the_command_prints_tables_one_object_and_its_exit_code(
 def test_a_record_that_is_none_is_one_error(workspace: Workspace, tmp_path: Path):
     three_ingests(workspace, tmp_path)
     (workspace.ingests / "0002" / "record.json").write_text("{}")
-    with pytest.raises(LabelError, match=r"not the record of an ingest.*remove that folder"):
+    with pytest.raises(LabelError, match=r"not as semctl writes it .*remove that folder"):
         diff_ingests(workspace)
 
 

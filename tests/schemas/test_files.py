@@ -10,8 +10,24 @@ from pathlib import Path
 
 import pytest
 
-from schemas.errors import CorpusError, LabelError
-from schemas.files import atomic_path, locked, read_json, sha256_bytes, sha256_file, write_atomic, write_json
+from schemas.errors import CorpusError, LabelError, UsageError
+from schemas.files import (
+    atomic_path,
+    locked,
+    read_json,
+    read_toml,
+    remove_folder,
+    remove_left_over,
+    sha256_bytes,
+    sha256_file,
+    taken_apart,
+    temporary_files,
+    temporary_folder,
+    write_atomic,
+    write_json,
+)
+
+ROOT = Path(__file__).resolve().parents[2]
 
 
 def test_a_file_is_written_whole_with_folders_and_nothing_beside_it(tmp_path: Path):
@@ -87,13 +103,12 @@ def test_a_lock_keeps_a_second_process_waiting(tmp_path: Path):
         "import sys, pathlib; from schemas.files import locked\n"
         "with locked(pathlib.Path(sys.argv[1])): print('in', flush=True); sys.stdin.read()"
     )
-    root = Path(__file__).resolve().parents[2]
     other = subprocess.Popen(
         [sys.executable, "-c", code, str(tmp_path / "lock")],
         stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
         text=True,
-        env={**os.environ, "PYTHONPATH": str(root)},
+        env={**os.environ, "PYTHONPATH": str(ROOT)},
     )
     assert other.stdin is not None
     assert other.stdout is not None
@@ -112,3 +127,119 @@ def test_a_lock_keeps_a_second_process_waiting(tmp_path: Path):
         with locked(tmp_path / "lock"):
             assert released
         thread.join()
+
+
+KILLED = (
+    "import os, pathlib, sys; from schemas.files import atomic_path, temporary_folder\n"
+    "place = pathlib.Path(sys.argv[1])\n"
+    "with temporary_folder(place / 'pack') as folder, atomic_path(folder / 'a'), atomic_path(place / 'b') as b:\n"
+    "    b.write_text('half'); print('in', flush=True); sys.stdin.read(1); os._exit(9)"
+)
+
+
+def killed_within(folder: Path) -> subprocess.Popen[str]:
+    """A process that is in the middle of writing; it dies at once when it gets a letter."""
+    process = subprocess.Popen(
+        [sys.executable, "-c", KILLED, str(folder)], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, cwd=ROOT
+    )
+    assert process.stdout is not None
+    assert process.stdout.readline() == "in\n"
+    return process
+
+
+def test_what_a_killed_process_left_goes_with_the_next_write_and_what_is_in_use_stays(tmp_path: Path):
+    with killed_within(tmp_path) as process:
+        in_use = temporary_files(tmp_path)
+        assert [path.name.partition(".semctl.tmp")[2] for path in in_use] == ["", "", ".d"]
+        write_atomic(tmp_path / "c.txt", "c")
+        assert remove_left_over(tmp_path) == []
+        assert temporary_files(tmp_path) == in_use
+        process.communicate("x")
+    assert temporary_files(tmp_path) == in_use
+    write_atomic(tmp_path / "d.txt", "d")
+    assert sorted(path.name for path in tmp_path.rglob("*")) == ["c.txt", "d.txt"]
+
+
+def test_files_of_others_are_not_taken_for_left_over(tmp_path: Path):
+    for name in (".x.tmp", "x.semctl.tmp", ".x.semctl.tmp.swp", ".x.abcdefgh.tmp"):
+        (tmp_path / name).touch()
+    (tmp_path / "outside").touch()
+    (tmp_path / ".link.semctl.tmp").symlink_to(tmp_path / "outside")
+    before = set(tmp_path.iterdir())
+    write_atomic(tmp_path / "y", "y")
+    assert set(tmp_path.iterdir()) == before | {tmp_path / "y"}
+
+
+def test_a_folder_is_removed_whole(tmp_path: Path):
+    write_atomic(tmp_path / "pack" / "in" / "a.txt", "a")
+    remove_folder(tmp_path / "pack")
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_an_error_within_a_temporary_folder_names_what_was_asked_for(tmp_path: Path):
+    with pytest.raises(FileNotFoundError) as problem, temporary_folder(tmp_path / "pack") as folder:
+        (folder / "a.txt").read_text()
+    assert problem.value.filename == str(tmp_path / "a.txt")
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_long_name_is_written(tmp_path: Path):
+    path = tmp_path / ("é" * 120 + ".json")
+    write_json(path, [])
+    assert list(tmp_path.iterdir()) == [path]
+
+
+def test_waiting_for_a_lock_is_told_at_once(tmp_path: Path, caplog: pytest.LogCaptureFixture):
+    def wait() -> None:
+        with locked(tmp_path / "lock"):
+            pass
+
+    with locked(tmp_path / "lock"):
+        thread = threading.Thread(target=wait)
+        thread.start()
+        deadline = time.monotonic() + 10
+        while not caplog.messages and time.monotonic() < deadline:
+            time.sleep(0.01)
+        assert caplog.messages == [f"waiting for another semctl command to finish: it holds {tmp_path / 'lock'}"]
+    thread.join()
+    wait()
+    assert len(caplog.messages) == 1
+
+
+@pytest.mark.parametrize(
+    "content",
+    [b"a = " + b"1" * 5_000, b"a = " + b"[" * 1_000 + b"]" * 1_000, b"a = 1\na = 2", b'a = "\xff"', b"\x00", b"a"],
+)
+def test_toml_beyond_all_bounds_is_one_line_that_names_the_file(tmp_path: Path, content: bytes):
+    path = tmp_path / "a.toml"
+    path.write_bytes(content)
+    with pytest.raises(UsageError, match="not valid TOML") as problem:
+        read_toml(path)
+    assert str(path) in str(problem.value)
+    path.write_text("a = [1]")
+    assert read_toml(path) == {"a": [1]}
+
+
+@pytest.mark.parametrize("content", [b"[" * 100_000, b"1" * 5_000, b'{"a": NaN}', b'"\xff"', b"", b"[1e999]"])
+def test_json_beyond_all_bounds_is_one_line_that_names_the_file(tmp_path: Path, content: bytes):
+    path = tmp_path / "a.json"
+    path.write_bytes(content)
+    with pytest.raises(CorpusError, match="not valid JSON") as problem:
+        read_json(path)
+    assert str(path) in str(problem.value)
+
+
+@pytest.mark.parametrize("value", [None, [], {}, {"a": 3}, {"a": {"b": "x"}}, {"a": {"b": [1]}}])
+def test_content_of_another_shape_is_one_line_that_names_the_file(tmp_path: Path, value: object):
+    with (
+        pytest.raises(LabelError, match="not as semctl writes it") as problem,
+        taken_apart(tmp_path / "a.json", error=LabelError, fix="do this"),
+    ):
+        int(value["a"]["b"])  # type: ignore[index]
+    assert str(problem.value).endswith("; do this")
+
+
+def test_names_that_are_not_unicode_are_written_out(tmp_path: Path):
+    name = os.fsdecode(b"caf\xe9")
+    write_json(tmp_path / "a.json", {name: [name, {"a": (name,)}], "b": 1})
+    assert read_json(tmp_path / "a.json") == {"caf\\xe9": ["caf\\xe9", {"a": ["caf\\xe9"]}], "b": 1}

@@ -106,3 +106,33 @@ def test_foreign_parquet_text_and_no_file_are_refused(tmp_path: Path):
         open_table(tmp_path / "text.parquet", TURNS)
     with pytest.raises(WorkspaceError, match=r"'turns' is missing .*run `semctl import` first"):
         open_table(tmp_path / "none.parquet", TURNS)
+
+
+def test_a_byte_that_changed_on_the_disk_is_noticed_wherever_it_lies(tmp_path: Path):
+    path = tmp_path / "t.parquet"
+    rows = [row(turn, text=f"turn {turn}") for turn in range(40)]
+    write_table(path, TURNS, rows, inputs={"x": "1"})
+    whole = path.read_bytes()
+    refused = 0
+    for place in range(0, len(whole), 7):
+        for wrong in (whole[place] ^ 1, whole[place] ^ 255, 0):
+            path.write_bytes(whole[:place] + bytes([wrong]) + whole[place + 1 :])
+            try:
+                found = read_table(path, TURNS).to_pylist()
+                with open_table(path, TURNS) as file:
+                    batches = [each for batch in file.iter_batches(16) for each in batch.to_pylist()]
+            except SchemaError as problem:
+                refused += str(path) in str(problem)
+            else:
+                assert found == batches == rows, place
+    assert refused > len(whole) / 4  # of three damages each at every seventh byte; some change nothing that is read
+
+
+def test_pages_without_checksums_are_read_and_their_damage_is_an_error(tmp_path: Path):
+    path = tmp_path / "t.parquet"
+    write_table(path, TURNS, [row(0), row(1)])
+    pq.write_table(pq.read_table(path), path, compression="none", use_dictionary=False)
+    assert read_table(path, TURNS).num_rows == 2
+    path.write_bytes(path.read_bytes().replace("hé".encode(), b"h\xff\xff"))
+    with pytest.raises(SchemaError, match="not a readable Parquet file"):
+        read_table(path, TURNS)
