@@ -16,6 +16,7 @@ from typing import Any, Literal
 import orjson
 
 from annotate.annotations import CORPUS, Annotation, Mark
+from annotate.identity import Arrival, Identity, base_name
 
 __all__ = ["AnnotationStore", "Changes", "Standing"]
 
@@ -25,14 +26,22 @@ Standing = Literal["usable", "unreadable", "void"]
 _TABLES = """
 CREATE TABLE version (
     annotation_id TEXT, updated_at TEXT, dialogue_id TEXT, annotator TEXT, content BLOB,
+    base TEXT, server TEXT, completed_by TEXT,
     PRIMARY KEY (annotation_id, updated_at)
 ) WITHOUT ROWID;
 CREATE INDEX of_dialogue ON version (dialogue_id);
+CREATE INDEX of_base ON version (base);
+CREATE INDEX of_server ON version (server, completed_by);
+CREATE TABLE heard (number INTEGER PRIMARY KEY, annotation_id TEXT, project TEXT, task_id TEXT);
+CREATE INDEX of_heard ON heard (annotation_id);
 CREATE TABLE arrived (
-    number INTEGER PRIMARY KEY, annotation_id TEXT, updated_at TEXT, content BLOB, standing TEXT, export TEXT
+    number INTEGER PRIMARY KEY, annotation_id TEXT, updated_at TEXT, content BLOB, standing TEXT, export TEXT,
+    dealt_to TEXT, project TEXT, server TEXT, completed_by TEXT, annotator TEXT
 );
-CREATE TABLE refused (annotation_id TEXT, turn INTEGER, reason TEXT, detail TEXT, content BLOB, export TEXT);
-CREATE TABLE heard (annotation_id TEXT PRIMARY KEY, project TEXT, task_id TEXT) WITHOUT ROWID;
+CREATE TABLE refused (
+    annotation_id TEXT, turn INTEGER, reason TEXT, detail TEXT, content BLOB, export TEXT, number INTEGER
+);
+CREATE TABLE gone (annotation_id TEXT PRIMARY KEY) WITHOUT ROWID;
 CREATE TABLE asked (annotation_id TEXT PRIMARY KEY) WITHOUT ROWID;
 CREATE TABLE in_force (annotation_id TEXT, updated_at TEXT, PRIMARY KEY (annotation_id, updated_at)) WITHOUT ROWID;
 """
@@ -79,26 +88,46 @@ class AnnotationStore(AbstractContextManager["AnnotationStore"]):
         # an empty name is a private database in a temporary file that has no name on disk
         self._base = sqlite3.connect("", isolation_level=None)
         self._base.executescript("PRAGMA journal_mode=OFF; PRAGMA synchronous=OFF;" + _TABLES)
+        self._heard: int | None = None
 
     def __exit__(self, *exc: object) -> None:
         self._base.close()
 
-    def arrive(self, annotation: Annotation, standing: Standing) -> None:
-        """Note an annotation of the export being read."""
+    def hear(self, annotation_id: str, project: str, task_id: str) -> None:
+        """Note that the export being read speaks of this annotation, usable or not; what follows is said of it."""
+        heard = self._base.execute(
+            "INSERT INTO heard (annotation_id, project, task_id) VALUES (?, ?, ?)", (annotation_id, project, task_id)
+        )
+        self._heard = heard.lastrowid
+
+    def arrive(self, annotation: Annotation, standing: Standing, *, dealt_to: str | None = None) -> None:
+        """Note the annotation that was heard of last, under the names that its export gives.
+
+        Args:
+            annotation: as read.
+            standing: whether it can be used.
+            dealt_to: whom the task says it was dealt to.
+        """
         self._base.execute(
-            "INSERT INTO arrived (annotation_id, updated_at, content, standing) VALUES (?, ?, ?, ?)",
-            (*annotation.key, annotation.to_json(), standing),
+            "INSERT INTO arrived (number, annotation_id, updated_at, content, standing, dealt_to, project, server,"
+            " completed_by, annotator) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
+            (
+                self._heard,
+                *annotation.key,
+                annotation.to_json(),
+                standing,
+                dealt_to,
+                annotation.project or "",
+                annotation.server,
+                annotation.completed_by,
+                annotation.annotator,
+            ),
         )
 
-    def hear(self, annotation_id: str, project: str, task_id: str) -> None:
-        """Note that the export being read speaks of this annotation, usable or not."""
-        self._base.execute("INSERT OR IGNORE INTO heard VALUES (?, ?, ?)", (annotation_id, project, task_id))
-        self._base.execute("INSERT OR IGNORE INTO asked VALUES (?)", (annotation_id,))
-
     def heard(self, project: str) -> dict[int, list[str]]:
-        """Task number -> annotations that arrived of it, for one project."""
+        """Task number -> annotations that arrived of it, for one project of the server that was pulled."""
         found: dict[int, list[str]] = {}
-        rows = self._base.execute("SELECT task_id, annotation_id FROM heard WHERE project = ?", (project,))
+        rows = self._base.execute("SELECT DISTINCT task_id, annotation_id FROM heard WHERE project = ?", (project,))
         for task, name in rows:
             if str(task).isdecimal():
                 found.setdefault(int(task), []).append(name)
@@ -109,10 +138,14 @@ class AnnotationStore(AbstractContextManager["AnnotationStore"]):
         self._base.executemany("INSERT OR IGNORE INTO asked VALUES (?)", ((name,) for name in annotation_ids))
 
     def refuse(self, row: Mapping[str, Any]) -> None:
-        """Note one row of ``quarantine.parquet``."""
+        """Note one row of ``quarantine.parquet`` of the annotation that was heard of last."""
+        self._refuse(row, self._heard)
+
+    def _refuse(self, row: Mapping[str, Any], number: int | None) -> None:
         order = (row["annotation_id"] or "", -1 if row["turn"] is None else row["turn"], row["reason"], row["detail"])
         self._base.execute(
-            "INSERT INTO refused VALUES (?, ?, ?, ?, ?, ?)", (*order, orjson.dumps(dict(row)), row["export_sha256"])
+            "INSERT INTO refused VALUES (?, ?, ?, ?, ?, ?, ?)",
+            (*order, orjson.dumps(dict(row)), row["export_sha256"], number),
         )
 
     def name_export(self, sha256: str) -> None:
@@ -121,19 +154,30 @@ class AnnotationStore(AbstractContextManager["AnnotationStore"]):
         self._base.execute("UPDATE refused SET export = ? WHERE export IS NULL", (sha256,))
 
     def load_quarantine(self, stored: Iterable[Mapping[str, Any]]) -> None:
-        """Take in the quarantine of the workspace, but for annotations that what arrived speaks of anew."""
+        """Take in the quarantine of the workspace, but for annotations that what arrived speaks of anew, or that are
+        gone: after :meth:`merge` and :meth:`withdraw`.
+        """
         for row in stored:
-            found = self._base.execute("SELECT 1 FROM heard WHERE annotation_id = ?", (row["annotation_id"],))
+            name = row["annotation_id"]
+            found = self._base.execute(
+                "SELECT 1 FROM heard WHERE annotation_id = ? UNION ALL SELECT 1 FROM gone WHERE annotation_id = ?",
+                (name, name),
+            )
             if found.fetchone() is None:
-                self.refuse(row)
+                self._refuse(row, None)
 
     def quarantine(self) -> Iterator[dict[str, Any]]:
         """The rows of ``quarantine.parquet`` in order."""
         found = self._base.execute(
-            "SELECT content, export FROM refused ORDER BY annotation_id, turn, reason, detail, content"
+            "SELECT coalesce(heard.annotation_id, refused.annotation_id) AS name, refused.content, refused.export,"
+            " arrived.annotator"
+            " FROM refused LEFT JOIN heard USING (number) LEFT JOIN arrived USING (number)"
+            " ORDER BY name, turn, reason, detail, refused.content"
         )
-        for content, export in found:
-            yield {**orjson.loads(content), "export_sha256": export or ""}
+        for name, content, export, annotator in found:
+            row = orjson.loads(content)
+            named = {} if annotator is None else {"annotation_id": name, "annotator": annotator}
+            yield {**row, **named, "export_sha256": export or ""}
 
     def load(self, stored: Iterable[Annotation]) -> None:
         """Take in the annotations that the workspace holds."""
@@ -141,9 +185,9 @@ class AnnotationStore(AbstractContextManager["AnnotationStore"]):
             earlier = self._find(annotation.key)
             if earlier is not None:
                 annotation = annotation.with_marks((*earlier.marks, *annotation.marks))
-            self._put(annotation)
+            self.put(annotation)
 
-    def merge(self, *, from_server: bool = False) -> Changes:
+    def merge(self, identity: Identity | None = None, *, from_server: bool = False) -> Changes:
         """Lay what arrived over what the workspace holds.
 
         A version that says what is stored already changes nothing. One that says something else replaces the stored
@@ -151,13 +195,18 @@ class AnnotationStore(AbstractContextManager["AnnotationStore"]):
         versions of its annotation, whose answer it replaced; a void one withdraws the same version too.
 
         Args:
+            identity: names what arrived; without it the names that exports give are taken as they are.
             from_server: what arrived is what the server holds now: it counts even where an earlier pull had found it
                 gone. A file may be older than that.
         """
         changes = Changes()
-        arrived = self._base.execute("SELECT content, standing, export FROM arrived ORDER BY number")
-        for content, standing, export in arrived:
+        if identity is not None:
+            identity.settle()
+        arrived = self._base.execute("SELECT number, content, standing, export, dealt_to FROM arrived ORDER BY number")
+        for number, content, standing, export, dealt_to in arrived:
             annotation = replace(Annotation.from_json(content), export_sha256=export)
+            if identity is not None:
+                annotation = self._named(number, identity.named(Arrival(annotation, export or "", dealt_to)))
             if from_server:
                 self._restore(annotation)
             earlier = self._newest_until(annotation.key)
@@ -172,8 +221,66 @@ class AnnotationStore(AbstractContextManager["AnnotationStore"]):
             stored = self._find(annotation.key)
             if stored is None or not stored.says_the_same(annotation):
                 changes.changed += standing == "usable" and earlier is not None and not _alike(earlier, annotation)
-                self._put(annotation)
+                self.put(annotation)
         return changes
+
+    def _named(self, number: int, annotation: Annotation) -> Annotation:
+        """Note the names that something which arrived goes by."""
+        self._base.execute(
+            "UPDATE arrived SET annotation_id = ?, annotator = ? WHERE number = ?",
+            (annotation.annotation_id, annotation.annotator, number),
+        )
+        self._base.execute("UPDATE heard SET annotation_id = ? WHERE number = ?", (annotation.annotation_id, number))
+        return annotation
+
+    def matches(self) -> Iterator[tuple[Arrival, Annotation]]:
+        """What arrived, each with every stored version that goes by the same name, on whatever server."""
+        found = self._base.execute(
+            "SELECT arrived.content, export, dealt_to, version.content"
+            " FROM arrived JOIN version ON base = arrived.annotation_id ORDER BY number"
+        )
+        for content, export, dealt_to, stored in found:
+            yield Arrival(Annotation.from_json(content), export or "", dealt_to), Annotation.from_json(stored)
+
+    def sources(self) -> list[tuple[str, str]]:
+        """Export and project of what arrived from files."""
+        found = self._base.execute("SELECT DISTINCT export, project FROM arrived WHERE server IS NULL ORDER BY 1, 2")
+        return [(export or "", project) for export, project in found]
+
+    def addresses(self) -> list[tuple[tuple[str, str], str, str]]:
+        """Export and project, number of a user and the e-mail address, where what arrived from files tells both."""
+        found = self._base.execute(
+            "SELECT DISTINCT export, project, completed_by, annotator FROM arrived WHERE server IS NULL"
+            " AND dealt_to IS NULL AND completed_by IS NOT annotator AND annotator LIKE '%@%' ORDER BY 1, 2, 3, 4"
+        )
+        return [((export or "", project), number, email) for export, project, number, email in found]
+
+    def of_base(self, base: str) -> list[Annotation]:
+        """Every stored version of the annotations that go by a name, on whatever servers."""
+        found = self._base.execute("SELECT content FROM version WHERE base = ? ORDER BY annotation_id", (base,))
+        return [Annotation.from_json(content) for (content,) in found]
+
+    def of_server(self, server: str) -> list[Annotation]:
+        """Every stored version of the annotations of a server."""
+        found = self._base.execute("SELECT content FROM version WHERE server = ?", (server,))
+        return [Annotation.from_json(content) for (content,) in found]
+
+    def move(self, server: str, now: str, project: str) -> None:
+        """A project's server is found at another address by now."""
+        for each in self.of_server(server):
+            if each.project == project:
+                self.put(replace(each, server=now))
+
+    def people(self, server: str, number: str) -> list[str]:
+        """The names under which answers of one user of a server are stored."""
+        found = self._base.execute(
+            "SELECT DISTINCT annotator FROM version WHERE server = ? AND completed_by = ? ORDER BY 1", (server, number)
+        )
+        return [name for (name,) in found]
+
+    def has_annotator(self, name: str) -> bool:
+        """Whether answers are stored under this name."""
+        return self._base.execute("SELECT 1 FROM version WHERE annotator = ?", (name,)).fetchone() is not None
 
     def withdraw(self, annotation_ids: Iterable[str], export_sha256: str | None) -> int:
         """Withdraw annotations that are no longer on the server, and forget their quarantine.
@@ -186,19 +293,20 @@ class AnnotationStore(AbstractContextManager["AnnotationStore"]):
         """
         withdrawn = 0
         for name in annotation_ids:
+            self._base.execute("INSERT OR IGNORE INTO gone VALUES (?)", (name,))
             self._base.execute("DELETE FROM refused WHERE annotation_id = ?", (name,))
             last = self._newest(name)
             if last is not None and not last.is_withdrawn:
                 gone = replace(last, updated_at=_a_moment_after(last.updated_at), export_sha256=export_sha256)
-                self._put(gone.with_marks([Mark(last.marks[0].turn, "withdrawn")]))
+                self.put(gone.with_marks([Mark(last.marks[0].turn, "withdrawn")]))
                 withdrawn += 1
         return withdrawn
 
     def standing(self) -> int:
         """How many of the annotations asked for are answers that are not withdrawn."""
         found = self._base.execute(
-            "SELECT content, max(updated_at) FROM version WHERE annotation_id IN (SELECT annotation_id FROM asked) "
-            "GROUP BY annotation_id"
+            "SELECT content, max(updated_at) FROM version WHERE annotation_id IN "
+            "(SELECT annotation_id FROM asked UNION SELECT annotation_id FROM heard) GROUP BY annotation_id"
         )
         return sum(1 for content, _ in found if not Annotation.from_json(content).is_withdrawn)
 
@@ -206,6 +314,14 @@ class AnnotationStore(AbstractContextManager["AnnotationStore"]):
         """Every version, in the order of ``annotations.parquet``."""
         found = self._base.execute("SELECT content FROM version ORDER BY annotation_id, updated_at")
         return (Annotation.from_json(content) for (content,) in found)
+
+    def all_standing(self) -> Iterator[tuple[Annotation, bool]]:
+        """Every version, in the order of ``annotations.parquet``, and whether it counts."""
+        found = self._base.execute(
+            "SELECT content, in_force.annotation_id IS NOT NULL FROM version LEFT JOIN in_force"
+            " USING (annotation_id, updated_at) ORDER BY version.annotation_id, version.updated_at"
+        )
+        return ((Annotation.from_json(content), bool(counts)) for content, counts in found)
 
     def by_dialogue(self) -> Iterator[tuple[str, list[Annotation]]]:
         """Dialogue id and every version of its annotations, sorted by dialogue id."""
@@ -259,18 +375,22 @@ class AnnotationStore(AbstractContextManager["AnnotationStore"]):
         found = self._base.execute(f"SELECT content FROM version {condition}", key).fetchone()
         return None if found is None else Annotation.from_json(found[0])
 
-    def _put(self, annotation: Annotation) -> None:
+    def put(self, annotation: Annotation) -> None:
+        """Store a version, in the place of one of the same key."""
         self._base.execute(
-            "INSERT OR REPLACE INTO version VALUES (?, ?, ?, ?, ?)",
-            (*annotation.key, annotation.dialogue_id, annotation.annotator, annotation.to_json()),
+            "INSERT OR REPLACE INTO version VALUES (?, ?, ?, ?, ?, ?, ?, ?)",
+            (
+                *annotation.key,
+                annotation.dialogue_id,
+                annotation.annotator,
+                annotation.to_json(),
+                base_name(annotation.annotation_id),
+                annotation.server,
+                annotation.completed_by,
+            ),
         )
 
 
 def _alike(one: Annotation, other: Annotation) -> bool:
-    """Whether two versions say the same of the dialogue."""
-    return (one.marks, one.dialogue_id, one.annotator, one.role) == (
-        other.marks,
-        other.dialogue_id,
-        other.annotator,
-        other.role,
-    )
+    """Whether two versions say the same of the dialogue, under whatever name of their annotator."""
+    return (one.marks, one.dialogue_id, one.role) == (other.marks, other.dialogue_id, other.role)

@@ -55,7 +55,7 @@ class Annotation:
     """One version of one annotation.
 
     Attributes:
-        annotation_id: ``ls:<project>:<id>`` or ``corpus:<dialogue_id>``.
+        annotation_id: ``ls:<project>:<id>`` or ``corpus:<dialogue_id>``; see :mod:`annotate.identity`.
         dialogue_id: the dialogue it is of.
         annotator: who made it; ``corpus`` for states that came with the corpus.
         updated_at: when, as UTC in ISO 8601 with microseconds, so that text order is time order; empty when unknown.
@@ -73,6 +73,7 @@ class Annotation:
         prelabel: version of the model whose pre-label it started from.
         prelabel_score: what that model gave its pre-label, from 0 to 1.
         untouched: whether it is exactly that pre-label.
+        server: address of the Label Studio, or what stands for it where only an export is known.
     """
 
     annotation_id: str
@@ -93,6 +94,7 @@ class Annotation:
     prelabel: str | None = None
     prelabel_score: float | None = None
     untouched: bool = False
+    server: str | None = None
 
     @property
     def key(self) -> tuple[str, str]:
@@ -128,8 +130,8 @@ class Annotation:
         """Whether the other version differs in nothing but the export it came with."""
         return replace(self, export_sha256=other.export_sha256) == other
 
-    def rows(self) -> Iterator[dict[str, Any]]:
-        """Its rows of ``annotations.parquet``, in order."""
+    def rows(self, *, in_force: bool | None = None) -> Iterator[dict[str, Any]]:
+        """Its rows of ``annotations.parquet``, in order; ``in_force`` says whether this version counts."""
         for mark in self.marks:
             yield {
                 "annotation_id": self.annotation_id,
@@ -155,6 +157,8 @@ class Annotation:
                 "prelabel": self.prelabel,
                 "prelabel_score": self.prelabel_score,
                 "untouched": self.untouched,
+                "server": self.server,
+                "in_force": in_force,
             }
 
     def to_json(self) -> bytes:
@@ -183,7 +187,7 @@ class Annotation:
             project=first["project"],
             export_sha256=first["export_sha256"],
             ontology_version=first["ontology_version"],
-            # a table of version 1 has no such columns
+            # tables of earlier versions have no such columns
             role=first.get("role", "label"),
             task_id=first.get("task_id"),
             completed_by=first.get("completed_by"),
@@ -191,6 +195,7 @@ class Annotation:
             prelabel=first.get("prelabel"),
             prelabel_score=first.get("prelabel_score"),
             untouched=first.get("untouched", False),
+            server=first.get("server"),
         ).with_marks(marks)
 
 

@@ -1,7 +1,8 @@
 """``labelling/annotators.json``: who annotators are, however Label Studio names them.
 
 Label Studio names people by numbers that mean something only on its own server. What is learned there (e-mail addresses
-by number, projects dealt to somebody) is kept, so that an export taken in later as a file names the same people.
+by number, projects dealt to somebody) is kept, so that an export of that server taken in later as a file names the same
+people; see :mod:`annotate.identity` for how a file is known to be of it.
 """
 
 from __future__ import annotations
@@ -15,10 +16,15 @@ from annotate.annotations import Annotation
 from schemas.errors import LabelError
 from schemas.files import read_json, write_json
 
-__all__ = ["Roster"]
+__all__ = ["NOBODY", "NUMBERED", "Roster"]
+
+NUMBERED = "user:"
+"""What the name of an annotator begins with of whom only a number is known."""
+
+NOBODY = "unknown:"
+"""What the name of an annotator begins with of whom nothing is known; the rest names their only answer."""
 
 _RECORD = 1
-_NUMBERED = "user:"
 
 
 @dataclass
@@ -95,38 +101,40 @@ class Roster:
         server.projects |= {str(number): annotator for number, annotator in projects.items()}
         server.projects = dict(sorted(server.projects.items()))
 
-    def annotator(self, project: str, completed_by: str, *, dealt_to: str | None = None) -> str:
-        """semctl's name of who answered.
+    def annotator(
+        self,
+        server: str | None,
+        project: str,
+        number: str | None,
+        *,
+        email: str | None = None,
+        dealt_to: str | None = None,
+    ) -> str | None:
+        """semctl's name of who answered; None where nothing but a number is known.
 
         The e-mail address of one of those that work was dealt to, wherever they answered; else the one whom the
-        project was dealt to: people share logins. Else the e-mail address known for the number, else ``user:<n>``.
+        project was dealt to: people share logins. Else the e-mail address.
 
         Args:
+            server: its address, or None where it is not known.
             project: number of the project.
-            completed_by: who sent the answer, as Label Studio says: a number, or an e-mail address.
+            number: who sent the answer, by number.
+            email: who sent it, by e-mail address.
             dealt_to: whom the task says it was dealt to.
         """
-        servers = [server for server in self._servers.values() if project in server.projects]
-        owner = dealt_to or _only({server.projects[project] for server in servers})
-        email = completed_by.lower() if "@" in completed_by else None
-        if email is None:
-            email = _only({server.users.get(completed_by) for server in servers or self._servers.values()} - {None})
+        known = self._servers.get(server or "", _Server())
+        owner = dealt_to or known.projects.get(project)
+        email = email or known.users.get(number or "")
         if email is not None and (owner is None or email in self._dealt_to()):
             return email
-        return owner or f"{_NUMBERED}{completed_by}"
+        return owner
 
-    def named(self, annotation: Annotation, *, dealt_to: str | None = None) -> Annotation:
-        """The annotation under semctl's name of its annotator, where it only has a number."""
-        if not annotation.annotator.startswith(_NUMBERED):
+    def named(self, annotation: Annotation) -> Annotation:
+        """A stored annotation under semctl's name of its annotator, where it only has a number."""
+        if not annotation.annotator.startswith(NUMBERED):
             return annotation
-        number = annotation.completed_by or annotation.annotator.removeprefix(_NUMBERED)
-        name = self.annotator(annotation.project or "", number, dealt_to=dealt_to)
-        return annotation if name == annotation.annotator else replace(annotation, annotator=name)
+        name = self.annotator(annotation.server, annotation.project or "", annotation.completed_by)
+        return annotation if name in (None, annotation.annotator) else replace(annotation, annotator=name)
 
     def _dealt_to(self) -> set[str]:
         return {who for server in self._servers.values() for who in server.projects.values() if who is not None}
-
-
-def _only(found: set[str | None]) -> str | None:
-    """The one thing found; None for nothing, and for several that contradict each other."""
-    return next(iter(found)) if len(found) == 1 else None

@@ -31,12 +31,14 @@ class Screens:
     """The changes of all projects' screens.
 
     Attributes:
-        switches: number of the project -> its changes.
+        switches: server and number of the project -> its changes.
     """
 
-    switches: Mapping[str, Sequence[Switch]] = field(default_factory=dict)
+    switches: Mapping[tuple[str, str], Sequence[Switch]] = field(default_factory=dict)
 
-    def version(self, project: str | None, made_with: int, sent_at: str, seconds: float | None) -> int:
+    def version(
+        self, project: str | None, made_with: int, sent_at: str, seconds: float | None, *, server: str | None = None
+    ) -> int:
         """The version that an answer is of.
 
         The page may have been opened as long before the answer was sent as its annotator worked on it, so that much is
@@ -47,12 +49,20 @@ class Screens:
             made_with: the version the task was made with.
             sent_at: when the answer was sent or changed last, as UTC in ISO 8601.
             seconds: how long the annotator worked on it.
+            server: address of the project's server; where it is not known, a number that projects of two servers have
+                tells nothing.
         """
-        found = self.switches.get(project or "", ())
+        found = self._of(server, project or "")
         if not found or not sent_at:
             return made_with
         opened = _moment(sent_at) - timedelta(seconds=min(seconds or 0.0, 1e6))
         return max([made_with, *(switch.ontology_version for switch in found if _moment(switch.since) <= opened)])
+
+    def _of(self, server: str | None, project: str) -> Sequence[Switch]:
+        if server is not None:
+            return self.switches.get((server, project), ())
+        known = [switches for (_, number), switches in self.switches.items() if number == project]
+        return known[0] if len(known) == 1 else ()
 
 
 def _moment(text: str) -> datetime:

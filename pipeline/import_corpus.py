@@ -351,7 +351,7 @@ class _Import:
                 if old is not None:
                     with open_table(old, ANNOTATIONS) as others:
                         for batch in others.iter_batches():
-                            rows = pa.Table.from_batches([batch])
+                            rows = ANNOTATIONS.as_now(pa.Table.from_batches([batch]))
                             table.write_arrow(rows.filter(pc.not_equal(rows["annotator"], "corpus")))
         return True
 

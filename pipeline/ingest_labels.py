@@ -11,12 +11,14 @@ import sqlite3
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
+from urllib.parse import urlsplit
 
 from annotate.annotation_store import AnnotationStore
 from annotate.annotations import read_annotations
 from annotate.dialogue_index import IndexedDialogue, read_dialogue_index
 from annotate.exports.reader import keep_raw
 from annotate.migration import Migration
+from annotate.resolution.answers import standing_annotations
 from annotate.resolution.policies import PolicyName
 from annotate.roster import Roster
 from annotate.splits import split_manifest
@@ -43,6 +45,7 @@ def ingest_labels(
     workspace: Workspace,
     *,
     export: Path | None = None,
+    server: str | None = None,
     project: str | Sequence[str] | None = None,
     full: bool = False,
     resolve_by: str | None = None,
@@ -54,6 +57,8 @@ def ingest_labels(
     Args:
         workspace: an imported corpus.
         export: a JSON export of Label Studio, or its gzip.
+        server: address of the Label Studio that the export is from: users of one server are the same people, whatever
+            export names them; without it only those exports are known to be of one server that share an answer.
         project: name of a project, or of work dealt out over several, or several names: what changed there since the
             last pull, and in the reviews of their answers, is fetched now, and what is gone there is withdrawn.
             Without either, only what the corpus brought is taken.
@@ -72,6 +77,10 @@ def ingest_labels(
     names = () if project is None else (project,) if isinstance(project, str) else tuple(project)
     if export is not None and names:
         raise UsageError("an export file and --project were both given", fix="name one of the two")
+    if server is not None:
+        if export is None:
+            raise UsageError("--server was given without an export file", fix="name the file, or leave --server out")
+        server = _address(server)
     if full and not names:
         raise UsageError("--full was given without --project", fix="name the project to pull")
     policy = policy_name(resolve_by, workspace.require().settings().labelling.resolve)
@@ -90,20 +99,31 @@ def ingest_labels(
             stack.enter_context(lock)
             incoming = stack.enter_context(temporary_folder(workspace.annotations.parent / "pulled"))
             pulled = pulling.fetch(incoming, whole=full, progress=progress)
+            source.screens = read_screens(workspace.labelling)  # they move with their server
         index = read_dialogue_index(workspace.turns, with_hashes=taking_in)
         store = stack.enter_context(AnnotationStore())
         if export is not None:
-            source.read_file(export, store, index, ontology, progress)
+            source.read_file(export, store, index, ontology, progress, server=server)
         if names:
             source.read_projects(pulled, store, index, ontology, progress)
         else:
             stack.enter_context(lock)
-        _load(workspace, store, source.roster)
-        source.merge(store)
+        # what was stored under a number gets the name that is known by now, or it would count as somebody else's
+        store.load(map(source.roster.named, read_annotations(workspace.annotations)))
+        source.merge(store, progress)
+        _load_quarantine(workspace, store)
         report = _write(workspace, store, index, ontology, source, policy, again, progress)
         keep_ingest(workspace, report, ontology)
         source.remember(workspace)
         return report
+
+
+def _address(server: str) -> str:
+    """The address of a server as pulls write it."""
+    parts = urlsplit(server.strip())
+    if parts.scheme not in ("http", "https") or not parts.hostname:
+        raise UsageError("not an address of Label Studio", where=server, fix="write it as http://HOST:PORT")
+    return parts._replace(netloc=parts.netloc.lower(), query="", fragment="").geturl().rstrip("/")
 
 
 def _check_configurations(workspace: Workspace) -> None:
@@ -119,12 +139,21 @@ def _check_configurations(workspace: Workspace) -> None:
             )
 
 
-def _load(workspace: Workspace, store: AnnotationStore, roster: Roster) -> None:
-    # what was stored under a number gets the name that is known by now, or it would count as somebody else's
-    store.load(map(roster.named, read_annotations(workspace.annotations)))
+def _load_quarantine(workspace: Workspace, store: AnnotationStore) -> None:
     if workspace.quarantine.exists():
         with open_table(workspace.quarantine, QUARANTINE) as file:
             store.load_quarantine(row for batch in file.iter_batches() for row in batch.to_pylist())
+
+
+def _settle_in_force(
+    store: AnnotationStore, index: Mapping[str, IndexedDialogue], ontology: Ontology, progress: Progress
+) -> None:
+    """Note which annotations count: the table says so, and it is written before the states made of it."""
+    dialogues = Migration(ontology).dialogues(store.by_dialogue())
+    for dialogue_id, said in progress.track(dialogues, "answers in force"):
+        dialogue = index.get(dialogue_id)
+        if dialogue is not None:
+            store.mark_in_force(standing_annotations(said, dialogue.user_turns))
 
 
 @contextmanager
@@ -169,8 +198,9 @@ def _write(
         inputs = {"turns": sha256_file(workspace.turns), "ontology": ontology.sha256()}
         with open_writer(beside(workspace.quarantine), QUARANTINE) as rows:
             rows.write_all(store.quarantine())
+        _settle_in_force(store, index, ontology, progress)
         with open_writer(beside(workspace.annotations), ANNOTATIONS) as rows:
-            rows.write_all(row for annotation in store.all() for row in annotation.rows())
+            rows.write_all(row for each, counts in store.all_standing() for row in each.rows(in_force=counts))
         inputs["annotations"] = sha256_file(folder / workspace.annotations.name)
         states, d_f, d_p = beside(workspace.states), beside(workspace.d_f), beside(workspace.d_p)
         chosen = policy_of(policy, Migration(ontology).dialogues(store.by_dialogue()), index, ontology, progress)

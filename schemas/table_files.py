@@ -34,6 +34,7 @@ class Table:
         columns: those.
         made_by: the command that writes it.
         earlier: older versions that are still read, by their columns; their readers fill in what came later.
+        defaults: column that no earlier version has -> what its rows have there; null for columns not named.
     """
 
     name: str
@@ -41,6 +42,17 @@ class Table:
     columns: pa.Schema
     made_by: str
     earlier: Mapping[int, pa.Schema] = field(default_factory=dict)
+    defaults: Mapping[str, Any] = field(default_factory=dict)
+
+    def as_now(self, rows: pa.Table) -> pa.Table:
+        """Rows of this or an earlier version with the columns of this one."""
+        found = [
+            rows[column.name].cast(column.type)
+            if column.name in rows.column_names
+            else pa.repeat(pa.scalar(self.defaults.get(column.name), column.type), rows.num_rows)
+            for column in self.columns
+        ]
+        return pa.table(found, schema=self.columns)
 
     def metadata(self, inputs: Mapping[str, str] | None) -> dict[bytes, bytes]:
         """The key-value metadata that marks a file as this table; without inputs, they are added on closing."""

@@ -190,25 +190,31 @@ _ANNOTATIONS_1 = pa.schema(
     ]
 )
 
+_ANNOTATIONS_2 = pa.schema(
+    [
+        *_ANNOTATIONS_1,
+        _required("role", pa.string()),
+        pa.field("task_id", pa.string()),
+        pa.field("completed_by", pa.string()),
+        pa.field("config_sha256", pa.string()),
+        pa.field("prelabel", pa.string()),
+        pa.field("prelabel_score", pa.float64()),
+        _required("untouched", pa.bool_()),
+    ]
+)
+
 ANNOTATIONS = Table(
     "annotations",
-    2,
-    pa.schema(
-        [
-            *_ANNOTATIONS_1,
-            _required("role", pa.string()),
-            pa.field("task_id", pa.string()),
-            pa.field("completed_by", pa.string()),
-            pa.field("config_sha256", pa.string()),
-            pa.field("prelabel", pa.string()),
-            pa.field("prelabel_score", pa.float64()),
-            _required("untouched", pa.bool_()),
-        ]
-    ),
+    3,
+    pa.schema([*_ANNOTATIONS_2, pa.field("server", pa.string()), pa.field("in_force", pa.bool_())]),
     "semctl import or semctl ingest-labels",
-    earlier={1: _ANNOTATIONS_1},
+    earlier={1: _ANNOTATIONS_1, 2: _ANNOTATIONS_2},
+    defaults={"role": "label", "untouched": False},
 )
-"""One row per (annotation, turn, operation, slot, value); see :mod:`schemas.belief` for the operations."""
+"""One row per (annotation, turn, operation, slot, value); see :mod:`schemas.belief` for the operations.
+
+``in_force`` says whether this version of the annotation counts; null until the first ingest after an import.
+"""
 
 QUARANTINE = Table(
     "quarantine",

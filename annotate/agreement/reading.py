@@ -23,8 +23,8 @@ __all__ = ["Labelled", "UserTurns", "annotations_by_dialogue", "read_labelled", 
 
 _KEYS = ("annotation_id", "dialogue_id", "annotator", "updated_at", "task_uid", "project", "ontology_version")
 _SAID = ("turn", "op", "slot", "value", "origin")
-_LATER = ("role", "prelabel", "untouched")
-"""Columns that a table of version 1 lacks; a row then has what :class:`Annotation` takes by itself."""
+_LATER = ("role", "prelabel", "untouched", "server")
+"""Columns that tables of earlier versions lack; a row then has what :class:`Annotation` takes by itself."""
 
 _READ_ROWS = 50_000
 

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
-from annotate.annotation_store import AnnotationStore
+from annotate.annotation_store import AnnotationStore, Standing
 from annotate.annotations import Annotation
 from annotate.dialogue_index import IndexedDialogue
 from annotate.exports.reader import ExportedTask, ExportReader
@@ -17,7 +17,6 @@ from annotate.exports.results import read_result
 from annotate.exports.task import TaskKeys, annotation_head, annotation_id, check_task, dealt_to, fits_workspace
 from annotate.migration import Migration
 from annotate.prelabels import prelabel_fields
-from annotate.roster import Roster
 from annotate.screens import Screens
 from schemas.errors import LabelError
 from schemas.ontology import Ontology
@@ -64,7 +63,7 @@ def stage_export(
     *,
     of_this_workspace: bool = True,
     screens: Screens | None = None,
-    roster: Roster | None = None,
+    server: str | None = None,
 ) -> StagedExport:
     """Read a whole export into the store.
 
@@ -76,7 +75,7 @@ def stage_export(
         progress: shows how far it is.
         of_this_workspace: refuse an export without any task of this workspace.
         screens: since when the screens of projects offer a newer ontology than their tasks were made with.
-        roster: who annotators are; without it they go by Label Studio's numbers.
+        server: address of the Label Studio that the export is from; None where it is not known.
 
     Raises:
         LabelError: not an export, cut off, or of another project: no task in it is of this workspace.
@@ -88,7 +87,7 @@ def stage_export(
         fitting += fits_workspace(task, index)
         staged.drafts += task.drafts
         staged.projects.add(task.project)
-        _stage_task(task, staged, store, index, migration, screens, roster or Roster())
+        _stage_task(task, staged, store, index, migration, screens, server)
     if reader.tasks_read and not fitting and of_this_workspace:
         raise LabelError(
             f"none of the {reader.tasks_read} tasks in this export is of this workspace",
@@ -107,31 +106,35 @@ def _stage_task(
     index: Mapping[str, IndexedDialogue],
     migration: Migration,
     screens: Screens,
-    roster: Roster,
+    server: str | None,
 ) -> None:
     try:
         keys: TaskKeys | Refusal = check_task(task, index)
     except Refused as problem:
         keys = problem.refusal
+    owner = dealt_to(task)
     for position, raw in enumerate(task.annotations):
         name = annotation_id(raw, task, position)
         staged.received += 1
         store.hear(name, task.project, task.task_id)
         head = None
         try:
-            head = roster.named(annotation_head(raw, task, name), dealt_to=dealt_to(task))
+            head = replace(annotation_head(raw, task, name), server=server)
             if raw.get("was_cancelled"):
                 staged.skipped += 1
-                store.arrive(head, "void")
+                store.arrive(head, "void", dealt_to=owner)
                 continue
             if isinstance(keys, Refusal):
                 raise Refused(keys.reason, keys.detail)
-            version = screens.version(head.project, keys.ontology_version, head.updated_at, head.lead_time)
+            version = screens.version(
+                head.project, keys.ontology_version, head.updated_at, head.lead_time, server=server
+            )
             read = read_result(raw.get("result"), keys.turns, migration.ontology, version=version, migration=migration)
         except Refused as problem:
             staged.quarantined[problem.refusal.reason] += 1
             if head is not None:
-                store.arrive(head, "void" if problem.refusal.reason == "dialogue_changed" else "unreadable")
+                standing: Standing = "void" if problem.refusal.reason == "dialogue_changed" else "unreadable"
+                store.arrive(head, standing, dealt_to=owner)
             whole = replace(problem.refusal, turn=None, raw=problem.refusal.raw or raw_json(raw))
             store.refuse(_row(whole, name, task, head))
             continue
@@ -145,7 +148,7 @@ def _stage_task(
             role=keys.role,
             **prelabel_fields(raw),
         )
-        store.arrive(head.with_marks(read.marks), "usable")
+        store.arrive(head.with_marks(read.marks), "usable", dealt_to=owner)
         for refusal in read.refused_turns:
             staged.refused_turns[refusal.reason] += 1
             store.refuse(_row(refusal, name, task, head))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -12,9 +13,12 @@ from annotate.annotations import Annotation, Role
 from annotate.dialogue_index import IndexedDialogue
 from annotate.exports.reader import UNKNOWN, ExportedTask
 from annotate.exports.refusals import Refused
+from annotate.roster import NOBODY, NUMBERED
 from annotate.tasks import TASK_SCHEMA
 
 __all__ = ["TaskKeys", "annotation_head", "annotation_id", "check_task", "dealt_to", "fits_workspace"]
+
+_BESIDE = re.compile(r"(\S+@\S+), (\d+)$")
 
 
 @dataclass(frozen=True)
@@ -115,26 +119,36 @@ def annotation_head(raw: Any, task: ExportedTask, name: str) -> Annotation:
     updated_at = _time(raw.get("updated_at")) or _time(raw.get("created_at"))
     if updated_at is None and any(raw.get(name) is not None for name in ("updated_at", "created_at")):
         raise Refused("malformed_annotation", "no time in 'updated_at'")
+    number, email = _sender(raw)
     return Annotation(
         annotation_id=name,
         dialogue_id="",
-        annotator=_annotator(raw.get("completed_by")),
+        annotator=email or (f"{NOBODY}{name}" if number is None else f"{NUMBERED}{number}"),
         updated_at=updated_at or "",
         created_at=_time(raw.get("created_at")),
         lead_time=_seconds(raw.get("lead_time")),
         project=task.project,
         task_id=task.task_id,
-        completed_by=_annotator(raw.get("completed_by")).removeprefix("user:"),
+        completed_by=number or email,
     )
 
 
-def _annotator(who: Any) -> str:
-    """Label Studio names annotators by number, or by an object that holds it."""
-    if isinstance(who, dict):
-        who = who.get("id", who.get("email"))
-    if isinstance(who, bool) or not isinstance(who, int | str) or who == "":
-        return "user:unknown"
-    return f"user:{who}"
+def _sender(raw: dict[str, Any]) -> tuple[str | None, str | None]:
+    """Number and e-mail address of who sent an annotation, where they are told.
+
+    Versions of Label Studio name people by number, or by an object that holds it, and some write beside it
+    ``created_username``: "Ann Lee ann@shop.example, 7".
+    """
+    who = raw.get("completed_by")
+    email = who.get("email") if isinstance(who, dict) else who
+    number = who.get("id") if isinstance(who, dict) else who
+    if isinstance(number, bool) or not isinstance(number, int | str) or "@" in str(number) or not str(number).strip():
+        number = None
+    if not isinstance(email, str) or "@" not in email:
+        beside = _BESIDE.search(str(raw.get("created_username") or ""))
+        same = beside is not None and number is not None and beside.group(2) == str(number)
+        email = beside.group(1) if beside is not None and same else None
+    return None if number is None else str(number).strip(), None if email is None else email.strip().lower()
 
 
 def _time(value: Any) -> str | None:

@@ -7,12 +7,12 @@ counts, so that a turn refused in it does not bring an older answer back.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 from dataclasses import dataclass
 
 from annotate.annotations import Annotation, Mark
 
-__all__ = ["Answer", "newest_versions", "people_answers", "verdicts"]
+__all__ = ["Answer", "newest_versions", "people_answers", "standing_annotations", "verdicts"]
 
 
 @dataclass(frozen=True)
@@ -51,6 +51,21 @@ def verdicts(annotations: Iterable[Annotation]) -> dict[int, Answer]:
     return given
 
 
+def standing_annotations(annotations: Iterable[Annotation], user_turns: Collection[int]) -> list[Annotation]:
+    """The annotations that count, of all versions of all annotations of one dialogue, sorted by key.
+
+    Those of people where there are any, and verdicts; else those of the corpus.
+    """
+    counting = newest_versions(annotations)
+    of_people = list(people_answers(counting).values())
+    spoken = [
+        answer for answers in [*of_people, verdicts(counting)] for turn, answer in answers.items() if turn in user_turns
+    ]
+    standing = {answer.annotation.key: answer.annotation for answer in spoken}
+    standing = standing or {each.key: each for each in counting if each.is_corpus}
+    return [standing[key] for key in sorted(standing)]
+
+
 def _by_annotator(annotations: Iterable[Annotation]) -> dict[str, dict[int, Answer]]:
     found: dict[str, dict[int, Answer]] = {}
     for annotation in _newest_of_each_task(annotations):
@@ -64,7 +79,10 @@ def _newest_of_each_task(annotations: Iterable[Annotation]) -> list[Annotation]:
     newest: dict[tuple[str, ...], Annotation] = {}
     for annotation in sorted(annotations, key=_age):
         task = annotation.task_uid
-        of = (annotation.annotation_id,) if task is None else (annotation.project or "", task, annotation.annotator)
+        of: tuple[str, ...]
+        of = (annotation.annotation_id,)
+        if task is not None:  # tasks of two servers and projects may have one uid
+            of = (annotation.server or "", annotation.project or "", task, annotation.annotator)
         newest[of] = annotation
     return sorted(newest.values(), key=_age)
 

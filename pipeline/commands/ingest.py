@@ -36,6 +36,14 @@ def ingest(
             help="Fetch what changed in this Label Studio project since the last time; may be given several times.",
         ),
     ] = None,
+    server: Annotated[
+        str | None,
+        typer.Option(
+            "--server",
+            metavar="ADDRESS",
+            help="Where FILE was exported: users of one server are the same people, whatever export names them.",
+        ),
+    ] = None,
     full: Annotated[bool, typer.Option("--full", help="Fetch all answers of the project anew.")] = False,
     resolve: Annotated[
         str | None,
@@ -70,6 +78,7 @@ def ingest(
     report = ingest_labels(
         given.workspace.require(),
         export=export,
+        server=server,
         project=project,
         full=full,
         resolve_by=resolve,

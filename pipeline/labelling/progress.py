@@ -9,11 +9,12 @@ from pathlib import Path
 from typing import Any
 
 from annotate.annotations import read_annotations
+from annotate.identity import is_address, numbered_name
 from annotate.label_studio.activity_cache import ActivityCache
 from annotate.label_studio.gateway import Gateway, Project, connect
 from annotate.progress_report import Answer, ProgressReport, TouchedTask, WantedTask, WorkPart, report_progress
 from annotate.resolution.answers import newest_versions
-from annotate.roster import Roster
+from annotate.roster import NOBODY, Roster
 from pipeline.labelling.batches import Batch, read_batches
 from pipeline.labelling.deal_record import Deal, read_deals
 from pipeline.labelling.dealing import projects_of
@@ -132,14 +133,19 @@ class LabellingProgress:
         return self._found
 
     def _ask(self, gateway: Gateway, project: Project, answers: int, roster: Roster) -> Touched:
-        named: dict[int | None, str] = {}
+        named: dict[int | None, str | None] = {}
         touched = {}
         for task in self._cache.read(gateway, project, answers, self._progress):
             for answer in task.answers:
                 if answer.by not in named:
-                    number = "unknown" if answer.by is None else str(answer.by)
-                    named[answer.by] = roster.annotator(str(project.id), number)
-            given = tuple(Answer(named[each.by], each.seconds, _time(each.at), each.skipped) for each in task.answers)
+                    number = None if answer.by is None else str(answer.by)
+                    known = roster.annotator(gateway.url, str(project.id), number)
+                    named[answer.by] = known or (number and numbered_name(gateway.url, number))
+            given = tuple(
+                # of nobody known: of nobody else either
+                Answer(named[each.by] or f"{NOBODY}{task.id}/{n}", each.seconds, _time(each.at), each.skipped)
+                for n, each in enumerate(task.answers)
+            )
             touched[task.uid] = TouchedTask(given, task.has_draft)
         return touched
 
@@ -147,21 +153,25 @@ class LabellingProgress:
         """Batch -> uid -> what the annotations of the workspace say."""
         roster = Roster.read(self._workspace.labelling)
         people = (each for each in read_annotations(self._workspace.annotations) if not each.is_corpus)
-        answers: dict[tuple[str | None, str], list[tuple[str, Answer]]] = defaultdict(list)
+        answers: dict[tuple[str | None, str], list[tuple[str | None, str, Answer]]] = defaultdict(list)
         for annotation in map(roster.named, newest_versions(people)):
             if annotation.task_uid is not None:
                 said = Answer(annotation.annotator, annotation.lead_time, _time(annotation.updated_at))
-                answers[annotation.role, annotation.task_uid].append((annotation.project or "", said))
+                answers[annotation.role, annotation.task_uid].append(
+                    (annotation.server, annotation.project or "", said)
+                )
         projects = {str(batch.destination.project_id) for batch in batches if batch.destination.project_id}
         found: dict[int, Touched] = {}
         for batch in batches:
             number = None if batch.destination.project_id is None else str(batch.destination.project_id)
+            url = batch.destination.url
             touched = {}
             for uid in batch.uids:
                 theirs = tuple(
                     answer
-                    for project, answer in answers.get((batch.role, uid), ())
+                    for server, project, answer in answers.get((batch.role, uid), ())
                     if (project == number if number else project not in projects)
+                    and (not number or not is_address(server) or server == url)
                     and (number or batch.annotator in (None, answer.annotator))
                 )
                 if theirs:

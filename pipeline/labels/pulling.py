@@ -13,14 +13,14 @@ from annotate.roster import Roster
 from pipeline.labelling.batches import Destination, read_batches
 from pipeline.labelling.dealing import projects_of
 from pipeline.labelling.known_annotators import learn_annotators
-from pipeline.ontology.screen_record import screens_file
+from pipeline.ontology.screen_record import move_screens, screens_file
 from pipeline.workspace import Workspace
 from schemas.files import sha256_bytes, sha256_file
 from schemas.progress import Progress
 
 __all__ = ["Pull", "pull_states", "state_path"]
 
-_READER = 1
+_READER = 2
 """Goes up when answers are read differently by a newer semctl."""
 
 
@@ -77,14 +77,20 @@ class Pull:
             LabelError: what an earlier pull left is not readable.
             ServiceError: Label Studio is down, failed, or refuses the key.
         """
+        before = {
+            project.id: PullState.read(state_path(self.workspace, project_key(project))) for project in self.projects
+        }
+        for number, state in before.items():
+            if state is not None and state.url != self.gateway.url:
+                move_screens(self.workspace.labelling, number, state.url, self.gateway.url)
         reading = _reading(self.workspace)
         pulled = []
         for project in self.projects:
             progress.log(f"reading the project '{project.title}' of {self.gateway.url}")
-            before = PullState.read(state_path(self.workspace, project_key(project)))
             export = folder / f"{project.id}.json"
+            seen = before[project.id]
             pulled.append(
-                pull_project(self.gateway, project, before, export, reading=reading, whole=whole, progress=progress)
+                pull_project(self.gateway, project, seen, export, reading=reading, whole=whole, progress=progress)
             )
         return pulled
 

@@ -12,6 +12,7 @@ from annotate.annotation_store import AnnotationStore, Changes
 from annotate.dialogue_index import IndexedDialogue
 from annotate.exports.reader import ExportReader
 from annotate.exports.staging import StagedExport, stage_export
+from annotate.identity import Identity
 from annotate.label_studio.pull import PulledProject
 from annotate.label_studio.pull_state import PullState, project_key
 from annotate.roster import Roster
@@ -63,15 +64,19 @@ class LabelSource:
         index: Mapping[str, IndexedDialogue],
         ontology: Ontology,
         progress: Progress,
+        *,
+        server: str | None = None,
     ) -> None:
         """Stage an export file. A file never tells what is gone: it may hold a part of a project.
+
+        Args:
+            path, store, index, ontology, progress: as for :func:`annotate.exports.staging.stage_export`.
+            server: address of the Label Studio that the file is from, where it is known.
 
         Raises:
             LabelError: as :func:`annotate.exports.staging.stage_export` says.
         """
-        staged = stage_export(
-            ExportReader(path), store, index, ontology, progress, screens=self.screens, roster=self.roster
-        )
+        staged = stage_export(ExportReader(path), store, index, ontology, progress, screens=self.screens, server=server)
         self.exports.append(staged)
 
     def read_projects(
@@ -100,16 +105,19 @@ class LabelSource:
                     progress,
                     of_this_workspace=first,
                     screens=self.screens,
-                    roster=self.roster,
+                    server=project.url,
                 )
                 self.exports.append(staged)
             store.ask_for(name for seen in project.kept().values() for name in seen.annotations)
 
-    def merge(self, store: AnnotationStore) -> None:
+    def merge(self, store: AnnotationStore, progress: Progress) -> None:
         """Lay what was staged over what the workspace holds, which the store has loaded."""
         if self.is_corpus:
             return
-        self.changes = store.merge(from_server=bool(self.pulled))
+        for project in self.pulled:
+            if project.before is not None and project.before.url != project.url:
+                store.move(project.before.url, project.url, str(project.project.id))
+        self.changes = store.merge(Identity(store, self.roster, progress), from_server=bool(self.pulled))
         for project in self.pulled:
             heard = store.heard(str(project.project.id))
             export = next((staged.sha256 for staged in self.exports if staged.path == project.export), None)

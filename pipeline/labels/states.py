@@ -59,7 +59,7 @@ def write_states(
 
     Args:
         states, d_f, d_p: where to.
-        store: every version of every annotation; learns which ones are in force.
+        store: every version of every annotation.
         index: the dialogues of the workspace.
         ontology: its slots.
         policy: decides where people differ.
@@ -83,7 +83,6 @@ def write_states(
             said = annotations if labelled_id == dialogue_id else []
             resolution = resolve(said, dialogue.user_turns, ontology, policy)
             totals.resolved.add(resolution)
-            store.mark_in_force(resolution.in_force)
             totals.untouched.add(resolution.in_force)
             totals.orphaned += resolution.orphaned
             totals.out_of_catalogue.update(resolution.values_without_product(ontology))

@@ -11,6 +11,7 @@ from typing import Any
 import pyarrow as pa
 
 from annotate.annotations import Annotation
+from annotate.identity import is_address
 from annotate.label_studio.pull_state import PullState
 from annotate.tracing import Origin, Spoken, origins, spoken
 from pipeline.labelling.batches import Batch, read_batches
@@ -59,6 +60,7 @@ class Witness:
             "lead_time": one.lead_time,
             "created_at": one.created_at,
             "updated_at": one.updated_at or None,
+            "server": one.server,
             "project": one.project,
             "project_title": self.project_title,
             "task_id": one.task_id,
@@ -206,7 +208,12 @@ class _Places:
     def witness(self, said: Spoken) -> Witness:
         one = said.annotation
         exported = [batch for batch in self._batches if one.task_uid in batch.uids]
-        to_project = [batch for batch in exported if str(batch.destination.project_id) == one.project]
+        to_project = [
+            batch
+            for batch in exported
+            if str(batch.destination.project_id) == one.project
+            and (not is_address(one.server) or batch.destination.url == one.server)
+        ]
         made_with = [batch for batch in to_project or exported if batch.config_sha256 == one.config_sha256]
         title, url = self._project(one, to_project)
         raw = self._workspace.raw_exports / f"{one.export_sha256}.json.gz"
@@ -220,7 +227,9 @@ class _Places:
 
     def _project(self, one: Annotation, batches: Sequence[Batch]) -> tuple[str | None, str | None]:
         """Its title and server. Projects of two servers share numbers: a pull names the answers it saw."""
-        pulled = [state for state in self._pulls if str(state.project_id) == one.project]
+        pulled = [
+            state for state in self._pulls if str(state.project_id) == one.project and one.server in (None, state.url)
+        ]
         seen = [state for state in pulled if _saw(state, one.annotation_id)] or pulled
         if seen:
             return seen[-1].title, seen[-1].url

@@ -12,7 +12,7 @@ from pipeline.labelling.batches import Batch
 from schemas.errors import LabelError
 from schemas.files import read_json, write_json
 
-__all__ = ["note_screen", "read_screens", "screens_file"]
+__all__ = ["move_screens", "note_screen", "read_screens", "screens_file"]
 
 
 def screens_file(labelling: Path) -> Path:
@@ -26,10 +26,10 @@ def read_screens(labelling: Path) -> Screens:
     Raises:
         LabelError: not a file of semctl.
     """
-    found: dict[str, list[Switch]] = {}
+    found: dict[tuple[str, str], list[Switch]] = {}
     for entry in _read(labelling):
         switch = Switch(entry["since"], entry["ontology_version"])
-        found.setdefault(str(entry["project_id"]), []).append(switch)
+        found.setdefault((str(entry.get("url", "")), str(entry["project_id"])), []).append(switch)
     return Screens(found)
 
 
@@ -43,14 +43,33 @@ def note_screen(labelling: Path, project_id: int, url: str, version: int, batche
         version: of the ontology.
         batches: all batches of the workspace.
     """
-    made_with = [batch.ontology_version for batch in batches if batch.destination.project_id == project_id]
+    made_with = [
+        batch.ontology_version
+        for batch in batches
+        if batch.destination.project_id == project_id and batch.destination.url in (None, url)
+    ]
     entries = _read(labelling)
-    known = [entry["ontology_version"] for entry in entries if entry["project_id"] == project_id]
+    known = [
+        entry["ontology_version"]
+        for entry in entries
+        if entry["project_id"] == project_id and entry.get("url", url) == url
+    ]
     if not made_with or max([min(made_with), *known]) >= version:
         return
     since = datetime.now(UTC).replace(tzinfo=None).isoformat(timespec="microseconds") + "Z"
     entries.append({"project_id": project_id, "url": url, "ontology_version": version, "since": since})
     write_json(screens_file(labelling), {"semctl_schema": 1, "screens": entries})
+
+
+def move_screens(labelling: Path, project_id: int, url: str, now: str) -> None:
+    """Note that a project's server is found at another address by now."""
+    entries = _read(labelling)
+    moved = [
+        {**entry, "url": now} if (entry["project_id"], entry.get("url")) == (project_id, url) else entry
+        for entry in entries
+    ]
+    if moved != entries:
+        write_json(screens_file(labelling), {"semctl_schema": 1, "screens": moved})
 
 
 def _read(labelling: Path) -> list[dict[str, Any]]:

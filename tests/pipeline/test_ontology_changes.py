@@ -15,7 +15,7 @@ from pipeline.cli import _run
 from pipeline.import_corpus import import_corpus
 from pipeline.ingest_labels import ingest_labels
 from pipeline.labelling.batches import Batch, Destination
-from pipeline.ontology.screen_record import note_screen, read_screens
+from pipeline.ontology.screen_record import move_screens, note_screen, read_screens
 from pipeline.training_data import gold_states
 from pipeline.workspace import Workspace
 from schemas.errors import LabelError, OntologyError, WorkspaceError
@@ -169,7 +169,7 @@ def test_answers_of_both_words_merge_within_one_dialogue(tmp_path: Path, workspa
 def test_a_split_leaves_its_slot_unknown_and_names_the_dialogues_to_look_at(
     tmp_path: Path, workspace: Workspace, capsys: pytest.CaptureFixture[str]
 ):
-    ingest_labels(workspace, export=export(tmp_path / "old.json", IN_OLD_WORDS, 3))
+    ingest_labels(workspace, export=export(tmp_path / "old.json", IN_OLD_WORDS, 3), server="http://studio")
     assert semctl(workspace, "ontology", "split", "color=blue", "--into", "navy,sky blue", "--json") == 0
     said = json.loads(capsys.readouterr().out)
     assert said["touched"] == {"annotations": 1, "turns": 1, "dialogues": 1}
@@ -191,7 +191,10 @@ def test_a_split_leaves_its_slot_unknown_and_names_the_dialogues_to_look_at(
     assert semctl(workspace, "export-for-labelling", "--to-file", str(tasks), "--dialogues", str(requeue)) == 0
     assert [task["data"]["dialogue_id"] for task in json.loads(tasks.read_text())] == ["d3"]
     again = {"d3": [pick("want_0", "color=navy"), pick("op_1", "drop=price")]}
-    ingest_labels(workspace, export=export(tmp_path / "new.json", again, 4, at="2026-03-03T10:00:00Z"))
+    # another project of the same server: its user 1 is the same person
+    for task in (filled := json.loads(export(tmp_path / "new.json", again, 4, at="2026-03-03T10:00:00Z").read_text())):
+        task["project"] = 8
+    ingest_labels(workspace, export=save(tmp_path / "new.json", filled), server="http://studio/")
     assert D_F_dialogues(workspace) == {"d1", "d2", "d3"}
     assert marked(states_in(workspace)["d3", 2]) == {"color=navy"}
 
@@ -367,7 +370,8 @@ def test_importing_again_keeps_steps_names_titles_and_added_values(tmp_path: Pat
 
 
 def test_answers_count_as_of_the_screen_they_were_given_on():
-    screens = Screens({"7": [Switch("2026-03-01T12:00:00.000000Z", 4), Switch("2026-03-02T12:00:00.000000Z", 6)]})
+    switches = [Switch("2026-03-01T12:00:00.000000Z", 4), Switch("2026-03-02T12:00:00.000000Z", 6)]
+    screens = Screens({("http://x", "7"): switches})
     assert screens.version("7", 3, "2026-03-01T11:59:59.000000Z", 5.0) == 3
     assert screens.version("7", 3, "2026-03-01T12:00:04.000000Z", 5.0) == 3  # the page was open before
     assert screens.version("7", 3, "2026-03-01T12:00:06.000000Z", 5.0) == 4
@@ -375,6 +379,11 @@ def test_answers_count_as_of_the_screen_they_were_given_on():
     assert screens.version("7", 3, "2026-03-05T12:00:00.000000Z", 1e9) == 3
     assert screens.version("8", 3, "2026-03-05T12:00:00.000000Z", 1.0) == 3
     assert screens.version(None, 3, "", None) == 3
+    later, two = (
+        ("7", 3, "2026-03-01T12:00:06.000000Z", 5.0),
+        Screens({("http://x", "7"): switches, ("http://y", "7"): []}),
+    )
+    assert [two.version(*later, server=server) for server in ("http://x", "http://y", None)] == [4, 3, 3]
 
 
 def test_a_screen_is_noted_once_and_only_where_older_tasks_are(tmp_path: Path):
@@ -386,10 +395,15 @@ def test_a_screen_is_noted_once_and_only_where_older_tasks_are(tmp_path: Path):
         note_screen(tmp_path, project, "http://x", version, batches)
     found = read_screens(tmp_path).switches
     assert {project: [switch.ontology_version for switch in switches] for project, switches in found.items()} == {
-        "7": [3]
+        ("http://x", "7"): [3]
     }
     note_screen(tmp_path, 7, "http://x", 4, batches)
-    assert [switch.ontology_version for switch in read_screens(tmp_path).switches["7"]] == [3, 4]
+    note_screen(tmp_path, 7, "http://y", 4, batches)  # no batch went there
+    move_screens(tmp_path, 7, "http://x", "http://z")
+    found = read_screens(tmp_path).switches
+    assert {of: [switch.ontology_version for switch in switches] for of, switches in found.items()} == {
+        ("http://z", "7"): [3, 4]
+    }
     (tmp_path / "screens.json").write_text('{"screens": [{"since": "yesterday"}]}')
     with pytest.raises(LabelError, match="not a record of screens"):
         read_screens(tmp_path)
