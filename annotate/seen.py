@@ -47,7 +47,7 @@ class OntologyValues:
 
     def __init__(self, ontology: Ontology) -> None:
         self.columns = tuple((slot.name, value.value) for slot in ontology.slots for value in slot.values)
-        self._finder = MentionFinder((value.value, *value.aliases) for slot in ontology.slots for value in slot.values)
+        self._finder = MentionFinder.of_slots((slot, value) for slot in ontology.slots for value in slot.values)
 
     def look_at(self, texts: Iterable[str], recommendation_turns: int) -> Seen:
         """What is seen of a dialogue whose shopper says these texts."""

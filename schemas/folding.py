@@ -1,23 +1,58 @@
-"""The forms in which values and names are compared."""
+"""The forms in which texts, values and names are compared."""
 
 from __future__ import annotations
 
+import html
+import html.entities
+import re
 import unicodedata
 from functools import lru_cache
 
-__all__ = ["fold", "fold_name"]
+import regex
+
+__all__ = ["fold", "fold_name", "plain", "snake_case", "unescape"]
 
 _LONGEST_REMEMBERED = 64
 """Letters: the same few names and values are folded again and again; what shoppers say is not."""
 
+_ENTITY = re.compile(r"&(?:#[0-9]{1,7}|#[xX][0-9a-fA-F]{1,6}|[A-Za-z][A-Za-z0-9]{1,31});")
+_INVISIBLE = regex.compile(r"\p{Default_Ignorable_Code_Point}+|(?<=[\p{L}\p{M}\p{N}])[©®™℠]")
+_FRACTION = regex.compile(r"(?<=\p{Nd})(?=[¼-¾⅐-⅞])")
+# marks belong to their letters; "+", "#", "%" and currencies tell names apart
+_BETWEEN = regex.compile(r"(?:[^\p{L}\p{M}\p{N}\p{S}#%]|[<=>^`|~])+")
+_IN_FRONT = regex.compile(r"^[_\p{S}#%]+(?=.*[\p{L}\p{N}])")
+_CAMEL = re.compile(r"(?<=[a-z0-9])(?=[A-Z])")
+
+
+def unescape(text: str) -> str:
+    """A text with its HTML entities resolved, once: ``H&amp;M`` is ``H&M``, and ``&amp;lt;`` is ``&lt;``.
+
+    Only what ends in a semicolon is an entity: ``AT&T`` and ``black&regular`` stay as they are.
+    """
+    return _ENTITY.sub(_resolved, text) if "&" in text else text
+
+
+def _resolved(entity: re.Match[str]) -> str:
+    # `html.unescape` resolves the beginning of unknown names, too: "&notes;" would become "¬es;"
+    name = entity.group()
+    return html.unescape(name) if name[1] == "#" or name[1:] in html.entities.html5 else name
+
 
 def fold(text: str) -> str:
-    """The form in which values are compared: NFKC, case-folded, single spaces."""
+    """The form in which values are compared: case-folded, single spaces, and as :func:`plain` has it."""
     return _remembered(text) if len(text) <= _LONGEST_REMEMBERED else _fold(text)
 
 
+def plain(text: str) -> str:
+    """A text in NFKC without what is not seen (soft hyphens, joiners, direction marks) and trademark signs."""
+    if text.isascii():
+        return text
+    # NFKC makes "71/2" of "7½"
+    return unicodedata.normalize("NFKC", _INVISIBLE.sub("", _FRACTION.sub(" ", text)))
+
+
 def _fold(text: str) -> str:
-    return " ".join(unicodedata.normalize("NFKC", text).casefold().split())
+    return " ".join(plain(text).casefold().split())
 
 
 _remembered = lru_cache(maxsize=16_384)(_fold)
@@ -25,6 +60,22 @@ _remembered = lru_cache(maxsize=16_384)(_fold)
 
 @lru_cache(maxsize=4_096)
 def fold_name(text: str) -> str:
-    """The form in which names are compared: ``sleeveLength``, ``sleeve_length`` and ``Sleeve length`` agree."""
+    """The form in which names are compared: ``sleeveLength``, ``sleeve_length`` and ``Sleeve length`` agree.
+
+    Letters of every script stay with their marks, and so do symbols that tell names apart (``c+``, ``c#``,
+    ``price €``), unless they stand in front (``$x``).
+    """
     folded = fold(text)
-    return "".join(letter for letter in folded if letter.isalnum()) or folded
+    return _name(folded, "") or folded
+
+
+@lru_cache(maxsize=10_000)
+def snake_case(name: str) -> str:
+    """``sleeveLength`` and ``Sleeve length`` -> ``sleeve_length``; what :func:`fold_name` keeps apart stays apart."""
+    spaced = _CAMEL.sub("_", plain(name)).casefold()
+    return _name(spaced, "_").strip("_")
+
+
+def _name(text: str, between: str) -> str:
+    name: str = _IN_FRONT.sub("", _BETWEEN.sub(between, text))
+    return name

@@ -4,18 +4,107 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Sequence
-from typing import NamedTuple
+from typing import Literal, NamedTuple
 
-from schemas.folding import fold
+import regex
 
-__all__ = ["Mention", "MentionFinder", "Span", "Words", "is_negation", "stem"]
+from schemas.folding import fold, snake_case
+from schemas.ontology import Slot, Value
 
-_WORD = re.compile(r"[^\W_]+(?:'[^\W_]+)?")
-_BREAK = re.compile(r"[.,;:!?()]|\bbut\b")  # "no, red please", "not black but red": what comes after is not negated
-_NEGATIONS = frozenset(
-    ("not", "no", "without", "except", "avoid", "hate", "dislike", "never", "nothing", "neither", "nor")
+__all__ = ["Mention", "MentionFinder", "Span", "Stance", "Words", "is_negation", "name_stems", "stance", "stem"]
+
+Stance = Literal["for", "against", "open"]
+"""What a text says of a value that it names; ``open``: neither, as in "it doesn't have to be red"."""
+
+
+def _set(words: str) -> frozenset[str]:
+    return frozenset(words.split())
+
+
+def _pairs(words: str) -> frozenset[tuple[str, ...]]:
+    return frozenset(tuple(pair.split()) for pair in words.split(", "))
+
+
+_UNSPACED = r"\p{Han}\p{Hiragana}\p{Katakana}\p{Thai}\p{Lao}\p{Khmer}\p{Myanmar}ー"
+# where no spaces are written between words, every letter is a word, except for these
+_UNSPACED_NEGATIONS = "不要 不想要 不想 不喜欢 不喜歡 不是 ไม่เอา ไม่ชอบ ไม่อยากได้ ไม่ต้องการ ไม่ใช่"
+_UNSPACED_EXCEPTIONS = "除了 นอกจาก ยกเว้น"
+_UNSPACED_AFTER = "以外 じゃない ではない くない いらない 嫌い 嫌"
+
+
+def _tokens(letter: str) -> str:
+    """A word, with the decimals and the sign of a number and with the symbols of ``c++`` or ``c#``."""
+    return (
+        rf"(?:(?<![^\s(=:])[+-](?=\d))?{letter}+(?:(?<=\d)[.,](?=\d){letter}+)*(?:'{letter}+)?"
+        rf"(?:[+#]+(?!{letter}|[+#]))?"
+    )
+
+
+def _all_tokens() -> str:
+    whole = f"{_UNSPACED_NEGATIONS} {_UNSPACED_EXCEPTIONS} {_UNSPACED_AFTER}".split()
+    spaced = rf"[[\p{{L}}\p{{M}}\p{{N}}]--[{_UNSPACED}]]"
+    letter = rf"(?=[{_UNSPACED}])\X"
+    return "|".join((*sorted(whole, key=len, reverse=True), letter, _tokens(spaced), _BREAK))
+
+
+_BREAK = r"[\p{Terminal_Punctuation}()]"  # "no, red please", "not black but red": what comes after is not negated
+_ASCII_BREAKS = frozenset(".,;:!?()")
+_ASCII_TOKENS = re.compile(_tokens("[a-z0-9]") + r"|[.,;:!?()]")
+_TOKENS = regex.compile(_all_tokens(), regex.V1)
+_IS_BREAK = regex.compile(_BREAK)
+_DECIMAL_COMMA = re.compile(r"([+-]?\d+),(\d{1,2}|\d{4,})")
+_NO_DECIMALS = re.compile(r"([+-]?\d+)\.0+")
+_NUMBER = re.compile(r"[+-]?\d+(?:[.,]\d+)*")
+
+_EXCEPTIONS = _set(f"except besides excluding but außer sauf salvo excepto {_UNSPACED_EXCEPTIONS}")
+_NEGATIONS = (_EXCEPTIONS - {"besides", "but"}) | _set(
+    "not no without avoid hate dislike never nothing neither nor loathe exclude skip ditch minus cannot "
+    # of other languages, as far as they are no English words
+    "kein keine keinen nicht ohne pas sans sin nunca senza não sem niet geen zonder inte ikke لا بدون ليس बिना не без "
+    + _UNSPACED_NEGATIONS
+)
+_NEGATIONS_AFTER = _set(f"{_UNSPACED_AFTER} नहीं मत")
+_VERBS_AGAINST = _set("hate dislike avoid loathe exclude")
+_EXCEPTING = _pairs("other than, apart from, aside from, else than")
+_AGAINST = _pairs(
+    "instead of, rather than, sick of, tired of, bored of, enough of, away from, clear of, rid of, leave out, free of"
 )
 _REACH = 3  # words after a negation that it may be about
+_REACH_OF_A_VERB = 5  # "don't want it to be black"
+_LIKING = _set("fan keen into fond crazy interested looking")  # "not a big fan of black"
+
+_DEGREES = _set("less fewer too")  # "that is too long": something else is wanted, but not which
+
+_ALL = _set("any every all each")
+_WHOLE = _ALL | _set("anything everything anyone everyone whatever")
+_CONTRASTS = _set("in with for not only also it i i'd maybe preferably no")
+"""What follows a "but" that says more: "anything, but in red"."""
+
+_AFTER_NO = _set(
+    "problem problems worries worry doubt matter wonder idea rush way thanks thank sorry i i'm i'd i'll i've show give "
+    "let let's please can could do does that's it's this the just maybe actually wait we you what how is are try find "
+    "get something anything make not no rather"
+)
+"""What follows a "no" that answers, and refuses nothing of what comes next: "no show me red ones"."""
+_AFTER_NOT = _set("only just merely simply bad to until")
+_OPEN_AFTER_NOT = _set("necessarily sure mind care decide decided know bother fussed")
+_SEEKING = _set("find found see seen wait spot beat")
+"""What one cannot do with what one would like to have: "I can't find a red one"."""
+_ASKED = _set("you there we they it these those this")  # "don't you have red ones?"
+_ASKING = _set("don't doesn't didn't aren't isn't haven't hasn't can't couldn't wouldn't won't")
+
+_LITTLE_WORDS = _set(
+    "yes yeah yep no nope ok okay sure true false none any one all both some other else same more most less only just "
+    "like please now here there this that these those a an the i me my you your we us our it its they them he she his "
+    "her is are be was am do does did have has had can could will would may and or not nor but if so in on at of to "
+    "for from by with as than up off out very too also then next new what which who how where when why something "
+    "anything nothing everything every each either neither another maybe well ja nein oui non si sí sim não да нет "
+    "是 不 否 有 无 無"
+)
+"""Words that say something in most sentences, whatever values are called: each names a value only beside its slot."""
+
+_PLACES = _set("picture image photo pic option number item product no")
+_LINKS = _set("is are be should must being")
 
 
 class Mention(NamedTuple):
@@ -23,7 +112,7 @@ class Mention(NamedTuple):
 
     Attributes:
         column: of the value.
-        negated: a negation stands shortly before it.
+        negated: it is to be avoided, see :func:`stance`.
     """
 
     column: int
@@ -46,57 +135,106 @@ class Span(NamedTuple):
 class Words(NamedTuple):
     """A text cut into words, folded as the ontology's spellings are.
 
+    A number is one word with its decimals, symbols as in ``c++`` belong to their word, and in scripts without spaces
+    every letter with its marks is a word.
+
     Attributes:
         words: without case.
         stems: one form of singular, plural and possessive of each.
         clauses: the number of the clause that each is in; a punctuation mark or "but" ends one.
+        text: folded, with plain apostrophes.
     """
 
     words: tuple[str, ...]
     stems: tuple[str, ...]
     clauses: tuple[int, ...]
+    text: str = ""
 
     @classmethod
     def of(cls, text: str) -> Words:
         """Cut a text."""
+        folded = fold(text).replace("\u2019", "'")
+        is_ascii = folded.isascii()
         words: list[str] = []
         clauses: list[int] = []
-        for number, clause in enumerate(_BREAK.split(fold(text).replace("\u2019", "'"))):
-            found = _WORD.findall(clause)
-            words += found
-            clauses += [number] * len(found)
-        return cls(tuple(words), tuple(map(stem, words)), tuple(clauses))
+        clause = 0
+        tokens: list[str] = (_ASCII_TOKENS if is_ascii else _TOKENS).findall(folded)
+        for at, token in enumerate(tokens):
+            is_break = token in _ASCII_BREAKS if is_ascii else _IS_BREAK.match(token) is not None
+            if is_break or (token == "but" and not _excepts(words, tokens, at)):
+                clause += 1
+            else:
+                words.append(token)
+                clauses.append(clause)
+        return cls(tuple(words), tuple(map(stem, words)), tuple(clauses), folded)
+
+    def starts(self) -> list[int]:
+        """Where each word begins in the text."""
+        starts: list[int] = []
+        tokens = (_ASCII_TOKENS if self.text.isascii() else _TOKENS).finditer(self.text)
+        for word in self.words:
+            starts.append(next(token.start() for token in tokens if token.group() == word))
+        return starts
+
+
+def _excepts(before: Sequence[str], tokens: Sequence[str], at: int) -> bool:
+    """Whether a "but" leaves out what follows: "anything but red", "any color but red"; not "nothing but red"."""
+    if at + 1 == len(tokens) or tokens[at + 1] in _CONTRASTS or not before or before[-1] != tokens[at - 1]:
+        return False
+    return before[-1] in _WHOLE or (len(before) > 1 and before[-2] in _ALL and tokens[at + 1] not in ("a", "an"))
 
 
 class MentionFinder:
     """Finds spellings in texts.
 
+    A spelling that is a word of most sentences ("no", "new", "one") counts only right after the name of its slot
+    ("vegan: no"); so does a number that counts things or places ("2 dresses", "picture 2").
+
     Args:
         spellings: of each column, all ways to write its value.
+        names: of each column, all ways to write its slot; without any, such words are never counted.
     """
 
-    def __init__(self, spellings: Iterable[Iterable[str]]) -> None:
+    def __init__(self, spellings: Iterable[Iterable[str]], names: Iterable[Iterable[str]] = ()) -> None:
         self._columns: dict[str, tuple[int, ...]] = {}
-        # one more than the longest spelling has, as texts may write apart what it writes as one
-        self._most_words = 1
+        self._beginnings: set[str] = set()
+        self._names: list[tuple[tuple[str, ...], ...]] = []
+        known_names: dict[tuple[str, ...], tuple[tuple[str, ...], ...]] = {}
+        for each in names:
+            key = tuple(each)
+            if key not in known_names:
+                known_names[key] = name_stems(key)
+            self._names.append(known_names[key])
         for column, texts in enumerate(spellings):
             for text in texts:
-                stems = Words.of(text).stems
-                self._most_words = max(self._most_words, 1 + len(stems))
-                joined = "".join(stems)
+                joined = _joined(Words.of(text).stems)
                 known = self._columns.get(joined, ())
                 if joined and column not in known:
                     self._columns[joined] = (*known, column)
+                    self._beginnings.update(joined[:length] for length in range(1, _BEGINNING + 1))
+
+    @classmethod
+    def of_slots(cls, values: Iterable[tuple[Slot, Value]]) -> MentionFinder:
+        """Of values, each with its slot: a column each, found by name and alias."""
+        values = list(values)
+        return cls(
+            ((value.value, *value.aliases) for _, value in values),
+            ((slot.name, slot.attribute, *slot.aliases) for slot, _ in values),
+        )
 
     def spans(self, words: Words) -> list[Span]:
         """Where values are spelled, from left to right; the longest spelling at a place wins, and none overlap.
 
-        Words are compared without case, plural endings, hyphens and spaces: "T-shirts" spells ``tshirt``.
+        Words are compared without case, plural endings, hyphens and spaces: "T-shirts" spells ``tshirt``. Digits of
+        two words are two numbers: "4 5" does not spell ``45``.
         """
         found: list[Span] = []
         at = 0
         while at < len(words.stems):
             span = self._longest(words.stems, at)
+            if span is not None and span.stop == at + 1 and _needs_its_slot(words, at):
+                columns = tuple(column for column in span.columns if self._is_named_before(words, at, column))
+                span = span._replace(columns=columns) if columns else None
             if span is not None:
                 found.append(span)
             at = at + 1 if span is None else span.stop
@@ -111,23 +249,155 @@ class MentionFinder:
         words = Words.of(text)
         found: dict[int, bool] = {}
         for span in self.spans(words):
-            before = range(max(0, span.start - _REACH), span.start)
-            clause = words.clauses[span.start]
-            negated = any(words.clauses[i] == clause and is_negation(words.words[i]) for i in before)
+            negated = stance(words, span, reach_of_a_verb=_REACH) == "against"
             for column in span.columns:
                 found[column] = found.get(column, True) and negated
         return [Mention(column, negated) for column, negated in found.items()]
 
     def _longest(self, stems: Sequence[str], at: int) -> Span | None:
-        for length in range(min(self._most_words, len(stems) - at), 0, -1):
-            columns = self._columns.get("".join(stems[at : at + length]))
+        found: Span | None = None
+        joined = ""
+        for stop in range(at, len(stems)):
+            joined = _joined((joined, stems[stop])) if joined else stems[stop]
+            if joined[:_BEGINNING] not in self._beginnings:
+                break
+            columns = self._columns.get(joined)
             if columns:
-                return Span(at, at + length, columns)
-        return None
+                found = Span(at, stop + 1, columns)
+        return found
+
+    def _is_named_before(self, words: Words, at: int, column: int) -> bool:
+        """Whether the column's slot is named right before a word, as in "vegan: no" and "the size is 2"."""
+        if column >= len(self._names):
+            return False
+        end = at
+        while end > 0 and words.words[end - 1] in _LINKS:
+            end -= 1
+        named = any(name == words.stems[max(0, end - len(name)) : end] for name in self._names[column])
+        if not named or words.clauses[end - 1] == words.clauses[at]:
+            return named
+        starts = words.starts()
+        return words.text[starts[end - 1] + len(words.words[end - 1]) : starts[at]].strip() == ":"
+
+
+_BEGINNING = 8
+"""Characters by which most words are seen to begin no spelling."""
+
+
+def _joined(stems: Iterable[str]) -> str:
+    joined = ""
+    for part in stems:
+        joined += f" {part}" if joined and joined[-1].isdigit() and part[:1].isdigit() else part
+    return joined
+
+
+def name_stems(names: Iterable[str]) -> tuple[tuple[str, ...], ...]:
+    """The stems of each name of a slot: ``sleeveLength`` is "sleeve length"."""
+    return tuple(dict.fromkeys(filter(None, (Words.of(snake_case(name).replace("_", " ")).stems for name in names))))
+
+
+def _needs_its_slot(words: Words, at: int) -> bool:
+    word = words.words[at]
+    if word in _LITTLE_WORDS or words.stems[at] in _LITTLE_WORDS:
+        return True
+    if not _NUMBER.fullmatch(word):
+        return False
+    after = words.words[at + 1 : at + 2]
+    counts = bool(after) and words.clauses[at + 1] == words.clauses[at] and _is_plural(after[0])
+    return counts or (at > 0 and words.words[at - 1] in _PLACES) or f"#{word}" in words.text
+
+
+def _is_plural(word: str) -> bool:
+    return word != stem(word) and word.endswith("s") and not word.endswith("'s")
+
+
+def stance(words: Words, span: Span, *, reach_of_a_verb: int = _REACH_OF_A_VERB) -> Stance:
+    """What a text says of the value that a span spells.
+
+    A negation is about the three words after it in its clause, a verb ("don't", "avoid") about as many as
+    ``reach_of_a_verb``; an exception ("except", "other than", "anything but") is about what it leaves out, and takes
+    that out of a negation before it: "no dresses except black ones" wants black.
+    """
+    clause = words.clauses[span.start]
+    before = [i for i in range(span.start) if words.clauses[i] == clause]
+    if _is_negated_after(words, span) or (before and words.words[before[-1]] == "non"):
+        return "against"
+    negations = [i for i in before if is_negation(words.words[i]) and words.words[i] not in _EXCEPTIONS]
+    ends = [i for i in before if words.words[i] in _EXCEPTIONS or (i and words.words[i - 1 : i + 1] in _EXCEPTING)]
+    kinds = {i: _kind(words, i) for i in negations}
+    if ends and span.start - ends[-1] <= _REACH + 1:
+        return "for" if any(i < ends[-1] and kinds[i] == "against" for i in negations) else "against"
+    about = [i for i in negations if kinds[i] != "for" and span.start - i <= _reach(words, i, reach_of_a_verb)]
+    if any(kinds[i] == "open" for i in about):
+        return "open"
+    if about:
+        is_double = len(about) > 1 and words.words[about[-1]] in (*_VERBS_AGAINST, "without")  # "I don't hate red"
+        return "open" if is_double else "against"
+    pairs = [i for i in before[1:] if words.words[i - 1 : i + 1] in _AGAINST]
+    if any(span.start - i <= _REACH for i in pairs):
+        return "against"
+    return "open" if before and words.words[before[-1]] in _DEGREES else "for"
+
+
+def _reach(words: Words, at: int, of_a_verb: int) -> int:
+    word = words.words[at]
+    is_verb = word.endswith("n't") or word in _VERBS_AGAINST or not _LIKING.isdisjoint(words.words[at + 1 : at + 4])
+    return of_a_verb if is_verb else _REACH
+
+
+def _kind(words: Words, at: int) -> Stance:
+    """What a negation says of the words after it."""
+    word = words.words[at]
+    clause = words.clauses[at]
+    first, second = (
+        words.words[i] if 0 <= i < len(words.words) and words.clauses[i] == clause else "" for i in (at + 1, at + 2)
+    )
+    before = words.words[at - 1] if at and words.clauses[at - 1] == clause else ""
+    if before == "why" or (word == "not" and before in ("if", "or")):
+        return "for"
+    if word == "no":
+        return (
+            "for"
+            if first in _AFTER_NO and (not before or first in ("problem", "worries", "doubt", "matter"))
+            else "against"
+        )
+    if word == "without" and "doubt" in (first, second):
+        return "for"
+    if word == "never" and first == "mind":
+        return "open"
+    if word != "not" and word != "cannot" and not word.endswith("n't"):
+        return "against"
+    if first in _OPEN_AFTER_NOT or before == "need" or ((first, second) in (("have", "to"), ("need", "to"))):
+        return "open"
+    if word == "not" and first in _AFTER_NOT:
+        return "for"
+    if word in _ASKING and first in _ASKED:
+        return "for"
+    if (
+        first in _SEEKING
+        or (first, second) == ("go", "wrong")
+        or (first in ("have", "carry", "sell", "stock") and before in ("i", "you", "we", "they"))
+    ):
+        return "for"
+    return "against"
+
+
+def _is_negated_after(words: Words, span: Span) -> bool:
+    """Whether a negation follows: "leather-free", and in Hindi and Japanese."""
+    after = [
+        word
+        for i, word in enumerate(words.words[span.stop : span.stop + _REACH], span.stop)
+        if words.clauses[i] == words.clauses[span.start]
+    ]
+    if after[:1] == ["free"] and after[1:2] not in (["size"], ["shipping"], ["delivery"]):
+        return True
+    return not _NEGATIONS_AFTER.isdisjoint(after)
 
 
 def stem(word: str) -> str:
-    """One form of singular, plural and possessive: ``dresses``, ``blouses``, ``hoodie``, ``men's``."""
+    """One form of singular, plural and possessive: ``dresses``, ``blouses``, ``hoodie``, ``men's``; of numbers, too."""
+    if word[-1:].isdigit():
+        return _NO_DECIMALS.sub(r"\1", _DECIMAL_COMMA.sub(r"\1.\2", word)) if _NUMBER.fullmatch(word) else word
     word = word.removesuffix("'s")
     if len(word) > 4 and word.endswith(("sses", "xes", "ches", "shes")):
         return word[:-2]

@@ -63,7 +63,10 @@ class RequestFinder:
     def __init__(self, ontology: Ontology) -> None:
         known = [(slot, value) for slot in ontology.slots for value in slot.values if value.count]
         self._values = [(slot.name, value.value) for slot, value in known]
-        self._finder = MentionFinder(value.spellings for _, value in known)
+        self._finder = MentionFinder(
+            (value.spellings for _, value in known),
+            ((slot.name, slot.attribute, *slot.aliases) for slot, _ in known),
+        )
 
     def values(self, text: str) -> list[tuple[str, str]]:
         """Slot and value of everything that a text asks for, each once."""

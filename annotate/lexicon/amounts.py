@@ -1,53 +1,73 @@
-"""Amounts that a turn gives: "under 50", "below $30", "between 20 and 40", "around 150 dollars"."""
+"""Amounts that a turn gives: "under 50", "below $1,299", "between 20 and 40", "around 150 dollars"."""
 
 from __future__ import annotations
 
 import re
 from collections.abc import Iterator
+from typing import NamedTuple
 
 from schemas.numbers import NUMBER_IN_TEXT, read_number
 from schemas.ontology import Ontology, Slot
 
-__all__ = ["find_amounts"]
+__all__ = ["Amount", "find_amounts"]
 
+_NUMBER = rf"(?<![\w.,]){NUMBER_IN_TEXT}(?!\w)"
 _BELOW = r"under|below|less than|lower than|cheaper than|no more than|not more than|at most|up to|within|max(?:imum)?"
-_ABOVE = r"over|above|more than|higher than|better than|at least|min(?:imum)?"
-_ABOUT = r"around|about|approximately|roughly|close to"
+_ABOVE = r"over|above|more than|higher than|better than|at least|no less than|not less than|min(?:imum)?"
+_ABOUT = r"(?<!what )(?<!how )(?:around|about)|approximately|roughly|close to"
 _AMOUNT = re.compile(
-    rf"(?P<between>between {NUMBER_IN_TEXT} and {NUMBER_IN_TEXT}|{NUMBER_IN_TEXT}\s?(?:to|-|–)\s?{NUMBER_IN_TEXT})"
-    rf"|(?P<bound>(?:{_BELOW}|{_ABOVE})(?: of)? {NUMBER_IN_TEXT})"
-    rf"|(?:{_ABOUT}) (?P<about>{NUMBER_IN_TEXT})"
-    rf"|(?P<money>{NUMBER_IN_TEXT})"
+    rf"(?P<between>between {_NUMBER} and {_NUMBER}|{_NUMBER}\s?(?:to|-|–)\s?{_NUMBER})"
+    rf"|\b(?P<bound>(?:{_BELOW}|{_ABOVE})(?: of)? {_NUMBER})"
+    rf"|\b(?:{_ABOUT}) (?P<about>{_NUMBER})"
+    rf"|(?P<money>{_NUMBER})"
 )
-_NUMBER = re.compile(NUMBER_IN_TEXT)
+_ONE = re.compile(_NUMBER)
 _RATING = re.compile(r"\b(?:stars?|rated|ratings?|reviews?|scores?)\b")
 _RATING_SLOTS = ("rating", "review", "star", "score")
 
 
-def find_amounts(text: str, ontology: Ontology) -> Iterator[tuple[str, str]]:
-    """Slot and amount, as the shopper put it, for each amount that can only be one slot's.
+class Amount(NamedTuple):
+    """An amount that a text gives.
 
-    Which slot: the numeric one that speaks of money, or of a rating, as the sentence does; else the only numeric one
+    Attributes:
+        slot: the numeric slot that it can only be of; None where it may be of several or of none.
+        said: as the shopper put it.
+        start, stop: where it stands in the text, with the words that make it a bound.
+        is_sure: it is an amount, even where it is of no slot: a number with a bound or a currency.
+    """
+
+    slot: str | None
+    said: str
+    start: int
+    stop: int
+    is_sure: bool
+
+
+def find_amounts(text: str, ontology: Ontology) -> Iterator[Amount]:
+    """The amounts that a text gives.
+
+    Of which slot: the numeric one that speaks of money, or of a rating, as the sentence does; else the only numeric one
     within whose ranges the number lies.
 
     Args:
         text: a folded sentence.
-        ontology: its numeric slots; without any, nothing is found.
+        ontology: its numeric slots.
     """
-    numeric = [slot for slot in ontology.slots if slot.kind == "numeric"]
-    if not numeric:
+    if not any(letter.isdigit() for letter in text):
         return
+    numeric = [slot for slot in ontology.slots if slot.kind == "numeric"]
     for match in _AMOUNT.finditer(text):
         said = next(part for part in match.groups() if part)
-        if match["money"] and (said[0].isdigit() or not _is_money(said)):
+        is_money = _is_money(said)
+        if match["money"] and (said[0].isdigit() or not is_money):
             continue
-        slot = _slot(numeric, said, text)
-        if slot is not None:
-            yield slot.name, " ".join(said.split())
+        slot = _slot(numeric, said, text, is_money=is_money)
+        name = None if slot is None else slot.name
+        yield Amount(name, " ".join(said.split()), *match.span(), is_sure=is_money or not match["between"])
 
 
-def _slot(numeric: list[Slot], said: str, sentence: str) -> Slot | None:
-    if _is_money(said):
+def _slot(numeric: list[Slot], said: str, sentence: str, *, is_money: bool) -> Slot | None:
+    if is_money:
         return _only([slot for slot in numeric if slot.is_money])
     if _RATING.search(sentence):
         return _only([slot for slot in numeric if _speaks_of_ratings(slot)])
@@ -55,7 +75,7 @@ def _slot(numeric: list[Slot], said: str, sentence: str) -> Slot | None:
 
 
 def _is_money(said: str) -> bool:
-    numbers = [read_number(text) for text in _NUMBER.findall(said)]
+    numbers = [read_number(text) for text in _ONE.findall(said)]
     return any(number is not None and number.currency is not None for number in numbers)
 
 
@@ -67,7 +87,7 @@ def _speaks_of_ratings(slot: Slot) -> bool:
 def _spans(slot: Slot, said: str) -> bool:
     """Whether the largest number is of the size of the slot's ranges; a bound is passed by no more than four times."""
     bounds = [bound for value in slot.values for bound in (value.low, value.high) if bound is not None]
-    numbers = [slot.number(text) for text in _NUMBER.findall(said)]
+    numbers = [slot.number(text) for text in _ONE.findall(said)]
     values = [number.value for number in numbers if number is not None and number.value is not None]
     return bool(bounds and values) and min(bounds) / 4 <= max(values) <= max(bounds) * 4
 

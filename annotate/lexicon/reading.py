@@ -7,9 +7,9 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 
-from annotate.lexicon.amounts import find_amounts
+from annotate.lexicon.amounts import Amount, find_amounts
 from schemas.folding import fold
-from schemas.mentions import MentionFinder, Span, Words, is_negation
+from schemas.mentions import MentionFinder, Span, Stance, Words, name_stems, stance
 from schemas.ontology import Ontology
 
 __all__ = ["Choice", "Named", "Sentence", "TurnReader"]
@@ -17,17 +17,7 @@ __all__ = ["Choice", "Named", "Sentence", "TurnReader"]
 Choice = tuple[str, str]
 """Slot and value."""
 
-_SENTENCE = re.compile(r"(?<=[.!?])\s+|[\n;]+")
-_NOT_A_NEGATION = re.compile(
-    r"\b(?:not only|no (?:problem|worries|doubt|matter)|not (?:sure|bad)|nothing but"
-    r"|(?:do|does|did|are|is|have|has|can|could|would|wo|why do)n't (?:you|there|we|they|it))\b"
-)
-"""Negative in form alone: "don't you have red ones?"."""
-_AGAINST = (("instead", "of"), ("rather", "than"), ("other", "than"), ("sick", "of"), ("tired", "of"))
-_EXCEPTIONS = ("except", "besides", "excluding")
-_REACH = 3
-_REACH_OF_A_VERB = 5  # "don't want it to be black"
-_VERBS_AGAINST = ("hate", "dislike", "avoid", "loathe")
+_SENTENCE = re.compile(r"(?<=[.!?؟])\s+|(?<=[。！？।])\s*|[\n;]+")
 _JOINING = frozenset(("or", "and", "nor", "any", "a", "an", "the"))
 
 
@@ -77,17 +67,15 @@ class TurnReader:
 
     def __init__(self, ontology: Ontology) -> None:
         self.ontology = ontology
-        offered = [(slot.name, value) for slot in ontology.slots for value in slot.values if not value.split_into]
-        self._choices: list[Choice] = [(slot, value.value) for slot, value in offered]
-        self._finder = MentionFinder((value.value, *value.aliases) for _, value in offered)
+        offered = [(slot, value) for slot in ontology.slots for value in slot.values if not value.split_into]
+        self._choices: list[Choice] = [(slot.name, value.value) for slot, value in offered]
+        self._finder = MentionFinder.of_slots(offered)
 
     @cached_property
     def slot_words(self) -> dict[str, tuple[frozenset[str], ...]]:
         """Slot -> the sets of stems that name it: ``sleeveLength`` is named by "sleeve length"."""
         return {
-            slot.name: tuple(
-                frozenset(Words.of(_spaced(name)).stems) for name in (slot.name, slot.attribute, *slot.aliases)
-            )
+            slot.name: tuple(map(frozenset, name_stems((slot.name, slot.attribute, *slot.aliases))))
             for slot in self.ontology.slots
         }
 
@@ -109,47 +97,53 @@ class TurnReader:
         folded = fold(text.replace("\u00e2\u20ac\u2122", "'")).replace("\u2019", "'")  # the first is UTF-8 read wrongly
         words = Words.of(folded)
         spans = self._finder.spans(words)
-        named = list(self._named(words, spans, folded))
+        amounts = [(amount, _within(words, amount)) for amount in find_amounts(folded, self.ontology)]
+        numbers = [place for amount, place in amounts if amount.is_sure or amount.slot]
+        spans = [span for span in spans if not any(_is_number_of(words, span, place) for place in numbers)]
+        named = list(self._named(words, spans))
         taken = {item.choice for item in named}
-        for slot, value in find_amounts(folded, self.ontology):
-            if (slot, value) not in taken and not any(item.slot == slot and item.span for item in named):
-                named.append(Named(slot, value, negated=False))
-        return Sentence(folded, words, tuple(named), text.rstrip().endswith("?"))
+        spelled = {item.slot for item in named}
+        for amount, place in amounts:
+            if amount.slot is not None and (amount.slot, amount.said) not in taken and amount.slot not in spelled:
+                negated = stance(words, place) == "against"
+                named.append(Named(amount.slot, amount.said, negated=negated))
+        return Sentence(folded, words, tuple(named), text.rstrip().endswith(("?", "？", "؟")))
 
-    def _named(self, words: Words, spans: Sequence[Span], text: str) -> Iterator[Named]:
-        harmless = _NOT_A_NEGATION.search(text) is not None
-        negated_before: Span | None = None
+    def _named(self, words: Words, spans: Sequence[Span]) -> Iterator[Named]:
+        before: Span | None = None
+        said: Stance = "for"
         for span in spans:
-            negated = not harmless and _is_negated(words, span.start)
-            listed = negated_before is not None and _is_listed(words, negated_before, span)
-            negated = negated or listed
-            negated_before = span if negated else None
-            for column in span.columns:
-                yield Named(*self._choices[column], negated=negated, span=span)
+            on_the_list = "for" if before is None or said == "for" else self._listed(words, before, said, span)
+            said = on_the_list if on_the_list != "for" else stance(words, span)
+            before = span
+            for column in span.columns if said != "open" else ():
+                yield Named(*self._choices[column], negated=said == "against", span=span)
+
+    def _listed(self, words: Words, before: Span, said: Stance, span: Span) -> Stance:
+        """What a list says of a value where it says this of the one before; ``for``: it is not on the list.
+
+        "No black or white" and "all but black and white" refuse both; of "no black, white or red" nobody can tell.
+        """
+        slots = {self._choices[column][0] for column in before.columns}
+        is_alike = any(self._choices[column][0] in slots for column in span.columns)
+        between = words.words[before.stop : span.start]
+        clause = words.clauses[span.start]
+        if words.clauses[before.start] == clause:
+            is_listed = len(between) <= 2 and set(between) <= _JOINING
+            return said if is_listed and ("or" in between or "nor" in between or is_alike) else "for"
+        is_next = not between and words.clauses[before.start] + 1 == clause
+        after = (word for i, word in enumerate(words.words) if i >= span.stop and words.clauses[i] == clause)
+        return "open" if is_next and is_alike and next(after, "") in ("or", "nor") else "for"
 
 
-def _is_negated(words: Words, at: int) -> bool:
-    """Whether a word stands in the reach of a negation, or is what an exception leaves out."""
-    clause = [i for i in range(at) if words.clauses[i] == words.clauses[at]]
-    negations = [i for i in clause if is_negation(words.words[i]) and words.words[i] not in _EXCEPTIONS]
-    exceptions = [i for i in clause if words.words[i] in _EXCEPTIONS]
-    if exceptions and at - exceptions[-1] <= _REACH + 1:
-        return not any(i < exceptions[-1] for i in negations)  # "no dresses except black ones" wants black ones
-    for i in negations:
-        is_verb = words.words[i].endswith("n't") or words.words[i] in _VERBS_AGAINST
-        if at - i <= (_REACH_OF_A_VERB if is_verb else _REACH):
-            return True
-    pairs = [i for i in clause if words.words[i : i + 2] in _AGAINST]
-    return any(at - i - 1 <= _REACH for i in pairs)
+def _within(words: Words, amount: Amount) -> Span:
+    """The words of an amount."""
+    inside = [at for at, start in enumerate(words.starts()) if amount.start <= start < amount.stop]
+    return Span(inside[0], inside[-1] + 1, ()) if inside else Span(0, 0, ())
 
 
-def _is_listed(words: Words, before: Span, span: Span) -> bool:
-    """Whether a value goes on a list begun by a negated one: "no black or white"."""
-    if words.clauses[before.start] != words.clauses[span.start]:
-        return False
-    between = words.words[before.stop : span.start]
-    return len(between) <= 2 and ("or" in between or "nor" in between) and set(between) <= _JOINING
-
-
-def _spaced(name: str) -> str:
-    return re.sub(r"(?<=[a-z])(?=[A-Z])|[_\-]+", " ", name)
+def _is_number_of(words: Words, span: Span, amount: Span) -> bool:
+    """Whether a span is the bare number of an amount: "under 45" names no size."""
+    return amount.start <= span.start < amount.stop and all(
+        w[:1].isdigit() for w in words.words[span.start : span.stop]
+    )

@@ -19,12 +19,13 @@ __all__ = ["category_slot", "dropped_slots", "is_like", "rule_update"]
 _ASKS_FOR = re.compile(
     r"\b(?:want|need|look(?:ing)? for|looking|show|find|search|recommend|suggest|interested|prefer|after|get me|"
     r"do you (?:have|sell|carry)|have you got|got any|are there|is there|any|anything|something|some|other|others|else|"
-    r"how about|what about|let's|like to see|i'd like|would like|help|see|instead|similar|in size|options|ideas)\b"
+    r"how about|what about|why not|why don't|let's|like to see|i'd like|would like|help|see|instead|similar|in size|"
+    r"options|ideas)\b"
 )
 _ABOUT_ONE = re.compile(
     r"^(?:(?:and|also|so|well|okay|ok|hmm|wow|oh|great|cool|nice|thanks|now|but)\W+)*"
     r"(?:(?:is|are|was|does|do|did) (?:it|that|this|these|those|they|the)\b|how much|how many|how (?:is|does|do|are)|"
-    r"who\b|which\b|when\b|where\b|why\b|"
+    r"who\b|which\b|when\b|where\b|why\b(?! not| don't)|"
     r"what(?:'s| is| are| was| were| size| sizes| color| colors| brand| brands| material| kind of)|"
     r"(?:can|could|would|will) (?:you|i) (?:please )?(?:tell|compare|know|give me the|get the)|tell me|compare|"
     r"i (?:am|was|'m)? ?(?:talking|referring|asking)|i mean|the (?:one|ones|first|second|third|left|right)\b)"

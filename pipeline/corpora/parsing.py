@@ -7,13 +7,13 @@ import contextlib
 import json
 import math
 import re
-import unicodedata
 from collections.abc import Iterable, Mapping
 from functools import lru_cache
 from typing import Any
 
 import orjson
 
+from schemas.folding import snake_case
 from schemas.numbers import number_text, read_number
 
 __all__ = [
@@ -141,13 +141,6 @@ def _number_text(value: float) -> str | None:
     if not math.isfinite(value):
         return None
     return str(int(value)) if value.is_integer() else number_text(value)
-
-
-@lru_cache(maxsize=10_000)
-def snake_case(name: str) -> str:
-    """``sleeveLength`` and ``Sleeve length`` -> ``sleeve_length``; letters of any script stay."""
-    spaced = re.sub(r"(?<=[a-z0-9])(?=[A-Z])", "_", unicodedata.normalize("NFKC", name))
-    return re.sub(r"[\W_]+", "_", spaced.casefold()).strip("_")
 
 
 def _scalar(value: object) -> str | None:

@@ -28,6 +28,7 @@ REQUIREMENTS: Mapping[str, tuple[str, str | None]] = {
     "orjson": ("3.10", None),
     "pandas": ("2.2", None),
     "rapidfuzz": ("3.10", None),
+    "regex": ("2024.11.6", None),
     "pillow": ("12.3", None),
     "pydantic": ("2.9", None),
     "rich": ("13.9", None),

@@ -91,7 +91,7 @@ class SlotValues:
 
     @cached_property
     def _finder(self) -> MentionFinder:
-        return MentionFinder((value.value, *value.aliases) for value in self.values)
+        return MentionFinder.of_slots((slot, value) for slot in self.slots for value in slot.values)
 
     def texts(self) -> Iterator[str]:
         """Each column's value as a text."""

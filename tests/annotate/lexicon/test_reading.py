@@ -7,6 +7,7 @@ from hypothesis import strategies as st
 from annotate.lexicon.amounts import find_amounts
 from annotate.lexicon.dialogue import dialogue_turns, referred
 from annotate.lexicon.reading import TurnReader
+from schemas.ontology import Slot, Value
 from tests.annotate.lexicon.shop import ATTRIBUTES, SHOP, turns
 
 READER = TurnReader(SHOP)
@@ -42,12 +43,27 @@ def named(text: str) -> set[str]:
         ("not only red", {"red"}),
         ("no problem with red", {"red"}),
         ("Not sure. Is there red?", {"red"}),
+        ("nothing except the black one", {"black"}),
+        ("anything but black or white", {"!black", "!white"}),
+        ("all but black and white", {"!black", "!white"}),
+        ("no black, white or red", {"!black"}),  # on the list, or wanted instead
+        ("not only red but no black", {"red", "!black"}),
+        ("No show me red", {"red"}),
+        ("why not red?", {"red"}),
+        ("I don't mind red", set()),
+        ("it need not be red, blue is fine", {"blue"}),
+        ("it doesn't have to be red", set()),
         ("I don\u2019t want red", {"!red"}),
         ("Iâ€™d like red", {"red"}),
     ],
 )
 def test_negation_worked_by_hand(text: str, found: set[str]):
     assert named(text) == found
+
+
+def amounts(text: str) -> list[tuple[str, str]]:
+    """Slot and amount of those that are of one slot."""
+    return [(amount.slot, amount.said) for amount in find_amounts(text, SHOP) if amount.slot]
 
 
 @pytest.mark.parametrize(
@@ -60,6 +76,9 @@ def test_negation_worked_by_hand(text: str, found: set[str]):
         ("less than $150", [("price", "less than $150")]),
         ("around $150", [("price", "$150")]),
         ("it costs $29.99", [("price", "$29.99")]),
+        ("below € 1.299,00 please", [("price", "below € 1.299,00")]),
+        ("up to 2k dollars", [("price", "up to 2k dollars")]),
+        ("what about 45?", []),
         ("rated at least 4 stars", [("rating", "at least 4")]),
         ("with reviews above 3.5", [("rating", "above 3.5")]),
         # of no size that a slot has, or no amount at all
@@ -69,11 +88,26 @@ def test_negation_worked_by_hand(text: str, found: set[str]):
     ],
 )
 def test_amounts_worked_by_hand(text: str, found: list[tuple[str, str]]):
-    assert list(find_amounts(text, SHOP)) == found
+    assert amounts(text) == found
+
+
+def test_a_bound_that_is_refused_is_to_be_avoided_and_no_size():
+    sizes = Slot(name="size", attribute="size", values=(Value(value="45"), Value(value="4.5"), Value(value="20")))
+    reader = TurnReader(SHOP.model_copy(update={"slots": (*SHOP.slots, sizes)}))
+
+    def read(text: str) -> set[str]:
+        return {f"{'!' if item.negated else ''}{item.value}" for part in reader.sentences(text) for item in part.named}
+
+    assert read("under 45") == {"under 45"}
+    assert read("nothing over 45") == {"!over 45"}
+    assert read("no more than $45") == {"no more than $45"}
+    assert read("between 20 and 45") == {"between 20 and 45"}
+    assert read("size 45") == {"45"}
+    assert read("in 4.5 please. What about 20?") == {"4.5", "20"}
 
 
 def test_an_amount_that_could_be_of_two_slots_is_left_out():
-    assert list(find_amounts("under 11", SHOP)) == []  # out of ten stars, or a bargain
+    assert amounts("under 11") == []  # out of ten stars, or a bargain
 
 
 def test_an_amount_that_the_ontology_spells_is_that_value():

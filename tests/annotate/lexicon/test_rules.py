@@ -34,6 +34,8 @@ def want(**values: tuple[str, ...]) -> TurnUpdate:
         ("Do you have something in the same color as #1?", want(type=("dress",), color=("black",))),
         ("anything similar to the 2nd picture in pattern?", want(type=("coat",), pattern=("striped",))),
         ("I like the second one", want(type=("coat",))),
+        ("Why not red?", want(color=("red",))),
+        ("anything but black", TurnUpdate(dislike={"color": ("black",)})),
         # about one, bought, or praised
         ("What is the price of the black dress?", TurnUpdate()),
         ("Please add the red coat to my cart", TurnUpdate()),
