@@ -20,7 +20,6 @@ _INVISIBLE = regex.compile(r"\p{Default_Ignorable_Code_Point}+|(?<=[\p{L}\p{M}\p
 _FRACTION = regex.compile(r"(?<=\p{Nd})(?=[¼-¾⅐-⅞])")
 # marks belong to their letters; "+", "#", "%" and currencies tell names apart
 _BETWEEN = regex.compile(r"(?:[^\p{L}\p{M}\p{N}\p{S}#%]|[<=>^`|~])+")
-_IN_FRONT = regex.compile(r"^[_\p{S}#%]+(?=.*[\p{L}\p{N}])")
 _CAMEL = re.compile(r"(?<=[a-z0-9])(?=[A-Z])")
 
 
@@ -63,19 +62,14 @@ def fold_name(text: str) -> str:
     """The form in which names are compared: ``sleeveLength``, ``sleeve_length`` and ``Sleeve length`` agree.
 
     Letters of every script stay with their marks, and so do symbols that tell names apart (``c+``, ``c#``,
-    ``price €``), unless they stand in front (``$x``).
+    ``price €``).
     """
     folded = fold(text)
-    return _name(folded, "") or folded
+    return str(_BETWEEN.sub("", folded)) or folded
 
 
 @lru_cache(maxsize=10_000)
 def snake_case(name: str) -> str:
     """``sleeveLength`` and ``Sleeve length`` -> ``sleeve_length``; what :func:`fold_name` keeps apart stays apart."""
     spaced = _CAMEL.sub("_", plain(name)).casefold()
-    return _name(spaced, "_").strip("_")
-
-
-def _name(text: str, between: str) -> str:
-    name: str = _IN_FRONT.sub("", _BETWEEN.sub(between, text))
-    return name
+    return str(_BETWEEN.sub("_", spaced)).strip("_")

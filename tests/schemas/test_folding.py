@@ -1,0 +1,77 @@
+from __future__ import annotations
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from schemas.folding import fold, fold_name, snake_case, unescape
+
+
+@pytest.mark.parametrize(
+    ("text", "once"),
+    [
+        ("H&amp;M", "H&M"),
+        ("Levi&#39;s &quot;501&#x22;", 'Levi\'s "501"'),
+        ("caf&eacute;&nbsp;noir", "café\xa0noir"),
+        # once, never twice
+        ("&amp;lt;b&amp;gt;", "&lt;b&gt;"),
+        # no entities: what HTML would take for "&not;", "&reg;" and "&copy;" without a semicolon
+        ("AT&T", "AT&T"),
+        ("black&notes; black&regular a&copy", "black&notes; black&regular a&copy"),
+        ("&bogus; & &; &#; &#x;", "&bogus; & &; &#; &#x;"),
+        # neither control characters nor halves of surrogate pairs come out of it
+        ("a&#27;b&#xD800;", "ab\ufffd"),
+    ],
+)
+def test_entities_are_resolved_once(text: str, once: str):
+    assert unescape(text) == once
+
+
+@given(st.text(st.characters(exclude_characters=";")))
+def test_texts_without_entities_stay_as_they_are(text: str):
+    assert unescape(text) == text
+    assert unescape(text.replace("&", "&amp;")) == text
+
+
+@pytest.mark.parametrize(
+    ("one", "other", "is_one"),
+    [
+        ("sleeveLength", "Sleeve length", True),
+        ("C+", "C#", False),
+        ("C", "C+", False),
+        ("C++", "c++", True),
+        ("Price €", "price (£)", False),
+        ("Price €", "price_€", True),
+        ("width %", "width", False),
+        ("कला", "काला", False),  # art, black
+        ("रंग", "र_ग", False),
+        ("สี", "สา", False),
+        ("אדום", "אָדֹם", False),
+        ("cafe\u0301", "CAFÉ", True),
+        ("Lycra®", "lycra", True),
+        ("soft\u00adshell", "softshell", True),
+        ("می\u200cخواهم", "میخواهم", True),
+        ("７½", "71/2", False),
+    ],
+)
+def test_names_agree_in_spelling_and_differ_in_letters_marks_and_symbols(one: str, other: str, is_one: bool):
+    assert (fold_name(one) == fold_name(other)) is is_one
+
+
+def test_snake_case_keeps_letters_of_every_script_whole():
+    names = ("रंग", "सामग्री", "สี", "اللون", "颜色", "c+", "c#", "price_£")
+    assert [snake_case(name) for name in names] == [*names]
+    assert [snake_case(name) for name in ("Sleeve length", "{{idx}}", "a=b", "Farbe/Muster", "!?")] == [
+        *("sleeve_length", "idx", "a_b", "farbe_muster", "")
+    ]
+
+
+@given(st.text(max_size=20), st.text(max_size=20))
+def test_snake_case_keeps_apart_what_names_keep_apart_and_nothing_else(one: str, other: str):
+    if snake_case(one) and snake_case(one) == snake_case(other):
+        assert fold_name(one) == fold_name(other)
+
+
+@given(st.text())
+def test_spaces_and_what_is_not_seen_make_no_difference(text: str):
+    assert fold(text) == fold(f"  {text}\u200b\n") == fold(" ".join(text.split()))
