@@ -1,29 +1,46 @@
-"""The pictures that Label Studio may serve: links under one folder, so that nothing else of the disk is reachable.
+"""The pictures that Label Studio may serve: files under one folder, so that nothing else of the disk is reachable.
 
 ``labelling/files`` is the server's document root, ``labelling/files/pictures`` the path of each project's Local storage
-(Label Studio wants a folder below the root). Files are hard links where the file system allows, else copies, named by
-the hash of their image id.
+(Label Studio wants a folder below the root). A file is named by the hash of its image id, with the suffix of its
+format, by which Label Studio tells browsers what it is. It is a hard link where the file system allows, else a copy; a
+picture that browsers would show otherwise than it is read everywhere else is converted.
+
+The disk may have changed since the import: a picture is served only while its file holds what was imported, and no
+symbolic link is followed to it.
 """
 
 from __future__ import annotations
 
+import errno
 import os
-import shutil
-from collections.abc import Iterable, Mapping
+import stat
+from collections import Counter
+from collections.abc import Callable, Iterable, Mapping
 from contextlib import ExitStack
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from schemas.errors import UsageError
-from schemas.files import sha256_bytes, temporary_folder
+from schemas.errors import CorpusError, UsageError
+from schemas.files import open_unlinked, sha256_bytes, temporary_folder
 from schemas.progress import Progress, SilentProgress
 
-__all__ = ["PICTURES", "PictureFolder"]
+__all__ = ["PICTURES", "PictureFile", "PictureFolder"]
 
 PICTURES = "pictures"
 
-_SHOWN = frozenset({".jpg", ".jpeg", ".png", ".gif", ".webp", ".bmp"})
-"""Formats served; not SVG, which can carry script."""
+ForBrowser = Callable[[bytes], tuple[str, Callable[[], bytes] | None]]
+
+
+@dataclass(frozen=True)
+class PictureFile:
+    """A picture's file as it was imported; ``sha256`` is None where it is not known."""
+
+    path: Path
+    sha256: str | None = None
+
+
+class _LeftOutError(Exception):
+    """Why a picture is not served, as a code."""
 
 
 @dataclass
@@ -32,14 +49,23 @@ class PictureFolder:
 
     Attributes:
         root: the document root.
+        for_browser: a file's content -> the suffix to serve it under and, where browsers would not show the file as it
+            is read, what makes the content to serve instead; raises a :class:`~schemas.errors.CorpusError` where it is
+            no picture.
         names: image id -> file name below the root, for each picture that is there.
+        left_out: how many pictures whose file was fine at the import are not served, by reason: ``missing``,
+            ``symbolic_link``, ``changed`` or ``cannot_be_decoded``.
     """
 
     root: Path
+    for_browser: ForBrowser
     names: dict[str, str] = field(default_factory=dict)
+    left_out: Counter[str] = field(default_factory=Counter)
 
-    def link_all(self, files: Mapping[str, Path], image_ids: Iterable[str], progress: Progress | None = None) -> None:
-        """Link the pictures of these image ids; those without a readable file are left out.
+    def link_all(
+        self, files: Mapping[str, PictureFile], image_ids: Iterable[str], progress: Progress | None = None
+    ) -> None:
+        """Link the pictures of these image ids; those without a file are left out, and those that changed are counted.
 
         Args:
             files: image id -> its file.
@@ -58,24 +84,37 @@ class PictureFolder:
                 raise _refused(problem, self.root) from None
             for image_id in progress.track(needed, "linking pictures", total=len(needed)):
                 source = files.get(image_id)
-                if source is not None and source.suffix.lower() in _SHOWN and source.is_file():
-                    self.names[image_id] = self._link(image_id, source, aside)
+                if source is None:
+                    continue
+                try:
+                    self.names[image_id] = self._serve(image_id, source, aside)
+                except _LeftOutError as reason:
+                    self.left_out[str(reason)] += 1
 
-    def _link(self, image_id: str, source: Path, aside: Path) -> str:
-        name = sha256_bytes(image_id.encode())[:32]
-        relative = f"{PICTURES}/{name[:2]}/{name}{source.suffix.lower()}"
-        target = self.root / relative
+    def _serve(self, image_id: str, source: PictureFile, aside: Path) -> str:
         try:
-            if not _same(source, target):
+            with open_unlinked(source.path) as file:
+                content, found = file.read(), os.fstat(file.fileno())
+        except OSError as problem:
+            raise _LeftOutError("symbolic_link" if problem.errno == errno.ELOOP else "missing") from None
+        if source.sha256 is not None and sha256_bytes(content) != source.sha256:
+            raise _LeftOutError("changed")
+        name = sha256_bytes(image_id.encode())[:32]
+        try:
+            suffix, converted = self.for_browser(content)
+            relative = f"{PICTURES}/{name[:2]}/{name}{suffix}"
+            target = self.root / relative
+            if not _is_there(target, found, content, is_converted=converted is not None):
                 target.parent.mkdir(parents=True, exist_ok=True)
                 new = aside / target.name
-                new.unlink(missing_ok=True)
-                try:
-                    os.link(source.resolve(), new)
-                except OSError:  # another file system, or one without hard links
-                    shutil.copy2(source, new)
+                if converted is not None:
+                    new.write_bytes(converted())
+                    os.utime(new, ns=(found.st_mtime_ns, found.st_mtime_ns))
+                elif not _linked(source.path, new, found):
+                    new.write_bytes(content)
                 new.replace(target)
-                new.unlink(missing_ok=True)  # it stays where both names are one file
+        except CorpusError:
+            raise _LeftOutError("cannot_be_decoded") from None
         except OSError as problem:
             raise _refused(problem, target) from None
         return relative
@@ -85,10 +124,28 @@ def _refused(problem: OSError, where: Path) -> UsageError:
     return UsageError(f"cannot put pictures where Label Studio serves them: {problem.strerror}", where=where)
 
 
-def _same(source: Path, target: Path) -> bool:
-    if not target.exists():
+def _linked(source: Path, target: Path, found: os.stat_result) -> bool:
+    """Make a hard link to the very file that was looked at; False where there cannot be one."""
+    try:
+        os.link(source, target, follow_symlinks=False)
+    except (OSError, NotImplementedError):  # another file system, or one without hard links
         return False
-    there, here = target.stat(), source.stat()
-    if (there.st_dev, there.st_ino) == (here.st_dev, here.st_ino):
+    made = target.lstat()
+    if (made.st_dev, made.st_ino) == (found.st_dev, found.st_ino):
         return True
-    return (there.st_size, int(there.st_mtime)) == (here.st_size, int(here.st_mtime))
+    target.unlink()  # exchanged meanwhile
+    return False
+
+
+def _is_there(target: Path, found: os.stat_result, content: bytes, *, is_converted: bool) -> bool:
+    """Whether this file, or the converted copy of it, is served already; a copy bears the time of its original."""
+    try:
+        there = target.lstat()
+    except FileNotFoundError:
+        return False
+    if not stat.S_ISREG(there.st_mode):
+        return False
+    is_same = (there.st_dev, there.st_ino) == (found.st_dev, found.st_ino)
+    if is_converted:
+        return not is_same and there.st_mtime_ns == found.st_mtime_ns
+    return is_same or (there.st_size == len(content) and target.read_bytes() == content)

@@ -71,7 +71,7 @@ def write_feedback(
     chosen = [given for name, given in found.items() if annotator in (None, name)]
     shown = sorted({one.dialogue_id for given in chosen for one in given.differences})
     said = Said.of(read_dialogues(workspace.turns, shown, progress))
-    pictures = Pictures(picture_files(workspace), product_names(workspace))
+    pictures = Pictures({i: found.path for i, found in picture_files(workspace).items()}, product_names(workspace))
     packs = []
     for given in progress.track(chosen, "writing packs"):
         stem = folder / _file_name(given.annotator)

@@ -267,7 +267,7 @@ class _Import:
         found = sorted(pictures.found.values())
         line = self._ledger["images"]
         with open_writer(self._staging / "images.parquet", IMAGES, inputs=self.inputs) as table:
-            checked = check_pictures(found, pictures.folder)
+            checked = check_pictures(found, pictures.folder, ambiguous=pictures.ambiguous())
             for file in self._progress.track(checked, "looking at pictures", len(found)):
                 table.write(file.row())
                 self._report.images[file.status] += 1

@@ -12,12 +12,13 @@ import hashlib
 import logging
 import os
 import shutil
+import stat
 import tempfile
 import tomllib
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 import orjson
 
@@ -29,6 +30,7 @@ __all__ = [
     "disk_problem",
     "json_bytes",
     "locked",
+    "open_unlinked",
     "read_json",
     "read_toml",
     "remove_folder",
@@ -311,6 +313,39 @@ def taken_apart(path: Path, *, error: type[InputError], fix: str | None = None) 
     except (ArithmeticError, AttributeError, LookupError, RecursionError, TypeError, ValueError) as problem:
         said = f"{type(problem).__name__}: {problem}" if str(problem) else type(problem).__name__
         raise error(f"not as semctl writes it ({said[:200]})", where=path, fix=fix) from None
+
+
+def open_unlinked(path: Path) -> BinaryIO:
+    """Open a regular file for reading, following no symbolic link, be it the file or a folder on the way to it.
+
+    Raises:
+        OSError: there is no such file, or it cannot be read; ``errno`` is ``ELOOP`` where a symbolic link is in its
+            path and ``EINVAL`` where it is no regular file.
+    """
+    path = path.absolute()
+    handle = os.open(path.anchor, _FOLDER)
+    try:
+        for number, name in enumerate(path.parts[1:], start=2):
+            # a pipe must not be waited for
+            flags = _FOLDER if number < len(path.parts) else os.O_RDONLY | os.O_NONBLOCK
+            try:
+                below = os.open(name, flags | os.O_NOFOLLOW, dir_fd=handle)
+            except OSError as problem:
+                if stat.S_ISLNK(os.lstat(name, dir_fd=handle).st_mode):
+                    problem.errno = errno.ELOOP
+                raise
+            os.close(handle)
+            handle = below
+        if not stat.S_ISREG(os.fstat(handle).st_mode):
+            raise OSError(errno.EINVAL, "not a regular file", str(path))
+        return os.fdopen(handle, "rb")
+    except BaseException:
+        os.close(handle)
+        raise
+
+
+_FOLDER = getattr(os, "O_PATH", os.O_RDONLY) | os.O_DIRECTORY
+"""How a folder on the way is opened: where the system can, without asking for the right to list it."""
 
 
 def sha256_bytes(content: bytes) -> str:

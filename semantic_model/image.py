@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-import io
 import re
+from collections import Counter
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -11,12 +11,13 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import numpy.typing as npt
-from PIL import Image, UnidentifiedImageError
+from PIL import Image
 
 from schemas.errors import ModelError
 from schemas.files import atomic_path, read_json, sha256_bytes, sha256_file, write_json
 from schemas.progress import Progress, SilentProgress
 from semantic_model.config import ImageConfig
+from semantic_model.decoding import DECODING_VERSION, UndecodableImageError, decode_image
 from semantic_model.pixels import PIXELS_VERSION, PIXELS_WIDTH, describe_pixels
 from semantic_model.ranker import FloatArray
 
@@ -118,8 +119,9 @@ class _Store:
 
     def __init__(self, folder: Path | None, encoder: _Encoder) -> None:
         self.encoder = encoder
-        self._array = None if folder is None else folder / f"{encoder.key}.npy"
-        self._index = None if folder is None else folder / f"{encoder.key}.json"
+        key = f"{encoder.key}-decoding{DECODING_VERSION}"
+        self._array = None if folder is None else folder / f"{key}.npy"
+        self._index = None if folder is None else folder / f"{key}.json"
         self.values: npt.NDArray[Any] = np.zeros((0, encoder.width), dtype=encoder.kind)
         self.rows: dict[str, int] = {}
         if self._array is not None and self._index is not None and self._index.is_file() and self._array.is_file():
@@ -153,15 +155,10 @@ class _Store:
 
 
 def open_picture(path: Path) -> Image.Image | None:
-    """A picture as RGB on white, or None when it cannot be decoded."""
+    """An image as :mod:`semantic_model.decoding` decodes it, or None when it cannot be read or decoded."""
     try:
-        with Image.open(io.BytesIO(path.read_bytes())) as picture:
-            if picture.mode in ("RGBA", "LA", "PA", "P"):
-                layered = picture.convert("RGBA")
-                ground = Image.new("RGBA", layered.size, "white")
-                return Image.alpha_composite(ground, layered).convert("RGB")
-            return picture.convert("RGB")
-    except (OSError, UnidentifiedImageError, Image.DecompressionBombError, ValueError, SyntaxError):
+        return decode_image(path.read_bytes())
+    except (OSError, UndecodableImageError):
         return None
 
 
@@ -204,7 +201,10 @@ def _encode_with(network: PictureNetwork, preparation: Preparation) -> EncodeBat
 
 
 def _brought_along(folder: Path, files: Iterable[str] | Mapping[str, Path]) -> Features:
-    """A folder with one ``.npy`` [n, F] and ``images.txt``: a picture id, file name or file stem a line."""
+    """A folder with one ``.npy`` [n, F] and ``images.txt``: a picture id, file name or file stem a line.
+
+    A file name or stem that is that of several pictures, as in folders of their own, is nobody's.
+    """
     names = folder / "images.txt"
     arrays = sorted(folder.glob("*.npy"))
     if len(arrays) != 1 or not names.is_file():
@@ -218,16 +218,23 @@ def _brought_along(folder: Path, files: Iterable[str] | Mapping[str, Path]) -> F
     if values.ndim != 2 or len(values) != len(listed):
         raise ModelError(f"{len(listed)} names for an array of shape {list(values.shape)}", where=folder)
     by_name = {name.strip(): row for row, name in enumerate(listed)}
-    by_stem = {Path(name).stem: row for name, row in by_name.items()}
+    stems = Counter(Path(name).stem for name in by_name)
+    by_stem = {Path(name).stem: row for name, row in by_name.items() if stems[Path(name).stem] == 1}
     rows: dict[str, int] = {}
+    guessed: dict[str, int] = {}
     for image_id in files:
+        if image_id in by_name:
+            rows[image_id] = by_name[image_id]
+            continue
         path = files[image_id] if isinstance(files, Mapping) else None
-        spellings = [image_id, image_id.rsplit("/", 1)[-1], *([path.name] if path else [])]
+        spellings = [image_id.rsplit("/", 1)[-1], *([path.name] if path else [])]
         row = next((by_name[s] for s in spellings if s in by_name), None)
         if row is None:
             row = next((by_stem[Path(s).stem] for s in spellings if Path(s).stem in by_stem), None)
         if row is not None:
-            rows[image_id] = row
+            guessed[image_id] = row
+    claims = Counter((*rows.values(), *guessed.values()))
+    rows |= {image_id: row for image_id, row in guessed.items() if claims[row] == 1}
     if files and not rows:
         raise ModelError(
             "none of the corpus's pictures is named in images.txt",

@@ -58,19 +58,26 @@ class Catalogue:
     def link_pictures(self, pictures: Pictures) -> dict[str, tuple[str, ...]]:
         """Pictures of each product, ``product_id -> image ids``; afterwards pictures can be looked up."""
         image_ids: dict[str, tuple[str, ...]] = {}
+        product_of_file: defaultdict[str, dict[str, str]] = defaultdict(dict)
         for product in self.products:
             ids: dict[str, None] = {}
             for reference in product.pictures:
                 self._by_reference.setdefault(pictures.link_of(reference), product.product_id)
-                ids[pictures.resolve(reference).image_id] = None
+                picture = pictures.resolve(reference)
+                ids[picture.image_id] = None
+                if picture.file is not None:
+                    product_of_file[picture.file].setdefault(picture.image_id, product.product_id)
             for key in product.keys:
                 self._by_reference.setdefault(key, product.product_id)
-                file = pictures.file_by_stem(key)
-                if file is not None and not ids:
-                    ids[pictures.resolve(file).image_id] = None
+                files = pictures.files_by_stem(key)
+                if files and not ids:
+                    ids[pictures.resolve(files[0] if len(files) == 1 else key).image_id] = None
             for image_id in ids:
                 self._by_reference.setdefault(image_id, product.product_id)
             image_ids[product.product_id] = tuple(ids)
+        for file, products in product_of_file.items():
+            if len(products) == 1:  # else: links to different places that end in one file name
+                self._by_reference.setdefault(file, *products.values())
         return image_ids
 
     def lookup(self) -> ProductLookup:

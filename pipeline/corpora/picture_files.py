@@ -3,11 +3,9 @@
 from __future__ import annotations
 
 import hashlib
-import io
 import os
 import stat
-import warnings
-from collections.abc import Iterable, Iterator
+from collections.abc import Container, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from functools import lru_cache
 from itertools import islice
@@ -15,23 +13,20 @@ from pathlib import Path, PurePosixPath
 from typing import Any, Literal, NamedTuple
 
 from pipeline.corpora.pictures import Picture
+from semantic_model.decoding import MAX_BYTES, UndecodableImageError, examine_image
 
-__all__ = ["MAX_BYTES", "MAX_PIXELS", "PictureFile", "check_pictures"]
-
-MAX_PIXELS = 50_000_000
-"""Larger pictures are refused before they are decoded; Pillow itself only refuses from 179 million on."""
-
-MAX_BYTES = 64 * 2**20
+__all__ = ["PictureFile", "check_pictures"]
 
 _PICTURES_A_TASK = 32
-
-FORMATS = ("JPEG", "PNG", "WEBP", "GIF")
 
 Status = Literal["ok", "missing", "dead", "broken"]
 
 
 class PictureFile(NamedTuple):
-    """A picture with what its file turned out to be; ``reason`` tells more than ``status`` where there is more."""
+    """A picture with what its file turned out to be; ``reason`` tells more than ``status`` where there is more.
+
+    ``path`` has no symbolic link in it; ``width`` and ``height`` are of the upright picture.
+    """
 
     picture: Picture
     status: Status
@@ -54,17 +49,35 @@ class PictureFile(NamedTuple):
         }
 
 
-def check_pictures(pictures: Iterable[Picture], folder: Path | None, *, workers: int = 4) -> Iterator[PictureFile]:
+def check_pictures(
+    pictures: Iterable[Picture],
+    folder: Path | None,
+    *,
+    ambiguous: Container[str] = frozenset(),
+    workers: int = 4,
+) -> Iterator[PictureFile]:
     """Look at the files of pictures, in the given order.
 
     A file outside ``folder`` (an absolute path, ``..``, a symbolic link that leads out) is not looked at.
+
+    Args:
+        pictures: what the corpus refers to.
+        folder: where the files are.
+        ambiguous: ids of pictures of which it is not known whether the file is theirs.
+        workers: threads.
     """
-    if folder is None:
-        yield from (_check(picture, None) for picture in pictures)
+    root = None if folder is None else folder.resolve()
+
+    def check(picture: Picture) -> PictureFile:
+        if picture.image_id in ambiguous:
+            return PictureFile(picture, "missing" if picture.url is None else "dead", "ambiguous")
+        return _check(picture, root)
+
+    if root is None:
+        yield from map(check, pictures)
         return
-    root = folder.resolve()
     with ThreadPoolExecutor(workers) as pool:
-        for checked in pool.map(lambda batch: [_check(picture, root) for picture in batch], _batches(pictures)):
+        for checked in pool.map(lambda batch: [check(picture) for picture in batch], _batches(pictures)):
             yield from checked
 
 
@@ -85,11 +98,15 @@ def _check(picture: Picture, root: Path | None) -> PictureFile:
         return PictureFile(picture, "missing", "outside_the_folder")
     path = root / name
     try:
-        found = path.lstat()
-        if _real_folder(path.parent) is None or not _inside(path, found.st_mode, root):
-            return PictureFile(picture, "missing", "outside_the_folder")
+        found, parent = path.lstat(), _real_folder(path.parent)
+        if parent is None:
+            return PictureFile(picture, "missing", "missing")
+        path = parent / path.name
         if stat.S_ISLNK(found.st_mode):
-            found = path.stat()
+            path = Path(os.path.realpath(path))
+            found = path.lstat()
+        if not path.is_relative_to(root):
+            return PictureFile(picture, "missing", "outside_the_folder")
         if not stat.S_ISREG(found.st_mode):
             return PictureFile(picture, "missing", "missing")
         if found.st_size > MAX_BYTES:
@@ -97,40 +114,15 @@ def _check(picture: Picture, root: Path | None) -> PictureFile:
         content = path.read_bytes()
     except OSError:
         return PictureFile(picture, "missing", "missing")
-    size, reason = _size(content)
     sha256 = hashlib.sha256(content).hexdigest()
-    if size is None:
-        return PictureFile(picture, "broken", reason, path, sha256)
-    return PictureFile(picture, "ok", "ok", path, sha256, *size)
+    try:
+        facts = examine_image(content)
+    except UndecodableImageError as problem:
+        return PictureFile(picture, "broken", problem.reason, path, sha256)
+    return PictureFile(picture, "ok", "ok", path, sha256, facts.width, facts.height)
 
 
 @lru_cache(maxsize=100_000)
 def _real_folder(folder: Path) -> Path | None:
     real = Path(os.path.realpath(folder))
     return real if real.is_dir() else None
-
-
-def _inside(path: Path, mode: int, root: Path) -> bool:
-    real = Path(os.path.realpath(path)) if stat.S_ISLNK(mode) else _real_folder(path.parent)
-    return real is not None and real.is_relative_to(root)
-
-
-def _size(content: bytes) -> tuple[tuple[int, int] | None, str]:
-    from PIL import Image
-
-    try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")
-            with Image.open(io.BytesIO(content), formats=FORMATS) as image:
-                if image.width * image.height > MAX_PIXELS:
-                    return None, "too_many_pixels"
-                size = image.size
-                image.verify()
-            # verify() checks a PNG's sums but not that a JPEG goes on to its end
-            if content[:2] == b"\xff\xd8" and b"\xff\xd9" not in content[-1024:]:
-                with Image.open(io.BytesIO(content), formats=FORMATS) as image:
-                    image.draft("RGB", (64, 64))
-                    image.load()
-    except Exception:  # Pillow's decoders raise nearly anything on damaged files
-        return None, "not_a_picture"
-    return size, "ok"

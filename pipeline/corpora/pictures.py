@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path, PurePosixPath
 from typing import Any, NamedTuple
@@ -49,7 +50,8 @@ class Pictures:
 
     A link is looked up in ``url2img.txt``; without that file, its last path part is looked for in the images folder.
     A number is looked up in ``image_id.json`` and then goes the way of its link. Anything else is a file name.
-    ``image_id`` is the corpus's own id where it has ids, else the file name, else (dead links) the link itself.
+    ``image_id`` is the corpus's own id where it has ids; else, of a link that ``url2img.txt`` does not name, the link;
+    else the file name. So two links are one picture only where the corpus says so.
 
     Args:
         folder: the images folder, or None when the corpus has none.
@@ -76,7 +78,7 @@ class Pictures:
         self.found: dict[str, Picture] = {}
         self._known: dict[str, Picture] = {}
         self._image_ids = _ImageIds(self)
-        self._stems: dict[str, str] | None = None
+        self._stems: dict[str, list[str]] | None = None
 
     def as_json(self) -> dict[str, Any]:
         """What it was made with."""
@@ -134,19 +136,38 @@ class Pictures:
         number = self._id_of.get(text)
         if number is None and self.uses_ids and not is_link and text.isdigit():
             number = text
+        if is_link and not self._url_map_given:
+            return Picture(number or text, file, text)
         return Picture(number or file or text, file, text if is_link else None)
 
     def _file_of_name(self, name: str) -> str | None:
-        if PurePosixPath(name).suffix:
+        if PurePosixPath(name).suffix or name in self._file_names():
             return name
-        return self.file_by_stem(name)
+        files = self.files_by_stem(name)
+        return files[0] if len(files) == 1 else None
 
-    def file_by_stem(self, stem: str) -> str | None:
-        """The picture file whose name without suffix is ``stem``."""
+    def files_by_stem(self, stem: str) -> Sequence[str]:
+        """The picture files whose name without suffix is ``stem``, sorted."""
         if self._stems is None:
-            names = (*self._url_map.values(), *sorted(self._file_names(), reverse=True))
-            self._stems = {file_stem(name): name for name in names}
-        return self._stems.get(stem)
+            self._stems = {}
+            for name in sorted({*self._url_map.values(), *self._file_names()}):
+                self._stems.setdefault(file_stem(name), []).append(name)
+        return self._stems.get(stem, ())
+
+    def ambiguous(self) -> set[str]:
+        """Ids of pictures found of which nothing says which file is theirs.
+
+        Without ``url2img.txt``, these are links to different places whose last part is the same; and names without a
+        suffix that several files have.
+        """
+        links: defaultdict[str, set[str]] = defaultdict(set)
+        found: set[str] = set()
+        for picture in self.found.values():
+            if picture.url is not None and picture.file is not None and not self._url_map_given:
+                links[picture.file].add(picture.image_id)
+            elif picture.url is None and picture.file is None and len(self.files_by_stem(picture.image_id)) > 1:
+                found.add(picture.image_id)
+        return found.union(*(ids for ids in links.values() if len(ids) > 1))
 
     def _file_names(self) -> set[str]:
         if self._names is None:

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import base64
 import io
-import warnings
 from pathlib import Path
 
-from pipeline.corpora.picture_files import FORMATS, MAX_PIXELS
+from schemas.files import open_unlinked
+from semantic_model.decoding import UndecodableImageError, decode_image
 
 __all__ = ["thumbnail_url"]
 
@@ -16,22 +16,16 @@ _QUALITY = 78
 
 
 def thumbnail_url(path: Path) -> str | None:
-    """A picture, at most 104 pixels wide and high, as a ``data:`` address; None for one that cannot be read."""
-    from PIL import Image
+    """A picture, at most 104 pixels wide and high, as a ``data:`` address; None for one that cannot be read.
 
+    No symbolic link is followed: the page may be given to others.
+    """
     try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")
-            with Image.open(io.BytesIO(path.read_bytes()), formats=FORMATS) as image:
-                if image.width * image.height > MAX_PIXELS:
-                    return None
-                image.draft("RGB", (2 * _SIDE, 2 * _SIDE))
-                small = image.convert("RGBA")
-                small.thumbnail((_SIDE, _SIDE))
-    except Exception:  # Pillow's decoders raise nearly anything on damaged files
+        with open_unlinked(path) as file:
+            small = decode_image(file.read(), near=2 * _SIDE)
+    except (OSError, UndecodableImageError):
         return None
-    plain = Image.new("RGB", small.size, "white")
-    plain.paste(small, mask=small.getchannel("A"))
+    small.thumbnail((_SIDE, _SIDE))
     content = io.BytesIO()
-    plain.save(content, "JPEG", quality=_QUALITY)
+    small.save(content, "JPEG", quality=_QUALITY)
     return f"data:image/jpeg;base64,{base64.b64encode(content.getvalue()).decode()}"

@@ -369,3 +369,88 @@ def test_script_in_dialogues_names_and_values_fires_nothing(page: Page, studio_s
     shown = page.locator(".sem-cur .sem-x").all_inner_texts()
     assert shown == [" ".join(payload.split()) for payload in PAYLOADS]
     page.keyboard.press("Escape")
+
+
+def odd_pictures() -> dict[str, bytes]:
+    """Image files that browsers show in their own ways, or not at all: left half red, right half blue, 60 by 40."""
+    import io
+
+    import numpy as np
+    from PIL import Image
+
+    halves = Image.new("RGB", (60, 40), "blue")
+    halves.paste((255, 0, 0), (0, 0, 30, 40))
+    quarter_turn, exif = halves.transpose(Image.Transpose.ROTATE_90), Image.Exif()
+    exif[0x0112] = 6  # turn it clockwise
+    clear = halves.convert("RGBA")
+    clear.paste((0, 0, 0, 0), (30, 0, 60, 40))
+    grey = Image.fromarray(np.tile(np.linspace(0, 65535, 60).astype(np.uint16), (40, 1)))
+    white = Image.new("RGB", (60, 40), "white")
+
+    def saved(image: Image.Image, kind: str, **options: Any) -> bytes:
+        content = io.BytesIO()
+        image.save(content, kind, **options)
+        return content.getvalue()
+
+    return {
+        "nosuffix": saved(halves, "JPEG"),
+        "turned.jpg": saved(quarter_turn, "JPEG", exif=exif),
+        "turned.png": saved(quarter_turn, "PNG", exif=exif),
+        "turned.webp": saved(quarter_turn, "WEBP", exif=exif),
+        "sixteen.png": saved(grey, "PNG"),
+        "sixteen.tif": saved(grey, "TIFF"),
+        "clear.png": saved(clear, "PNG"),
+        "new.avif": saved(halves, "AVIF"),
+        "inks.jpg": saved(halves.convert("CMYK"), "JPEG"),
+        "moving.gif": saved(halves, "GIF", save_all=True, append_images=[white], duration=40),
+        "UPPER.BMP": saved(halves, "BMP"),
+        "wrong.jpg": saved(halves, "WEBP"),
+    }
+
+
+SHOWN_PIXELS = """image => {
+    const canvas = document.createElement('canvas');
+    canvas.width = image.naturalWidth; canvas.height = image.naturalHeight;
+    const context = canvas.getContext('2d');
+    context.drawImage(image, 0, 0);
+    return [image.naturalWidth, image.naturalHeight, [...context.getImageData(0, 0, canvas.width, canvas.height).data]];
+}"""
+
+
+def test_odd_pictures_are_shown_as_the_encoder_reads_them(page: Page, studio_server: RunningStudio, tmp_path: Path):
+    import numpy as np
+
+    from schemas.files import sha256_bytes
+    from schemas.tables import IMAGES, write_table
+    from semantic_model.image import open_picture
+
+    files = odd_pictures()
+    rows = [turn(0, "user", "hi", dialogue="odd"), turn(1, "system", "look", *files, dialogue="odd")]
+    workspace = write_workspace(
+        studio_server.root, [[*rows, turn(2, "user", "the first", dialogue="odd")]], ontology=SHOP
+    )
+    images = []
+    for name, content in files.items():
+        path = tmp_path / name
+        path.write_bytes(content)
+        known = {"image_id": name, "file": str(path), "url": None, "sha256": sha256_bytes(content)}
+        images.append({**known, "width": 60, "height": 40, "status": "ok"})
+    write_table(workspace.images, IMAGES, sorted(images, key=lambda row: str(row["image_id"])))
+    result = export_to_project(workspace, "odd pictures", Selection())
+    assert dict(result.pictures) == {"shown": len(files), "missing": 0}
+    types: dict[str, str] = {}
+    page.on("response", lambda answer: types.update({answer.url: answer.headers.get("content-type", "")}))
+    open_for_labelling(page, connect(workspace.root), "odd pictures")
+    shown = page.locator(".sem-i img")
+    assert shown.count() == len(files)
+    for number, name in enumerate(files):
+        width, height, levels = shown.nth(number).evaluate(SHOWN_PIXELS)
+        read = open_picture(tmp_path / name)
+        assert read is not None
+        assert (width, height) == read.size == (60, 40), name
+        pixels = np.array(levels).reshape(height, width, 4)
+        assert (pixels[..., 3] == 255).all(), name
+        assert np.abs(pixels[..., :3] - np.asarray(read).astype(int)).mean() < 2.5, name
+        address = str(shown.nth(number).evaluate("image => image.src"))
+        assert types[address].startswith("image/"), (name, types[address])
+    photograph(page, "odd-pictures")

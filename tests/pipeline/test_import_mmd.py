@@ -502,9 +502,10 @@ def test_a_ledger_that_does_not_add_up_is_refused() -> None:
 def test_a_picture_beyond_the_pixel_cap_is_refused_undecoded(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     from pipeline.corpora import picture_files
     from pipeline.corpora.pictures import Picture
+    from semantic_model import decoding
 
     (tmp_path / "a.png").write_bytes(picture((40, 30), "PNG"))
-    (tmp_path / "b.bmp").write_bytes(picture((3, 3), "BMP"))
+    (tmp_path / "b.bmp").write_bytes(picture((3, 3), "BMP")[:-12])
     (tmp_path / "c").mkdir()
     os.symlink(tmp_path.parent, tmp_path / "d")
     (tmp_path.parent / "e.jpg").write_bytes(picture())
@@ -518,7 +519,7 @@ def test_a_picture_beyond_the_pixel_cap_is_refused_undecoded(tmp_path: Path, mon
         ("missing", "outside_the_folder"),
         ("missing", "outside_the_folder"),
     ]
-    monkeypatch.setattr(picture_files, "MAX_PIXELS", 1199)
+    monkeypatch.setattr(decoding, "MAX_PIXELS", 1199)
     assert [f.reason for f in picture_files.check_pictures([Picture("a", "a.png", None)], tmp_path)] == [
         "too_many_pixels"
     ]
@@ -640,3 +641,97 @@ def test_what_lies_there_and_is_not_read_is_told(tmp_path: Path) -> None:
         "dialogues/extra: no folder of a split (train, valid or test)",
         "dialogues/valid: no JSON file in it",
     )
+
+
+def test_a_link_inside_the_folder_is_recorded_as_the_file_it_leads_to(tmp_path: Path) -> None:
+    from pipeline.corpora import picture_files
+    from pipeline.corpora.pictures import Picture
+
+    (tmp_path / "real").mkdir()
+    (tmp_path / "real/a.jpg").write_bytes(picture())
+    (tmp_path / "b.jpg").symlink_to("real/a.jpg")
+    (tmp_path / "folder").symlink_to("real")
+    pictures = [Picture(name, name, None) for name in ("b.jpg", "folder/a.jpg")]
+    assert [(f.status, f.path) for f in picture_files.check_pictures(pictures, tmp_path)] == [
+        ("ok", tmp_path / "real/a.jpg")
+    ] * 2
+
+
+@pytest.fixture
+def unmapped(tmp_path: Path) -> Path:
+    """Without url2img.txt: p1 and p2 at links that end alike, p3 at a link of its own, p4 named by file."""
+    root = tmp_path / "corpus"
+    write(root / "products/p1.json", product("p1", image_filename=f"{SHOP}1/front.jpg?w=300", color="red"))
+    write(root / "products/p2.json", product("p2", image_filename=f"{SHOP}2/front.jpg?w=300", color="blue"))
+    write(root / "products/p3.json", product("p3", image_filename=f"{SHOP}3/own%20name.jpg", color="red"))
+    write(root / "products/p4.json", product("p4", image_filename="fourth.jpg", color="blue"))
+    (root / "images").mkdir()
+    for name in ("front.jpg", "own name.jpg", "fourth.jpg"):
+        (root / "images" / name).write_bytes(picture())
+    said = [user("hi"), system("?", images=[f"{SHOP}2/front.jpg?w=300"], **{"false images": [f"{SHOP}3/own name.jpg"]})]
+    write(root / "dialogues/train/a.json", said)
+    return root
+
+
+def test_links_that_end_in_one_file_name_are_several_pictures_of_which_none_can_be_had(
+    unmapped: Path, tmp_path: Path
+) -> None:
+    workspace = Workspace(tmp_path / "work")
+    report = import_corpus(workspace, unmapped, "mmd")
+    first, second, third = f"{SHOP}1/front.jpg?w=300", f"{SHOP}2/front.jpg?w=300", f"{SHOP}3/own name.jpg"
+    ids = {row["product_id"]: row["image_ids"] for row in read_table(workspace.products, PRODUCTS).to_pylist()}
+    assert ids == {"p1": [first], "p2": [second], "p3": [third], "p4": ["fourth.jpg"]}
+    statuses = {row["image_id"]: row["status"] for row in read_table(workspace.images, IMAGES).to_pylist()}
+    assert statuses == {first: "dead", second: "dead", third: "ok", "fourth.jpg": "ok"}
+    assert dict(report.ledger["images"].dropped) == {"ambiguous": 2}
+    (row,) = read_table(workspace.recommendations, RECOMMENDATIONS).to_pylist()
+    assert (row["positives"], row["negatives"]) == (["p2"], ["p3"])
+
+
+def test_a_link_that_only_a_dialogue_names_can_make_a_product_s_picture_ambiguous(
+    unmapped: Path, tmp_path: Path
+) -> None:
+    said = [
+        user("hi"),
+        system("?", images=["fourth.jpg", "own name.jpg"], **{"false images": ["http://other.invalid/own name.jpg"]}),
+    ]
+    write(unmapped / "dialogues/train/a.json", said)
+    workspace = Workspace(tmp_path / "work")
+    report = import_corpus(workspace, unmapped, "mmd")
+    assert dict(report.ledger["images"].dropped) == {"ambiguous": 4}
+    assert report.ledger["recommendation_turns"].dropped == {"no_negative_with_a_known_product": 1}
+
+
+def test_a_file_name_names_the_product_whose_link_alone_ends_in_it(unmapped: Path, tmp_path: Path) -> None:
+    said = [user("hi"), system("?", images=["own name.jpg"], **{"false images": ["fourth.jpg", "front.jpg"]})]
+    write(unmapped / "dialogues/train/a.json", said)
+    workspace = Workspace(tmp_path / "work")
+    report = import_corpus(workspace, unmapped, "mmd")
+    (row,) = read_table(workspace.recommendations, RECOMMENDATIONS).to_pylist()
+    assert (row["positives"], row["negatives"]) == (["p3"], ["p4"])
+    assert report.ledger["negatives"].dropped["unknown_product"] == 1, "front.jpg may be p1's or p2's"
+
+
+def test_a_map_says_which_links_are_one_picture(unmapped: Path, tmp_path: Path) -> None:
+    lines = [f"{SHOP}1/front.jpg?w=300 front.jpg", f"{SHOP}2/front.jpg?w=300 front.jpg"]
+    write(unmapped / "url2img.txt", "\n".join([*lines, f"{SHOP}3/own%20name.jpg own name.jpg"]))
+    workspace = Workspace(tmp_path / "work")
+    report = import_corpus(workspace, unmapped, "mmd")
+    ids = {row["product_id"]: row["image_ids"] for row in read_table(workspace.products, PRODUCTS).to_pylist()}
+    assert ids == {"p1": ["front.jpg"], "p2": ["front.jpg"], "p3": ["own name.jpg"], "p4": ["fourth.jpg"]}
+    assert report.images["ok"] == 3
+
+
+def test_names_without_a_suffix_are_the_file_of_that_name_or_the_only_one_with_that_stem(tmp_path: Path) -> None:
+    from pipeline.corpora.pictures import Pictures
+
+    for name in ("whole", "whole.jpg", "twice.jpg", "twice.png", "once.webp"):
+        (tmp_path / name).touch()
+    pictures = Pictures(tmp_path)
+    assert [pictures.resolve(name).file for name in ("whole", "once", "twice", "none")] == [
+        "whole",
+        "once.webp",
+        None,
+        None,
+    ]
+    assert pictures.ambiguous() == {"twice"}

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import errno
 import hashlib
 import os
 import subprocess
@@ -14,6 +15,7 @@ from schemas.errors import CorpusError, LabelError, UsageError
 from schemas.files import (
     atomic_path,
     locked,
+    open_unlinked,
     read_json,
     read_toml,
     remove_folder,
@@ -243,3 +245,43 @@ def test_names_that_are_not_unicode_are_written_out(tmp_path: Path):
     name = os.fsdecode(b"caf\xe9")
     write_json(tmp_path / "a.json", {name: [name, {"a": (name,)}], "b": 1})
     assert read_json(tmp_path / "a.json") == {"caf\\xe9": ["caf\\xe9", {"a": ["caf\\xe9"]}], "b": 1}
+
+
+def test_a_file_is_opened_where_no_link_leads_to_it(tmp_path: Path):
+    write_atomic(tmp_path / "folder" / "file", b"content")
+    (tmp_path / "folder").chmod(0o300)  # may be gone through, not listed
+    try:
+        with open_unlinked(tmp_path / "folder" / "file") as file:
+            assert file.read() == b"content"
+    finally:
+        (tmp_path / "folder").chmod(0o700)
+
+
+def test_no_link_is_followed_wherever_it_is_in_a_path(tmp_path: Path):
+    write_atomic(tmp_path / "folder" / "below" / "file", b"content")
+    (tmp_path / "link to file").symlink_to(tmp_path / "folder" / "below" / "file")
+    (tmp_path / "folder" / "relative").symlink_to("below/file")
+    (tmp_path / "link to folder").symlink_to(tmp_path / "folder")
+    (tmp_path / "dangling").symlink_to("nowhere")
+    (tmp_path / "loop").symlink_to("loop")
+    for path in ("link to file", "folder/relative", "link to folder/below/file", "dangling", "loop"):
+        with pytest.raises(OSError) as refused:
+            open_unlinked(tmp_path / path)
+        assert refused.value.errno == errno.ELOOP, path
+
+
+def test_only_regular_files_are_opened_and_nothing_is_waited_for(tmp_path: Path):
+    os.mkfifo(tmp_path / "pipe")
+    write_atomic(tmp_path / "file", b"")
+    before = len(os.listdir("/dev/fd"))
+    for name, code in (
+        ("pipe", errno.EINVAL),
+        (".", errno.EINVAL),
+        ("gone", errno.ENOENT),
+        ("gone/file", errno.ENOENT),
+        ("file/below", errno.ENOTDIR),
+    ):
+        with pytest.raises(OSError) as refused:
+            open_unlinked(tmp_path / name)
+        assert refused.value.errno == code, name
+    assert len(os.listdir("/dev/fd")) == before

@@ -114,6 +114,14 @@ def test_features_brought_along_are_found_by_id_name_or_stem(tmp_path):
     assert features.gather(np.array([2])).tolist() == [[4.0, 5.0]]
 
 
+def test_features_of_a_name_that_several_pictures_have_are_nobodys(tmp_path):
+    np.save(tmp_path / "mine.npy", np.arange(8, dtype=np.float32).reshape(4, 2))
+    (tmp_path / "images.txt").write_text("front.jpg\n2/back.jpg\nside.jpg\nside.png\n")
+    names = ("1/front.jpg", "2/front.jpg", "1/back.jpg", "2/back.jpg", "side")
+    features = load_features(ImageConfig(features=str(tmp_path)), {name: tmp_path / name for name in names})
+    assert features.rows == {"2/back.jpg": 1}
+
+
 @pytest.mark.parametrize(
     ("names", "says"), [("a\nb\n", "2 names for an array of shape"), ("x\ny\nz\nw\n", "none of the corpus's pictures")]
 )
