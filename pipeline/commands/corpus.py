@@ -87,6 +87,9 @@ def import_(
         beside = f"; {unknown:,} in no named currency are in no range" if unknown else ""
         told = ", ".join(currencies)
         console.log(f"warning: prices in several currencies ({told}): each has ranges of its own{beside}")
+    if ambiguous := report.ledger["images"].dropped.get("ambiguous", 0):
+        fix = "say in url2img.txt which link is which file" if form == "mmd" else "name images by file, with suffix"
+        console.log(f"warning: {ambiguous:,} images are left out, as several links or files go by one name; {fix}")
     if as_json:
         console.json(report.as_json())
         return
