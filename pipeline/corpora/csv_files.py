@@ -28,12 +28,14 @@ class CsvTable:
 
     Attributes:
         header: names of the columns as they are written; no two are the same name spelled differently.
+        header_line: its line number.
         rows: (line number from 1, one cell a column) of every row that is not blank.
         ragged: (line number, number of cells) of the rows that have more or fewer cells than there are columns.
         left_out: the columns without a name that were left out: an index, or nothing but blank cells.
     """
 
     header: tuple[str, ...]
+    header_line: int
     rows: list[tuple[int, list[str]]]
     ragged: list[tuple[int, int]]
     left_out: tuple[str, ...] = ()
@@ -70,8 +72,11 @@ def read_csv(path: Path) -> CsvTable:
     if re.fullmatch(r"sep=,\s*", lines[first]):
         first += 1
     records = _records(lines, first, path)
-    _, _, header = next(records, (0, 0, []))
+    header_line, _, header = next(records, (0, 0, []))
     raw = [(start, end, cells) for start, end, cells in records if any(cells)]
+    again = next((start for start, _, cells in raw if cells == header and len(header) > 1), None)
+    if again is not None:
+        raise CorpusError("the header again", where=f"{path}, line {again}", fix="delete that line")
     _check_quotes(raw, lines, len(header), path)
     named, left_out = _named_columns(header, raw, path)
     rows: list[tuple[int, list[str]]] = []
@@ -82,7 +87,7 @@ def read_csv(path: Path) -> CsvTable:
         else:
             rows.append((start, [cells[column] for column in named]))
     _undo_pandas(rows)
-    return CsvTable(tuple(header[column] for column in named), rows, ragged, left_out)
+    return CsvTable(tuple(header[column] for column in named), header_line, rows, ragged, left_out)
 
 
 def _text(path: Path) -> str:

@@ -29,8 +29,11 @@ Pictures lie in ``images/``. Unknown keys are refused, with the nearest known on
 
 from __future__ import annotations
 
+import json
 import re
+from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
+from contextlib import suppress
 from difflib import SequenceMatcher
 from pathlib import Path
 from typing import Annotated, Any, Literal, TypeVar
@@ -263,7 +266,9 @@ class JsonlReader:
             return
         for _, number, line in _lines(path):
             where = f"{path}, line {number}"
-            yield where, _validated(ProductLine, _parse(line, where), where)
+            parsed = _parse(line, where)
+            _check_keys(line, where)
+            yield where, _validated(ProductLine, parsed, where)
 
     def dialogues(self, ledger: Ledger) -> Iterator[Dialogue]:
         """Dialogues sorted by id, each read from its place in its file.
@@ -344,11 +349,25 @@ def _parse(line: bytes, where: str) -> dict[str, Any]:
     return value
 
 
+def _check_keys(line: bytes, where: str) -> None:
+    """Refuse an object with the same key twice: of two colours, one would be lost."""
+
+    def check(named: list[tuple[str, Any]]) -> None:
+        double = next((key for key, n in Counter(key for key, _ in named).items() if n > 1), None)
+        if double is not None:
+            fix = "write it once, with a list of values"
+            raise CorpusError(f"the key '{double}' is there twice", where=where, fix=fix)
+
+    with suppress(RecursionError):  # nested deeper than any product; refused by its form
+        json.loads(line.decode("utf-8-sig"), object_pairs_hook=check)
+
+
 def _validated(model: type[Model], value: Any, where: str) -> Model:
     try:
         return model.model_validate(value)
     except ValidationError as problem:
-        first = problem.errors()[0]
+        errors = problem.errors()
+        first = next((error for error in errors if error["type"] == "extra_forbidden"), errors[0])
         key = ".".join(str(part) for part in first["loc"])
         if first["type"] == "extra_forbidden":
             known = _keys_at(model, first["loc"][:-1])
@@ -363,6 +382,8 @@ _FIXES = {
     "missing": "write it into the line",
     "string_too_short": "write an id",
     "value_error": 'write a text, as in "red", or a list, as in ["red", "blue"]',
+    "dict_type": 'write an object, as in {"color": "red"}',
+    "model_type": 'write an object, as in {"speaker": "user", "text": "hi"}',
     "list_type": 'write a list, as in ["p1", "p2"]',
     "string_type": 'write a text, as in "p1"',
 }
@@ -387,7 +408,7 @@ _COLUMNS = tuple(name for name in ProductLine.model_fields if name != "attribute
 
 
 def _csv_products(path: Path, table: CsvTable) -> Iterator[tuple[str, ProductLine]]:
-    columns = _columns(table.header, path)
+    columns = _columns(table.header, f"{path}, line {table.header_line}")
     for line, cells in table.fitting(path):
         where = f"{path}, line {line}"
         fields: dict[str, Any] = {"attributes": {}}
@@ -401,7 +422,7 @@ def _csv_products(path: Path, table: CsvTable) -> Iterator[tuple[str, ProductLin
         yield where, _validated(ProductLine, fields, where)
 
 
-def _columns(header: Sequence[str], path: Path) -> list[tuple[str, bool]]:
+def _columns(header: Sequence[str], where: str) -> list[tuple[str, bool]]:
     """The field of each column, or the attribute, with whether it is one."""
     folded = [snake_case(name) for name in header]
     missing = [name for name in _COLUMNS if name not in folded]
@@ -414,11 +435,11 @@ def _columns(header: Sequence[str], path: Path) -> list[tuple[str, bool]]:
         meant = None if attribute else _meant(key, missing)
         if meant is not None:
             fix = f"did you mean '{meant}'? An attribute of this name: call the column 'attributes.{name}'"
-            raise CorpusError(f"unknown column '{name}'", where=f"{path}, line 1", fix=fix)
+            raise CorpusError(f"unknown column '{name}'", where=where, fix=fix)
         found.append((attribute[1] if attribute else name, True))
     if "product_id" in missing:
         fix = f"add it; there are: {', '.join(header)}"
-        raise CorpusError("the catalogue has no column 'product_id'", where=f"{path}, line 1", fix=fix)
+        raise CorpusError("the catalogue has no column 'product_id'", where=where, fix=fix)
     return found
 
 
@@ -450,6 +471,8 @@ def _dialogue_files(folders: Folders) -> list[Path]:
     if place is not None and place.is_file():
         return [place]
     paths = list(files_below(place, ".jsonl")) if place is not None else []
+    for path in files_below(place, ".json") if place is not None and paths else ():
+        folders.leave_out(path, "no JSON lines (.jsonl)")
     if not paths:
         raise CorpusError(
             "no dialogues here: there is no dialogues.jsonl and no dialogues/*.jsonl",

@@ -69,7 +69,10 @@ def files_below(folder: Path, *suffixes: str) -> Iterator[Path]:
 
 
 def names_below(folder: str, *suffixes: str) -> Iterator[str]:
-    """The same as plain strings, for folders with more files than there should be Path objects."""
+    """The same as plain strings, for folders with more files than there should be Path objects; of a file, itself."""
+    if os.path.isfile(folder):
+        yield folder
+        return
     entries = sorted(os.scandir(folder), key=lambda entry: entry.name)
     for entry in entries:
         if entry.name.startswith("."):

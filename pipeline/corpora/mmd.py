@@ -124,8 +124,8 @@ def _dialogue_folder(folders: Folders) -> Path:
 
 def _product_folder(folders: Folders) -> Path:
     names = ("products", "knowledge/products_format", "products_format", "raw_catalog", "raw_catalogue", "catalogue")
-    found = folders.find(*names)
-    if found is None or not found.is_dir():
+    found = folders.find(*names, "products.json", "catalogue.json")
+    if found is None:
         raise CorpusError(
             "no catalogue here: there is no folder products/ or knowledge/products_format/",
             where=folders.root,

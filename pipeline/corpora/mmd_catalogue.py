@@ -21,7 +21,10 @@ STEM_FOLDERS = frozenset({"products_format"})
 
 
 def read_catalogue(folder: Path, files: HashedFiles, ledger: Ledger) -> Iterator[ProductRecord]:
-    """Read every JSON file below the catalogue folder; a file may also hold many records, as a list or by id."""
+    """Read every JSON file below the catalogue folder, or one such file.
+
+    A file may also hold many records, as a list or by id.
+    """
     line = ledger["product_records"]
     for path in names_below(str(folder), ".json"):
         content = files.read_json(path, line, long_numbers=True)
@@ -53,7 +56,9 @@ def product_record(raw: Mapping[str, Any], stem: str, ledger: Ledger, *, by_stem
         ledger: values of its attributes and references to its pictures are counted in it.
         by_stem: the file is named after the product's picture.
     """
-    site, line = as_text(raw.get("site")), ledger["product_values"]
+    line = ledger["product_values"]
+    said = {snake_case(key): value for key, value in reversed(list(raw.items()))}  # keys differ in case by site
+    site = as_text(said.get("site"))
     own: dict[str, tuple[str, ...]] = {}
     nested: dict[str, Any] = {}
     rest = dict(raw)
@@ -66,29 +71,29 @@ def product_record(raw: Mapping[str, Any], stem: str, ledger: Ledger, *, by_stem
     flat = attributes_of(rest, line)
     if any(name in own for name in flat if name == "category") or "type" in own:
         flat.pop("category", None)
-    pictures = tuple(_pictures(raw, ledger["images"]))
-    price, price_text = price_of(raw.get("price"), nested.get("price"))
+    pictures = tuple(_pictures(said, ledger["images"]))
+    price, price_text = price_of(said.get("price"), nested.get("price"))
     attributes = {**flat, **own}
     if price_text:
         attributes["price"] = (price_text,)
     return ProductRecord(
-        product_id=next(filter(None, (id_text(raw.get(key)) for key in ("id", "product_id"))), stem),
-        name=as_text(raw.get("name")) or as_text(nested.get("name")),
+        product_id=next(filter(None, (id_text(said.get(key)) for key in ("id", "product_id"))), stem),
+        name=as_text(said.get("name")) or as_text(nested.get("name")),
         description=description_of(raw) or description_of(nested),
         attributes=attributes,
         own=frozenset(own),
         price=price,
         price_text=price_text,
-        currency=as_text(raw.get("currency")) or None,
+        currency=as_text(said.get("currency")) or None,
         pictures=pictures,
         keys=(stem,) if by_stem or not pictures else (),
         source=site or "mmd",
     )
 
 
-def _pictures(raw: Mapping[str, Any], line: LedgerLine) -> Iterator[str]:
+def _pictures(said: Mapping[str, Any], line: LedgerLine) -> Iterator[str]:
     for field in ("image_filename", "image_url", "image", "images", "image_filename_all"):
-        if raw.get(field):
-            found, unread = references(raw[field])
+        if said.get(field):
+            found, unread = references(said[field])
             line.drop("not_a_reference", unread)
             yield from found

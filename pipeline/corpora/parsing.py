@@ -78,8 +78,10 @@ def parse_json(content: bytes, *, long_numbers: bool = False) -> Any:
             "a Git LFS pointer instead of the file", reason="git_lfs_pointer", fix="fetch the file with: git lfs pull"
         )
     try:
-        value = json.loads(content.decode("utf-8-sig"), parse_constant=lambda _: None)
-        json.dumps(value, ensure_ascii=False).encode()
+        integer = int if long_numbers else _integer
+        value = json.loads(content.decode("utf-8-sig"), parse_constant=lambda _: None, parse_int=integer)
+        # half a surrogate pair, or nested too deep
+        json.dumps(value, ensure_ascii=False).encode() if long_numbers else orjson.dumps(value)
     except UnicodeDecodeError:
         raise NotJsonError(f"not UTF-8 but {other_encoding(content)}", fix="save it as UTF-8") from None
     except (ValueError, TypeError, RecursionError) as problem:
@@ -87,7 +89,15 @@ def parse_json(content: bytes, *, long_numbers: bool = False) -> Any:
     return value
 
 
-_BYTE_ORDER_MARKS = (
+def _integer(digits: str) -> int | float:
+    number = int(digits)
+    return number if -(2**63) <= number < 2**64 else float(number)
+
+
+_BEGINNINGS = (
+    (b"PK\x03\x04", "a spreadsheet or another ZIP file"),
+    (b"\x1f\x8b", "compressed"),
+    (b"PAR1", "Parquet"),
     (b"\xff\xfe\x00\x00", "UTF-32"),
     (b"\x00\x00\xfe\xff", "UTF-32"),
     (b"\xff\xfe", "UTF-16"),
@@ -96,8 +106,8 @@ _BYTE_ORDER_MARKS = (
 
 
 def other_encoding(content: bytes) -> str:
-    """The likely name of the encoding of a text that is not UTF-8: by its byte order mark, zero bytes or letters."""
-    for mark, name in _BYTE_ORDER_MARKS:
+    """What a text that is not UTF-8 likely is: by its first bytes, zero bytes or letters."""
+    for mark, name in _BEGINNINGS:
         if content.startswith(mark):
             return name
     if b"\0" in content[:1000]:

@@ -78,7 +78,9 @@ class Simmc1Reader(SimmcReader):
         if isinstance(system, str):
             action, shown = self._shown(dialogue, index, turn, ledger)
             utterances.append(Utterance("system", action, as_text(system), (), shown))
-        if not utterances:
+        not_texts = sum(said is not None and not isinstance(said, str) for said in (user, system))
+        ledger["utterances"].drop("not_a_text", not_texts)
+        if not utterances and not not_texts:
             ledger["utterances"].drop("no_transcript")
         return utterances
 

@@ -39,7 +39,9 @@ class Simmc2Reader(SimmcReader):
     def __init__(self, folders: Folders, ledger: Ledger, *, with_states: bool = True) -> None:
         super().__init__(folders, ledger, with_states=with_states)
         self._used("scenes")
-        self._scene_files = {path.name.removesuffix(_SCENE): path for path in files_below(folders.root, _SCENE)}
+        places = [folders.root] if folders.dialogues is None else [_folder(folders.dialogues), folders.root]
+        files = (path for place in places for path in files_below(place, _SCENE))
+        self._scene_files = {path.name.removesuffix(_SCENE): path for path in files}
         self._scenes: dict[str, Mapping[str, str]] = {}
         found = folders.find(OBJECT_MAP)
         if found is None and not self._scene_files:
@@ -77,7 +79,9 @@ class Simmc2Reader(SimmcReader):
         if isinstance(system, str) or answered.objects:
             positives, negatives = self._candidates(dialogue, index, answered.objects, ledger)
             utterances.append(Utterance("system", answered.act, as_text(system), (), positives, negatives))
-        if not utterances:
+        not_texts = sum(said is not None and not isinstance(said, str) for said in (user, system))
+        ledger["utterances"].drop("not_a_text", not_texts)
+        if not utterances and not not_texts:
             ledger["utterances"].drop("no_transcript")
         return utterances
 
@@ -200,6 +204,10 @@ def _found(name: str, item_of: Mapping[str, list[str]], scenes: list[Mapping[str
     return list(dict.fromkeys(scene[name] for scene in scenes if name in scene)) or items
 
 
+def _folder(place: Path) -> Path:
+    return place if place.is_dir() else place.parent
+
+
 def _items(value: object) -> list[str]:
     items = value.get("items") if isinstance(value, dict) else value
-    return [text for item in items if (text := id_text(item))] if isinstance(items, list) else []
+    return [text for item in (items if isinstance(items, list) else [items]) if (text := id_text(item))]

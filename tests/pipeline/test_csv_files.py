@@ -80,6 +80,8 @@ def test_a_line_of_a_description_is_no_row_because_it_has_a_comma(tmp_path: Path
         ("sku,name\nk-1,Größe\n".encode("utf-16"), "UTF-16"),
         ("sku,name\nk-1,a\n".encode("utf-16-le"), "UTF-16"),
         ("sku,name\nk-1,платье\n".encode("cp1251"), "another encoding"),
+        (b"PK\x03\x04\x00\x00\xff", "a spreadsheet"),
+        (b"\x1f\x8b\x08\x00\xff", "compressed"),
     ],
 )
 def test_another_delimiter_or_encoding_is_told_by_name(tmp_path: Path, content: str | bytes, said: str) -> None:
@@ -129,6 +131,10 @@ def test_what_pandas_did_to_whole_numbers_and_truth_values_is_undone_by_column(t
         ["1e5", "", "4.5", "no", "2.0 mini"],
         ["123", "40", "", "", ""],
     ]
+
+
+def test_the_header_of_a_second_file_is_no_product(tmp_path: Path) -> None:
+    assert "the header again (" in refused(tmp_path, "sku,name\nk-1,a\nsku , name\nk-2,b\n")
 
 
 @pytest.mark.parametrize("content", ["", "\n\n", "\ufeff"])

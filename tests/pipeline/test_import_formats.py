@@ -386,6 +386,8 @@ def test_what_pandas_writes_as_json_lines_is_read(tmp_path: Path) -> None:
         ('{"product_id": "1", "attributes": {"size": {"eu": 38}}}', r"'attributes.size': a text, a number"),
         ('{"product_id": "1", "attributes": {"size": [["S"]]}}', r"'attributes.size': a text, a number"),
         ('{"product_id": "1", "nmae": "lamp"}', "did you mean 'name'"),
+        ('{"product_id": "1", "attributes": {"size": "S", "size": "M"}}', "'size' is there twice"),
+        ('{"Product_ID": "1"}', "did you mean 'product_id'"),
         ("version https://git-lfs.github.com/spec/v1\noid sha256:12\nsize 9\n", "git lfs pull"),
     ],
 )
@@ -465,6 +467,10 @@ def test_of_two_catalogues_and_two_places_the_one_that_is_not_read_is_told(tmp_p
         "products.csv: products.jsonl is read instead",
         "dialogues: dialogues.jsonl is read instead",
     ]
+    (root / "dialogues.jsonl").unlink()
+    (root / "products.csv").unlink()
+    write(root / "dialogues/valid.json", [])
+    assert imported(tmp_path, "jsonl")[1].left_out == ("dialogues/valid.json: no JSON lines (.jsonl)",)
 
 
 def scene(**items: str) -> dict[str, Any]:

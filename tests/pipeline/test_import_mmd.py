@@ -610,6 +610,18 @@ def test_a_catalogue_by_id_and_attributes_in_records_and_lists_are_read(tmp_path
     assert values == {"in": 17, "kept": 15, "dropped": {"object_in_a_list": 1, "object_within_the_record": 1}}
 
 
+def test_one_file_may_be_the_catalogue_and_its_keys_may_be_in_any_case(tmp_path: Path) -> None:
+    root = tmp_path / "corpus"
+    file = tmp_path / "catalogue.json"
+    write(file, [{"ID": 17, "Name": "Coat", "Color": "red", "Price": 5, "imageFilename": f"{SHOP}a.jpg"}])
+    write(root / "dialogues/train/1.json", listing())
+    workspace = Workspace(tmp_path / "work")
+    import_corpus(workspace, root, "mmd", products=file)
+    row = read_table(workspace.products, PRODUCTS).to_pylist()[0]
+    assert (row["product_id"], row["name"], row["price"], row["image_ids"]) == ("17", "Coat", 5.0, [f"{SHOP}a.jpg"])
+    assert dict(row["attributes"]) == {"color": ["red"], "price": ["5"]}
+
+
 @pytest.mark.parametrize(
     "form", [json.dumps, str, lambda state: {"slot_values": [*map(list, state["slot_values"].items())]}]
 )
