@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any, NamedTuple
 
-from pipeline.runs import find_run
 from pipeline.workspace import Workspace
 from schemas.errors import UsageError
 from schemas.ontology import nearest
@@ -39,6 +38,8 @@ def open_config(workspace: Workspace, name: str | None, settings: Sequence[str] 
     """
     called = workspace.settings().train.preset if name is None else name
     if called == "latest":
+        from pipeline.runs import find_run  # with the corpus and its tables, which no other name needs
+
         called = find_run(workspace).name
     of_run = workspace.runs / called / "config.toml"
     if called not in preset_names() and not called.endswith(".toml"):

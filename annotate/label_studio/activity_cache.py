@@ -11,14 +11,16 @@ import contextlib
 from collections.abc import Iterable
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import orjson
 
 from annotate.label_studio.activity_calls import Answered, TaskActivity
-from annotate.label_studio.gateway import Gateway, Project
 from schemas.files import write_atomic
 from schemas.progress import Progress
+
+if TYPE_CHECKING:
+    from annotate.label_studio.gateway import Gateway, Project
 
 __all__ = ["ActivityCache"]
 

@@ -21,6 +21,7 @@ BENCHMARKS = {
     "metrics": "pipeline.benchmarks.metrics",
     "prelabels": "pipeline.benchmarks.prelabels",
     "pushing": "pipeline.benchmarks.pushing",
+    "commands": "pipeline.benchmarks.commands",
 }
 """Name -> module. Each has ``benchmark(options: Options) -> list[dict]``; see :mod:`pipeline.benchmarks.measure`.
 

@@ -20,7 +20,9 @@ def register(app: typer.Typer) -> None:
 
 def benchmark(
     context: typer.Context,
-    name: Annotated[str, typer.Argument(help="import, scoring, evaluation, training, metrics, pushing or prelabels.")],
+    name: Annotated[
+        str, typer.Argument(help="import, scoring, evaluation, training, metrics, pushing, prelabels or commands.")
+    ],
     corpus: Annotated[
         Path | None, typer.Option(help="import: a corpus in MMD's layout to measure on, instead of made-up ones.")
     ] = None,

@@ -15,7 +15,7 @@ from annotate.dealing import Round
 from schemas.errors import LabelError, UsageError
 from schemas.files import read_json, sha256_bytes, write_json
 
-__all__ = ["Deal", "Part", "annotators_named", "deal_file", "part_title", "read_deals"]
+__all__ = ["Deal", "Part", "annotators_named", "deal_file", "part_title", "projects_of", "read_deals"]
 
 _RECORD = 1
 _TITLE_LENGTH = 50
@@ -205,3 +205,15 @@ def _read_round(value: Mapping[str, Any]) -> Round:
         {str(item["dialogue"]): tuple(map(str, item["annotators"])) for item in items},
         {str(item["dialogue"]): int(item["turns"]) for item in items},
     )
+
+
+def projects_of(labelling: Path, name: str) -> list[str]:
+    """Titles of all projects of a dealt name, of annotators who left too; the name itself when it was not dealt."""
+    found = Deal.read(labelling, name)
+    if found is None or found.is_file:
+        return [name]
+    return [
+        part.place
+        for part in found.parts
+        if found.dialogues_of(part.annotator) or found.handed_over.get(part.annotator)
+    ]

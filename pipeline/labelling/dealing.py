@@ -27,7 +27,7 @@ from schemas.files import locked
 from schemas.progress import Progress, SilentProgress
 from schemas.tables import TURNS, open_table
 
-__all__ = ["DealtExport", "DealtPart", "export_dealt", "is_dealt", "projects_of"]
+__all__ = ["DealtExport", "DealtPart", "export_dealt", "is_dealt"]
 
 
 @dataclass(frozen=True)
@@ -82,18 +82,6 @@ class DealtExport:
     @property
     def exports(self) -> list[ExportResult]:
         return [part.export for part in self.parts if part.export is not None]
-
-
-def projects_of(workspace: Workspace, name: str) -> list[str]:
-    """Titles of all projects of a dealt name, of annotators who left too; the name itself when it was not dealt."""
-    found = Deal.read(workspace.labelling, name)
-    if found is None or found.is_file:
-        return [name]
-    return [
-        part.place
-        for part in found.parts
-        if found.dialogues_of(part.annotator) or found.handed_over.get(part.annotator)
-    ]
 
 
 def is_dealt(workspace: Workspace, project: str | None, to_file: Path | None) -> bool:

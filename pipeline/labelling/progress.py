@@ -6,23 +6,24 @@ from collections import defaultdict
 from collections.abc import Mapping
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from annotate.annotations import read_annotations
 from annotate.identity import is_address, numbered_name
 from annotate.label_studio.activity_cache import ActivityCache
-from annotate.label_studio.gateway import Gateway, Project, connect
 from annotate.progress_report import Answer, ProgressReport, TouchedTask, WantedTask, WorkPart, report_progress
 from annotate.resolution.answers import newest_versions
 from annotate.roster import NOBODY, Roster
 from pipeline.labelling.batches import Batch, read_batches
-from pipeline.labelling.deal_record import Deal, read_deals
-from pipeline.labelling.dealing import projects_of
+from pipeline.labelling.deal_record import Deal, projects_of, read_deals
 from pipeline.labelling.known_annotators import learn_annotators
 from pipeline.workspace import Workspace
 from schemas.errors import LabelError, ServiceError
 from schemas.files import read_json
 from schemas.progress import Progress, SilentProgress
+
+if TYPE_CHECKING:
+    from annotate.label_studio.gateway import Gateway, Project
 
 __all__ = ["LabellingProgress", "unreachable"]
 
@@ -103,7 +104,7 @@ class LabellingProgress:
             )
         if self._project is None:
             return batches
-        titles = {*projects_of(self._workspace, self._project), self._project}
+        titles = {*projects_of(self._workspace.labelling, self._project), self._project}
         deal = Deal.read(self._workspace.labelling, self._project)
         titles |= {part.place for part in deal.parts} if deal else set()
         chosen = [batch for batch in batches if str(batch.destination) in titles]
@@ -113,6 +114,8 @@ class LabellingProgress:
 
     def _connected(self) -> Gateway:
         if self._gateway is None:
+            from annotate.label_studio.gateway import connect
+
             self._gateway = connect(self._workspace.root)
         return self._gateway
 

@@ -11,7 +11,7 @@ from annotate.label_studio.pull import PulledProject, pull_project
 from annotate.label_studio.pull_state import PullState, project_key
 from annotate.roster import Roster
 from pipeline.labelling.batches import Destination, read_batches
-from pipeline.labelling.dealing import projects_of
+from pipeline.labelling.deal_record import projects_of
 from pipeline.labelling.known_annotators import learn_annotators
 from pipeline.ontology.screen_record import move_screens, screens_file
 from pipeline.workspace import Workspace
@@ -47,7 +47,7 @@ class Pull:
             ServiceError: Label Studio is down, failed, or refuses the key.
         """
         gateway = connect(workspace.root)
-        titles = dict.fromkeys(title for name in names for title in projects_of(workspace, name))
+        titles = dict.fromkeys(title for name in names for title in projects_of(workspace.labelling, name))
         found = {project.id: project for project in map(gateway.require_project, titles)}
         for review in _reviews(workspace, titles):
             project = gateway.find_project(str(review.project))

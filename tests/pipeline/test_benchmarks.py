@@ -9,12 +9,13 @@ import pyarrow as pa
 import pytest
 import torch
 
-from pipeline.benchmarks import run_benchmark
+from pipeline.benchmarks import commands, run_benchmark
 from pipeline.benchmarks.measure import Goal, Options, compared, interleaved
 from pipeline.benchmarks.measure import row as row_of
 from pipeline.benchmarks.metrics import a_table, ir_measures_of, largest_difference, sklearn_ndcg
 from pipeline.benchmarks.pushing import many_dialogues
 from pipeline.cli import _run
+from schemas.errors import SemctlError
 from schemas.progress import SilentProgress
 from schemas.tables import TURNS
 from semantic_model.metrics import rank_metrics
@@ -140,3 +141,13 @@ def test_pushing_is_compared_with_the_bare_import_of_as_many_tasks(monkeypatch: 
     assert (new["tasks"], again["tasks"]) == (40, 40)
     assert new["bytes_each"] > 500
     assert os.environ["LABEL_STUDIO_URL"] == "http://127.0.0.1:9"
+
+
+def test_a_command_is_held_against_its_libraries_and_its_warm_run(monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr(commands, "COMMANDS", {"ontology show": commands.COMMANDS["ontology show"]})
+    (row,) = run_benchmark("commands", Options(rounds=1))["benchmarks"]
+    assert (row["name"], row["goal"]) == ("ontology show", "<= 1.5")
+    assert 0 < row["seconds"] == pytest.approx(row["ratio"] * row["seconds_against"])
+    monkeypatch.setattr(commands, "COMMANDS", {"nothing": (["ontology", "nothing"], "")})
+    with pytest.raises(SemctlError, match="ontology nothing"):
+        run_benchmark("commands", Options(rounds=1))

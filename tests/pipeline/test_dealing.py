@@ -18,9 +18,9 @@ from pipeline.cli import _run
 from pipeline.export_for_labelling import export_to_file
 from pipeline.ingest_labels import ingest_labels
 from pipeline.labelling.batches import read_batches
-from pipeline.labelling.deal_record import Deal, annotators_named, deal_file, part_title, read_deals
+from pipeline.labelling.deal_record import Deal, annotators_named, deal_file, part_title, projects_of, read_deals
 from pipeline.labelling.deal_request import DealRequest
-from pipeline.labelling.dealing import DealtExport, export_dealt, projects_of
+from pipeline.labelling.dealing import DealtExport, export_dealt
 from pipeline.labelling.selection import Selection
 from pipeline.workspace import Workspace
 from schemas.errors import LabelError, UsageError
@@ -191,8 +191,8 @@ def test_a_record_that_is_not_one_is_refused(workspace: Workspace):
 
 def test_projects_of_a_name_that_was_not_dealt_is_the_name(workspace: Workspace):
     dealt(workspace, ANN, BO)
-    assert projects_of(workspace, "anything") == ["anything"]
-    assert projects_of(workspace, "round1") == ["round1"]  # files have no projects
+    assert projects_of(workspace.labelling, "anything") == ["anything"]
+    assert projects_of(workspace.labelling, "round1") == ["round1"]  # files have no projects
 
 
 def test_the_command_deals_and_deals_more_without_being_told_to_whom(

@@ -15,9 +15,9 @@ from annotate.label_studio.gateway import Gateway, connect
 from annotate.resolution.answers import people_answers
 from annotate.simulate import Annotator
 from pipeline.ingest_labels import ingest_labels
-from pipeline.labelling.deal_record import Deal
+from pipeline.labelling.deal_record import Deal, projects_of
 from pipeline.labelling.deal_request import DealRequest
-from pipeline.labelling.dealing import DealtExport, export_dealt, projects_of
+from pipeline.labelling.dealing import DealtExport, export_dealt
 from pipeline.labelling.selection import Selection
 from pipeline.workspace import Workspace
 from schemas.errors import ServiceError, UsageError
@@ -85,7 +85,7 @@ def test_three_annotators_answer_apart_and_are_taken_in_together(
     done = dealt(workspace, title, *people, overlap=1 / 3)
     gateway = connect(workspace.root)
     assert done.shared == 3
-    assert projects_of(workspace, title) == [f"{title} ({person})"[:50] for person in people]
+    assert projects_of(workspace.labelling, title) == [f"{title} ({person})"[:50] for person in people]
     record = Deal.read(workspace.labelling, title)
     assert record is not None
     answered: Counter[tuple[str, str]] = Counter()

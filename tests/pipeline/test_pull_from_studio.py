@@ -16,8 +16,9 @@ from pipeline.adjudicate import adjudicate_to_project
 from pipeline.cli import _run
 from pipeline.export_for_labelling import export_to_project
 from pipeline.ingest_labels import IngestReport, ingest_labels
+from pipeline.labelling.deal_record import projects_of
 from pipeline.labelling.deal_request import DealRequest
-from pipeline.labelling.dealing import export_dealt, projects_of
+from pipeline.labelling.dealing import export_dealt
 from pipeline.labelling.selection import Selection
 from pipeline.labels.pulling import pull_states
 from pipeline.labels.trace import trace_cell
@@ -341,7 +342,7 @@ def test_a_dealt_name_brings_everybody_and_the_verdicts_of_their_review(
     request = DealRequest(annotators=["ann@x.org", "bo@x.org"], overlap=1.0, redundancy=2)
     export_dealt(workspace, request, Selection(split="all"), project="dealt pull", window=5)
     gateway = connect(workspace.root)
-    titles = projects_of(workspace, "dealt pull")
+    titles = projects_of(workspace.labelling, "dealt pull")
     assert len(titles) == 2
     for title, value in zip(titles, ("red", "blue"), strict=True):
         for task in gateway.tasks(gateway.require_project(title)):
