@@ -43,8 +43,8 @@ Op = Literal[
 ``want`` sets a slot to the values named in this turn; ``dislike`` adds values to avoid; ``drop`` clears a slot;
 ``new_topic`` clears everything before the rest of the turn counts; ``none`` marks a turn that changes nothing;
 ``unsure`` and ``bad_turn`` say that the annotator could not label the turn, which leaves it unlabelled.
-``unknown`` leaves one slot unlabelled from this turn on: what was marked of it can mean several things. It is never
-stored, but put in the place of such marks when they are read.
+``unknown`` leaves one slot unlabelled from this turn on: what was marked of it cannot be read, or can mean several
+things by now; in the second case it is not stored, but put in the place of such marks when they are read.
 
 Of the dialogue: ``bad_dialogue`` leaves all of it unlabelled; ``images_missing`` and ``note`` (its ``value`` is the
 text) are remarks. ``withdrawn`` says that the annotation no longer counts: it was skipped later, or edited into

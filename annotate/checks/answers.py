@@ -75,12 +75,14 @@ def check_answers(labels: DialogueLabels, seconds_per_turn: float) -> Iterator[F
 
 
 def _refused(labels: DialogueLabels) -> Iterator[Finding]:
-    """Refused answers whose turn nobody else's answer labels."""
+    """Refused answers whose turn nobody else's answer labels, and lines refused in answers that count."""
     unlabelled = {at.turn for at in labels.turns if at.update is None}
+    answered = {(each.annotation_id, turn) for each in labels.in_force for turn in each.turns()}
     for refused in labels.refused:
-        if unlabelled if refused.turn is None else refused.turn in unlabelled:
+        in_part = (refused.annotation_id, refused.turn) in answered
+        if in_part or (unlabelled if refused.turn is None else refused.turn in unlabelled):
             yield Finding(
-                "quarantined",
+                "line_refused" if in_part else "quarantined",
                 labels.dialogue_id,
                 f"{refused.reason}: {refused.detail}",
                 turn=refused.turn,
@@ -146,9 +148,12 @@ def _marked(labels: DialogueLabels) -> Iterator[Finding]:
 
 def _outdated(labels: DialogueLabels) -> Iterator[Finding]:
     """Slots that a change of the ontology left unknown, each once: at the first such turn."""
+    refused = {(each.annotation_id, each.turn) for each in labels.refused}
     for annotation in labels.in_force:
         slots: set[str] = set()
         for mark in annotation.marks:
+            if (annotation.annotation_id, mark.turn) in refused:  # unknown for another reason, told as such
+                continue
             at = _at(labels, mark.turn)
             if mark.op != "unknown" or mark.slot is None or mark.slot in slots or at is None or at.update is None:
                 continue

@@ -38,6 +38,12 @@ class Check:
 _ALL: tuple[Check, ...] = (
     Check("quarantined", "error", "an answer was refused and its turn is still unlabelled", "label the dialogue again"),
     Check(
+        "line_refused",
+        "error",
+        "a line of an answer cannot be read; the other marks of its turn count",
+        "label the dialogue again, with what the finding says to write",
+    ),
+    Check(
         "wanted_and_disliked",
         "error",
         "a value is wanted and disliked at once",
@@ -68,6 +74,12 @@ _ALL: tuple[Check, ...] = (
         "warning",
         "a value that neither the ontology nor any product has",
         "correct it, or add it to the ontology",
+    ),
+    Check(
+        "ambiguous_number",
+        "warning",
+        "a number that may be one of two, such as '1,299', linked to neither",
+        "write it without a mark between thousands",
     ),
     Check("blank_turn", "warning", "left blank, but its text names values not yet held", "label the turn"),
     Check("dropped_nothing", "warning", "a slot was dropped that held nothing", "an earlier want may be missing"),

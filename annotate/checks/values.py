@@ -14,10 +14,10 @@ __all__ = ["check_values"]
 
 
 def check_values(labels: DialogueLabels, catalogue: CatalogueIndex, spellings: Spellings) -> Iterator[Finding]:
-    """``wrong_slot``, ``near_miss``, ``value_not_in_catalogue``, ``without_product``, ``alias_used``,
-    ``wanted_and_disliked`` within one label, and ``dropped_nothing``.
+    """``wrong_slot``, ``near_miss``, ``value_not_in_catalogue``, ``ambiguous_number``, ``without_product``,
+    ``alias_used``, ``wanted_and_disliked`` within one label, and ``dropped_nothing``.
 
-    An unknown value gets one of the first three, never two of them.
+    An unknown value gets one of the first four, never two of them.
     """
     for at in labels.turns:
         if at.update is None or not at.update.readable:
@@ -43,9 +43,18 @@ def _check_value(
             detail = f"'{found.value}' is a word of the ontology that no product has"
             yield labels.finding("without_product", detail, at, slot=slot.name, value=value)
         return
+    number = slot.number(value) if slot.kind == "numeric" else None
+    if number is not None and number.is_ambiguous:
+        detail = f"{slot.name}={value} may be one of thousands or a decimal"
+        yield labels.finding("ambiguous_number", detail, at, slot=slot.name, value=value)
+        return
     having = catalogue.count(slot.name, fold(value))
     if having:
         detail = f"{having} products have '{value}', but the ontology does not know it"
+        yield labels.finding("value_not_in_catalogue", detail, at, slot=slot.name, value=value)
+        return
+    if number is not None and number.currency is not None:
+        detail = f"{slot.name}={value} is in no currency that the catalogue's ranges are in"
         yield labels.finding("value_not_in_catalogue", detail, at, slot=slot.name, value=value)
         return
     meant = spellings.suggest(slot.name, value)

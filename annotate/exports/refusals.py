@@ -25,11 +25,12 @@ Reason = Literal[
     "wrong_type",
     "wrong_target",
     "malformed_value",
+    "unknown_operation",
+    "wanted_and_disliked",
+    # of a line or a choice: the others of its turn count
     "slot_without_value",
     "unknown_slot",
-    "unknown_operation",
     "malformed_free_text",
-    "wanted_and_disliked",
 ]
 """Reason codes, in the order in which an export is checked."""
 
@@ -47,12 +48,14 @@ class Refusal:
         detail: what exactly is wrong, for people.
         turn: the user turn concerned; None when it is the whole annotation.
         raw: the JSON refused, as text; shortened when it is very long.
+        slot: the slot that a refused line names; "" where it names none that there is.
     """
 
     reason: Reason
     detail: str
     turn: int | None = None
     raw: str | None = None
+    slot: str = ""
 
 
 class Refused(Exception):  # noqa: N818 - says what happened to the input, it is not an error of the program

@@ -1,19 +1,21 @@
 """What one annotation's ``result`` list says, turn by turn; anything else is refused with a reason.
 
-A bad result refuses the turn it stands at: the turn stays unlabelled (a label known to be wrong is worse than none),
-the other turns of the annotation count. A result that cannot be laid at a turn, or that speaks of the whole dialogue,
-refuses the annotation; so does an annotation none of whose turns is left.
+A line or a choice that cannot be read is refused alone: the other marks of its turn count, but the slot that it names
+is unknown there. A turn with nothing else in it, or with a bad result, stays unlabelled (a label known to be wrong is
+worse than none); the other turns of the annotation count. A result that cannot be laid at a turn, or that speaks of the
+whole dialogue, refuses the annotation; so does an annotation none of whose turns is left.
 """
 
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from annotate.annotations import Mark
-from annotate.exports.refusals import Reason, Refusal, Refused
+from annotate.exports.refusals import Reason, Refusal, Refused, raw_json
+from annotate.exports.typed import UnreadableLine, lines_of, read_typed
 from annotate.migration import Migration
 from schemas.belief import Op
 from schemas.ontology import Ontology, nearest
@@ -40,11 +42,13 @@ class ReadResult:
 
     Attributes:
         marks: everything marked at the turns that are not refused; a turn that changes nothing has one ``none``.
-        refused_turns: one refusal for each turn refused, in turn order.
+        refused: every refusal, in turn order.
+        refused_turns: the turns that stay unlabelled, each with the reason of its first refusal.
     """
 
     marks: tuple[Mark, ...]
-    refused_turns: tuple[Refusal, ...] = ()
+    refused: tuple[Refusal, ...] = ()
+    refused_turns: Mapping[int, Reason] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -58,7 +62,7 @@ class _Words:
         found = self.migration.slot_name(name, self.version)
         if found is None:
             close = nearest(name, [slot.name for slot in self.migration.ontology.slots])
-            raise _Unreadable("unknown_slot", f"'{name}'" + (f"; did you mean '{close}'?" if close else ""))
+            raise UnreadableLine("unknown_slot", f"'{name}'" + (f"; did you mean '{close}'?" if close else ""))
         return found
 
     def meaning(self, mark: Mark) -> tuple[object, ...]:
@@ -89,33 +93,47 @@ def read_result(
         raise Refused("malformed_annotation", f"'result' is no list but {type(result).__name__}")
     words = _Words(migration or Migration(ontology), ontology.version if version is None else version)
     marks: dict[int, list[Mark]] = {turn: [] for turn in turns}
-    refused: dict[int, Refusal] = {}
+    refused: dict[int, list[Refusal]] = {turn: [] for turn in turns}
+    lost: set[int] = set()
     remarks: list[Mark] = []
     for entry in result:
         control, index = _control(entry)
         if index is None:
-            remarks.extend(replace(mark, turn=turns[0]) for mark in _marks(control, entry, None, words))
+            remarks.extend(replace(mark, turn=turns[0]) for mark in _marks(control, entry, None, words, []))
             continue
         if index >= len(turns):
             detail = f"'{entry['from_name']}', but the task has {len(turns)} user turns"
             raise Refused("turn_out_of_range", detail, raw=entry)
-        turn = turns[index]
+        turn, lines = turns[index], list[Refusal]()
         try:
-            marks[turn].extend(replace(mark, turn=turn) for mark in _marks(control, entry, index, words))
+            marks[turn].extend(replace(mark, turn=turn) for mark in _marks(control, entry, index, words, lines))
         except Refused as problem:
-            refused.setdefault(turn, replace(problem.refusal, turn=turn))
+            lost.add(turn)
+            lines.append(problem.refusal)
+        refused[turn] += [replace(line, turn=turn) for line in lines]
     for turn, said in marks.items():
         both = _wanted_and_disliked(said, words)
         if both is not None:
-            refused.setdefault(turn, Refusal("wanted_and_disliked", f"both: {both}", turn))
-    if len(refused) == len(marks):
-        first = refused[min(refused)]
-        raise Refused(first.reason, f"turn {first.turn}: {first.detail}", raw=result)
+            lost.add(turn)
+            refused[turn].append(Refusal("wanted_and_disliked", f"both: {both}", turn))
+        if refused[turn] and not said:
+            lost.add(turn)
+    every = tuple(each for turn in sorted(refused) for each in refused[turn])
+    if len(lost) == len(marks):
+        detail = "; ".join(f"turn {each.turn}: {each.detail}" for each in every)
+        raise Refused(every[0].reason, detail, raw=result)
     for turn, said in marks.items():
         if not said:
             said.append(Mark(turn, "none"))
-    kept = [mark for turn, said in marks.items() if turn not in refused for mark in said]
-    return ReadResult((*kept, *remarks), tuple(refused[turn] for turn in sorted(refused)))
+        named = {mark.slot for mark in said}
+        said += [Mark(turn, "unknown", slot) for slot in _unreadable(refused[turn], words) if slot not in named]
+    kept = [mark for turn, said in marks.items() if turn not in lost for mark in said]
+    return ReadResult((*kept, *remarks), every, {turn: refused[turn][0].reason for turn in sorted(lost)})
+
+
+def _unreadable(refused: Iterable[Refusal], words: _Words) -> list[str]:
+    """The slots that refused lines name."""
+    return sorted({words.slot(each.slot) for each in refused if each.slot})
 
 
 def _control(entry: Any) -> tuple[str, int | None]:
@@ -131,8 +149,10 @@ def _control(entry: Any) -> tuple[str, int | None]:
     return match.group(1), int(match.group(2))
 
 
-def _marks(control: str, entry: Mapping[str, Any], index: int | None, words: _Words) -> Iterator[Mark]:
-    """The marks of one result, at turn 0."""
+def _marks(
+    control: str, entry: Mapping[str, Any], index: int | None, words: _Words, refused: list[Refusal]
+) -> Iterator[Mark]:
+    """The marks of one result, at turn 0; lines and choices that cannot be read are put into ``refused``."""
     kind = _KIND[control]
     if entry.get("type") not in (None, kind):
         raise Refused("wrong_type", f"'{entry['from_name']}' gives {entry.get('type')!r}, not '{kind}'", raw=entry)
@@ -144,12 +164,16 @@ def _marks(control: str, entry: Mapping[str, Any], index: int | None, words: _Wo
     if origin not in _ORIGINS:
         origin = "manual"
     for text in _texts(entry, kind):
-        try:
-            mark = _mark(control, text, words)
-        except _Unreadable as problem:
-            raise Refused(problem.reason, problem.detail, raw=entry) from None
-        if mark is not None:
-            yield replace(mark, origin=origin)
+        for line in lines_of(text) if control == "free" else (text,):
+            try:
+                mark = _mark(control, line, words)
+            except UnreadableLine as problem:
+                if problem.reason == "unknown_operation":  # which might have changed what all the others mean
+                    raise Refused(problem.reason, problem.detail, raw=entry) from None
+                refused.append(Refusal(problem.reason, problem.detail, raw=raw_json(entry), slot=problem.slot))
+                continue
+            if mark is not None:
+                yield replace(mark, origin=origin)
 
 
 def _texts(entry: Mapping[str, Any], kind: str) -> list[str]:
@@ -172,44 +196,26 @@ def _texts(entry: Mapping[str, Any], kind: str) -> list[str]:
     return texts
 
 
-class _Unreadable(Exception):  # noqa: N818
-    def __init__(self, reason: Reason, detail: str) -> None:
-        super().__init__(detail)
-        self.reason = reason
-        self.detail = detail
-
-
 def _mark(control: str, text: str, words: _Words) -> Mark | None:
-    """What one picked or typed text says; None for a blank line."""
+    """What one picked or typed line says; None for a blank note."""
     stripped = text.strip()
     if control == "note":
         return Mark(0, "note", value=stripped) if stripped else None
     if control == "free":
-        if not stripped:
-            return None
-        disliked = stripped.startswith("!")
-        slot, value = _slot_value(stripped.removeprefix("!"), words, typed=True)
-        return Mark(0, "dislike" if disliked else "want", slot, value)
+        said = read_typed(stripped, words.migration.ontology, words.slot)
+        return Mark(0, "dislike" if said.disliked else "want", said.slot, said.value)
     if control in ("want", "dislike"):
-        slot, value = _slot_value(stripped, words, typed=False)
-        return Mark(0, "want" if control == "want" else "dislike", slot, value)
+        slot, _, value = (part.strip() for part in stripped.partition("="))
+        if not value:
+            raise UnreadableLine("slot_without_value", f"'{stripped}'")
+        return Mark(0, "want" if control == "want" else "dislike", words.slot(slot), value)
     verb, _, name = stripped.partition("=")
     if control == "op" and verb == "drop" and name:
         return Mark(0, "drop", words.slot(name))
     op = (_TURN_FLAGS if control == "op" else _DIALOGUE_FLAGS).get(name) if verb == "flag" else None
     if op is None:
-        raise _Unreadable("unknown_operation", f"'{text}'")
+        raise UnreadableLine("unknown_operation", f"'{stripped}'")
     return Mark(0, op)
-
-
-def _slot_value(text: str, words: _Words, *, typed: bool) -> tuple[str, str]:
-    name, equals, value = text.partition("=")
-    name, value = name.strip(), value.strip()
-    if typed and (not equals or not name):
-        raise _Unreadable("malformed_free_text", f"'{text}'; write slot=value or !slot=value")
-    if not value:
-        raise _Unreadable("slot_without_value", f"'{text}'")
-    return words.slot(name), value
 
 
 def _wanted_and_disliked(marks: Sequence[Mark], words: _Words) -> str | None:

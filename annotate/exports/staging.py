@@ -38,6 +38,7 @@ class StagedExport:
         skipped: those that their annotator skipped.
         quarantined: reason -> those of which nothing can be used.
         refused_turns: reason -> turns refused within usable annotations.
+        refused_lines: reason -> lines and choices refused within turns that count.
         drafts: answers begun and not submitted.
         projects: numbers of the Label Studio projects.
     """
@@ -50,6 +51,7 @@ class StagedExport:
     skipped: int = 0
     quarantined: Counter[str] = field(default_factory=Counter)
     refused_turns: Counter[str] = field(default_factory=Counter)
+    refused_lines: Counter[str] = field(default_factory=Counter)
     drafts: int = 0
     projects: set[str] = field(default_factory=set)
 
@@ -149,8 +151,10 @@ def _stage_task(
             **prelabel_fields(raw),
         )
         store.arrive(head.with_marks(read.marks), "usable", dealt_to=owner)
-        for refusal in read.refused_turns:
-            staged.refused_turns[refusal.reason] += 1
+        staged.refused_turns.update(read.refused_turns.values())
+        for refusal in read.refused:
+            if refusal.turn not in read.refused_turns:
+                staged.refused_lines[refusal.reason] += 1
             store.refuse(_row(refusal, name, task, head))
 
 

@@ -115,10 +115,11 @@ def _show(console: Console, report: IngestReport, workspace: Workspace) -> None:
     if report.untouched["prelabelled"]:
         _show_untouched(console, report)
     notices = [(f"turns refused: {reason}", count) for reason, count in counted["refused_turns"].items()]
+    notices += [(f"lines refused: {reason}", count) for reason, count in counted["refused_lines"].items()]
     notices += [(name.replace("_", " "), count) for name, count in counted["notices"].items() if count]
     if notices:
         console.table("warnings", ("", ""), notices)
-    if report.quarantined or report.refused_turns:
+    if report.quarantined or report.refused_turns or report.refused_lines:
         console.log("what was refused, with reasons and details: labels/quarantine.parquet")
     if report.out_of_catalogue:
         console.table("not in the catalogue", ("slot", "value", "times"), report.out_of_catalogue[:10])

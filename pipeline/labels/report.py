@@ -29,6 +29,7 @@ class IngestReport:
             Superseded: its annotator answered the same task later, or people labelled a dialogue of the corpus.
         quarantined: reason -> annotations of which nothing could be used.
         refused_turns: reason -> turns left unlabelled within accepted or superseded annotations.
+        refused_lines: reason -> typed lines and choices that could not be read, in turns whose other marks count.
         notices: things worth a look in the whole workspace: ``value_not_in_catalogue`` (values marked that no product
             has), ``orphaned_annotations`` (of turns or dialogues that are no longer there).
         out_of_catalogue: the commonest such values as (slot, value, how often).
@@ -48,6 +49,7 @@ class IngestReport:
     skipped: int = 0
     quarantined: Mapping[str, int] = field(default_factory=dict)
     refused_turns: Mapping[str, int] = field(default_factory=dict)
+    refused_lines: Mapping[str, int] = field(default_factory=dict)
     notices: Mapping[str, int] = field(default_factory=dict)
     out_of_catalogue: tuple[tuple[str, str, int], ...] = ()
     d_f: SplitCounts = field(default_factory=SplitCounts)
@@ -80,6 +82,7 @@ class IngestReport:
             },
             "quarantined": dict(sorted(self.quarantined.items())),
             "refused_turns": dict(sorted(self.refused_turns.items())),
+            "refused_lines": dict(sorted(self.refused_lines.items())),
             **self.source.as_json(),
             "resolved": dict(self.resolved),
             "untouched": dict(self.untouched),
@@ -157,5 +160,6 @@ def report_of(source: LabelSource, store: AnnotationStore, counts: StateCounts, 
         skipped=sum(staged.skipped for staged in source.exports),
         quarantined=sum((staged.quarantined for staged in source.exports), Counter()),
         refused_turns=sum((staged.refused_turns for staged in source.exports), Counter()),
+        refused_lines=sum((staged.refused_lines for staged in source.exports), Counter()),
         **shared,
     )

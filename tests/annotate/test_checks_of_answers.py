@@ -119,10 +119,19 @@ def test_a_refused_turn_is_told_as_that_and_not_as_missing(tmp_path: Path):
 
 
 def test_a_refused_answer_is_told_until_somebody_else_labels_the_turn(tmp_path: Path):
-    refused = [refusal(4), refusal(None, name="z")]
+    refused = [refusal(4, name="y"), refusal(None, name="z")]
     assert [code for code, *_ in told(findings(tmp_path, annotation(*RED), refused=refused))] == ["quarantined"] * 2
     assert findings(tmp_path, annotation(*RED, *NONE), refused=refused) == []
     assert told(findings(tmp_path, refused=refused)) == [("quarantined",), ("quarantined", 4)]
+
+
+def test_a_line_refused_in_an_answer_that_counts_is_told_whoever_else_answers(tmp_path: Path):
+    label = annotation(*RED, Mark(2, "unknown", "size"), Mark(4, "none"))
+    other = annotation(*RED, *NONE, name="b", by="user:2")
+    (found,) = findings(tmp_path, label, refused=[refusal(2)])
+    assert (found.code, found.turn, found.detail, found.severity) == ("line_refused", 2, "unknown_slot: why", "error")
+    assert [one.code for one in findings(tmp_path, label, other, refused=[refusal(2)])] == ["line_refused"]
+    assert findings(tmp_path, other, refused=[refusal(2)]) == []
 
 
 def test_an_answer_to_turns_that_are_gone_is_orphaned(tmp_path: Path):

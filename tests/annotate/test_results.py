@@ -97,21 +97,65 @@ def test_where_an_answer_comes_from_is_kept():
         ("malformed_free_text", typed("free_1", "!")),
     ],
 )
-def test_a_bad_result_leaves_its_turn_unlabelled_and_the_others_count(reason: str, entry):
+def test_a_turn_with_nothing_but_a_bad_result_is_unlabelled_and_the_others_count(reason: str, entry):
     found = read(pick("want_0", "color=red"), entry, pick("want_2", "color=grey"))
-    assert [(refusal.reason, refusal.turn) for refusal in found.refused_turns] == [(reason, 6)]
-    assert found.refused_turns[0].raw
+    assert [(refusal.reason, refusal.turn) for refusal in found.refused] == [(reason, 6)]
+    assert found.refused_turns == {6: reason}
+    assert found.refused[0].raw
     assert [mark.turn for mark in found.marks] == [4, 9]
 
 
+def test_a_bad_line_costs_one_line_and_leaves_the_slot_it_names_unknown():
+    found = read(typed("free_0", "color=red", "price>=2000", "not blue", "colr=teal", "!sleeve length=long"))
+    assert found.refused_turns == {}
+    assert [(each.turn, each.reason, each.slot) for each in found.refused] == [
+        (4, "malformed_free_text", "price"),
+        (4, "malformed_free_text", ""),
+        (4, "unknown_slot", ""),
+    ]
+    assert [mark for mark in found.marks if mark.turn == 4] == [
+        Mark(4, "want", "color", "red"),
+        Mark(4, "dislike", "sleeveLength", "long"),
+        Mark(4, "unknown", "price"),
+    ]
+
+
+def test_a_slot_with_a_valid_mark_beside_a_bad_line_stays_known():
+    found = read(pick("want_1", "color=red"), typed("free_1", "color!=grey"))
+    assert [mark for mark in found.marks if mark.turn == 6] == [Mark(6, "want", "color", "red")]
+    assert [each.detail for each in found.refused] == [
+        "'color!=grey'; write color=grey for a wish, !color=grey for something to avoid"
+    ]
+
+
+def test_choices_that_cannot_be_read_cost_themselves_alone():
+    found = read(pick("want_1", "color=red", "colr=red", "price="), pick("op_1", "drop=nope"))
+    assert sorted(each.reason for each in found.refused) == ["slot_without_value", "unknown_slot", "unknown_slot"]
+    assert [mark.value for mark in found.marks if mark.turn == 6] == ["red"]
+
+
+@pytest.mark.parametrize(
+    "entry", [pick("op_1", "flag=sleepy"), pick("want_1", "color=red", to_name="u0"), typed("free_1", "!color=red")]
+)
+def test_what_may_turn_the_other_marks_around_costs_the_turn(entry):
+    found = read(pick("want_1", "color=red"), entry)
+    assert list(found.refused_turns) == [6]
+    assert 6 not in {mark.turn for mark in found.marks}
+
+
+def test_where_nothing_is_left_every_bad_line_is_named():
+    with pytest.raises(Refused, match=r"turn 4: 'colr'.*; turn 6: '-color=red'.*; turn 9: 'price<5'"):
+        read(pick("want_0", "colr=red"), typed("free_1", "-color=red"), typed("free_2", "price<5"))
+
+
 def test_an_unknown_slot_names_the_nearest():
-    assert "did you mean 'color'?" in read(pick("want_1", "colr=red")).refused_turns[0].detail
+    assert "did you mean 'color'?" in read(pick("want_1", "colr=red")).refused[0].detail
 
 
 def test_wanting_and_disliking_one_value_is_refused_however_it_is_spelled():
     found = read(pick("want_0", "color=red"), typed("free_0", "!Colour=CRIMSON"))
-    assert [(refusal.reason, refusal.turn) for refusal in found.refused_turns] == [("wanted_and_disliked", 4)]
-    assert found.refused_turns[0].detail == "both: color=red"
+    assert found.refused_turns == {4: "wanted_and_disliked"}
+    assert found.refused[0].detail == "both: color=red"
 
 
 @pytest.mark.parametrize(
@@ -172,6 +216,6 @@ def test_any_json_is_read_or_refused_with_a_known_reason(result):
         assert reason in REASONS
         return
     labelled = {mark.turn for mark in found.marks} - {4}
-    refused = {refusal.turn for refusal in found.refused_turns}
+    refused = set(found.refused_turns)
     assert labelled | refused | {4} == set(TURNS)
     assert not labelled & refused

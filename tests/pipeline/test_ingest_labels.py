@@ -275,6 +275,36 @@ def test_what_the_ontology_lacked_is_accepted_once_it_has_it(workspace: Workspac
     assert marked(states_in(workspace)["d1", 4]) == {"color=red", "fabric=silk"}
 
 
+def test_a_bad_line_costs_one_line_and_the_dialogue_is_labelled_again(workspace: Workspace, tmp_path: Path):
+    task = tasks_of([D1], window=3)[0]
+    said = [pick("want_0", "color=red"), typed("free_0", "price>=2000", "!color=blue"), typed("free_2", "not red")]
+    report = ingest_labels(workspace, export=save(tmp_path / "e.json", [answered(task, answer(5, said))])).as_json()
+    assert report["annotations"]["accepted"] == 1
+    assert (report["refused_lines"], report["refused_turns"]) == (
+        {"malformed_free_text": 1},
+        {"malformed_free_text": 1},
+    )
+    assert marked(states_in(workspace)["d1", 0]) == {"color=red", "!color=blue"}
+    (row,) = [
+        row
+        for row in read_table(workspace.states, STATES).to_pylist()
+        if (row["dialogue_id"], row["turn"]) == ("d1", 0)
+    ]
+    assert "price" not in row["labelled_slots"]
+    assert states_in(workspace)["d1", 4] is None
+    assert quarantined(workspace) == [("malformed_free_text", 0), ("malformed_free_text", 4)]
+    assert {code: report["findings"][code] for code in ("line_refused", "quarantined")} == {
+        "line_refused": 1,
+        "quarantined": 1,
+    }
+    assert workspace.requeue.read_text() == "d1\n"
+    again = [pick("want_0", "color=red"), typed("free_0", "!color=blue")]
+    other = answer(5, again, updated_at="2026-03-02T10:00:00Z")
+    report = ingest_labels(workspace, export=save(tmp_path / "f.json", [answered(task, other)])).as_json()
+    assert not {"line_refused", "quarantined"} & report["findings"].keys()
+    assert quarantined(workspace) == []
+
+
 def test_drafts_are_reported_and_nothing_else(workspace: Workspace, tmp_path: Path):
     tasks = [answered(task, drafts=[{"result": [pick("want_0", "color=red")]}]) for task in tasks_of([D1])]
     report = ingest_labels(workspace, export=save(tmp_path / "e.json", tasks)).as_json()

@@ -1,0 +1,171 @@
+"""The lines that annotators type: ``slot=value`` for a wish, ``!slot=value`` for something to avoid, and nothing else.
+
+A line with any other operator is refused with what to write: read as a plain wish, it would say the opposite of what
+was meant, or something else.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Iterator
+from typing import NamedTuple
+
+from annotate.exports.refusals import Reason
+from schemas.folding import fold
+from schemas.mentions import is_negation
+from schemas.ontology import Ontology, Slot
+
+__all__ = ["TypedLine", "UnreadableLine", "lines_of", "read_typed"]
+
+_MARKS = str.maketrans(
+    {"\uff1d": "=", "\ufe66": "=", "\u207c": "=", "\u208c": "=", "\uff01": "!", "\ufe57": "!", "\ufe15": "!"}
+)
+"""The other forms of the two marks of this grammar that keyboards give."""
+
+_INVISIBLE = "\u200b\u200c\u200d\u200e\u200f\u2060\ufeff\u00ad"
+_BOUNDS = "<>\u2264\u2265\u2266\u2267\uff1c\uff1e"
+_OPERATORS = f"!={_BOUNDS}~\u2260\u2248\u00ac^\u0338"
+_NOT = ("anything but", "anything except", "everything but", "other than", "dont", "non ", "\u00ac", "!")
+_BOUND_WORDS = re.compile(r"(?:no|not) (?:more|less|over|under|above|below|higher|lower|cheaper)\b")
+_OTHER_MARK = re.compile(rf"[:{re.escape(_OPERATORS)}]+")
+_NEGATION = re.compile(
+    r"(?:(?:(?:any|every)thing (?:but|except)|other than|do ?n.?t(?: want)?|non|not|no|without|except|avoid|never)\s+"
+    r"|[\W_]+)+",
+    re.IGNORECASE,
+)
+_LIST = re.compile(r"\s*[,;|]\s*|\s+(?:and|or|&|\+)\s+")
+_WORD_BREAK = re.compile(r"[\s,;|!]+")
+
+
+class TypedLine(NamedTuple):
+    """What one line says.
+
+    Attributes:
+        disliked: whether it begins with the exclamation mark.
+        slot: the slot's name as typed.
+        value: as typed.
+    """
+
+    disliked: bool
+    slot: str
+    value: str
+
+
+class UnreadableLine(Exception):  # noqa: N818 - becomes a refusal, it is not an error of the program
+    """A line, or a choice, that says nothing that can be used.
+
+    Args:
+        reason: the code.
+        detail: what is wrong, and what to write instead.
+        slot: name of the slot of which it says something that is not known; "" where it names none.
+    """
+
+    def __init__(self, reason: Reason, detail: str, slot: str = "") -> None:
+        super().__init__(detail)
+        self.reason = reason
+        self.detail = detail
+        self.slot = slot
+
+
+def lines_of(text: str) -> Iterator[str]:
+    """The lines of what was typed at once, without blanks at their ends; blank ones are left out."""
+    for line in re.split(r"[\r\n]+", text):
+        stripped = line.strip().strip(_INVISIBLE).strip()
+        if stripped:
+            yield stripped
+
+
+def read_typed(line: str, ontology: Ontology, slot_name: Callable[[str], str]) -> TypedLine:
+    """Read one of :func:`lines_of`.
+
+    Args:
+        line: as typed.
+        ontology: names the slots and values there are.
+        slot_name: the name of the slot that a text names, as it was when the line was typed.
+
+    Raises:
+        UnreadableLine: no line of this grammar, no such slot, or no value; says what to write.
+    """
+    marked = line.translate(_MARKS)
+    name, equals, value = marked.partition("=")
+    disliked = name.startswith("!")
+    name, value = name.removeprefix("!").strip(), line[len(name) + 1 :].strip()
+    if not equals or not name:
+        head, rest = (*_OTHER_MARK.split(marked, maxsplit=1), "")[:2]
+        slot = ontology.find(head) if rest else None
+        named = "" if slot is None else slot.name
+        raise UnreadableLine("malformed_free_text", f"'{line}'; {_advice(line, slot, rest)}", named)
+    slot = ontology.find(name)
+    if slot is not None and not _is_name_of(name, slot):
+        raise UnreadableLine("malformed_free_text", f"'{line}'; {_advice(line, slot, value)}", slot.name)
+    if slot is None and _negated(name):
+        words = name.split()
+        slot = next((found for at in range(1, len(words)) if (found := ontology.find(" ".join(words[at:])))), None)
+        named = "" if slot is None else slot.name
+        raise UnreadableLine("malformed_free_text", f"'{line}'; {_advice(line, slot, value)}", named)
+    named = slot_name(name)
+    assert slot is not None
+    if not value:
+        raise UnreadableLine("slot_without_value", f"'{line}'", slot.name)
+    problem = None if slot.named(value) is not None else _problem(line, slot, value, ontology)
+    if problem is not None:
+        raise UnreadableLine("malformed_free_text", f"'{line}'; {problem}", slot.name)
+    return TypedLine(disliked, named, value)
+
+
+def _is_name_of(name: str, slot: Slot) -> bool:
+    """Whether a text is a name of the slot with no sign around it that its name does not have."""
+    return _bare(name) in {_bare(known) for known in (slot.name, *slot.aliases, slot.attribute)}
+
+
+def _bare(name: str) -> str:
+    """Folded, without what only parts its words."""
+    return re.sub(r"(?<=\S)[\s_\-]+(?=\S)", "", fold(name))
+
+
+def _problem(line: str, slot: Slot, value: str, ontology: Ontology) -> str | None:
+    """Why a value that the slot does not know is no plain value; None where it is one."""
+    if slot.is_money and (number := slot.number(value)) and (number.value or 0) < 0:
+        return f"no price is below zero; {_advice(line, slot, value)}"
+    if value[0] in _OPERATORS or _negated(value) or (value[0] in "-\u2212\u2013" and slot.named(value[1:].strip())):
+        return _advice(line, slot, value)
+    before = [part.translate(_MARKS) for part in value.translate(_MARKS).split("=")[:-1]]
+    if any(_ends_in_a_slot(part, ontology) for part in before):
+        return "write each slot=value in a line of its own, with Enter after it"
+    parts = _LIST.split(value)
+    if len(parts) > 1 and all(slot.named(part) for part in parts):
+        each = ", ".join(f"{slot.name}={part}" for part in parts)
+        return f"write each value in a line of its own: {each}"
+    return None
+
+
+def _ends_in_a_slot(text: str, ontology: Ontology) -> bool:
+    words = [word for word in _WORD_BREAK.split(text) if word]
+    for at in range(max(0, len(words) - 3), len(words)):
+        name = " ".join(words[at:])
+        slot = ontology.find(name)
+        if slot is not None and _is_name_of(name, slot):
+            return True
+    return False
+
+
+def _negated(text: str) -> bool:
+    folded = fold(text).replace("\u2019", "'")
+    if _BOUND_WORDS.match(folded):
+        return False
+    first = folded.split(" ", 1)
+    return folded.startswith(_NOT) or (len(first) > 1 and is_negation(first[0]))
+
+
+def _advice(line: str, slot: Slot | None, value: str = "") -> str:
+    """What to write instead."""
+    name = "slot" if slot is None else slot.name
+    if any(sign in line for sign in _BOUNDS):
+        known = next((one.value for one in slot.values if one.is_range), None) if slot is not None else None
+        return f"write {name}= and a value of the list" + (f", as in {name}={known}" if known else "")
+    start = _NEGATION.match(value)
+    plain = value[start.end() if start else 0 :]
+    if line[0] in "\"'([":
+        plain = plain.rstrip("\"')]")
+    plain = plain or "value"
+    return f"write {name}={plain} for a wish, !{name}={plain} for something to avoid"
