@@ -26,12 +26,13 @@ from rich.text import Text
 from schemas.errors import SemctlError
 from schemas.files import json_bytes
 from schemas.progress import Task
-from schemas.safe_text import conceal, escape_json, harmless
+from schemas.safe_text import conceal, escape_json, harmless, shortened
 
 __all__ = ["Bar", "Board", "Console", "metric_heading"]
 
 T = TypeVar("T")
 
+_LONGEST_CELL = 300  # characters; typed values and texts can be of any length
 _BAR_WIDTH = 84  # title, bar, counts and times of a progress bar
 
 
@@ -241,4 +242,4 @@ def _cell(value: object) -> str:
         return f"{value:.2f}"
     if isinstance(value, int) and not isinstance(value, bool):
         return f"{value:,}"
-    return _shown(value)
+    return _shown(shortened(str(value), _LONGEST_CELL))

@@ -13,7 +13,7 @@ import re
 from collections.abc import Iterable
 from urllib.parse import quote, unquote
 
-__all__ = ["as_unicode", "conceal", "escape_json", "forget_secrets", "guard", "harmless", "holds_secret"]
+__all__ = ["as_unicode", "conceal", "escape_json", "forget_secrets", "guard", "harmless", "holds_secret", "shortened"]
 
 _WINDOW = 8
 """How many characters in a row of a secret give it away."""
@@ -45,6 +45,11 @@ def harmless(text: str) -> str:
         return f"\\x{code:02x}" if code < 0x100 else f"\\u{code:04x}"
 
     return _OBEYED.sub(written, conceal(as_unicode(text)))
+
+
+def shortened(text: str, most: int) -> str:
+    """``text``, or its beginning and how long it is where it has more than ``most`` characters."""
+    return text if len(text) <= most else f"{text[:most]}… ({len(text):,} characters)"
 
 
 def escape_json(text: str) -> str:

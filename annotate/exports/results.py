@@ -19,6 +19,7 @@ from annotate.exports.typed import UnreadableLine, lines_of, read_typed
 from annotate.migration import Migration
 from schemas.belief import Op
 from schemas.ontology import Ontology, nearest
+from schemas.safe_text import shortened
 
 __all__ = ["ReadResult", "read_result"]
 
@@ -62,7 +63,9 @@ class _Words:
         found = self.migration.slot_name(name, self.version)
         if found is None:
             close = nearest(name, [slot.name for slot in self.migration.ontology.slots])
-            raise UnreadableLine("unknown_slot", f"'{name}'" + (f"; did you mean '{close}'?" if close else ""))
+            raise UnreadableLine(
+                "unknown_slot", f"'{shortened(name, 120)}'" + (f"; did you mean '{close}'?" if close else "")
+            )
         return found
 
     def meaning(self, mark: Mark) -> tuple[object, ...]:
@@ -207,14 +210,14 @@ def _mark(control: str, text: str, words: _Words) -> Mark | None:
     if control in ("want", "dislike"):
         slot, _, value = (part.strip() for part in stripped.partition("="))
         if not value:
-            raise UnreadableLine("slot_without_value", f"'{stripped}'")
+            raise UnreadableLine("slot_without_value", f"'{shortened(stripped, 120)}'")
         return Mark(0, "want" if control == "want" else "dislike", words.slot(slot), value)
     verb, _, name = stripped.partition("=")
     if control == "op" and verb == "drop" and name:
         return Mark(0, "drop", words.slot(name))
     op = (_TURN_FLAGS if control == "op" else _DIALOGUE_FLAGS).get(name) if verb == "flag" else None
     if op is None:
-        raise UnreadableLine("unknown_operation", f"'{stripped}'")
+        raise UnreadableLine("unknown_operation", f"'{shortened(stripped, 120)}'")
     return Mark(0, op)
 
 

@@ -14,6 +14,7 @@ from annotate.exports.refusals import Reason
 from schemas.folding import fold
 from schemas.mentions import is_negation
 from schemas.ontology import Ontology, Slot
+from schemas.safe_text import shortened
 
 __all__ = ["TypedLine", "UnreadableLine", "lines_of", "read_typed"]
 
@@ -35,6 +36,9 @@ _NEGATION = re.compile(
 )
 _LIST = re.compile(r"\s*[,;|]\s*|\s+(?:and|or|&|\+)\s+")
 _WORD_BREAK = re.compile(r"[\s,;|!]+")
+
+
+_LONGEST_SHOWN = 120  # characters of a line in a message; the whole of it lies in the quarantine
 
 
 class TypedLine(NamedTuple):
@@ -94,23 +98,27 @@ def read_typed(line: str, ontology: Ontology, slot_name: Callable[[str], str]) -
         head, rest = (*_OTHER_MARK.split(marked, maxsplit=1), "")[:2]
         slot = ontology.find(head) if rest else None
         named = "" if slot is None else slot.name
-        raise UnreadableLine("malformed_free_text", f"'{line}'; {_advice(line, slot, rest)}", named)
+        raise UnreadableLine("malformed_free_text", f"{_quoted(line)}; {_advice(line, slot, rest)}", named)
     slot = ontology.find(name)
     if slot is not None and not _is_name_of(name, slot):
-        raise UnreadableLine("malformed_free_text", f"'{line}'; {_advice(line, slot, value)}", slot.name)
+        raise UnreadableLine("malformed_free_text", f"{_quoted(line)}; {_advice(line, slot, value)}", slot.name)
     if slot is None and _negated(name):
         words = name.split()
         slot = next((found for at in range(1, len(words)) if (found := ontology.find(" ".join(words[at:])))), None)
         named = "" if slot is None else slot.name
-        raise UnreadableLine("malformed_free_text", f"'{line}'; {_advice(line, slot, value)}", named)
+        raise UnreadableLine("malformed_free_text", f"{_quoted(line)}; {_advice(line, slot, value)}", named)
     named = slot_name(name)
     assert slot is not None
     if not value:
-        raise UnreadableLine("slot_without_value", f"'{line}'", slot.name)
+        raise UnreadableLine("slot_without_value", _quoted(line), slot.name)
     problem = None if slot.named(value) is not None else _problem(line, slot, value, ontology)
     if problem is not None:
-        raise UnreadableLine("malformed_free_text", f"'{line}'; {problem}", slot.name)
+        raise UnreadableLine("malformed_free_text", f"{_quoted(line)}; {problem}", slot.name)
     return TypedLine(disliked, named, value)
+
+
+def _quoted(line: str) -> str:
+    return f"'{shortened(line, _LONGEST_SHOWN)}'"
 
 
 def _is_name_of(name: str, slot: Slot) -> bool:
@@ -134,7 +142,7 @@ def _problem(line: str, slot: Slot, value: str, ontology: Ontology) -> str | Non
         return "write each slot=value in a line of its own, with Enter after it"
     parts = _LIST.split(value)
     if len(parts) > 1 and all(slot.named(part) for part in parts):
-        each = ", ".join(f"{slot.name}={part}" for part in parts)
+        each = ", ".join(f"{slot.name}={part}" for part in parts[:4])
         return f"write each value in a line of its own: {each}"
     return None
 
@@ -167,5 +175,5 @@ def _advice(line: str, slot: Slot | None, value: str = "") -> str:
     plain = value[start.end() if start else 0 :]
     if line[0] in "\"'([":
         plain = plain.rstrip("\"')]")
-    plain = plain or "value"
+    plain = plain if 0 < len(plain) <= _LONGEST_SHOWN else "value"
     return f"write {name}={plain} for a wish, !{name}={plain} for something to avoid"

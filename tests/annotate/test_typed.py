@@ -135,3 +135,11 @@ INVISIBLE = "_\u200b\u200c\u200d\u200e\u200f\u2060\ufeff\u00ad"
 def is_mark(visible: str, plain: list[TypedLine]) -> bool:
     """The one sign that there is: an exclamation mark of any width before the slot."""
     return visible in ("!", "\uff01", "\ufe57", "\ufe15") and plain == [TypedLine(True, "color", "red")]
+
+
+def test_a_very_long_line_is_cut_in_messages():
+    with pytest.raises(UnreadableLine) as problem:
+        read("color!=" + "x" * 100_000)
+    assert len(problem.value.detail) < 400
+    assert "(100,007 characters)" in problem.value.detail
+    assert read("color=" + "x" * 100_000).value == "x" * 100_000

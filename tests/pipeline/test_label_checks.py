@@ -267,3 +267,18 @@ def test_the_requeue_survives_a_corpus_that_lost_dialogues(checked: Workspace, t
         export_to_file(checked, tmp_path / "t.json", Selection(named=checked.requeue))
     ingest_labels(checked)
     assert requeued(checked) == ["d2", "d3"]
+
+
+def test_a_very_long_typed_value_is_cut_in_tables_and_kept_whole_in_the_labels(
+    workspace: Workspace, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+):
+    (task,) = tasks_of([FIVE[0]], window=9)
+    value = "very " * 20_000 + "long"
+    export = save(tmp_path / "e.json", [answered(task, answer(1, [typed("free_0", f"color={value}")]))])
+    assert _run(["-w", str(workspace.root), "ingest-labels", str(export)]) == 0
+    assert _run(["-w", str(workspace.root), "checks"]) == 0
+    shown = capsys.readouterr().out
+    assert len(shown) < 20_000
+    assert "(100,004 characters)" in "".join(shown.split("\n")).replace("\u2502", "")
+    (state, *_) = read_table(workspace.states, STATES).to_pylist()[0]["state"]
+    assert state["value"] == value
