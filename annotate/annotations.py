@@ -33,7 +33,8 @@ class Mark:
         op: the operation.
         slot: name of the slot, for ``want``, ``dislike`` and ``drop``.
         value: the value as marked, for ``want`` and ``dislike``; the text of a ``note``.
-        origin: ``manual``, ``prediction`` (a pre-label left as it was), ``prediction-changed`` or ``corpus``.
+        origin: ``manual``, ``prediction`` (a pre-label left as it was), ``prediction-changed``, ``corpus``,
+            or ``unknown`` where Label Studio says something else.
     """
 
     turn: int

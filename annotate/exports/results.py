@@ -163,9 +163,9 @@ def _marks(
     if entry.get("to_name") not in (None, target):
         detail = f"'{entry['from_name']}' is laid at {entry['to_name']!r}, not at '{target}'"
         raise Refused("wrong_target", detail, raw=entry)
-    origin = entry.get("origin")
+    origin = "manual" if entry.get("origin") is None else entry["origin"]
     if origin not in _ORIGINS:
-        origin = "manual"
+        origin = "unknown"
     for text in _texts(entry, kind):
         for line in lines_of(text) if control == "free" else (text,):
             try:

@@ -42,6 +42,9 @@ class TaskKeys:
     role: Role = "label"
 
 
+_ROLES: Mapping[str | None, Role] = {None: "label", "label": "label", "review": "review"}
+
+
 def fits_workspace(task: ExportedTask, index: Mapping[str, IndexedDialogue]) -> bool:
     """Whether the task was made by semctl of a dialogue that is in this workspace."""
     dialogue_id = task.data.get("dialogue_id")
@@ -81,7 +84,10 @@ def check_task(task: ExportedTask, index: Mapping[str, IndexedDialogue]) -> Task
     if strange:
         raise Refused("unknown_turn", f"turn {strange[0]} of dialogue '{dialogue_id}' is no user turn")
     config = data.get("config_sha256")
-    role: Role = "review" if data.get("role") == "review" else "label"
+    given = data.get("role")
+    role = _ROLES.get(given) if given is None or isinstance(given, str) else None
+    if role is None:
+        raise Refused("task_without_keys", f"task {task.task_id}: its role is {given!r}, not label or review")
     return TaskKeys(uid, dialogue_id, turns, version, config if isinstance(config, str) else None, role)
 
 

@@ -7,6 +7,7 @@ was meant, or something else.
 from __future__ import annotations
 
 import re
+import unicodedata
 from collections.abc import Callable, Iterator
 from typing import NamedTuple
 
@@ -23,7 +24,6 @@ _MARKS = str.maketrans(
 )
 """The other forms of the two marks of this grammar that keyboards give."""
 
-_INVISIBLE = "\u200b\u200c\u200d\u200e\u200f\u2060\ufeff\u00ad"
 _BOUNDS = "<>\u2264\u2265\u2266\u2267\uff1c\uff1e"
 _OPERATORS = f"!={_BOUNDS}~\u2260\u2248\u00ac^\u0338"
 _NOT = ("anything but", "anything except", "everything but", "other than", "dont", "non ", "\u00ac", "!")
@@ -72,11 +72,11 @@ class UnreadableLine(Exception):  # noqa: N818 - becomes a refusal, it is not an
 
 
 def lines_of(text: str) -> Iterator[str]:
-    """The lines of what was typed at once, without blanks at their ends; blank ones are left out."""
+    """The lines of what was typed at once, without blanks and what is not seen at their ends; blank ones left out."""
     for line in re.split(r"[\r\n]+", text):
-        stripped = line.strip().strip(_INVISIBLE).strip()
-        if stripped:
-            yield stripped
+        seen = [at for at, letter in enumerate(line) if not letter.isspace() and unicodedata.category(letter) != "Cf"]
+        if seen:
+            yield line[seen[0] : seen[-1] + 1]
 
 
 def read_typed(line: str, ontology: Ontology, slot_name: Callable[[str], str]) -> TypedLine:
@@ -96,10 +96,10 @@ def read_typed(line: str, ontology: Ontology, slot_name: Callable[[str], str]) -
     name, value = name.removeprefix("!").strip(), line[len(name) + 1 :].strip()
     if not equals or not name:
         head, rest = (*_OTHER_MARK.split(marked, maxsplit=1), "")[:2]
-        slot = ontology.find(head) if rest else None
+        slot = ontology.find(_without_signs(head)) if rest else None
         named = "" if slot is None else slot.name
         raise UnreadableLine("malformed_free_text", f"{_quoted(line)}; {_advice(line, slot, rest)}", named)
-    slot = ontology.find(name)
+    slot = ontology.find(name) or ontology.find(_without_signs(name))
     if slot is not None and not _is_name_of(name, slot):
         raise UnreadableLine("malformed_free_text", f"{_quoted(line)}; {_advice(line, slot, value)}", slot.name)
     if slot is None and _negated(name):
@@ -124,6 +124,12 @@ def _quoted(line: str) -> str:
 def _is_name_of(name: str, slot: Slot) -> bool:
     """Whether a text is a name of the slot with no sign around it that its name does not have."""
     return _bare(name) in {_bare(known) for known in (slot.name, *slot.aliases, slot.attribute)}
+
+
+def _without_signs(name: str) -> str:
+    """Without punctuation and symbols at its ends."""
+    letters = [place for place, letter in enumerate(name) if unicodedata.category(letter)[0] in "LMN"]
+    return name[letters[0] : letters[-1] + 1] if letters else name
 
 
 def _bare(name: str) -> str:

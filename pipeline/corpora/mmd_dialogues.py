@@ -120,8 +120,8 @@ class MmdDialogues:
             return None
         try:
             return self._states.read(element)
-        except UnreadableStateError:
-            ledger["states"].drop("not_readable")
+        except UnreadableStateError as problem:
+            ledger["states"].drop(problem.reason)
             return None
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from functools import lru_cache
 from typing import Any
 
@@ -18,7 +18,16 @@ _REMEMBERED_STATES = 2_000
 
 
 class UnreadableStateError(ValueError):
-    """There is a state, but not in a known form."""
+    """There is a state, but not in a known form.
+
+    Args:
+        what: is wrong.
+        reason: under which it is counted.
+    """
+
+    def __init__(self, what: str, reason: str = "not_readable") -> None:
+        super().__init__(what)
+        self.reason = reason
 
 
 class StateReader:
@@ -86,18 +95,28 @@ def _cumulative(ds: object) -> CumulativeState:
     like: dict[str, tuple[str, ...]] = {}
     dislike: dict[str, tuple[str, ...]] = {}
     for entry in informable:
-        slot, values, disliked = _entry(entry)
-        side = dislike if disliked else like
-        side[slot] = tuple(dict.fromkeys((*side[slot], *values))) if slot in side else values
+        for slot, values, disliked in _entries(entry):
+            side = dislike if disliked else like
+            side[slot] = tuple(dict.fromkeys((*side[slot], *values))) if slot in side else values
     feedback = tuple([item for entry in requestable for item in _feedback(entry)])
     return CumulativeState(like, dislike, feedback)
 
 
-def _entry(entry: object) -> tuple[str, tuple[str, ...], bool]:
-    """The slot, the values, and whether they are disliked."""
+def _entries(entry: object) -> Iterable[tuple[str, tuple[str, ...], bool]]:
+    """The slot, values, and whether they are disliked; several where each value has a sentiment of its own."""
     if not isinstance(entry, dict):
         raise UnreadableStateError("an entry of ds.informable is not an object")
     slot, values, sentiment = entry.get("slot"), entry.get("values"), entry.get("sentiment")
+    if type(sentiment) is list and len(sentiment) > 1:
+        if type(values) is list and len(values) == len(sentiment):
+            return [_entry(slot, *each) for each in zip(values, sentiment, strict=True)]
+        if any(other != sentiment[0] for other in sentiment):
+            raise UnreadableStateError("sentiments that belong to no values", "unknown_sentiment")
+        sentiment = sentiment[:1]
+    return (_entry(slot, values, sentiment),)
+
+
+def _entry(slot: object, values: object, sentiment: object) -> tuple[str, tuple[str, ...], bool]:
     if type(slot) is list and len(slot) == 1:
         slot = slot[0]
     if type(values) is list and len(values) == 1:
@@ -111,8 +130,17 @@ def _entry(entry: object) -> tuple[str, tuple[str, ...], bool]:
 
 def _read_entry(slot: object, values: object, sentiment: object) -> tuple[str, tuple[str, ...], bool]:
     name = _slot(slot)
-    return name, split_values(snake_case(name), values), as_text(sentiment).casefold() in ("dislike", "negative")
+    said = as_text(sentiment).casefold()
+    if said not in _SENTIMENTS or (not said and sentiment not in (None, "", [])):
+        raise UnreadableStateError(f"the sentiment {sentiment!r} is not known", "unknown_sentiment")
+    return name, split_values(snake_case(name), values), _SENTIMENTS[said]
 
+
+_SENTIMENTS = {
+    **dict.fromkeys(("", "like", "likes", "liked", "positive"), False),
+    **dict.fromkeys(("dislike", "dislikes", "disliked", "negative"), True),
+}
+"""Whether values are to be avoided; those without a sentiment are wanted."""
 
 _known_entry = lru_cache(maxsize=50_000)(_read_entry)
 

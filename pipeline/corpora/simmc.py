@@ -202,7 +202,11 @@ class SimmcReader(ABC):
                 if "dialogue_data" not in content and "scenes" in content:
                     self._folders.leave_out(path, "scenes")
                     continue
-                split = split_name(content.get("split")) or split
+                said = content.get("split")
+                split = split_name(said) or split
+                if split is None and said is not None:
+                    line.drop("unknown_split")
+                    continue
                 content = content.get("dialogue_data")
             if not isinstance(content, list):
                 line.drop("file_without_dialogues")
@@ -212,7 +216,7 @@ class SimmcReader(ABC):
                 if not dialogue_id or not isinstance(_turns(raw), list):
                     line.drop("no_id_or_no_turns")
                 else:
-                    spool.add(dialogue_id, split, domain, raw, ledger)
+                    spool.add(dialogue_id, split or "train", domain, raw, ledger)
         if not len(spool):
             reasons = ", ".join(f"{reason} {n}" for reason, n in sorted(line.dropped.items()))
             what = f"no dialogues in these files{f' ({reasons})' if reasons else ''}"
@@ -326,6 +330,6 @@ def domain_of_file(path: Path) -> str:
     return next((domain for domain in _DOMAINS if domain in path.stem.casefold()), "")
 
 
-def _split_of_file(path: Path) -> str:
+def _split_of_file(path: Path) -> str | None:
     names = (*re.split(r"[^a-z]+", path.stem.casefold()), path.parent.name)
-    return next((split for name in names if (split := split_name(name)) is not None), "train")
+    return next((split for name in names if (split := split_name(name)) is not None), None)

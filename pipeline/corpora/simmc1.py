@@ -22,8 +22,24 @@ from schemas.folding import fold, fold_name
 
 __all__ = ["Simmc1Reader"]
 
-NO_WISH = frozenset({"ASK", "CHITCHAT", "PROMPT", "MISSING_LABEL", "UNSUPPORTED", "MULTIPLE", "UNSURE"})
-"""First parts of acts whose slots do not say what the user wants."""
+WISH = frozenset({"CONFIRM", "INFORM", "REQUEST"})
+"""First parts of acts whose slots say what the user wants."""
+
+NO_WISH = frozenset(
+    {
+        *("ASK", "PROMPT", "ERR"),
+        *("CHITCHAT", "MISSING_CATALOG", "MISSING_LABEL", "MULTIPLE", "MULTIPLE_ACTS", "UNSUPPORTED", "UNSURE"),
+    }
+)
+"""First parts of acts whose slots do not."""
+
+ACTIVITIES = frozenset(
+    {
+        *("ADD_TO_CART", "CHECK", "COMPARE", "COUNT", "DISAMBIGUATE", "DISPREFER", "GET", "PREFER", "REFINE"),
+        *("ROTATE",),
+    }
+)
+"""Second parts of acts that say what the user wants."""
 
 POINTING = frozenset({"similar", "same", "like", "that", "this", "those", "these", "it", "my", "one", "style", "any"})
 """Words annotated as values that name none."""
@@ -109,14 +125,18 @@ class Simmc1Reader(SimmcReader):
             return None
         line.drop("act_not_readable", len(acts) - len(readable))
         for entry, slots in readable:
-            parts = as_text(entry.get("act")).removeprefix("DA:").split(":")
+            parts = as_text(entry.get("act")).upper().removeprefix("DA:").split(":")
             side = sides["DISPREFER" in parts]
+            is_known = parts[0] in NO_WISH or (parts[0] in WISH and parts[1:2] and parts[1] in ACTIVITIES)
             for pair in slots:
                 if pair is None:
                     line.drop("not_a_pair")
                     continue
                 slot, value = re.sub(r"^(fashion|furniture)-|_\d+$", "", pair[0]), pair[1]
                 values = split_values(snake_case(slot), value)
+                if not is_known:
+                    line.drop("unknown_act", max(len(values), 1))
+                    continue
                 if parts[0] in NO_WISH:
                     line.drop("asked_not_wished", max(len(values), 1))
                     continue

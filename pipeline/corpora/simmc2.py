@@ -68,8 +68,8 @@ class Simmc2Reader(SimmcReader):
             if self._with_states and said.slot_values is not None:
                 try:
                     state = turn_state(said.slot_values)
-                except UnreadableStateError:
-                    ledger["states"].drop("not_readable")
+                except UnreadableStateError as problem:
+                    ledger["states"].drop(problem.reason)
             elif self._with_states and not said.is_readable:
                 ledger["states"].drop("not_readable")
             utterances.append(Utterance("user", said.act, as_text(user), state=state))

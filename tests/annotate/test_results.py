@@ -67,7 +67,8 @@ def test_flags_and_notes_of_the_dialogue_stand_at_the_first_turn_and_label_nothi
 def test_where_an_answer_comes_from_is_kept():
     entry = pick("want_0", "color=red", origin="prediction-changed")
     assert read(entry).marks[0].origin == "prediction-changed"
-    assert read(pick("want_0", "color=red", origin="?")).marks[0].origin == "manual"
+    assert read(pick("want_0", "color=red", origin=None)).marks[0].origin == "manual"
+    assert read(pick("want_0", "color=red", origin="?")).marks[0].origin == "unknown"
 
 
 @pytest.mark.parametrize(
