@@ -123,20 +123,19 @@ class Simmc1Reader(SimmcReader):
         if acts and not readable:
             ledger["states"].drop("not_readable")
             return None
+        if not all(_is_known(_parts(entry)) for entry, _ in readable):
+            ledger["states"].drop("unknown_act")
+            return None
         line.drop("act_not_readable", len(acts) - len(readable))
         for entry, slots in readable:
-            parts = as_text(entry.get("act")).upper().removeprefix("DA:").split(":")
+            parts = _parts(entry)
             side = sides["DISPREFER" in parts]
-            is_known = parts[0] in NO_WISH or (parts[0] in WISH and parts[1:2] and parts[1] in ACTIVITIES)
             for pair in slots:
                 if pair is None:
                     line.drop("not_a_pair")
                     continue
                 slot, value = re.sub(r"^(fashion|furniture)-|_\d+$", "", pair[0]), pair[1]
                 values = split_values(snake_case(slot), value)
-                if not is_known:
-                    line.drop("unknown_act", max(len(values), 1))
-                    continue
                 if parts[0] in NO_WISH:
                     line.drop("asked_not_wished", max(len(values), 1))
                     continue
@@ -152,6 +151,15 @@ class Simmc1Reader(SimmcReader):
         text = fold(value) if isinstance(value, str) else ""
         spellings = (text, text.removesuffix("es"), text.removesuffix("s"))
         return next((spelling for spelling in spellings if spelling in self._types), None)
+
+
+def _parts(entry: Mapping[str, Any]) -> list[str]:
+    """``DA:INFORM:PREFER:CLOTHING`` -> ``INFORM``, ``PREFER``, ``CLOTHING``."""
+    return as_text(entry.get("act")).upper().removeprefix("DA:").split(":")
+
+
+def _is_known(parts: list[str]) -> bool:
+    return parts[0] in NO_WISH or (parts[0] in WISH and len(parts) > 1 and parts[1] in ACTIVITIES)
 
 
 def _slots(entry: Any) -> list[tuple[str, Any] | None] | None:

@@ -92,6 +92,44 @@ def test_simmc2_objects_become_items_and_the_other_objects_negatives(tmp_path: P
     assert product["name"] == "A, B red and white coat"
 
 
+def test_acts_that_simmc1_does_not_have_leave_their_turn_unlabelled_and_are_counted(tmp_path: Path) -> None:
+    root = tmp_path / "corpus"
+    write(root / "catalogue.json", {"1": {"type": "skirt", "color": "black"}, "2": {"type": "dress", "color": "red"}})
+
+    def said(*acts: tuple[str | None, str]) -> dict[str, Any]:
+        return {
+            "user": "u",
+            "system": "s",
+            "belief_state": [{"act": act, "slots": [["fashion-color", color]]} for act, color in acts],
+        }
+
+    known = said(("DA:INFORM:PREFER:CLOTHING.color", "red"), ("da:inform:disprefer:clothing.color", "black"))
+    unknown = said(("DA:INFORM:LOATHE:CLOTHING", "red"), ("DA:REQUEST:GET:CLOTHING", "red"))
+    nameless = said((None, "red"))
+    others = said(("ERR:CHITCHAT", "red"), ("ERR:MULTIPLE:OBJECT", "black"))
+    write(root / "fashion_train.json", [{"dialog_id": 3, "turns": [known, unknown, nameless, others]}])
+    workspace, report = imported(tmp_path, "simmc1")
+    assert updates(workspace) == [
+        ("3", 0, "want", "color", "red"),
+        ("3", 0, "dislike", "color", "black"),
+        ("3", 6, "none", None, None),
+    ]
+    assert dict(report.ledger["states"].dropped) == {"unknown_act": 2}
+    assert report.ledger["state_values"].dropped["asked_not_wished"] == 2
+
+
+def test_a_split_that_is_not_known_costs_the_file_unless_its_name_tells_one(tmp_path: Path) -> None:
+    root = tmp_path / "corpus"
+    write(root / "catalogue.json", {"1": {"type": "skirt"}, "2": {"type": "dress"}})
+    turn = {"user": "u", "system": "s", "belief_state": [], "action": "None"}
+    for name, split, number in (("fashion_dev", "mini", 1), ("fashion_more", "holdout", 2), ("fashion_rest", None, 3)):
+        content = {"dialogue_data": [{"dialog_id": number, "turns": [turn]}]}
+        write(root / f"{name}.json", content if split is None else {"split": split, **content})
+    _, report = imported(tmp_path, "simmc1")
+    assert report.splits == {"train": 1, "valid": 1, "test": 0}
+    assert dict(report.ledger["dialogues"].dropped) == {"unknown_split": 1}
+
+
 def test_simmc1_acts_become_wants_and_dislikes_and_the_new_focus_a_recommendation(tmp_path: Path) -> None:
     root = tmp_path / "corpus"
     catalogue = {

@@ -331,6 +331,39 @@ def test_cumulative_states_become_differences(tmp_path: Path) -> None:
     assert (feedback.kept, dict(feedback.dropped)) == (1, {"already_said": 1, "unknown_product": 2})
 
 
+@pytest.mark.parametrize(
+    ("values", "sentiment", "found"),
+    [
+        (["red", "blue"], ["Like", "Dislike"], [("want", "red"), ("dislike", "blue")]),
+        (["red, blue"], ["Like", "Like"], [("want", "blue"), ("want", "red")]),
+        (["red"], [], [("want", "red")]),
+        (["red"], None, [("want", "red")]),
+        (["red"], "negative", [("dislike", "red")]),
+        *(
+            (["red"], unknown, None)
+            for unknown in (["Neutral"], ["dis like"], "?", 1, True, ["Like", "Dislike"], "none")
+        ),
+    ],
+)
+def test_a_sentiment_that_is_not_known_costs_the_state_and_is_counted(
+    tmp_path: Path, values: list[str], sentiment: Any, found: list[tuple[str, str]] | None
+) -> None:
+    root = tmp_path / "corpus"
+    write(root / "products/p1.json", product("p1", color="red", type="dress"))
+    write(root / "products/p2.json", product("p2", color="blue", type="skirt"))
+    odd = {"slot": ["colors"], "values": values, "sentiment": sentiment}
+    fine = {"slot": ["types"], "values": ["dress"], "sentiment": ["Like"]}
+    said = [user("a", ds={"informable": [fine]}), system("..."), user("b", ds={"informable": [fine, odd]})]
+    write(root / "dialogues/train/a.json", said)
+    workspace = Workspace(tmp_path / "work")
+    report = import_corpus(workspace, root, "mmd")
+    rows = read_table(workspace.annotations, ANNOTATIONS).to_pylist()
+    marked = [(row["op"], row["value"]) for row in rows if row["turn"] == 2]
+    assert marked == ([] if found is None else sorted(found, key=lambda mark: mark[0] == "dislike"))
+    assert [(row["op"], row["value"]) for row in rows if row["turn"] == 0] == [("want", "dress")]
+    assert dict(report.ledger["states"].dropped) == ({"unknown_sentiment": 1} if found is None else {})
+
+
 def test_pictures_named_by_id_and_products_by_picture_stem(tmp_path: Path) -> None:
     root = tmp_path / "corpus"
     write(root / "knowledge/products_format/front_1.json", {"name": "One", "type": "dress", "color": "red"})
