@@ -8,10 +8,11 @@ from __future__ import annotations
 
 import html
 import re
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
-from schemas.ontology import Ontology, Slot, Value
+from annotate.open_points import OpenPoint, decision_on, other_decisions, points
+from schemas.ontology import Ontology, Slot, Value, fold
 
 __all__ = ["guideline_html", "guideline_markdown"]
 
@@ -64,7 +65,8 @@ def guideline_html(ontology: Ontology) -> str:
 
 
 def _blocks(ontology: Ontology) -> list[_Block]:
-    slot, value, other = _example(ontology)
+    slot, title, value, other = _example(ontology)
+    found = points(ontology)
     want, second, drop = _Code(f"{slot}={value}"), _Code(f"{slot}={other}"), _Code(f"drop={slot}")
     return [
         _Heading("How to label these dialogues", 1),
@@ -76,7 +78,7 @@ def _blocks(ontology: Ontology) -> list[_Block]:
         _bullets(
             ("Mark the update, not the state: only what the user says or shows in this turn.",),
             ("Never repeat what an earlier turn said; semctl carries it forward.",),
-            ("A turn that changes nothing (a question, thanks, small talk) stays empty. Submit it all the same.",),
+            ("A turn that changes nothing (thanks, small talk, a question about a product) stays empty. Submit it all the same.",),
             ("Mark what the user means, not what the assistant answers or guesses.",),
         ),
         _Heading("The four fields of a turn", 2),
@@ -90,16 +92,18 @@ def _blocks(ontology: Ontology) -> list[_Block]:
         _Heading("Worked cases", 2),
         _table(
             ("The user says", "Mark"),
-            ((f"“I would like {value}.”",), ("Wants ", want)),
-            ((f"“{value} or {other} would do.”",), ("Wants ", want, " and ", second)),
+            ((f"“{_begun(value)}, please.”",), ("Wants ", want)),
+            ((f"“{_begun(value)} or {other} would do.”",), ("Wants ", want, " and ", second)),
             ((f"“No, {other} instead.”",), ("Wants ", second, ": it replaces what was wanted before")),
             ((f"“Anything but {value}.”",), ("Dislikes ", want)),
-            ((f"“{value} is fine after all.”",), ("Wants ", want, ": this takes it off the dislikes")),
-            ((f"“The {slot} does not matter any more.”",), ("Drop ", drop)),
-            (("“Something like the 2nd one, but cheaper.”",), ("Wants: what the user means and you can see in that image",)),
+            ((f"“{_begun(value)} is fine after all.”",), ("Wants ", want, ": this takes it off the dislikes")),
+            ((f"“{title}? It does not matter any more.”",), ("Drop ", drop)),
+            ((f"“Something like the 2nd one, but {other}.”",), ("Wants ", second, ", and what else of that image is meant")),
             (("“Now show me something else entirely.”",), ("Flag ", _Code("flag=new_topic"), " and what the new wish says")),
             (("“Thanks, that is all.”",), ("nothing",)),
         ),
+        _Heading("Doubtful cases", 2),
+        _table(("Case", "What to mark"), *_doubtful(ontology, found)),
         _Heading("Images", 2),
         _bullets(
             ("A click shows the whole image.",),
@@ -122,7 +126,7 @@ def _blocks(ontology: Ontology) -> list[_Block]:
             ((_Code("flag=images_missing"),), ("At the end: images were missing where they mattered.",), ("Noted.",)),
         ),
         _Heading("The slots", 2),
-        *[block for item in ontology.slots for block in _slot_blocks(item)],
+        *[block for item in ontology.slots for block in _slot_blocks(item, ontology, found)],
         _Heading("Keys", 2),
         _bullets(
             ("Lists: click one, and start typing once the cursor is in its box Search; letters typed sooner are lost.",),
@@ -139,47 +143,107 @@ def _blocks(ontology: Ontology) -> list[_Block]:
     ]  # fmt: skip
 
 
-def _slot_blocks(slot: Slot) -> list[_Block]:
-    title = slot.name if not slot.title or slot.title == slot.name else f"{slot.name} ({slot.title})"
-    blocks: list[_Block] = [_Heading(title, 3)]
+def _doubtful(ontology: Ontology, found: Sequence[OpenPoint]) -> Iterator[tuple[_Line, _Line]]:
+    """Cases that the words of a turn do not decide: rules for every corpus, then what is open in this one."""
+    slot, _, value, other = _example(ontology)
+    amounts = min(
+        (item for item in ontology.slots if item.kind == "numeric"), key=lambda s: not s.is_money, default=None
+    )
+    for about, case, rule in (
+        (
+            "questions",
+            (f"“Do you have it in {value}?” “What about {other}?” “Does the 2nd one come in {value}?”",),
+            ("A question that asks for products is a wish: Wants ", _Code(f"{slot}={value}"), ". "
+             "A question about a product (“What is it made of?” “How much is it?”) changes nothing."),
+        ),
+        (
+            "values no product has",
+            ("A value that the lists lack: “cheaper”, “good reviews”, “something special”",),
+            ("Type it into Other in the user's words, under the slot that it speaks of: ",
+             _Code(f"{slot}=..." if amounts is None or not amounts.is_money else f"{amounts.name}=cheaper"),
+             ". Do not pick a listed value that might be meant."),
+        ),
+        *([] if amounts is None else [(
+            "limits",
+            ("A limit: “under 50”, “at least 4”",),
+            ("Pick the range if the list has exactly this one; else type the limit as it is said: ",
+             _Code(f"{amounts.name}=under 50"), "."),
+        )]),
+        *([] if (pair := _exact_pair(ontology)) is None else [(
+            "exactness",
+            (f"“{pair[1]}”, where the list has {pair[1]} and {pair[2]}",),
+            ("Mark what the words say, nothing more exact: ", _Code(f"{pair[0]}={pair[1]}"), "."),
+        )]),
+    ):  # fmt: skip
+        decided = decision_on(about, ontology)
+        yield case, rule if decided is None else (decided,)
+    for point in found:
+        if "=" not in point.about and point.about != point.slot:
+            yield (point.about,), (decision_on(point.about, ontology) or point.default,)
+    rules = ("questions", "values no product has", "limits", "exactness")
+    for about, text in other_decisions(ontology, (*rules, *(point.about for point in found))).items():
+        yield (about,), (text,)
+
+
+def _exact_pair(ontology: Ontology) -> tuple[str, str, str] | None:
+    """A slot, a value, and a more exact value: "blue" and "light blue"."""
+    for slot in ontology.slots:
+        words = [value.value for value in slot.offered if not value.is_range]
+        for word in words:
+            longer = next((other for other in words if other.endswith(f" {word}")), None)
+            if longer is not None:
+                return slot.name, word, longer
+    return None
+
+
+def _slot_blocks(slot: Slot, ontology: Ontology, found: Sequence[OpenPoint]) -> Iterator[_Block]:
+    says_more = slot.title and fold(slot.title) != fold(slot.name)
+    yield _Heading(f"{slot.name} ({slot.title})" if says_more else slot.name, 3)
     if slot.hint:
-        blocks.append(_paragraph(slot.hint))
+        yield _paragraph(slot.hint)
+    words = [value for value in slot.offered if not value.is_range]
     if slot.kind == "numeric":
-        blocks.append(_paragraph("A number. Pick the range it lies in, or type the number into Other."))
-    if _offered(slot):
+        yield _paragraph("A number. Pick the range it lies in, or type the number into Other.")
+        if words:
+            yield _paragraph(
+                "Words are values too: pick ", _Code(words[0].value), " when the user says it, and no range."
+            )
+    if slot.offered:
         shown = _shown(slot)
-        more = len(_offered(slot)) - len(shown)
+        more = len(slot.offered) - len(shown)
         line: list[str | _Code] = ["Values: "]
         for index, value in enumerate(shown):
             line += [", " if index else "", _Code(value.value)]
             if value.aliases:
                 line.append(" (also: " + ", ".join(value.aliases[:3]) + ")")
         line.append(f" and {more} more." if more else ".")
-        blocks.append(_Paragraph(tuple(line)))
+        yield _Paragraph(tuple(line))
     else:
-        blocks.append(_paragraph("No values are known; type them into Other as ", _Code(f"{slot.name}=...")))
-    return blocks
+        yield _paragraph("No values are known; type them into Other as ", _Code(f"{slot.name}=..."))
+    own = [point for point in found if point.slot == slot.name and ("=" in point.about or point.about == slot.name)]
+    if own:
+        yield _Bullets(tuple((decision_on(point.about, ontology) or point.default,) for point in own))
 
 
-def _offered(slot: Slot) -> list[Value]:
-    return [value for value in slot.values if not value.split_into]
+def _begun(value: str) -> str:
+    """A value at the beginning of a sentence."""
+    return value[:1].upper() + value[1:]
 
 
-def _shown(slot: Slot) -> list[Value]:
-    if slot.kind == "numeric":
-        return _offered(slot)[:_VALUES_SHOWN]
-    return sorted(_offered(slot), key=lambda value: (-value.count, value.value))[:_VALUES_SHOWN]
+def _shown(slot: Slot) -> Sequence[Value]:
+    """The first of a slot's values, and words beside ranges."""
+    return slot.offered[:_VALUES_SHOWN]
 
 
-def _example(ontology: Ontology) -> tuple[str, str, str]:
-    """A slot with two values to write examples with; a colour reads best."""
-    full = [slot for slot in ontology.slots if len(_offered(slot)) > 1 and slot.kind == "categorical"]
+def _example(ontology: Ontology) -> tuple[str, str, str, str]:
+    """A slot, its title, and two of its values to write examples with; a colour reads best."""
+    full = [slot for slot in ontology.slots if len(slot.offered) > 1 and slot.kind == "categorical"]
     full.sort(key=lambda slot: not slot.attribute.lower().startswith("colo"))
     if not full:
-        return "color", "black", "white"
+        return "color", "Color", "black", "white"
     slot = full[0]
-    first, second = _shown(slot)[:2]
-    return slot.name, first.value, second.value
+    first, second = slot.offered[:2]
+    return slot.name, slot.title or slot.name, first.value, second.value
 
 
 def _paragraph(*line: str | _Code) -> _Paragraph:

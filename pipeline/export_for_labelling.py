@@ -14,6 +14,7 @@ from typing import Any
 
 from annotate import label_config as labels
 from annotate.guidelines import guideline_html, guideline_markdown
+from annotate.open_points import OpenPoint, open_points
 from annotate.tasks import TaskStyle, dialogue_tasks
 from pipeline.labelling.batches import (
     Batch,
@@ -55,6 +56,7 @@ class ExportResult:
         pictures_problem: why the server cannot show the pictures, or None.
         outdated: tasks in the project that were made from another wording of their dialogue.
         prelabel: version of the model that labelled the new tasks before people do.
+        open_points: what the guideline decides by default, until the owner of the ontology does.
     """
 
     destination: Destination
@@ -71,6 +73,7 @@ class ExportResult:
     pictures_problem: str | None = None
     outdated: int = 0
     prelabel: str | None = None
+    open_points: tuple[OpenPoint, ...] = ()
 
 
 @dataclass
@@ -316,5 +319,6 @@ def _result(
         values_typed=prepared.config.values_typed,
         pictures=prepared.picture_counts,
         prelabel=prepared.prelabel,
+        open_points=tuple(open_points(prepared.ontology)),
         **more,
     )

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import html
+import re
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -24,6 +26,7 @@ class Project:
         label_config: the configuration as the server holds it.
         tasks: how many tasks it holds.
         created: whether this run made it.
+        instruction: HTML shown to annotators on request.
         created_at: when it was made, as UTC in ISO 8601; with its number it tells one server's projects from another's.
     """
 
@@ -32,7 +35,12 @@ class Project:
     label_config: str
     tasks: int
     created: bool = False
+    instruction: str = ""
     created_at: str = ""
+
+    def is_current(self, config: labels.LabelConfig, instruction: str) -> bool:
+        """Whether it has this configuration and says this under Instructions, whose markup Label Studio rewrites."""
+        return self.label_config == config.xml and _words(self.instruction) == _words(instruction)
 
 
 class ProjectCalls(Session):
@@ -76,6 +84,7 @@ class ProjectCalls(Session):
                 item.title,
                 item.label_config or "",
                 item.task_number or 0,
+                instruction=item.expert_instruction or "",
                 created_at=time_text(item.created_at),
             )
 
@@ -109,7 +118,7 @@ class ProjectCalls(Session):
                 self._client.views.create(project=made.id, data=TASK_LIST_VIEW, request_options=ONCE)
                 return Project(made.id, made.title, made.label_config, 0, created=True)
         self.check_config(project)
-        if project.label_config == config.xml:
+        if project.is_current(config, instruction):
             return project
         gone = labels.slots_lost(project.label_config, config)
         if gone:
@@ -163,3 +172,7 @@ class ProjectCalls(Session):
                     raise
                 return describe(getattr(problem, "body", problem))
         return None
+
+
+def _words(instruction: str) -> list[str]:
+    return html.unescape(re.sub(r"<[^>]*>", " ", instruction)).split()

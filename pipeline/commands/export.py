@@ -13,12 +13,17 @@ from pipeline.context import JSON_OPTION, Context
 from schemas.errors import UsageError
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from annotate.open_points import OpenPoint
     from pipeline.console import Console
     from pipeline.export_for_labelling import ExportResult
     from pipeline.labelling.deal_request import DealRequest
     from pipeline.labelling.dealing import DealtExport
 
 __all__ = ["register"]
+
+_MOST_POINTS = 12
 
 
 def register(app: typer.Typer) -> None:
@@ -116,9 +121,10 @@ def export_for_labelling(
         assert to_file is not None
         result = export_to_file(workspace, to_file, selection, window=window, prelabel=prelabel, progress=console)
     if as_json:
-        console.json(_as_json(result))
+        console.json({**_as_json(result), "open_points": [point.as_json() for point in result.open_points]})
     else:
         _show(console, result, workspace.root)
+        _show_open_points(console, result.open_points)
 
 
 def _request(
@@ -179,6 +185,7 @@ def _dealt_as_json(dealt: DealtExport) -> dict[str, Any]:
         "handed_over": dealt.handed_over,
         "handed_to_nobody": dealt.handed_to_nobody,
         "tasks_removed": dealt.removed,
+        "open_points": [point.as_json() for export in dealt.exports[:1] for point in export.open_points],
         "dry_run": dealt.dry_run,
     }
 
@@ -205,11 +212,28 @@ def _show_dealt(console: Console, dealt: DealtExport) -> None:
         console.say("Next: the same command without --dry-run")
     elif not dealt.is_file:
         console.say(f"Next: label them, then semctl ingest-labels --project {shlex.quote(dealt.name)}")
+    _show_open_points(console, dealt.exports[0].open_points if dealt.exports else ())
     for export in dealt.exports:
         if export.outdated:
             console.log(f"warning: {export.outdated} tasks of '{export.destination}' show an older wording")
         if export.pictures_problem:
             console.log(f"warning: '{export.destination}' cannot show the pictures ({export.pictures_problem})")
+
+
+def _show_open_points(console: Console, points: Sequence[OpenPoint]) -> None:
+    if not points:
+        return
+    rest = len(points) - _MOST_POINTS
+    console.table(
+        "open points: what annotators read until you decide",
+        ("about", "open", "the guideline says"),
+        [(point.about, point.question, point.default) for point in points[:_MOST_POINTS]],
+        caption=f"and {rest} more; --json lists all" if rest > 0 else None,
+    )
+    console.say(
+        f'To decide, write into ontology.json "decisions": {{"{points[0].about}": "what annotators should do"}} and '
+        "export again; values that are one: semctl ontology merge"
+    )
 
 
 def _show(console: Console, result: ExportResult, root: Path) -> None:

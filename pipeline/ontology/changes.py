@@ -159,7 +159,7 @@ def change_ontology(
 
             try:
                 gateway = connect(workspace.root)
-                checked = check_projects(gateway, projects, config)
+                checked = check_projects(gateway, projects, config, after)
             except ServiceError as failed:
                 if not dry_run:
                     raise _with_a_way_out(failed) from None

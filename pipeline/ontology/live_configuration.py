@@ -65,10 +65,15 @@ def configuration(ontology: Ontology, settings: LabellingSettings) -> labels.Lab
     return labels.build(ontology, max_values_per_slot=settings.max_values_per_slot, max_choices=settings.max_choices)
 
 
+def _instruction(project: LiveProject, ontology: Ontology) -> str:
+    """What people read under Instructions in a project, as HTML."""
+    return review_instruction(ontology) if project.role == "review" else guideline_html(ontology)
+
+
 def check_projects(
-    gateway: Gateway, projects: Sequence[LiveProject], config: labels.LabelConfig
+    gateway: Gateway, projects: Sequence[LiveProject], config: labels.LabelConfig, ontology: Ontology
 ) -> list[tuple[LiveProject, Project | None]]:
-    """See which projects need the configuration, and that the server would take it; changes nothing.
+    """See which projects need the configuration or the guideline, and that the server would take it; changes nothing.
 
     A project counts as the one a manifest names when its number and its name, or its number and the server, are the
     same: other servers have projects of that number, too.
@@ -86,7 +91,7 @@ def check_projects(
             continue
         project = gateway.project(known.project_id)
         gateway.check_config(project)
-        if project.label_config == config.xml:
+        if project.is_current(config, _instruction(known, ontology)):
             found.append((replace(known, state="current"), project))
         else:
             gateway.try_config(project, config)
@@ -122,8 +127,7 @@ def update_projects(
         state = known.state
         if project is not None:
             if state == "to update":
-                instruction = review_instruction if known.role == "review" else guideline_html
-                gateway.change_config(project, config, instruction(ontology))
+                gateway.change_config(project, config, _instruction(known, ontology))
                 state = "updated"
             note_screen(labelling, project.id, gateway.url, ontology.version, batches)
         found.append(replace(known, state=state))

@@ -19,7 +19,7 @@ from pipeline.export_for_labelling import ExportResult, export_to_file, export_t
 from pipeline.labelling.selection import Selection, choose_dialogues
 from pipeline.workspace import Workspace
 from schemas.errors import LabelError, ServiceError, UsageError, WorkspaceError
-from schemas.ontology import Ontology, Slot
+from schemas.ontology import Ontology, Slot, Value
 from tests.labelling_corpus import ONTOLOGY, PIXEL, dialogue, turn, write_workspace
 from tests.studio_fixtures import RunningStudio, free_port
 
@@ -219,6 +219,29 @@ def test_the_command_prints_one_json_object(workspace: Workspace):
     assert done.returncode == 0, done.stderr
     printed = json.loads(done.stdout)
     assert {"file": str(target), "tasks_new": 4, "tasks_present": 0, "dialogues": 4}.items() <= printed.items()
+
+
+def test_what_the_ontology_leaves_open_is_listed_until_it_is_decided(tmp_path: Path):
+    shades = tuple(Value(value=text, count=1) for text in ("purple", "violet"))
+    ontology = Ontology(slots=(Slot(name="color", attribute="color", values=shades),))
+    workspace = write_workspace(tmp_path / "open", [dialogue("d1")], ontology=ontology)
+    target = ("export-for-labelling", "--to-file", str(tmp_path / "out.json"))
+    assert json.loads(semctl(workspace, *target, "--json").stdout)["open_points"] == [
+        {
+            "about": "color=purple / color=violet",
+            "question": "purple and violet mean nearly the same: which one, when?",
+            "default": "“purple” or “violet”: mark the one that the user says; else purple.",
+        }
+    ]
+    said = semctl(workspace, *target, COLUMNS="200")
+    assert "purple and violet mean nearly" in said.stdout
+    assert '"decisions": {"color=purple / color=violet": "what annotators should do"}' in said.stdout + said.stderr
+    edited = read(workspace.ontology_file) | {"decisions": {"color=purple / color=violet": "Purple, always."}}
+    workspace.ontology_file.write_text(json.dumps(edited))
+    (tmp_path / "out.json").unlink()
+    elsewhere = ("export-for-labelling", "--to-file", str(tmp_path / "decided.json"), "--json")
+    assert json.loads(semctl(workspace, *elsewhere).stdout)["open_points"] == []
+    assert "- Purple, always." in (workspace.labelling / "batch-0002" / "guidelines.md").read_text()
 
 
 def test_a_project_without_a_server_is_a_service_error_and_leaves_no_batch(workspace: Workspace):

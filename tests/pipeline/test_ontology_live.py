@@ -17,6 +17,7 @@ from pipeline.labelling.selection import Selection
 from pipeline.ontology.screen_record import read_screens
 from pipeline.workspace import Workspace
 from schemas.errors import ServiceError
+from schemas.ontology import Ontology, Slot, Value
 from tests.label_exports import hashes, marked, pick, states_in
 from tests.labelling_corpus import dialogue, write_workspace
 from tests.pipeline.test_ontology_changes import OLD, semctl, with_products
@@ -203,3 +204,47 @@ def test_cut_short_between_two_projects_the_same_command_does_the_rest(
     for title in projects:
         ingest_labels(workspace, project=title)
     assert [marked(states_in(workspace)[name, 0]) for name in ("d1", "d2")] == [{"shade=red"}] * 2
+
+
+def test_a_decision_reaches_the_instructions_of_a_project_and_only_once(
+    workspace: Workspace, projects: tuple[str, str], capsys: pytest.CaptureFixture[str]
+):
+    gateway = connect(workspace.root)
+    rule = "“Cheap” means <b>below 25</b> & it's never a guess."
+    workspace.ontology().model_copy(update={"decisions": {"price": rule}}).write(workspace.ontology_file)
+    change = ("ontology", "rename", "color", "color", "--json")  # nothing but what the projects show
+    assert semctl(workspace, *change, "--dry-run") == 0
+    assert [project["state"] for project in json.loads(capsys.readouterr().out)["projects"]] == ["to update"] * 2
+    export_to_project(workspace, projects[0], Selection(split="all"))
+    instructions = [gateway.require_project(title).instruction for title in projects]
+    assert ["never a guess" in instruction for instruction in instructions] == [True, False]
+    assert semctl(workspace, *change) == 0
+    assert [project["state"] for project in json.loads(capsys.readouterr().out)["projects"]] == ["current", "updated"]
+    assert semctl(workspace, *change) == 0
+    assert [project["state"] for project in json.loads(capsys.readouterr().out)["projects"]] == ["current"] * 2
+
+
+def test_a_project_with_slots_named_like_its_screen_is_extended_and_its_answers_stay(
+    workspace: Workspace, studio_variables: RunningStudio, request: pytest.FixtureRequest
+):
+    names = ("drop", "flag", "$x", "{{idx}}", "new_topic")
+    values = (Value(value="6", count=1), Value(value="unsure", count=1), Value(value="$user_turns", count=1))
+    strange = tuple(Slot(name=name, attribute=f"a{place}", values=values) for place, name in enumerate(names))
+    Ontology(version=1, slots=(*OLD.slots, *strange)).write(workspace.ontology_file)
+    title = request.node.name[5:35]
+    export_to_project(workspace, title, Selection(split="all", limit=1), window=2)
+    gateway = connect(workspace.root)
+    first = next(iter(gateway.tasks(gateway.require_project(title))))
+    wanted = pick("want_0", "drop=6", "flag=unsure", "$x=$user_turns", "{{idx}}=6", "new_topic=6")
+    label(gateway, title, first.uid, wanted, pick("op_1", "drop=drop", "drop=$x", "drop=new_topic"))
+    assert semctl(workspace, "ontology", "add", "drop=8") == 0
+    export_to_project(workspace, title, Selection(split="all"), window=2)
+    assert slots_offered(gateway.require_project(title).label_config) == {"color", "price", *names}
+    assert ingest_labels(workspace, project=title).quarantined == {}
+    states = states_in(workspace)
+    turns = sorted(turn for name, turn in states if name == first.data["dialogue_id"])
+    found = [marked(states[first.data["dialogue_id"], turn]) for turn in turns]
+    assert found == [
+        {"drop=6", "flag=unsure", "$x=$user_turns", "{{idx}}=6", "new_topic=6"},
+        {"flag=unsure", "{{idx}}=6"},
+    ]
