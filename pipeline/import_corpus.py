@@ -142,6 +142,7 @@ def import_corpus(
         raise UsageError("--jobs must be at least 1")
     if topic_change not in ("reset", "keep"):
         raise UsageError(f"unknown topic change '{topic_change}'", fix="use reset or keep")
+    workspace.require_unicode()
     progress = progress or SilentProgress()
     ledger = Ledger()
     folders = Folders(folder, dialogues, products, images)

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 
 from schemas.errors import UsageError, WorkspaceError
 from schemas.files import write_atomic
+from schemas.safe_text import as_unicode
 
 if TYPE_CHECKING:
     from pipeline.settings import Settings
@@ -37,8 +38,9 @@ class Workspace:
         """Itself, when it is a workspace.
 
         Raises:
-            WorkspaceError: there is no ``semctl.toml`` in the folder.
+            WorkspaceError: there is no ``semctl.toml`` in the folder, or its path is not UTF-8.
         """
+        self.require_unicode()
         if not self.settings_file.is_file():
             raise WorkspaceError(
                 "not a semctl workspace: there is no semctl.toml in it",
@@ -47,12 +49,23 @@ class Workspace:
             )
         return self
 
+    def require_unicode(self) -> None:
+        """Refuse a path that is not UTF-8: Parquet's library opens no other.
+
+        Raises:
+            WorkspaceError: it is none.
+        """
+        if as_unicode(str(self.root)) != str(self.root):
+            raise WorkspaceError("the path of a workspace must be UTF-8", where=self.root, fix="rename the folder")
+
     def create(self) -> Workspace:
         """Make the folder a workspace; one that is already is left as it is.
 
         Raises:
             UsageError: the path is a file, or cannot be written to.
+            WorkspaceError: the path is not UTF-8.
         """
+        self.require_unicode()
         from pipeline.settings import SETTINGS_TEMPLATE
 
         try:

@@ -13,10 +13,12 @@
      |- CheckError            exit 3   a check that did not hold
      `- ServiceError          exit 4   an outside service failed
 
-Every error is one line for people: what is wrong, where (file, dialogue, turn, slot), what to do.
+Every error is one line for people: what is wrong, where (file, dialogue, turn, slot), what to do. It holds no secret.
 """
 
 from __future__ import annotations
+
+from schemas.safe_text import conceal
 
 __all__ = [
     "CheckError",
@@ -61,7 +63,7 @@ class SemctlError(Exception):
 
 
 def _one_line(text: str) -> str:
-    return " ".join(text.split())
+    return conceal(" ".join(text.split()))
 
 
 class InputError(SemctlError):

@@ -19,10 +19,12 @@ _WINDOW = 8
 """How many characters in a row of a secret give it away."""
 
 _CUT = "***"
+_PASSWORD_IN_URL = re.compile(r"(?<=://)[^\s/:@]*:[^\s/@]+(?=@)")
 _SURROGATE = re.compile(r"[\ud800-\udfff]")
 # control characters but tab and line feed; line and paragraph separators; what turns the direction of writing around
 _OBEYED = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f\u2028\u2029\u202a-\u202e\u2066-\u2069]")
 
+_guarded: set[str] = set()
 _pieces: set[str] = set()
 _bare_pieces: set[str] = set()
 
@@ -44,7 +46,7 @@ def harmless(text: str) -> str:
         code = ord(found.group())
         return f"\\x{code:02x}" if code < 0x100 else f"\\u{code:04x}"
 
-    return _OBEYED.sub(written, conceal(as_unicode(text)))
+    return _OBEYED.sub(written, _PASSWORD_IN_URL.sub(_CUT, conceal(as_unicode(text))))
 
 
 def shortened(text: str, most: int) -> str:
@@ -59,7 +61,8 @@ def escape_json(text: str) -> str:
 
 def guard(secret: str) -> None:
     """Cut ``secret`` from everything that is shown from now on; one of less than 8 characters cannot be told apart."""
-    if len(secret) >= _WINDOW:
+    if len(secret) >= _WINDOW and secret not in _guarded:
+        _guarded.add(secret)
         for form in _forms(secret):
             _pieces.update(_windows(form))
             _bare_pieces.update(_windows(_bare(form)))
@@ -67,6 +70,7 @@ def guard(secret: str) -> None:
 
 def forget_secrets() -> None:
     """Guard nothing any more; a command begins with this."""
+    _guarded.clear()
     _pieces.clear()
     _bare_pieces.clear()
 

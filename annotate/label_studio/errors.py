@@ -5,8 +5,9 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 from schemas.errors import ServiceError
+from schemas.safe_text import holds_secret
 
-__all__ = ["describe", "not_label_studio", "refusal"]
+__all__ = ["describe", "elsewhere", "not_label_studio", "refusal"]
 
 _NEW_KEY = "make a new one under Account & Settings > Personal Access Token and set LABEL_STUDIO_API_KEY"
 
@@ -39,11 +40,19 @@ def not_label_studio(url: str, doing: str) -> ServiceError:
     return ServiceError(what, where=url, fix="check LABEL_STUDIO_URL")
 
 
+def elsewhere(url: str, scheme: str, host: str, port: int) -> ServiceError:
+    """The error for a server that sends its visitors to another origin; nothing was asked there."""
+    what = f"Label Studio sends to another address, {scheme}://{host}:{port}, which the API key is not for"
+    return ServiceError(what, where=url, fix="if that is your Label Studio, set LABEL_STUDIO_URL to it")
+
+
 def describe(body: object) -> str:
-    """What the body of a refusal says, in at most 200 characters."""
+    """What the body of a refusal says, in at most 200 characters; nothing of one that repeats a secret."""
     if isinstance(body, Mapping):
         errors = body.get("validation_errors")
         text = str(errors) if errors else str(body.get("detail") or body)
     else:
         text = str(body)
+    if holds_secret(text):
+        return "its answer is not shown: it repeats the key"
     return " ".join(text.split())[:200]

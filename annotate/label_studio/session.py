@@ -1,20 +1,20 @@
 """One logged-in connection to Label Studio: the only module that knows its SDK.
 
 Every failure becomes a :class:`~schemas.errors.ServiceError` (exit code 4) that names the mend; no message holds a
-token. Writes are never retried: a request that seems to have failed may have arrived.
+token. No request goes to another origin than the address names, wherever the server redirects. Writes are never
+retried: a request that seems to have failed may have arrived.
 """
 
 from __future__ import annotations
 
-import ipaddress
-import json
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any
-from urllib.parse import urlsplit
 
-from annotate.label_studio.errors import describe, not_label_studio, refusal
+from annotate.label_studio.errors import describe, elsewhere, not_label_studio, refusal
+from annotate.label_studio.plain_http import is_loopback, origin, server_address
 from schemas.errors import SemctlError, ServiceError, UsageError
+from schemas.safe_text import guard
 
 __all__ = ["ONCE", "Session", "api_error", "time_text"]
 
@@ -46,11 +46,11 @@ class Session:
     """
 
     def __init__(self, url: str, api_key: str, *, seconds: float = 300.0) -> None:
-        address = urlsplit(url)
-        if address.scheme not in ("http", "https") or not address.hostname:
-            raise UsageError("not an address of Label Studio", where=url, fix="write it as http://HOST:PORT")
-        self.url = url.rstrip("/")
+        self.url = server_address(url)
         self._secret = api_key.strip()
+        if not self._secret or not all("!" <= letter <= "~" for letter in self._secret):
+            raise UsageError("the API key is empty or holds what no key does", fix="set LABEL_STUDIO_API_KEY anew")
+        guard(self._secret)
         with self._asking("log in"):
             import httpx
             import label_studio_sdk
@@ -59,11 +59,20 @@ class Session:
                 timeout=httpx.Timeout(seconds, connect=10.0),
                 follow_redirects=True,
                 # a proxy for the outside world must not see requests to this machine
-                trust_env=not _is_loopback(address.hostname),
+                trust_env=not is_loopback(origin(self.url)[1]),
+                event_hooks={"request": [self._before_request]},
             )
             sdk: Any = label_studio_sdk
             self._client: Any = sdk.LabelStudio(base_url=self.url, api_key=self._secret, httpx_client=self._http)
             self.user = str(self._client.users.whoami().email)
+
+    def _before_request(self, request: Any) -> None:
+        """Called before everything that is sent, redirected requests too."""
+        if origin(str(request.url)) != origin(self.url):
+            raise elsewhere(self.url, *origin(str(request.url)))
+        for sent in (request.headers.get("Authorization", ""), request.headers.get("Cookie", "")):
+            for word in sent.replace(";", " ").split():
+                guard(word.partition("=")[2] or word)
 
     def __repr__(self) -> str:
         return f"{type(self).__name__}({self.url!r})"
@@ -96,7 +105,6 @@ class Session:
     @contextmanager
     def _asking(self, doing: str) -> Iterator[None]:
         import httpx
-        import pydantic
         from label_studio_sdk.core.api_error import ApiError
 
         try:
@@ -107,7 +115,7 @@ class Session:
             status = problem.status_code or 500
             if not isinstance(problem.body, Mapping) and (status < 400 or status in (404, 405)):
                 raise not_label_studio(self.url, doing) from None
-            detail = describe(problem.body).replace(self._secret, "...")
+            detail = describe(problem.body)
             raise refusal(self.url, doing, status, detail) from None
         except httpx.TimeoutException:
             raise ServiceError(
@@ -121,14 +129,5 @@ class Session:
                 where=self.url,
                 fix="start it with `semctl studio start`, or check LABEL_STUDIO_URL; then run this again",
             ) from None
-        except (json.JSONDecodeError, pydantic.ValidationError, UnicodeDecodeError):
+        except (ValueError, RecursionError):  # not JSON, not UTF-8, or nothing like what was asked for
             raise not_label_studio(self.url, doing) from None
-
-
-def _is_loopback(host: str) -> bool:
-    if host == "localhost":
-        return True
-    try:
-        return ipaddress.ip_address(host).is_loopback
-    except ValueError:
-        return False

@@ -23,6 +23,7 @@ from urllib.error import URLError
 import orjson
 import pyarrow as pa
 
+from annotate.label_studio.plain_http import open_url
 from pipeline.benchmarks.measure import Goal, Options, compared, interleaved
 from pipeline.export_for_labelling import export_to_file, export_to_project
 from pipeline.labelling.selection import Selection
@@ -42,7 +43,6 @@ GOAL = Goal("at most", 2.0)
 TASKS, WINDOW = 10_000, 5
 
 _NAMES = ("LABEL_STUDIO_URL", "LABEL_STUDIO_API_KEY")
-_opener = urllib.request.build_opener(urllib.request.ProxyHandler({}))
 
 
 def benchmark(options: Options) -> list[dict[str, Any]]:
@@ -161,7 +161,7 @@ def _post(path: str, body: bytes) -> Any:
     headers = {"Authorization": f"Token {token}", "Content-Type": "application/json"}
     request = urllib.request.Request(f"{url}{path}", data=body, headers=headers)
     try:
-        with _opener.open(request, timeout=600) as answer:
+        with open_url(request, seconds=600) as answer:
             return orjson.loads(answer.read())
     except URLError as problem:
         raise ServiceError(f"the bare import failed: {problem}", where=url) from None

@@ -5,28 +5,23 @@ from __future__ import annotations
 import http.client
 import json
 import urllib.error
-import urllib.parse
 import urllib.request
 from collections.abc import Mapping
 from typing import Any
 
 from annotate.label_studio.environment import SERIES
+from annotate.label_studio.errors import describe
+from annotate.label_studio.plain_http import open_url, server_address
 from annotate.label_studio.studio import Studio
 from pipeline.doctor.finding import Finding, Level
 from pipeline.workspace import Workspace
-from schemas.errors import SemctlError
+from schemas.errors import SemctlError, UsageError
+from schemas.safe_text import guard
 
 __all__ = ["examine_server"]
 
 _AREA = "Label Studio"
 _START = "semctl studio start, or set LABEL_STUDIO_URL and LABEL_STUDIO_API_KEY"
-
-
-class _NoRedirect(urllib.request.HTTPRedirectHandler):
-    """A redirect would carry the token to another address."""
-
-    def redirect_request(self, *arguments: Any) -> None:
-        del arguments
 
 
 class _RefusedError(Exception):
@@ -60,9 +55,11 @@ def examine_server(workspace: Workspace, environment: Mapping[str, str], timeout
         url = own
         if credentials is not None:
             token, source = credentials.token, str(studio.credentials_file)
-    if urllib.parse.urlsplit(url).scheme not in {"http", "https"}:
-        fix = "write LABEL_STUDIO_URL as http://HOST:PORT"
-        return [Finding(_AREA, "address", "problem", f"'{url}' is no web address", fix)]
+    guard(token)
+    try:
+        url = server_address(url)
+    except UsageError as problem:
+        return [Finding(_AREA, "address", "problem", problem.what, problem.fix)]
     try:
         version = _ask(f"{url}/api/version", timeout)
     except _RefusedError as refused:
@@ -86,13 +83,14 @@ def _token(url: str, token: str, source: str, timeout: float) -> Finding:
         return Finding(_AREA, "token", "warning", "none: LABEL_STUDIO_API_KEY is not set", fix)
     try:
         if token.count(".") == 2:  # a personal access token is exchanged for one that lasts minutes
-            access = _ask(f"{url}/api/token/refresh", timeout, body={"refresh": token}).get("access")
+            access = str(_ask(f"{url}/api/token/refresh", timeout, body={"refresh": token}).get("access"))
+            guard(access)
             authorization = f"Bearer {access}"
         else:
             authorization = f"Token {token}"
         who = _ask(f"{url}/api/current-user/whoami", timeout, authorization=authorization)
     except _RefusedError as refused:
-        detail = str(refused).replace(token, "***")
+        detail = str(refused)
         fix = f"set LABEL_STUDIO_API_KEY to the token shown at {where}"
         return Finding(_AREA, "token", "problem", f"the one of {source} is refused: {detail}", fix)
     except (OSError, http.client.HTTPException) as problem:
@@ -110,26 +108,20 @@ def _ask(
         headers["Content-Type"] = "application/json"
     request = urllib.request.Request(url, json.dumps(body).encode() if body is not None else None, headers)
     try:
-        with _opener(url).open(request, timeout=timeout) as answer:
+        with open_url(request, seconds=timeout) as answer:
             value = json.loads(answer.read(1 << 20))
     except urllib.error.HTTPError as problem:
         with problem:
-            raise _RefusedError(problem.code, _detail(problem.read(1 << 16)) or problem.reason) from None
-    except ValueError:
+            raise _RefusedError(problem.code, _detail(problem.read(1 << 16)) or describe(problem.reason)) from None
+    except (ValueError, RecursionError):
         raise _RefusedError(200, "what came back is not JSON") from None
     if not isinstance(value, dict):
         raise _RefusedError(200, "what came back is not an object")
     return value
 
 
-def _opener(url: str) -> urllib.request.OpenerDirector:
-    """No redirects; and no proxy for this machine's own addresses."""
-    here = urllib.parse.urlsplit(url).hostname in {"127.0.0.1", "localhost", "::1"}
-    return urllib.request.build_opener(_NoRedirect, *([urllib.request.ProxyHandler({})] if here else []))
-
-
 def _detail(content: bytes) -> str:
     try:
-        return str(json.loads(content)["detail"])
-    except (ValueError, KeyError, TypeError):
+        return describe(json.loads(content)["detail"])
+    except (ValueError, KeyError, TypeError, RecursionError):
         return ""

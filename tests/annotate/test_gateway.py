@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import base64
 import json
 import threading
 import urllib.request
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
@@ -15,8 +17,11 @@ import pytest
 
 from annotate import label_config as labels
 from annotate.label_studio.gateway import Gateway, connect
+from annotate.label_studio.plain_http import ask
 from annotate.label_studio.task_list import uid_queries
 from annotate.tasks import TaskStyle, dialogue_tasks
+from pipeline.doctor.server import examine_server
+from pipeline.workspace import Workspace
 from schemas.errors import LabelError, ServiceError, UsageError
 from schemas.ontology import Ontology, Slot, Value
 from tests.labelling_corpus import ONTOLOGY, turn
@@ -224,3 +229,154 @@ def test_pictures_elsewhere_than_the_server_serves_are_reported(gateway: Gateway
     problem = gateway.serve_pictures(project.id, tmp_path)
     assert problem is not None
     assert "LOCAL_FILES_DOCUMENT_ROOT" in problem
+
+
+class Scripted(ThreadingHTTPServer):
+    """Answers every request as told, and remembers all that it was sent."""
+
+    def __init__(self, answer: Callable[[BaseHTTPRequestHandler, str], tuple[int, dict[str, str], str]]) -> None:
+        self.sent: list[str] = []
+        self.answer = answer
+        super().__init__(("127.0.0.1", 0), _Handler)
+        threading.Thread(target=self.serve_forever, daemon=True).start()
+
+    @property
+    def url(self) -> str:
+        return f"http://127.0.0.1:{self.server_port}"
+
+
+class _Handler(BaseHTTPRequestHandler):
+    server: Scripted
+
+    def do_GET(self) -> None:
+        body = self.rfile.read(int(self.headers.get("Content-Length") or 0)).decode()
+        self.server.sent.append(f"{self.command} {self.path}\n{self.headers}\n{body}")
+        status, headers, text = self.server.answer(self, body)
+        content = text.encode()
+        self.send_response(status)
+        for name, value in {"Content-Type": "application/json", **headers}.items():
+            self.send_header(name, value)
+        self.send_header("Content-Length", str(len(content)))
+        self.end_headers()
+        self.wfile.write(content)
+
+    def do_POST(self) -> None:
+        self.do_GET()
+
+    def log_message(self, *args: object) -> None:
+        del args
+
+
+@contextmanager
+def serving(answer: Callable[[BaseHTTPRequestHandler, str], tuple[int, dict[str, str], str]]) -> Iterator[Scripted]:
+    server = Scripted(answer)
+    try:
+        yield server
+    finally:
+        server.shutdown()
+        server.server_close()
+
+
+def refresh_token() -> str:
+    import jwt
+
+    return jwt.encode({"exp": 4_000_000_000, "token_type": "refresh", "jti": "5b2c0f3f"}, "s" * 40)
+
+
+LEGACY = "5f0c17ab93de42c68b1e77d90a4c3f21d8e6b5a2"
+ME = '{"id": 1, "email": "ann@example.org", "username": "ann", "first_name": "", "last_name": "", "initials": "a"}'
+
+
+@pytest.mark.parametrize("status", [301, 302, 303, 307, 308])
+@pytest.mark.parametrize("kind", ["legacy", "personal"])
+def test_no_credentials_follow_a_redirect_to_another_origin(status: int, kind: str, tmp_path: Path):
+    with serving(lambda request, body: (200, {}, ME)) as other:
+        elsewhere = {"Location": f"{other.url}/api/token/refresh/"}
+        with serving(lambda request, body: (status, elsewhere, "{}")) as server:
+            key = LEGACY if kind == "legacy" else refresh_token()
+            with pytest.raises(ServiceError, match=f"another address, {other.url}") as problem:
+                Gateway(server.url, key)
+            variables = {"LABEL_STUDIO_URL": server.url, "LABEL_STUDIO_API_KEY": key}
+            assert [finding.level for finding in examine_server(Workspace(tmp_path), variables)] == ["problem"]
+            assert ask(server.url, "/api/current-user/whoami", token=LEGACY).status == status
+            assert server.sent
+    assert other.sent == []
+    assert key not in str(problem.value)
+
+
+def test_another_name_of_the_same_machine_is_another_origin():
+    def moved(request: BaseHTTPRequestHandler, body: str) -> tuple[int, dict[str, str], str]:
+        return 307, {"Location": f"http://localhost:{server.server_port}/elsewhere"}, "{}"
+
+    with serving(moved) as server, pytest.raises(ServiceError, match="another address, http://localhost"):
+        Gateway(server.url, LEGACY)
+    assert len(server.sent) == 1
+
+
+def test_a_redirect_within_the_server_is_followed():
+    def moved(request: BaseHTTPRequestHandler, body: str) -> tuple[int, dict[str, str], str]:
+        return (200, {}, ME) if request.path.endswith("/there") else (307, {"Location": "/there"}, "{}")
+
+    with serving(moved) as server:
+        assert Gateway(server.url, LEGACY).user == "ann@example.org"
+
+
+def parroting(form: Callable[[str], str]) -> Callable[[BaseHTTPRequestHandler, str], tuple[int, dict[str, str], str]]:
+    """A server that answers with what it was sent, written somehow."""
+
+    def answer(request: BaseHTTPRequestHandler, body: str) -> tuple[int, dict[str, str], str]:
+        if request.path == "/api/version":
+            return 200, {}, '{"release": "1.23.2"}'
+        heard = request.headers.get("Authorization", "") or json.loads(body)["refresh"]
+        return 401, {}, json.dumps({"detail": f"invalid: {form(heard)}"})
+
+    return answer
+
+
+FORMS: dict[str, Callable[[str], str]] = {
+    "as it is": str,
+    "capital letters": str.upper,
+    "the first half": lambda text: text[: 6 + (len(text) - 6) // 2],
+    "the second half": lambda text: text[-20:],
+    "backwards": lambda text: text[::-1],
+    "base64": lambda text: base64.b64encode(text.encode()).decode(),
+    "base64 within more": lambda text: base64.urlsafe_b64encode(f"x{text}y".encode()).decode(),
+    "hexadecimal": lambda text: text.encode().hex(),
+    "per cent": lambda text: "".join(f"%{ord(letter):02x}" for letter in text),
+    "entities": lambda text: "".join(f"&#{ord(letter)};" for letter in text),
+    "escapes": lambda text: "".join(f"\\u{ord(letter):04x}" for letter in text),
+    "spaced": " ".join,
+    "dashed": lambda text: "-".join(text[at : at + 4] for at in range(0, len(text), 4)),
+    "after much else": lambda text: "x" * 190 + text,
+}
+
+
+@pytest.mark.parametrize("form", FORMS)
+@pytest.mark.parametrize("kind", ["legacy", "personal"])
+def test_a_server_that_repeats_the_key_gets_nothing_shown(form: str, kind: str, tmp_path: Path):
+    key = LEGACY if kind == "legacy" else refresh_token()
+    with serving(parroting(FORMS[form])) as server:
+        with pytest.raises(ServiceError, match="refuses the API key") as problem:
+            Gateway(server.url, key)
+        variables = {"LABEL_STUDIO_URL": server.url, "LABEL_STUDIO_API_KEY": key}
+        found = examine_server(Workspace(tmp_path), variables)[-1]
+    for shown in (str(problem.value), found.found):
+        assert "it repeats the key" in shown
+        assert FORMS[form](key)[-12:] not in shown
+        assert "invalid" not in shown
+
+
+@pytest.mark.parametrize("key", ["", "  ", "two words", "with\x1bescape", "schlüssel", "line\nbreak"])
+def test_a_key_that_cannot_be_sent_is_refused_without_showing_it(key: str):
+    with pytest.raises(UsageError, match="API key") as problem:
+        Gateway("http://127.0.0.1:1", key)
+    assert not key.strip() or key not in str(problem.value)
+
+
+@pytest.mark.parametrize("rest", ["ann:pa55w0rd@host", "pa55w0rd@host", "host/?token=pa55w0rd", "host#pa55w0rd"])
+def test_an_address_with_a_password_is_refused_without_showing_it(rest: str, tmp_path: Path):
+    with pytest.raises(UsageError, match="more than host, port and path") as problem:
+        Gateway(f"http://{rest}", LEGACY)
+    variables = {"LABEL_STUDIO_URL": f"http://{rest}", "LABEL_STUDIO_API_KEY": LEGACY}
+    (found,) = examine_server(Workspace(tmp_path), variables)
+    assert "pa55w0rd" not in f"{problem.value} {found}"
