@@ -39,6 +39,7 @@ from schemas.errors import CorpusError, UsageError
 from schemas.files import remove_left_over, temporary_folder, write_json
 from schemas.ontology import Ontology
 from schemas.progress import Progress, SilentProgress
+from schemas.safe_text import as_unicode
 from schemas.tables import (
     ANNOTATIONS,
     IMAGES,
@@ -143,6 +144,9 @@ def import_corpus(
     if topic_change not in ("reset", "keep"):
         raise UsageError(f"unknown topic change '{topic_change}'", fix="use reset or keep")
     workspace.require_unicode()
+    for path in filter(None, (folder, dialogues, products, images)):
+        if as_unicode(str(path)) != str(path):
+            raise CorpusError("the path of a corpus must be UTF-8", where=path, fix="rename the folder")
     progress = progress or SilentProgress()
     ledger = Ledger()
     folders = Folders(folder, dialogues, products, images)

@@ -19,7 +19,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from schemas.errors import SchemaError, WorkspaceError
-from schemas.files import atomic_path
+from schemas.files import atomic_path, json_bytes
 
 __all__ = ["Table", "TableFile", "TableWriter", "inputs_of", "open_table", "open_writer", "read_table", "write_table"]
 
@@ -66,7 +66,7 @@ class Table:
 
 
 def _inputs_as_json(inputs: Mapping[str, str]) -> bytes:
-    return orjson.dumps(dict(inputs), option=orjson.OPT_SORT_KEYS)
+    return json_bytes(dict(inputs), orjson.OPT_SORT_KEYS)
 
 
 class TableWriter:

@@ -21,6 +21,7 @@ from pipeline.corpora.pictures import Pictures, canonical_url
 from pipeline.corpora.records import CandidateKind, Dialogue, Parts, ProductRecord, split_name
 from schemas.errors import CorpusError
 from schemas.files import read_json, sha256_file
+from schemas.safe_text import as_unicode
 
 __all__ = ["PART_BYTES", "MmdReader"]
 
@@ -157,14 +158,14 @@ def _entries(folder: Path, folders: Folders) -> list[Entry]:
         entries = [(f"{split}/{stem}", split, path) for stem, split, path in entries]
         if len({name for name, _, _ in entries}) < len(entries):  # the same stem at two depths of one split
             entries = [
-                (f"{split}/{Path(path).relative_to(folder).with_suffix('').as_posix()}", split, path)
+                (f"{split}/{as_unicode(Path(path).relative_to(folder).with_suffix('').as_posix())}", split, path)
                 for _, split, path in entries
             ]
     return sorted(entries)
 
 
 def _stem(name: str) -> str:
-    return os.path.basename(name).removesuffix(".json")
+    return as_unicode(os.path.basename(name).removesuffix(".json"))
 
 
 def _read_id_map(path: Path, ledger: Ledger) -> dict[str, str]:

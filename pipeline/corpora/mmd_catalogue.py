@@ -13,6 +13,7 @@ from pipeline.corpora.ledger import Ledger, LedgerLine
 from pipeline.corpora.parsing import as_text, id_text, references, snake_case
 from pipeline.corpora.product_fields import attributes_of, description_of, price_of, records_of
 from pipeline.corpora.records import ProductRecord
+from schemas.safe_text import as_unicode
 
 __all__ = ["product_record", "read_catalogue"]
 
@@ -31,7 +32,7 @@ def read_catalogue(folder: Path, files: HashedFiles, ledger: Ledger) -> Iterator
         if content is UNREADABLE:
             continue
         place, name = os.path.split(path)
-        stem, by_stem = name.removesuffix(".json"), _is_stem_folder(place)
+        stem, by_stem = as_unicode(name).removesuffix(".json"), _is_stem_folder(place)
         for product_id, raw in records_of(content):
             if not isinstance(raw, dict) or not raw:
                 line.drop("not_an_object")

@@ -11,6 +11,7 @@ from urllib.parse import unquote
 
 from pipeline.corpora.ledger import Ledger
 from schemas.errors import CorpusError
+from schemas.safe_text import as_unicode
 
 __all__ = ["Picture", "Pictures", "canonical_url", "file_stem"]
 
@@ -171,7 +172,8 @@ class Pictures:
 
     def _file_names(self) -> set[str]:
         if self._names is None:
-            self._names = set() if self.folder is None else set(os.listdir(self.folder))
+            names = () if self.folder is None else os.listdir(self.folder)
+            self._names = {name for name in names if as_unicode(name) == name}  # no table holds another name
         return self._names
 
     @classmethod

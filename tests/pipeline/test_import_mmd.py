@@ -780,3 +780,17 @@ def test_names_without_a_suffix_are_the_file_of_that_name_or_the_only_one_with_t
         None,
     ]
     assert pictures.ambiguous() == {"twice"}
+def test_files_whose_names_are_not_utf8_are_read_under_a_written_out_name(tmp_path: Path) -> None:
+    from pipeline.generator.corpus import generate_corpus
+
+    generate_corpus(tmp_path / "corpus", size="test")
+    first = tmp_path / "corpus" / "dialogues" / "train" / "1.json"
+    first.rename(first.with_name(os.fsdecode(b"caf\xe9.json")))
+    (tmp_path / "corpus" / "images" / os.fsdecode(b"\xff.png")).write_bytes(b"")
+    workspace = Workspace(tmp_path / "shop")
+    assert import_corpus(workspace, tmp_path / "corpus", "mmd").splits["train"] == 20
+    assert "train/caf\\xe9" in read_table(workspace.turns, TURNS)["dialogue_id"].to_pylist()
+    odd = tmp_path / os.fsdecode(b"\xff")
+    (tmp_path / "corpus").rename(odd)
+    with pytest.raises(CorpusError, match=r"must be UTF-8"):
+        import_corpus(workspace, odd, "mmd")
