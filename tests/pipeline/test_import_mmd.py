@@ -780,6 +780,8 @@ def test_names_without_a_suffix_are_the_file_of_that_name_or_the_only_one_with_t
         None,
     ]
     assert pictures.ambiguous() == {"twice"}
+
+
 def test_files_whose_names_are_not_utf8_are_read_under_a_written_out_name(tmp_path: Path) -> None:
     from pipeline.generator.corpus import generate_corpus
 
