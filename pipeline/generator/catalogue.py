@@ -44,8 +44,8 @@ class CatalogueProduct:
         attributes: attribute -> values, the whole truth.
         unwritten: attributes that can only be seen in the picture.
         taxonomy: place in the shop's tree.
-        price: in ``currency``; None when unknown.
-        currency: ISO code.
+        price: in ``currency``; of a real product as its catalogue writes it, for the import to read; None when unknown.
+        currency: ISO code; "" when unknown.
         details: sentences of its description.
         photo: the picture to copy, for a real catalogue; None when it is to be drawn.
         fault: one of :data:`FAULTS`, or empty.
@@ -58,7 +58,7 @@ class CatalogueProduct:
     attributes: Mapping[str, tuple[str, ...]]
     unwritten: frozenset[str] = frozenset()
     taxonomy: str = ""
-    price: float | None = None
+    price: float | str | None = None
     currency: str = "USD"
     details: tuple[str, ...] = ()
     photo: Path | None = None

@@ -188,8 +188,8 @@ def _product(cells: Mapping[str, str], pictures: Mapping[str, Path]) -> Catalogu
         name=name,
         attributes=attributes,
         taxonomy="/".join(part for part in (cells.get("gender", ""), cells.get("taxonomy", ""), kind) if part),
-        price=_price(cells.get("price", "")),
-        currency=_known(cells.get("currency", "")) or "USD",
+        price=_known(cells.get("price", "")) or None,
+        currency=_known(cells.get("currency", "")),
         details=(description,) if description else (),
         photo=photo,
     )
@@ -197,11 +197,6 @@ def _product(cells: Mapping[str, str], pictures: Mapping[str, Path]) -> Catalogu
 
 def _known(text: str) -> str:
     return "" if fold(text) in _UNKNOWN else " ".join(text.split())
-
-
-def _price(text: str) -> float | None:
-    match = re.search(r"\d+(?:\.\d+)?", text.replace(",", ""))
-    return float(match.group()) if match else None
 
 
 def _sample(products: Sequence[CatalogueProduct], count: int, rng: Random) -> list[CatalogueProduct]:

@@ -10,7 +10,10 @@ from typer.testing import CliRunner
 from pipeline.cli import app
 from pipeline.generator.corpus import MARKER, generate_corpus
 from pipeline.generator.real_catalogue import parse_columns, read_catalogue
+from pipeline.import_corpus import import_corpus
+from pipeline.workspace import Workspace
 from schemas.errors import CorpusError, UsageError
+from schemas.tables import PRODUCTS, read_table
 
 KINDS = ("Shirts", "Casual Shoes", "Handbags")
 COLOURS = ("Navy Blue", "Red", "Off White")
@@ -158,3 +161,26 @@ def test_real_photos_make_a_corpus(shared_data: Path, tmp_path: Path) -> None:
     assert report["catalogue"]["columns"]["color"] == "baseColour"
     assert report["recommendation_turns"] > 150
     assert report["moves"]["upload"] + report["moves"]["like_nth"] > 5
+
+
+def test_prices_are_handed_on_as_they_are_written_and_read_by_the_import(
+    shop: tuple[Path, Path], tmp_path: Path
+) -> None:
+    file, images = shop
+    header, *rows = file.read_text().splitlines()
+    written = ('"1.299,00 \u20ac"', '"39,90 \u20ac"', "1.299", "$5 - $9")
+    priced = [f"{row},{written[number % 4]}" for number, row in enumerate(rows[:72])]
+    file.write_text("\n".join([f"{header},price", *priced]))
+    real = read_catalogue(file, images)
+    assert real.products[0].price == "1.299,00 \u20ac"
+    assert {product.currency for product in real.products} == {""}
+    generate_corpus(tmp_path / "corpus", size="test", seed=3, catalogue=real)
+    workspace = Workspace(tmp_path / "work")
+    report = import_corpus(workspace, tmp_path / "corpus", "mmd")
+    prices = {row["product_id"]: row["price"] for row in read_table(workspace.products, PRODUCTS).to_pylist()}
+    found = {int(number): price for number, price in prices.items() if number.isdecimal()}
+    assert {found[number] for number in found if number % 4 == 0} == {1299.0}
+    assert {found[number] for number in found if number % 4 == 1} == {39.9}
+    assert {found[number] for number in found if number % 4 == 2} == {1299.0}
+    assert {found[number] for number in found if number % 4 == 3} == {None}
+    assert report.ledger["prices"].dropped["not_a_price"] == sum(number % 4 == 3 for number in found)
