@@ -95,7 +95,7 @@ _DIGITS = r"\d{1,3}(?:[ ']\d{3})+(?:[.,]\d+)?(?!\d)|\d+(?:[.,']\d+)*|[.,]\d+"
 _NUMBER = re.compile(
     rf"(?P<minus>- ?)?(?P<first>{_CURRENCY})? ?(?P<second>{_CURRENCY})? ?(?P<minus_after>- ?)?"
     rf"(?P<digits>{_DIGITS}) ?(?P<thousand>k(?![^\W\d]))?(?P<no_decimals>[.,][-–—]{{1,2}}|/-|:-)? ?"
-    rf"(?P<last>{_CURRENCY})?(?: ?%| ?stars?| out of \d+(?: stars?)?| ?/ ?\d+(?: stars?)?)?"
+    rf"(?P<last>{_CURRENCY})?(?: only)?(?: ?%| ?stars?| out of \d+(?: stars?)?| ?/ ?\d+(?: stars?)?)?"
 )
 _WORDS_TOO = frozenset(("cop", "fr", "fr.", "lei", "mad", "pen", "rm", "rp", "rp.", "sfr", "sfr.", "tl", "try"))
 _IN_TEXT = "|".join(sorted(map(re.escape, _SIGNS.keys() - _WORDS_TOO), key=lambda sign: (-len(sign), sign)))

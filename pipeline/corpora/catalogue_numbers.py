@@ -29,14 +29,14 @@ def read_prices(products: Sequence[ProductRecord], line: LedgerLine) -> dict[str
 
     Fills in ``price`` and ``currency``, and writes the attribute ``price`` as a number that can be read in one way
     only, with its currency where the catalogue has several; what is no price, or may be one of two, stays as it is
-    written there, and is counted.
+    written there, what is below zero is left out, and all of them are counted.
 
     Returns:
         Currency -> products with a price in it, the commonest first; "unknown" where none is named.
     """
-    texts: defaultdict[str, list[str]] = defaultdict(list)
+    texts: defaultdict[str, set[str]] = defaultdict(set)
     for product in products:
-        texts[product.source] += product.attributes.get("price", ())
+        texts[product.source].update(product.attributes.get("price", ()))
     marks = {source: decimal_mark_of(written) for source, written in texts.items()}
     for product in products:
         if product.currency is not None:
@@ -68,6 +68,7 @@ def _read_price(product: ProductRecord, mark: DecimalMark | None) -> str | None:
     if number.value is None:
         return "price_may_be_one_of_two"
     if number.value < 0:
+        product.attributes.pop("price", None)  # it would lie in the lowest range
         return "price_below_zero"
     if number.currency and product.currency and not same_currency(number.currency, product.currency):
         return "price_in_another_currency_than_named"

@@ -39,6 +39,7 @@ from pathlib import Path
 from typing import Annotated, Any, Literal, TypeVar
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, model_validator
+from pydantic_core import PydanticCustomError
 
 from pipeline.corpora.csv_files import CsvTable, read_csv
 from pipeline.corpora.layout import Folders, HashedFiles, files_below
@@ -104,6 +105,15 @@ Id = Annotated[str, BeforeValidator(_id)]
 Images = Annotated[list[Text], BeforeValidator(_without_nulls)]
 
 
+def _number_or_text(value: object) -> object:
+    if isinstance(value, bool) or not isinstance(value, int | float | str | None):
+        raise PydanticCustomError("price_type", "neither a number nor a text")
+    return value
+
+
+Price = Annotated[float | str | None, BeforeValidator(_number_or_text)]
+
+
 class _Line(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True)
 
@@ -159,7 +169,7 @@ class ProductLine(_Line):
     name: Text = ""
     description: Text = ""
     attributes: dict[str, Values] = {}
-    price: float | str | None = None
+    price: Price = None
     currency: str | None = None
     images: Images = []
 
@@ -382,6 +392,7 @@ _FIXES = {
     "missing": "write it into the line",
     "string_too_short": "write an id",
     "value_error": 'write a text, as in "red", or a list, as in ["red", "blue"]',
+    "price_type": 'write a number, or a text as in "39,90 €"',
     "dict_type": 'write an object, as in {"color": "red"}',
     "model_type": 'write an object, as in {"speaker": "user", "text": "hi"}',
     "list_type": 'write a list, as in ["p1", "p2"]',

@@ -161,8 +161,8 @@ def price_of(*values: object) -> tuple[float | None, str]:
     What only a text says is read with the whole catalogue: :func:`~pipeline.corpora.catalogue_numbers.read_prices`.
     """
     for value in values:
-        if isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value):
-            return float(value), number_text(float(value))
+        if isinstance(value, int | float) and not isinstance(value, bool) and not math.isnan(value):
+            return (float(value), number_text(value)) if math.isfinite(value) else (None, str(value))
         text = as_text(value)
         if text and text.casefold() not in UNKNOWN:
             return None, text

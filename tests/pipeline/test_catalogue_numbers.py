@@ -71,7 +71,7 @@ def test_prices_are_read(written: object, price: float, currency: str | None, at
         ("on request", None, "not_a_price"),
         ("1.250", "KWD", "price_may_be_one_of_two"),
         ("39,90 \u20ac", "USD", "price_in_another_currency_than_named"),
-        (-1.0, None, "price_below_zero"),
+        (float("inf"), None, "not_a_price"),
     ],
 )
 def test_what_is_no_price_is_counted_and_kept_as_it_is_written(written: object, named: str | None, reason: str):
@@ -80,6 +80,14 @@ def test_what_is_no_price_is_counted_and_kept_as_it_is_written(written: object, 
     assert rows[0][2] == (price_of(written)[1],)
     assert ledger["prices"] == {"in": 1, "kept": 0, "dropped": {reason: 1}}
     assert made.currencies == {}
+
+
+@pytest.mark.parametrize("written", [-1.0, "-5", "\u2212$5"])
+def test_a_price_below_zero_is_counted_and_in_no_range(written: object):
+    rows, made, ledger = catalogue([product(1, written), *(product(10 + i, 20.0 + i) for i in range(8))])
+    assert rows[0] == (None, None, None)
+    assert ledger["prices"]["dropped"] == {"price_below_zero": 1}
+    assert sum(value.count for value in price_slot(made).values) == 8
 
 
 def test_a_column_tells_its_decimal_mark_and_each_source_its_own():

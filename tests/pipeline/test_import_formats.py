@@ -419,6 +419,7 @@ def test_what_pandas_writes_as_json_lines_is_read(tmp_path: Path) -> None:
         ('{\n  "product_id": "1"\n}', "one JSON object a line"),
         ('{"product_id": "1"}\n"2"', r"line 2.*lines=True"),
         ('{"product_id": true}', "write a text"),
+        ('{"product_id": "p", "price": true}', "price.*neither a number nor a text.*39,90"),
         ('{"product_id": null}', "product_id"),
         ('{"product_id": " "}', "product_id"),
         ('{"product_id": "1", "attributes": {"size": {"eu": 38}}}', r"'attributes.size': a text, a number"),
