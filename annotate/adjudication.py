@@ -1,8 +1,8 @@
 """Turns that people answer differently, as tasks for a reviewer: the same screen, each answer shown, names hidden.
 
 A review task shows only the turns to decide, each with what everybody marked; the turns between are shown without
-controls. What is agreed stands there already, so that only the rest is to be decided; submitted, the whole turn is the
-reviewer's verdict. A turn that is not in dispute has no controls in it and keeps its label.
+controls. What is agreed stands there already, so that only the rest is to be decided: the slots that the reviewer touches are the
+verdict. A turn that is not in dispute has no controls in it and keeps its label.
 """
 
 from __future__ import annotations
@@ -12,12 +12,10 @@ from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-import orjson
-
 from annotate.annotations import Mark
 from annotate.guidelines import guideline_html
 from annotate.prelabels import TurnPrelabel, prediction
-from annotate.resolution.ballots import Ballot
+from annotate.resolution.ballots import Ballot, answers_sha256
 from annotate.resolution.items import Item, items_of, update_of
 from annotate.resolution.resolve import Resolution, TurnResolution
 from annotate.tasks import TASK_SCHEMA, TaskStyle, dialogue_sha256, shown_text, turn_html
@@ -31,8 +29,9 @@ AGREED = "agreed"
 REVIEW_RULES = (
     "Every row is one user turn that annotators answered differently. Their answers are shown below it; "
     "what differs is highlighted.",
-    "What is agreed is filled in already. Mark what else the turn changes, and take out what is wrong.",
-    "What you submit is the verdict on all turns of the page: a row left as it is means exactly what it shows.",
+    "What is agreed is filled in already. Mark what else the turn changes, and remove what is wrong.",
+    "You decide the slots in which you change something. Those in dispute that you leave as they are stay open and are "
+    "asked again.",
     "If nobody can tell what the user means, use the flag unsure: the turn stays unlabelled.",
 )
 """What a reviewer has to know beyond the guideline, sentence by sentence."""
@@ -70,13 +69,14 @@ class Dispute:
         return self.resolution.turn
 
     @property
+    def is_open(self) -> bool:
+        """Whether a reviewer has to decide: nothing has, or answers changed since."""
+        return self.resolution.decided_by == "disputed" or bool(self.resolution.outdated)
+
+    @property
     def sha256(self) -> str:
-        """Hash of the answers, whoever gave them: changes when somebody answers otherwise."""
-        answers = sorted(
-            [ballot.readable, _flags_dialogue(ballot), sorted(map(list, ballot.items))]
-            for ballot in self.resolution.ballots
-        )
-        return hashlib.sha256(orjson.dumps(answers)).hexdigest()
+        """Hash of the answers, see :func:`annotate.resolution.ballots.answers_sha256`."""
+        return answers_sha256(self.resolution.ballots)
 
 
 def disputes_of(resolution: Resolution, min_disagreement: float | None = None) -> list[Dispute]:
@@ -85,16 +85,17 @@ def disputes_of(resolution: Resolution, min_disagreement: float | None = None) -
     Args:
         resolution: of the dialogue.
         min_disagreement: None for the turns that nothing has decided. Else every turn on which at least this share of
-            the annotators, and somebody, differs from the commonest answer, decided or not. Turns with a verdict are
-            never among them.
+            the annotators, and somebody, differs from the commonest answer, decided or not. Of turns with a verdict
+            only those are among them whose verdict is outdated.
     """
     found = []
     for turn in resolution.turns:
-        if turn.decided_by == "verdict":
-            continue
-        open_ = turn.decided_by == "disputed"
-        if open_ if min_disagreement is None else turn.disagreement > 0 and turn.disagreement >= min_disagreement:
-            found.append(Dispute(turn, _slots_that_differ(turn.ballots)))
+        dispute = Dispute(turn, _slots_that_differ(turn.ballots))
+        enough = min_disagreement is not None and turn.disagreement > 0 and turn.disagreement >= min_disagreement
+        if turn.outdated or (
+            turn.decided_by != "verdict" and (dispute.is_open if min_disagreement is None else enough)
+        ):
+            found.append(dispute)
     return found
 
 
@@ -171,10 +172,6 @@ def mark_text(mark: Mark) -> str:
 def _slots_that_differ(ballots: Sequence[Ballot]) -> tuple[str, ...]:
     items = {item for ballot in ballots for item in ballot.items}
     return tuple(sorted({item.slot for item in items if any(item not in ballot.items for ballot in ballots)} - {""}))
-
-
-def _flags_dialogue(ballot: Ballot) -> bool:
-    return any(mark.op == "bad_dialogue" for mark in ballot.annotation.marks)
 
 
 def _first_shown(rows: Sequence[Mapping[str, Any]], asked: int) -> int:

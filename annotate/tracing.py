@@ -8,16 +8,17 @@ from typing import Any, Literal
 
 from annotate.annotations import Annotation, Mark
 from annotate.migration import Migration
-from annotate.resolution.answers import newest_versions, people_answers, verdicts
+from annotate.resolution.answers import newest_versions, people_answers, reviews, verdicts
 from schemas.belief import SlotValue, state_from_rows
 from schemas.folding import fold
 from schemas.ontology import Ontology
 
 __all__ = ["Origin", "Spoken", "Standing", "origins", "spoken"]
 
-Standing = Literal["in force", "outvoted", "disputed", "overruled", "superseded", "withdrawn"]
+Standing = Literal["in force", "outvoted", "disputed", "overruled", "left open", "superseded", "withdrawn"]
 """What became of an annotation at one turn: its answer counts; others agreed on something else; nothing is decided;
-a reviewer, or people instead of the corpus, decided; the same person answered again later; it was taken back."""
+a reviewer, or people instead of the corpus, decided; its reviewer left the turn as it was filled in; the same person
+answered again later; it was taken back."""
 
 
 @dataclass(frozen=True)
@@ -90,30 +91,44 @@ def spoken(annotations: Sequence[Annotation], row: Mapping[str, Any], slot: str,
     turn = row["turn"]
     newest = {each.annotation_id: each for each in newest_versions(annotations)}
     standing = {answers[turn].annotation.key for answers in people_answers(annotations).values() if turn in answers}
-    standing |= {answer.annotation.key for at, answer in verdicts(annotations).items() if at == turn}
+    rulings = verdicts(annotations).get(turn, ())
+    standing |= {ruling.annotation.key for ruling in rulings}
+    ruled = any(each.slots is None or any(_is(name, slot, ontology) for name in each.slots) for each in rulings)
+    left = {review.key for review in reviews(annotations)} - standing
     found = []
     for each in annotations:
         said = each.turns().get(turn)
         if said is None or each.is_withdrawn:
             continue
-        about = tuple(mark for mark in said if mark.slot is None or _is(mark.slot, slot, ontology))
+        marked = (mark for mark in said if mark.op not in ("decided", "left_open"))
+        about = tuple(mark for mark in marked if mark.slot is None or _is(mark.slot, slot, ontology))
         about += tuple(mark for mark in each.marks if mark.op == "bad_dialogue")
-        found.append(Spoken(each, about, _standing(each, row, newest, standing)))
-    order = ("in force", "disputed", "outvoted", "overruled", "superseded", "withdrawn")
+        found.append(Spoken(each, about, _standing(each, row, newest, standing, left, ruled=ruled)))
+    order = ("in force", "disputed", "outvoted", "overruled", "left open", "superseded", "withdrawn")
     # of equal standing the newest first; sorting twice keeps that order within each standing
     found.sort(key=lambda one: one.annotation.key, reverse=True)
     return sorted(found, key=lambda one: order.index(one.standing))
 
 
 def _standing(
-    one: Annotation, row: Mapping[str, Any], newest: Mapping[str, Annotation], standing: set[tuple[str, str]]
+    one: Annotation,
+    row: Mapping[str, Any],
+    newest: Mapping[str, Annotation],
+    standing: set[tuple[str, str]],
+    left: set[tuple[str, str]],
+    *,
+    ruled: bool,
 ) -> Standing:
     last = newest.get(one.annotation_id)
     if last is None:
         return "withdrawn"
     if last.key != one.key:
         return "superseded"
-    if row.get("decided_by") == "disputed" and one.key in standing:
+    if one.key in left:
+        return "left open"
+    if ruled and one.role == "label" and one.key in standing:
+        return "overruled"
+    if row.get("decided_by") == "disputed" and one.key in standing and one.role == "label":
         return "disputed"
     if one.annotation_id in row["source_annotations"]:
         return "in force"

@@ -1,7 +1,8 @@
 """Adjudication: turns that people answer differently go to a reviewer, into a project of their own or a file.
 
-A turn is asked once: run again, only turns that are newly in dispute are added. Verdicts come back like all answers,
-with ``ingest-labels``, and win.
+A turn is asked once: run again, only turns that are newly in dispute are added, those that a reviewer left open, and
+those on which annotators answered otherwise since the verdict. Verdicts come back like all answers, with
+``ingest-labels``, and win in what they decide.
 """
 
 from __future__ import annotations
@@ -34,8 +35,10 @@ class AdjudicateResult:
         disputed: turns for a reviewer by now, those asked for already among them.
         dialogues: dialogues with such turns.
         tasks_new, turns_new: added by this run.
-        waiting: turns asked for on which answers still differ.
+        waiting: turns asked for on which answers still differ and no reviewer answered.
         decided: turns asked for that have a verdict.
+        left_open: turns that a reviewer was shown and did not decide: asked again.
+        outdated: turns with a verdict on which somebody answered otherwise since: asked again.
         vanished: turns asked for on which no answers differ any more: an annotator changed or withdrew one.
         changed: turns asked for that show older answers than there are now.
         batch: number of the batch written; None when there was nothing to add.
@@ -51,6 +54,8 @@ class AdjudicateResult:
     turns_new: int
     waiting: int
     decided: int
+    left_open: int
+    outdated: int
     vanished: tuple[Asked, ...]
     changed: tuple[Asked, ...]
     batch: int | None
@@ -134,7 +139,14 @@ def adjudicate_to_project(
             raise LabelError(
                 f"the project '{title}' holds labelling tasks", where=gateway.url, fix="name another one for the review"
             )
-        review = Review.of(workspace, turns_asked(there.values()), min_disagreement, resolve_by, progress)
+        review = Review.of(
+            workspace,
+            turns_asked(there.values()),
+            min_disagreement,
+            resolve_by,
+            progress,
+            destination=("" if found is None else str(found.id), gateway.url),
+        )
         earlier = [batch for batch in batches if batch.destination.project == title]
         taken = [*there, *(uid for batch in earlier for uid in batch.uids)]
         new, pictures = review.new_tasks(workspace, taken, progress)
@@ -179,9 +191,9 @@ def _result(
     number: int | None,
     **more: Any,
 ) -> AdjudicateResult:
-    waiting = [one for one in review.asked if (one.dialogue_id, one.turn) in review.differing]
-    decided = [one for one in review.asked if (one.dialogue_id, one.turn) in review.with_verdict]
-    known = {*waiting, *decided}
+    asked = {(one.dialogue_id, one.turn): one for one in review.asked}  # of several tasks the last
+    waiting = [one for key, one in asked.items() if key in review.differing]
+    known = review.differing.keys() | review.with_verdict | review.left_open | review.outdated
     return AdjudicateResult(
         destination=destination,
         policy=review.policy,
@@ -190,8 +202,10 @@ def _result(
         tasks_new=len(new),
         turns_new=sum(len(task["data"]["user_turns"]) for task in new),
         waiting=len(waiting),
-        decided=len(decided),
-        vanished=tuple(one for one in review.asked if one not in known),
+        decided=len(review.with_verdict),
+        left_open=len(review.left_open),
+        outdated=len(review.outdated),
+        vanished=tuple(one for key, one in asked.items() if key not in known),
         changed=tuple(one for one in waiting if review.differing[one.dialogue_id, one.turn] != one.dispute_sha256),
         batch=number,
         **more,

@@ -33,6 +33,8 @@ Op = Literal[
     "none",
     "unsure",
     "bad_turn",
+    "decided",
+    "left_open",
     "bad_dialogue",
     "images_missing",
     "note",
@@ -45,6 +47,8 @@ Op = Literal[
 ``unsure`` and ``bad_turn`` say that the annotator could not label the turn, which leaves it unlabelled.
 ``unknown`` leaves one slot unlabelled from this turn on: what was marked of it cannot be read, or can mean several
 things by now; in the second case it is not stored, but put in the place of such marks when they are read.
+In a review, ``decided`` names a slot that the reviewer decided (empty: whether a new topic starts; without a slot: all
+of the turn), its ``value`` a hash of the answers that were shown; ``left_open`` marks a turn in which nothing was.
 
 Of the dialogue: ``bad_dialogue`` leaves all of it unlabelled; ``images_missing`` and ``note`` (its ``value`` is the
 text) are remarks. ``withdrawn`` says that the annotation no longer counts: it was skipped later, or edited into

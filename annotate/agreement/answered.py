@@ -8,7 +8,7 @@ from typing import NamedTuple
 from annotate.accumulate import KnownState, accumulate
 from annotate.agreement.cells import Cell, CellReader
 from annotate.annotations import Annotation, Mark
-from annotate.resolution.answers import Answer, people_answers, verdicts
+from annotate.resolution.answers import Answer, Ruling, people_answers, verdicts
 from schemas.belief import TurnUpdate
 from schemas.ontology import Ontology
 
@@ -90,9 +90,32 @@ def read_dialogue(
         }
         unreadable[annotator] = len(kept) - len(read)
         untouched[annotator] = sum(answer.annotation.untouched for answer in kept.values())
-    ruled = updates.read({turn: answer for turn, answer in verdicts(annotations).items() if turn in here})
+    given_verdicts = {turn: given for turn, given in verdicts(annotations).items() if turn in here}
+    ruled = updates.read({turn: _verdict(turn, given, ontology) for turn, given in given_verdicts.items()})
     rulings = {turn: Said(found.cells, found.missing) for turn, found in ruled.items()}
     return Answered(people, rulings, unreadable, untouched, orphaned)
+
+
+def _verdict(turn: int, rulings: Sequence[Ruling], ontology: Ontology) -> Answer:
+    """What reviewers decided of a turn as one answer; of slots that none of them decided it says nothing."""
+
+    def slot_of(name: str | None) -> str:
+        found = None if name is None else ontology.find(name)
+        return (name or "") if found is None else found.name
+
+    marks: list[Mark] = []
+    open_ = {slot.name for slot in ontology.slots}
+    for ruling in rulings:
+        if ruling.slots is None:
+            marks, open_ = list(ruling.marks), set()
+            continue
+        decided = set(map(slot_of, ruling.slots))
+        said = [mark for mark in ruling.marks if mark.op == "new_topic" or mark.slot is not None]
+        marks = [mark for mark in marks if slot_of(mark.slot) not in decided or mark.op == "none"]
+        marks += [mark for mark in said if slot_of(mark.slot) in decided]
+        open_ -= decided
+    marks += [Mark(turn, "unknown", slot) for slot in sorted(open_)]
+    return Answer(tuple(marks) or (Mark(turn, "none"),), rulings[-1].annotation)
 
 
 def same_state(one: KnownState, other: KnownState) -> bool | None:

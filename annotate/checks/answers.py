@@ -10,7 +10,7 @@ from annotate.checks.catalogue import CatalogueIndex
 from annotate.checks.dialogue import DialogueLabels, TurnLabels
 from annotate.checks.finding import Finding
 from annotate.checks.requests import RequestFinder
-from annotate.resolution.answers import Answer, newest_versions, people_answers, verdicts
+from annotate.resolution.answers import Answer, newest_versions, people_answers
 from schemas.ontology import Ontology, fold
 
 __all__ = ["check_answers", "check_blanks"]
@@ -60,7 +60,10 @@ def check_answers(labels: DialogueLabels, seconds_per_turn: float) -> Iterator[F
     yield from _marked(labels)
     yield from _outdated(labels)
     used = {annotation_id for at in labels.turns for annotation_id in at.annotation_ids}
+    yield from _reviewed(labels)
     for annotation in labels.in_force:
+        if annotation.role == "review":
+            continue
         if annotation.untouched:
             if annotation.annotation_id in used:
                 yield _untouched(labels, annotation, seconds_per_turn)
@@ -104,7 +107,7 @@ def _unanswered(labels: DialogueLabels) -> Iterator[Finding]:
 
 def _disputed(labels: DialogueLabels) -> Iterator[Finding]:
     """Values that one annotator wants and another dislikes at the same turn, without a verdict on it."""
-    decided = verdicts(labels.in_force)
+    decided = {turn.turn for turn in labels.resolution if turn.decided_by == "verdict"}
     by_annotator = people_answers(labels.in_force)
     for at in labels.turns:
         given = [answers[at.turn] for answers in by_annotator.values() if at.turn in answers]
@@ -165,6 +168,19 @@ def _outdated(labels: DialogueLabels) -> Iterator[Finding]:
 
 def _at(labels: DialogueLabels, turn: int) -> TurnLabels | None:
     return next((at for at in labels.turns if at.turn == turn), None)
+
+
+def _reviewed(labels: DialogueLabels) -> Iterator[Finding]:
+    """What reviewers left open, and verdicts on answers that are others by now."""
+    for turn in labels.resolution:
+        seen = [review for review in labels.reviews if turn.turn in review.turns()]
+        if seen and turn.decided_by == "disputed" and turn.ballots:
+            slots = ", ".join(sorted(turn.disputed_slots))
+            yield labels.finding("undecided_review", f"still open: {slots}", by=seen[-1:], turn=turn.turn)
+        if turn.outdated:
+            slots = ", ".join(sorted(slot or "new topic" for slot in turn.outdated))
+            detail = f"answers to this turn changed after the verdict on {slots}"
+            yield labels.finding("outdated_verdict", detail, by=seen[-1:], turn=turn.turn)
 
 
 def _took_less(annotation: Annotation, seconds_per_turn: float) -> bool:

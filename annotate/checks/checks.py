@@ -84,6 +84,8 @@ class Checks:
             refused,
             self._said.of(dialogue_id),
             self._ontology,
+            resolution.turns,
+            resolution.reviews,
         )
         return sorted(self._all(labels), key=lambda finding: finding.place)
 

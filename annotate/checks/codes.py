@@ -27,12 +27,14 @@ class Check:
         severity: see :data:`Severity`.
         meaning: what a finding of it says.
         remedy: what to do, in a line.
+        relabel: whether labelling the dialogue again can change it.
     """
 
     code: str
     severity: Severity
     meaning: str
     remedy: str
+    relabel: bool = True
 
 
 _ALL: tuple[Check, ...] = (
@@ -96,6 +98,20 @@ _ALL: tuple[Check, ...] = (
         "warning",
         "a pre-label or an empty page, sent faster than it can be read",
         "let somebody else label it",
+    ),
+    Check(
+        "outdated_verdict",
+        "warning",
+        "somebody answered otherwise after the reviewer decided",
+        "let the reviewer look again: semctl adjudicate",
+        relabel=False,
+    ),
+    Check(
+        "undecided_review",
+        "warning",
+        "a reviewer left what is in dispute as it was: it stays open",
+        "ask again: semctl adjudicate",
+        relabel=False,
     ),
     Check("images_missing", "warning", "the annotator saw no images", "repair the images, then label again"),
     Check("orphaned", "warning", "an answer to turns that are no longer there", "was the corpus imported anew?"),

@@ -10,6 +10,7 @@ from typing import Any, NamedTuple
 from annotate.annotations import Annotation
 from annotate.checks.finding import Finding
 from annotate.checks.said import Said
+from annotate.resolution.resolve import TurnResolution
 from schemas.belief import TurnUpdate
 from schemas.ontology import Ontology, fold
 
@@ -76,6 +77,8 @@ class DialogueLabels:
         refused: its rows of the quarantine.
         said: what was said, shown and recommended.
         ontology: its slots.
+        resolution: what is in force of each user turn.
+        reviews: the answers to review tasks, oldest first.
     """
 
     dialogue_id: str
@@ -86,6 +89,8 @@ class DialogueLabels:
     refused: Sequence[Refused]
     said: Said
     ontology: Ontology
+    resolution: Sequence[TurnResolution] = ()
+    reviews: Sequence[Annotation] = ()
 
     @cached_property
     def turns(self) -> list[TurnLabels]:

@@ -15,6 +15,7 @@ from annotate.exports.reader import ExportedTask, ExportReader
 from annotate.exports.refusals import Refusal, Refused, raw_json
 from annotate.exports.results import read_result
 from annotate.exports.task import TaskKeys, annotation_head, annotation_id, check_task, dealt_to, fits_workspace
+from annotate.exports.verdicts import decided_marks
 from annotate.migration import Migration
 from annotate.prelabels import prelabel_fields
 from annotate.screens import Screens
@@ -150,7 +151,10 @@ def _stage_task(
             role=keys.role,
             **prelabel_fields(raw),
         )
-        store.arrive(head.with_marks(read.marks), "usable", dealt_to=owner)
+        marks = list(read.marks)
+        if keys.role == "review":
+            marks += decided_marks(raw, task.data, read.marks, migration, version)
+        store.arrive(head.with_marks(marks), "usable", dealt_to=owner)
         staged.refused_turns.update(read.refused_turns.values())
         for refusal in read.refused:
             if refusal.turn not in read.refused_turns:

@@ -3,6 +3,9 @@
 Of several versions of one annotation the newest counts, and a withdrawn one not at all. Where an annotator answered a
 turn more than once, in whatever project, the newest answer stands; of several answers to one task only the newest
 counts, so that a turn refused in it does not bring an older answer back.
+
+A review decides the slots that the reviewer touched, or all of a turn where an answer was taken over as a whole. What
+was left as it was filled in is no verdict.
 """
 
 from __future__ import annotations
@@ -12,7 +15,7 @@ from dataclasses import dataclass
 
 from annotate.annotations import Annotation, Mark
 
-__all__ = ["Answer", "newest_versions", "people_answers", "standing_annotations", "verdicts"]
+__all__ = ["Answer", "Ruling", "newest_versions", "people_answers", "reviews", "standing_annotations", "verdicts"]
 
 
 @dataclass(frozen=True)
@@ -28,6 +31,24 @@ class Answer:
     annotation: Annotation
 
 
+@dataclass(frozen=True)
+class Ruling:
+    """What one review decides of one user turn.
+
+    Attributes:
+        marks: everything marked at the turn, as it was sent.
+        annotation: where it is from.
+        slots: the slots decided, by the name they had then; the empty one is whether a new topic starts. None for all
+            of the turn.
+        shown: hash of the answers that the reviewer saw, see :func:`annotate.resolution.ballots.answers_sha256`.
+    """
+
+    marks: tuple[Mark, ...]
+    annotation: Annotation
+    slots: frozenset[str] | None = None
+    shown: str | None = None
+
+
 def newest_versions(annotations: Iterable[Annotation]) -> list[Annotation]:
     """The newest version of each annotation, sorted by key, without those withdrawn."""
     newest: dict[str, Annotation] = {}
@@ -41,28 +62,53 @@ def people_answers(annotations: Iterable[Annotation]) -> dict[str, dict[int, Ans
     return _by_annotator(each for each in newest_versions(annotations) if not each.is_corpus and each.role == "label")
 
 
-def verdicts(annotations: Iterable[Annotation]) -> dict[int, Answer]:
-    """User turn -> the newest verdict on it, for all annotations of one dialogue."""
-    given: dict[int, Answer] = {}
-    for answers in _by_annotator(each for each in newest_versions(annotations) if each.role == "review").values():
-        for turn, answer in answers.items():
-            if turn not in given or _age(given[turn].annotation) < _age(answer.annotation):
-                given[turn] = answer
+def reviews(annotations: Iterable[Annotation]) -> list[Annotation]:
+    """Every reviewer's newest answer to each review task, oldest first, whether it decides anything or not."""
+    return _newest_of_each_task(each for each in newest_versions(annotations) if each.role == "review")
+
+
+def verdicts(annotations: Iterable[Annotation]) -> dict[int, tuple[Ruling, ...]]:
+    """User turn -> what reviewers decided of it, oldest first, for all annotations of one dialogue.
+
+    Of a slot the last ruling that decides it counts; one of the whole turn takes the place of all before it.
+    """
+    given: dict[int, tuple[Ruling, ...]] = {}
+    for annotation in reviews(annotations):
+        for turn, marks in annotation.turns().items():
+            ruling = _ruling(tuple(marks), annotation)
+            if ruling is not None:
+                before = () if ruling.slots is None else given.get(turn, ())
+                given[turn] = (*before, ruling)
     return given
+
+
+def _ruling(marks: tuple[Mark, ...], annotation: Annotation) -> Ruling | None:
+    decided = [mark for mark in marks if mark.op == "decided"]
+    # earlier versions of semctl stored no more than that a page was sent as it was
+    if any(mark.op == "left_open" for mark in marks) or (annotation.untouched and not decided):
+        return None
+    slots = {mark.slot for mark in decided}
+    said = tuple(mark for mark in marks if mark.op != "decided")
+    whole = not decided or None in slots
+    shown = next((mark.value for mark in decided), None)
+    return Ruling(said, annotation, None if whole else frozenset(slot for slot in slots if slot is not None), shown)
 
 
 def standing_annotations(annotations: Iterable[Annotation], user_turns: Collection[int]) -> list[Annotation]:
     """The annotations that count, of all versions of all annotations of one dialogue, sorted by key.
 
-    Those of people where there are any, and verdicts; else those of the corpus.
+    Those of people where there are any; reviews that decide something, or that are the last of a turn; else those of
+    the corpus.
     """
     counting = newest_versions(annotations)
-    of_people = list(people_answers(counting).values())
-    spoken = [
-        answer for answers in [*of_people, verdicts(counting)] for turn, answer in answers.items() if turn in user_turns
+    answers = [answer for given in people_answers(counting).values() for answer in given.items()]
+    spoken = [answer.annotation for turn, answer in answers if turn in user_turns]
+    spoken += [
+        ruling.annotation for turn, given in verdicts(counting).items() if turn in user_turns for ruling in given
     ]
-    standing = {answer.annotation.key: answer.annotation for answer in spoken}
-    standing = standing or {each.key: each for each in counting if each.is_corpus}
+    last = {turn: review for review in reviews(counting) for turn in review.turns() if turn in user_turns}
+    spoken += last.values()
+    standing = {each.key: each for each in spoken or [each for each in counting if each.is_corpus]}
     return [standing[key] for key in sorted(standing)]
 
 

@@ -12,13 +12,16 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 
+import orjson
+
 from annotate.annotations import Annotation, Mark, turn_update
 from annotate.resolution.items import Item, items_of, update_of
 from annotate.resolution.policies import Majority, Policy
 from schemas.belief import TurnUpdate
+from schemas.files import sha256_bytes
 from schemas.ontology import Ontology
 
-__all__ = ["Ballot", "Outcome", "disagreement", "vote"]
+__all__ = ["Ballot", "Outcome", "answers_sha256", "disagreement", "vote"]
 
 
 @dataclass(frozen=True)
@@ -47,6 +50,11 @@ class Ballot:
     def readable(self) -> bool:
         """Whether the annotator could label the turn."""
         return not any(mark.op in ("unsure", "bad_turn") for mark in self.marks)
+
+    @property
+    def flags_dialogue(self) -> bool:
+        """Whether the annotator calls the dialogue useless."""
+        return any(mark.op == "bad_dialogue" for mark in self.annotation.marks)
 
     @property
     def whole(self) -> tuple[bool, frozenset[Item]]:
@@ -82,14 +90,28 @@ def disagreement(ballots: Sequence[Ballot]) -> float:
     return 1 - commonest / len(ballots)
 
 
-def vote(ballots: Sequence[Ballot], policy: Policy, slots: Iterable[str]) -> Outcome:
+def answers_sha256(ballots: Iterable[Ballot]) -> str:
+    """Hash of what is said of a turn, whoever says it: changes when somebody answers otherwise."""
+    answers = sorted([each.readable, each.flags_dialogue, sorted(map(list, each.items))] for each in ballots)
+    return sha256_bytes(orjson.dumps(answers))
+
+
+def vote(
+    ballots: Sequence[Ballot],
+    policy: Policy,
+    slots: Iterable[str],
+    fixed: Mapping[str, Mapping[Item, str]] | None = None,
+) -> Outcome:
     """Decide one turn.
 
     Args:
-        ballots: one per annotator, at least one. One alone is taken as it is.
+        ballots: one per annotator, at least one where nothing is fixed. One alone is taken as it is.
         policy: decides where they differ.
         slots: names of all slots.
+        fixed: slot -> its items, for those that a reviewer decided; the empty slot is whether a new topic starts.
     """
+    if fixed:
+        return _vote_on_the_rest(ballots, policy, frozenset(slots), fixed)
     everybody = tuple(ballot.annotator for ballot in ballots)
     if len(ballots) == 1:
         only = ballots[0]
@@ -105,13 +127,28 @@ def vote(ballots: Sequence[Ballot], policy: Policy, slots: Iterable[str]) -> Out
     if unreadable:
         could_not = tuple(ballot.annotator for ballot in ballots if not ballot.readable)
         return Outcome(TurnUpdate(readable=False), False, supporters=could_not or everybody)
-    return _vote_on_items([ballot for ballot in ballots if ballot.readable], policy, frozenset(slots))
+    return _vote_on_items([ballot for ballot in ballots if ballot.readable], policy, frozenset(slots), {})
 
 
-def _vote_on_items(ballots: Sequence[Ballot], policy: Policy, slots: frozenset[str]) -> Outcome:
+def _vote_on_the_rest(
+    ballots: Sequence[Ballot], policy: Policy, slots: frozenset[str], fixed: Mapping[str, Mapping[Item, str]]
+) -> Outcome:
+    """What a reviewer decided, and of the other slots what annotators agree on; where they do not, it stays open."""
+    readable = [ballot for ballot in ballots if ballot.readable]
+    if readable and policy.decide({ballot.annotator: not ballot.readable for ballot in ballots}) is False:
+        return _vote_on_items(readable, policy, slots, fixed)
+    agreed = {item: spelled for items in fixed.values() for item, spelled in items.items()}
+    unknown = slots - fixed.keys()
+    return Outcome(update_of(agreed, unknown), False, unknown if ballots else frozenset(), agreed)
+
+
+def _vote_on_items(
+    ballots: Sequence[Ballot], policy: Policy, slots: frozenset[str], fixed: Mapping[str, Mapping[Item, str]]
+) -> Outcome:
     decided = {
         item: policy.decide({ballot.annotator: item in ballot.items for ballot in ballots})
         for item in sorted({item for ballot in ballots for item in ballot.items})
+        if item.slot not in fixed
     }
     elected = [item for item, yes in decided.items() if yes]
     topic = Item("new_topic")
@@ -121,11 +158,13 @@ def _vote_on_items(ballots: Sequence[Ballot], policy: Policy, slots: frozenset[s
             of_slots.setdefault(item.slot, []).append(item)
     disputed = {slot for slot, items in of_slots.items() if _is_disputed(slot, {i: decided[i] for i in items}, ballots)}
     agreed = _spelled(elected, ballots)
+    supporters = _supporters(ballots, agreed) if elected or not fixed else ()
+    agreed |= {item: spelled for items in fixed.values() for item, spelled in items.items()}
     settled = {item: spelled for item, spelled in agreed.items() if item == topic or item.slot not in disputed}
     if topic in decided and decided[topic] is None:
         # whatever was known may be cleared: only what this turn itself sets is known after it
         disputed |= slots - {item.slot for item in settled if item.op in ("want", "drop")}
-    return Outcome(update_of(settled, disputed), False, frozenset(disputed), agreed, _supporters(ballots, agreed))
+    return Outcome(update_of(settled, disputed), False, frozenset(disputed), agreed, supporters)
 
 
 def _is_disputed(slot: str, decided: Mapping[Item, bool | None], ballots: Sequence[Ballot]) -> bool:

@@ -4,7 +4,9 @@
    of one annotator to a turn the newest stands.
 2. People win over the corpus, dialogue by dialogue: an update is relative to the turns before it, so the two are not
    mixed within one dialogue.
-3. A verdict, an answer to a review task, decides the turns it speaks of, whatever others say.
+3. A verdict, an answer to a review task, decides the slots that the reviewer touched, whatever others say; of the
+   others holds what annotators agree on, and what they do not stays in dispute. Once people answer otherwise than the
+   reviewer saw, a verdict that differs from them is outdated: it holds on, and the reviewer is asked again.
 4. One annotator alone is taken as is. Of several the policy makes one answer, turn by turn and item by item
    (:mod:`annotate.resolution.ballots`); whether a turn can be labelled at all (``unsure``, ``bad_turn``) is voted on
    first, and those who could not label it then have no say in what it changes. ``bad_dialogue`` is voted
@@ -19,8 +21,15 @@ from dataclasses import dataclass, field
 from typing import Literal
 
 from annotate.annotations import Annotation, turn_update
-from annotate.resolution.answers import Answer, newest_versions, people_answers, verdicts
-from annotate.resolution.ballots import Ballot, disagreement, vote
+from annotate.resolution.answers import (
+    Ruling,
+    newest_versions,
+    people_answers,
+    reviews,
+    standing_annotations,
+    verdicts,
+)
+from annotate.resolution.ballots import Ballot, answers_sha256, disagreement, vote
 from annotate.resolution.items import Item, items_of
 from annotate.resolution.policies import Majority, Policy
 from schemas.belief import TurnUpdate
@@ -44,7 +53,9 @@ class TurnResolution:
         sources: the annotations that the update comes from, sorted by annotator.
         disputed_slots: slots that are unknown because people disagree and nothing has decided yet.
         ballots: what people say of it, by annotator; without verdicts.
-        agreed: the items of those ballots that are decided on, also in disputed slots, as they are to be written.
+        agreed: the items of those ballots, or of a verdict, that are decided on, also in disputed slots, as they are to
+            be written.
+        outdated: slots decided by a verdict, of which somebody says something else since the reviewer saw the answers.
     """
 
     turn: int
@@ -54,6 +65,7 @@ class TurnResolution:
     disputed_slots: frozenset[str] = frozenset()
     ballots: tuple[Ballot, ...] = ()
     agreed: Mapping[Item, str] = field(default_factory=dict)
+    outdated: frozenset[str] = frozenset()
 
     @property
     def disagreement(self) -> float:
@@ -69,11 +81,13 @@ class Resolution:
         turns: one entry per user turn.
         in_force: annotations that count, sorted by key; several may speak of one turn.
         orphaned: how many of the annotations speak of turns that the dialogue does not have (any more).
+        reviews: the answers to review tasks among them, whether they decide anything or not.
     """
 
     turns: tuple[TurnResolution, ...]
     in_force: tuple[Annotation, ...]
     orphaned: int
+    reviews: tuple[Annotation, ...] = ()
 
     @property
     def updates(self) -> tuple[TurnUpdate | None, ...]:
@@ -107,20 +121,15 @@ def resolve(
     here = set(user_turns)
     orphaned = sum(1 for annotation in counting if not here.issuperset(annotation.turns()))
     ballots = ballots_of(counting, user_turns, ontology)
-    reviewed = {turn: answer for turn, answer in verdicts(counting).items() if turn in here}
-    if not any(ballots.values()) and not reviewed:
+    sent = tuple(each for each in reviews(counting) if not here.isdisjoint(each.turns()))
+    if not any(ballots.values()) and not sent:
         return _of_the_corpus([each for each in counting if each.is_corpus], user_turns, orphaned)
-    found = _of_people(ballots, policy, [slot.name for slot in ontology.slots])
-    found |= {turn: _of_a_verdict(turn, answer, found[turn], ontology) for turn, answer in reviewed.items()}
-    if any(mark.op == "bad_dialogue" for answer in reviewed.values() for mark in answer.annotation.marks):
+    rulings = {turn: given for turn, given in verdicts(counting).items() if turn in here}
+    found = _of_people(ballots, rulings, policy, ontology)
+    if any(mark.op == "bad_dialogue" for each in sent for mark in each.marks):
         found = {turn: _unlabelled(one, "verdict") for turn, one in found.items()}
-    standing = {ballot.annotation.key: ballot.annotation for said in ballots.values() for ballot in said}
-    standing |= {answer.annotation.key: answer.annotation for answer in reviewed.values()}
-    return Resolution(
-        turns=tuple(found[turn] for turn in user_turns),
-        in_force=tuple(standing[key] for key in sorted(standing)),
-        orphaned=orphaned,
-    )
+    in_force = tuple(standing_annotations(counting, here))
+    return Resolution(tuple(found[turn] for turn in user_turns), in_force, orphaned, sent)
 
 
 def ballots_of(
@@ -143,8 +152,7 @@ def says_bad_dialogue(ballots: Mapping[int, Sequence[Ballot]]) -> dict[str, bool
     said: dict[str, bool] = {}
     for turn in sorted(ballots):
         for ballot in ballots[turn]:
-            flagged = any(mark.op == "bad_dialogue" for mark in ballot.annotation.marks)
-            said[ballot.annotator] = said.get(ballot.annotator, False) or flagged
+            said[ballot.annotator] = said.get(ballot.annotator, False) or ballot.flags_dialogue
     return said
 
 
@@ -158,14 +166,21 @@ def _of_the_corpus(annotations: list[Annotation], user_turns: Sequence[int], orp
 
 
 def _of_people(
-    ballots: Mapping[int, Sequence[Ballot]], policy: Policy, slots: Sequence[str]
+    ballots: Mapping[int, Sequence[Ballot]],
+    rulings: Mapping[int, Sequence[Ruling]],
+    policy: Policy,
+    ontology: Ontology,
 ) -> dict[int, TurnResolution]:
+    slots = [slot.name for slot in ontology.slots]
     bad = says_bad_dialogue(ballots)
     useless = policy.decide(bad) if bad else False
     found = {}
     for turn, said in ballots.items():
         one = TurnResolution(turn, ballots=tuple(said))
-        if not said:
+        useful = [] if useless is not False else [ballot for ballot in said if not bad[ballot.annotator]]
+        if turn in rulings:
+            found[turn] = _of_rulings(one, rulings[turn], useful, policy, ontology)
+        elif not said:
             found[turn] = one
         elif useless is None:
             sources = tuple(ballot.annotation for ballot in said)
@@ -176,7 +191,7 @@ def _of_people(
             by: DecidedBy = "one" if len(bad) == 1 else "agreement" if all(bad.values()) else _by(policy)
             found[turn] = _unlabelled(one, by)
         else:
-            found[turn] = _of_ballots(one, [ballot for ballot in said if not bad[ballot.annotator]], policy, slots)
+            found[turn] = _of_ballots(one, useful, policy, slots)
     return found
 
 
@@ -195,10 +210,73 @@ def _of_ballots(one: TurnResolution, ballots: Sequence[Ballot], policy: Policy, 
     )
 
 
-def _of_a_verdict(turn: int, answer: Answer, one: TurnResolution, ontology: Ontology) -> TurnResolution:
-    update = turn_update(answer.marks)
-    said = items_of(answer.marks, ontology) if update.readable else {}
-    return TurnResolution(turn, update, "verdict", (answer.annotation,), frozenset(), one.ballots, said)
+def _of_rulings(
+    one: TurnResolution, rulings: Sequence[Ruling], ballots: Sequence[Ballot], policy: Policy, ontology: Ontology
+) -> TurnResolution:
+    """A turn of which reviewers decided something.
+
+    Args:
+        one: the turn with all its ballots.
+        rulings: oldest first; only the first may be of the whole turn.
+        ballots: those that count where no reviewer decided.
+        policy: decides there.
+        ontology: names the slots there are.
+    """
+    slots = [slot.name for slot in ontology.slots]
+    whole = rulings[0].slots is None
+    update = turn_update(rulings[0].marks)
+    fixed: dict[str, dict[Item, str]] = {}
+    decided: dict[str, Ruling] = {}
+    for ruling in rulings:
+        readable = turn_update(ruling.marks).readable
+        said = items_of(ruling.marks, ontology) if readable else {}
+        if ruling.slots is not None:
+            named = [slot if (found := ontology.find(slot)) is None else found.name for slot in ruling.slots]
+        else:
+            named = ["", *slots] if readable else []
+        decided |= dict.fromkeys(named, ruling)
+        fixed |= {slot: {item: said[item] for item in said if item.slot == slot} for slot in named}
+    outdated = _outdated(one.ballots, decided, fixed, ontology)
+    sources = {ruling.annotation.key: ruling.annotation for ruling in rulings}
+    if whole and len(rulings) == 1:
+        agreed = items_of(rulings[0].marks, ontology) if update.readable else {}
+        return TurnResolution(
+            one.turn, update, "verdict", tuple(sources.values()), frozenset(), one.ballots, agreed, outdated
+        )
+    outcome = vote([] if whole else ballots, policy, slots, fixed)
+    sources |= {each.annotation.key: each.annotation for each in ballots if each.annotator in outcome.supporters}
+    return TurnResolution(
+        one.turn,
+        outcome.update,
+        "disputed" if outcome.disputed_slots else "verdict",
+        tuple(sorted(sources.values(), key=lambda each: (each.annotator, each.key))),
+        outcome.disputed_slots,
+        one.ballots,
+        dict(outcome.agreed),
+        outdated,
+    )
+
+
+def _outdated(
+    ballots: Sequence[Ballot],
+    decided: Mapping[str, Ruling],
+    fixed: Mapping[str, Mapping[Item, str]],
+    ontology: Ontology,
+) -> frozenset[str]:
+    """The decided slots of which somebody says something else in an answer that the reviewer did not see."""
+    now = answers_sha256(ballots) if decided else ""
+    found = set()
+    for slot, ruling in decided.items():
+        review = ruling.annotation
+        unseen = [ballot for ballot in ballots if ballot.annotation.updated_at > review.updated_at]
+        if ruling.shown is not None and review.ontology_version == ontology.version:
+            unseen = [] if ruling.shown == now else list(ballots)
+        if any(
+            each.readable and {item for item in each.items if item.slot == slot} != fixed[slot].keys()
+            for each in unseen
+        ):
+            found.add(slot)
+    return frozenset(found)
 
 
 def _unlabelled(one: TurnResolution, by: DecidedBy) -> TurnResolution:

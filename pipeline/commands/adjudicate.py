@@ -95,6 +95,8 @@ def _as_json(result: AdjudicateResult) -> dict[str, Any]:
         "turns_new": result.turns_new,
         "waiting": result.waiting,
         "decided": result.decided,
+        "left_open": result.left_open,
+        "outdated": result.outdated,
         **named,
         "batch": result.batch,
         "pictures_problem": result.pictures_problem,
@@ -110,6 +112,8 @@ def _show(console: Console, result: AdjudicateResult) -> None:
         ("tasks added", result.tasks_new),
         ("asked before, still open", result.waiting),
         ("asked before, decided", result.decided),
+        ("asked before, left open by the reviewer", result.left_open),
+        ("asked before, answers changed after the verdict", result.outdated),
         ("asked before, no longer in dispute", len(result.vanished)),
     ]
     if result.batch is not None:

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
 from annotate import label_config as labels
 from annotate.adjudication import Dispute, disputes_of, review_tasks
+from annotate.annotations import Annotation
+from annotate.identity import is_address
 from annotate.resolution.resolve import Resolution
 from annotate.simulate import offered_choices
 from annotate.tasks import TaskStyle
@@ -63,10 +65,14 @@ class Review:
         policy: what leaves turns in dispute.
         asked: turns asked for already.
         disputes: dialogue id -> its turns for a reviewer, those asked for among them.
-        resolutions: the dialogues with new turns.
-        differing: of the turns asked for, those on which answers differ and nobody gave a verdict: the hash of the
-            answers as they are now.
-        with_verdict: of the turns asked for, those with a verdict.
+        new: those of them that no task waits for an answer to.
+        resolutions: the dialogues with such turns.
+        differing: of the turns asked for, those on which answers differ and nothing is decided: the hash of the answers
+            as they are now.
+        with_verdict: of the turns asked for, those with a verdict that is not outdated.
+        outdated: of the turns asked for, those on which somebody answered otherwise after the verdict.
+        left_open: of the turns asked for, those that every reviewer asked has left open.
+        destination: number of the review project, and address of its server; of a file neither is known.
     """
 
     ontology: Ontology
@@ -74,9 +80,13 @@ class Review:
     policy: str
     asked: tuple[Asked, ...]
     disputes: dict[str, list[Dispute]] = field(default_factory=dict)
+    new: dict[str, list[Dispute]] = field(default_factory=dict)
     resolutions: dict[str, Resolution] = field(default_factory=dict)
     differing: dict[tuple[str, int], str] = field(default_factory=dict)
     with_verdict: set[tuple[str, int]] = field(default_factory=set)
+    outdated: set[tuple[str, int]] = field(default_factory=set)
+    left_open: set[tuple[str, int]] = field(default_factory=set)
+    destination: tuple[str, str] | None = None
 
     @classmethod
     def of(
@@ -86,6 +96,8 @@ class Review:
         min_disagreement: float | None,
         resolve_by: str | None,
         progress: Progress,
+        *,
+        destination: tuple[str, str] | None = None,
     ) -> Review:
         """Look through all annotations of the workspace.
 
@@ -95,6 +107,7 @@ class Review:
             min_disagreement: see :func:`annotate.adjudication.disputes_of`.
             resolve_by: what leaves turns in dispute; None takes the setting ``labelling.resolve``.
             progress: shows how far it is.
+            destination: see above.
 
         Raises:
             InputError: nothing was ingested yet, no such policy, or a share that is none.
@@ -110,40 +123,63 @@ class Review:
         config = labels.build(
             ontology, max_values_per_slot=settings.max_values_per_slot, max_choices=settings.max_choices
         )
-        review = cls(ontology, config, policy, tuple(asked))
-        known = {(one.dialogue_id, one.turn) for one in review.asked}
+        review = cls(ontology, config, policy, tuple(asked), destination=destination)
+        by_dialogue: dict[str, list[Asked]] = {}
+        for one in review.asked:
+            by_dialogue.setdefault(one.dialogue_id, []).append(one)
         with resolved_dialogues(workspace, ontology, policy, progress) as dialogues:
             for dialogue_id, resolution in progress.track(dialogues(), "looking for disputes"):
-                review._take(dialogue_id, resolution, disputes_of(resolution, min_disagreement), known)
+                disputes = disputes_of(resolution, min_disagreement)
+                review._take(dialogue_id, resolution, disputes, by_dialogue.get(dialogue_id, ()))
         return review
 
-    def _take(
-        self, dialogue_id: str, resolution: Resolution, disputes: list[Dispute], known: set[tuple[str, int]]
-    ) -> None:
+    def _take(self, dialogue_id: str, resolution: Resolution, disputes: list[Dispute], asked: Sequence[Asked]) -> None:
+        sent = {(one.task_uid, turn) for one in resolution.reviews if self._is_from_here(one) for turn in one.turns()}
+        waiting = {one.turn for one in asked if (one.uid, one.turn) not in sent}
+        once = {one.turn for one in asked}
+        new = [
+            dispute
+            for dispute in disputes
+            if dispute.turn not in waiting and (dispute.is_open or dispute.turn not in once)
+        ]
         if disputes:
             self.disputes[dialogue_id] = disputes
-        if any((dialogue_id, dispute.turn) not in known for dispute in disputes):
+        if new:
+            self.new[dialogue_id] = new
             self.resolutions[dialogue_id] = resolution
         for turn in resolution.turns:
             key = (dialogue_id, turn.turn)
-            if key not in known:
+            if turn.turn not in once:
                 continue
-            if turn.decided_by == "verdict":
+            if turn.outdated:
+                self.outdated.add(key)
+            elif turn.decided_by == "verdict":
                 self.with_verdict.add(key)
             elif turn.disagreement > 0 or turn.decided_by == "disputed":
-                self.differing[key] = Dispute(turn, ()).sha256
+                if turn.turn in waiting:
+                    self.differing[key] = Dispute(turn, ()).sha256
+                elif turn.decided_by == "disputed":
+                    self.left_open.add(key)
+                else:
+                    self.with_verdict.add(key)  # the reviewer left it as the others decided it
+
+    def _is_from_here(self, review: Annotation) -> bool:
+        """Whether an answer may be to a task of this destination: review tasks of two have the same uids."""
+        if self.destination is None or review.project is None:
+            return True
+        project, url = self.destination
+        return review.project == project and (not is_address(review.server) or review.server == url)
 
     def new_tasks(
         self, workspace: Workspace, taken: Iterable[str], progress: Progress
     ) -> tuple[list[dict[str, Any]], TaskPictures | None]:
-        """Tasks for the turns that are not asked for yet, and the pictures they show.
+        """Tasks for the turns that no task asks for, or that were answered and left open, and the pictures they show.
 
         Args:
             workspace: where the dialogues are from.
             taken: uids of earlier review tasks, which are not used again.
             progress: shows how far it is.
         """
-        known = {(one.dialogue_id, one.turn) for one in self.asked}
         if not self.resolutions:
             return [], None
         settings = workspace.settings().labelling
@@ -158,7 +194,7 @@ class Review:
         for dialogue_id, resolution in self.resolutions.items():
             tasks += review_tasks(
                 dialogues[dialogue_id],
-                [dispute for dispute in self.disputes[dialogue_id] if (dialogue_id, dispute.turn) not in known],
+                self.new[dialogue_id],
                 resolution,
                 style,
                 self.ontology,

@@ -30,12 +30,16 @@ _READ_ROWS = 20_000
 def requeue_codes(workspace: Workspace, given: str | None) -> frozenset[str]:
     """Codes that put a dialogue up for labelling again: those given, with commas between, else the setting's.
 
+    Of a severity only those that labelling again can change.
+
     Raises:
         UsageError: a name that is neither a code nor a severity.
     """
+    names = workspace.settings().labelling.requeue
+    where = f"{workspace.settings_file}, labelling.requeue"
     if given is not None:
-        return codes_of([name.strip() for name in given.split(",") if name.strip()], where="--requeue")
-    return codes_of(workspace.settings().labelling.requeue, where=f"{workspace.settings_file}, labelling.requeue")
+        names, where = tuple(name.strip() for name in given.split(",") if name.strip()), "--requeue"
+    return frozenset(code for code in codes_of(names, where=where) if CODES[code].relabel or code in names)
 
 
 @dataclass(frozen=True)

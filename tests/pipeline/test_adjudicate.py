@@ -13,7 +13,7 @@ from pipeline.cli import _run
 from pipeline.ingest_labels import ingest_labels
 from pipeline.workspace import Workspace
 from schemas.errors import LabelError, UsageError, WorkspaceError
-from schemas.tables import D_F, D_P, STATES, read_table
+from schemas.tables import ANNOTATIONS, D_F, D_P, STATES, read_table
 from tests.label_exports import answer, answered, hashes, marked, pick, save, states_in, tasks_of
 from tests.labelling_corpus import dialogue, write_workspace
 
@@ -116,12 +116,173 @@ def test_the_reviewers_verdict_is_the_state_and_agreed_labels_stay(workspace: Wo
     assert report["d_f"]["dialogues"] == 2
 
 
-def test_a_review_submitted_untouched_means_what_it_shows(workspace: Workspace, tmp_path: Path):
-    adjudicate_to_file(workspace, tmp_path / "review.json")
-    reviewed(workspace, tmp_path / "review.json", [[]])
-    states = states_in(workspace)
-    assert marked(states["d1", 2]) == {"color=red"}  # nothing was agreed: the turn changes nothing
+def test_a_review_sent_untouched_is_no_verdict_and_is_asked_again(
+    workspace: Workspace, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+):
+    tasks = tmp_path / "review.json"
+    adjudicate_to_file(workspace, tasks)
+    report = reviewed(workspace, tasks, [[]]).as_json()
+    row = rows_of(workspace)["d1", 2]
+    assert (row["decided_by"], row["disputed_slots"], row["labelled_slots"]) == ("disputed", ["color"], ["price"])
+    assert (report["resolved"]["by_verdict"], report["d_f"]["dialogues"]) == (0, 1)
+    assert report["annotations"]["accepted"] == 1
+    assert report["findings"] == {"undecided_review": 1}
+    assert report["requeue"]["dialogues"] == 0  # labelled again it would be in dispute again
+    again = adjudicate_to_file(workspace, tasks)
+    assert (again.tasks_new, again.turns_new, again.waiting, again.left_open, again.decided) == (1, 1, 0, 1, 0)
+    assert again.vanished == ()
+    assert [task["data"]["uid"] for task in json.loads(tasks.read_bytes())] == ["d1#0", "d1#1"]
+    waiting = adjudicate_to_file(workspace, tasks)
+    assert (waiting.tasks_new, waiting.waiting, waiting.left_open) == (0, 1, 0)
+    assert _run(["-w", str(workspace.root), "adjudicate", "--to-file", str(tasks)]) == 0
+    assert "left open by the reviewer" in capsys.readouterr().out
+    reviewed(workspace, tasks, [[], [pick("want_0", BLACK)]])
     assert rows_of(workspace)["d1", 2]["decided_by"] == "verdict"
+    assert marked(states_in(workspace)["d1", 2]) == {"color=black"}
+    done = adjudicate_to_file(workspace, tasks)
+    assert (done.tasks_new, done.decided, done.left_open) == (0, 1, 0)
+
+
+def filled_in(task: dict[str, Any]) -> list[dict[str, Any]]:
+    """The results of a page as it opens."""
+    (prediction,) = task["predictions"]
+    return [{**entry, "origin": "prediction"} for entry in prediction["result"]]
+
+
+def sent(space: Workspace, tasks: Path, results: list[list[dict[str, Any]]], *, at: str = "2026-03-01T10:00:00Z"):
+    """A reviewer sends every page of a file; Label Studio keeps a copy of what each started from."""
+    given = json.loads(tasks.read_bytes())
+    export = [
+        answered(
+            {"data": task["data"], "id": n},
+            answer(n, result, by=9, at=at, prediction={**task["predictions"][0], "id": n}),
+            project=9,
+        )
+        for n, (task, result) in enumerate(zip(given, results, strict=True), start=100)
+    ]
+    return ingest_labels(space, export=save(space.root.parent / f"sent-{at[:10]}.json", export)).as_json()
+
+
+@pytest.fixture
+def two_slots(tmp_path: Path) -> Workspace:
+    """Two annotators agree on a red dress to be cheap, and differ on what the second turn says of price and colour."""
+    space = write_workspace(tmp_path / "two", [D1, D2])
+    for name, who, more in (("ann", 1, [BLUE, "price=25-50"]), ("bo", 2, [BLACK])):
+        task = {task["data"]["dialogue_id"]: task for task in tasks_of([D1, D2], window=3)}["d1"]
+        said = [pick("want_0", RED, "price=cheap"), pick("want_1", *more), pick("want_2", RED)]
+        export = [answered({**task, "id": 1}, answer(who, said, by=who), project=who)]
+        ingest_labels(space, export=save(tmp_path / f"{name}.json", export))
+    return space
+
+
+def test_each_slot_is_decided_by_itself(two_slots: Workspace, tmp_path: Path):
+    tasks = tmp_path / "review.json"
+    adjudicate_to_file(two_slots, tasks)
+    sent(two_slots, tasks, [[pick("want_0", BLACK)]])
+    row = rows_of(two_slots)["d1", 2]
+    assert (row["decided_by"], row["disputed_slots"]) == ("disputed", ["price"])
+    assert marked(states_in(two_slots)["d1", 2]) == {"color=black"}
+    again = adjudicate_to_file(two_slots, tasks)
+    assert (again.turns_new, again.left_open) == (1, 1)
+    first, second = json.loads(tasks.read_bytes())
+    assert filled_in(first) == []
+    assert [entry["value"] for entry in filled_in(second)] == [{"taxonomy": [[BLACK]]}]
+    # the second page decides the price; its colour, left as it was filled in, is still that of the first
+    sent(two_slots, tasks, [[pick("want_0", BLACK)], [pick("want_0", BLACK, "price=25-50")]])
+    assert rows_of(two_slots)["d1", 2]["decided_by"] == "verdict"
+    assert marked(states_in(two_slots)["d1", 2]) == {"color=black", "price=25-50"}
+
+
+def test_what_annotators_agreed_on_survives_a_review_in_any_form(workspace: Workspace, tmp_path: Path):
+    ingest(workspace, "bo", 2, {"d1": {0: BLUE, 1: BLUE, 2: "price=cheap"}}, day=4)
+    ingest(workspace, "ann", 1, {"d1": {0: RED, 1: BLUE, 2: "price=cheap"}}, day=4)
+    tasks = tmp_path / "review.json"
+    adjudicate_to_file(workspace, tasks)
+    sent(workspace, tasks, [filled_in(task) for task in json.loads(tasks.read_bytes())])
+    rows = rows_of(workspace)
+    assert (rows["d1", 0]["decided_by"], rows["d1", 2]["decided_by"]) == ("disputed", "agreement")
+    assert [marked(states_in(workspace)["d1", turn]) for turn in (2, 4)] == [
+        {"color=blue"},
+        {"color=blue", "price=cheap"},
+    ]
+
+
+def test_answers_after_the_verdict_make_it_outdated_and_the_reviewer_is_asked_again(
+    workspace: Workspace, tmp_path: Path
+):
+    tasks = tmp_path / "review.json"
+    adjudicate_to_file(workspace, tasks)
+    reviewed(workspace, tasks, [[pick("want_0", BLACK)]])
+    assert "outdated_verdict" not in ingest_labels(workspace).as_json()["findings"]
+    report = ingest(workspace, "bo", 2, {"d1": {0: RED, 1: BLUE, 2: "price=cheap"}}, day=20).as_json()
+    assert marked(states_in(workspace)["d1", 2]) == {"color=black"}  # it holds until somebody looks again
+    assert report["findings"] == {"outdated_verdict": 1}
+    again = adjudicate_to_file(workspace, tasks)
+    assert (again.turns_new, again.outdated, again.decided) == (1, 1, 0)
+    asked = json.loads(tasks.read_bytes())[-1]
+    results = [[pick("want_0", BLACK)], [pick("want_0", BLUE)]]
+    sent(workspace, tasks, results, at="2026-03-05T10:00:00Z")
+    assert asked["data"]["uid"] == "d1#1"
+    assert marked(states_in(workspace)["d1", 2]) == {"color=blue"}
+    done = adjudicate_to_file(workspace, tasks)
+    assert (done.tasks_new, done.outdated, done.decided) == (0, 0, 1)
+
+
+def test_answers_that_come_to_say_what_the_verdict_says_make_it_no_older(workspace: Workspace, tmp_path: Path):
+    tasks = tmp_path / "review.json"
+    adjudicate_to_file(workspace, tasks)
+    reviewed(workspace, tasks, [[pick("want_0", BLACK)]])
+    report = ingest(workspace, "ann", 1, {"d1": {0: RED, 1: BLACK, 2: "price=cheap"}}, day=20).as_json()
+    assert report["findings"] == {}
+    assert adjudicate_to_file(workspace, tasks).tasks_new == 0
+
+
+def test_a_page_opened_before_an_answer_changed_decides_what_it_showed(workspace: Workspace, tmp_path: Path):
+    tasks = tmp_path / "review.json"
+    adjudicate_to_file(workspace, tasks)
+    ingest(workspace, "bo", 2, {"d1": {0: RED, 1: RED, 2: "price=cheap"}}, day=4)
+    report = sent(workspace, tasks, [[pick("want_0", BLACK)]])  # later than the change, but the page is older
+    assert report["findings"] == {"outdated_verdict": 1}
+
+
+def test_a_turn_that_others_decided_and_the_reviewer_left_is_not_asked_again(workspace: Workspace, tmp_path: Path):
+    ingest(workspace, "cy", 3, {"d1": {0: RED, 1: BLUE, 2: "price=cheap"}})
+    tasks = tmp_path / "all.json"
+    assert adjudicate_to_file(workspace, tasks, min_disagreement=0).turns_new == 1
+    sent(workspace, tasks, [filled_in(task) for task in json.loads(tasks.read_bytes())])
+    assert marked(states_in(workspace)["d1", 2]) == {"color=blue"}
+    again = adjudicate_to_file(workspace, tasks, min_disagreement=0)
+    assert (again.turns_new, again.waiting, again.decided, again.left_open) == (0, 0, 1, 0)
+
+
+def test_a_review_that_gives_the_turn_up_leaves_it_unlabelled(workspace: Workspace, tmp_path: Path):
+    tasks = tmp_path / "review.json"
+    adjudicate_to_file(workspace, tasks)
+    sent(workspace, tasks, [[pick("op_0", "flag=unsure")]])
+    assert rows_of(workspace)["d1", 2]["decided_by"] == "verdict"
+    assert states_in(workspace)["d1", 2] is None
+
+
+def test_a_review_stored_by_an_earlier_version_is_a_verdict_unless_it_was_untouched(
+    workspace: Workspace, tmp_path: Path
+):
+    import pyarrow as pa
+    import pyarrow.compute as pc
+    import pyarrow.parquet as pq
+
+    tasks = tmp_path / "review.json"
+    adjudicate_to_file(workspace, tasks)
+    sent(workspace, tasks, [[pick("want_0", BLACK)]])
+    columns = ANNOTATIONS.earlier[2]
+    kept = read_table(workspace.annotations, ANNOTATIONS).select(columns.names)
+    kept = kept.filter(pc.invert(pc.is_in(kept["op"], pa.array(["decided", "left_open"]))))
+    metadata = {"semctl.table": "annotations", "semctl.schema_version": "2", "semctl.inputs": "{}"}
+    for untouched, decided_by in ((False, "verdict"), (True, "disputed")):
+        values = pa.array([untouched and role == "review" for role in kept["role"].to_pylist()])
+        stored = kept.set_column(columns.names.index("untouched"), "untouched", values)
+        pq.write_table(pa.table(stored.columns, schema=columns.with_metadata(metadata)), workspace.annotations)
+        ingest_labels(workspace)
+        assert rows_of(workspace)["d1", 2]["decided_by"] == decided_by
 
 
 def test_a_verdict_wins_over_answers_given_later(workspace: Workspace, tmp_path: Path):
