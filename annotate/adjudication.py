@@ -1,7 +1,7 @@
 """Turns that people answer differently, as tasks for a reviewer: the same screen, each answer shown, names hidden.
 
 A review task shows only the turns to decide, each with what everybody marked; the turns between are shown without
-controls. What is agreed stands there already, so that only the rest is to be decided: the slots that the reviewer touches are the
+controls. What is agreed stands there already, so that only the rest is to be decided: what the reviewer changes is the
 verdict. A turn that is not in dispute has no controls in it and keeps its label.
 """
 

@@ -9,6 +9,7 @@ from hypothesis import strategies as st
 
 from annotate.annotations import Annotation, Mark, turn_update
 from annotate.dialogue_index import IndexedDialogue
+from annotate.resolution.ballots import answers_sha256
 from annotate.resolution.dawid_skene import DawidSkene, Reliability
 from annotate.resolution.policies import Adjudicated, Majority, Policy, Weighted
 from annotate.resolution.resolve import Resolution, resolve
@@ -283,6 +284,83 @@ def test_a_reviewer_who_calls_the_dialogue_useless_unlabels_all_of_it():
     assert {turn.decided_by for turn in found.turns} == {"verdict"}
 
 
+def review(by: str, *marks: Mark, decides: Sequence[str] | None, at: str = "2026-02-01", **more: str) -> Annotation:
+    """A review of turn 0 in which these slots were touched; None: taken over as a whole."""
+    slots = (None,) if decides is None else decides
+    kept = [Mark(0, "decided", slot, more.get("shown")) for slot in slots] or [Mark(0, "left_open")]
+    return of(by, *marks, *kept, at=at, role="review", turns=())
+
+
+def test_a_reviewer_decides_the_slots_they_touched_and_the_others_stay_open():
+    ann = of("ann", want("red"), want("cheap", slot="price"), Mark(0, "drop", "sleeveLength"))
+    bo = of("bo", want("grey"), want("25-50", slot="price"), Mark(0, "drop", "sleeveLength"))
+    chief = review("chief", want("grey"), Mark(0, "drop", "sleeveLength"), decides=["color"])
+    row = only([ann, bo, chief])
+    assert (row["state"], row["decided_by"], row["disputed_slots"]) == ({"color=grey"}, "disputed", ["price"])
+    assert row["labelled_slots"] == ["color", "sleeveLength"]
+    assert row["annotators"] == ["ann", "bo", "chief"]
+    later = review("boss", want("cheap", slot="price"), decides=["price"], at="2026-02-02")
+    row = only([ann, bo, chief, later])
+    assert (row["state"], row["decided_by"]) == ({"color=grey", "price=cheap"}, "verdict")
+    assert only([ann, bo, later, review("chief", want("red"), decides=["color"], at="2026-02-03")])["state"] == {
+        "color=red",
+        "price=cheap",
+    }
+
+
+def test_a_slot_that_a_reviewer_emptied_says_nothing_and_is_decided():
+    ann, bo = of("ann", want("red"), want("grey")), of("bo", want("red"))
+    assert only([ann, bo])["state"] == set()
+    row = only([ann, bo, review("chief", decides=["color"])])
+    assert (row["state"], row["decided_by"], row["disputed_slots"]) == (set(), "verdict", [])
+
+
+def test_agreed_slots_follow_the_annotators_after_the_review():
+    ann, bo = of("ann", want("red"), want("cheap", slot="price")), of("bo", want("grey"), want("cheap", slot="price"))
+    chief = review("chief", want("grey"), want("cheap", slot="price"), decides=["color"])
+    both = [
+        of(who, want(value), want("25-50", slot="price"), at="2026-03-01")
+        for who, value in (("ann", "red"), ("bo", "grey"))
+    ]
+    assert only([ann, bo, chief])["state"] == {"color=grey", "price=cheap"}
+    assert only([ann, bo, *both, chief])["state"] == {"color=grey", "price=25-50"}
+
+
+def test_where_it_is_open_whether_the_topic_changes_a_reviewer_may_leave_it_so():
+    ann, bo = of("ann", Mark(0, "new_topic"), want("red")), of("bo", want("grey"))
+    row = only([ann, bo, review("chief", want("grey"), decides=["color"])])
+    assert (row["state"], row["disputed_slots"]) == ({"color=grey"}, ["price", "sleeveLength"])
+    row = only([ann, bo, review("chief", want("grey"), Mark(0, "new_topic"), decides=["", "color"])])
+    assert (row["state"], row["decided_by"]) == ({"color=grey"}, "verdict")
+
+
+def test_a_turn_that_nobody_but_the_reviewer_could_label_is_known_where_they_decided():
+    answers = [of("ann", Mark(0, "unsure")), of("bo", Mark(0, "unsure"))]
+    row = only([*answers, review("chief", want("red"), decides=["color"])])
+    assert (row["state"], row["labelled_slots"], row["decided_by"]) == ({"color=red"}, ["color"], "disputed")
+    assert only([*answers, review("chief", want("red"), decides=None)])["decided_by"] == "verdict"
+    assert only([review("chief", want("red"), decides=["color"])])["labelled_slots"] == ["color"]  # others withdrew
+
+
+def test_a_verdict_is_outdated_once_an_answer_that_nobody_showed_says_something_else():
+    ann, bo = of("ann", want("red")), of("bo", want("grey"))
+    chief = review("chief", want("red"), decides=["color"])
+
+    def outdated(*answers: Annotation) -> list[str]:
+        (turn,) = resolve([*answers], (0,), ONTOLOGY).turns
+        return sorted(turn.outdated)
+
+    assert outdated(ann, bo, chief) == []
+    assert outdated(ann, of("bo", want("red"), at="2026-03-01"), chief) == []
+    assert outdated(ann, of("bo", want("teal"), at="2026-03-01"), chief) == ["color"]
+    assert outdated(ann, bo, of("cy", want("cheap", slot="price"), at="2026-03-01"), chief) == ["color"]
+    assert outdated(ann, bo, of("cy", want("Crimson"), want("cheap", slot="price"), at="2026-03-01"), chief) == []
+    (turn,) = resolve([ann, bo], (0,), ONTOLOGY).turns
+    known = review("chief", want("red"), decides=["color"], shown=answers_sha256(turn.ballots))
+    assert outdated(ann, bo, known) == []
+    assert outdated(ann, of("bo", want("teal"), at="2026-01-15"), known) == ["color"]  # before, but not on the page
+
+
 # --- of any answers
 
 WHO = ("ann", "bo", "cy", "di")
@@ -368,3 +446,33 @@ def test_every_update_comes_from_annotations_in_force_that_speak_of_its_turn(giv
     for turn in found.turns:
         assert (turn.update is None) == (not turn.sources) == (turn.decided_by is None)
         assert all(source in found.in_force and turn.turn in source.turns() for source in turn.sources)
+
+
+@given(_annotations, st.sampled_from(POLICIES), st.sampled_from(TURNS), _answers)
+def test_a_review_left_as_it_was_changes_nothing(
+    answers: list[Annotation], policy: Policy, turn: int, marks: list[Mark]
+):
+    shown = [mark for mark in marks if mark.turn == turn and mark.op != "bad_dialogue"] or [Mark(turn, "none")]
+    left = of("chief", *shown, Mark(turn, "left_open"), at="2026-02-01", role="review", turns=())
+    before, after = (resolve(given, TURNS, ONTOLOGY, policy) for given in (answers, [*answers, left]))
+    assert after.turns == before.turns
+    assert {*after.in_force} == {*before.in_force, left}
+
+
+@given(_annotations, st.sampled_from(POLICIES), st.sampled_from(["red", "grey", None]))
+def test_what_a_reviewer_decides_of_one_slot_holds_and_the_other_slots_stay_as_they_were(
+    answers: list[Annotation], policy: Policy, value: str | None
+):
+    said = [want(value)] if value else []
+    before, after = (
+        resolve(given, TURNS, ONTOLOGY, policy).turns[0]
+        for given in (answers, [*answers, review("chief", *said, decides=["color"])])
+    )
+    assert after.update is not None
+    assert after.update.want.get("color") == ((value,) if value else None)
+    assert not after.update.dislike.get("color")
+    if before.update is not None and before.update.readable and not before.update.new_topic:
+        for name in ("price", "sleeveLength"):
+            assert after.update.want.get(name) == before.update.want.get(name)
+            assert (name in after.update.drop) == (name in before.update.drop)
+            assert (name in after.disputed_slots) == (name in before.disputed_slots)

@@ -2,18 +2,19 @@
 
 from __future__ import annotations
 
+import time
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
 
-from annotate.label_studio.gateway import connect
+from annotate.label_studio.gateway import Gateway, connect
 from pipeline.adjudicate import adjudicate_to_project
 from pipeline.ingest_labels import ingest_labels
 from tests.browser.test_labelling_screen import FOREIGN, open_for_labelling
 from tests.browser.test_labelling_screen import page as page
-from tests.label_exports import answer, answered, pick, save, tasks_of, typed
-from tests.labelling_corpus import PAYLOADS, turn, write_workspace
+from tests.label_exports import answer, answered, marked, pick, save, states_in, tasks_of, typed
+from tests.labelling_corpus import PAYLOADS, dialogue, turn, write_workspace
 from tests.studio_fixtures import RunningStudio
 
 if TYPE_CHECKING:
@@ -56,3 +57,49 @@ def test_payloads_in_answers_and_notes_are_shown_to_the_reviewer_and_fire_nothin
     assert PAYLOADS[0] in notes
     assert PAYLOADS[1] in notes
     page.keyboard.press("Escape")
+
+
+def send(page: Page, gateway: Gateway, project: str, uid: str) -> None:
+    """Open the page of a task and send it as it is."""
+    found = gateway.require_project(project)
+    (task,) = gateway.tasks(found, [uid])
+    page.goto(f"{gateway.url}/projects/{found.id}/data?task={task.id}")
+    page.wait_for_selector(".sem-row .ant-select-selection-item")
+    page.get_by_role("button", name="Submit").first.click()
+    deadline = time.monotonic() + 20
+    while time.monotonic() < deadline:
+        (task,) = gateway.tasks(gateway.require_project(project), [uid])
+        if task.annotations:
+            return
+        time.sleep(0.2)
+    raise AssertionError(f"{uid} was not submitted")
+
+
+def test_a_page_sent_untouched_keeps_what_is_agreed_and_the_rest_is_asked_again(
+    page: Page, studio_variables: RunningStudio, tmp_path: Path
+):
+    project = "sent untouched"
+    rows = dialogue("d1", users=1)
+    workspace = write_workspace(tmp_path / "shop", [rows])
+    (task,) = tasks_of([rows], window=30)
+    given = [
+        answer(who, [pick("want_0", *values)], by=who)
+        for who, values in ((1, ["price=cheap", "color=red"]), (2, ["price=cheap", "color=black"]))
+    ]
+    ingest_labels(workspace, export=save(tmp_path / "e.json", [answered(task, *given)]))
+    gateway = connect(workspace.root)
+    for number in range(2):
+        asked = adjudicate_to_project(workspace, project)
+        assert (asked.turns_new, asked.left_open) == (1, number)
+        send(page, gateway, project, f"d1#{number}")
+        report = ingest_labels(workspace, project=project).as_json()
+        assert marked(states_in(workspace)["d1", 0]) == {"price=cheap"}
+        assert (report["resolved"]["disputed"], report["resolved"]["by_verdict"]) == (1, 0)
+        assert report["findings"]["undecided_review"] == 1
+    assert adjudicate_to_project(workspace, project).turns_new == 1
+    (task,) = gateway.tasks(gateway.require_project(project), ["d1#2"])
+    gateway.create_annotation(task.id, [pick("want_0", "price=cheap", "color=black")])
+    ingest_labels(workspace, project=project)
+    assert marked(states_in(workspace)["d1", 0]) == {"price=cheap", "color=black"}
+    done = adjudicate_to_project(workspace, project)
+    assert (done.turns_new, done.decided) == (0, 1)
