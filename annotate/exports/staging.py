@@ -15,7 +15,7 @@ from annotate.exports.reader import ExportedTask, ExportReader
 from annotate.exports.refusals import Refusal, Refused, raw_json
 from annotate.exports.results import read_result
 from annotate.exports.task import TaskKeys, annotation_head, annotation_id, check_task, dealt_to, fits_workspace
-from annotate.exports.verdicts import decided_marks
+from annotate.exports.verdicts import decided_marks, without_taken_over
 from annotate.migration import Migration
 from annotate.prelabels import prelabel_fields
 from annotate.screens import Screens
@@ -132,7 +132,8 @@ def _stage_task(
             version = screens.version(
                 head.project, keys.ontology_version, head.updated_at, head.lead_time, server=server
             )
-            read = read_result(raw.get("result"), keys.turns, migration.ontology, version=version, migration=migration)
+            result = without_taken_over(raw.get("result")) if keys.role == "review" else raw.get("result")
+            read = read_result(result, keys.turns, migration.ontology, version=version, migration=migration)
         except Refused as problem:
             staged.quarantined[problem.refusal.reason] += 1
             if head is not None:
