@@ -101,7 +101,7 @@ def test_people_are_shown_what_was_found_and_what_to_do(
     shown = capsys.readouterr().out
     assert "near_miss" in shown
     assert "take it, or make it an alias" in shown
-    assert "semctl export-for-labelling --dialogues labels/requeue.txt" in shown
+    assert f"semctl -w {workspace.root} export-for-labelling --dialogues labels/requeue.txt" in shown
 
 
 def test_what_is_to_be_labelled_again_is_exported(checked: Workspace, tmp_path: Path, capsys):

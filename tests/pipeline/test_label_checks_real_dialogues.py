@@ -47,7 +47,7 @@ def imported(root: Path, folder: Path, kind: str, *more: str) -> Workspace:
                 "outdated_want": 59,
                 "wrong_slot": 9,
                 "near_miss": 74,
-                "value_not_in_catalogue": 259,
+                "value_not_in_catalogue": 263,
                 "blank_turn": 80,
                 "without_product": 191,
                 "alias_used": 235,
