@@ -103,6 +103,7 @@ NUMBER_IN_TEXT = rf"(?:(?<![^\W\d])(?:{_IN_TEXT}) ?|(?<![\w.,]))(?:{_DIGITS})(?:
 """Pattern of what may be a number within a folded text (lower case, single spaces); :func:`read_number` reads it."""
 
 _QUANTITY = re.compile(r"(?P<before>[^\d]*?)(?P<number>\d(?:[\d.,' ]*\d)?)(?P<after>[^\d]*)")
+_SEVERAL = re.compile(r"\d\s*/\s*\d")
 _EXPONENT = re.compile(r"-?\d(?:\.\d+)?e[+-]\d{1,3}", re.ASCII | re.IGNORECASE)
 _GROUPED = re.compile(r"\d{1,3}(?:([.,' ])\d{3})(?:\1\d{3})*|\d{1,2}(?:,\d{2})+,\d{3}")
 _LETTERS = str.maketrans({"’": "'", "‘": "'", "ʼ": "'", "′": "'", "´": "'", "`": "'", "٬": "'", "،": ",", "−": "-"})
@@ -147,8 +148,10 @@ def read_quantity(text: str, *, thousands: bool = False) -> tuple[float, str] | 
 
     Returns:
         The number and the unit, which is a currency or empty where :func:`read_number` reads the text; None when there
-        is no number, there are several, or it may be one of two.
+        is no number, there are several ("32/34"), or it may be one of two.
     """
+    if "/" in text and _SEVERAL.search(text):
+        return None
     number = read_number(text, thousands=thousands)
     unit = ""
     if number is None:

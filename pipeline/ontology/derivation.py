@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 import math
+import re
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import chain, pairwise
 
 from pipeline.corpora.slots import CATEGORY_ATTRIBUTES
-from pipeline.ontology.number_rule import NumberRule, is_money, number_rule
-from schemas.numbers import Number, read_number
+from pipeline.ontology.number_rule import NumberRule, is_money, is_rating, number_rule
+from schemas.numbers import Number, read_number, read_quantity
 from schemas.ontology import Ontology, Slot, SlotKind, Value, fold, fold_name, is_number
 
 __all__ = ["AttributeCounts", "CorpusSlot", "catalogue_slot", "derive_ontology"]
@@ -79,6 +80,7 @@ VALUE_ALIASES: Mapping[str, tuple[str, ...]] = {
 
 _RANGES = 4
 _LONG_VALUE = 40.0
+_DECIMALS_OF_NOTHING = re.compile(r"(?<=\d)\.0+$")
 _NEAR_UNIQUE = 0.5
 _MANY = 50
 _OFTEN_SAID = 3
@@ -182,7 +184,7 @@ def _rule(name: str, values: Counter[str]) -> NumberRule | None:
     """What becomes of an attribute's values if they are numbers; None when they are not."""
     numbers: Counter[float] = Counter()
     for text, n in values.items():
-        number = _number(text)
+        number = _number(text, name)
         if number is not None and number.value is not None:
             numbers[number.value] += n
     least = 0.5 if name == "price" else 0.95  # a price is a number, even where some are only "on request"
@@ -191,8 +193,10 @@ def _rule(name: str, values: Counter[str]) -> NumberRule | None:
     return number_rule(name, numbers)
 
 
-def _number(text: str) -> Number | None:
-    """The number that a value is; None for one that may be one of two."""
+def _number(text: str, attribute: str) -> Number | None:
+    """The number that a value is; None for one that may be one of two, and for two ("32/34") where none is a rating."""
+    if "/" in text and not is_rating(attribute) and read_quantity(text) is None:
+        return None
     number = read_number(text)
     return None if number is None or number.value is None else number
 
@@ -215,7 +219,12 @@ def _slot(
             other_names.append(alias)
     money = is_money(attribute)
     only = next(iter(counts.currencies)) if attribute == "price" and len(counts.currencies) == 1 else None
-    found = ranges(values, money=money, currency=only) if numeric else _categorical(values, numbers=rule is not None)
+    numbers = {text: n for text in values if (n := _number(text, attribute)) is not None}
+    whole = not money and all(float(number.value or 0).is_integer() for number in numbers.values())
+    if numeric:
+        found = ranges(Counter({text: values[text] for text in numbers}), money=money, currency=only)
+    else:
+        found = _categorical(values, numbers if rule is not None else {})
     if said is not None and (numeric or rule is not None or not values):
         known = {fold(value.value) for value in found}
         extra = sorted(said.said.items(), key=lambda item: (-item[1], item[0]))
@@ -231,14 +240,9 @@ def _slot(
         title=_title(name),
         aliases=tuple(dict.fromkeys(other_names)),
         values=tuple(found),
-        whole=(numeric or rule is not None) and not money and all(_is_whole(value) for value in values),
+        whole=whole and (numeric or rule is not None),
         rule="" if rule is None or kind is not None else rule.why,
     )
-
-
-def _is_whole(text: str) -> bool:
-    number = _number(text)
-    return number is None or float(number.value or 0).is_integer()
 
 
 def catalogue_slot(name: str, attribute: str, counts: AttributeCounts, *, kind: SlotKind | None = None) -> Slot:
@@ -260,27 +264,34 @@ def _title(name: str) -> str:
     return title[:1].upper() + title[1:]
 
 
-def _categorical(values: Counter[str], *, numbers: bool) -> list[Value]:
-    """Values, the commonest first; numbers in their order and each once, however it is written, then the others."""
+def _categorical(values: Counter[str], numbers: Mapping[str, Number]) -> list[Value]:
+    """Values, the commonest first; numbers in their order and each once, however it is written, then the others.
+
+    Args:
+        values: text -> products that have it.
+        numbers: the number that a text is; "36.0", as programs write it, is called 36.
+    """
     groups: defaultdict[str | Number, list[str]] = defaultdict(list)
     for value in values:
-        groups[(_number(value) if numbers else None) or fold(value)].append(value)
+        groups[numbers.get(value) or fold(value)].append(value)
     folds = {*map(fold, values)}
     found = []
     order: dict[str, float] = {}
     for group, texts in groups.items():
         spellings = sorted(texts, key=lambda value: (-values[value], value))
+        name = spellings[0]
         others: tuple[str, ...] = ()
         if isinstance(group, str):
             spaced = fold(group.replace("_", " "))
             others = (*VALUE_ALIASES.get(group, ()), *((spaced,) if spaced and spaced != group else ()))
         else:
-            order[spellings[0]] = group.value or 0.0
+            name = _DECIMALS_OF_NOTHING.sub("", name)
+            order[name] = group.value or 0.0
         aliases = tuple(other for other in others if other not in folds)
         written = tuple({fold(text): text for text in reversed(spellings)}.values())[::-1]
-        catalogue = written if len(written) > 1 else ()
+        catalogue = () if list(map(fold, written)) == [fold(name)] else written
         count = sum(values[s] for s in spellings)
-        found.append(Value(value=spellings[0], count=count, aliases=aliases, catalogue=catalogue))
+        found.append(Value(value=name, count=count, aliases=aliases, catalogue=catalogue))
     if order:
         found.sort(key=lambda value: (order.get(value.value, math.inf), -value.count, value.value))
     else:
@@ -305,7 +316,7 @@ def ranges(values: Counter[str], *, money: bool, n: int = _RANGES, currency: str
     """
     numbers: defaultdict[str | None, list[float]] = defaultdict(list)
     for text, k in values.items():
-        number = _number(text)
+        number = read_number(text)
         if number is not None and number.value is not None:
             numbers[number.currency or currency].extend([number.value] * k)
     named = sorted((name for name in numbers if name is not None), key=lambda name: (-len(numbers[name]), name))

@@ -12,13 +12,14 @@ from math import gcd
 from statistics import median_low
 from typing import NamedTuple
 
-__all__ = ["NumberRule", "is_money", "number_rule"]
+__all__ = ["NumberRule", "is_money", "is_rating", "number_rule"]
 
 _FEW = 12
 _MOST_PICKED_FROM = 100
 _SHARED = 3
+_MOST_SHARED = 30
 _FILLED = Fraction(1, 2)
-_MONEY = frozenset(("price", "prices", "cost", "costs", "mrp", "rrp", "msrp", "budget", "discount"))
+_MONEY = frozenset(("price", "prices", "cost", "costs", "mrp", "rrp", "msrp", "budget"))
 _RATINGS = frozenset(("rating", "ratings", "review", "reviews", "stars", "score", "scores"))
 
 
@@ -39,6 +40,11 @@ def is_money(attribute: str) -> bool:
     return not _MONEY.isdisjoint(attribute.split("_"))
 
 
+def is_rating(attribute: str) -> bool:
+    """Whether an attribute's numbers are ratings, by its name in snake case."""
+    return not _RATINGS.isdisjoint(attribute.split("_"))
+
+
 def number_rule(attribute: str, numbers: Mapping[float, int]) -> NumberRule:
     """The rule for an attribute.
 
@@ -54,13 +60,13 @@ def number_rule(attribute: str, numbers: Mapping[float, int]) -> NumberRule:
     if is_money(attribute):
         return _ranges("amounts of money")
     steps = _steps(numbers.keys())
-    if not _RATINGS.isdisjoint(attribute.split("_")) and (steps is None or len(numbers) > _FEW):
+    if is_rating(attribute) and (steps is None or len(numbers) > _FEW):
         return _ranges("ratings")
     if len(numbers) <= _FEW:
         return _as_they_are(f"only {different}")
     if len(numbers) <= _MOST_PICKED_FROM and steps is not None and len(numbers) >= _FILLED * steps:
         return _as_they_are(f"{different} in regular steps")
-    if len(numbers) <= _MOST_PICKED_FROM and median_low(numbers.values()) >= _SHARED:
+    if len(numbers) <= _MOST_SHARED and median_low(numbers.values()) >= _SHARED:
         return _as_they_are(f"{different}, most of them of {_SHARED} products or more")
     return _ranges(f"{different} without regular steps" if len(numbers) <= _MOST_PICKED_FROM else different)
 

@@ -56,6 +56,7 @@ def test_numbers_that_people_say_as_they_are_stay_values(attribute: str, numbers
         ("weight", [w / 100 for w in WEIGHTS]),
         ("battery", range(2000, 2400)),
         ("heel_height", INCHES),
+        ("weight", [w / 100 for w in (*WEIGHTS, *range(1100, 2400, 97))] * 3),
     ],
 )
 def test_money_ratings_and_measures_become_ranges(attribute: str, numbers: list[float]) -> None:

@@ -214,7 +214,7 @@ def test_a_slot_keeps_its_kind_when_the_catalogue_grows() -> None:
     after = grown(sizes, derive_ontology(many), many)
     assert derive_ontology(many).slot("size").kind == "numeric"
     assert after.slot("size").kind == "categorical"
-    assert [value.value for value in after.slot("size").values][:9] == [*map(str, range(36, 44)), "60.0"]
+    assert [value.value for value in after.slot("size").values][:9] == [*map(str, range(36, 44)), "60"]
     cut = (Value(value="small", high=40), Value(value="large", low=40))
     edited = Ontology(slots=(Slot(name="size", attribute="size", kind="numeric", values=cut),))
     recounted = grown(edited, sizes, few)
@@ -229,4 +229,25 @@ def test_one_number_written_in_two_ways_stays_one_value_when_the_catalogue_grows
         ("42", 2, ("42", "42.0")),
         ("43", 1, ()),
     ]
+    assert grown(ontology, ontology, counts) == ontology
+
+
+def test_two_numbers_in_one_are_values_of_their_own_except_in_ratings() -> None:
+    sizes = [f"{waist}/{length}" for waist in (28, 30, 32) for length in (30, 32, 34)]
+    jeans = derive_ontology(counted([{"size": (size,), "stars": (f"{i % 5 + 1}/5",)} for i, size in enumerate(sizes)]))
+    assert [value.value for value in jeans.slot("size").values] == sizes
+    assert jeans.slot("size").rule == ""
+    assert jeans.slot("size").find("32/30") is not jeans.slot("size").find("32/32")
+    assert jeans.slot("size").find("32") is None
+    assert [value.value for value in jeans.slot("stars").values] == ["1/5", "2/5", "3/5", "4/5", "5/5"]
+
+
+def test_whole_numbers_that_a_program_wrote_as_decimals_are_called_as_people_say_them() -> None:
+    counts = counted([{"size": (f"{36 + i % 3}.0",), "belt": (f"{36 + i % 3 / 2:.1f}",)} for i in range(9)])
+    ontology = derive_ontology(counts)
+    size = ontology.slot("size")
+    assert next((v.value, v.count, v.catalogue) for v in size.values) == ("36", 3, ("36.0",))
+    assert [size.find(text) is size.values[0] for text in ("36", "36.0", "36,0")] == [True, True, True]
+    assert ontology.link(size, "36").catalogue_value == "36.0"
+    assert [value.value for value in ontology.slot("belt").values] == ["36", "36.5", "37"]
     assert grown(ontology, ontology, counts) == ontology

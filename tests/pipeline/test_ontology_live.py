@@ -99,7 +99,7 @@ def test_an_answer_on_the_new_screen_of_an_old_task_is_of_the_new_version(
     gateway = connect(workspace.root)
     label(gateway, projects[0], "d1#0", pick("want_0", "color=blue"))
     assert semctl(workspace, "ontology", "split", "color=blue", "--into", "blue,navy") == 0
-    numbers = {str(gateway.require_project(title).id) for title in projects}
+    numbers = {(gateway.url, str(gateway.require_project(title).id)) for title in projects}
     assert read_screens(workspace.labelling).switches.keys() == numbers
     label(gateway, projects[0], "d2#0", pick("want_0", "color=blue"))
     ingest_labels(workspace, project=projects[0])

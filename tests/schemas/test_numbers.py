@@ -204,6 +204,8 @@ def test_currencies():
         ('6.1"', (6.1, '#"')),
         ("25 EUR", (25, "EUR")),
         ("1-2 years", None),
+        ("32/34", None),
+        ("W 32 / L 34", None),
         ("1,299 g", None),
         ("small", None),
         ("", None),
