@@ -137,9 +137,7 @@ class ActivityCalls(ProjectCalls):
         """When a task of the project changed last, as the server says; empty for a project without tasks."""
         with self._asking(f"ask what was done in the project '{project.title}'"):
             query = _query([], ordering=["-tasks:updated_at"])
-            listed = self._client.tasks.list(
-                project=project.id, include="id,updated_at", query=query, page=1, page_size=1
-            )
+            listed = self._tasks.list(project=project.id, include="id,updated_at", query=query, page=1, page_size=1)
             return max((time_text(item.updated_at) for item in listed.items or ()), default="")
 
     def activity(
@@ -198,7 +196,7 @@ class ActivityCalls(ProjectCalls):
         with self._asking(f"ask what was done in the project '{project.title}'"):
             hidden = {"explore": list(_HIDDEN), "labeling": list(_HIDDEN)}
             query = _query(conditions, conjunction, ordering=["tasks:id"], hiddenColumns=hidden)
-            listed = self._client.tasks.list(
+            listed = self._tasks.list(
                 project=project.id, include=",".join(_COLUMNS), query=query, page=1, page_size=_LIST_PAGE
             )
             return list(listed.items or ())
@@ -207,7 +205,7 @@ class ActivityCalls(ProjectCalls):
         """The answers of some tasks one by one, without what they say."""
         fields = "id,annotations,completed_by,lead_time,was_cancelled,created_at,updated_at"
         with self._asking(f"ask what was done in the project '{project.title}'"):
-            listed = self._client.tasks.list(
+            listed = self._tasks.list(
                 project=project.id,
                 fields="all",
                 include=fields,

@@ -82,5 +82,5 @@ class ConfigurationCalls(ProjectCalls):
             "value": control,
         }
         query = json.dumps({"filters": {"conjunction": "and", "items": [item]}})
-        found = self._client.tasks.list(project=project.id, query=query, include="id", page_size=_MOST_NAMED)
+        found = self._tasks.list(project=project.id, query=query, include="id", page_size=_MOST_NAMED)
         return [task.id for _, task in zip(range(_MOST_NAMED), found, strict=False)]

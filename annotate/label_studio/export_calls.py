@@ -80,7 +80,7 @@ class ExportCalls(ProjectCalls):
             while True:
                 query = _query([*changed, _filter("id", "greater", "Number", newest)])
                 with self._asking("list tasks"):
-                    page = self._client.tasks.list(
+                    page = self._tasks.list(
                         project=project.id,
                         include="id,updated_at,total_annotations,cancelled_annotations",
                         query=query,
@@ -98,7 +98,7 @@ class ExportCalls(ProjectCalls):
         """Answers begun and not submitted, by the e-mail address of who began them."""
         found: Counter[str] = Counter()
         with self._asking("list drafts"):
-            tasks = self._client.tasks.list(
+            tasks = self._tasks.list(
                 project=project.id,
                 fields="all",
                 include="id,drafts",

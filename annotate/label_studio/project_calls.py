@@ -53,7 +53,11 @@ class ProjectCalls(Session):
             LabelError: several projects have this name.
         """
         with self._asking(f"look for the project '{title}'"):
-            found = [item for item in self._client.projects.list(title=title, page_size=100) if item.title == title]
+            found = [
+                item
+                for item in self._pages(self._client.projects.list(title=title, page_size=100))
+                if item.title == title
+            ]
             if len(found) > 1:
                 raise LabelError(
                     f"{len(found)} projects are named '{title}'", where=self.url, fix="rename all but one of them"

@@ -53,7 +53,10 @@ class Session:
         guard(self._secret)
         with self._asking("log in"):
             import httpx
-            import label_studio_sdk
+
+            # the whole client imports pandas, faker and more for parts that nobody asks for here
+            from label_studio_sdk.base_client import LabelStudioBase
+            from label_studio_sdk.tasks.client_ext import TasksClientExt
 
             self._http = httpx.Client(
                 timeout=httpx.Timeout(seconds, connect=10.0),
@@ -62,8 +65,8 @@ class Session:
                 trust_env=not is_loopback(origin(self.url)[1]),
                 event_hooks={"request": [self._before_request]},
             )
-            sdk: Any = label_studio_sdk
-            self._client: Any = sdk.LabelStudio(base_url=self.url, api_key=self._secret, httpx_client=self._http)
+            self._client: Any = LabelStudioBase(base_url=self.url, api_key=self._secret, httpx_client=self._http)
+            self._tasks: Any = TasksClientExt(client_wrapper=self._client._client_wrapper)
             self.user = str(self._client.users.whoami().email)
 
     def _before_request(self, request: Any) -> None:
@@ -81,6 +84,12 @@ class Session:
         """The server's version, as ``1.23.2``."""
         with self._asking("read its version"):
             return str(self._client.versions.get().release)
+
+    def _pages(self, listed: Any) -> Iterator[Any]:
+        """Items of all pages; asking for one after the last is how this server says that there are no more."""
+        from label_studio_sdk._extensions.pager_ext import SyncPagerExt
+
+        yield from SyncPagerExt.from_sync_pager(listed)
 
     def users(self) -> dict[int, str]:
         """E-mail address by number of every user: annotations name them by number (``completed_by``)."""

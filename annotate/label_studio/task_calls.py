@@ -52,7 +52,7 @@ class TaskCalls(ProjectCalls):
             queries = uid_queries(sorted(wanted))
         for query in queries:
             with self._asking("look up tasks"):
-                found = self._client.tasks.list(
+                found = self._tasks.list(
                     project=project.id,
                     include="id,data,total_annotations",
                     page_size=_LIST_PAGE,
@@ -92,7 +92,7 @@ class TaskCalls(ProjectCalls):
         for task in sorted(self.tasks(self.project(project.id), uids), key=lambda task: (-task.annotations, task.id)):
             if task.uid in seen and task.annotations == 0:
                 with self._asking("delete a doubled task"):
-                    self._client.tasks.delete(str(task.id), request_options=ONCE)
+                    self._tasks.delete(str(task.id), request_options=ONCE)
                 removed += 1
             seen.add(task.uid)
         return removed
