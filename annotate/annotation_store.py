@@ -179,6 +179,11 @@ class AnnotationStore(AbstractContextManager["AnnotationStore"]):
             named = {} if annotator is None else {"annotation_id": name, "annotator": annotator}
             yield {**row, **named, "export_sha256": export or ""}
 
+    def refused(self) -> int:
+        """How many rows :meth:`quarantine` has."""
+        (rows,) = self._base.execute("SELECT count(*) FROM refused").fetchone()
+        return int(rows)
+
     def load(self, stored: Iterable[Annotation]) -> None:
         """Take in the annotations that the workspace holds."""
         for annotation in stored:

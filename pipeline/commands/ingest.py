@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -93,9 +93,10 @@ def ingest(
 
 def _show(console: Console, report: IngestReport, workspace: Workspace) -> None:
     counted = report.as_json()
-    rows = [(name, counted["annotations"][name]) for name in ("received", "accepted", "superseded", "skipped")]
-    rows.append(("quarantined", counted["annotations"]["quarantined"]))
-    rows += [(f"  {reason}", count) for reason, count in counted["quarantined"].items()]
+    rows: list[tuple[str, object]] = [
+        (name, counted["annotations"][name]) for name in ("received", "accepted", "superseded", "skipped")
+    ]
+    rows += _quarantined(counted)
     console.table(
         "annotations of the corpus" if report.source.is_corpus else "annotations",
         ("", ""),
@@ -114,18 +115,29 @@ def _show(console: Console, report: IngestReport, workspace: Workspace) -> None:
         _show_resolved(console, report)
     if report.untouched["prelabelled"]:
         _show_untouched(console, report)
-    notices = [(f"turns refused: {reason}", count) for reason, count in counted["refused_turns"].items()]
-    notices += [(f"lines refused: {reason}", count) for reason, count in counted["refused_lines"].items()]
-    notices += [(name.replace("_", " "), count) for name, count in counted["notices"].items() if count]
+    notices = [(name.replace("_", " "), count) for name, count in counted["notices"].items() if count]
     if notices:
         console.table("warnings", ("", ""), notices)
-    if report.quarantined or report.refused_turns or report.refused_lines:
+    if counted["notices"]["in_quarantine"]:
         console.log("what was refused, with reasons and details: labels/quarantine.parquet")
     if report.out_of_catalogue:
         console.table("not in the catalogue", ("slot", "value", "times"), report.out_of_catalogue[:10])
     if report.checked.findings:
         _show_findings(console, report, workspace)
     console.table("splits", ("", "D_F dialogues", "turns", "D_P dialogues", "turns"), _splits(report))
+
+
+def _quarantined(counted: dict[str, Any]) -> list[tuple[str, object]]:
+    """What was refused: whole answers, turns of answers of which others count, and lines of such turns."""
+    kinds = (("answer", "quarantined"), ("turn", "refused_turns"), ("line", "refused_lines"))
+    said = [(kind, sum(counted[name].values()), counted[name]) for kind, name in kinds]
+    parts = [f"{number} {kind}{'s' * (number != 1)}" for kind, number, _ in said if number]
+    only_answers = parts and all(not number for _, number, _ in said[1:])
+    earlier = counted["notices"]["in_quarantine"]
+    rows: list[tuple[str, object]] = [("quarantined", said[0][1] if only_answers else ", ".join(parts) or 0)]
+    if not parts and earlier:
+        rows = [("quarantined", f"none now, {earlier} of earlier exports")]
+    return rows + [(f"  {reason}", count) for _, _, reasons in said for reason, count in reasons.items()]
 
 
 def _begun(report: IngestReport) -> str | None:

@@ -31,7 +31,8 @@ class IngestReport:
         refused_turns: reason -> turns left unlabelled within accepted or superseded annotations.
         refused_lines: reason -> typed lines and choices that could not be read, in turns whose other marks count.
         notices: things worth a look in the whole workspace: ``value_not_in_catalogue`` (values marked that no product
-            has), ``orphaned_annotations`` (of turns or dialogues that are no longer there).
+            has), ``orphaned_annotations`` (of turns or dialogues that are no longer there), ``in_quarantine`` (whatever
+            was refused, of this export and of earlier ones).
         out_of_catalogue: the commonest such values as (slot, value, how often).
         d_f, d_p: dialogues and user turns of the splits.
         checked: what the checks found in the labels in force.
@@ -139,6 +140,7 @@ def report_of(source: LabelSource, store: AnnotationStore, counts: StateCounts, 
         "notices": {
             "value_not_in_catalogue": counts.out_of_catalogue.total(),
             "orphaned_annotations": counts.orphaned,
+            "in_quarantine": store.refused(),
         },
         "out_of_catalogue": tuple((slot, value, count) for (slot, value), count in commonest),
         "d_f": counts.d_f,

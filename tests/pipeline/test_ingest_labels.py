@@ -487,6 +487,27 @@ def test_the_command_prints_the_ledger_and_one_json_object(
         assert expected in shown
 
 
+def test_nothing_quarantined_is_said_only_where_nothing_is(
+    workspace: Workspace, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+):
+    def said(*export: Any) -> str:
+        files = [str(save(tmp_path / "e.json", [*export]))] if export else []
+        assert _run(["-w", str(workspace.root), "ingest-labels", *files]) == 0
+        shown = capsys.readouterr().out.splitlines()
+        (line,) = [line for line in shown if line.startswith("│ quarantined") and line.count("│") == 3]
+        return line.split("│")[2].strip()
+
+    task, other = tasks_of([D1], window=3)[0], tasks_of([D2])[0]
+    good = answered(other, answer(6, []), id=36)
+    assert said(good) == "0"
+    turn_and_line = [typed("free_0", "color=red", "silk"), pick("op_1", "flag=sleepy")]
+    assert said(answered(task, answer(5, turn_and_line))) == "1 turn, 1 line"
+    assert said(good) == "none now, 2 of earlier exports"
+    assert said() == "none now, 2 of earlier exports"
+    assert said(answered(task, answer(5, [pick("nope", "x")]))) == "1"
+    assert said(answered(task, answer(5, []))) == "0"
+
+
 def test_a_configuration_edited_by_hand_is_refused(workspace: Workspace, tmp_path: Path):
     from pipeline.export_for_labelling import export_to_file
     from pipeline.labelling.selection import Selection
