@@ -165,7 +165,7 @@ def adjudicate_to_project(
         folder = _write_batch(workspace, review, [*unrecorded, *new])
         gateway.push(project, new, progress)
         number = _finish_batch(folder, review, [*unrecorded, *new], destination)
-    url = f"{gateway.url}/projects/{project.id}/data"
+    url = f"{gateway.page_url}/projects/{project.id}/data"
     return _result(review, destination, new, number, url=url, pictures_problem=problem)
 
 

@@ -211,7 +211,7 @@ def export_to_project(
         destination,
         len(new),
         number,
-        url=f"{gateway.url}/projects/{project.id}/data",
+        url=f"{gateway.page_url}/projects/{project.id}/data",
         doubles_removed=doubles,
         pictures_problem=problem,
         outdated=outdated,

@@ -34,8 +34,12 @@ resolve = "majority"
 keep_ingests = 20
 
 [studio]
-# where the local Label Studio listens; `semctl studio start --port` overrides it
+# where the local Label Studio listens; `semctl studio start --port` and `--host` override it
 port = 8080
+# an address of this machine; 0.0.0.0: all of them, so that other machines reach it, without encryption
+host = "127.0.0.1"
+# the address at which people open it, where that is another one, as "https://labels.example.org"; `--public-url`
+public_url = ""
 
 [train]
 # preset used when `semctl train` gets no --preset
@@ -63,6 +67,8 @@ class StudioSettings(_Section):
     """The local Label Studio."""
 
     port: int = Field(default=8080, ge=1, le=65535)
+    host: str = "127.0.0.1"
+    public_url: str = ""
 
 
 class TrainSettings(_Section):

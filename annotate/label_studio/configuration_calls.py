@@ -60,7 +60,7 @@ class ConfigurationCalls(ProjectCalls):
             return
         strange = sorted(set(_INCOMPATIBLE.findall(str(problem.body))))
         tasks = [task for name in strange[:_MOST_NAMED] for task in self._tasks_answered_by(project, name)]
-        where = f"{self.url}/projects/{project.id}/data"
+        where = f"{self.page_url}/projects/{project.id}/data"
         if not strange:
             raise LabelError(
                 f"the project '{project.title}' does not take the new configuration: {describe(problem.body)}",

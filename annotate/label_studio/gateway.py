@@ -38,10 +38,12 @@ def connect(workspace: Path) -> Gateway:
         there, lacking = ("LABEL_STUDIO_URL", "LABEL_STUDIO_API_KEY")[:: 1 if url else -1]
         raise UsageError(f"{there} is set, {lacking} is not", fix=f"set {lacking} too, or neither for the local server")
     studio = Studio.of_workspace(workspace)
-    local, credentials = studio.url(), studio.credentials()
+    local, credentials = studio.address(), studio.credentials()
     if local is None or credentials is None:
         raise ServiceError(
             "Label Studio is not running",
             fix="start it with `semctl studio start`, or set LABEL_STUDIO_URL and LABEL_STUDIO_API_KEY",
         )
-    return Gateway(local, credentials.token)
+    gateway = Gateway(local.url, credentials.token)
+    gateway.page_url = local.page_url
+    return gateway

@@ -84,12 +84,12 @@ class StudioAnswer:
         return self.body.get(key)
 
 
-def ask(url: str, path: str, *, token: str | None = None, seconds: float = 10.0) -> StudioAnswer:
-    """GET a path; never raises for what the server does."""
+def ask(url: str, path: str, *, token: str | None = None, method: str = "GET", seconds: float = 10.0) -> StudioAnswer:
+    """Ask for a path, with nothing to send; never raises for what the server does."""
     headers = {"Accept": "application/json"}
     if token is not None:
         headers["Authorization"] = f"Token {token}"
-    request = urllib.request.Request(url + path, headers=headers)
+    request = urllib.request.Request(url + path, headers=headers, method=method)
     try:
         with open_url(request, seconds=seconds) as answer:
             return StudioAnswer(answer.status, _object(answer.read(_LONGEST_ANSWER)))

@@ -149,7 +149,7 @@ class ProjectCalls(Session):
         if not labels.is_intact(project.label_config):
             raise LabelError(
                 f"the label configuration of the project '{project.title}' is not semctl's, or was edited by hand",
-                where=f"{self.url}/projects/{project.id}/settings/labeling",
+                where=f"{self.page_url}/projects/{project.id}/settings/labeling",
                 fix="paste labelling/batch-NNNN/label_config.xml there again, or use another project name",
             )
 

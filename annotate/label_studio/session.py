@@ -43,10 +43,14 @@ class Session:
         url: its address, as ``http://127.0.0.1:8080``.
         api_key: a legacy token or a personal access token.
         seconds: how long one request may take.
+
+    Attributes:
+        url: its address, without a slash at its end.
+        page_url: the address at which people open its pages, where that is another one.
     """
 
     def __init__(self, url: str, api_key: str, *, seconds: float = 300.0) -> None:
-        self.url = server_address(url)
+        self.url = self.page_url = server_address(url)
         self._secret = api_key.strip()
         if not self._secret or not all("!" <= letter <= "~" for letter in self._secret):
             raise UsageError("the API key is empty or holds what no key does", fix="set LABEL_STUDIO_API_KEY anew")

@@ -1,4 +1,4 @@
-"""The local Label Studio of a workspace: started on 127.0.0.1, kept to this machine, stopped for sure.
+"""The local Label Studio of a workspace: started on 127.0.0.1, kept to this machine unless asked, stopped for sure.
 
 Its folder is ``WORKSPACE/.studio``, apart from the workspace's data and unreadable for other users::
 
@@ -16,15 +16,15 @@ import contextlib
 import os
 import secrets
 import signal
-import socket
 import subprocess
 import time
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
 from annotate.label_studio import environment as studio_environment
+from annotate.label_studio.address import LOOPBACK, ServerAddress
 from annotate.label_studio.plain_http import StudioAnswer, ask
 from schemas.errors import ServiceError, UsageError, WorkspaceError
 from schemas.files import locked, read_json, taken_apart, write_json
@@ -56,6 +56,10 @@ class StudioStatus:
 
     Attributes:
         running: whether our server process is alive.
+        url: the address at which semctl asks it.
+        page_url: the address at which people open it.
+        is_open: whether other machines reach it.
+        invitation: where people make an account of their own; whoever has this address can.
         health: ``UP`` when it answers, ``DOWN`` when the process lives but does not answer, None when not running.
         version: of the running server, else the one installed, or None.
         projects: title and task counts of each project; empty when not running.
@@ -70,6 +74,9 @@ class StudioStatus:
     credentials_file: str
     log: str
     projects: tuple[Mapping[str, Any], ...] = ()
+    page_url: str | None = None
+    is_open: bool = False
+    invitation: str | None = None
 
 
 @dataclass(frozen=True)
@@ -107,41 +114,51 @@ class Studio:
     def _data(self) -> Path:
         return self.folder / "data"
 
-    def start(self, port: int, progress: Progress | None = None) -> StudioStatus:
+    def start(
+        self, port: int, progress: Progress | None = None, *, host: str = LOOPBACK, public_url: str = ""
+    ) -> StudioStatus:
         """Install Label Studio if need be, start it detached, and return once it answers.
 
         A server that already runs is left as it is.
 
+        Args:
+            port: where it listens.
+            progress: shows how far it is.
+            host: the address of this machine on which it listens; ``0.0.0.0``: all of them.
+            public_url: the address at which people reach it, where that is another one: a name, or that of a proxy.
+
         Raises:
-            UsageError: the port is taken, or the server runs on another port.
+            UsageError: the port is taken, the host is not this machine, the public address is no web address without a
+                path, or the server already runs at another address.
             ServiceError: it could not be installed, ended while starting, or did not answer in five minutes.
             WorkspaceError: the database is there but its credentials are not.
         """
         progress = progress or SilentProgress()
+        address = ServerAddress.of(host, port, public_url)
         studio_environment.install(self.environment, progress)
         self._make_folders()
         with locked(self.folder / "lock"):
             running = self._server()
             if running is not None:
-                if running["port"] != port:
+                if _address(running) != address:
                     raise UsageError(
-                        f"Label Studio already runs at {running['url']}",
-                        fix="stop it with `semctl studio stop` to change the port",
+                        f"Label Studio already runs at {_address(running).page_url}",
+                        fix="stop it with `semctl studio stop` to change its address",
                     )
                 return self.status()
-            _require_free(port)
+            address.require_free()
             credentials = self._make_credentials()
-            process = self._launch(port, credentials)
+            process = self._launch(address, credentials)
             progress.log("starting Label Studio; the first time takes about a minute")
             try:
                 with progress.task("starting Label Studio") as task:
-                    version = self._wait(process, port, credentials, task)
+                    version = self._wait(process, address.url, credentials, task)
             except BaseException:
                 _end_group(process.pid)
                 process.wait()
                 raise
-            server = {"pid": process.pid, "born": _born(process.pid), "port": port, "url": _url(port)}
-            write_json(self._server_file, {**server, "version": version})
+            server = {"pid": process.pid, "born": _born(process.pid), "version": version, "url": address.url}
+            write_json(self._server_file, {**server, **asdict(address)})
         return self.status()
 
     def stop(self) -> bool:
@@ -161,10 +178,13 @@ class Studio:
         credentials = self.credentials()
         health: str | None = None
         projects: tuple[Mapping[str, Any], ...] = ()
+        address = _address(running) if running else None
+        invitation = None
         if running is not None:
             health = ask(running["url"], "/health").value("status") or "DOWN"
             if health == "UP" and credentials is not None:
                 projects = _projects(running["url"], credentials.token)
+                invitation = self.invitation()
         return StudioStatus(
             running=running is not None,
             url=running["url"] if running else None,
@@ -175,6 +195,9 @@ class Studio:
             credentials_file=str(self.credentials_file),
             log=str(self.log_file),
             projects=projects,
+            page_url=address.page_url if address else None,
+            is_open=address is not None and address.is_open,
+            invitation=invitation,
         )
 
     def credentials(self) -> Credentials | None:
@@ -191,9 +214,32 @@ class Studio:
         return found
 
     def url(self) -> str | None:
-        """Address of the running server, or None."""
+        """The address at which semctl asks the running server, or None."""
         running = self._server()
         return running["url"] if running else None
+
+    def address(self) -> ServerAddress | None:
+        """Where the running server listens and is reached, or None."""
+        running = self._server()
+        return _address(running) if running else None
+
+    def invitation(self, *, new: bool = False) -> str:
+        """The address at which people make an account of their own at the running server.
+
+        Args:
+            new: make another one, after which the one before invites nobody.
+
+        Raises:
+            ServiceError: it does not run, or does not answer.
+        """
+        running, credentials = self._server(), self.credentials()
+        if running is None or credentials is None:
+            raise ServiceError("Label Studio is not running", fix="start it with `semctl studio start`")
+        path, method = ("/api/invite/reset-token", "POST") if new else ("/api/invite", "GET")
+        invited = ask(running["url"], path, token=credentials.token, method=method).value("invite_url")
+        if not isinstance(invited, str):
+            raise ServiceError("Label Studio gave no invitation", where=running["url"], fix="see its log; try again")
+        return _address(running).page_url + invited
 
     def _make_folders(self) -> None:
         try:
@@ -219,8 +265,9 @@ class Studio:
         write_json(self.credentials_file, content, mode=0o600)
         return self.credentials() or made
 
-    def _launch(self, port: int, credentials: Credentials) -> subprocess.Popen[bytes]:
+    def _launch(self, address: ServerAddress, credentials: Credentials) -> subprocess.Popen[bytes]:
         settings = {
+            **address.settings(),
             "LABEL_STUDIO_BASE_DATA_DIR": str(self._data),
             "LABEL_STUDIO_USERNAME": credentials.username,
             "LABEL_STUDIO_PASSWORD": credentials.password,
@@ -237,7 +284,7 @@ class Studio:
             "PYTHONUNBUFFERED": "1",
         }
         command = [str(self.environment / "bin" / "label-studio"), "start", "--no-browser"]
-        command += ["--internal-host", "127.0.0.1", "--port", str(port)]
+        command += ["--internal-host", address.host, "--port", str(address.port)]
         handle = os.open(self.log_file, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
         with os.fdopen(handle, "wb") as log:
             return subprocess.Popen(
@@ -250,8 +297,8 @@ class Studio:
                 start_new_session=True,
             )
 
-    def _wait(self, process: subprocess.Popen[bytes], port: int, credentials: Credentials, task: Task) -> str:
-        url, deadline = _url(port), time.monotonic() + _START_SECONDS
+    def _wait(self, process: subprocess.Popen[bytes], url: str, credentials: Credentials, task: Task) -> str:
+        deadline = time.monotonic() + _START_SECONDS
         while time.monotonic() < deadline:
             if process.poll() is not None:
                 raise ServiceError(
@@ -286,6 +333,7 @@ class Studio:
         with taken_apart(self._server_file, error=WorkspaceError, fix="remove that file"):
             found: dict[str, Any] = {name: _text(record[name]) for name in ("born", "url", "version")}
             found |= {name: int(record[name]) for name in ("pid", "port")}
+            found |= {name: str(record[name]) for name in ("host", "public_url") if name in record}  # older: neither
         return found if _born(found["pid"]) == found["born"] else None
 
 
@@ -295,17 +343,8 @@ def _text(value: Any) -> str:
     return value
 
 
-def _url(port: int) -> str:
-    return f"http://127.0.0.1:{port}"
-
-
-def _require_free(port: int) -> None:
-    with socket.socket(socket.AF_INET, socket.SOCK_STREAM) as probe:
-        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        try:
-            probe.bind(("127.0.0.1", port))
-        except OSError:
-            raise UsageError(f"port {port} is taken", fix="name a free one: `semctl studio start --port N`") from None
+def _address(record: Mapping[str, Any]) -> ServerAddress:
+    return ServerAddress(record.get("host", LOOPBACK), record["port"], record.get("public_url", ""))
 
 
 def _projects(url: str, token: str) -> tuple[Mapping[str, Any], ...]:

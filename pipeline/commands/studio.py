@@ -21,6 +21,7 @@ def register(app: typer.Typer) -> None:
     studio.command()(start)
     studio.command()(stop)
     studio.command()(status)
+    studio.command()(invite)
     app.add_typer(studio, name="studio")
 
 
@@ -29,19 +30,49 @@ def start(
     port: Annotated[
         int | None, typer.Option("--port", min=1, max=65535, help="Instead of studio.port in semctl.toml.")
     ] = None,
+    host: Annotated[
+        str | None,
+        typer.Option(
+            metavar="ADDRESS",
+            help="This machine's address to listen on, instead of studio.host; 0.0.0.0: all, for other machines.",
+        ),
+    ] = None,
+    public_url: Annotated[
+        str | None,
+        typer.Option(
+            metavar="URL",
+            help="The address at which people open it, instead of studio.public_url: a name, or a proxy's.",
+        ),
+    ] = None,
     as_json: Annotated[bool, JSON_OPTION] = False,
 ) -> None:
-    """Install Label Studio (once) and start it on this machine, for this machine only.
+    """Install Label Studio (once) and start it; for this machine only, unless --host or --public-url say otherwise.
 
-    Example: semctl studio start --port 8090
+    Example: semctl studio start --host 0.0.0.0 --public-url http://labels.example.org:8080
     """
     from annotate.label_studio.studio import Studio
 
     given: Context = context.obj
     console = given.console(as_json=as_json)
-    settings = given.workspace.settings()
+    settings = given.workspace.settings().studio
     studio = Studio.of_workspace(given.workspace.root)
-    shown = studio.start(settings.studio.port if port is None else port, progress=console)
+    shown = studio.start(
+        settings.port if port is None else port,
+        progress=console,
+        host=settings.host if host is None else host,
+        public_url=settings.public_url if public_url is None else public_url,
+    )
+    if shown.is_open:
+        console.log(
+            f"warning: other machines reach this Label Studio at {shown.page_url}: whoever opens that address sees its "
+            "login page, and whoever makes an account by the invitation sees, changes and deletes everything in it, as "
+            "there are no roles; nobody else gets an account"
+        )
+        if (shown.page_url or "").startswith("http:"):
+            console.log(
+                "warning: without TLS, passwords and labels can be read on the way; outside of a network that you "
+                "trust, put a proxy with TLS before it and name its address: --public-url https://NAME"
+            )
     _show(
         console, shown, next_step="stop it with `semctl studio stop`; Next: semctl export-for-labelling --project NAME"
     )
@@ -76,13 +107,36 @@ def status(context: typer.Context, as_json: Annotated[bool, JSON_OPTION] = False
     _show(console, shown, next_step="" if shown.running else "start it with `semctl studio start`")
 
 
+def invite(
+    context: typer.Context,
+    new: Annotated[
+        bool, typer.Option("--new", help="Make another invitation; the one before invites nobody any more.")
+    ] = False,
+    as_json: Annotated[bool, JSON_OPTION] = False,
+) -> None:
+    """Print the address at which annotators make accounts of their own; anybody who has it can.
+
+    Example: semctl studio invite
+    """
+    from annotate.label_studio.studio import Studio
+
+    given: Context = context.obj
+    console = given.console(as_json=as_json)
+    invitation = Studio.of_workspace(given.workspace.require().root).invitation(new=new)
+    if as_json:
+        console.json({"invitation": invitation})
+    else:
+        console.say(invitation)
+
+
 def _show(console: Console, shown: StudioStatus, *, next_step: str) -> None:
     if console.as_json:
         console.json(_as_json(shown))
         return
     rows = [
         ("running", "yes" if shown.running else "no"),
-        ("address", shown.url),
+        ("address", shown.page_url),
+        ("for other machines", ("yes" if shown.is_open else "no") if shown.running else None),
         ("health", shown.health),
         ("version", shown.version or "not installed"),
         ("process", None if shown.pid is None else str(shown.pid)),
@@ -91,6 +145,8 @@ def _show(console: Console, shown: StudioStatus, *, next_step: str) -> None:
         ("log", shown.log),
     ]
     console.table("Label Studio", ("", ""), rows, caption=next_step or None)
+    if shown.is_open and shown.invitation:
+        console.say(f"annotators make their accounts at {shown.invitation}")
     if shown.projects:
         projects = [(item["title"], item["tasks"], item["annotations"]) for item in shown.projects]
         console.table("projects", ("project", "tasks", "annotations"), projects)
@@ -100,6 +156,9 @@ def _as_json(shown: StudioStatus) -> dict[str, Any]:
     return {
         "running": shown.running,
         "url": shown.url,
+        "page_url": shown.page_url,
+        "is_open": shown.is_open,
+        "invitation": shown.invitation,
         "pid": shown.pid,
         "health": shown.health,
         "version": shown.version,

@@ -9,6 +9,7 @@ import urllib.request
 from collections.abc import Mapping
 from typing import Any
 
+from annotate.label_studio.address import ServerAddress
 from annotate.label_studio.environment import SERIES
 from annotate.label_studio.errors import describe
 from annotate.label_studio.plain_http import open_url, server_address
@@ -40,6 +41,7 @@ def examine_server(workspace: Workspace, environment: Mapping[str, str], timeout
         environment: holds ``LABEL_STUDIO_URL`` and ``LABEL_STUDIO_API_KEY``; the token appears in no finding.
         timeout: seconds for each question.
     """
+    found: list[Finding] = []
     named = environment.get("LABEL_STUDIO_URL", "").strip().rstrip("/")
     token = environment.get("LABEL_STUDIO_API_KEY", "").strip()
     source = "LABEL_STUDIO_API_KEY"
@@ -47,12 +49,14 @@ def examine_server(workspace: Workspace, environment: Mapping[str, str], timeout
     if not named:
         try:
             studio = Studio.of_workspace(workspace.root)
-            own, credentials = studio.url(), studio.credentials()
+            own, credentials = studio.address(), studio.credentials()
         except SemctlError as problem:
             return [Finding(_AREA, "server", "problem", str(problem), problem.fix or "semctl studio start")]
         if own is None:
             return [Finding(_AREA, "server", "ok", "none running; needed only for labelling", _START)]
-        url = own
+        url = own.url
+        if own.is_open:
+            found.append(_network(own))
         if credentials is not None:
             token, source = credentials.token, str(studio.credentials_file)
     guard(token)
@@ -73,7 +77,14 @@ def examine_server(workspace: Workspace, environment: Mapping[str, str], timeout
     level: Level = "ok" if release == SERIES or release.startswith(f"{SERIES}.") else "warning"
     other = None if level == "ok" else f"semctl is tested with {SERIES}.x, which `semctl studio start` installs"
     server = Finding(_AREA, "server", level, f"{release} at {url}", other)
-    return [server, _token(url, token, source, timeout)]
+    return [server, _token(url, token, source, timeout), *found]
+
+
+def _network(own: ServerAddress) -> Finding:
+    if own.page_url.startswith("https:"):
+        return Finding(_AREA, "network", "ok", f"other machines reach it at {own.page_url}, with TLS")
+    fix = "in a network that others use, too: a proxy with TLS, and semctl studio start --public-url https://NAME"
+    return Finding(_AREA, "network", "warning", f"other machines reach it at {own.page_url}, without TLS", fix)
 
 
 def _token(url: str, token: str, source: str, timeout: float) -> Finding:

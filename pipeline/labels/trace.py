@@ -13,6 +13,7 @@ import pyarrow as pa
 from annotate.annotations import Annotation
 from annotate.identity import is_address
 from annotate.label_studio.pull_state import PullState
+from annotate.label_studio.studio import Studio
 from annotate.tracing import Origin, Spoken, origins, spoken
 from pipeline.labelling.batches import Batch, read_batches
 from pipeline.labels.pulling import pull_states
@@ -204,6 +205,8 @@ class _Places:
         self._workspace = workspace
         self._batches = read_batches(workspace.labelling)
         self._pulls = pull_states(workspace)
+        own = Studio.of_workspace(workspace.root).address()
+        self._pages = {} if own is None else {own.url: own.page_url}
 
     def witness(self, said: Spoken) -> Witness:
         one = said.annotation
@@ -220,7 +223,9 @@ class _Places:
         return Witness(
             said,
             title,
-            f"{url}/projects/{one.project}/data?task={one.task_id}" if url and one.task_id else None,
+            f"{self._pages.get(url, url)}/projects/{one.project}/data?task={one.task_id}"
+            if url and one.task_id
+            else None,
             self._workspace.labelling / f"batch-{made_with[-1].number:04d}" if made_with else None,
             raw if one.export_sha256 and raw.is_file() else None,
         )

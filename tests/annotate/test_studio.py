@@ -16,6 +16,7 @@ from urllib.parse import urlencode
 
 import pytest
 
+from annotate.label_studio.address import ServerAddress
 from annotate.label_studio.environment import environment_folder, install, installed_version
 from annotate.label_studio.gateway import connect
 from annotate.label_studio.plain_http import ask
@@ -27,18 +28,24 @@ STAND_IN = """\
 #!{python}
 import http.server, json, os, signal, subprocess, sys
 {before}
-port = int(sys.argv[sys.argv.index("--port") + 1])
+host, port = sys.argv[sys.argv.index("--internal-host") + 1], int(sys.argv[sys.argv.index("--port") + 1])
+links = ["first"]
 class Server(http.server.BaseHTTPRequestHandler):
     def do_GET(self):
         answers = {{"/health": {{"status": "UP"}}, "/api/version": {{"release": "1.23.9"}},
-                   "/api/current-user/whoami": {{"email": os.environ["LABEL_STUDIO_USERNAME"]}}}}
+                   "/api/current-user/whoami": {{"email": os.environ["LABEL_STUDIO_USERNAME"]}},
+                   "/api/invite": {{"invite_url": "/user/signup/?token=" + links[-1]}}}}
         known = "Token " + os.environ["LABEL_STUDIO_USER_TOKEN"] == self.headers.get("Authorization")
         body = json.dumps(answers.get(self.path, {{"results": []}})).encode()
         self.send_response(200 if known or "whoami" not in self.path else {refusal})
         self.end_headers()
         self.wfile.write(body)
+    def do_POST(self):
+        links.append("second")
+        self.path = "/api/invite"
+        self.do_GET()
     def log_message(self, *args): pass
-http.server.HTTPServer(("127.0.0.1", port), Server).serve_forever()
+http.server.HTTPServer((host, port), Server).serve_forever()
 """
 
 
@@ -74,6 +81,108 @@ def test_a_server_is_started_once_seen_and_stopped(tmp_path: Path):
     assert not is_listening(port)
     assert not studio.status().running
     assert not studio.stop()
+
+
+def variables_of(pid: int | None) -> dict[str, str]:
+    return dict(item.split("=", 1) for item in Path(f"/proc/{pid}/environ").read_text().split("\0") if "=" in item)
+
+
+def test_a_server_for_other_machines_is_asked_here_and_shown_at_its_public_address(tmp_path: Path):
+    studio, port = stand_in(tmp_path), free_port()
+    shown = studio.start(port, host="0.0.0.0", public_url=f"http://Labels.test:{port}/")
+    try:
+        assert (shown.url, shown.page_url, shown.is_open) == (
+            f"http://127.0.0.1:{port}",
+            f"http://labels.test:{port}",
+            True,
+        )
+        assert shown.invitation == f"http://labels.test:{port}/user/signup/?token=first"
+        assert studio.invitation(new=True) == f"http://labels.test:{port}/user/signup/?token=second"
+        assert ask(f"http://127.0.0.2:{port}", "/health").value("status") == "UP", "another address of this machine"
+        variables = variables_of(shown.pid)
+        assert variables["LABEL_STUDIO_DISABLE_SIGNUP_WITHOUT_LINK"] == "true"
+        assert variables["LABEL_STUDIO_ALLOWED_HOSTS"].split(",") == [
+            "127.0.0.1",
+            "localhost",
+            "labels.test",
+            "0.0.0.0",
+        ]
+        assert variables["LABEL_STUDIO_CSRF_TRUSTED_ORIGINS"] == f"http://labels.test:{port}"
+        assert studio.start(port, host="0.0.0.0", public_url=f"http://labels.test:{port}").pid == shown.pid
+        for other in ({}, {"host": "0.0.0.0"}, {"public_url": f"http://labels.test:{port}"}):
+            with pytest.raises(UsageError, match=r"already runs at http://labels\.test"):
+                studio.start(port, **other)
+    finally:
+        studio.stop()
+    with pytest.raises(ServiceError, match="not running"):
+        studio.invitation()
+
+
+def test_a_server_answers_only_to_this_machine_and_its_names_unless_asked(tmp_path: Path):
+    studio, port = stand_in(tmp_path), free_port()
+    shown = studio.start(port)
+    try:
+        assert (shown.page_url, shown.is_open) == (shown.url, False)
+        assert ask(f"http://127.0.0.2:{port}", "/health").status is None
+        assert variables_of(shown.pid)["LABEL_STUDIO_ALLOWED_HOSTS"] == "127.0.0.1,localhost"
+        assert "LABEL_STUDIO_CSRF_TRUSTED_ORIGINS" not in variables_of(shown.pid)
+    finally:
+        studio.stop()
+
+
+@pytest.mark.parametrize(
+    ("host", "public_url", "url", "page_url", "allowed"),
+    [
+        ("127.0.0.1", "https://Labels.test", "http://127.0.0.1:8080", "https://labels.test", "labels.test"),
+        ("127.0.0.1", "https://labels.test:443/", "http://127.0.0.1:8080", "https://labels.test", "labels.test"),
+        ("localhost", "", "http://localhost:8080", "http://localhost:8080", "localhost"),
+        ("192.168.7.5", "", "http://192.168.7.5:8080", "http://192.168.7.5:8080", "192.168.7.5"),
+        ("192.168.7.5", "http://labels.test:80", "http://192.168.7.5:8080", "http://labels.test", "labels.test"),
+    ],
+)
+def test_addresses_for_semctl_and_for_people(host: str, public_url: str, url: str, page_url: str, allowed: str):
+    address = ServerAddress.of(host, 8080, public_url)
+    assert (address.url, address.page_url) == (url, page_url)
+    assert allowed in address.settings()["LABEL_STUDIO_ALLOWED_HOSTS"].split(",")
+    assert address.is_open == (host not in ("127.0.0.1", "localhost") or bool(public_url))
+
+
+def test_on_all_addresses_without_a_name_any_name_is_answered_and_the_machine_s_own_is_shown():
+    address = ServerAddress.of("0.0.0.0", 8080)
+    assert address.settings()["LABEL_STUDIO_ALLOWED_HOSTS"] == "*"
+    assert address.url == "http://127.0.0.1:8080"
+    assert address.page_url not in ("http://0.0.0.0:8080", "http://127.0.0.1:8080")
+
+
+@pytest.mark.parametrize(
+    ("host", "public_url", "says"),
+    [
+        ("not a host", "", "is no host to listen on"),
+        ("::1", "", "is no host to listen on"),
+        ("", "", "is no host to listen on"),
+        ("127.0.0.1", "labels.test", "is no web address"),
+        ("127.0.0.1", "ftp://labels.test", "is no web address"),
+        ("127.0.0.1", "https://", "is no web address"),
+        ("127.0.0.1", "https://me:secret@labels.test", "^the public address holds more than a name and a port; write"),
+        ("127.0.0.1", "https://labels.test:port", "is no web address"),
+        ("127.0.0.1", "https://labels.test/studio", "has more than a name"),
+        ("127.0.0.1", "https://labels.test/?a=b", "has more than a name"),
+    ],
+)
+def test_addresses_that_are_none_are_refused(host: str, public_url: str, says: str):
+    with pytest.raises(UsageError, match=says):
+        ServerAddress.of(host, 8080, public_url)
+
+
+def test_an_address_of_another_machine_and_a_port_taken_on_this_one_are_refused(tmp_path: Path):
+    studio = stand_in(tmp_path)
+    with pytest.raises(UsageError, match=r"192\.0\.2\.77' is not an address of this machine"):
+        studio.start(free_port(), host="192.0.2.77")
+    with socket.socket() as other:  # Label Studio would see it there and move to the next port
+        other.bind(("127.0.0.1", 0))
+        other.listen()
+        with pytest.raises(UsageError, match="is taken"):
+            studio.start(other.getsockname()[1], host="127.0.0.2")
 
 
 def test_stopping_ends_children_that_ignore_it(tmp_path: Path):
@@ -209,8 +318,7 @@ def test_the_real_server_listens_on_this_machine_only(studio_server: RunningStud
 
 @pytest.mark.studio
 def test_the_real_server_sends_nothing_home_and_takes_no_strangers(studio_server: RunningStudio):
-    pid = studio_server.studio.status().pid
-    variables = dict(item.split("=", 1) for item in Path(f"/proc/{pid}/environ").read_text().split("\0") if "=" in item)
+    variables = variables_of(studio_server.studio.status().pid)
     assert variables["COLLECT_ANALYTICS"] == variables["LATEST_VERSION_CHECK"] == variables["DEBUG"] == "false"
     assert variables["SENTRY_DSN"] == variables["FRONTEND_SENTRY_DSN"] == ""
     browser = urllib.request.build_opener(urllib.request.HTTPCookieProcessor(jar := CookieJar()))

@@ -7,12 +7,15 @@ import sys
 import threading
 import tomllib
 from collections.abc import Iterator
+from dataclasses import asdict
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
 import pyarrow.parquet as pq
 import pytest
 
+from annotate.label_studio.address import ServerAddress
+from annotate.label_studio.studio import Studio
 from pipeline.doctor import Finding, examine
 from pipeline.doctor.machine import REQUIREMENTS, examine_machine, examine_packages
 from pipeline.doctor.server import examine_server
@@ -329,3 +332,29 @@ def test_examining_changes_nothing(workspace: Workspace):
     areas = {finding.area for finding in examine(workspace, {})}
     assert areas == {"machine", "workspace", "Label Studio"}
     assert {path: path.stat().st_mtime_ns for path in workspace.root.rglob("*")} == before
+
+
+@pytest.mark.parametrize(
+    ("host", "public_url", "level"),
+    [
+        ("127.0.0.1", "", None),
+        ("127.0.0.1", "https://labels.test", "ok"),
+        ("0.0.0.0", "", "warning"),
+        ("0.0.0.0", "http://labels.test", "warning"),
+    ],
+)
+def test_a_studio_that_other_machines_reach_is_told(
+    studio, workspace: Workspace, host: str, public_url: str, level: str | None
+):
+    url, _ = studio
+    own = Studio.of_workspace(workspace.root)
+    born = Path("/proc/self/stat").read_text().rpartition(")")[2].split()[19]
+    process = {"pid": os.getpid(), "born": born, "version": "1.23.2"}
+    write_json(own.credentials_file, {"username": "owner", "password": "open sesame", "token": TOKEN})
+    own_address = ServerAddress(host, int(url.rpartition(":")[2]), public_url)
+    write_json(own.folder / "server.json", {**process, "url": url, **asdict(own_address)})
+    found = {finding.check: finding for finding in examine_server(workspace, {})}
+    assert found["token"].level == "ok"
+    assert (found["network"].level if "network" in found else None) == level
+    if level:
+        assert own_address.page_url in found["network"].found
