@@ -10,12 +10,15 @@ from functools import lru_cache
 
 import regex
 
-__all__ = ["fold", "fold_name", "plain", "snake_case", "unescape"]
+__all__ = ["ENTITY", "fold", "fold_name", "plain", "snake_case", "unescape"]
 
 _LONGEST_REMEMBERED = 64
 """Letters: the same few names and values are folded again and again; what shoppers say is not."""
 
-_ENTITY = re.compile(r"&(?:#[0-9]{1,7}|#[xX][0-9a-fA-F]{1,6}|[A-Za-z][A-Za-z0-9]{1,31});")
+ENTITY = r"&(?:#[0-9]{1,7}|#[xX][0-9a-fA-F]{1,6}|[A-Za-z][A-Za-z0-9]{1,31});"
+"""Pattern of an HTML entity."""
+
+_ENTITY = re.compile(ENTITY)
 _INVISIBLE = regex.compile(r"\p{Default_Ignorable_Code_Point}+|(?<=[\p{L}\p{M}\p{N}])[©®™℠]")
 _FRACTION = regex.compile(r"(?<=\p{Nd})(?=[¼-¾⅐-⅞])")
 # marks belong to their letters; "+", "#", "%" and currencies tell names apart

@@ -58,13 +58,14 @@ _NUMBER = re.compile(r"[+-]?\d+(?:[.,]\d+)*")
 
 _EXCEPTIONS = _set(f"except besides excluding but außer sauf salvo excepto {_UNSPACED_EXCEPTIONS}")
 _NEGATIONS = (_EXCEPTIONS - {"besides", "but"}) | _set(
-    "not no without avoid hate dislike never nothing neither nor loathe exclude skip ditch minus cannot "
+    "not no without avoid hate dislike never nothing neither nor loathe exclude cannot "
     # of other languages, as far as they are no English words
     "kein keine keinen nicht ohne pas sans sin nunca senza não sem niet geen zonder inte ikke لا بدون ليس बिना не без "
     + _UNSPACED_NEGATIONS
 )
 _NEGATIONS_AFTER = _set(f"{_UNSPACED_AFTER} नहीं मत")
 _VERBS_AGAINST = _set("hate dislike avoid loathe exclude")
+_LEAVING_OUT = _set("skip ditch minus")  # names of brands, too
 _EXCEPTING = _pairs("other than, apart from, aside from, else than")
 _AGAINST = _pairs(
     "instead of, rather than, sick of, tired of, bored of, enough of, away from, clear of, rid of, leave out, free of"
@@ -322,7 +323,7 @@ def stance(words: Words, span: Span, *, reach_of_a_verb: int = _REACH_OF_A_VERB)
     before = [i for i in range(span.start) if words.clauses[i] == clause]
     if _is_negated_after(words, span) or (before and words.words[before[-1]] == "non"):
         return "against"
-    negations = [i for i in before if is_negation(words.words[i]) and words.words[i] not in _EXCEPTIONS]
+    negations = [i for i in before if _turns_around(words.words[i])]
     ends = [i for i in before if words.words[i] in _EXCEPTIONS or (i and words.words[i - 1 : i + 1] in _EXCEPTING)]
     kinds = {i: _kind(words, i) for i in negations}
     if ends and span.start - ends[-1] <= _REACH + 1:
@@ -337,6 +338,10 @@ def stance(words: Words, span: Span, *, reach_of_a_verb: int = _REACH_OF_A_VERB)
     if any(span.start - i <= _REACH for i in pairs):
         return "against"
     return "open" if before and words.words[before[-1]] in _DEGREES else "for"
+
+
+def _turns_around(word: str) -> bool:
+    return (is_negation(word) or word in _LEAVING_OUT) and word not in _EXCEPTIONS
 
 
 def _reach(words: Words, at: int, of_a_verb: int) -> int:

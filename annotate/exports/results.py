@@ -18,6 +18,7 @@ from annotate.exports.refusals import Reason, Refusal, Refused, raw_json
 from annotate.exports.typed import UnreadableLine, lines_of, read_typed
 from annotate.migration import Migration
 from schemas.belief import Op
+from schemas.folding import unescape
 from schemas.ontology import Ontology, nearest
 from schemas.safe_text import shortened
 
@@ -67,6 +68,12 @@ class _Words:
                 "unknown_slot", f"'{shortened(name, 120)}'" + (f"; did you mean '{close}'?" if close else "")
             )
         return found
+
+    def without_entities(self, text: str) -> str:
+        """A choice or a typed line with its HTML entities resolved, unless it names a value that is spelled so."""
+        name, _, value = (part.strip() for part in text.removeprefix("!").partition("="))
+        slot = self.migration.ontology.find(name)
+        return text if slot is not None and slot.named(value) is not None else unescape(text)
 
     def meaning(self, mark: Mark) -> tuple[object, ...]:
         return self.migration.meaning(mark.slot or "", mark.value or "", self.version)
@@ -204,6 +211,7 @@ def _mark(control: str, text: str, words: _Words) -> Mark | None:
     stripped = text.strip()
     if control == "note":
         return Mark(0, "note", value=stripped) if stripped else None
+    stripped = words.without_entities(stripped)
     if control == "free":
         said = read_typed(stripped, words.migration.ontology, words.slot)
         return Mark(0, "dislike" if said.disliked else "want", said.slot, said.value)

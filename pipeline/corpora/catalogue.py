@@ -8,11 +8,12 @@ from dataclasses import replace
 from typing import Any
 
 from pipeline.corpora.catalogue_numbers import read_prices, settle_numbers
-from pipeline.corpora.ledger import Ledger
+from pipeline.corpora.ledger import Ledger, LedgerLine
 from pipeline.corpora.pictures import Pictures, file_stem
 from pipeline.corpora.records import ProductRecord
 from schemas.errors import CorpusError
-from schemas.folding import fold_name
+from schemas.folding import fold, fold_name
+from schemas.numbers import read_number
 
 __all__ = ["Catalogue", "ProductLookup", "name_key"]
 
@@ -28,7 +29,7 @@ class Catalogue:
 
     Args:
         records: products as read; several records of one source and id (views of one product) are merged.
-        ledger: its line ``product_records`` is filled with what is merged and what clashes.
+        ledger: its lines ``product_records`` and ``product_keys`` are filled with what is merged and what clashes.
 
     Attributes:
         products: one record per product.
@@ -45,7 +46,7 @@ class Catalogue:
             raise CorpusError("the catalogue has no readable product", fix="see --products, and --format")
         self.currencies = read_prices(merged, ledger["prices"])
         settle_numbers(merged, ledger["attribute_numbers"])
-        renamed = _one_spelling(merged)
+        renamed = _one_spelling(merged, ledger["product_keys"])
         self.products, self.aliases = _one_name(renamed)
         self.products.sort(key=lambda product: product.product_id)
         self._by_reference: dict[str, str] = {}
@@ -153,12 +154,22 @@ def _merge_views(records: Iterable[ProductRecord], ledger: Ledger) -> list[Produ
     ]
 
 
-def _one_spelling(products: Sequence[ProductRecord]) -> list[ProductRecord]:
-    """Attributes whose names differ only in spelling become one, under the commonest spelling (then the longest)."""
+def _one_spelling(products: Sequence[ProductRecord], line: LedgerLine) -> list[ProductRecord]:
+    """Attributes whose names differ only in spelling become one, under the commonest spelling (then the longest).
+
+    So do singular and plural where their values overlap: ``rating`` (stars) and ``ratings`` (how many) are two things.
+    """
     counts = Counter(name for product in products for name in product.attributes)
     spellings: defaultdict[str, list[str]] = defaultdict(list)
     for name in counts:
-        spellings[name_key(name)].append(name)
+        spellings[fold_name(name)].append(name)
+    numbers: defaultdict[str, list[str]] = defaultdict(list)
+    for folded in spellings:
+        numbers[name_key(folded)].append(folded)
+    for folded, others in [(one, rest) for one, *rest in numbers.values() if rest]:
+        for other in others:
+            if _overlap(products, spellings[folded], spellings[other]):
+                spellings[folded] += spellings.pop(other)
     chosen = {name: max(names, key=lambda n: (counts[n], len(n), n)) for names in spellings.values() for name in names}
     if all(name == new for name, new in chosen.items()):
         return list(products)
@@ -166,11 +177,39 @@ def _one_spelling(products: Sequence[ProductRecord]) -> list[ProductRecord]:
     for product in products:
         attributes: dict[str, tuple[str, ...]] = {}
         for name, values in product.attributes.items():
+            if chosen[name] in attributes:
+                line.drop("merged_into_one_spelled_alike")
             attributes[chosen[name]] = tuple(dict.fromkeys((*attributes.get(chosen[name], ()), *values)))
         renamed.append(
             replace(product, attributes=attributes, own=frozenset(chosen[n] for n in product.own if n in chosen))
         )
     return renamed
+
+
+_NEARLY_ALL = 0.9
+_ENOUGH = 0.5
+
+
+def _overlap(products: Sequence[ProductRecord], one: Sequence[str], other: Sequence[str]) -> bool:
+    """Whether two attributes say the same kind of thing.
+
+    Products that have both give a value in common, nearly all of them; and half of what is said under one name is said
+    under the other, too, of numbers in both directions, as some are shared by chance.
+    """
+    said: tuple[Counter[str], Counter[str]] = (Counter(), Counter())
+    both = alike = 0
+    for product in products:
+        here = [{fold(value) for name in names for value in product.attributes.get(name, ())} for names in (one, other)]
+        said[0].update(here[0])
+        said[1].update(here[1])
+        if all(here):
+            both += 1
+            alike += not here[0].isdisjoint(here[1])
+    shares = [
+        sum(n for value, n in mine.items() if value in theirs) / mine.total() for mine, theirs in (said, reversed(said))
+    ]
+    are_numbers = all(read_number(value) is not None for side in said for value in side)
+    return alike >= _NEARLY_ALL * both and (min if are_numbers else max)(shares) >= _ENOUGH
 
 
 def _one_name(products: Sequence[ProductRecord]) -> tuple[list[ProductRecord], dict[str, tuple[str, ...]]]:

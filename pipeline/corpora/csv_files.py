@@ -13,7 +13,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from pipeline.corpora.parsing import other_encoding, snake_case
+from pipeline.corpora.parsing import other_encoding, snake_case, unescaped
 from schemas.errors import CorpusError
 
 __all__ = ["CsvTable", "read_csv"]
@@ -24,7 +24,7 @@ _QUOTING = 'put "..." around the whole cell, and write a quotation mark within i
 
 @dataclass(frozen=True)
 class CsvTable:
-    """The cells of a CSV file, trimmed.
+    """The cells of a CSV file, trimmed, HTML entities resolved.
 
     Attributes:
         header: names of the columns as they are written; no two are the same name spelled differently.
@@ -131,7 +131,7 @@ def _records(lines: Sequence[str], first: int, path: Path) -> Iterator[tuple[int
             last = first + reader.line_num
             where = f"{path}, line {start}" if open_end or last == start else f"{path}, lines {start} to {last}"
             raise CorpusError(what, where=where, fix=_QUOTING) from None
-        yield start, first + reader.line_num, [cell.strip() for cell in cells]
+        yield start, first + reader.line_num, [unescaped(cell).strip() for cell in cells]
 
 
 def _check_quotes(raw: Sequence[tuple[int, int, list[str]]], lines: Sequence[str], columns: int, path: Path) -> None:

@@ -55,7 +55,7 @@ from pipeline.corpora.parsing import (
     structure,
 )
 from pipeline.corpora.pictures import Pictures
-from pipeline.corpora.product_fields import price_of
+from pipeline.corpora.product_fields import add_values, price_of
 from pipeline.corpora.records import (
     CumulativeState,
     Dialogue,
@@ -243,11 +243,9 @@ class JsonlReader:
                     where=where,
                     fix="give each product a line and an id of its own",
                 )
-            attributes = {
-                name: values
-                for key, value in line.attributes.items()
-                if (name := snake_case(key)) and (values := split_values(name, value))
-            }
+            attributes: dict[str, tuple[str, ...]] = {}
+            for key, value in line.attributes.items():
+                add_values(attributes, name := snake_case(key), split_values(name, value), ledger)
             price, price_text = price_of(line.price)
             if price_text:
                 attributes.setdefault("price", (price_text,))

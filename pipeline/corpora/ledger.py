@@ -63,6 +63,7 @@ LINES = (
     "state_values",
     "feedback",
     "product_records",
+    "product_keys",
     "prices",
     "attribute_numbers",
     "product_values",
@@ -79,10 +80,11 @@ class Ledger:
     (``dropped`` are those merged into the one before); recommendation_turns: merged system turns that list candidates;
     positives, negatives: references of the recommendation turns kept; states: user turns that carry a state;
     state_values: (slot, value) pairs in them; feedback: liked or disliked slots of products pointed at;
-    product_records: catalogue records; product_values: values of their attributes; prices: products with a price;
-    attribute_numbers: values such as ``1,299`` in columns of numbers, which only the others of their column tell how to
-    read; scenes: files of scenes that dialogues name; images: distinct pictures referred to; url_map: lines of
-    ``url2img.txt``.
+    product_records: catalogue records; product_keys: names in them that are no attribute of their own, as another is
+    the same spelled differently, or as they have no letter; product_values: values of their attributes; prices:
+    products with a price; attribute_numbers: values such as ``1,299`` in columns of numbers, which only the others of
+    their column tell how to read; scenes: files of scenes that dialogues name; images: distinct pictures referred to;
+    url_map: lines of ``url2img.txt``.
     """
 
     def __init__(self) -> None:

@@ -21,6 +21,7 @@ from pipeline.corpora.pictures import Pictures, canonical_url
 from pipeline.corpora.records import CandidateKind, Dialogue, Parts, ProductRecord, split_name
 from schemas.errors import CorpusError
 from schemas.files import read_json, sha256_file
+from schemas.folding import unescape
 from schemas.safe_text import as_unicode
 
 __all__ = ["PART_BYTES", "MmdReader"]
@@ -177,7 +178,7 @@ def _read_id_map(path: Path, ledger: Ledger) -> dict[str, str]:
     for url, number in table.items():
         text = id_text(number)
         if text:
-            found.setdefault(text, canonical_url(url))
+            found.setdefault(text, canonical_url(unescape(url)))
         else:
             ledger["url_map"].drop("no_id")
     return found

@@ -11,7 +11,7 @@ from typing import Any
 from pipeline.corpora.layout import UNREADABLE, HashedFiles, names_below
 from pipeline.corpora.ledger import Ledger, LedgerLine
 from pipeline.corpora.parsing import as_text, id_text, references, snake_case
-from pipeline.corpora.product_fields import attributes_of, description_of, price_of, records_of
+from pipeline.corpora.product_fields import add_values, attributes_of, description_of, price_of, records_of
 from pipeline.corpora.records import ProductRecord
 from schemas.safe_text import as_unicode
 
@@ -57,7 +57,6 @@ def product_record(raw: Mapping[str, Any], stem: str, ledger: Ledger, *, by_stem
         ledger: values of its attributes and references to its pictures are counted in it.
         by_stem: the file is named after the product's picture.
     """
-    line = ledger["product_values"]
     said = {snake_case(key): value for key, value in reversed(list(raw.items()))}  # keys differ in case by site
     site = as_text(said.get("site"))
     own: dict[str, tuple[str, ...]] = {}
@@ -67,9 +66,10 @@ def product_record(raw: Mapping[str, Any], stem: str, ledger: Ledger, *, by_stem
         value = rest.get(key) if key else None
         if isinstance(value, dict):
             nested = {**value, **nested}
-            own = {**attributes_of(value, line), **own}
+            for name, values in attributes_of(value, ledger).items():
+                add_values(own, name, values, ledger)
             rest.pop(key, None)
-    flat = attributes_of(rest, line)
+    flat = attributes_of(rest, ledger)
     if any(name in own for name in flat if name == "category") or "type" in own:
         flat.pop("category", None)
     pictures = tuple(_pictures(said, ledger["images"]))

@@ -13,7 +13,7 @@ from typing import Any
 
 import orjson
 
-from schemas.folding import snake_case
+from schemas.folding import ENTITY, snake_case, unescape
 from schemas.numbers import number_text, read_number
 
 __all__ = [
@@ -27,6 +27,7 @@ __all__ = [
     "snake_case",
     "split_values",
     "structure",
+    "unescaped",
     "value_texts",
 ]
 
@@ -55,6 +56,7 @@ class NotJsonError(ValueError):
 
 
 _LFS_POINTER = b"version https://git-lfs.github.com/spec/"
+_ENTITY = re.compile(rf"{ENTITY}|\\u0026".encode())
 _LONG_NUMBER = re.compile(rb"\d{19}")
 """What may be an integer beyond 64 bits, which orjson reads as a float."""
 
@@ -62,12 +64,22 @@ _LONG_NUMBER = re.compile(rb"\d{19}")
 def parse_json(content: bytes, *, long_numbers: bool = False) -> Any:
     """Parse JSON, also with NaN, Infinity or a byte order mark in it, as Python writes and editors leave them.
 
+    HTML entities in its texts and names are resolved, once.
+
     Args:
         long_numbers: keep the digits of integers beyond 64 bits, where ids may be written as numbers.
 
     Raises:
         NotJsonError: not JSON, not UTF-8, or with half a surrogate pair in a string.
     """
+    value = _parsed(content, long_numbers=long_numbers)
+    try:
+        return unescaped(value) if _ENTITY.search(content) else value
+    except RecursionError as problem:
+        raise NotJsonError(str(problem)) from None
+
+
+def _parsed(content: bytes, *, long_numbers: bool) -> Any:
     if not (long_numbers and _LONG_NUMBER.search(content)):
         try:
             return orjson.loads(content)
@@ -92,6 +104,25 @@ def parse_json(content: bytes, *, long_numbers: bool = False) -> Any:
 def _integer(digits: str) -> int | float:
     number = int(digits)
     return number if -(2**63) <= number < 2**64 else float(number)
+
+
+def unescaped(value: Any) -> Any:
+    """A value with the HTML entities in its texts and names resolved, once.
+
+    A list or an object written as a text stays as it is, until :func:`structure` reads it.
+    """
+    if isinstance(value, str):
+        return value if "&" not in value or structure(value) is not value else unescape(value)
+    if isinstance(value, list):
+        return [unescaped(part) for part in value]
+    if isinstance(value, dict):
+        found: dict[str, Any] = {}
+        for key, part in value.items():
+            name = unescape(key)
+            is_taken = name in found or (name != key and name in value)  # nothing is written over
+            found[key if is_taken else name] = unescaped(part)
+        return found
+    return value
 
 
 _BEGINNINGS = (
@@ -171,13 +202,13 @@ _DEEPEST = 20
 
 def structure(value: object) -> object:
     """The list or object in a text that is one, written as JSON or as Python; anything else as it is."""
-    if not isinstance(value, str) or (value := value.strip())[:1] + value[-1:] not in ("[]", "{}", "()"):
+    if not isinstance(value, str) or (text := value.strip())[:1] + text[-1:] not in ("[]", "{}", "()"):
         return value
     with contextlib.suppress(NotJsonError):
-        return parse_json(value.encode(errors="surrogatepass"))
+        return parse_json(text.encode(errors="surrogatepass"))
     with contextlib.suppress(ValueError, SyntaxError, TypeError, MemoryError, RecursionError):
-        found = ast.literal_eval(value)
-        return list(found) if isinstance(found, tuple | set) else found
+        found = ast.literal_eval(text)
+        return unescaped(list(found) if isinstance(found, tuple | set) else found)
     return value
 
 

@@ -11,6 +11,7 @@ from urllib.parse import unquote
 
 from pipeline.corpora.ledger import Ledger
 from schemas.errors import CorpusError
+from schemas.folding import unescape
 from schemas.safe_text import as_unicode
 
 __all__ = ["Picture", "Pictures", "canonical_url", "file_stem"]
@@ -193,7 +194,7 @@ class Pictures:
                         continue
                     if not name:
                         ledger["url_map"].drop("no_file_name")
-                    elif found.setdefault(canonical_url(url), name) != name:
+                    elif found.setdefault(canonical_url(unescape(url)), name) != name:
                         ledger["url_map"].drop("link_mapped_before")
                     else:
                         ledger["url_map"].keep()

@@ -4,15 +4,15 @@ from __future__ import annotations
 
 import math
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
-from pipeline.corpora.ledger import LedgerLine
+from pipeline.corpora.ledger import Ledger, LedgerLine
 from pipeline.corpora.parsing import UNKNOWN, as_text, pairs, snake_case, split_values, structure
 from pipeline.corpora.slots import CATEGORY_ATTRIBUTES
 from schemas.numbers import number_text
 
-__all__ = ["attributes_of", "description_of", "price_of", "records_of"]
+__all__ = ["add_values", "attributes_of", "description_of", "price_of", "records_of"]
 
 NOT_ATTRIBUTES = frozenset(
     {
@@ -56,15 +56,28 @@ def records_of(content: object) -> Iterator[tuple[str, object]]:
         yield "", content
 
 
-def attributes_of(fields: Mapping[str, Any], line: LedgerLine) -> dict[str, tuple[str, ...]]:
+def add_values(attributes: dict[str, tuple[str, ...]], name: str, values: Sequence[str], ledger: Ledger) -> None:
+    """Give a product the values of one more name; the values of one that it has already are added to these, counted."""
+    if not values:
+        return
+    if not name:
+        ledger["product_keys"].drop("no_letter_in_it")
+        return
+    if name in attributes:
+        ledger["product_keys"].drop("merged_into_one_spelled_alike")
+    attributes[name] = tuple(dict.fromkeys((*attributes.get(name, ()), *values)))
+
+
+def attributes_of(fields: Mapping[str, Any], ledger: Ledger) -> dict[str, tuple[str, ...]]:
     """The attributes among a record's fields, in snake case: lists of values, unknown and empty ones left out.
 
     A style sheet's colour gives way to ``color_name``; where there is no category, the taxonomy's last part that is
     not the product's own name becomes one.
 
     Args:
-        line: counts values, and why some are not read.
+        ledger: its lines ``product_values`` and ``product_keys`` count values and names, and why some are not read.
     """
+    line = ledger["product_values"]
     attributes: dict[str, tuple[str, ...]] = {}
     for name, value in _named_values(fields, line):
         values = split_values(name, value)
@@ -76,9 +89,8 @@ def attributes_of(fields: Mapping[str, Any], line: LedgerLine) -> dict[str, tupl
                 line.drop("link_or_style_sheet")
             else:
                 kept.append(text)
-        line.keep(len(kept))
-        if kept:
-            attributes[name] = tuple(dict.fromkeys((*attributes.get(name, ()), *kept)))
+        line.keep(len(kept) if name else 0)
+        add_values(attributes, name, kept, ledger)
     if "color" not in attributes and "color_name" in attributes:
         attributes["color"] = attributes.pop("color_name")
     category = _category(fields)
@@ -94,7 +106,7 @@ def _named_values(fields: Mapping[str, Any], line: LedgerLine, depth: int = 0) -
         has_objects = isinstance(value, dict) or (isinstance(value, list) and any(isinstance(v, dict) for v in value))
         named = pairs(value) if has_objects or name in RECORDS_WITHIN else None
         is_plain = named is None and not has_objects
-        if not name or name == "taxonomy" or name in (NOT_ATTRIBUTES if is_plain else NOT_ATTRIBUTES - RECORDS_WITHIN):
+        if name == "taxonomy" or name in (NOT_ATTRIBUTES if is_plain else NOT_ATTRIBUTES - RECORDS_WITHIN):
             continue
         if is_plain:
             yield name, value

@@ -170,7 +170,7 @@ class SimmcReader(ABC):
         fields = _renamed(record)
         attributes = {
             name: tuple(dict.fromkeys(value.replace("_", " ") for value in values)) if name != "brand" else values
-            for name, values in attributes_of(fields, ledger["product_values"]).items()
+            for name, values in attributes_of(fields, ledger).items()
         }
         price, price_text = price_of(fields.get("price"))
         if price_text:
@@ -305,7 +305,8 @@ def _renamed(record: Mapping[str, Any]) -> dict[str, Any]:
     fields = {name: value for name, value in record.items() if name != "metadata" or not isinstance(within, dict)}
     if isinstance(within, dict):
         fields.update(within)
-    return {_FIELDS.get(name, name): value for name, value in fields.items() if name not in _NO_FIELDS}
+    names = {name: _FIELDS.get(name, name) for name in fields if name not in _NO_FIELDS}
+    return {name if new in fields else new: fields[name] for name, new in names.items()}
 
 
 def _id_of(record: Mapping[str, Any]) -> str:

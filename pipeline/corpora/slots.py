@@ -12,7 +12,7 @@ from collections.abc import Iterable, Mapping, Sequence
 
 from pipeline.corpora.catalogue import name_key
 from pipeline.corpora.parsing import snake_case
-from schemas.folding import fold
+from schemas.folding import fold, fold_name
 
 __all__ = ["CATEGORY_ATTRIBUTES", "SLOT_ATTRIBUTES", "CorpusSlots", "Said", "SlotKeys"]
 
@@ -74,7 +74,9 @@ class SlotKeys:
     """
 
     def __init__(self, attributes: Iterable[str]) -> None:
-        self._attributes = {name_key(name): name for name in sorted(attributes, reverse=True)}
+        names = sorted(attributes, reverse=True)
+        # singular and plural may be two attributes: the very name comes first
+        self._attributes = {name_key(name): name for name in names} | {fold_name(name): name for name in names}
         self._keys: dict[str, tuple[str, str]] = {}
         self._settled: set[str] = set()
 
@@ -91,8 +93,12 @@ class SlotKeys:
 
     def _find(self, name: str) -> str:
         snake = snake_case(name)
+        exact = self._attributes.get(fold_name(snake))
+        if exact is not None and fold_name(exact) == fold_name(snake):
+            self._settled.add(exact)
+            return exact
         for candidate in (*SLOT_ATTRIBUTES.get(snake, ()), snake):
-            attribute = self._attributes.get(name_key(candidate))
+            attribute = self._attributes.get(fold_name(candidate)) or self._attributes.get(name_key(candidate))
             if attribute is not None:
                 self._settled.add(attribute)
                 return attribute

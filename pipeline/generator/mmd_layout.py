@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import shutil
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
@@ -15,6 +16,7 @@ from pipeline.generator.catalogue import CatalogueProduct
 from pipeline.generator.drawing import draw_product
 from pipeline.generator.quirks import Quirk, list_negatives, shape_utterances
 from pipeline.generator.shopper import Dialogue, Recommendation, Utterance
+from schemas.folding import ENTITY
 
 __all__ = ["DialogueWriter", "only_in_pictures", "product_json", "write_links", "write_product"]
 
@@ -55,6 +57,14 @@ def product_json(product: CatalogueProduct) -> dict[str, Any]:
     return record
 
 
+_ENTITY = re.compile(b"&(?=%b)" % ENTITY[1:].encode())
+
+
+def _encoded(value: Any, option: int) -> bytes:
+    """A value as JSON; what its texts spell like HTML entities is escaped, as who reads the corpus resolves these."""
+    return _ENTITY.sub(b"&amp;", orjson.dumps(value, option=option))
+
+
 def _written(product: CatalogueProduct, attribute: str) -> str:
     return "" if attribute in product.unwritten else (product.value(attribute) or "")
 
@@ -68,7 +78,7 @@ def write_product(folder: Path, product: CatalogueProduct, seed: str) -> None:
         seed: of the picture's small variations.
     """
     if product.fault != "missing_json":
-        content = orjson.dumps(product_json(product), option=orjson.OPT_INDENT_2 | orjson.OPT_APPEND_NEWLINE)
+        content = _encoded(product_json(product), orjson.OPT_INDENT_2 | orjson.OPT_APPEND_NEWLINE)
         if product.fault == "broken_json":
             content = content[: len(content) // 2]
         (folder / "products" / f"{product.stem}.json").write_bytes(content)
@@ -117,7 +127,7 @@ class DialogueWriter:
             if here is not None:
                 pending = None
             written.append(self._utterance(utterance, here, rng))
-        return orjson.dumps(shape_utterances(written, quirk), option=orjson.OPT_APPEND_NEWLINE)
+        return _encoded(shape_utterances(written, quirk), orjson.OPT_APPEND_NEWLINE)
 
     def _utterance(self, utterance: Utterance, quirk: Quirk | None, rng: Random) -> dict[str, Any]:
         record: dict[str, Any] = {"type": utterance.act, "speaker": utterance.speaker}

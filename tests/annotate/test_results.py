@@ -8,6 +8,7 @@ from annotate.annotations import Annotation, Mark, turn_update
 from annotate.exports.refusals import REASONS, Refused
 from annotate.exports.results import read_result
 from schemas.belief import TurnUpdate
+from schemas.ontology import Ontology, Slot, Value
 from tests.annotate.belief_strategies import ONTOLOGY, values
 from tests.label_exports import pick, typed
 
@@ -50,6 +51,15 @@ def test_operations_drop_slots_start_topics_and_give_up_turns():
 def test_typed_values_are_wanted_and_disliked_with_an_exclamation_mark():
     found = updates(typed("free_0", "color=teal", "! color = a=b ", "sleeve length=3/4", ""))
     assert found[4] == TurnUpdate(want={"color": ("teal",), "sleeveLength": ("3/4",)}, dislike={"color": ("a=b",)})
+
+
+def test_html_entities_are_resolved_unless_a_value_is_spelled_so():
+    found = updates(pick("want_0", "color=H&amp;M"), typed("free_1", "sleeve&nbsp;length=it&#39;s", "!color=&amp;lt;"))
+    assert found[4].want == {"color": ("H&M",)}
+    assert found[6] == TurnUpdate(want={"sleeveLength": ("it's",)}, dislike={"color": ("&lt;",)})
+    spelled = Ontology(slots=(Slot(name="badge", attribute="badge", values=(Value(value="&lt;new"),)),))
+    marks = read_result([pick("want_0", "badge=&lt;new"), typed("free_1", "badge=&lt;new", "badge=&quot;old&quot;")], TURNS, spelled).marks
+    assert [mark.value for mark in marks] == ["&lt;new", "&lt;new", '"old"', None]
 
 
 def test_picked_and_typed_values_of_a_slot_come_together_once():

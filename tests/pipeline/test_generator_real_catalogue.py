@@ -13,7 +13,7 @@ from pipeline.generator.real_catalogue import parse_columns, read_catalogue
 from pipeline.import_corpus import import_corpus
 from pipeline.workspace import Workspace
 from schemas.errors import CorpusError, UsageError
-from schemas.tables import PRODUCTS, read_table
+from schemas.tables import ANNOTATIONS, PRODUCTS, read_table
 
 KINDS = ("Shirts", "Casual Shoes", "Handbags")
 COLOURS = ("Navy Blue", "Red", "Off White")
@@ -184,3 +184,21 @@ def test_prices_are_handed_on_as_they_are_written_and_read_by_the_import(
     assert {found[number] for number in found if number % 4 == 2} == {1299.0}
     assert {found[number] for number in found if number % 4 == 3} == {None}
     assert report.ledger["prices"].dropped["not_a_price"] == sum(number % 4 == 3 for number in found)
+
+
+def test_html_entities_are_resolved_once_from_the_file_to_the_imported_corpus(
+    shop: tuple[Path, Path], tmp_path: Path
+) -> None:
+    file, images = shop
+    file.write_text(file.read_text().replace("Acme ", "H&amp;M &amp;lt; ").replace("Navy Blue", "Black &amp;amp; Tan"))
+    generate_corpus(tmp_path / "corpus", size="test", seed=3, catalogue=read_catalogue(file, images))
+    workspace = Workspace(tmp_path / "work")
+    import_corpus(workspace, tmp_path / "corpus", "mmd")
+    products = read_table(workspace.products, PRODUCTS).to_pylist()
+    assert {product["name"].partition(" ")[0] for product in products} == {"H&M"}
+    assert any("&lt;" in product["name"] for product in products)
+    colours = {value for product in products for value in dict(product["attributes"]).get("color", [])}
+    assert colours == {"Black &amp; Tan", "Red", "Off White"}
+    said = {row["value"] for row in read_table(workspace.annotations, ANNOTATIONS).to_pylist() if row["value"]}
+    assert "Black &amp; Tan" in said
+    assert not any("Black & Tan" in value or "&amp;amp;" in value for value in said)

@@ -653,3 +653,95 @@ def test_a_clone_of_simmc1_is_read_with_both_domains(tmp_path: Path) -> None:
     assert report.ledger["recommendation_turns"].dropped == {"clicks_not_readable": 1}
     names = {row["product_id"]: row["name"] for row in read_table(workspace.products, PRODUCTS).to_pylist()}
     assert names == {"278": "jacket", "4001": "Nice Lamp"}
+
+
+ENTITIES = {
+    "brand": "H&amp;M",
+    "Fit &amp; Feel": "it&#39;s snug",
+    "sizes": ["&lt;S", "[&quot;M&quot;]"],
+    "badge": "&amp;lt;new&amp;gt;",
+    "look": "AT&T &copy",
+}
+RESOLVED = {
+    "brand": ["H&M"],
+    "fit_feel": ["it's snug"],
+    "sizes": ["<S", "M"],
+    "badge": ["&lt;new&gt;"],
+    "look": ["AT&T &copy"],
+}
+SAID = "I&#x27;d like H&amp;M, not &amp;lt;that&amp;gt;"
+SAID_RESOLVED = "I'd like H&M, not &lt;that&gt;"
+
+
+def write_with_entities(root: Path, form: str) -> None:
+    """One dialogue and two products, whose names, keys, values and texts hold HTML entities."""
+    wish = {"brand": "H&amp;M", "Fit &amp; Feel": "it&#39;s snug"}
+    name = "H&amp;M shirt &quot;1&quot;"
+    if form == "mmd":
+        for i in range(2):
+            product = {
+                "id": f"p{i}",
+                "name": name,
+                "description": f"A {name}",
+                "image_filename": f"http://x.invalid/{i}.jpg",
+            }
+            write(root / f"products/{i}.json", {**product, **ENTITIES})
+        shown = {"nlg": SAID, "images": ["http://x.invalid/0.jpg"], "false images": ["http://x.invalid/1.jpg"]}
+        user = {"speaker": "user", "utterance": {"nlg": SAID}, "dst": {"slot_values": wish}}
+        write(root / "dialogues/train/0.json", [user, {"speaker": "system", "utterance": shown}])
+    elif form == "simmc2":
+        write(
+            root / "catalogue.json", {f"p{i}": {"name": name, "description": f"A {name}", **ENTITIES} for i in range(2)}
+        )
+        write(root / "dialogue_object_to_item.json", {"0": {"1": {"items": ["p0"]}, "2": {"items": ["p1"]}}})
+        data = [{"dialogue_idx": 0, "dialogue": [simmc2_turn(SAID, SAID, [1], **wish)]}]
+        write(root / "simmc2_dials_dstc10_train.json", {"split": "train", "dialogue_data": data})
+    else:
+        user = {"speaker": "user", "text": SAID, "state": {"like": wish}}
+        system = {"speaker": "system", "text": SAID, "positives": ["p0"], "negatives": ["p1"]}
+        lines(root / "dialogues.jsonl", {"dialogue_id": "0", "turns": [user, system]})
+        products = [{"product_id": f"p{i}", "name": name, "description": f"A {name}"} for i in range(2)]
+        if form == "jsonl":
+            lines(root / "products.jsonl", *({**product, "attributes": ENTITIES} for product in products))
+        else:
+            sizes = '"[""&lt;S"", ""[&quot;M&quot;]""]"'
+            cells = ("H&amp;M", "it&#39;s snug", sizes, "&amp;lt;new&amp;gt;", "AT&T &copy")
+            row = ",".join((name, f"A {name}", *cells))
+            header = "product_id,name,description,brand,Fit &amp; Feel,sizes,badge,look"
+            write(root / "products.csv", "\n".join((header, f"p0,{row}", f"p1,{row}", "")))
+
+
+@pytest.mark.parametrize("form", ["mmd", "simmc2", "jsonl", "csv"])
+def test_html_entities_are_resolved_once_on_every_path(tmp_path: Path, form: str) -> None:
+    write_with_entities(tmp_path / "corpus", form)
+    workspace, _ = imported(tmp_path, "jsonl" if form == "csv" else form)
+    for product in read_table(workspace.products, PRODUCTS).to_pylist():
+        assert dict(product["attributes"]) == {name: sorted(values) for name, values in RESOLVED.items()}
+        assert product["name"] == 'H&M shirt "1"'
+        assert product["description"] == 'A H&M shirt "1"'
+    assert [row["text"] for row in read_table(workspace.turns, TURNS).to_pylist()] == [SAID_RESOLVED] * 2
+    ontology = workspace.ontology()
+    said = {(slot, value) for _, _, op, slot, value in updates(workspace) if op == "want"}
+    assert said == {("brand", "H&M"), ("Fit & Feel", "it's snug")}
+    for slot, value in said:
+        assert ontology.link(ontology.slot(slot), value).in_catalogue
+
+
+def test_links_with_entities_are_the_links_of_the_map(tmp_path: Path) -> None:
+    root = tmp_path / "corpus"
+    write_with_entities(root, "mmd")
+    link = "http://x.invalid/i?a=1&amp;b="
+    for path in (*root.glob("products/*.json"), *root.glob("dialogues/*/*.json")):
+        write(
+            path,
+            path.read_text()
+            .replace("http://x.invalid/0.jpg", f"{link}0")
+            .replace("http://x.invalid/1.jpg", f"{link}1"),
+        )
+    (root / "images").mkdir()
+    write(root / "url2img.txt", f"{link}0 a.jpg\nhttp://x.invalid/i?a=1&b=1 b.jpg\n")
+    workspace, _ = imported(tmp_path, "mmd")
+    assert candidates(workspace) == [("0", 1, ["p0"], ["p1"])]
+    assert [row["url"] for row in read_table(workspace.images, IMAGES).to_pylist()] == [
+        f"http://x.invalid/i?a=1&b={i}" for i in range(2)
+    ]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -131,7 +132,7 @@ def test_names_for_one_thing_become_one_under_the_sources_own_name() -> None:
                 "sleeves": ("long",),
                 "pattern": (pattern,),
                 "sleeve_length": ("long",),
-                "hemLengths": ("a",),
+                "hemLengths": ("a", pattern),
                 "hem_length": (pattern,),
             },
             own=own,
@@ -142,6 +143,57 @@ def test_names_for_one_thing_become_one_under_the_sources_own_name() -> None:
     assert catalogue.aliases == {"pattern": ("style",)}  # one value everywhere proves nothing of sleeves
     assert set(catalogue.products[0].attributes) == {"pattern", "sleeves", "sleeve_length", "hem_length"}
     assert catalogue.products[0].attributes["hem_length"] == ("a", "plain")
+
+
+@pytest.mark.parametrize(
+    ("one", "other", "is_one"),
+    [
+        # stars, and how many gave some; on sale, and sold; for the fuller figure, and a code
+        (("4.5", "3", "4"), ("1203", "3", "880"), False),
+        (("yes", "no", "yes"), ("100", "101", "102"), False),
+        (("no", "yes", "no"), ("yes", "no", "no"), False),
+        # singular and plural of one thing, also where products have only one of them
+        (("red", "blue", "red"), ("Red", "blue", "red"), True),
+        (("red", "", "blue"), ("", "red", ""), True),
+        (("36", "", "38"), ("", "36", ""), True),
+        (("red", "", "blue"), ("", "cotton", ""), False),
+        # of numbers, some are the same by chance
+        (("5", "4", "", "", ""), ("", "", "5", "812", "96"), False),
+    ],
+)
+def test_singular_and_plural_are_one_attribute_where_their_values_overlap(
+    one: tuple[str, ...], other: tuple[str, ...], is_one: bool
+) -> None:
+    records = [
+        ProductRecord(
+            f"p{i}", attributes={name: (v,) for name, v in (("mark", a), ("marks", b)) if v} | {"kind": ("x",)}
+        )
+        for i, (a, b) in enumerate(zip(one, other, strict=True))
+    ]
+    catalogue = Catalogue(records, Ledger())
+    if is_one:
+        (name,) = set(catalogue.attributes) - {"kind"}
+        assert [{value.casefold() for value in p.attributes.get(name, ())} for p in catalogue.products] == [
+            {value.casefold() for value in (a, b) if value} for a, b in zip(one, other, strict=True)
+        ]
+    else:
+        assert [(p.attributes.get("mark", ("",)), p.attributes.get("marks", ("",))) for p in catalogue.products] == [
+            ((a,), (b,)) for a, b in zip(one, other, strict=True)
+        ]
+        slots = CorpusSlots(catalogue.attributes)
+        assert [slots.key(name) for name in ("Mark", "MARKS", "mark_s")] == ["mark", "marks", "marks"]
+
+
+def test_names_spelled_alike_in_one_product_are_merged_and_counted() -> None:
+    ledger = Ledger()
+    records = [
+        ProductRecord("p1", attributes={"hemLength": ("a",), "hem_length": ("b",), "c+": ("x",), "c#": ("y",)}),
+        ProductRecord("p2", attributes={"hem_length": ("b",)}),
+    ]
+    first, second = Catalogue(records, ledger).products
+    assert first.attributes == {"hem_length": ("a", "b"), "c+": ("x",), "c#": ("y",)}
+    assert second.attributes == {"hem_length": ("b",)}
+    assert ledger.dropped() == {"product_keys/merged_into_one_spelled_alike": 1}
 
 
 def test_growing_adds_and_never_takes_away() -> None:
