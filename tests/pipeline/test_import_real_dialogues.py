@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import html
 import json
 import shutil
 from collections import Counter
@@ -57,7 +58,7 @@ def test_every_turn_and_candidate_is_the_files(mmd: tuple[Workspace, ImportRepor
     for row in rows:
         said = files[row["dialogue_id"]][row["turn"]]
         assert row["speaker"] == said["speaker"]
-        assert row["text"] == " ".join(said["utterance"]["nlg"].split())
+        assert row["text"] == " ".join(html.unescape(said["utterance"]["nlg"]).split())
     by_url = {}
     for path in (shared_data / "simmc2_fashion_mmd" / "products").glob("*.json"):
         product = json.loads(path.read_text())
