@@ -329,6 +329,8 @@ class _Import:
             name, attribute = slots.name_of(key), attribute_of[key]
             self._slot_keys[key] = own = attribute or snake_case(name)
             self._report.slots[name] = attribute
+            if slots.is_taken(name, own):
+                name = own
             self._corpus_slots.append(CorpusSlot(name, own, tuple(sorted(slots.spellings[key])), dict(slots.said[key])))
 
     def ontology(self, existing: Ontology | None) -> Ontology:

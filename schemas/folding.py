@@ -15,8 +15,11 @@ __all__ = ["ENTITY", "fold", "fold_name", "plain", "snake_case", "unescape"]
 _LONGEST_REMEMBERED = 64
 """Letters: the same few names and values are folded again and again; what shoppers say is not."""
 
-ENTITY = r"&(?:#[0-9]{1,7}|#[xX][0-9a-fA-F]{1,6}|[A-Za-z][A-Za-z0-9]{1,31});"
-"""Pattern of an HTML entity."""
+ENTITY = (
+    r"&(?:(?:#[0-9]{1,7}|#[xX][0-9a-fA-F]{1,6}|[A-Za-z][A-Za-z0-9]{1,31});"
+    r"|(?:amp|lt|gt|quot|nbsp)(?![A-Za-z0-9=;])|#[0-9]{2,4}(?![0-9;]))"
+)
+"""Pattern of an HTML entity; the commonest are known without their semicolon, as dialogues have them."""
 
 _ENTITY = re.compile(ENTITY)
 _INVISIBLE = regex.compile(r"\p{Default_Ignorable_Code_Point}+|(?<=[\p{L}\p{M}\p{N}])[©®™℠]")
@@ -29,7 +32,7 @@ _CAMEL = re.compile(r"(?<=[a-z0-9])(?=[A-Z])")
 def unescape(text: str) -> str:
     """A text with its HTML entities resolved, once: ``H&amp;M`` is ``H&M``, and ``&amp;lt;`` is ``&lt;``.
 
-    Only what ends in a semicolon is an entity: ``AT&T`` and ``black&regular`` stay as they are.
+    What only begins like one is none: ``AT&T`` and ``black&regular`` stay as they are.
     """
     return _ENTITY.sub(_resolved, text) if "&" in text else text
 

@@ -1,8 +1,9 @@
 """Which product attribute a corpus's state slot means.
 
-In this order: the table :data:`SLOT_ATTRIBUTES`, then the same name however it is spelled, then (only for slots that
-neither settles, once all dialogues are read) the attribute that has the slot's values. A slot that none of these
-settles stays a slot of its own without catalogue values; the import says so.
+In this order: the very name, the table :data:`SLOT_ATTRIBUTES`, then the same name however it is spelled, then (only
+for slots that these do not settle, once all dialogues are read) the attribute that has the slot's values. Where the
+catalogue has singular and plural of a name as two attributes, the values that are said decide. A slot that none of
+these settles stays a slot of its own without catalogue values; the import says so.
 """
 
 from __future__ import annotations
@@ -144,8 +145,10 @@ class CorpusSlots(SlotKeys):
         Args:
             values_of: attribute -> its values in the catalogue.
         """
-        found: dict[str, str | None] = {key: key for key in self.spellings if key in self._settled}
         folded = {name: {fold(value) for value in values} for name, values in sorted(values_of.items())}
+        found: dict[str, str | None] = {
+            key: self._of_its_number(key, folded) for key in self.spellings if key in self._settled
+        }
         for key in sorted(self.spellings):
             if key in found:
                 continue
@@ -154,12 +157,29 @@ class CorpusSlots(SlotKeys):
             for name, known in folded.items():
                 if name in found.values():
                     continue
-                hit = sum(n for value, n in said.items() if value in known) / max(said.total(), 1)
+                hit = _share(said, known)
                 if hit > share:
                     best, share = name, hit
             found[key] = best if share >= _ENOUGH_OVERLAP else None
         return found
 
+    def _of_its_number(self, key: str, values_of: Mapping[str, set[str]]) -> str:
+        """The attribute, or the one that is its singular or plural where no slot is called so and it has more of what
+        is said: shoppers say "embellishment", and the catalogue has the values in ``embellishments``."""
+        alike = [name for name in values_of if name_key(name) == name_key(key) and name not in self.spellings]
+        said = self.said[key]
+        return max((key, *alike), key=lambda name: (_share(said, values_of.get(name, set())), name == key))
+
+    def is_taken(self, name: str, attribute: str) -> bool:
+        """Whether a slot's name is that of another attribute than its own."""
+        named = self._attributes.get(fold_name(name))
+        return named is not None and named != attribute and fold_name(named) == fold_name(name)
+
     def name_of(self, key: str) -> str:
         """The commonest spelling of a slot in the corpus."""
         return min(self.spellings[key].items(), key=lambda item: (-item[1], item[0]))[0]
+
+
+def _share(said: Counter[str], known: set[str]) -> float:
+    """How much of what is said is known."""
+    return sum(n for value, n in said.items() if value in known) / max(said.total(), 1)

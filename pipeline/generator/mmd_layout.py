@@ -57,7 +57,7 @@ def product_json(product: CatalogueProduct) -> dict[str, Any]:
     return record
 
 
-_ENTITY = re.compile(b"&(?=%b)" % ENTITY[1:].encode())
+_ENTITY = re.compile(rf"(?={ENTITY})&".encode())
 
 
 def _encoded(value: Any, option: int) -> bytes:

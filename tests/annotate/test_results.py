@@ -58,7 +58,8 @@ def test_html_entities_are_resolved_unless_a_value_is_spelled_so():
     assert found[4].want == {"color": ("H&M",)}
     assert found[6] == TurnUpdate(want={"sleeveLength": ("it's",)}, dislike={"color": ("&lt;",)})
     spelled = Ontology(slots=(Slot(name="badge", attribute="badge", values=(Value(value="&lt;new"),)),))
-    marks = read_result([pick("want_0", "badge=&lt;new"), typed("free_1", "badge=&lt;new", "badge=&quot;old&quot;")], TURNS, spelled).marks
+    lines = typed("free_1", "badge=&lt;new", "badge=&quot;old&quot;")
+    marks = read_result([pick("want_0", "badge=&lt;new"), lines], TURNS, spelled).marks
     assert [mark.value for mark in marks] == ["&lt;new", "&lt;new", '"old"', None]
 
 

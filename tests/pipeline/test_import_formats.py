@@ -745,3 +745,36 @@ def test_links_with_entities_are_the_links_of_the_map(tmp_path: Path) -> None:
     assert [row["url"] for row in read_table(workspace.images, IMAGES).to_pylist()] == [
         f"http://x.invalid/i?a=1&b={i}" for i in range(2)
     ]
+
+
+def test_of_singular_and_plural_a_slot_means_the_one_that_has_what_is_said(tmp_path: Path) -> None:
+    root = tmp_path / "corpus"
+    rows = [("4.5", "1203", "patchwork", "pleated"), ("3", "15", "worn", "ribbed")] * 2
+    lines(
+        root / "products.jsonl",
+        *(
+            {
+                "product_id": f"p{i}",
+                "attributes": {"rating": stars, "ratings": number, "trim": rare, "trims": common, "Trims": "lace"},
+            }
+            for i, (stars, number, rare, common) in enumerate(rows)
+        ),
+    )
+    wishes = [{"rating": "4.5", "ratings": "15", "trim": "pleated"}, {"rating": "3", "trim": ["ribbed", "worn"]}]
+    turns = [{"speaker": "user", "text": "x", "update": {"want": wish}} for wish in wishes]
+    lines(root / "dialogues.jsonl", *({"dialogue_id": f"d{i}", "turns": [turn]} for i, turn in enumerate(turns)))
+    workspace, report = imported(tmp_path, "jsonl")
+    ontology = workspace.ontology()
+    assert {slot.name: slot.attribute for slot in ontology.slots} == {
+        name: name for name in ("rating", "ratings", "trim", "trims")
+    }
+    assert set(updates(workspace)) == {
+        ("d0", 0, "want", "rating", "4.5"),
+        ("d0", 0, "want", "ratings", "15"),
+        ("d0", 0, "want", "trims", "pleated"),
+        ("d1", 0, "want", "rating", "3"),
+        ("d1", 0, "want", "trims", "ribbed"),
+        ("d1", 0, "want", "trims", "worn"),
+    }
+    assert dict(read_table(workspace.products, PRODUCTS).to_pylist()[0]["attributes"])["trims"] == ["lace", "pleated"]
+    assert report.ledger.dropped() == {"product_keys/merged_into_one_spelled_alike": 4}
