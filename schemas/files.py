@@ -272,7 +272,7 @@ def read_json(path: Path, *, error: type[InputError] = CorpusError, fix: str | N
     """
     content = _content(path, error, fix)
     try:
-        return orjson.loads(content)
+        return orjson.loads(content.removeprefix(b"\xef\xbb\xbf"))  # as some editors begin a file
     except ValueError as problem:
         raise error(f"not valid JSON: {problem}", where=path, fix=fix) from None
 

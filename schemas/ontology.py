@@ -362,14 +362,23 @@ class Ontology(BaseModel):
         value = read_json(path, error=OntologyError, fix="run `semctl import` to derive it again")
         try:
             found = cls.model_validate(value)
-            json.loads(path.read_bytes(), object_pairs_hook=_once, parse_int=str, parse_float=str)
+            json.loads(path.read_bytes().decode("utf-8-sig"), object_pairs_hook=_once, parse_int=str, parse_float=str)
         except _TwiceError as problem:
             raise OntologyError(str(problem), where=path, fix="leave one of them") from None
         except ValidationError as problem:
             first = problem.errors()[0]
             at = f" at {'.'.join(map(str, first['loc']))}" if first["loc"] else ""
             says = first["msg"].removeprefix("Value error, ")
+            if first["type"] == "extra_forbidden":
+                known = [name for part in (Ontology, Slot, Value) for name in part.model_fields]
+                close = nearest(str(first["loc"][-1]), known)
+                says = "there is no such field" + (f"; did you mean '{close}'?" if close else "")
             raise OntologyError(f"ontology not valid{at}: {says}", where=path, fix="correct it there") from None
+        for place, slot in enumerate(found.slots):
+            for number, entry in enumerate(slot.values):
+                if not fold(entry.value):
+                    what = f"ontology not valid at slots.{place}.values.{number}: the value is blank"
+                    raise OntologyError(what, where=path, fix="remove it")
         return found
 
     def write(self, path: Path) -> None:

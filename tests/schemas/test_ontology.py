@@ -106,7 +106,9 @@ def prices(*ends: tuple[Any, Any]) -> dict[str, Any]:
         ({"slots": [{"name": "a=b", "attribute": "a"}]}, "slots.0.name"),
         ({"slots": [{"name": "!a", "attribute": "a"}]}, "slots.0.name"),
         ({"slots": [{"name": "a", "attribute": "a", "kind": "colour"}]}, "slots.0.kind"),
-        ({"slots": [{"name": "a", "attribute": "a", "colour": 1}]}, "slots.0.colour"),
+        ({"slots": [{"name": "a", "attribute": "a", "colour": 1}]}, r"slots\.0\.colour: there is no such field"),
+        ({"slots": [{"name": "a", "attribute": "a", "titel": "A"}]}, r"slots\.0\.titel: .* did you mean 'title'\?"),
+        (colours("red", " "), r"slots\.0\.values\.1: the value is blank"),
         (colours("red", "blue", "red"), r"slots\.0: .*the value 'red' is there twice, at values\.0 and values\.2"),
         (
             {"slots": [{"name": name, "attribute": "a"} for name in ("color", "size", "color")]},
@@ -177,3 +179,9 @@ def test_an_ontology_written_before_there_were_rules_keeps_its_hash():
     # as hashed by the version before ranges knew currencies and slots their rule
     assert ONTOLOGY.sha256() == "a25d2669ca08524775c4ca3d97ccb85a41b20a98d440400ff62bde980b9269f7"
     assert "rule" not in ONTOLOGY.model_dump_json()
+
+
+def test_a_file_that_an_editor_began_with_a_byte_order_mark_is_read(tmp_path: Path):
+    ONTOLOGY.write(tmp_path / "ontology.json")
+    (tmp_path / "ontology.json").write_text((tmp_path / "ontology.json").read_text(), encoding="utf-8-sig")
+    assert Ontology.read(tmp_path / "ontology.json") == ONTOLOGY
