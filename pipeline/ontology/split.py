@@ -15,7 +15,7 @@ from schemas.ontology_steps import SplitValue
 
 __all__ = ["split_value"]
 
-_RANGE = re.compile(r"under (?P<under>-?[\d.]+)|(?P<low>-?[\d.]+) to (?P<high>-?[\d.]+)|(?P<over>-?[\d.]+) and over")
+_RANGE = re.compile(r"under (?P<under>.+)|(?P<low>.+) to (?P<high>.+)|(?P<over>.+) and over")
 
 
 def split_value(ontology: Ontology, name: str, value: str, into: Sequence[str], counts: Mapping[str, int]) -> Ontology:
@@ -112,11 +112,12 @@ def _ranges(slot: Slot, was: Value, parts: Sequence[str]) -> tuple[list[Value], 
 
 def _range(slot: Slot, part: str, currency: str | None) -> Value:
     match = _RANGE.fullmatch(fold(part).replace(fold(f" {currency}"), ""))
-    if match is None:
+    read = {name: slot.number(text) for name, text in match.groupdict().items() if text is not None} if match else {}
+    ends = {name: number.value for name, number in read.items() if number is not None and number.value is not None}
+    if not read or len(ends) < len(read):
         raise OntologyError(f"the part '{part}' is no range", fix="write 'under 20', '20 to 40' or '40 and over'")
     if slot.named(part) is not None:
         raise OntologyError(f"the part '{part}' is a value of '{slot.name}' already")
-    ends = {name: float(text) for name, text in match.groupdict().items() if text is not None}
     low, high = ends.get("low", ends.get("over")), ends.get("high", ends.get("under"))
     if low is not None and high is not None and low >= high:
         raise OntologyError(f"the part '{part}' holds no number")

@@ -37,6 +37,29 @@ def test_a_value_that_products_have_and_the_ontology_lacks_says_so(tmp_path: Pat
     assert found.detail == "1 products have 'teal', but the ontology does not know it"
 
 
+def test_a_number_that_may_be_one_of_two_and_a_price_in_another_currency_are_told(tmp_path: Path):
+    heights = (Value(value="under 2", high=2, count=1), Value(value="2 and over", low=2, count=1))
+    prices = tuple(
+        Value(value=value, low=low, high=high, count=1, currency="EUR")
+        for value, low, high in (("under 500", None, 500), ("500 and over", 500, None))
+    )
+    shop = Ontology(
+        slots=(
+            Slot(name="height", attribute="height", kind="numeric", values=heights),
+            Slot(name="price", attribute="price", kind="numeric", values=prices),
+        )
+    )
+    catalogue = CatalogueIndex(shop)
+    catalogue.add("1", {"height": ["1.5"], "price": ["600"]})
+    said = [*wants(0, "height", "1,299"), *wants(2, "price", "$600"), *wants(4, "price", "1.299 euros")]
+    found = findings(tmp_path, annotation(*said), ontology=shop, catalogue=catalogue)
+    assert told(found) == [
+        ("ambiguous_number", 0, "height", "1,299"),
+        ("value_not_in_catalogue", 2, "price", "$600"),
+    ]
+    assert found[1].detail == "price=$600 is in no currency that the catalogue's ranges are in"
+
+
 @pytest.mark.parametrize(
     ("slot", "typed", "meant"),
     [

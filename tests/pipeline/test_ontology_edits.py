@@ -155,6 +155,41 @@ def test_the_parts_of_a_range_fill_it_and_are_counted():
     assert named(back, "under 40", "price").count == 3
 
 
+MIXED = Ontology(
+    slots=(
+        Slot(
+            name="price",
+            attribute="price",
+            kind="numeric",
+            values=(
+                Value(value="under 50 EUR", count=2, high=50, currency="EUR"),
+                Value(value="50 EUR and over", count=1, low=50, currency="EUR"),
+                Value(value="under 4000 INR", count=1, high=4000, currency="INR"),
+                Value(value="4000 INR and over", count=1, low=4000, currency="INR"),
+            ),
+        ),
+    )
+)
+
+
+def test_a_range_of_prices_is_split_within_its_currency():
+    counts = {"20 EUR": 1, "40 EUR": 1, "60 EUR": 1, "20 INR": 1, "5000 INR": 1}
+    after = split_value(MIXED, "price", "4000 INR and over", ["4,000 to 10,000 INR", "10000 INR and over"], counts)
+    after = split_value(after, "price", "under 50 EUR", ["under 30 EUR", "30 to 50 EUR"], counts)
+    found = {value.value: (value.low, value.high, value.currency, value.count) for value in values(after, "price")}
+    assert found["4,000 to 10,000 INR"] == (4000, 10000, "INR", 1)
+    assert found["30 to 50 EUR"] == (30, 50, "EUR", 1)
+    assert found["under 30 EUR"] == (None, 30, "EUR", 1)
+    assert found["under 4000 INR"][3] == 1
+
+
+def test_ranges_of_two_currencies_are_not_merged():
+    with pytest.raises(InputError, match="in different currencies"):
+        merge_values(MIXED, "price", ["under 50 EUR", "under 4000 INR"], "low")
+    after = rename_value(MIXED, "price", "under 4000 INR", "cheap in India")
+    assert named(after, "cheap in India", "price").currency == "INR"
+
+
 def test_added_values_and_aliases_are_understood():
     after = add_value(V1, "color", "petrol", ["peacock"])
     assert values(after)[-1] == Value(value="petrol", aliases=("peacock",))
@@ -201,6 +236,7 @@ def test_a_change_made_twice_is_made_once(name: str):
         (lambda o: split_value(o, "color", "grey", ["dark", "jet"], COLORS), "another way to say 'color=jet black'"),
         (lambda o: split_value(o, "price", "under 40", ["under 20", "30 to 40"], PRICES), "do not fill it"),
         (lambda o: split_value(o, "price", "under 40", ["low", "lower"], PRICES), "is no range"),
+        (lambda o: split_value(o, "price", "under 40", ["under 1.2.3", "20 to 40"], PRICES), "is no range"),
         (lambda o: rename_value(DONE["split"](o), "color", "grey", "x"), "was split into light and dark"),
         (lambda o: split_value(DONE["split"](o), "color", "black", ["grey", "x"], COLORS), "was split itself"),
         (lambda o: add_value(o, "color", "gray"), "another way to say 'color=grey' already"),
