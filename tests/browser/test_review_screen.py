@@ -31,7 +31,7 @@ def test_payloads_in_answers_and_notes_are_shown_to_the_reviewer_and_fire_nothin
     rows.sort(key=lambda row: row["turn"])
     workspace = write_workspace(tmp_path / "evil", [rows])
     (task,) = tasks_of([rows], window=30)
-    said = [typed(f"free_{n}", f"color={payload}") for n, payload in enumerate(PAYLOADS)]
+    said = [typed(f"free_{n}", f"color=a {payload}") for n, payload in enumerate(PAYLOADS)]
     plain = [pick(f"want_{n}", "color=red") for n in range(len(PAYLOADS))]
     given = [
         answer(1, [*said, typed("note", PAYLOADS[1])], by=1),
@@ -51,7 +51,7 @@ def test_payloads_in_answers_and_notes_are_shown_to_the_reviewer_and_fire_nothin
     shown = page.locator(".sem-answers").all_inner_texts()
     assert len(shown) == len(PAYLOADS)
     for payload, text in zip(PAYLOADS, shown, strict=True):
-        assert " ".join(f"wants color={payload}".split()) in text
+        assert " ".join(f"wants color=a {payload}".split()) in text
         assert "wants color=red" in text
     notes = " ".join(page.locator(".sem-end .sem-answer").all_inner_texts())
     assert PAYLOADS[0] in notes

@@ -210,7 +210,7 @@ def test_nothing_ingested_yet_names_the_command(semctl: Any, workspace: Workspac
     workspace.annotations.unlink()
     code, _, err = semctl()
     assert code == 2
-    assert "semctl ingest-labels" in err
+    assert f"semctl -w {workspace.root} ingest-labels" in err
 
 
 def test_a_newer_answer_of_the_same_annotator_counts(semctl: Any, workspace: Workspace):

@@ -107,7 +107,7 @@ def hostile(tmp_path: Path) -> Workspace:
     """A workspace whose dialogue and answers are attempts to run a script."""
     rows = [{**row, "text": PAYLOADS[i % len(PAYLOADS)]} for i, row in enumerate(dialogue("d1", users=len(PAYLOADS)))]
     space = write_workspace(tmp_path / "hostile", [rows])
-    said = [typed(f"free_{i}", f"color={payload}") for i, payload in enumerate(PAYLOADS)]
+    said = [typed(f"free_{i}", f"color=a {payload}") for i, payload in enumerate(PAYLOADS)]
     answers_of(space, {1: [], 2: [], 3: said}, rows=(rows,))
     return space
 
