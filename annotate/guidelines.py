@@ -98,7 +98,7 @@ def _blocks(ontology: Ontology) -> list[_Block]:
             ((f"“Anything but {value}.”",), ("Dislikes ", want)),
             ((f"“{_begun(value)} is fine after all.”",), ("Wants ", want, ": this takes it off the dislikes")),
             ((f"“{title}? It does not matter any more.”",), ("Drop ", drop)),
-            ((f"“Something like the 2nd one, but {other}.”",), ("Wants ", second, ", and what else of that image is meant")),
+            ((f"“Like the 2nd one, but {other}.”",), ("Wants ", second, ", and what else of that image is meant")),
             (("“Now show me something else entirely.”",), ("Flag ", _Code("flag=new_topic"), " and what the new wish says")),
             (("“Thanks, that is all.”",), ("nothing",)),
         ),
@@ -149,10 +149,11 @@ def _doubtful(ontology: Ontology, found: Sequence[OpenPoint]) -> Iterator[tuple[
     amounts = min(
         (item for item in ontology.slots if item.kind == "numeric"), key=lambda s: not s.is_money, default=None
     )
+    limited = amounts or next((item for item in ontology.slots if item.rule), None)
     for about, case, rule in (
         (
             "questions",
-            (f"“Do you have it in {value}?” “What about {other}?” “Does the 2nd one come in {value}?”",),
+            (f"“Do you have {'it in ' if 'colo' in slot.casefold() else ''}{value}?” “What about {other}?” “Is there nothing cheaper?”",),
             ("A question that asks for products is a wish: Wants ", _Code(f"{slot}={value}"), ". "
              "A question about a product (“What is it made of?” “How much is it?”) changes nothing."),
         ),
@@ -163,11 +164,11 @@ def _doubtful(ontology: Ontology, found: Sequence[OpenPoint]) -> Iterator[tuple[
              _Code(f"{slot}=..." if amounts is None or not amounts.is_money else f"{amounts.name}=cheaper"),
              ". Do not pick a listed value that might be meant."),
         ),
-        *([] if amounts is None else [(
+        *([] if limited is None else [(
             "limits",
             ("A limit: “under 50”, “at least 4”",),
             ("Pick the range if the list has exactly this one; else type the limit as it is said: ",
-             _Code(f"{amounts.name}=under 50"), "."),
+             _Code(f"{limited.name}=under 50"), "."),
         )]),
         *([] if (pair := _exact_pair(ontology)) is None else [(
             "exactness",

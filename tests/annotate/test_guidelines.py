@@ -80,7 +80,7 @@ DOUBTFUL = Ontology(slots=(COLOURS, PRICES, LENGTHS, *SIZES))
 def test_doubtful_cases_are_decided_with_this_corpus_slots_and_values():
     text = guideline_markdown(DOUBTFUL)
     for case in (
-        "| “Do you have it in blue?” “What about light blue?” “Does the 2nd one come in blue?” | A question that asks for products is a wish: Wants `color=blue`.",
+        "| “Do you have it in blue?” “What about light blue?” “Is there nothing cheaper?” | A question that asks for products is a wish: Wants `color=blue`.",
         "| A value that the lists lack: “cheaper”, “good reviews”, “something special” | Type it into Other in the user's words, under the slot that it speaks of: `price=cheaper`.",
         "| A limit: “under 50”, “at least 4” | Pick the range if the list has exactly this one; else type the limit as it is said: `price=under 50`. |",
         "| “blue”, where the list has blue and light blue | Mark what the words say, nothing more exact: `color=blue`. |",
