@@ -16,7 +16,7 @@ from typing import Any, Literal
 import orjson
 
 from annotate.annotations import CORPUS, Annotation, Mark
-from annotate.identity import Arrival, Identity, base_name
+from annotate.identity import Arrival, Identity, Match, base_name
 
 __all__ = ["AnnotationStore", "Changes", "Standing"]
 
@@ -214,6 +214,9 @@ class AnnotationStore(AbstractContextManager["AnnotationStore"]):
                 annotation = self._named(number, identity.named(Arrival(annotation, export or "", dealt_to)))
             if from_server:
                 self._restore(annotation)
+            stored = self._find(annotation.key)
+            if standing == "usable" and stored is not None and stored.says_the_same(annotation):
+                continue
             earlier = self._newest_until(annotation.key)
             if standing != "usable":
                 if earlier is None or (standing == "unreadable" and earlier.key == annotation.key):
@@ -223,7 +226,6 @@ class AnnotationStore(AbstractContextManager["AnnotationStore"]):
                 annotation = annotation.with_marks([Mark(earlier.marks[0].turn, "withdrawn")])
             elif self._newest(annotation.annotation_id) is None:
                 changes.new += 1
-            stored = self._find(annotation.key)
             if stored is None or not stored.says_the_same(annotation):
                 changes.changed += standing == "usable" and earlier is not None and not _alike(earlier, annotation)
                 self.put(annotation)
@@ -238,14 +240,14 @@ class AnnotationStore(AbstractContextManager["AnnotationStore"]):
         self._base.execute("UPDATE heard SET annotation_id = ? WHERE number = ?", (annotation.annotation_id, number))
         return annotation
 
-    def matches(self) -> Iterator[tuple[Arrival, Annotation]]:
+    def matches(self) -> Iterator[Match]:
         """What arrived, each with every stored version that goes by the same name, on whatever server."""
         found = self._base.execute(
-            "SELECT arrived.content, export, dealt_to, version.content"
-            " FROM arrived JOIN version ON base = arrived.annotation_id ORDER BY number"
+            "SELECT export, project, arrived.server, arrived.completed_by, version.server, dealt_to,"
+            " arrived.content, version.content FROM arrived JOIN version ON base = arrived.annotation_id"
         )
-        for content, export, dealt_to, stored in found:
-            yield Arrival(Annotation.from_json(content), export or "", dealt_to), Annotation.from_json(stored)
+        for export, project, *rest in found:
+            yield Match((export or "", project), *rest)
 
     def sources(self) -> list[tuple[str, str]]:
         """Export and project of what arrived from files."""

@@ -15,7 +15,7 @@ from collections import defaultdict
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from functools import partial
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 from urllib.parse import urlsplit
 
 from annotate.annotations import Annotation
@@ -26,7 +26,7 @@ from schemas.progress import Progress, SilentProgress
 if TYPE_CHECKING:
     from annotate.annotation_store import AnnotationStore
 
-__all__ = ["Arrival", "Identity", "base_name", "is_address", "numbered_name"]
+__all__ = ["Arrival", "Identity", "Match", "base_name", "is_address", "numbered_name"]
 
 _SUFFIX = re.compile(r"~[0-9a-f]{8}")
 _UNIQUE = re.compile(r"[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}", re.IGNORECASE)
@@ -46,6 +46,32 @@ class Arrival:
     annotation: Annotation
     export: str
     dealt_to: str | None = None
+
+
+class Match(NamedTuple):
+    """Something that arrived, and a stored version of the same name, as they lie in the store.
+
+    Attributes:
+        source: export and project of what arrived.
+        server: its server, where it is known.
+        number: of the user who sent it.
+        stored_server: server of the stored one.
+        dealt_to: see :class:`Arrival`.
+        arrived, stored: both.
+    """
+
+    source: tuple[str, str]
+    server: str | None
+    number: str | None
+    stored_server: str | None
+    dealt_to: str | None
+    arrived: bytes
+    stored: bytes
+
+    def both(self) -> tuple[Arrival, Annotation]:
+        """What arrived, and what is stored."""
+        arrival = Arrival(Annotation.from_json(self.arrived), self.source[0], self.dealt_to)
+        return arrival, Annotation.from_json(self.stored)
 
 
 def base_name(annotation_id: str) -> str:
@@ -84,18 +110,25 @@ class Identity:
         linked: defaultdict[tuple[str, str], set[str]] = defaultdict(set)
         same: dict[str, str] = {}
         earlier: dict[tuple[tuple[str, str], str], str] = {}
-        for arrival, stored in self._store.matches():
-            one = arrival.annotation
+        for match in self._store.matches():
+            if match.stored_server is None:
+                told = match.number is None or (match.source, match.number) in earlier
+            elif match.server is None:
+                told = match.stored_server in linked[match.source]
+            else:
+                told = is_address(match.stored_server) or match.stored_server in same
+            if told:
+                continue
+            arrival, stored = match.both()
             if not self._is_same(arrival, stored):
                 continue
-            source = (arrival.export, one.project or "")
-            if stored.server is None:
-                if stored.completed_by == one.completed_by and one.completed_by is not None:
-                    earlier.setdefault((source, one.completed_by), stored.annotator)
-            elif one.server is None:
-                linked[source].add(stored.server)
-            elif not is_address(stored.server):
-                same[stored.server] = one.server
+            if match.stored_server is None:
+                if stored.completed_by == match.number and match.number is not None:
+                    earlier[match.source, match.number] = stored.annotator
+            elif match.server is None:
+                linked[match.source].add(match.stored_server)
+            else:
+                same[match.stored_server] = match.server
         for source in self._store.sources():
             servers = linked[source]
             found = min(servers, key=lambda server: (not is_address(server), server), default=None)

@@ -122,8 +122,9 @@ def annotation_head(raw: Any, task: ExportedTask, name: str) -> Annotation:
         raise Refused("malformed_annotation", f"an annotation of task {task.task_id} is no object")
     if raw.get("was_cancelled") not in (None, True, False):  # 0 and 1 are among them
         raise Refused("malformed_annotation", "'was_cancelled' is neither true nor false")
-    updated_at = _time(raw.get("updated_at")) or _time(raw.get("created_at"))
-    if updated_at is None and any(raw.get(name) is not None for name in ("updated_at", "created_at")):
+    sent = raw.get("created_at") if raw.get("updated_at") is None else raw["updated_at"]
+    updated_at = _time(sent)
+    if updated_at is None and sent is not None:
         raise Refused("malformed_annotation", "no time in 'updated_at'")
     number, email = _sender(raw)
     return Annotation(
