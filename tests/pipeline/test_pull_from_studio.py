@@ -113,6 +113,21 @@ def test_the_first_pull_takes_everything_and_the_next_one_nothing(live: Live):
     assert hashes(live.workspace.root) == after
 
 
+def test_an_export_file_of_the_project_is_of_the_same_people_and_answers(live: Live, tmp_path: Path):
+    file = live.gateway.download_export(live.project, tmp_path / "e.json")
+    alone = ingest_labels(live.workspace, export=file)
+    (before,) = {row["annotator"] for row in read_table(live.workspace.annotations, ANNOTATIONS).to_pylist()}
+    assert before.startswith("user:")
+    assert (alone.changes.new, changes(live.pull())) == (6, (0, 0, 0, 6))
+    rows = read_table(live.workspace.annotations, ANNOTATIONS).to_pylist()
+    assert {row["annotator"] for row in rows} == {live.gateway.user}
+    assert {row["server"] for row in rows} == {live.gateway.url}
+    assert (len({row["annotation_id"] for row in rows}), {row["in_force"] for row in rows}) == (6, {True})
+    annotations = live.workspace.annotations.read_bytes()
+    assert ingest_labels(live.workspace, export=file).changes.as_json()["unchanged"] == 6
+    assert live.workspace.annotations.read_bytes() == annotations
+
+
 def test_an_edited_answer_is_fetched_alone_and_replaces_the_old_one(live: Live):
     live.pull()
     live.edit("d1", "blue")
