@@ -86,7 +86,7 @@ def browser_elsewhere() -> Iterator[Page]:
     with sync_playwright() as playwright:
         browser = playwright.chromium.launch(executable_path=str(CHROMIUM), args=[*CHROMIUM_OPTIONS, rules])
         page = browser.new_context(ignore_https_errors=True, viewport={"width": 1366, "height": 768}).new_page()
-        page.set_default_timeout(60_000)
+        page.set_default_timeout(120_000)
         yield page
         browser.close()
 
