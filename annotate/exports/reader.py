@@ -24,6 +24,7 @@ UNKNOWN = "unknown"
 """Stands for the number of a task or a project that an export does not give."""
 
 _BLOCK = 1 << 16
+_DEEPEST = 100  # Label Studio's own exports have 10 levels
 _NO_JSON = re.compile(r"\b(?:nan|-?infinity)\b", re.IGNORECASE)
 """What other programs write for numbers that are none."""
 _HOW = (
@@ -112,7 +113,9 @@ class ExportReader:
             no_json = _NO_JSON.search(str(problem))
             what = f"not valid JSON (it holds {no_json.group()}; write null)" if no_json else "cut off"
             raise self._broken(what, stream) from None
-        except (ijson.JSONError, UnicodeDecodeError, OverflowError) as problem:
+        except _TooDeepError:
+            raise self._broken(f"nested deeper than {_DEEPEST} levels", stream) from None
+        except (ijson.JSONError, ValueError, OverflowError, RecursionError) as problem:
             said = " ".join(str(problem).split())[:80]
             raise self._broken(f"not valid JSON ({said})", stream) from None
 
@@ -165,11 +168,43 @@ def keep_raw(export: Path, sha256: str, target: Path) -> None:
         raise LabelError("the export changed while it was read", where=export, fix="run this again")
 
 
+class _TooDeepError(Exception):
+    pass
+
+
+class _Depth:
+    """How deeply JSON is nested, followed block by block: ijson's time grows with the square of it."""
+
+    _NO_BRACKET = bytes(set(range(256)) - set(b"[]{}"))
+
+    def __init__(self) -> None:
+        self._depth = 0
+        self._begun = b""  # the quotation mark of a string that goes on in the next block, and a backslash at its end
+
+    def feed(self, block: bytes) -> None:
+        """Raises _TooDeepError."""
+        text = (self._begun + block).replace(b"\\\\", b"").replace(b'\\"', b"")
+        parts = text.split(b'"')  # every second one is within a string
+        self._begun = b"" if len(parts) % 2 else b'"'
+        if text.endswith(b"\\"):
+            self._begun += b"\\"
+        brackets, levels = b"".join(parts[::2]).translate(None, self._NO_BRACKET), 0
+        while (fewer := brackets.replace(b"[]", b"").replace(b"{}", b"")) != brackets:
+            brackets, levels = fewer, levels + 1
+            if levels > _DEEPEST:
+                raise _TooDeepError
+        opened = brackets.count(b"[") + brackets.count(b"{")
+        self._depth += 2 * opened - len(brackets)
+        if self._depth > _DEEPEST:
+            raise _TooDeepError
+
+
 class _HashedStream:
     """A binary stream that hashes and counts what is read of it."""
 
     def __init__(self, file: IO[bytes]) -> None:
         self._file = file
+        self._nested = _Depth()
         self._ahead: bytes | None = None
         self._started = False
         self.hash = hashlib.sha256()
@@ -185,9 +220,11 @@ class _HashedStream:
         if size == 0:
             return b""
         if self._ahead is not None:
-            block, self._ahead = self._ahead, None
-            return block.removeprefix(b"\xef\xbb\xbf")
-        return self._next(_BLOCK if size < 0 else size)
+            block, self._ahead = self._ahead.removeprefix(b"\xef\xbb\xbf"), None
+        else:
+            block = self._next(_BLOCK if size < 0 else size)
+        self._nested.feed(block)
+        return block
 
     def drain(self) -> None:
         while self._next(_BLOCK):

@@ -2,13 +2,15 @@ from __future__ import annotations
 
 import gzip
 import json
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from annotate.exports.reader import ExportReader, keep_raw
+from annotate.exports.reader import ExportReader, _Depth, _TooDeepError, keep_raw
 from schemas.errors import LabelError
 from schemas.files import sha256_bytes
 from tests.label_exports import answer, save
@@ -79,13 +81,53 @@ def test_no_file_and_a_folder_are_one_error(tmp_path: Path):
             read(path)
 
 
-def test_deep_nesting_is_read_without_a_crash(tmp_path: Path):
+DEEP = {
+    "lists": "[" * 500_000 + "]" * 500_000,
+    "objects": '{"a":' * 300_000 + "1" + "}" * 300_000,
+    "never closed": "[" * 500_000,
+    "closed within a block": ("[" * 101 + "]" * 101 + ",") * 50 + "1",
+    "behind a string of brackets": '"' + "]" * 200_000 + '",' + "[" * 100_000,
+}
+
+
+@pytest.mark.parametrize("nested", DEEP)
+@pytest.mark.parametrize("pack", [bytes, gzip.compress])
+@pytest.mark.timeout(20)
+def test_deep_nesting_is_one_error_at_once(nested: str, pack: Callable[[bytes], bytes], tmp_path: Path):
     path = tmp_path / "e.json"
-    path.write_text('[{"data": {}, "annotations": [' + "[" * 20_000 + "]" * 20_000 + "]}]")
-    try:
-        assert len(read(path)[0]) == 1
-    except LabelError as problem:
-        assert "JSON" in str(problem)  # noqa: PT017 - a parser may also limit the depth
+    path.write_bytes(pack(f'[{{"data": {{}}, "annotations": [{DEEP[nested]}]}}]'.encode()))
+    with pytest.raises(LabelError, match="nested deeper than 100 levels after 0 whole tasks"):
+        read(path)
+
+
+def test_brackets_within_texts_are_no_nesting(tmp_path: Path):
+    texts = ["[" * 200_000, '\\"' * 70_000 + "[" * 200, "\\" * 65_535 + "[" * 200, "{" * 65_530 + '"' + "[" * 200]
+    path = tmp_path / "e.json"
+    path.write_text(json.dumps([{**TASK, "data": {"texts": texts, "deep": [[[[{}]]]]}}]))
+    ((task,), _) = read(path)
+    assert task.data["texts"] == texts
+
+
+@given(
+    st.recursive(st.text('[]{}"\\\\,é'), lambda part: st.lists(part) | st.dictionaries(st.text('[{"\\\\'), part)),
+    st.sampled_from([0, 80, 201]),
+    st.integers(min_value=1, max_value=9),
+)
+def test_whatever_texts_hold_and_wherever_blocks_end_only_brackets_count(value: Any, wrapped: int, size: int):
+    text = (b"[" * wrapped) + json.dumps(value, ensure_ascii=False).encode() + b"]" * wrapped
+    blocks = [text[start : start + size] for start in range(0, len(text), size)]
+    nested = _Depth()
+
+    def read_all() -> int:
+        for block in blocks:
+            nested.feed(block)
+        return nested._depth
+
+    if wrapped > 200:
+        with pytest.raises(_TooDeepError):
+            read_all()
+    else:
+        assert read_all() == 0
 
 
 @given(st.integers(min_value=0, max_value=10_000))
