@@ -14,7 +14,7 @@ from typing import Any
 
 from annotate.annotations import Annotation
 from schemas.errors import LabelError
-from schemas.files import read_json, write_json
+from schemas.files import read_json, taken_apart, write_json
 
 __all__ = ["NOBODY", "NUMBERED", "Roster"]
 
@@ -61,7 +61,8 @@ class Roster:
         if not path.is_file():
             return cls()
         value: Any = read_json(path, error=LabelError)
-        try:
+        fix = "remove that file; it is learned again"
+        with taken_apart(path, error=LabelError, what="not a list of annotators", fix=fix):
             if value["semctl_annotators"] != _RECORD:
                 raise ValueError(f"record {value['semctl_annotators']}")
             return cls(
@@ -73,10 +74,6 @@ class Roster:
                     for url, server in value["servers"].items()
                 }
             )
-        except (KeyError, TypeError, ValueError, AttributeError) as problem:
-            raise LabelError(
-                f"not a list of annotators: {problem!r}", where=path, fix="remove that file; it is learned again"
-            ) from None
 
     def write(self, labelling: Path) -> None:
         """Write ``annotators.json``, whole, when it says something else than the file does."""

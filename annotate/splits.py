@@ -14,7 +14,7 @@ from annotate.dialogue_index import IndexedDialogue
 from annotate.resolution.resolve import Resolution, TurnResolution
 from schemas.belief import state_to_rows
 from schemas.errors import WorkspaceError
-from schemas.files import read_json, sha256_file
+from schemas.files import read_json, sha256_file, taken_apart
 from schemas.ontology import Ontology
 from schemas.tables import D_F, D_P, read_table
 
@@ -137,10 +137,8 @@ def read_splits(d_f: Path, d_p: Path, manifest: Path) -> tuple[pa.Table, pa.Tabl
     for name, path in (("D_F", d_f), ("D_P", d_p)):
         if not path.is_file():
             raise WorkspaceError(f"the split {name} is missing", where=path, fix=_AGAIN)
-        try:
+        with taken_apart(manifest, error=WorkspaceError, what="not a manifest of splits", fix=_AGAIN):
             named = said["files"][name]["sha256"]
-        except (KeyError, TypeError):
-            raise WorkspaceError("not a manifest of splits", where=manifest, fix=_AGAIN) from None
         if named != sha256_file(path):
             raise WorkspaceError(f"the split {name} is not the one its manifest names", where=path, fix=_AGAIN)
     return read_table(d_f, D_F), read_table(d_p, D_P)

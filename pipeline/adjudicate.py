@@ -19,7 +19,7 @@ from pipeline.labelling.review import Asked, Review, turns_asked
 from pipeline.ontology.screen_record import note_screen
 from pipeline.workspace import Workspace
 from schemas.errors import LabelError, UsageError
-from schemas.files import locked, read_json, write_json
+from schemas.files import locked, read_json, taken_apart, write_json
 from schemas.progress import Progress, SilentProgress
 
 __all__ = ["AdjudicateResult", "adjudicate_to_file", "adjudicate_to_project"]
@@ -213,7 +213,9 @@ def _result(
 
 
 def _tasks_of(workspace: Workspace, batch: Batch) -> list[dict[str, Any]]:
-    tasks: list[dict[str, Any]] = read_json(
-        workspace.labelling / f"batch-{batch.number:04d}" / "tasks.json", error=LabelError
-    )
-    return tasks
+    file = workspace.labelling / f"batch-{batch.number:04d}" / "tasks.json"
+    fix = "put that file back"
+    tasks: list[dict[str, Any]] = read_json(file, error=LabelError, fix=fix, shape=list[dict[str, Any]])
+    with taken_apart(file, error=LabelError, what="not a list of review tasks", fix=fix):
+        turns_asked(task["data"] for task in tasks)
+        return [task for task in tasks if task["data"]["uid"]]

@@ -6,11 +6,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from pipeline.run_record import read_record
 from pipeline.runs import find_run, load_corpus, open_ranker, trained_on_fold
 from pipeline.training_data import gold_states, state_before
 from pipeline.workspace import Workspace
-from schemas.errors import ModelError, UsageError, WorkspaceError
-from schemas.files import read_json, sha256_file, write_json
+from schemas.errors import UsageError, WorkspaceError
+from schemas.files import sha256_file, write_json
 from schemas.ontology import nearest
 from schemas.progress import Progress, SilentProgress
 from semantic_model.baselines.popularity import Popularity
@@ -167,7 +168,7 @@ def _gold_floor(workspace: Workspace, corpus: Corpus, split: str, shown: Progres
 
 def _say_what_changed(workspace: Workspace, folder: Path, shown: Progress) -> None:
     """A run may be measured on data it was not trained on; a reader of its figures should know."""
-    trained_on = read_json(folder / "record.json", error=ModelError, fix="train again").get("inputs", {})
+    trained_on = read_record(folder)["inputs"]
     files = {
         "products": workspace.products,
         "images": workspace.images,

@@ -5,9 +5,9 @@ from __future__ import annotations
 from pathlib import Path
 
 from pipeline.folds import Fold, fold_of_record, fold_splits
+from pipeline.run_record import RECORD, read_record
 from pipeline.workspace import Workspace
 from schemas.errors import ModelError, UsageError
-from schemas.files import read_json
 from schemas.ontology import nearest
 from semantic_model.data import Corpus
 from semantic_model.ranker import Ranker
@@ -15,7 +15,6 @@ from semantic_model.ranker import Ranker
 __all__ = ["find_run", "load_corpus", "open_ranker", "trained_on_fold"]
 
 _MOST_NAMED = 8
-_RECORD = "record.json"  # written last, so that it marks a complete run
 
 
 def load_corpus(workspace: Workspace, *, images: bool = True, fold: Fold | None = None) -> Corpus:
@@ -46,7 +45,7 @@ def trained_on_fold(folder: Path) -> Fold | None:
     Raises:
         ModelError: its record cannot be used.
     """
-    return fold_of_record(read_json(folder / _RECORD, error=ModelError, fix="train again").get("fold"))
+    return fold_of_record(read_record(folder).get("fold"))
 
 
 def find_run(workspace: Workspace, name: str = "latest") -> Path:
@@ -56,12 +55,12 @@ def find_run(workspace: Workspace, name: str = "latest") -> Path:
         ModelError: no such run (names the nearest), one that is not complete, or none at all.
     """
     folders = sorted(path for path in workspace.runs.glob("*") if path.is_dir())
-    complete = [path for path in folders if (path / _RECORD).is_file()]
+    complete = [path for path in folders if (path / RECORD).is_file()]
     train = "run `semctl train --labeled-ratio R` first"
     if name == "latest":
         if not complete:
             raise ModelError("no run has been trained to its end here", where=workspace.runs, fix=train)
-        return max(complete, key=lambda path: ((path / _RECORD).stat().st_mtime_ns, path.name))
+        return max(complete, key=lambda path: ((path / RECORD).stat().st_mtime_ns, path.name))
     for path in folders:
         if path.name == name:
             if path not in complete:

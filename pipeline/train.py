@@ -9,13 +9,16 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from pydantic import TypeAdapter
+
 from pipeline.folds import fold_of_record
 from pipeline.model_card import model_card
 from pipeline.run_plan import MODELS, Plan, TrainRequest, package_version, plan_run
+from pipeline.run_record import RECORD, read_record
 from pipeline.training_data import TrainingData, input_hashes, prepare
 from pipeline.workspace import Workspace
 from schemas.errors import ModelError
-from schemas.files import read_json, write_atomic, write_json
+from schemas.files import read_json, taken_apart, write_atomic, write_json
 from schemas.ontology import nearest
 from schemas.progress import Progress, SilentProgress
 from semantic_model.config import Config, config_from, config_toml
@@ -26,7 +29,6 @@ if TYPE_CHECKING:
 __all__ = ["MODELS", "TrainRequest", "resume", "train"]
 
 _PLAN = "plan.json"  # what a run was asked to do; written before training
-_RECORD = "record.json"  # how it went; written last, so that it marks a complete run
 
 # up to this width, threads wait for each other more than they work: 1.0 to 2.5 times the time with two
 _ONE_THREAD = 128
@@ -57,10 +59,9 @@ def train(
     workspace.require()
     plan, config = plan_run(workspace, request)
     run, folder = plan.run, workspace.runs / plan.run
-    if (folder / _RECORD).is_file():
+    if (folder / RECORD).is_file():
         shown.log(f"this run is there already: {folder} (delete the folder to train it again)")
-        record: dict[str, Any] = read_json(folder / _RECORD, error=ModelError, fix="delete the run and train again")
-        return record
+        return read_record(folder)
     from semantic_model.distributed import open_processes
 
     with open_processes() as processes:
@@ -89,15 +90,12 @@ def resume(workspace: Workspace, run: str, *, progress: Progress | None = None) 
     shown = progress or SilentProgress()
     workspace.require()
     folder = _unfinished(workspace, run)
-    if (folder / _RECORD).is_file():
+    if (folder / RECORD).is_file():
         shown.log(f"the run {folder.name} is complete; nothing is left to do")
-        record: dict[str, Any] = read_json(folder / _RECORD, error=ModelError, fix="delete the run and train again")
-        return record
+        return read_record(folder)
     value = read_json(folder / _PLAN, error=ModelError, fix="delete the run and train again")
-    try:
-        plan = Plan(**value)
-    except TypeError:
-        raise ModelError("a run of another version of semctl", where=folder, fix="train again") from None
+    with taken_apart(folder / _PLAN, error=ModelError, what="a run of another version of semctl", fix="train again"):
+        plan = TypeAdapter(Plan).validate_python(value)
     config = config_from(plan.config, where=folder / _PLAN)
     now = input_hashes(workspace, labels="D_F" in plan.inputs)
     changed = sorted(name for name in now.keys() | plan.inputs.keys() if now.get(name) != plan.inputs.get(name))
@@ -209,7 +207,7 @@ def _run(
     }
     if processes.first:
         write_atomic(folder / "model" / "README.md", model_card(record))
-        write_json(folder / _RECORD, record)
+        write_json(folder / RECORD, record)
     processes.wait()
     return record
 
@@ -221,7 +219,7 @@ def _share(data: TrainingData) -> float:
 def _unfinished(workspace: Workspace, run: str) -> Path:
     folders = sorted(path.parent for path in workspace.runs.glob(f"*/{_PLAN}"))
     if run == "latest":
-        open_runs = [path for path in folders if not (path / _RECORD).is_file()]
+        open_runs = [path for path in folders if not (path / RECORD).is_file()]
         if not open_runs:
             raise ModelError(
                 "there is no unfinished run here", where=workspace.runs, fix="start one with --labeled-ratio"

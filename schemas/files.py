@@ -21,6 +21,7 @@ from pathlib import Path
 from typing import Any, BinaryIO
 
 import orjson
+from pydantic import TypeAdapter, ValidationError
 
 from schemas.errors import CorpusError, InputError, UsageError, WorkspaceError
 from schemas.safe_text import as_unicode
@@ -264,17 +265,28 @@ def _in_unicode(value: Any) -> Any:
     return [_in_unicode(inner) for inner in value] if isinstance(value, list | tuple) else value
 
 
-def read_json(path: Path, *, error: type[InputError] = CorpusError, fix: str | None = None) -> Any:
+def read_json(path: Path, *, error: type[InputError] = CorpusError, fix: str | None = None, shape: Any = None) -> Any:
     """Read a JSON file.
 
+    Args:
+        shape: the type that its value must have, such as ``dict[str, int]`` or a TypedDict; None: any.
+
     Raises:
-        InputError: of the given class, when the file is missing, unreadable or not JSON.
+        InputError: of the given class, when the file is missing, unreadable, not JSON or not of that shape.
     """
     content = _content(path, error, fix)
     try:
-        return orjson.loads(content.removeprefix(b"\xef\xbb\xbf"))  # as some editors begin a file
+        value = orjson.loads(content.removeprefix(b"\xef\xbb\xbf"))  # as some editors begin a file
     except ValueError as problem:
         raise error(f"not valid JSON: {problem}", where=path, fix=fix) from None
+    if shape is not None:
+        try:
+            TypeAdapter(shape).validate_python(value, strict=True)
+        except ValidationError as problem:
+            first = problem.errors()[0]
+            place = ".".join(str(part) for part in first["loc"]) or "the whole"
+            raise error(f"not as semctl writes it, at {place}: {first['msg']}", where=path, fix=fix) from None
+    return value
 
 
 def read_toml(path: Path, *, error: type[InputError] = UsageError) -> dict[str, Any]:
@@ -285,7 +297,7 @@ def read_toml(path: Path, *, error: type[InputError] = UsageError) -> dict[str, 
     """
     content = _content(path, error, None)
     try:
-        return tomllib.loads(content.decode())
+        return tomllib.loads(content.decode("utf-8-sig"))
     except RecursionError:
         raise error("not valid TOML: nested too deeply", where=path) from None
     except (ValueError, OverflowError) as problem:  # not UTF-8, not TOML, or a number beyond all bounds
@@ -302,8 +314,16 @@ def _content(path: Path, error: type[InputError], fix: str | None) -> bytes:
 
 
 @contextmanager
-def taken_apart(path: Path, *, error: type[InputError], fix: str | None = None) -> Iterator[None]:
+def taken_apart(
+    path: Path, *, error: type[InputError], what: str = "not as semctl writes it", fix: str | None = None
+) -> Iterator[None]:
     """Around what takes the content of a file apart: content of another shape becomes one line that names the file.
+
+    Args:
+        path: the file.
+        error: the class of the error.
+        what: what the error says of the file.
+        fix: what to do about it.
 
     Raises:
         InputError: of the given class, for whatever wrong types, missing keys and impossible values lead to.
@@ -312,7 +332,7 @@ def taken_apart(path: Path, *, error: type[InputError], fix: str | None = None) 
         yield
     except (ArithmeticError, AttributeError, LookupError, RecursionError, TypeError, ValueError) as problem:
         said = f"{type(problem).__name__}: {problem}" if str(problem) else type(problem).__name__
-        raise error(f"not as semctl writes it ({said[:200]})", where=path, fix=fix) from None
+        raise error(f"{what} ({said[:200]})", where=path, fix=fix) from None
 
 
 def open_unlinked(path: Path) -> BinaryIO:

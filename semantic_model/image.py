@@ -125,8 +125,9 @@ class _Store:
         self.values: npt.NDArray[Any] = np.zeros((0, encoder.width), dtype=encoder.kind)
         self.rows: dict[str, int] = {}
         if self._array is not None and self._index is not None and self._index.is_file() and self._array.is_file():
-            rows = read_json(self._index, error=ModelError, fix="delete it; features are made again")
-            values = np.load(self._array, mmap_mode="r", allow_pickle=False)
+            fix = f"delete it and {self._array.name}; features are made again"
+            rows = read_json(self._index, error=ModelError, fix=fix, shape=dict[str, int])
+            values = _read_array(self._array, fix="delete it; features are made again")
             if values.shape == (1 + max(rows.values(), default=-1), encoder.width):  # else: a cut-off write
                 self.values, self.rows = values, dict(rows)
 
@@ -151,7 +152,22 @@ class _Store:
             with atomic_path(self._array) as temporary, temporary.open("wb") as file:
                 np.save(file, self.values, allow_pickle=False)
             write_json(self._index, self.rows)
-            self.values = np.load(self._array, mmap_mode="r", allow_pickle=False)
+            self.values = _read_array(self._array)
+
+
+def _read_array(path: Path, *, fix: str | None = None) -> npt.NDArray[Any]:
+    """A ``.npy`` file as a memory map.
+
+    Raises:
+        ModelError: it is no plain array, or cut off.
+    """
+    try:
+        values: npt.NDArray[Any] = np.load(path, mmap_mode="r", allow_pickle=False)
+    except (ValueError, EOFError, OSError, SyntaxError, TypeError, OverflowError, MemoryError) as problem:
+        raise ModelError(f"not a plain array: {problem}", where=path, fix=fix) from None
+    if not isinstance(values, np.ndarray) or values.dtype.kind not in "fiu":
+        raise ModelError("not a plain array of numbers", where=path, fix=fix)
+    return values
 
 
 def open_picture(path: Path) -> Image.Image | None:
@@ -209,10 +225,7 @@ def _brought_along(folder: Path, files: Iterable[str] | Mapping[str, Path]) -> F
     arrays = sorted(folder.glob("*.npy"))
     if len(arrays) != 1 or not names.is_file():
         raise ModelError(f"a features folder holds one .npy and images.txt; found {len(arrays)} .npy", where=folder)
-    try:
-        values = np.load(arrays[0], mmap_mode="r", allow_pickle=False)
-    except ValueError as problem:
-        raise ModelError(f"not a plain array: {problem}", where=arrays[0]) from None
+    values = _read_array(arrays[0])
     listed = names.read_text().split("\n")
     listed = listed[:-1] if listed and not listed[-1] else listed
     if values.ndim != 2 or len(values) != len(listed):

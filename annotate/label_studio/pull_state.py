@@ -12,7 +12,7 @@ import orjson
 
 from annotate.label_studio.project_calls import Project
 from schemas.errors import LabelError
-from schemas.files import read_json, sha256_bytes, write_atomic
+from schemas.files import read_json, sha256_bytes, taken_apart, write_atomic
 
 __all__ = ["AnsweredTask", "PullState", "project_key"]
 
@@ -84,7 +84,7 @@ class PullState:
         if not path.exists():
             return None
         found = read_json(path, error=LabelError, fix=_FIX)
-        try:
+        with taken_apart(path, error=LabelError, what="not a pull state", fix=_FIX):
             if found["semctl_schema"] != _SCHEMA:
                 raise LabelError("this pull state is of another version of semctl", where=path, fix=_FIX)
             answered = {
@@ -103,8 +103,6 @@ class PullState:
                 answered,
             )
             _ = state.since
-        except (KeyError, TypeError, ValueError, AttributeError) as problem:
-            raise LabelError(f"not a pull state: {problem!r}", where=path, fix=_FIX) from None
         return state
 
     def write(self, path: Path) -> None:

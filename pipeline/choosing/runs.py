@@ -12,12 +12,12 @@ import numpy.typing as npt
 
 from annotate.accumulate import accumulate
 from annotate.seen import OntologyValues
+from pipeline.run_record import read_record
 from pipeline.runs import find_run, load_corpus, open_ranker
 from pipeline.training_data import state_before
 from pipeline.workspace import Workspace
 from schemas.belief import BeliefState
 from schemas.errors import ModelError, UsageError
-from schemas.files import read_json
 from schemas.ontology import Ontology, nearest
 from schemas.progress import Progress
 from semantic_model.data import Corpus
@@ -84,8 +84,8 @@ class OpenedRuns:
         """
         if names:
             folders = list(dict.fromkeys(find_run(workspace, name) for name in names))
-            return cls(workspace, tuple(folders), tuple(_record(folder) for folder in folders))
-        complete = {path.parent: _record(path.parent) for path in sorted(workspace.runs.glob("*/record.json"))}
+            return cls(workspace, tuple(folders), tuple(read_record(folder) for folder in folders))
+        complete = {path.parent: read_record(path.parent) for path in sorted(workspace.runs.glob("*/record.json"))}
         usable = {folder: record for folder, record in complete.items() if not record.get("fold")}
         if not usable:
             raise ModelError(
@@ -178,11 +178,6 @@ class OpenedRuns:
             else "give a run trained with --labeled-ratio above 0"
         )
         raise UsageError(f"{' and '.join(self.names)} cannot tell '{asked}'", fix=fix)
-
-
-def _record(folder: Path) -> dict[str, Any]:
-    found: dict[str, Any] = read_json(folder / "record.json", error=ModelError, fix="delete the run and train again")
-    return found
 
 
 def _but_seed(record: dict[str, Any]) -> str:

@@ -10,9 +10,10 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from pipeline.choosing.learning_curve import LearningCurve, Point, learning_curve
+from pipeline.run_record import read_record
 from pipeline.workspace import Workspace
 from schemas.errors import InputError, ModelError
-from schemas.files import read_json
+from schemas.files import read_json, taken_apart
 from semantic_model.metrics import Interval
 
 __all__ = ["METRIC", "StopSignal", "stop_signal"]
@@ -140,7 +141,7 @@ def _runs(workspace: Workspace) -> list[_Run]:
     found = []
     for path in sorted(workspace.runs.glob("*/record.json")):
         try:
-            record = read_json(path, error=ModelError)
+            record = read_record(path.parent)
             kept = not record.get("fold") and not record.get("labelled_list") and METRIC in record["best"]
             kept = kept and record["model"] != "dual-encoder"
         except (ModelError, KeyError, TypeError):
@@ -166,9 +167,11 @@ def _points(runs: list[_Run]) -> tuple[list[Point], list[str] | None]:
     for run in runs:
         if not (run.folder / _PER_QUERY).is_file():
             break
-        value = read_json(run.folder / _PER_QUERY, error=ModelError)
-        names = [(str(dialogue), int(turn)) for dialogue, turn in value["queries"]]
-        by_query.append(dict(zip(names, value["per_query"][METRIC], strict=True)))
+        file, fix = run.folder / _PER_QUERY, "delete it; it is measured again"
+        value: Any = read_json(file, error=ModelError, fix=fix)
+        with taken_apart(file, error=ModelError, fix=fix):
+            names = [(str(dialogue), int(turn)) for dialogue, turn in value["queries"]]
+            by_query.append(dict(zip(names, map(float, value["per_query"][METRIC]), strict=True)))
     queries = sorted(by_query[0]) if by_query else []
     if len(by_query) < len(runs) or any(each.keys() != set(queries) for each in by_query):
         return [Point(run.labelled, np.array([run.record["best"][METRIC]])) for run in runs], None

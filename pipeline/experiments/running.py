@@ -20,7 +20,7 @@ from pipeline.train import train
 from pipeline.variables import variables_set
 from pipeline.workspace import Workspace
 from schemas.errors import InputError, ModelError, SemctlError
-from schemas.files import locked, read_json, write_json
+from schemas.files import locked, read_json, taken_apart, write_json
 from schemas.progress import Progress
 from semantic_model.evaluation import Evaluation, evaluate_ranker
 from semantic_model.metrics import metric_names
@@ -93,8 +93,11 @@ def carry_out(workspace: Workspace, planned: PlannedRun, split: str, candidates:
             corpus = load_corpus(workspace, images=planned.request.images, fold=planned.request.fold)
             measured = evaluate_ranker(open_ranker(folder, corpus), corpus, split, candidate_kind(candidates))
             write_json(file, _as_json(measured))
-    value = read_json(file, error=ModelError, fix="delete it; it is measured again")
-    return Measured(planned, _from_json(value), record["best"]["epoch"], record["seconds"])
+    fix = "delete it; it is measured again"
+    value = read_json(file, error=ModelError, fix=fix)
+    with taken_apart(file, error=ModelError, fix=fix):
+        measured = _from_json(value)
+    return Measured(planned, measured, record["best"]["epoch"], record["seconds"])
 
 
 def _as_json(found: Evaluation) -> dict[str, Any]:

@@ -12,7 +12,7 @@ from typing import Any
 from annotate.label_config import LabelConfig
 from annotate.tasks import TASK_SCHEMA
 from schemas.errors import LabelError
-from schemas.files import read_json, write_atomic, write_json
+from schemas.files import read_json, taken_apart, write_atomic, write_json
 from schemas.ontology import Ontology
 
 __all__ = [
@@ -164,22 +164,33 @@ def _number(folder: Path) -> int:
 
 def _is_complete(folder: Path) -> bool:
     manifest = folder / "manifest.json"
-    return manifest.is_file() and read_json(manifest, error=LabelError).get("complete") is True
+    if not manifest.is_file():
+        return False
+    value: dict[str, Any] = read_json(manifest, error=LabelError, fix="remove that batch folder", shape=dict[str, Any])
+    return value.get("complete") is True
 
 
 def _read(path: Path) -> Batch:
-    value: Any = read_json(path, error=LabelError)
-    try:
-        destination = Destination(value["project"], value["project_id"], value["url"], value.get("file"))
+    fix = "remove that batch folder"
+    value: Any = read_json(path, error=LabelError, fix=fix)
+    with taken_apart(path, error=LabelError, what="not a manifest of semctl", fix=fix):
+        project, number = _text(value["project"]), value["project_id"]
+        destination = Destination(
+            project, None if number is None else int(number), _text(value["url"]), _text(value.get("file"))
+        )
         return Batch(
             number=int(value["batch"]),
             destination=destination,
             config_sha256=str(value["config_sha256"]),
             window=int(value["window"]),
-            uids=tuple(value["uids"]),
-            annotator=value.get("annotator"),
-            role=value.get("role", "label"),
+            uids=tuple(map(str, value["uids"])),
+            annotator=_text(value.get("annotator")),
+            role=_text(value.get("role")) or "label",
             ontology_version=int(value.get("ontology_version", 1)),
         )
-    except (KeyError, TypeError, ValueError) as problem:
-        raise LabelError(f"not a manifest of semctl: {problem!r}", where=path, fix="remove that batch folder") from None
+
+
+def _text(value: Any) -> str | None:
+    if value is not None and not isinstance(value, str):
+        raise TypeError(f"{value!r} is no text")
+    return value

@@ -13,7 +13,7 @@ from typing import Any
 
 from annotate.dealing import Round
 from schemas.errors import LabelError, UsageError
-from schemas.files import read_json, sha256_bytes, write_json
+from schemas.files import read_json, sha256_bytes, taken_apart, write_json
 
 __all__ = ["Deal", "Part", "annotators_named", "deal_file", "part_title", "projects_of", "read_deals"]
 
@@ -177,7 +177,7 @@ def part_title(name: str, annotator: str) -> str:
 
 def _read(path: Path) -> Deal:
     value: Any = read_json(path, error=LabelError)
-    try:
+    with taken_apart(path, error=LabelError, what="not the record of a deal", fix="put that file back from a copy"):
         if value["semctl_deal"] != _RECORD:
             raise ValueError(f"record {value['semctl_deal']}")
         return Deal(
@@ -192,10 +192,6 @@ def _read(path: Path) -> Deal:
             handed_over={str(who): tuple(dialogues) for who, dialogues in value["handed_over"].items()},
             pushed=bool(value["pushed"]),
         )
-    except (KeyError, TypeError, ValueError, AttributeError) as problem:
-        raise LabelError(
-            f"not the record of a deal: {problem!r}", where=path, fix="put that file back from a copy"
-        ) from None
 
 
 def _read_round(value: Mapping[str, Any]) -> Round:

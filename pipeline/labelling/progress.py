@@ -19,7 +19,7 @@ from pipeline.labelling.deal_record import Deal, projects_of, read_deals
 from pipeline.labelling.known_annotators import learn_annotators
 from pipeline.workspace import Workspace
 from schemas.errors import LabelError, ServiceError
-from schemas.files import read_json
+from schemas.files import read_json, taken_apart
 from schemas.progress import Progress, SilentProgress
 
 if TYPE_CHECKING:
@@ -222,11 +222,9 @@ def unreachable(problem: ServiceError) -> str:
 
 def _read_tasks(file: Path) -> dict[str, WantedTask]:
     tasks: Any = read_json(file, error=LabelError)
-    try:
+    with taken_apart(file, error=LabelError, what="not a list of tasks", fix="put that file back"):
         data = [task["data"] for task in tasks]
         return {str(each["uid"]): WantedTask(str(each["dialogue_id"]), len(each["user_turns"])) for each in data}
-    except (KeyError, TypeError) as problem:
-        raise LabelError(f"not a list of tasks: {problem!r}", where=file, fix="put that file back") from None
 
 
 def _answered(task: TouchedTask | None) -> bool:

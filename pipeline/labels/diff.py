@@ -14,7 +14,7 @@ from pipeline.labels.history import find_ingest, kept_ingests
 from pipeline.labels.state_diff import StateDiff, side_by_side, state_diff
 from pipeline.workspace import Workspace
 from schemas.errors import UsageError, WorkspaceError
-from schemas.files import read_json
+from schemas.files import read_json, taken_apart
 
 __all__ = ["AnnotationDiff", "LabelDiff", "Side", "diff_ingests", "diff_workspaces"]
 
@@ -180,11 +180,9 @@ def _now(workspace: Workspace) -> Side:
     manifest = read_json(workspace.require().split_manifest, error=WorkspaceError, fix=_FIRST)
     ledger = read_json(workspace.label_ledger, error=WorkspaceError, fix=_FIRST)
     ontology = workspace.ontology()
-    try:
+    with taken_apart(workspace.split_manifest, error=WorkspaceError, what="not a manifest of splits", fix=_FIRST):
         slots, sha256 = list(manifest["slots"]), str(manifest["inputs"]["ontology"])
         policy = ledger.get("resolved", {}).get("policy")
-    except (KeyError, TypeError, AttributeError):
-        raise WorkspaceError("not a manifest of splits", where=workspace.split_manifest, fix=_FIRST) from None
     version = ontology.version if ontology.sha256() == sha256 else None
     return Side(str(workspace.root), workspace.states, workspace.annotations, slots, version, sha256, policy)
 

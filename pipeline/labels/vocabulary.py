@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 from pipeline.workspace import Workspace
 from schemas.errors import WorkspaceError
-from schemas.files import read_json
+from schemas.files import read_json, taken_apart
 
 __all__ = ["check_vocabulary"]
 
@@ -17,8 +19,10 @@ def check_vocabulary(workspace: Workspace) -> None:
     Raises:
         WorkspaceError: they are; or there are none.
     """
-    said = read_json(workspace.split_manifest, error=WorkspaceError, fix=_AGAIN)
-    made_with = said.get("ontology_version", 0)  # manifests without it are older than all steps
+    manifest = workspace.split_manifest
+    said: Any = read_json(manifest, error=WorkspaceError, fix=_AGAIN)
+    with taken_apart(manifest, error=WorkspaceError, what="not a manifest of splits", fix=_AGAIN):
+        made_with = int(said.get("ontology_version", 0))  # manifests without it are older than all steps
     step = workspace.ontology().changed_since(made_with)
     if step is not None:
         what = f"the ontology has changed since the labels were ingested: {step}"

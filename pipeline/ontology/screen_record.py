@@ -10,7 +10,7 @@ from typing import Any
 from annotate.screens import Screens, Switch
 from pipeline.labelling.batches import Batch
 from schemas.errors import LabelError
-from schemas.files import read_json, write_json
+from schemas.files import read_json, taken_apart, write_json
 
 __all__ = ["move_screens", "note_screen", "read_screens", "screens_file"]
 
@@ -77,12 +77,10 @@ def _read(labelling: Path) -> list[dict[str, Any]]:
     if not path.is_file():
         return []
     value = read_json(path, error=LabelError)
-    try:
+    with taken_apart(path, error=LabelError, what="not a record of screens", fix="put it back from a backup"):
         entries: list[dict[str, Any]] = list(value["screens"])
         for entry in entries:
             datetime.fromisoformat(entry["since"])
             if not isinstance(entry["ontology_version"], int) or not isinstance(entry["project_id"], int):
                 raise TypeError("a number is no number")
-    except (KeyError, TypeError, ValueError) as problem:
-        raise LabelError(f"not a record of screens: {problem!r}", where=path, fix="put it back from a backup") from None
     return entries
