@@ -8,17 +8,19 @@ verdict. A turn that is not in dispute has no controls in it and keeps its label
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 from annotate.annotations import Mark
+from annotate.exports.taken import answer_entries, answer_name
 from annotate.guidelines import guideline_html
+from annotate.label_config import NO_KEY
 from annotate.prelabels import TurnPrelabel, prediction
 from annotate.resolution.ballots import Ballot, answers_sha256
 from annotate.resolution.items import Item, items_of, update_of
 from annotate.resolution.resolve import Resolution, TurnResolution
-from annotate.tasks import TASK_SCHEMA, TaskStyle, dialogue_sha256, shown_text, turn_html
+from annotate.tasks import TASK_SCHEMA, TaskStyle, dialogue_sha256, shown_text, states_html, turn_html
 from schemas.ontology import Ontology
 
 __all__ = ["AGREED", "REVIEW_RULES", "Dispute", "disputes_of", "mark_text", "review_instruction", "review_tasks"]
@@ -29,8 +31,10 @@ AGREED = "agreed"
 REVIEW_RULES = (
     "Every row is one user turn that annotators answered differently. Their answers are shown below it; "
     "what differs is highlighted.",
-    "What is agreed is filled in already. Mark what else the turn changes, and remove what is wrong.",
-    "You decide the slots in which you change something. Those in dispute that you leave as they are stay open and are "
+    "One click beside Take takes an annotator's whole answer, or what is filled in; another click gives it up again. "
+    "In a slot in which you add or remove a mark yourself, what the fields show counts instead.",
+    "What is agreed is filled in already. If you take nothing, mark what else the turn changes and remove what is wrong: "
+    "you decide the slots in which you change something. Those in dispute that you leave as they are stay open and are "
     "asked again.",
     "If nobody can tell what the user means, use the flag unsure: the turn stays unlabelled.",
 )
@@ -125,17 +129,21 @@ def review_tasks(
     labels = {turn.turn: turn for turn in resolution.turns}
     people = _numbers(resolution, str(rows[0]["dialogue_id"]))
     dialogue_id = str(rows[0]["dialogue_id"])
+    so_far = states_html(list(labels), resolution.updates, ontology)
     tasks = []
     for number, part in enumerate(parts):
         shown = _first_shown(rows, position[part[0].turn])
         shown_before = shown > 0
         past = "".join(_context(row, labels, style) for row in rows[:shown])
-        user_turns = []
+        answers = {str(dispute.turn): dict(_to_take_over(dispute, people)) for dispute in part}
+        user_turns: list[dict[str, Any]] = []
         for dispute in part:
             here = position[dispute.turn]
             since = "".join(_context(row, labels, style) for row in rows[shown:here])
-            asked = turn_html(rows[here], style, current=True) + _answers(dispute, people, ontology)
-            user_turns.append({"turn": dispute.turn, "html": since + asked})
+            asked = turn_html(rows[here], style, current=True)
+            asked += so_far[dispute.turn] + _answers(dispute, people, ontology)
+            buttons = [{"value": name, "hotkey": NO_KEY} for name in answers.get(str(dispute.turn), {})]
+            user_turns.append({"turn": dispute.turn, "html": since + asked, "answers": buttons})
             shown = here + 1
         last = number == len(parts) - 1
         tail = "".join(_context(row, labels, style) for row in rows[shown:]) if last else ""
@@ -151,6 +159,7 @@ def review_tasks(
             "config_sha256": style.config_sha256,
             "role": "review",
             "disputes": {str(dispute.turn): dispute.sha256 for dispute in part},
+            "answers": answers,
             "past_html": _head(dialogue_id, number, len(parts), is_start=not shown_before) + past,
             "user_turns": user_turns,
             "tail_html": tail + f'<div class="sem-head">{end}</div>' + _notes(resolution, people),
@@ -192,7 +201,7 @@ def _context(row: Mapping[str, Any], labels: Mapping[int, TurnResolution], style
 
 def _head(dialogue_id: str, number: int, count: int, *, is_start: bool) -> str:
     part = f" · part {number + 1} of {count}" if count > 1 else ""
-    head = "start of the dialogue" if is_start else "earlier:"
+    head = "start of the dialogue" if is_start else "earlier in the dialogue"
     return f'<div class="sem-head">review of dialogue {shown_text(dialogue_id)}{part} · {head}</div>'
 
 
@@ -203,6 +212,14 @@ def _without_contradictions(dispute: Dispute) -> dict[Item, str]:
     return {item: spelled for item, spelled in agreed.items() if item[1:] not in both or item.op == "drop"}
 
 
+def _to_take_over(dispute: Dispute, people: Mapping[str, int]) -> Iterator[tuple[str, list[list[str]]]]:
+    """The answers that can be taken over, by name; not those that call the dialogue useless or cannot be marked."""
+    for ballot in sorted(dispute.resolution.ballots, key=lambda ballot: people[ballot.annotator]):
+        entries = None if ballot.flags_dialogue else answer_entries(ballot.marks)
+        if entries is not None:
+            yield answer_name(people[ballot.annotator]), entries
+
+
 def _answers(dispute: Dispute, people: Mapping[str, int], ontology: Ontology) -> str:
     """What everybody marked: what all have in common is plain, the rest stands out."""
     ballots = dispute.resolution.ballots
@@ -211,9 +228,9 @@ def _answers(dispute: Dispute, people: Mapping[str, int], ontology: Ontology) ->
     for ballot in sorted(ballots, key=lambda ballot: people[ballot.annotator]):
         marks = [mark for mark in ballot.annotation.marks if mark.op == "bad_dialogue"] + list(ballot.marks)
         chips = "".join(_chip(mark, common, ontology) for mark in marks)
-        lines.append(f'<div class="sem-answer"><b>answer {people[ballot.annotator]}</b>{chips}</div>')
+        lines.append(f'<div class="sem-answer"><b>{answer_name(people[ballot.annotator])}</b>{chips}</div>')
     where = f" on {shown_text(', '.join(dispute.slots))}" if dispute.slots else ""
-    return f'<div class="sem-answers"><div class="sem-head">they differ{where}</div>{"".join(lines)}</div>'
+    return f'<div class="sem-answers"><div class="sem-head">the answers differ{where}</div>{"".join(lines)}</div>'
 
 
 def _chip(mark: Mark, common: set[Item], ontology: Ontology) -> str:

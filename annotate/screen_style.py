@@ -48,14 +48,22 @@ SCREEN_STYLE = """
 .sem-i figure { display:table; margin:0; font-size:11px; line-height:1.25; text-align:center; color:#333; }
 .sem-i figcaption { display:table-caption; caption-side:bottom; min-width:64px; padding-top:2px; }
 .sem-i a { display:block; cursor:zoom-in; }
-.sem-i img { display:block; margin:0 auto; max-width:min(240px, 100%); max-height:240px; width:auto; height:auto; background:#fff; border:1px solid #ccd; border-radius:4px; }
+.sem-i img { display:block; box-sizing:content-box; margin:0 auto; max-width:min(240px, 100%); max-height:240px; width:auto; height:auto; background:#fff; border:1px solid #ccd; border-radius:4px; }
 .sem-none { padding:5px 9px; border:1px dashed #99a; border-radius:4px; color:#667; background:#fff; }
 .sem-past { max-height:170px; overflow:auto; display:flex; flex-direction:column-reverse; }
 .sem-past .sem-t { opacity:.85; }
 .sem-past .sem-i img { max-height:110px; }
 .sem-notice { margin:0 0 4px; padding:2px 10px; border-left:5px solid #2e8b57; background:#eef6f0; color:#111; font-size:13px; }
+.sem-state { width:fit-content; margin:0 0 4px; padding:2px 10px; color:#333; background:#f7f7f2; border-left:5px solid #b7b48a; border-radius:0 6px 6px 0; font-size:13px; line-height:1.7; }
+.sem-state b { font-size:11px; letter-spacing:.04em; color:#445; margin-right:8px; }
+.sem-state .sem-like { background:#d9f0e2; }
+.sem-state .sem-dislike { background:#fadfdb; border:0; }
+.sem-take { border-color:#d9580d; }
+.sem-take .lsf-choices { display:flex; flex-wrap:wrap; gap:0 14px; margin:0 !important; }
+.sem-take .lsf-choice, .sem-take .lsf-choice__item, .sem-take label { margin:0 !important; padding:0; line-height:32px; font-size:13px; font-weight:400; }
+.sem-take .lsf-hint { display:none; }
 .sem-head { font-size:12px; opacity:.75; margin:0 0 4px; }
-.sem-answers { margin:0 0 6px; padding:4px 10px 6px; border-left:5px solid #d9580d; background:#fdf3ec; color:#111; border-radius:0 6px 6px 0; }
+.sem-answers { width:fit-content; max-width:100%; box-sizing:border-box; margin:0 0 6px; padding:4px 10px 6px; border-left:5px solid #d9580d; background:#fdf3ec; color:#111; border-radius:0 6px 6px 0; }
 .sem-answer { font-size:13px; line-height:1.7; }
 .sem-answer b { font-size:11px; letter-spacing:.04em; color:#445; margin-right:8px; }
 .sem-mark { display:inline-block; margin:0 6px 2px 0; padding:0 7px; border-radius:4px; background:#e4e8ec; overflow-wrap:anywhere; }

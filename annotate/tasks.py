@@ -15,8 +15,11 @@ from urllib.parse import quote
 
 import orjson
 
+from annotate.accumulate import accumulate
+from schemas.belief import SlotValue, TurnUpdate
 from schemas.errors import CorpusError
 from schemas.files import sha256_bytes
+from schemas.ontology import Ontology
 
 __all__ = [
     "TASK_SCHEMA",
@@ -26,6 +29,7 @@ __all__ = [
     "notice_html",
     "picture_url",
     "shown_text",
+    "states_html",
     "turn_html",
 ]
 
@@ -128,7 +132,7 @@ def _user_turns(
 
 def _past(rows: Sequence[Mapping[str, Any]], dialogue_id: str, window: int, count: int, style: TaskStyle) -> str:
     part = f" · part {window + 1} of {count}" if count > 1 else ""
-    head = "start of the dialogue" if not rows else "earlier:"
+    head = "start of the dialogue" if not rows else "earlier in the dialogue"
     label = f'<div class="sem-head">dialogue {shown_text(dialogue_id)}{part} · {head}</div>'
     return label + "".join(turn_html(row, style) for row in rows)
 
@@ -136,6 +140,35 @@ def _past(rows: Sequence[Mapping[str, Any]], dialogue_id: str, window: int, coun
 def notice_html(text: str) -> str:
     """A line for the annotator, to stand between what was said before and the first turn to label."""
     return f'<div class="sem-notice">{shown_text(text)}</div>'
+
+
+def states_html(
+    turns: Sequence[int], updates: Sequence[TurnUpdate | None], ontology: Ontology, *, source: str = ""
+) -> dict[int, str]:
+    """User turn -> the state before it, to stand below the turn; nothing at the first one.
+
+    Args:
+        turns: the user turns of a dialogue, in order.
+        updates: what each of them changes; None where that is not known.
+        ontology: names the slots there are.
+        source: where the updates are from, for people.
+    """
+    shown = {turns[0]: ""} if turns else {}
+    for turn, known in zip(turns[1:], accumulate(updates, ontology), strict=False):
+        parts = [
+            f'<span class="sem-mark sem-{item.polarity}">{shown_text(_said(item))}</span>' for item in known.state or ()
+        ]
+        unknown = [slot.name for slot in ontology.slots if slot.name not in known.known_slots]
+        if len(unknown) == len(ontology.slots):
+            parts = ["not known"]
+        elif unknown:
+            parts.append(f"not known: {shown_text(', '.join(unknown))}")
+        shown[turn] = f'<div class="sem-state"><b>so far{source}</b> {" ".join(parts) or "nothing"}</div>'
+    return shown
+
+
+def _said(item: SlotValue) -> str:
+    return f"{'' if item.polarity == 'like' else 'not '}{item.slot}={item.value}"
 
 
 def _tail(rows: Sequence[Mapping[str, Any]] | None, style: TaskStyle) -> str:

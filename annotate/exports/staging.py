@@ -14,8 +14,9 @@ from annotate.dialogue_index import IndexedDialogue
 from annotate.exports.reader import ExportedTask, ExportReader
 from annotate.exports.refusals import Refusal, Refused, raw_json
 from annotate.exports.results import read_result
+from annotate.exports.taken import with_taken_answers
 from annotate.exports.task import TaskKeys, annotation_head, annotation_id, check_task, dealt_to, fits_workspace
-from annotate.exports.verdicts import decided_marks, without_taken_over
+from annotate.exports.verdicts import decided_marks
 from annotate.migration import Migration
 from annotate.prelabels import prelabel_fields
 from annotate.screens import Screens
@@ -132,7 +133,9 @@ def _stage_task(
             version = screens.version(
                 head.project, keys.ontology_version, head.updated_at, head.lead_time, server=server
             )
-            result = without_taken_over(raw.get("result")) if keys.role == "review" else raw.get("result")
+            result = raw.get("result")
+            if keys.role == "review":
+                result = with_taken_answers(raw, task.data, migration.ontology)
             read = read_result(result, keys.turns, migration.ontology, version=version, migration=migration)
         except Refused as problem:
             staged.quarantined[problem.refusal.reason] += 1

@@ -2,20 +2,19 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 from annotate.annotations import Mark
 from annotate.exports.refusals import Refused
 from annotate.exports.results import read_result
+from annotate.exports.taken import taken_answers
 from annotate.migration import Migration
 from annotate.resolution.items import items_of
 from schemas.belief import DIALOGUE_OPS
 
-__all__ = ["decided_marks", "without_taken_over"]
+__all__ = ["decided_marks"]
 
-_TAKE = re.compile(r"take_([0-9]{1,6})")
 _GIVEN_UP = ("unsure", "bad_turn")
 
 
@@ -35,7 +34,7 @@ def decided_marks(
     shown = hashes if isinstance(hashes, Mapping) else {}
     turns = [int(turn["turn"]) for turn in data["user_turns"]]
     filled_in = _filled_in(raw, turns, migration, version)
-    taken_over = {turns[index] for index in _taken_over(raw.get("result")) if index < len(turns)}
+    taken_over = {turns[index] for index in taken_answers(raw.get("result")) if index < len(turns)}
     said: dict[int, list[Mark]] = {}
     for mark in marks:
         if mark.turn in turns and mark.op not in DIALOGUE_OPS:
@@ -53,25 +52,6 @@ def decided_marks(
         yield from (Mark(turn, "decided", slot, answers) for slot in sorted(touched))
         if not touched:
             yield Mark(turn, "left_open")
-
-
-def without_taken_over(result: Any) -> Any:
-    """The results of a review without those that say that a row was taken over as a whole."""
-    return [entry for entry in result if _place_taken_over(entry) is None] if isinstance(result, list) else result
-
-
-def _taken_over(result: object) -> Iterator[int]:
-    """The places of the turns that were taken over as a whole."""
-    for entry in result if isinstance(result, list) else ():
-        place = _place_taken_over(entry)
-        if place is not None:
-            yield place
-
-
-def _place_taken_over(entry: object) -> int | None:
-    name = entry.get("from_name") if isinstance(entry, Mapping) else None
-    match = _TAKE.fullmatch(name) if isinstance(name, str) else None
-    return None if match is None else int(match.group(1))
 
 
 def _filled_in(

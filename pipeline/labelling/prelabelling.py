@@ -15,7 +15,7 @@ from annotate.label_config import LabelConfig
 from annotate.migration import Migration
 from annotate.prelabels import Prelabel, PrelabelModel, TurnPrelabel, prediction
 from annotate.simulate import offered_choices
-from annotate.tasks import notice_html
+from annotate.tasks import notice_html, states_html
 from pipeline.labels.vocabulary import check_vocabulary
 from pipeline.workspace import Workspace
 from schemas.belief import BeliefState, TurnUpdate, state_from_rows
@@ -75,10 +75,17 @@ def add_predictions(
     model = prelabel_model(workspace, name, dialogues, progress)
     offered = offered_choices(config.xml)
     notice = notice_html(_NOTICES.get(name, _GUESSED) + " Check every mark and add what is missing.")
+    ontology = workspace.ontology()
     for task in progress.track(tasks, "pre-labels", total=len(tasks)):
-        prelabel = model.prelabel(task["data"]["dialogue_id"])
-        task["predictions"] = [prediction(prelabel, model.version, task["data"], offered)]
-        task["data"]["past_html"] += notice
+        data = task["data"]
+        prelabel = model.prelabel(data["dialogue_id"])
+        task["predictions"] = [prediction(prelabel, model.version, data, offered)]
+        data["past_html"] += notice
+        turns = [row["turn"] for row in dialogues[data["dialogue_id"]] if row["speaker"] == "user"]
+        updates = [prelabel[turn].update if turn in prelabel else None for turn in turns]
+        so_far = states_html(turns, updates, ontology, source=", as filled in")
+        for shown in data["user_turns"]:
+            shown["html"] += so_far[shown["turn"]]
     return model.version
 
 

@@ -17,6 +17,7 @@ from pipeline.labelling.selection import read_dialogues
 from pipeline.labelling.task_pictures import TaskPictures
 from pipeline.labels.resolved import resolved_dialogues
 from pipeline.labels.resolving import policy_name
+from pipeline.ontology.live_configuration import configuration
 from pipeline.workspace import Workspace
 from schemas.errors import UsageError
 from schemas.ontology import Ontology
@@ -61,7 +62,7 @@ class Review:
 
     Attributes:
         ontology: its slots.
-        config: the screen, the same as for labelling.
+        config: the screen: that of labelling, and the answers to take over.
         policy: what leaves turns in dispute.
         asked: turns asked for already.
         disputes: dialogue id -> its turns for a reviewer, those asked for among them.
@@ -120,9 +121,7 @@ class Review:
         settings = workspace.require().settings().labelling
         ontology = workspace.ontology()
         policy = policy_name(resolve_by, settings.resolve)
-        config = labels.build(
-            ontology, max_values_per_slot=settings.max_values_per_slot, max_choices=settings.max_choices
-        )
+        config = configuration(ontology, settings, review=True)
         review = cls(ontology, config, policy, tuple(asked), destination=destination)
         by_dialogue: dict[str, list[Asked]] = {}
         for one in review.asked:

@@ -149,7 +149,8 @@ def change_ontology(
             stack.enter_context(locked(workspace.require().labelling / ".lock"))
         before = workspace.require().ontology()
         after = edit(before)
-        config = configuration(after, workspace.settings().labelling)
+        settings = workspace.settings().labelling
+        configs = {role: configuration(after, settings, review=role == "review") for role in ("label", "review")}
         batches = read_batches(workspace.labelling)
         projects = known_projects(batches)
         gateway, problem = None, None
@@ -159,7 +160,7 @@ def change_ontology(
 
             try:
                 gateway = connect(workspace.root)
-                checked = check_projects(gateway, projects, config, after)
+                checked = check_projects(gateway, projects, configs, after)
             except ServiceError as failed:
                 if not dry_run:
                     raise _with_a_way_out(failed) from None
@@ -179,7 +180,7 @@ def change_ontology(
             return report
         with progress.task("projects on the server", total=len(checked)) as bar:
             updated = update_projects(
-                gateway, checked, config, after, workspace.labelling, batches, lambda _: bar.advance()
+                gateway, checked, configs, after, workspace.labelling, batches, lambda _: bar.advance()
             )
     return replace(report, projects=tuple(updated))
 

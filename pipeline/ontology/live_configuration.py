@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
@@ -56,13 +56,18 @@ def known_projects(batches: Sequence[Batch]) -> list[LiveProject]:
     return [found[number] for number in sorted(found)]
 
 
-def configuration(ontology: Ontology, settings: LabellingSettings) -> labels.LabelConfig:
-    """The label configuration of an ontology, within the workspace's limits.
+def configuration(ontology: Ontology, settings: LabellingSettings, *, review: bool = False) -> labels.LabelConfig:
+    """The label configuration of an ontology, within the workspace's limits; ``review`` for the screen of reviewers.
 
     Raises:
         OntologyError: it fits no page.
     """
-    return labels.build(ontology, max_values_per_slot=settings.max_values_per_slot, max_choices=settings.max_choices)
+    return labels.build(
+        ontology,
+        max_values_per_slot=settings.max_values_per_slot,
+        max_choices=settings.max_choices,
+        review=review,
+    )
 
 
 def _instruction(project: LiveProject, ontology: Ontology) -> str:
@@ -71,12 +76,17 @@ def _instruction(project: LiveProject, ontology: Ontology) -> str:
 
 
 def check_projects(
-    gateway: Gateway, projects: Sequence[LiveProject], config: labels.LabelConfig, ontology: Ontology
+    gateway: Gateway, projects: Sequence[LiveProject], configs: Mapping[str, labels.LabelConfig], ontology: Ontology
 ) -> list[tuple[LiveProject, Project | None]]:
     """See which projects need the configuration or the guideline, and that the server would take it; changes nothing.
 
     A project counts as the one a manifest names when its number and its name, or its number and the server, are the
     same: other servers have projects of that number, too.
+
+    Args:
+        gateway: the server.
+        projects: what manifests name.
+        configs: the configuration for each role.
 
     Raises:
         LabelError: a project's configuration is not semctl's, was edited by hand, or cannot be changed.
@@ -91,6 +101,7 @@ def check_projects(
             continue
         project = gateway.project(known.project_id)
         gateway.check_config(project)
+        config = configs[known.role]
         if project.is_current(config, _instruction(known, ontology)):
             found.append((replace(known, state="current"), project))
         else:
@@ -102,7 +113,7 @@ def check_projects(
 def update_projects(
     gateway: Gateway,
     checked: Sequence[tuple[LiveProject, Project | None]],
-    config: labels.LabelConfig,
+    configs: Mapping[str, labels.LabelConfig],
     ontology: Ontology,
     labelling: Path,
     batches: Sequence[Batch],
@@ -113,7 +124,7 @@ def update_projects(
     Args:
         gateway: the server.
         checked: what :func:`check_projects` found.
-        config: the configuration of ``ontology``.
+        configs: the configuration of ``ontology`` for each role.
         ontology: the newest.
         labelling: the workspace's folder of batches.
         batches: all of them.
@@ -127,7 +138,7 @@ def update_projects(
         state = known.state
         if project is not None:
             if state == "to update":
-                gateway.change_config(project, config, _instruction(known, ontology))
+                gateway.change_config(project, configs[known.role], _instruction(known, ontology))
                 state = "updated"
             note_screen(labelling, project.id, gateway.url, ontology.version, batches)
         found.append(replace(known, state=state))

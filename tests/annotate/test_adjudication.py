@@ -73,7 +73,7 @@ def test_all_answers_are_shown_without_names_and_what_is_not_common_stands_out()
     bo = answer("bo@shop", want(0, "Red"), Mark(0, "dislike", "color", "blue"))
     html = tasks([ann, bo])[0]["data"]["user_turns"][0]["html"]
     assert "shop" not in html
-    assert "they differ on color, price" in html
+    assert "the answers differ on color, price" in html
     chips = re.findall(r'<span class="sem-mark( sem-differs)?">([^<]*)</span>', html)
     assert sorted((text, bool(differs)) for differs, text in chips) == [
         ("dislikes color=blue", True),
@@ -81,6 +81,31 @@ def test_all_answers_are_shown_without_names_and_what_is_not_common_stands_out()
         ("wants color=Red", False),
         ("wants color=red", False),
     ]
+
+
+def test_every_answer_that_marks_can_say_can_be_taken_over():
+    ann = answer("ann", want(0, "red"), Mark(0, "drop", "price"))
+    bo = answer("bo", Mark(0, "bad_dialogue"), want(0, "blue"))
+    cy, di = answer("cy"), answer("di", Mark(0, "unsure"))
+    data = tasks([ann, bo, cy, di])[0]["data"]
+    (turn,) = [turn for turn in data["user_turns"] if turn["turn"] == 0]
+    shown = dict(re.findall(r"<b>(answer \d)</b>(.*?)</div>", turn["html"]))
+    held = data["answers"]["0"]
+    assert [button["value"] for button in turn["answers"]] == sorted(held)
+    assert {button["hotkey"] for button in turn["answers"]} == {"f19"}
+    assert sorted(held.values()) == [[], [["op", "flag=unsure"]], [["want", "color=red"], ["op", "drop=price"]]]
+    assert {name for name, html in shown.items() if "bad dialogue" in html} == shown.keys() - held.keys()
+    assert "wants color=red" in shown[next(name for name, entries in held.items() if len(entries) == 2)]
+
+
+def test_the_state_so_far_is_shown_with_the_turn_and_what_is_in_dispute_is_not_known():
+    ann = answer("ann", want(0, "red"), want(2, "cheap", "price"), want(4, "blue"))
+    bo = answer("bo", want(0, "red"), want(2, "25-50", "price"), want(4, "black"))
+    first, second = tasks([ann, bo])[0]["data"]["user_turns"]
+    assert (first["turn"], second["turn"]) == (2, 4)
+    so_far = re.compile(r'<div class="sem-state"><b>so far</b> (.*?)</div>')
+    assert so_far.findall(first["html"]) == ['<span class="sem-mark sem-like">color=red</span>']
+    assert so_far.findall(second["html"]) == ['<span class="sem-mark sem-like">color=red</span> not known: price']
 
 
 def test_the_numbers_of_answers_are_stable_within_a_dialogue_and_tell_nothing_across():

@@ -110,6 +110,18 @@ def test_no_control_can_have_a_hotkey():
     assert all("hotkey" not in element.attrib for element in root.iter())
 
 
+def test_a_reviewer_can_take_answers_by_a_click_and_by_no_key():
+    from label_studio_sdk.label_interface import LabelInterface
+
+    config = labels.build(ONTOLOGY, review=True)
+    LabelInterface(config.xml).validate()
+    assert labels.is_intact(config.xml)
+    (choices,) = ElementTree.fromstring(config.xml).iter("Choices")
+    assert (choices.get("name"), choices.get("value")) == ("take_{{idx}}", "$user_turns[{{idx}}].answers")
+    assert [(choice.get("value"), choice.get("hotkey")) for choice in choices] == [("as filled in", "f19")]
+    assert offered(config.xml, "want_") == offered(labels.build(ONTOLOGY).xml, "want_")
+
+
 @given(st.lists(st.text(min_size=1, max_size=12), max_size=6, unique_by=fold))
 def test_any_value_is_offered_exactly_or_left_to_be_typed(values: list[str]):
     config = labels.build(ontology_of(values))

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import re
 from html.parser import HTMLParser
 from typing import Any
 
@@ -7,9 +8,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from annotate.tasks import TaskStyle, dialogue_sha256, dialogue_tasks, picture_url
+from annotate.tasks import TaskStyle, dialogue_sha256, dialogue_tasks, picture_url, states_html
+from schemas.belief import TurnUpdate
 from schemas.errors import CorpusError
-from tests.labelling_corpus import PAYLOADS, dialogue, turn
+from tests.labelling_corpus import ONTOLOGY, PAYLOADS, dialogue, turn
 
 STYLE = TaskStyle(window=2, ontology_version=3, config_sha256="c" * 64)
 PICTURES = TaskStyle(
@@ -134,6 +136,26 @@ def test_a_payload_is_shown_and_not_interpreted(payload: str):
         }
         assert {attributes["href"] for tag, attributes in reader.tags if tag == "a"} <= {f"/x?{payload}"}
         assert set(reader.said) <= {payload}
+
+
+def test_the_state_before_each_turn_but_the_first_is_shown_escaped():
+    updates = [
+        TurnUpdate(want={"color": ("<red>",)}),
+        TurnUpdate(dislike={"price": ("cheap",)}),
+        None,
+        TurnUpdate(want={"color": ("blue",)}),
+        TurnUpdate(),
+    ]
+    shown = states_html((0, 2, 4, 6, 8), updates, ONTOLOGY, source=", as filled in")
+    text = {turn: re.sub("<[^>]*>", "|", page).strip("|") for turn, page in shown.items()}
+    assert text == {
+        0: "",
+        2: "so far, as filled in| |color=&lt;red&gt;",
+        4: "so far, as filled in| |color=&lt;red&gt;| |not price=cheap",
+        6: "so far, as filled in| not known",
+        8: "so far, as filled in| |color=blue| not known: price",
+    }
+    assert states_html((0, 2), [TurnUpdate(), TurnUpdate()], ONTOLOGY)[2].endswith("</b> nothing</div>")
 
 
 @given(st.text())

@@ -11,8 +11,9 @@ import pytest
 from annotate.label_studio.gateway import Gateway, connect
 from pipeline.adjudicate import adjudicate_to_project
 from pipeline.ingest_labels import ingest_labels
-from tests.browser.test_labelling_screen import FOREIGN, open_for_labelling
+from tests.browser.test_labelling_screen import FOREIGN, only_task, open_for_labelling, photograph
 from tests.browser.test_labelling_screen import page as page
+from tests.browser.test_labelling_screen import pick as pick_on_screen
 from tests.label_exports import answer, answered, marked, pick, save, states_in, tasks_of, typed
 from tests.labelling_corpus import PAYLOADS, dialogue, turn, write_workspace
 from tests.studio_fixtures import RunningStudio
@@ -103,3 +104,50 @@ def test_a_page_sent_untouched_keeps_what_is_agreed_and_the_rest_is_asked_again(
     assert marked(states_in(workspace)["d1", 0]) == {"price=cheap", "color=black"}
     done = adjudicate_to_project(workspace, project)
     assert (done.turns_new, done.decided) == (0, 1)
+
+
+def test_a_reviewer_decides_turns_by_one_click_and_by_marks_and_no_key_does_it(
+    page: Page, studio_variables: RunningStudio, tmp_path: Path
+):
+    rows = dialogue("d1", users=4)
+    workspace = write_workspace(tmp_path / "shop", [rows])
+    (task,) = tasks_of([rows], window=30)
+    every = range(4)
+    given = [
+        answer(1, [pick(f"want_{n}", "color=red", "price=cheap") for n in every], by=1),
+        answer(2, [pick(f"want_{n}", "color=red", "price=25-50") for n in every], by=2),
+    ]
+    ingest_labels(workspace, export=save(tmp_path / "e.json", [answered(task, *given)]))
+    assert adjudicate_to_project(workspace, "one click").turns_new == 4
+    gateway = connect(workspace.root)
+    open_for_labelling(page, gateway, "one click")
+    data = only_task(gateway, "one click").data
+    assert [page.locator(".sem-state").nth(n).inner_text() for n in range(3)] == [
+        "so far color=red not known: price"
+    ] * 3
+    cheap = next(name for name, entries in data["answers"]["0"].items() if ["want", "price=cheap"] in entries)
+    rows_shown = page.locator(".sem-row")
+    for key in "abcdefghijklmnopqrstuvwxyz0123456789":
+        page.keyboard.press(key)
+    assert page.locator(".sem-take input:checked").count() == 0
+    rows_shown.nth(0).locator(".sem-take").get_by_text(cheap).click()
+    rows_shown.nth(1).locator(".sem-take").get_by_text("as filled in").click()
+    rows_shown.nth(2).locator(".sem-take").get_by_text(cheap).click()
+    pick_on_screen(page, rows_shown.nth(2).locator(".sem-dislike .ant-select"), "25-50")
+    rows_shown.nth(3).locator(".sem-take").get_by_text(cheap).click()
+    rows_shown.nth(3).locator(".sem-take").get_by_text(cheap).click()  # taken back
+    pick_on_screen(page, rows_shown.nth(3).locator(".sem-want .ant-select"), "25-50")
+    assert page.locator(".sem-take input:checked").count() == 3
+    photograph(page, "review-one-click")
+    page.get_by_role("button", name="Submit").first.click()
+    deadline = time.monotonic() + 20
+    while only_task(gateway, "one click").annotations == 0 and time.monotonic() < deadline:
+        time.sleep(0.2)
+    report = ingest_labels(workspace, project="one click")
+    assert report.quarantined == {}
+    states = states_in(workspace)
+    assert marked(states["d1", 0]) == {"color=red", "price=cheap"}
+    assert marked(states["d1", 2]) == {"color=red", "price=cheap"}  # the second turn changes only what was agreed
+    # a mark of one's own wins over the answer taken: the turn dislikes 25-50 and says no more of the price
+    assert marked(states["d1", 4]) == {"color=red", "price=cheap", "!price=25-50"}
+    assert marked(states["d1", 6]) == {"color=red", "price=25-50"}

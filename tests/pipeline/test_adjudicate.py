@@ -120,6 +120,21 @@ def test_the_reviewers_verdict_is_the_state_and_agreed_labels_stay(workspace: Wo
     assert report["d_f"]["dialogues"] == 2
 
 
+@pytest.mark.parametrize("color", ["blue", "black"])
+def test_a_reviewer_takes_over_an_annotators_answer_by_one_choice(workspace: Workspace, tmp_path: Path, color: str):
+    tasks = tmp_path / "review.json"
+    adjudicate_to_file(workspace, tasks)
+    (task,) = json.loads(tasks.read_bytes())
+    held = task["data"]["answers"]["2"]
+    (name,) = [name for name, entries in held.items() if entries == [["want", f"color={color}"]]]
+    choice = {"from_name": "take_0", "to_name": "u0", "type": "choices", "value": {"choices": [name]}}
+    report = reviewed(workspace, tasks, [[{**choice, "origin": "manual"}]]).as_json()
+    assert report["annotations"]["quarantined"] == 0
+    assert rows_of(workspace)["d1", 2]["decided_by"] == "verdict"
+    assert marked(states_in(workspace)["d1", 2]) == {f"color={color}"}
+    assert marked(states_in(workspace)["d1", 4]) == {f"color={color}", "price=cheap"}
+
+
 def test_a_review_sent_untouched_is_no_verdict_and_is_asked_again(
     workspace: Workspace, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ):

@@ -68,8 +68,24 @@ def test_exported_tasks_hold_what_the_lexicon_says(workspace: Workspace):
     assert batch == tasks
 
 
+def test_the_state_so_far_as_filled_in_is_shown_with_every_turn_but_the_first(workspace: Workspace):
+    turns = {
+        turn["turn"]: turn["html"]
+        for task in exported(workspace, "lexicon")
+        if task["data"]["dialogue_id"] == "d1"
+        for turn in task["data"]["user_turns"]
+    }
+    assert "sem-state" not in turns[0]
+    for turn in (2, 4):  # also in the second part, whose page does not hold the marks of the first
+        assert turns[turn].endswith(
+            '<b>so far, as filled in</b> <span class="sem-mark sem-like">color=red</span></div>',
+        )
+
+
 def test_without_prelabels_tasks_hold_none(workspace: Workspace):
-    assert all("predictions" not in task for task in exported(workspace, None))
+    tasks = exported(workspace, None)
+    assert "sem-state" not in json.dumps(tasks)
+    assert all("predictions" not in task for task in tasks)
     assert "prelabel" not in json.loads((workspace.labelling / "batch-0001" / "manifest.json").read_text())
 
 

@@ -11,6 +11,7 @@ import sys
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -115,6 +116,11 @@ def newest_wins(annotations: Iterable[Annotation]) -> list[Annotation]:
     ]
 
 
+def taken_as_filled_in(row: int) -> dict[str, Any]:
+    value = {"choices": ["as filled in"]}
+    return {"from_name": f"take_{row}", "to_name": f"u{row}", "type": "choices", "value": value, "origin": "manual"}
+
+
 def answered_by(
     space: Workspace, tasks: Path, gold: GoldStates, who: int, error_rate: float = 0.0, **options: str
 ) -> None:
@@ -133,7 +139,7 @@ def answered_by(
     for task in export:
         if task["data"].get("role") == "review":  # who decides every row, blank ones too
             rows = range(len(task["data"]["user_turns"]))
-            task["annotations"][0]["result"] += [{"from_name": f"take_{row}"} for row in rows]
+            task["annotations"][0]["result"] += [taken_as_filled_in(row) for row in rows]
     file = space.root / f"answers-of-{who}.json"
     file.write_text(json.dumps(export))
     ingest_labels(space, export=file, **options)
