@@ -33,8 +33,9 @@ REVIEW_RULES = (
     "what differs is highlighted.",
     "One click beside Take takes an annotator's whole answer, or what is filled in; another click gives it up again. "
     "In a slot in which you add or remove a mark yourself, what the fields show counts instead.",
-    "What is agreed is filled in already. If you take nothing, add what is missing and remove what is wrong: you decide "
-    "the slots in which you change something. Those in dispute that you leave as they are stay open and are asked again.",
+    "What is agreed is filled in already. If you take nothing, add what is missing and remove what is wrong: "
+    "you decide the slots in which you change something. "
+    "Those in dispute that you leave as they are stay open and are asked again.",
     "If nobody can tell what the user means, use the flag unsure: the turn stays unlabelled.",
 )
 """What a reviewer has to know beyond the guideline, sentence by sentence."""
