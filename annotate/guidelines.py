@@ -108,7 +108,7 @@ def _blocks(ontology: Ontology) -> list[_Block]:
         _bullets(
             ("A click shows the whole image.",),
             ("The numbers #1, #2, ... are ours: the order in which the corpus lists the images of a turn. "
-             "How its users count, nobody recorded: “the 2nd one” is mostly #2, “the second from the left” need not be. "
+             "How its users count, the corpus does not say: “the 2nd one” may be #2, “the second from the left” another. "
              "Where the words and the number do not fit together, go by the words.",),
             ("When the user points at an image, mark what can be seen in it and is meant: ", want, " if that is the point."),
             ("“Like the 3rd but in another colour” keeps everything of that image that is meant except the colour.",),

@@ -30,6 +30,8 @@ SCREEN_STYLE = """
 .sem-want .ant-select-selection-item { background:#d9f0e2 !important; border-color:#2e8b57 !important; }
 .sem-dislike .ant-select-selection-item { background:#fadfdb !important; border-color:#c0392b !important; }
 .sem-op .ant-select-selection-item { background:#fdf0c8 !important; border-color:#d9a400 !important; }
+.sem-f .ant-select-selection-item-content { max-width:340px; overflow:hidden !important; white-space:nowrap !important; text-overflow:ellipsis; }
+.htx-taxonomy-dropdown .ant-select-tree-node-content-wrapper { overflow:hidden; white-space:nowrap; text-overflow:ellipsis; }
 .sem-f .ant-select-selection-item-remove { display:flex !important; justify-content:center; width:24px; margin-left:2px; color:#333 !important; }
 .sem-f .ant-select-selection-item-remove:hover { background:rgba(0,0,0,.12); }
 .sem-f form, .sem-f .ant-form-item, .sem-f .ant-input { margin:0 !important; }

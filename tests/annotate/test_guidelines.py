@@ -7,6 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from annotate.guidelines import guideline_html, guideline_markdown
+from annotate.label_config import build
 from schemas.ontology import Ontology, Slot, Value, fold
 from tests.labelling_corpus import ONTOLOGY
 
@@ -34,6 +35,17 @@ def test_every_flag_and_edge_case_is_explained():
         assert f"flag={flag}".replace("\\", "") in text
     for case in ("2nd one", "Anything but", "does not matter any more", "Never repeat"):
         assert case in text
+
+
+def test_screen_and_guideline_say_the_same_of_the_keys_and_that_nobody_knows_how_users_count():
+    text, screen = guideline_markdown(ONTOLOGY), build(ONTOLOGY).xml
+    assert "Enter alone picks nothing" in text
+    assert "letters typed sooner are lost" in text
+    assert screen.count('placeholder="click, type to search, then ↓ and Enter"') == 2
+    assert "wait for the matches, then press ↓ and Enter" in screen
+    assert "How its users count, the corpus does not say" in text
+    for page in (text, screen):
+        assert "shopper" not in page.lower()
 
 
 def test_an_ontology_without_values_still_gives_a_guideline():
