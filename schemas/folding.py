@@ -23,7 +23,8 @@ ENTITY = (
 
 _ENTITY = re.compile(ENTITY)
 _INVISIBLE = regex.compile(r"\p{Default_Ignorable_Code_Point}+|(?<=[\p{L}\p{M}\p{N}])[©®™℠]")
-_FRACTION = regex.compile(r"(?<=\p{Nd})(?=[¼-¾⅐-⅞])")
+_FRACTION = regex.compile(r"(?<=\p{Nd}) ?([¼½¾])")
+_DECIMALS = {"¼": ".25", "½": ".5", "¾": ".75"}
 # marks belong to their letters; "+", "#", "%" and currencies tell names apart
 _BETWEEN = regex.compile(r"(?:[^\p{L}\p{M}\p{N}\p{S}#%]|[<=>^`|~])+")
 _CAMEL = re.compile(r"(?<=[a-z0-9])(?=[A-Z])")
@@ -49,11 +50,12 @@ def fold(text: str) -> str:
 
 
 def plain(text: str) -> str:
-    """A text in NFKC without what is not seen (soft hyphens, joiners, direction marks) and trademark signs."""
+    """A text in NFKC without what is not seen (soft hyphens, joiners, direction marks) and trademark signs; ½ is .5."""
     if text.isascii():
         return text
+    seen = _INVISIBLE.sub("", text)
     # NFKC makes "71/2" of "7½"
-    return unicodedata.normalize("NFKC", _INVISIBLE.sub("", _FRACTION.sub(" ", text)))
+    return unicodedata.normalize("NFKC", _FRACTION.sub(lambda match: _DECIMALS[match[1]], seen))
 
 
 def _fold(text: str) -> str:
@@ -71,7 +73,16 @@ def fold_name(text: str) -> str:
     ``price €``).
     """
     folded = fold(text)
-    return str(_BETWEEN.sub("", folded)) or folded
+    return str(_BETWEEN.sub(_mark_of_numbers, folded)) or folded
+
+
+def _mark_of_numbers(between: regex.Match[str]) -> str:
+    """A point where two numbers would become one: 4.5 is not 45."""
+    before, after = (
+        between.string[between.start() - 1 : between.start()],
+        between.string[between.end() : between.end() + 1],
+    )
+    return "." if before.isdigit() and after.isdigit() else ""
 
 
 @lru_cache(maxsize=10_000)

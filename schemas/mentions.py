@@ -54,6 +54,7 @@ _TOKENS = regex.compile(_all_tokens(), regex.V1)
 _IS_BREAK = regex.compile(_BREAK)
 _DECIMAL_COMMA = re.compile(r"([+-]?\d+),(\d{1,2}|\d{4,})")
 _NO_DECIMALS = re.compile(r"([+-]?\d+)\.0+")
+_FRACTION = re.compile(r"(?<=\d) ([13])/([24])(?!\d)")  # "7 1/2"
 _NUMBER = re.compile(r"[+-]?\d+(?:[.,]\d+)*")
 
 _EXCEPTIONS = _set(f"except besides excluding but außer sauf salvo excepto {_UNSPACED_EXCEPTIONS}")
@@ -65,7 +66,7 @@ _NEGATIONS = (_EXCEPTIONS - {"besides", "but"}) | _set(
 )
 _NEGATIONS_AFTER = _set(f"{_UNSPACED_AFTER} नहीं मत")
 _VERBS_AGAINST = _set("hate dislike avoid loathe exclude")
-_LEAVING_OUT = _set("skip ditch minus")  # names of brands, too
+_LEAVING_OUT = _set("skip ditch minus stop none")  # names of brands, or no refusal in most texts
 _EXCEPTING = _pairs("other than, apart from, aside from, else than")
 _AGAINST = _pairs(
     "instead of, rather than, sick of, tired of, bored of, enough of, away from, clear of, rid of, leave out, free of"
@@ -155,6 +156,8 @@ class Words(NamedTuple):
     def of(cls, text: str) -> Words:
         """Cut a text."""
         folded = fold(text).replace("\u2019", "'")
+        if "/" in folded:
+            folded = _FRACTION.sub(_decimals, folded)
         is_ascii = folded.isascii()
         words: list[str] = []
         clauses: list[int] = []
@@ -285,6 +288,10 @@ _BEGINNING = 8
 """Characters by which most words are seen to begin no spelling."""
 
 
+def _decimals(fraction: re.Match[str]) -> str:
+    return f"{int(fraction[1]) / int(fraction[2]):g}"[1:]
+
+
 def _joined(stems: Iterable[str]) -> str:
     joined = ""
     for part in stems:
@@ -301,11 +308,20 @@ def _needs_its_slot(words: Words, at: int) -> bool:
     word = words.words[at]
     if word in _LITTLE_WORDS or words.stems[at] in _LITTLE_WORDS:
         return True
+    if word == "long" and words.words[at - 1 : at + 2 : 2] in (("as", "as"), ("so", "as")):
+        return True
     if not _NUMBER.fullmatch(word):
         return False
-    after = words.words[at + 1 : at + 2]
-    counts = bool(after) and words.clauses[at + 1] == words.clauses[at] and _is_plural(after[0])
+    after = _after(words, at + 1)
+    counts = _is_plural(after[0]) or (_is_plural(after[1]) and after[0] not in _LITTLE_WORDS)  # "2 red shirts"
     return counts or (at > 0 and words.words[at - 1] in _PLACES) or f"#{word}" in words.text
+
+
+def _after(words: Words, stop: int) -> tuple[str, str]:
+    """The next two words of the clause of the word before ``stop``; "" where it ends."""
+    clause = words.clauses[stop - 1]
+    found = (words.words[i] if i < len(words.words) and words.clauses[i] == clause else "" for i in (stop, stop + 1))
+    return next(found), next(found)
 
 
 def _is_plural(word: str) -> bool:
@@ -337,7 +353,12 @@ def stance(words: Words, span: Span, *, reach_of_a_verb: int = _REACH_OF_A_VERB)
     pairs = [i for i in before[1:] if words.words[i - 1 : i + 1] in _AGAINST]
     if any(span.start - i <= _REACH for i in pairs):
         return "against"
-    return "open" if before and words.words[before[-1]] in _DEGREES else "for"
+    if not before:
+        return "open" if _is_denied_after(words, span) else "for"
+    last = words.words[before[-1]]
+    if last in ("to", "over") and any(words.words[i].startswith("prefer") for i in before):
+        return "against"  # "I prefer blue to red"
+    return "open" if last in _DEGREES or _is_denied_after(words, span) else "for"
 
 
 def _turns_around(word: str) -> bool:
@@ -354,11 +375,10 @@ def _kind(words: Words, at: int) -> Stance:
     """What a negation says of the words after it."""
     word = words.words[at]
     clause = words.clauses[at]
-    first, second = (
-        words.words[i] if 0 <= i < len(words.words) and words.clauses[i] == clause else "" for i in (at + 1, at + 2)
-    )
+    first, second = _after(words, at + 1)
     before = words.words[at - 1] if at and words.clauses[at - 1] == clause else ""
-    if before == "why" or (word == "not" and before in ("if", "or")):
+    is_negative_question = at == 0 and word in _ASKING and "?" in words.text  # "wouldn't red be nice?"
+    if is_negative_question or before == "why" or (word == "not" and before in ("if", "or")):
         return "for"
     if word == "no":
         return (
@@ -368,7 +388,7 @@ def _kind(words: Words, at: int) -> Stance:
         )
     if word == "without" and "doubt" in (first, second):
         return "for"
-    if word == "never" and first == "mind":
+    if word == "none" or (word == "never" and first == "mind"):
         return "open"
     if word != "not" and word != "cannot" and not word.endswith("n't"):
         return "against"
@@ -397,6 +417,12 @@ def _is_negated_after(words: Words, span: Span) -> bool:
     if after[:1] == ["free"] and after[1:2] not in (["size"], ["shipping"], ["delivery"]):
         return True
     return not _NEGATIONS_AFTER.isdisjoint(after)
+
+
+def _is_denied_after(words: Words, span: Span) -> bool:
+    """Whether something is denied of a value, or refused with it: "red isn't for me", "over 50 is too much"."""
+    after = _after(words, span.stop)
+    return after[0].endswith("n't") or (after[0] in _LINKS | {"does", "do"} and after[1] in ("not", "too"))
 
 
 def stem(word: str) -> str:

@@ -105,8 +105,9 @@ class TurnReader:
         spelled = {item.slot for item in named}
         for amount, place in amounts:
             if amount.slot is not None and (amount.slot, amount.said) not in taken and amount.slot not in spelled:
-                negated = stance(words, place) == "against"
-                named.append(Named(amount.slot, amount.said, negated=negated))
+                said = stance(words, place)
+                if said != "open":
+                    named.append(Named(amount.slot, amount.said, negated=said == "against"))
         return Sentence(folded, words, tuple(named), text.rstrip().endswith(("?", "？", "؟")))
 
     def _named(self, words: Words, spans: Sequence[Span]) -> Iterator[Named]:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator
+from itertools import zip_longest
 
 from annotate.lexicon.dialogue import Turn, referred
 from annotate.lexicon.reading import Choice, Named, Sentence, TurnReader
@@ -67,7 +68,9 @@ def rule_update(turn: Turn, reader: TurnReader, topic: frozenset[str]) -> TurnUp
     want: dict[str, tuple[str, ...]] = {}
     dislike: dict[str, tuple[str, ...]] = {}
     category = category_slot(reader)
-    for sentence in turn.sentences:
+    for sentence, answer in zip_longest(turn.sentences, turn.sentences[1:]):
+        if sentence.question and answer is not None and answer.words.words[:1] in (("no",), ("nope",), ("nah",)):
+            continue  # "Red? No, blue."
         for named in _meant(sentence, reader, category if is_like(turn) else None):
             if not _counts(sentence, named, is_first=turn.is_first):
                 continue
@@ -113,7 +116,8 @@ def _meant(sentence: Sentence, reader: TurnReader, category: str | None) -> Iter
     previous: Span | None = None
     for span, several in of_span.items():
         if not pointing or previous is None or span.start > previous.stop:
-            pointing = span.start > 0 and sentence.words.words[span.start - 1] in _POINTING
+            begins = sentence.words.clauses[: span.start][-1:] != (sentence.words.clauses[span.start],)
+            pointing = not begins and sentence.words.words[span.start - 1] in _POINTING
         previous = span
         for named in (
             [each for each in several if reader.names_slot(each.slot, sentence.words)] if len(several) > 1 else several

@@ -54,6 +54,10 @@ def test_what_was_escaped_comes_back_as_it_was(text: str):
         ("soft\u00adshell", "softshell", True),
         ("می\u200cخواهم", "میخواهم", True),
         ("７½", "71/2", False),
+        ("7 ½", "7.5", True),
+        ("4.5", "45", False),
+        ("EN 20345", "EN 20 345", False),
+        ("size1", "Size_1", True),
     ],
 )
 def test_names_agree_in_spelling_and_differ_in_letters_marks_and_symbols(one: str, other: str, is_one: bool):

@@ -84,6 +84,9 @@ def test_two_numbers_are_never_one_and_a_decimal_is_no_two(first: int, second: i
         ("128 GB", "128GB of it", True),
         ("7½", "a 7 1/2", True),
         ("7½", "a 71/2", False),
+        ("7.5", "size 7½", True),
+        ("7", "size 7 1/2", False),
+        ("3/4 sleeves", "with 3/4 sleeves", True),
         ("-2.5", "lenses of -2.5", True),
         ("2.5", "lenses of -2.5", False),
         ("2.5", "lenses of 2-2.5", True),
@@ -114,7 +117,16 @@ def test_words_of_most_sentences_name_a_value_only_beside_their_slot():
     finder = MentionFinder(
         [("yes",), ("no",), ("new",), ("2",)], [("isVegan", "vegan")] * 2 + [("state",), ("pockets",)]
     )
-    for text in ("No, show me another", "yes, that one", "a new one", "is it vegan? no", "vegan, no", "2 shirts", "#2"):
+    for text in (
+        "No, show me another",
+        "yes, that one",
+        "a new one",
+        "is it vegan? no",
+        "vegan, no",
+        "2 shirts",
+        "2 red shirts",
+        "#2",
+    ):
         assert finder.mentions(text) == []
     assert finder.mentions("vegan: yes") == finder.mentions("Vegan = yes") == [Mention(0, False)]
     assert finder.mentions("is vegan no") == finder.mentions("vegan should be no") == [Mention(1, False)]
@@ -147,6 +159,11 @@ def test_words_of_most_sentences_name_a_value_only_beside_their_slot():
         ("I don't mind red", "open"),
         ("I don't hate red", "open"),
         ("too red", "open"),
+        ("red isn't for me", "open"),
+        ("red is too much", "open"),
+        ("stop showing me red", "against"),
+        ("I prefer blue to red", "against"),
+        ("Wouldn't red be nice?", "for"),
         ("red-free", "against"),
         ("non-red", "against"),
         ("kein red", "against"),

@@ -35,6 +35,8 @@ def want(**values: tuple[str, ...]) -> TurnUpdate:
         ("anything similar to the 2nd picture in pattern?", want(type=("coat",), pattern=("striped",))),
         ("I like the second one", want(type=("coat",))),
         ("Why not red?", want(color=("red",))),
+        ("Anything in red? No, show me blue.", want(color=("blue",))),
+        ("None of those, red please, show me red", want(color=("red",))),
         ("anything but black", TurnUpdate(dislike={"color": ("black",)})),
         # about one, bought, or praised
         ("What is the price of the black dress?", TurnUpdate()),
