@@ -168,7 +168,7 @@ def _gold_floor(workspace: Workspace, corpus: Corpus, split: str, shown: Progres
 
 def _say_what_changed(workspace: Workspace, folder: Path, shown: Progress) -> None:
     """A run may be measured on data it was not trained on; a reader of its figures should know."""
-    trained_on = read_record(folder)["inputs"]
+    trained_on = read_record(folder).get("inputs", {})
     files = {
         "products": workspace.products,
         "images": workspace.images,

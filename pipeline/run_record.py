@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any, NotRequired, cast
+from typing import Any, cast
 
 from typing_extensions import TypedDict
 
@@ -15,8 +15,8 @@ __all__ = ["RECORD", "RunRecord", "read_record"]
 RECORD = "record.json"
 
 
-class RunRecord(TypedDict):
-    """What others read of it; :func:`pipeline.train.train` writes more."""
+class RunRecord(TypedDict, total=False):
+    """What others read of it; :func:`pipeline.train.train` writes more, earlier versions wrote less."""
 
     run: str
     path: str
@@ -31,9 +31,9 @@ class RunRecord(TypedDict):
     config: dict[str, Any]
     inputs: dict[str, str]
     seconds: float
-    labeled_ratio: NotRequired[float]
-    labelled_list: NotRequired[bool]
-    fold: NotRequired[dict[str, Any] | None]
+    labeled_ratio: float
+    labelled_list: bool
+    fold: dict[str, Any] | None
 
 
 def read_record(folder: Path) -> dict[str, Any]:

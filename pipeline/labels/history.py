@@ -16,7 +16,7 @@ from typing import Any
 from pipeline.labels.report import IngestReport
 from pipeline.workspace import Workspace
 from schemas.errors import LabelError, UsageError
-from schemas.files import read_json, remove_folder, taken_apart, temporary_folder, write_json
+from schemas.files import read_json, remove_folder, remove_left_over, taken_apart, temporary_folder, write_json
 from schemas.ontology import Ontology
 
 __all__ = ["KeptIngest", "find_ingest", "keep_ingest", "kept_ingests"]
@@ -77,6 +77,7 @@ def keep_ingest(workspace: Workspace, report: IngestReport, ontology: Ontology) 
         "slots": [slot.name for slot in ontology.slots],
         "policy": report.resolved["policy"],
     }
+    remove_left_over(workspace.ingests)
     before = kept_ingests(workspace)
     if limit and (not before or any(getattr(before[-1], name) != record[name] for name in _TELLING)):
         number = before[-1].number + 1 if before else 1

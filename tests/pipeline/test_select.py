@@ -114,7 +114,7 @@ def test_without_a_run_the_error_says_what_to_do(shop: Workspace, strategy: str,
     assert run(shop, "select", "--strategy", strategy) == 2
     said = " ".join(capfd.readouterr().err.split())
     assert "no run has been trained here to its end" in said
-    assert "semctl train --model dual-encoder" in said
+    assert "train --model dual-encoder" in said
     assert "--strategy stratified" in said
 
 
