@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -9,13 +10,12 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from pydantic import ValidationError
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
 from schemas.errors import ModelError
-from schemas.files import atomic_path, read_json, write_json
+from schemas.files import atomic_path, read_json, taken_apart, write_json
 from schemas.ontology import Ontology
 from semantic_model.architecture import Sizes, find_architecture
 from semantic_model.batch import Reader
@@ -51,7 +51,7 @@ def load_weights(path: Path, module: nn.Module) -> None:
     Raises:
         ModelError: missing, cut off, or of another model.
     """
-    _load_into(module, _read(path), path)
+    _load_into(module, _read(path)[0], path)
 
 
 def save_checkpoint(
@@ -74,21 +74,21 @@ def load_checkpoint(path: Path, module: nn.Module, optimiser: torch.optim.Optimi
     Raises:
         ModelError: missing, cut off, or of another model.
     """
-    tensors = _read(path)
+    tensors, metadata = _read(path)
     _load_into(module, {k.removeprefix("model."): v for k, v in tensors.items() if k.startswith("model.")}, path)
     for name, parameter in module.named_parameters():
         found = {key: tensors[f"optimiser.{key}.{name}"] for key in _ADAM if f"optimiser.{key}.{name}" in tensors}
         if found:
             moved = {key: value if key == "step" else value.to(parameter.device) for key, value in found.items()}
             optimiser.state[parameter] = moved
-    torch.set_rng_state(tensors["random.torch"])
-    if "random.cuda" in tensors and torch.cuda.is_available():
-        torch.cuda.set_rng_state(tensors["random.cuda"])
-    try:
-        with safe_open(path, framework="numpy") as file:
-            progress: dict[str, Any] = json.loads(file.metadata()["progress"])
-    except (KeyError, TypeError, ValueError) as problem:
-        raise ModelError(f"a checkpoint without its progress: {problem}", where=path) from None
+    with taken_apart(path, error=ModelError, what="not a checkpoint", fix="train again"):
+        try:
+            torch.set_rng_state(tensors["random.torch"])
+            if "random.cuda" in tensors and torch.cuda.is_available():
+                torch.cuda.set_rng_state(tensors["random.cuda"])
+        except RuntimeError as problem:
+            raise ValueError(str(problem)) from None
+        progress: dict[str, Any] = json.loads(metadata["progress"])
     return progress
 
 
@@ -116,18 +116,37 @@ def _load_into(module: nn.Module, tensors: Mapping[str, Tensor], path: Path) -> 
 
 
 def _save(path: Path, tensors: Mapping[str, Tensor], metadata: Mapping[str, str]) -> None:
+    here = {name: value.cpu() for name, value in tensors.items()}
     with atomic_path(path) as temporary:
-        save_file({name: value.cpu() for name, value in tensors.items()}, temporary, dict(metadata))
+        save_file(here, temporary, {**metadata, _CHECKSUM: _checksum(here, metadata)})
 
 
-def _read(path: Path) -> dict[str, Tensor]:
+def _read(path: Path) -> tuple[dict[str, Tensor], dict[str, str]]:
+    """Tensors and metadata; files from before there was a checksum are taken as they are."""
     if not path.is_file():
         raise ModelError("no such file of weights", where=path, fix="train again")
     try:
         tensors: dict[str, Tensor] = load_file(path)
-    except (SafetensorError, OSError) as problem:
+        with safe_open(path, framework="numpy") as file:
+            metadata: dict[str, str] = dict(file.metadata() or {})
+    except (SafetensorError, OSError, ValueError, KeyError, TypeError, RuntimeError, MemoryError) as problem:
         raise ModelError(f"not a readable safetensors file: {problem}", where=path, fix="train again") from None
-    return tensors
+    expected = metadata.pop(_CHECKSUM, None)
+    if expected is not None and expected != _checksum(tensors, metadata):
+        raise ModelError("damaged: its content is not what its checksum says", where=path, fix="train again")
+    return tensors, metadata
+
+
+_CHECKSUM = "sha256"
+
+
+def _checksum(tensors: Mapping[str, Tensor], metadata: Mapping[str, str]) -> str:
+    digest = hashlib.sha256(json.dumps(dict(metadata), sort_keys=True).encode())
+    for name in sorted(tensors):
+        value = tensors[name]
+        digest.update(f"{name} {value.dtype} {list(value.shape)}".encode())
+        digest.update(value.detach().contiguous().reshape(-1).view(torch.uint8).numpy().data)
+    return digest.hexdigest()
 
 
 @dataclass(frozen=True)
@@ -183,21 +202,16 @@ def read_card(folder: Path) -> ModelCard:
     found = value.get("format") if isinstance(value, dict) else None
     if found != MODEL_FORMAT:
         raise ModelError(f"a model of format {found}, this semctl reads {MODEL_FORMAT}", where=path, fix="train again")
-    try:
+    with taken_apart(path, error=ModelError, what="not the config.json of a model", fix="train again"):
         return ModelCard(
             find_architecture(value["architecture"], where=path).name,
             config_from(value["config"], where=path),
             Ontology.model_validate(value["ontology"]),
-            value["word_width"],
-            value["feature_width"],
-            value["words"],
-            value["features"],
+            int(value["word_width"]),
+            int(value["feature_width"]),
+            str(value["words"]),
+            str(value["features"]),
         )
-    except KeyError as missing:
-        raise ModelError(f"the model's config.json lacks {missing}", where=path, fix="train again") from None
-    except ValidationError as problem:
-        first = problem.errors()[0]["msg"]
-        raise ModelError(f"the model's ontology is not valid: {first}", where=path, fix="train again") from None
 
 
 def load_model(folder: Path, features: Features, card: ModelCard | None = None) -> tuple[Any, Reader]:
@@ -221,6 +235,9 @@ def load_model(folder: Path, features: Features, card: ModelCard | None = None) 
     words = read_words(folder / "tokenizer.json")
     kind = find_architecture(card.architecture)
     reader = kind.reader(card.config, words, features, card.ontology)
-    model = kind.build(card.config, Sizes(words.size, card.word_width, card.feature_width, reader))
+    try:
+        model = kind.build(card.config, Sizes(words.size, card.word_width, card.feature_width, reader))
+    except (RuntimeError, MemoryError, ValueError, TypeError, AssertionError) as problem:
+        raise ModelError(f"no model can be made: {problem}", where=folder / "config.json", fix="train again") from None
     load_weights(folder / "model.safetensors", model)
     return model.eval(), reader

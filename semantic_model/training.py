@@ -11,9 +11,11 @@ from typing import Any, NamedTuple
 
 import numpy as np
 import torch
+from pydantic import TypeAdapter
 
 from schemas.belief import BeliefState
 from schemas.errors import ModelError, UsageError
+from schemas.files import taken_apart
 from schemas.ontology import Ontology
 from schemas.progress import Progress, SilentProgress, Task
 from semantic_model.architecture import ARCHITECTURES, Architecture, find_architecture, fresh_model
@@ -201,7 +203,9 @@ class Trainer:
             ModelError: a checkpoint that cannot be used.
         """
         if self.last.is_file():
-            self.at = _Progress(**load_checkpoint(self.last, self.model, self.optimisation.adam))
+            found = load_checkpoint(self.last, self.model, self.optimisation.adam)
+            with taken_apart(self.last, error=ModelError, what="not a checkpoint", fix="train again"):
+                self.at = TypeAdapter(_Progress).validate_python(found)
 
     def fit(self) -> Trained:
         """Train to the last epoch, or until patience is out; writes ``model`` from the best epoch's weights.

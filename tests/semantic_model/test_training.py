@@ -2,9 +2,11 @@ from __future__ import annotations
 
 import json
 import os
+import random
 import signal
 import threading
 from collections import Counter
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -12,8 +14,9 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
-from schemas.errors import ModelError, UsageError
+from schemas.errors import InputError, ModelError, UsageError
 from schemas.ontology import Ontology, Slot
+from semantic_model.checkpoint import load_model
 from semantic_model.config import Config, TrainConfig
 from semantic_model.ranker import Query
 from semantic_model.readback import Readback
@@ -384,3 +387,47 @@ def test_a_catalogue_too_small_for_the_negatives_leaves_places_empty():
     query = Query("d", 1, "train", (), (0, 1), ())
     drawn = sample([query], TrainConfig(negatives=4), 3, seed=0, epoch=0, step=0)
     assert drawn.choices.negatives.tolist() == [[drawn.choices.negatives[0, 0].item(), -1, -1, -1]]
+
+
+def refusal(work: Callable[[], object]) -> str | None:
+    try:
+        work()
+    except InputError as problem:
+        return str(problem)
+    return None
+
+
+def test_a_damaged_checkpoint_is_refused_or_means_the_same(trainer_of, tmp_path):
+    trainer_of("run").fit()
+    path = tmp_path / "run" / "checkpoints" / "last.safetensors"
+    whole, draw = path.read_bytes(), random.Random(0)
+    untouched = trainer_of("run")
+    untouched.restore()
+    refused = 0
+    for place in [*range(8), *draw.sample(range(8, len(whole)), 60)]:
+        content = bytearray(whole)
+        content[place] ^= 1 << draw.randrange(8)
+        path.write_bytes(content)
+        trainer = trainer_of("run")
+        said = refusal(trainer.restore)
+        if said is None:
+            assert same(trainer.model.state_dict(), untouched.model.state_dict())
+            assert trainer.at == untouched.at
+        else:
+            assert str(path) in said
+            refused += 1
+    assert refused > 60
+
+
+@pytest.mark.parametrize("value", [None, True, -1, 10**30, "x", [], {}, [{}], {"a": []}])
+def test_a_model_card_of_another_shape_is_refused(trainer_of, tmp_path, world, value):
+    trainer_of("run").fit()
+    path = tmp_path / "run" / "model" / "config.json"
+    whole = json.loads(path.read_text())
+    for key in whole:
+        path.write_text(json.dumps({**whole, key: value}))
+        said = refusal(lambda: load_model(path.parent, world.features))
+        if said is None:
+            assert key in {"words", "features"}, f"{key}: {value!r} was taken"  # free texts that describe
+        else:
+            assert str(path.parent) in said, key
