@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Any, NamedTuple
+from typing import Any, Literal, NamedTuple
 
 from annotate.annotations import Annotation
 from annotate.checks.finding import Finding
@@ -100,22 +100,26 @@ class DialogueLabels:
         known, since = frozenset(slot.name for slot in self.ontology.slots), dict[tuple[str, str], int]()
         for update, row in zip(self.updates, self.states, strict=True):
             turn, state = row["turn"], row["state"]
-            wanted_now = self._wanted_now(update)
+            wanted_now, given_up = self._slots_of(update, "want"), self._slots_of(update, "drop")
+            anew = update is not None and update.readable and update.new_topic
             earlier, since = since, {}
+            held = {(each["slot"], fold(each["value"]), each["polarity"]) for each in before or ()}
             for item in state or ():
                 key = item["slot"], fold(item["value"])
-                # wanted values replace a slot's, so all that is wanted of it then was said now
-                is_new = item["polarity"] == "like" and item["slot"] in wanted_now
+                # wanted values replace a slot's, so all that is wanted of it then was said now; and so was a dislike of
+                # what was wanted, and whatever holds of what was given up in the same breath
+                is_new = anew or item["slot"] in given_up or (*key, item["polarity"]) not in held
+                is_new = is_new or (item["polarity"] == "like" and item["slot"] in wanted_now)
                 since[key] = turn if is_new else earlier.get(key, turn)
             annotators, ids = tuple(row["annotators"]), tuple(row["source_annotations"])
             found.append(TurnLabels(turn, update, before, state, known, since, annotators, ids))
             before, known = state, frozenset(row["labelled_slots"])
         return found
 
-    def _wanted_now(self, update: TurnUpdate | None) -> set[str]:
+    def _slots_of(self, update: TurnUpdate | None, part: Literal["want", "drop"]) -> set[str]:
         if update is None or not update.readable:
             return set()
-        return {self.ontology.slot(name).name for name in update.want}
+        return {self.ontology.slot(name).name for name in (update.want if part == "want" else update.drop)}
 
     def next_recommendation(self, turn: int) -> tuple[int, list[str]] | None:
         """The recommendation that answers a user turn, before the shopper speaks again: its turn and the products."""
