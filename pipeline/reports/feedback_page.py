@@ -182,7 +182,7 @@ def _turn(body: Element, one: Difference, said: Said, pictures: Pictures, used: 
 def _utterance(box: Element, row: Mapping[str, Any], current: bool, pictures: Pictures, used: dict[str, str]) -> None:
     is_user = row["speaker"] == "user"
     line = _add(box, "div", _class="u" + (" shopper" if is_user else "") + (" current" if current else ""))
-    _add(line, "b", "SHOPPER" if is_user else "SYSTEM")
+    _add(line, "b", "USER" if is_user else "ASSISTANT")
     _add(line, "span", row["text"], _class="x")
     shown = [(number, image_id) for number, image_id in enumerate(row["image_ids"], start=1)]
     if not shown:
@@ -192,10 +192,10 @@ def _utterance(box: Element, row: Mapping[str, Any], current: bool, pictures: Pi
         figure = _add(gallery, "figure")
         name = "" if is_user else pictures.names.get(image_id, "")
         if pictures.url(image_id) is None:
-            _add(figure, "div", "picture not available", _class="none")
+            _add(figure, "div", "image not available", _class="none")
         else:
             style = used.setdefault(image_id, f"p{len(used)}")
-            _add(figure, "div", _class=f"picture {style}", role="img", **{"aria-label": f"picture #{number} {name}"})
+            _add(figure, "div", _class=f"picture {style}", role="img", **{"aria-label": f"image #{number} {name}"})
         caption = _add(figure, "figcaption")
         _add(caption, "b", f"#{number}").tail = _text(f" {name}")
 

@@ -33,9 +33,12 @@ def gold_wants(corpus: Path, dialogue_id: str, ontology: Ontology) -> Iterator[t
         if utterance["speaker"] == "user":
             wants: Wants = {}
             for name, value in utterance["dst"]["slot_values"].items():
+                slot = ontology.slot(name)
                 values = [str(item) for item in (value if isinstance(value, list) else [value]) if str(item).strip()]
+                # "blue, grey" are two values, which annotators mark one by one
+                apart = [value.split(", ") if slot.named(value) is None else [value] for value in values]
                 if values:
-                    wants[ontology.slot(name).name] = tuple(values)
+                    wants[slot.name] = tuple(part for parts in apart for part in parts)
             yield turn, wants
 
 
