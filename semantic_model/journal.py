@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -42,6 +43,7 @@ class Journal:
             from torch.utils.tensorboard import SummaryWriter
         except ImportError:
             return "no TensorBoard events are written: `pip install tensorboard` would add them"
+        self._wait_for_a_later_name()
         self._writer = SummaryWriter(str(self.events), purge_step=step + 1)
         return None
 
@@ -67,6 +69,12 @@ class Journal:
         if self._writer is not None:
             self._writer.close()
             self._writer = None
+
+    def _wait_for_a_later_name(self) -> None:
+        """TensorBoard reads files in the order of their names, which begin with the second they were made in."""
+        made = [path.name.split(".")[3] for path in self.events.glob("events.out.tfevents.*")]
+        newest = max((int(second) for second in made if second.isdecimal()), default=0)
+        time.sleep(min(max(newest + 1 - time.time(), 0.0), 1.0))
 
     def _cut(self, step: int) -> None:
         kept = []

@@ -51,6 +51,8 @@ def test_going_on_drops_what_is_done_again_from_both(tmp_path):
     second.open(2)
     second.write(kind="step", step=3, loss=30.0)
     second.close()
+    names = sorted(path.name.split(".")[3] for path in (tmp_path / "tensorboard").iterdir())
+    assert int(names[0]) < int(names[1])  # readers take them in this order
     assert [(line["step"], line["loss"]) for line in lines(tmp_path)] == [(1, 1.0), (2, 2.0), (3, 30.0)]
     assert events(tmp_path) == expected(tmp_path)
 
