@@ -11,7 +11,7 @@ import difflib
 import json
 import math
 from collections import defaultdict
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable, Iterator
 from functools import cached_property
 from itertools import pairwise
 from pathlib import Path
@@ -104,6 +104,16 @@ def _lean(fields: dict[str, Any], *names: str) -> dict[str, Any]:
     return {name: value for name, value in fields.items() if value or name not in names}
 
 
+def _shared(form: Callable[[str], str], spellings: Iterable[Iterable[str]]) -> Iterator[tuple[str, int, int]]:
+    """Spellings that two entries have in the same form: the spelling, and the places of the two entries."""
+    seen: dict[str, int] = {}
+    for place, texts in enumerate(spellings):
+        for text in texts:
+            first = seen.setdefault(form(text), place)
+            if first != place:
+                yield text, first, place
+
+
 class Slot(BaseModel):
     """One slot of the belief state, keyed to one product attribute.
 
@@ -130,17 +140,12 @@ class Slot(BaseModel):
 
     @model_validator(mode="after")
     def _values_are_distinct(self) -> Slot:
-        seen: dict[str, int] = {}
-        for place, value in enumerate(self.values):
-            for spelling in value.spellings:
-                first = seen.setdefault(fold(spelling), place)
-                if first == place:
-                    continue
-                other = self.values[first].value
-                what = f"'{spelling}' stands for both '{other}' and '{value.value}'"
-                if other == value.value:
-                    what = f"the value '{other}' is there twice"
-                raise ValueError(f"slot '{self.name}': {what}, at values.{first} and values.{place}")
+        for spelling, first, place in _shared(fold, (value.spellings for value in self.values)):
+            one, other = self.values[first].value, self.values[place].value
+            what = f"'{spelling}' stands for both '{one}' and '{other}'"
+            if one == other:
+                what = f"the value '{one}' is there twice"
+            raise ValueError(f"slot '{self.name}': {what}, at values.{first} and values.{place}")
         return self
 
     @model_validator(mode="after")
@@ -288,17 +293,12 @@ class Ontology(BaseModel):
 
     @model_validator(mode="after")
     def _names_are_distinct(self) -> Ontology:
-        seen: dict[str, int] = {}
-        for place, slot in enumerate(self.slots):
-            for name in (slot.name, *slot.aliases):
-                first = seen.setdefault(fold_name(name), place)
-                if first == place:
-                    continue
-                other = self.slots[first].name
-                what = f"the name '{name}' stands for both slot '{other}' and slot '{slot.name}'"
-                if other == slot.name:
-                    what = f"the slot '{other}' is there twice"
-                raise ValueError(f"{what}, at slots.{first} and slots.{place}")
+        for name, first, place in _shared(fold_name, ((slot.name, *slot.aliases) for slot in self.slots)):
+            one, other = self.slots[first].name, self.slots[place].name
+            what = f"the name '{name}' stands for both slot '{one}' and slot '{other}'"
+            if one == other:
+                what = f"the slot '{one}' is there twice"
+            raise ValueError(f"{what}, at slots.{first} and slots.{place}")
         return self
 
     @cached_property

@@ -18,14 +18,14 @@ from pipeline.labelling.batches import Batch, read_batches
 from pipeline.labelling.deal_record import Deal, projects_of, read_deals
 from pipeline.labelling.known_annotators import learn_annotators
 from pipeline.workspace import Workspace
-from schemas.errors import LabelError, ServiceError
+from schemas.errors import LabelError
 from schemas.files import read_json, taken_apart
 from schemas.progress import Progress, SilentProgress
 
 if TYPE_CHECKING:
     from annotate.label_studio.gateway import Gateway, Project
 
-__all__ = ["LabellingProgress", "unreachable"]
+__all__ = ["LabellingProgress"]
 
 Touched = Mapping[str, TouchedTask]
 
@@ -213,11 +213,6 @@ class LabellingProgress:
             file = self._workspace.labelling / f"batch-{batch.number:04d}" / "tasks.json"
             self._wanted[batch.number] = _read_tasks(file)
         return self._wanted[batch.number]
-
-
-def unreachable(problem: ServiceError) -> str:
-    """Why the server was not asked, in few words."""
-    return problem.what if problem.where is None else f"{problem.what} ({problem.where})"
 
 
 def _read_tasks(file: Path) -> dict[str, WantedTask]:
