@@ -118,7 +118,9 @@ def _load_into(module: nn.Module, tensors: Mapping[str, Tensor], path: Path) -> 
 def _save(path: Path, tensors: Mapping[str, Tensor], metadata: Mapping[str, str]) -> None:
     here = {name: value.cpu() for name, value in tensors.items()}
     with atomic_path(path) as temporary:
-        save_file(here, temporary, {**metadata, _CHECKSUM: _checksum(here, metadata)})
+        # under one key: safetensors writes several in an order of chance
+        about = {**metadata, _CHECKSUM: _checksum(here, metadata)}
+        save_file(here, temporary, {_ABOUT: json.dumps(about, sort_keys=True)})
 
 
 def _read(path: Path) -> tuple[dict[str, Tensor], dict[str, str]]:
@@ -129,6 +131,8 @@ def _read(path: Path) -> tuple[dict[str, Tensor], dict[str, str]]:
         tensors: dict[str, Tensor] = load_file(path)
         with safe_open(path, framework="numpy") as file:
             metadata: dict[str, str] = dict(file.metadata() or {})
+        if _ABOUT in metadata:
+            metadata = dict(json.loads(metadata[_ABOUT]))
     except (SafetensorError, OSError, ValueError, KeyError, TypeError, RuntimeError, MemoryError) as problem:
         raise ModelError(f"not a readable safetensors file: {problem}", where=path, fix="train again") from None
     expected = metadata.pop(_CHECKSUM, None)
@@ -137,7 +141,7 @@ def _read(path: Path) -> tuple[dict[str, Tensor], dict[str, str]]:
     return tensors, metadata
 
 
-_CHECKSUM = "sha256"
+_ABOUT, _CHECKSUM = "semctl", "sha256"
 
 
 def _checksum(tensors: Mapping[str, Tensor], metadata: Mapping[str, str]) -> str:

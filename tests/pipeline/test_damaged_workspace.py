@@ -39,7 +39,7 @@ COMMANDS = (
     ("diff",),
     ("ontology", "add", "colors=mauve"),
     ("select", "-n", "2"),
-    ("export-for-labelling", "--to-file", "more.json", "-n", "2"),
+    ("export-for-labelling", "--to-file", "{shop}/more.json", "-n", "2"),
     ("ingest-labels",),
     ("ingest-labels", "{shop}/export.json"),
     ("config", "show"),

@@ -113,6 +113,17 @@ def test_a_seed_repeats_bit_for_bit_and_another_one_does_not(trainer_of, tmp_pat
     assert not same(weights(tmp_path / "a"), weights(tmp_path / "c"))
 
 
+def test_a_checkpoint_written_again_has_the_same_bytes(trainer_of, tmp_path):
+    trainer = trainer_of("run")
+    trainer.fit()
+    path = tmp_path / "run" / "checkpoints" / "last.safetensors"
+    written = set()
+    for _ in range(8):  # an order of chance would show
+        trainer._save()
+        written.add(path.read_bytes())
+    assert len(written) == 1
+
+
 @pytest.mark.parametrize(("stop", "precision"), [*((n, "float32") for n in (1, 2, 3, 4, 5)), (2, "bfloat16")])
 def test_stopping_after_any_step_and_going_on_equals_the_straight_run(trainer_of, tmp_path, stop: int, precision: str):
     sections = {**DROPOUT, "train": {"precision": precision}}
