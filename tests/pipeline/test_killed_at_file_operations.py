@@ -1,26 +1,32 @@
 """``kill -9`` at file operations of every stage: what is there stays readable, and the next run makes everything whole.
 
-In CI a few operations of each stage are drawn; ``SEMCTL_KILL_AT=all`` kills at every one (some hundred runs).
+In CI two operations of each stage are drawn; ``SEMCTL_KILL_AT=20`` draws twenty, ``SEMCTL_KILL_AT=all`` kills at every
+one (more than a thousand, each of them two runs).
 """
 
 from __future__ import annotations
 
 import hashlib
+import json
 import os
 import random
 import shutil
 import signal
 import subprocess
 import sys
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
+from PIL import Image
+
+from tests.label_exports import answer, answered, pick, save
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(3600)]
 
 ROOT = Path(__file__).resolve().parents[2]
-SAMPLED = 2
+KILL_AT = os.environ.get("SEMCTL_KILL_AT", "2")
 
 _COUNTED = """
 import os, signal, sys, threading
@@ -55,6 +61,33 @@ class Stage:
     name: str
     arguments: tuple[str, ...]
     again: tuple[int, ...] = (0,)
+    prepare: Callable[[Path], None] = lambda folder: None
+
+
+def differing_answers(folder: Path) -> None:
+    """``answers.json``: two annotators, who read the first user turn of every task in two ways."""
+    slots = json.loads((folder / "shop/ontology.json").read_bytes())["slots"]
+    name, values = next((slot["name"], slot["values"]) for slot in slots if len(slot["values"]) > 1)
+    tasks = json.loads((folder / "tasks.json").read_bytes())
+    export = [
+        answered(
+            {**task, "id": number},
+            *(answer(2 * number + who, [pick("want_0", f"{name}={values[who]}")], by=who + 1) for who in range(2)),
+        )
+        for number, task in enumerate(tasks)
+    ]
+    save(folder / "answers.json", export)
+
+
+def photographed_products(folder: Path) -> None:
+    """``products.csv`` with 42 products, each with its photo in ``photos``."""
+    (folder / "photos").mkdir()
+    lines = ["id,name,price,type,color,image"]
+    for number in range(42):
+        color, kind = ("red", "blue", "green")[number % 3], ("shirt", "dress")[number % 2]
+        Image.new("RGB", (40, 60), color).save(folder / "photos" / f"{number}.png")
+        lines.append(f"p{number},{color} {kind},{10 + number},{kind},{color},{number}.png")
+    (folder / "products.csv").write_text("\n".join(lines) + "\n")
 
 
 STAGES = (
@@ -67,6 +100,19 @@ STAGES = (
     Stage("ingest again", ("-w", "shop", "ingest-labels")),
     Stage("train", ("-w", "shop", "train", "--preset", "tiny", "--labeled-ratio", "0.5", "--set", "train.epochs=1")),
     Stage("evaluate", ("-w", "shop", "evaluate", "--split", "valid")),
+    Stage(
+        "select with a run",
+        ("-w", "shop", "select", "-n", "3", "--strategy", "uncertainty", "--measure", "margin", "--include-labelled"),
+    ),
+    Stage("ingest two annotators", ("-w", "shop", "ingest-labels", "answers.json"), prepare=differing_answers),
+    Stage("adjudicate", ("-w", "shop", "adjudicate", "--to-file", "review.json")),
+    Stage("agreement", ("-w", "shop", "agreement", "--html", "agreement.html")),
+    Stage("feedback", ("-w", "shop", "feedback", "packs")),
+    Stage(
+        "generate with photos",
+        ("generate", "real", "--size", "test", "--catalogue", "products.csv", "--images", "photos"),
+        prepare=photographed_products,
+    ),
 )
 
 
@@ -95,6 +141,7 @@ def befores(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
     folder = tmp_path_factory.mktemp("stages") / "0"
     folder.mkdir()
     for number, stage in enumerate(STAGES, start=1):
+        stage.prepare(folder)
         found[stage.name] = folder
         following = folder.with_name(str(number))
         shutil.copytree(folder, following)
@@ -117,8 +164,8 @@ def test_a_killed_stage_is_made_whole_by_its_next_run(stage: Stage, befores: dic
         whole.append(contents(folder))
     steady = {path: value for path, value in whole[0].items() if whole[1].get(path) == value}
     places = range(1, operations + 1)
-    if os.environ.get("SEMCTL_KILL_AT") != "all":
-        places = sorted(random.Random(stage.name).sample(places, min(SAMPLED, operations)))
+    if KILL_AT != "all":
+        places = sorted(random.Random(stage.name).sample(places, min(int(KILL_AT), operations)))
     assert places, f"{stage.name} writes nothing"
     for at in places:
         folder = tmp_path / f"killed-{at}"
