@@ -11,7 +11,18 @@ import regex
 from schemas.folding import fold, snake_case
 from schemas.ontology import Slot, Value
 
-__all__ = ["Mention", "MentionFinder", "Span", "Stance", "Words", "is_negation", "name_stems", "stance", "stem"]
+__all__ = [
+    "Mention",
+    "MentionFinder",
+    "Span",
+    "Stance",
+    "Words",
+    "is_negation",
+    "name_stems",
+    "plain_apostrophes",
+    "stance",
+    "stem",
+]
 
 Stance = Literal["for", "against", "open"]
 """What a text says of a value that it names; ``open``: neither, as in "it doesn't have to be red"."""
@@ -40,16 +51,19 @@ def _tokens(letter: str) -> str:
     )
 
 
+_WITHOUT = r"(?<!\w)w/o(?!\w)"
+
+
 def _all_tokens() -> str:
     whole = f"{_UNSPACED_NEGATIONS} {_UNSPACED_EXCEPTIONS} {_UNSPACED_AFTER}".split()
     spaced = rf"[[\p{{L}}\p{{M}}\p{{N}}]--[{_UNSPACED}]]"
     letter = rf"(?=[{_UNSPACED}])\X"
-    return "|".join((*sorted(whole, key=len, reverse=True), letter, _tokens(spaced), _BREAK))
+    return "|".join((_WITHOUT, *sorted(whole, key=len, reverse=True), letter, _tokens(spaced), _BREAK))
 
 
 _BREAK = r"[\p{Terminal_Punctuation}()]"  # "no, red please", "not black but red": what comes after is not negated
 _ASCII_BREAKS = frozenset(".,;:!?()")
-_ASCII_TOKENS = re.compile(_tokens("[a-z0-9]") + r"|[.,;:!?()]")
+_ASCII_TOKENS = re.compile(rf"{_WITHOUT}|" + _tokens("[a-z0-9]") + r"|[.,;:!?()]")
 _TOKENS = regex.compile(_all_tokens(), regex.V1)
 _IS_BREAK = regex.compile(_BREAK)
 _DECIMAL_COMMA = re.compile(r"([+-]?\d+),(\d{1,2}|\d{4,})")
@@ -59,20 +73,30 @@ _NUMBER = re.compile(r"[+-]?\d+(?:[.,]\d+)*")
 
 _EXCEPTIONS = _set(f"except besides excluding but außer sauf salvo excepto {_UNSPACED_EXCEPTIONS}")
 _NEGATIONS = (_EXCEPTIONS - {"besides", "but"}) | _set(
-    "not no without avoid hate dislike never nothing neither nor loathe exclude cannot "
+    "not no without w/o avoid hate dislike never nothing neither nor loathe exclude cannot "
     # of other languages, as far as they are no English words
     "kein keine keinen nicht ohne pas sans sin nunca senza não sem niet geen zonder inte ikke لا بدون ليس बिना не без "
-    + _UNSPACED_NEGATIONS
+    "nada nichts rien niente ningún ninguna aucun aucune nenhum nenhuma nessun nessuna " + _UNSPACED_NEGATIONS
 )
 _NEGATIONS_AFTER = _set(f"{_UNSPACED_AFTER} नहीं मत")
+_CONTRACTIONS = _set(
+    "dont doesnt didnt isnt arent wasnt werent havent hasnt hadnt couldnt wouldnt shouldnt cant wont aint"
+)
+"""As many type them; see :func:`_is_not`."""
+_APOSTROPHES = re.compile(r"\u2019|(?<=[^\W\d])[\u2018\u02bc\u2032\u00b4`](?=[^\W\d])")
 _VERBS_AGAINST = _set("hate dislike avoid loathe exclude")
-_LEAVING_OUT = _set("skip ditch minus stop none")  # names of brands, or no refusal in most texts
+_TAKING_BACK = _set("remove removing forget none")  # of what was said, which may be no refusal
+_LEAVING_OUT = _set("skip ditch minus stop") | _TAKING_BACK  # names of brands, or no refusal in most texts
 _EXCEPTING = _pairs("other than, apart from, aside from, else than")
 _AGAINST = _pairs(
-    "instead of, rather than, sick of, tired of, bored of, enough of, away from, clear of, rid of, leave out, free of"
+    "instead of, rather than, sick of, tired of, bored of, enough of, away from, clear of, rid of, leave out, free of, "
+    "rule out, ruling out, ruled out"
 )
 _REACH = 3  # words after a negation that it may be about
 _REACH_OF_A_VERB = 5  # "don't want it to be black"
+_BEFORE_NOT = _set(
+    "do does did is are am was were have has had can could will would shall should must may might rather"
+)
 _LIKING = _set("fan keen into fond crazy interested looking")  # "not a big fan of black"
 
 _DEGREES = _set("less fewer too")  # "that is too long": something else is wanted, but not which
@@ -93,7 +117,11 @@ _OPEN_AFTER_NOT = _set("necessarily sure mind care decide decided know bother fu
 _SEEKING = _set("find found see seen wait spot beat")
 """What one cannot do with what one would like to have: "I can't find a red one"."""
 _ASKED = _set("you there we they it these those this")  # "don't you have red ones?"
-_ASKING = _set("don't doesn't didn't aren't isn't haven't hasn't can't couldn't wouldn't won't")
+_ASKING = _set(
+    "don't doesn't didn't aren't isn't haven't hasn't can't couldn't wouldn't won't "
+    "dont doesnt didnt arent isnt havent hasnt cant couldnt wouldnt wont"
+)
+_PREFERRING = _set("prefer preferred like love rather sooner")
 
 _LITTLE_WORDS = _set(
     "yes yeah yep no nope ok okay sure true false none any one all both some other else same more most less only just "
@@ -155,7 +183,7 @@ class Words(NamedTuple):
     @classmethod
     def of(cls, text: str) -> Words:
         """Cut a text."""
-        folded = fold(text).replace("\u2019", "'")
+        folded = fold(plain_apostrophes(text))
         if "/" in folded:
             folded = _FRACTION.sub(_decimals, folded)
         is_ascii = folded.isascii()
@@ -308,6 +336,12 @@ def _needs_its_slot(words: Words, at: int) -> bool:
     word = words.words[at]
     if word in _LITTLE_WORDS or words.stems[at] in _LITTLE_WORDS:
         return True
+    if (
+        len(word) == 1
+        and "&" in words.text
+        and re.search(rf"\w&{re.escape(word)}\b|\b{re.escape(word)}&\w", words.text)
+    ):
+        return True  # "H&M"
     if word == "long" and words.words[at - 1 : at + 2 : 2] in (("as", "as"), ("so", "as")):
         return True
     if not _NUMBER.fullmatch(word):
@@ -339,6 +373,9 @@ def stance(words: Words, span: Span, *, reach_of_a_verb: int = _REACH_OF_A_VERB)
     before = [i for i in range(span.start) if words.clauses[i] == clause]
     if _is_negated_after(words, span) or (before and words.words[before[-1]] == "non"):
         return "against"
+    compared = _compared(words, before)
+    if compared is not None:
+        return compared
     negations = [i for i in before if _turns_around(words.words[i])]
     ends = [i for i in before if words.words[i] in _EXCEPTIONS or (i and words.words[i - 1 : i + 1] in _EXCEPTING)]
     kinds = {i: _kind(words, i) for i in negations}
@@ -361,13 +398,31 @@ def stance(words: Words, span: Span, *, reach_of_a_verb: int = _REACH_OF_A_VERB)
     return "open" if last in _DEGREES or _is_denied_after(words, span) else "for"
 
 
+def _compared(words: Words, before: Sequence[int]) -> Stance | None:
+    """What is said of a value that another one is compared with: "rather blue than red", "darker than red"."""
+    said = [words.words[i] for i in before]
+    while said and said[-1] in ("a", "an", "the"):
+        said.pop()
+    if len(said) < 2 or said[-1] != "than" or (said[-2], "than") in _EXCEPTING | _AGAINST:
+        return None
+    is_less_liked = said[-2] != "better" and "better" in said
+    return "against" if is_less_liked or not _PREFERRING.isdisjoint(said) else "open"
+
+
 def _turns_around(word: str) -> bool:
     return (is_negation(word) or word in _LEAVING_OUT) and word not in _EXCEPTIONS
 
 
 def _reach(words: Words, at: int, of_a_verb: int) -> int:
     word = words.words[at]
-    is_verb = word.endswith("n't") or word in _VERBS_AGAINST or not _LIKING.isdisjoint(words.words[at + 1 : at + 4])
+    if word in ("no", "non") and _is_hyphenated(words, at):
+        return 1
+    is_verb = (
+        _is_not(word)
+        or word in (*_VERBS_AGAINST, "never")
+        or (word == "not" and at > 0 and words.words[at - 1] in _BEFORE_NOT)
+        or not _LIKING.isdisjoint(words.words[at + 1 : at + 4])
+    )
     return of_a_verb if is_verb else _REACH
 
 
@@ -388,9 +443,9 @@ def _kind(words: Words, at: int) -> Stance:
         )
     if word == "without" and "doubt" in (first, second):
         return "for"
-    if word == "none" or (word == "never" and first == "mind"):
+    if word in _TAKING_BACK or (word == "never" and first == "mind"):
         return "open"
-    if word != "not" and word != "cannot" and not word.endswith("n't"):
+    if word != "not" and word != "cannot" and not _is_not(word):
         return "against"
     if first in _OPEN_AFTER_NOT or before == "need" or ((first, second) in (("have", "to"), ("need", "to"))):
         return "open"
@@ -422,7 +477,7 @@ def _is_negated_after(words: Words, span: Span) -> bool:
 def _is_denied_after(words: Words, span: Span) -> bool:
     """Whether something is denied of a value, or refused with it: "red isn't for me", "over 50 is too much"."""
     after = _after(words, span.stop)
-    return after[0].endswith("n't") or (after[0] in _LINKS | {"does", "do"} and after[1] in ("not", "too"))
+    return _is_not(after[0]) or (after[0] in _LINKS | {"does", "do"} and after[1] in ("not", "too"))
 
 
 def stem(word: str) -> str:
@@ -439,4 +494,20 @@ def stem(word: str) -> str:
 
 def is_negation(word: str) -> bool:
     """Whether a folded word turns what follows it around: ``not``, ``without``, ``don't``."""
-    return word in _NEGATIONS or word.endswith("n't")
+    return word in _NEGATIONS or _is_not(word)
+
+
+def plain_apostrophes(text: str) -> str:
+    """A text whose apostrophes are the one of ASCII, whatever key they were typed with: ``don´t``."""
+    return text if text.isascii() and "`" not in text else _APOSTROPHES.sub("'", text)
+
+
+def _is_not(word: str) -> bool:
+    """Whether a word ends in "not": ``don't``, ``dont``."""
+    return word.endswith("n't") or word in _CONTRACTIONS
+
+
+def _is_hyphenated(words: Words, at: int) -> bool:
+    """Whether a word is the first part of another one: "no-iron", "no-show"."""
+    word = words.words[at]
+    return f"{word}-" in words.text and words.text.startswith("-", words.starts()[at] + len(word))

@@ -14,14 +14,18 @@ __all__ = ["Amount", "find_amounts"]
 _NUMBER = rf"(?<![\w.,]){NUMBER_IN_TEXT}(?!\w)"
 _BELOW = r"under|below|less than|lower than|cheaper than|no more than|not more than|at most|up to|within|max(?:imum)?"
 _ABOVE = r"over|above|more than|higher than|better than|at least|no less than|not less than|min(?:imum)?"
+_BELOW_AFTER = r"(?:or|and) (?:less|under|below|lower|cheaper)|max(?:imum)?|tops|at (?:the )?most"
+_ABOVE_AFTER = r"(?:or|and) (?:more|up|upwards?|over|above|higher|better)|min(?:imum)?|at (?:the )?least"
 _ABOUT = r"(?<!what )(?<!how )(?:around|about)|approximately|roughly|close to"
 _AMOUNT = re.compile(
     rf"(?P<between>between {_NUMBER} and {_NUMBER}|{_NUMBER}\s?(?:to|-|–)\s?{_NUMBER})"
     rf"|\b(?P<bound>(?:{_BELOW}|{_ABOVE})(?: of)? {_NUMBER})"
+    rf"|(?P<bound_after>{_NUMBER}(?: stars?)?(?: (?:{_BELOW_AFTER}|{_ABOVE_AFTER})\b| ?\+(?![\w+])(?: stars?\b)?))"
     rf"|\b(?:{_ABOUT}) (?P<about>{_NUMBER})"
     rf"|(?P<money>{_NUMBER})"
 )
 _ONE = re.compile(_NUMBER)
+_GOES_ON = re.compile(r" (?!please\b|stars?\b|for\b|if\b)\w")
 _RATING = re.compile(r"\b(?:stars?|rated|ratings?|reviews?|scores?)\b")
 _RATING_SLOTS = ("rating", "review", "star", "score")
 
@@ -61,6 +65,8 @@ def find_amounts(text: str, ontology: Ontology) -> Iterator[Amount]:
         is_money = _is_money(said)
         if match["money"] and (said[0].isdigit() or not is_money):
             continue
+        if match["bound_after"] and not is_money and _GOES_ON.match(text, match.end()):
+            continue  # "4 or more shirts"
         slot = _slot(numeric, said, text, is_money=is_money)
         name = None if slot is None else slot.name
         yield Amount(name, " ".join(said.split()), *match.span(), is_sure=is_money or not match["between"])

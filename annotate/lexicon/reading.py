@@ -9,7 +9,7 @@ from functools import cached_property
 
 from annotate.lexicon.amounts import Amount, find_amounts
 from schemas.folding import fold
-from schemas.mentions import MentionFinder, Span, Stance, Words, name_stems, stance
+from schemas.mentions import MentionFinder, Span, Stance, Words, name_stems, plain_apostrophes, stance
 from schemas.ontology import Ontology
 
 __all__ = ["Choice", "Named", "Sentence", "TurnReader"]
@@ -94,10 +94,14 @@ class TurnReader:
         return list(dict.fromkeys(found))
 
     def _sentence(self, text: str) -> Sentence:
-        folded = fold(text.replace("\u00e2\u20ac\u2122", "'")).replace("\u2019", "'")  # the first is UTF-8 read wrongly
+        folded = fold(plain_apostrophes(text.replace("\u00e2\u20ac\u2122", "'")))  # that is UTF-8 read wrongly
         words = Words.of(folded)
         spans = self._finder.spans(words)
-        amounts = [(amount, _within(words, amount)) for amount in find_amounts(folded, self.ontology)]
+        found = [(amount, _within(words, amount)) for amount in find_amounts(folded, self.ontology)]
+        amounts = [
+            (amount._replace(slot=None) if self._is_of_values(words, place) else amount, place)
+            for amount, place in found
+        ]
         numbers = [place for amount, place in amounts if amount.is_sure or amount.slot]
         spans = [span for span in spans if not any(_is_number_of(words, span, place) for place in numbers)]
         named = list(self._named(words, spans))
@@ -109,6 +113,19 @@ class TurnReader:
                 if said != "open":
                     named.append(Named(amount.slot, amount.said, negated=said == "against"))
         return Sentence(folded, words, tuple(named), text.rstrip().endswith(("?", "？", "؟")))
+
+    def _is_of_values(self, words: Words, amount: Span) -> bool:
+        """Whether a slot without ranges is named right before an amount: "size 36-42" is no price."""
+        end = amount.start
+        while end and words.words[end - 1] in ("is", "are", "of", "from"):
+            end -= 1
+        return any(
+            frozenset(words.stems[max(0, end - len(name)) : end]) == name
+            for slot in self.ontology.slots
+            if slot.kind != "numeric"
+            for name in self.slot_words[slot.name]
+            if name
+        )
 
     def _named(self, words: Words, spans: Sequence[Span]) -> Iterator[Named]:
         before: Span | None = None

@@ -93,6 +93,8 @@ def test_two_numbers_are_never_one_and_a_decimal_is_no_two(first: int, second: i
         # symbols that tell names apart
         ("C+", "a c+ cable", True),
         ("C+", "a c cable", False),
+        ("M", "from H&M", False),
+        ("M", "size M & L", True),
         ("C#", "the C+ one", False),
         ("C++", "some c++, please", True),
         ("red", "red+blue", True),

@@ -55,6 +55,24 @@ def named(text: str) -> set[str]:
         ("it doesn't have to be red", set()),
         ("I don\u2019t want red", {"!red"}),
         ("Iâ€™d like red", {"red"}),
+        # however the apostrophe is typed, or left out
+        ("dont want red", {"!red"}),
+        ("I don\u00b4t want red", {"!red"}),
+        ("I don`t want red", {"!red"}),
+        ("doesnt have to be red", set()),
+        ("I do not want it to be black", {"!black"}),
+        ("it does not have to be red", set()),
+        ("a dress w/o stripes", {"dress", "!striped"}),
+        ("rule out red", {"!red"}),
+        ("remove red", set()),
+        # a hyphen ties a "no" to its word alone
+        ("a no-iron red dress", {"red", "dress"}),
+        ("no-red", {"!red"}),
+        # what another value is compared with
+        ("rather white than black", {"white", "!black"}),
+        ("I like red better than black", {"red", "!black"}),
+        ("darker than red", set()),
+        ("nothing other than black", {"black"}),
     ],
 )
 def test_negation_worked_by_hand(text: str, found: set[str]):
@@ -76,6 +94,13 @@ def amounts(text: str) -> list[tuple[str, str]]:
         ("less than $150", [("price", "less than $150")]),
         ("around $150", [("price", "$150")]),
         ("it costs $29.99", [("price", "$29.99")]),
+        # a bound may come after its number
+        ("$30 or less", [("price", "$30 or less")]),
+        ("$30 and up", [("price", "$30 and up")]),
+        ("$30+", [("price", "$30+")]),
+        ("30 dollars max", [("price", "30 dollars max")]),
+        ("rated 4.5 or more", [("rating", "4.5 or more")]),
+        ("30 or more shops", []),
         ("below € 1.299,00 please", [("price", "below € 1.299,00")]),
         ("up to 2k dollars", [("price", "up to 2k dollars")]),
         ("what about 45?", []),
@@ -103,6 +128,8 @@ def test_a_bound_that_is_refused_is_to_be_avoided_and_no_size():
     assert read("no more than $45") == {"no more than $45"}
     assert read("between 20 and 45") == {"between 20 and 45"}
     assert read("size 45") == {"45"}
+    assert read("sizes 20-45") == {"20", "45"}  # and no price
+    assert read("size over 20") == set()
     assert read("in 4.5 please. What about 20?") == {"4.5", "20"}
 
 
