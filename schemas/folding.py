@@ -59,7 +59,11 @@ def plain(text: str) -> str:
 
 
 def _fold(text: str) -> str:
-    return " ".join(plain(text).casefold().split())
+    return " ".join(_lower(plain(text)).split())
+
+
+def _lower(text: str) -> str:
+    return text.casefold().replace("i\u0307", "i")  # of the Turkish İ, a dot above the dot would stay
 
 
 _remembered = lru_cache(maxsize=16_384)(_fold)
@@ -88,5 +92,5 @@ def _mark_of_numbers(between: regex.Match[str]) -> str:
 @lru_cache(maxsize=10_000)
 def snake_case(name: str) -> str:
     """``sleeveLength`` and ``Sleeve length`` -> ``sleeve_length``; what :func:`fold_name` keeps apart stays apart."""
-    spaced = _CAMEL.sub("_", plain(name)).casefold()
+    spaced = _lower(_CAMEL.sub("_", plain(name)))
     return str(_BETWEEN.sub("_", spaced)).strip("_")

@@ -13,12 +13,22 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from pipeline.corpora.parsing import other_encoding, snake_case, unescaped
+from pipeline.corpora.parsing import other_encoding, snake_case, trimmed, unescaped
 from schemas.errors import CorpusError
 
 __all__ = ["CsvTable", "read_csv"]
 
-_DELIMITERS = {";": "semicolons (;)", "\t": "tabs", "|": "bars (|)"}
+_DELIMITERS = {
+    ";": "semicolons (;)",
+    "\t": "tabs",
+    "|": "bars (|)",
+    "^": "carets (^)",
+    "~": "tildes (~)",
+    "，": "full-width commas",
+    "；": "full-width semicolons",
+    "،": "Arabic commas",
+    "\x01": "control characters (0x01)",
+}
 _QUOTING = 'put "..." around the whole cell, and write a quotation mark within it twice'
 
 
@@ -78,7 +88,7 @@ def read_csv(path: Path) -> CsvTable:
     if again is not None:
         raise CorpusError("the header again", where=f"{path}, line {again}", fix="delete that line")
     _check_quotes(raw, lines, len(header), path)
-    named, left_out = _named_columns(header, raw, path)
+    named, left_out = _named_columns(header, header_line, raw, path)
     rows: list[tuple[int, list[str]]] = []
     ragged: list[tuple[int, int]] = []
     for start, _, cells in raw:
@@ -103,6 +113,10 @@ def _text(path: Path) -> str:
     else:
         if "\0" not in text:
             return text
+        if 4 * text.count("\0") < len(text):  # else every second one is zero: UTF-16
+            line = content.count(b"\n", 0, content.index(0)) + 1
+            fix = "delete it, and see what wrote it"
+            raise CorpusError("a zero byte within the text", where=f"{path}, line {line}", fix=fix)
         where = str(path)
     fix = "save it as UTF-8 (spreadsheets call it CSV UTF-8)"
     raise CorpusError(f"not UTF-8 but {other_encoding(content)}", where=where, fix=fix)
@@ -128,10 +142,12 @@ def _records(lines: Sequence[str], first: int, path: Path) -> Iterator[tuple[int
         except csv.Error as problem:
             open_end = "unexpected end of data" in str(problem)
             what = "a quotation mark opens a cell that never ends" if open_end else f"quotation marks: {problem}"
+            if "field limit" in str(problem):
+                what = f"a cell of more than {csv.field_size_limit():,} characters, or a quotation mark too many"
             last = first + reader.line_num
             where = f"{path}, line {start}" if open_end or last == start else f"{path}, lines {start} to {last}"
             raise CorpusError(what, where=where, fix=_QUOTING) from None
-        yield start, first + reader.line_num, [unescaped(cell).strip() for cell in cells]
+        yield start, first + reader.line_num, [trimmed(unescaped(cell)) for cell in cells]
 
 
 def _check_quotes(raw: Sequence[tuple[int, int, list[str]]], lines: Sequence[str], columns: int, path: Path) -> None:
@@ -159,7 +175,7 @@ def _shape(text: str) -> str:
 
 
 def _named_columns(
-    header: Sequence[str], raw: Sequence[tuple[int, int, list[str]]], path: Path
+    header: Sequence[str], header_line: int, raw: Sequence[tuple[int, int, list[str]]], path: Path
 ) -> tuple[list[int], tuple[str, ...]]:
     """The places of the columns that have a name, and what the others are."""
     named: dict[str, int] = {}
@@ -180,7 +196,7 @@ def _named_columns(
         if key in named:
             raise CorpusError(
                 f"two columns are called '{name}': columns {named[key] + 1} and {column + 1}",
-                where=path,
+                where=f"{path}, line {header_line}",
                 fix="rename one, or put the values of both into one cell, separated by commas",
             )
         named[key] = column

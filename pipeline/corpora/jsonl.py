@@ -29,11 +29,8 @@ Pictures lie in ``images/``. Unknown keys are refused, with the nearest known on
 
 from __future__ import annotations
 
-import json
 import re
-from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import suppress
 from difflib import SequenceMatcher
 from pathlib import Path
 from typing import Annotated, Any, Literal, TypeVar
@@ -69,6 +66,7 @@ from pipeline.corpora.records import (
 )
 from schemas.errors import CorpusError
 from schemas.files import sha256_file
+from schemas.numbers import currency_of
 from schemas.ontology import nearest
 
 __all__ = ["DialogueLine", "JsonlReader", "ProductLine"]
@@ -86,7 +84,7 @@ def _plain(value: object) -> object:
 
 def _id(value: object) -> object:
     """Ids that look like numbers come as numbers."""
-    return value.strip() if isinstance(value, str) else id_text(value) or value
+    return id_text(value) if isinstance(value, str) else id_text(value) or value
 
 
 def _text(value: object) -> object:
@@ -217,7 +215,11 @@ class JsonlReader:
                 split = split_name(raw.get("split")) or split_name(path.stem) or "train"
                 before = seen.setdefault((split, dialogue_id), where)
                 if before != where:
-                    raise CorpusError(f"dialogue '{dialogue_id}' is there already: {before}", where=where)
+                    raise CorpusError(
+                        f"dialogue '{dialogue_id}' is there already: {before}",
+                        where=where,
+                        fix="give each dialogue an id of its own",
+                    )
                 index.append((dialogue_id, split, path, offset, number))
         if not index:
             raise CorpusError("no dialogues in these files", where=self._dialogue_files[0], fix="check --format")
@@ -262,6 +264,8 @@ class JsonlReader:
             )
             if line.images:
                 self._pictures_of[line.product_id] = line.images[0]
+        if not found:
+            raise CorpusError("no product in this file", where=self._products_file, fix="write a line for each product")
         return list(found.values())
 
     def _product_lines(self) -> Iterator[tuple[str, ProductLine]]:
@@ -274,9 +278,7 @@ class JsonlReader:
             return
         for _, number, line in _lines(path):
             where = f"{path}, line {number}"
-            parsed = _parse(line, where)
-            _check_keys(line, where)
-            yield where, _validated(ProductLine, parsed, where)
+            yield where, _validated(ProductLine, _parse(line, where, keys_once=True), where)
 
     def dialogues(self, ledger: Ledger) -> Iterator[Dialogue]:
         """Dialogues sorted by id, each read from its place in its file.
@@ -289,7 +291,7 @@ class JsonlReader:
                 file.seek(offset)
                 raw = file.readline()
             where = f"{path}, line {number}"
-            dialogue = _validated(DialogueLine, _parse(raw, where), where)
+            dialogue = _validated(DialogueLine, _parse(raw, where, keys_once=True), where)
             turns = MergedTurns()
             for index, turn in enumerate(dialogue.turns):
                 turns.add(*self._utterance(turn, where, index))
@@ -345,9 +347,15 @@ def _lines(path: Path) -> Iterator[tuple[int, int, bytes]]:
         raise CorpusError(f"cannot read the file: {problem.strerror}", where=path) from None
 
 
-def _parse(line: bytes, where: str) -> dict[str, Any]:
+def _parse(line: bytes, where: str, *, keys_once: bool = False) -> dict[str, Any]:
+    """The object in a line; with ``keys_once``, one with the same key twice is refused: a colour would be lost."""
+
+    def refuse(key: str) -> None:
+        fix = "write it once; of several values, a list"
+        raise CorpusError(f"the key '{key}' is there twice", where=where, fix=fix)
+
     try:
-        value = parse_json(line, long_numbers=True)
+        value = parse_json(line, long_numbers=True, on_doubled=refuse if keys_once else None)
     except NotJsonError as problem:
         fix = problem.fix or "write one JSON object a line"
         raise CorpusError(f"not valid JSON: {problem}", where=where, fix=fix) from None
@@ -355,19 +363,6 @@ def _parse(line: bytes, where: str) -> dict[str, Any]:
         fix = 'write one object a line; pandas does with to_json(..., orient="records", lines=True)'
         raise CorpusError("a JSON object is expected in each line", where=where, fix=fix)
     return value
-
-
-def _check_keys(line: bytes, where: str) -> None:
-    """Refuse an object with the same key twice: of two colours, one would be lost."""
-
-    def check(named: list[tuple[str, Any]]) -> None:
-        double = next((key for key, n in Counter(key for key, _ in named).items() if n > 1), None)
-        if double is not None:
-            fix = "write it once, with a list of values"
-            raise CorpusError(f"the key '{double}' is there twice", where=where, fix=fix)
-
-    with suppress(RecursionError):  # nested deeper than any product; refused by its form
-        json.loads(line.decode("utf-8-sig"), object_pairs_hook=check)
 
 
 def _validated(model: type[Model], value: Any, where: str) -> Model:
@@ -388,6 +383,8 @@ def _validated(model: type[Model], value: Any, where: str) -> Model:
 
 _FIXES = {
     "missing": "write it into the line",
+    "literal_error": "write one of these",
+    "too_short": "write at least one, or delete the line",
     "string_too_short": "write an id",
     "value_error": 'write a text, as in "red", or a list, as in ["red", "blue"]',
     "price_type": 'write a number, or a text as in "39,90 €"',
@@ -444,6 +441,8 @@ def _columns(header: Sequence[str], where: str) -> list[tuple[str, bool]]:
         meant = None if attribute else _meant(key, missing)
         if meant is not None:
             fix = f"did you mean '{meant}'? An attribute of this name: call the column 'attributes.{name}'"
+            if key.startswith("price_"):
+                fix += "; the currency has a column 'currency'"
             raise CorpusError(f"unknown column '{name}'", where=where, fix=fix)
         found.append((attribute[1] if attribute else name, True))
     if "product_id" in missing:
@@ -454,6 +453,8 @@ def _columns(header: Sequence[str], where: str) -> list[tuple[str, bool]]:
 
 def _meant(name: str, missing: Sequence[str]) -> str | None:
     """The field that a column's name means, where no column has the field's own name."""
+    if "price" in missing and name.startswith("price_") and currency_of(name.removeprefix("price_")) is not None:
+        return "price"
     close = nearest(name, missing)
     if close is not None and SequenceMatcher(None, name, close).ratio() >= _NEARLY:
         return close

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import os
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -64,22 +64,30 @@ class Folders:
 
 
 def files_below(folder: Path, *suffixes: str) -> Iterator[Path]:
-    """All files with one of the suffixes at any depth, sorted by path; hidden ones are left out."""
+    """All files with one of the suffixes, in any case, at any depth, sorted by path; hidden ones are left out."""
     return map(Path, names_below(str(folder), *suffixes))
 
 
-def names_below(folder: str, *suffixes: str) -> Iterator[str]:
-    """The same as plain strings, for folders with more files than there should be Path objects; of a file, itself."""
+def names_below(folder: str, *suffixes: str, within: frozenset[str] = frozenset()) -> Iterator[str]:
+    """The same as plain strings, for folders with more files than there should be Path objects; of a file, itself.
+
+    Args:
+        folder: where they lie.
+        suffixes: in lower case; files may have them in any case.
+        within: the folders on the way here, by their real paths: a link back to one of them is not followed.
+    """
     if os.path.isfile(folder):
         yield folder
         return
+    within |= {os.path.realpath(folder)}
     entries = sorted(os.scandir(folder), key=lambda entry: entry.name)
     for entry in entries:
         if entry.name.startswith("."):
             continue
-        if entry.is_dir(follow_symlinks=False):
-            yield from names_below(entry.path, *suffixes)
-        elif entry.name.endswith(suffixes):
+        if entry.is_dir():
+            if not entry.is_symlink() or os.path.realpath(entry.path) not in within:
+                yield from names_below(entry.path, *suffixes, within=within)
+        elif entry.name.lower().endswith(suffixes):
             yield entry.path
 
 
@@ -130,14 +138,21 @@ class HashedFiles:
         """Count in files that were read elsewhere."""
         self._hash.update(sums.encode(errors="surrogateescape"))
 
-    def read_json(self, path: str | Path, line: LedgerLine, *, long_numbers: bool = False) -> Any:
+    def read_json(
+        self,
+        path: str | Path,
+        line: LedgerLine,
+        *,
+        long_numbers: bool = False,
+        on_doubled: Callable[[str], None] | None = None,
+    ) -> Any:
         """The JSON in a file, or :data:`UNREADABLE` after counting in the ledger's line why it was dropped.
 
         Args:
-            long_numbers: see :func:`pipeline.corpora.parsing.parse_json`.
+            long_numbers, on_doubled: see :func:`pipeline.corpora.parsing.parse_json`.
         """
         try:
-            return parse_json(self.read(path), long_numbers=long_numbers)
+            return parse_json(self.read(path), long_numbers=long_numbers, on_doubled=on_doubled)
         except OSError:
             line.drop("file_not_readable")
         except NotJsonError as problem:

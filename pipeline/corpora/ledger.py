@@ -55,6 +55,7 @@ class LedgerLine:
 LINES = (
     "dialogues",
     "utterances",
+    "texts",
     "turns",
     "recommendation_turns",
     "positives",
@@ -76,12 +77,13 @@ LINES = (
 class Ledger:
     """All lines of one import, in a fixed order.
 
-    dialogues: dialogue files (or entries); utterances: elements of them; turns: utterances that became a merged turn
+    dialogues: dialogue files (or entries); utterances: elements of them; texts: what is said in these
+    where it is neither a text nor a number; turns: utterances that became a merged turn
     (``dropped`` are those merged into the one before); recommendation_turns: merged system turns that list candidates;
     positives, negatives: references of the recommendation turns kept; states: user turns that carry a state;
     state_values: (slot, value) pairs in them; feedback: liked or disliked slots of products pointed at;
     product_records: catalogue records; product_keys: names in them that are no attribute of their own, as another is
-    the same spelled differently, or as they have no letter; product_values: values of their attributes; prices:
+    the same or spelled differently, or as they have no letter; product_values: values of their attributes; prices:
     products with a price; attribute_numbers: values such as ``1,299`` in columns of numbers, which only the others of
     their column tell how to read; scenes: files of scenes that dialogues name; images: distinct pictures referred to;
     url_map: lines of ``url2img.txt``.

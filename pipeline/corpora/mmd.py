@@ -148,6 +148,8 @@ def _entries(folder: Path, folders: Folders) -> list[Entry]:
             if not found:
                 folders.leave_out(child, "no JSON file in it")
             entries += found
+        elif split is not None and child.is_symlink():
+            folders.leave_out(child, "a link to nothing")
         elif folder != folders.root and not child.name.startswith(".") and (child.is_dir() or child.suffix == ".json"):
             folders.leave_out(child, "no folder of a split (train, valid or test)")
     if not entries:
@@ -162,11 +164,13 @@ def _entries(folder: Path, folders: Folders) -> list[Entry]:
                 (f"{split}/{as_unicode(Path(path).relative_to(folder).with_suffix('').as_posix())}", split, path)
                 for _, split, path in entries
             ]
+        if len({name for name, _, _ in entries}) < len(entries):  # a.json and a.JSON
+            entries = [(f"{name}{os.path.splitext(path)[1]}", split, path) for name, split, path in entries]
     return sorted(entries)
 
 
 def _stem(name: str) -> str:
-    return as_unicode(os.path.basename(name).removesuffix(".json"))
+    return as_unicode(os.path.splitext(os.path.basename(name))[0])
 
 
 def _read_id_map(path: Path, ledger: Ledger) -> dict[str, str]:

@@ -26,13 +26,13 @@ def read_catalogue(folder: Path, files: HashedFiles, ledger: Ledger) -> Iterator
 
     A file may also hold many records, as a list or by id.
     """
-    line = ledger["product_records"]
+    line, keys = ledger["product_records"], ledger["product_keys"]
     for path in names_below(str(folder), ".json"):
-        content = files.read_json(path, line, long_numbers=True)
+        content = files.read_json(path, line, long_numbers=True, on_doubled=lambda _: keys.drop("merged_into_the_same"))
         if content is UNREADABLE:
             continue
         place, name = os.path.split(path)
-        stem, by_stem = as_unicode(name).removesuffix(".json"), _is_stem_folder(place)
+        stem, by_stem = os.path.splitext(as_unicode(name))[0], _is_stem_folder(place)
         for product_id, raw in records_of(content):
             if not isinstance(raw, dict) or not raw:
                 line.drop("not_an_object")

@@ -15,7 +15,7 @@ from pipeline.corpora.layout import UNREADABLE, HashedFiles
 from pipeline.corpora.ledger import Ledger, LedgerLine
 from pipeline.corpora.merging import keep_or_drop
 from pipeline.corpora.mmd_states import StateReader, UnreadableStateError
-from pipeline.corpora.parsing import as_text, references
+from pipeline.corpora.parsing import as_text, id_text, references
 from pipeline.corpora.records import Dialogue, MergedTurns, Speaker, StateRecord, speaker_name
 
 __all__ = ["Entry", "MmdDialogues"]
@@ -91,10 +91,12 @@ class MmdDialogues:
     def _add(self, turns: MergedTurns, speaker: Speaker, element: Mapping[str, Any], ledger: Ledger) -> None:
         said = element.get("utterance", element)
         if type(said) is not dict:
-            said = {"nlg": said}
+            said = said[0] if type(said) is list and len(said) == 1 and type(said[0]) is dict else {"nlg": said}
         text = said.get("nlg")
-        if text is not None:
+        if type(text) is str:
             text = as_text(text)
+        elif text is not None:
+            text = _unusual_text(text, ledger["texts"])
         listed = said.get("images")
         images = _NONE if listed is None else _references(listed, ledger["images"])
         act = element.get("type") or element.get("intent_type")
@@ -126,6 +128,13 @@ class MmdDialogues:
 
 
 _NONE: Sequence[str] = ()
+
+
+def _unusual_text(value: object, line: LedgerLine) -> str:
+    text = id_text(value) or as_text(value)  # numbers come as numbers
+    if not text and value not in ([], ""):
+        line.drop("not_a_text")
+    return text
 
 
 def _act_text(value: object) -> str:

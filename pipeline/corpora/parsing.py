@@ -7,8 +7,8 @@ import contextlib
 import json
 import math
 import re
-from collections.abc import Iterable, Mapping
-from functools import lru_cache
+from collections.abc import Callable, Iterable, Mapping
+from functools import lru_cache, partial
 from typing import Any
 
 import orjson
@@ -27,12 +27,16 @@ __all__ = [
     "snake_case",
     "split_values",
     "structure",
+    "trimmed",
     "unescaped",
     "value_texts",
 ]
 
-UNKNOWN = frozenset({"", "unk", "none", "null", "nan", "n/a", "na", "not available"})
-"""Values (case-folded) by which catalogues and states say that they do not know."""
+UNKNOWN = frozenset({"", "unk", "none", "null", "nan", "n/a", "na", "not available", "<na>", "nat", "#n/a"})
+"""Values (case-folded) by which catalogues and states, pandas and spreadsheets say that they do not know."""
+
+_BLANK = "".join(filter(str.isspace, map(chr, range(0x3001)))) + "\u00ad\u200b\u200c\u200d\u200e\u200f\u2060\ufeff"
+"""White space, and what is not seen at all."""
 
 WHOLE = frozenset({"brand", "name", "price", "sold_by"})
 """Attributes whose values may hold a comma without being a list."""
@@ -57,48 +61,76 @@ class NotJsonError(ValueError):
 
 _LFS_POINTER = b"version https://git-lfs.github.com/spec/"
 _ENTITY = re.compile(rf"{ENTITY}|\\u0026".encode())
+_NAME_END = re.compile(rb'"\s*:')
 _LONG_NUMBER = re.compile(rb"\d{19}")
 """What may be an integer beyond 64 bits, which orjson reads as a float."""
 
 
-def parse_json(content: bytes, *, long_numbers: bool = False) -> Any:
+def parse_json(content: bytes, *, long_numbers: bool = False, on_doubled: Callable[[str], None] | None = None) -> Any:
     """Parse JSON, also with NaN, Infinity or a byte order mark in it, as Python writes and editors leave them.
 
     HTML entities in its texts and names are resolved, once.
 
     Args:
         long_numbers: keep the digits of integers beyond 64 bits, where ids may be written as numbers.
+        on_doubled: is told each name that an object has twice, with two values; they become one list, or one object.
+            Without it, the last value counts.
 
     Raises:
         NotJsonError: not JSON, not UTF-8, or with half a surrogate pair in a string.
     """
-    value = _parsed(content, long_numbers=long_numbers)
+    value = _parsed(content, long_numbers, on_doubled)
     try:
         return unescaped(value) if _ENTITY.search(content) else value
     except RecursionError as problem:
         raise NotJsonError(str(problem)) from None
 
 
-def _parsed(content: bytes, *, long_numbers: bool) -> Any:
+def _parsed(content: bytes, long_numbers: bool, on_doubled: Callable[[str], None] | None) -> Any:
     if not (long_numbers and _LONG_NUMBER.search(content)):
-        try:
-            return orjson.loads(content)
-        except orjson.JSONDecodeError:
-            pass
+        with contextlib.suppress(orjson.JSONDecodeError, orjson.JSONEncodeError):
+            value = orjson.loads(content)
+            # as many names written again as there were: none was there twice
+            if on_doubled is None or len(_NAME_END.findall(content)) == len(_NAME_END.findall(orjson.dumps(value))):
+                return value
     if content.startswith(_LFS_POINTER):
         raise NotJsonError(
             "a Git LFS pointer instead of the file", reason="git_lfs_pointer", fix="fetch the file with: git lfs pull"
         )
     try:
         integer = int if long_numbers else _integer
-        value = json.loads(content.decode("utf-8-sig"), parse_constant=lambda _: None, parse_int=integer)
+        hook = None if on_doubled is None else partial(_merged, on_doubled)
+        value = json.loads(
+            content.decode("utf-8-sig"),
+            parse_constant=lambda _: None,
+            parse_int=integer,
+            object_pairs_hook=hook,
+        )
         # half a surrogate pair, or nested too deep
         json.dumps(value, ensure_ascii=False).encode() if long_numbers else orjson.dumps(value)
     except UnicodeDecodeError:
         raise NotJsonError(f"not UTF-8 but {other_encoding(content)}", fix="save it as UTF-8") from None
     except (ValueError, TypeError, RecursionError) as problem:
+        if b"\0" in content:
+            raise NotJsonError(f"not UTF-8 but {other_encoding(content)}", fix="save it as UTF-8") from None
         raise NotJsonError(str(problem)) from None
     return value
+
+
+def _merged(on_doubled: Callable[[str], None], named: list[tuple[str, Any]]) -> dict[str, Any]:
+    """An object whose names may be there twice."""
+    found: dict[str, Any] = {}
+    for name, value in named:
+        if name not in found or found[name] == value:
+            found[name] = value
+            continue
+        before = found[name]
+        on_doubled(name)
+        if isinstance(before, dict) and isinstance(value, dict):
+            found[name] = _merged(lambda _: None, [*before.items(), *value.items()])
+        else:
+            found[name] = [part for each in (before, value) for part in (each if isinstance(each, list) else [each])]
+    return found
 
 
 def _integer(digits: str) -> int | float:
@@ -163,13 +195,18 @@ def as_text(value: object) -> str:
     return ""
 
 
+def trimmed(text: str) -> str:
+    """``text`` without white space, and without what is not seen, at its ends."""
+    return text.strip() if text.isascii() else text.strip(_BLANK)
+
+
 def id_text(value: object) -> str:
     """An id as text, however it was written: ``17``, ``17.0`` (as pandas writes whole numbers) and ``" 17 "`` are 17.
 
     "" for what is no id.
     """
     if isinstance(value, str):
-        return value.strip()
+        return trimmed(value)
     if isinstance(value, bool) or not isinstance(value, int | float):
         return ""
     return _number_text(value) or ""
@@ -246,8 +283,10 @@ def references(value: object, depth: int = 0) -> tuple[list[str], int]:
     """The links, ids or file names in a value, and how much in it is none.
 
     A list may hold lists, and objects that name a picture (``{"url": ...}``); an object may also hold a list's
-    elements by number, or a product's pictures by view.
+    elements by number, or a product's pictures by view. Lists and objects may be written as texts.
     """
+    if isinstance(value, str) and value.lstrip()[:1] in ("[", "{"):
+        value = structure(value)
     if isinstance(value, dict):
         named = next((value[key] for key in _REFERENCES if isinstance(value.get(key), str | int | float)), None)
         value = [named] if named is not None else list(value.values()) or [None] * (depth > 0)

@@ -8,13 +8,13 @@ from __future__ import annotations
 import re
 from abc import ABC, abstractmethod
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Literal, NamedTuple
 
 from pipeline.corpora.csv_files import read_csv
 from pipeline.corpora.layout import UNREADABLE, Folders, HashedFiles, files_below
-from pipeline.corpora.ledger import Ledger
+from pipeline.corpora.ledger import Ledger, LedgerLine
 from pipeline.corpora.merging import keep_or_drop
 from pipeline.corpora.parsing import NotJsonError, as_text, id_text, parse_json, structure
 from pipeline.corpora.pictures import Pictures
@@ -54,9 +54,9 @@ def read_object(path: Path, files: HashedFiles) -> dict[str, Any]:
     return content
 
 
-def _read(path: Path, files: HashedFiles) -> Any:
+def _read(path: Path, files: HashedFiles, on_doubled: Callable[[str], None] | None = None) -> Any:
     try:
-        return parse_json(files.read(path), long_numbers=True)
+        return parse_json(files.read(path), long_numbers=True, on_doubled=on_doubled)
     except OSError as problem:
         raise CorpusError(f"cannot read the file: {problem.strerror}", where=path) from None
     except NotJsonError as problem:
@@ -140,7 +140,7 @@ class SimmcReader(ABC):
         line = ledger["product_records"]
         found = []
         for path in self._catalogue_files:
-            for item_id, fields in self._records(path):
+            for item_id, fields in self._records(path, ledger["product_keys"]):
                 if not isinstance(fields, dict):
                     line.drop("not_an_object")
                 elif not item_id:
@@ -149,7 +149,7 @@ class SimmcReader(ABC):
                     found.append(self._product(item_id, fields, ledger))
         return found
 
-    def _records(self, path: Path) -> Iterator[tuple[str, Any]]:
+    def _records(self, path: Path, keys: LedgerLine) -> Iterator[tuple[str, Any]]:
         """(id, record) of a catalogue: a JSON object by id, a JSON list, or a CSV file."""
         if path.suffix == ".csv":
             table = read_csv(path)
@@ -158,7 +158,7 @@ class SimmcReader(ABC):
                 record = dict(zip(table.header, cells, strict=True))
                 yield _id_of(record), record
             return
-        content = _read(path, self._files)
+        content = _read(path, self._files, on_doubled=lambda _: keys.drop("merged_into_the_same"))
         if isinstance(content, dict):
             yield from content.items()
         elif isinstance(content, list):
@@ -304,7 +304,10 @@ def _renamed(record: Mapping[str, Any]) -> dict[str, Any]:
     within = structure(record.get("metadata"))
     fields = {name: value for name, value in record.items() if name != "metadata" or not isinstance(within, dict)}
     if isinstance(within, dict):
+        # what both speak of stays in two places: attributes of one name are merged and counted
+        beside = {name: fields[name] for name in within if name in fields and fields[name] != within[name]}
         fields.update(within)
+        fields.update({"attributes": beside} if beside and "attributes" not in fields else {})
     names = {name: _FIELDS.get(name, name) for name in fields if name not in _NO_FIELDS}
     return {name if new in fields else new: fields[name] for name, new in names.items()}
 

@@ -41,7 +41,11 @@ class Simmc2Reader(SimmcReader):
         self._used("scenes")
         places = [folders.root] if folders.dialogues is None else [_folder(folders.dialogues), folders.root]
         files = (path for place in places for path in files_below(place, _SCENE))
-        self._scene_files = {path.name.removesuffix(_SCENE): path for path in files}
+        self._scene_files: dict[str, Path] = {}
+        for path in files:
+            first = self._scene_files.setdefault(path.name[: -len(_SCENE)], path)
+            if not first.samefile(path):
+                folders.leave_out(path, f"{first.relative_to(folders.root)} is read instead")
         self._scenes: dict[str, Mapping[str, str]] = {}
         found = folders.find(OBJECT_MAP)
         if found is None and not self._scene_files:

@@ -170,3 +170,22 @@ def test_forgotten_quotation_marks_lose_nothing(one: int, other: int, column: in
         path.write_text("\n".join(["sku,name,watts", *map(",".join, rows)]) + "\n")
         with contextlib.suppress(CorpusError):
             assert len(read_csv(path).rows) == len(ROWS)
+
+
+@pytest.mark.parametrize(
+    ("content", "said"),
+    [
+        ("sku^name^watts\nk-1^lamp^30\n", "line 1); save it with commas"),
+        ("sku，name，watts\nk-1，lamp，30\n", "full-width commas between cells"),
+        ("sku,name\nk-1,la\0mp\n", "a zero byte within the text (PATH, line 2)"),
+        ('sku,name\nk-1,"' + "x" * 200_000 + '"\n', "a cell of more than 131,072 characters"),
+        ("sku,Name,name\nk-1,a,b\n", "columns 2 and 3 (PATH, line 1)"),
+    ],
+)
+def test_every_error_names_what_it_is_and_the_line(tmp_path: Path, content: str, said: str) -> None:
+    assert said.replace("PATH", str(tmp_path / "products.csv")) in refused(tmp_path, content)
+
+
+def test_what_is_not_seen_around_a_cell_is_no_part_of_it(tmp_path: Path) -> None:
+    read = table(tmp_path, "\u200bsku\u200b,name\n\ufeffk-1\u00a0,\u200e lamp \u200f\n")
+    assert (read.header, read.rows) == (("sku", "name"), [(2, ["k-1", "lamp"])])
