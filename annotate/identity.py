@@ -176,6 +176,8 @@ class Identity:
         known = self._known(arrival, one.server or stored.server)
         if known is not None and not _is_numbered(stored.annotator) and known != stored.annotator:
             return False
+        if _are_two_users(one.completed_by, stored.completed_by):
+            return False
         if one.task_uid is not None and stored.task_uid is not None and one.task_uid != stored.task_uid:
             return False
         if _COUNTED.fullmatch(own) is None:
@@ -257,6 +259,11 @@ class Identity:
 def _own(base: str) -> str:
     """Label Studio's part of an annotation's name."""
     return base.split(":", 2)[-1]
+
+
+def _are_two_users(one: str | None, other: str | None) -> bool:
+    """Whether both are numbers, and not the same; an answer never changes hands."""
+    return one is not None and other is not None and one != other and one.isdecimal() and other.isdecimal()
 
 
 def _is_numbered(annotator: str) -> bool:

@@ -18,11 +18,12 @@ from schemas.errors import LabelError
 from schemas.files import atomic_path
 from schemas.progress import Progress, SilentProgress
 
-__all__ = ["UNKNOWN", "ExportReader", "ExportedTask", "keep_raw"]
+__all__ = ["UNKNOWN", "ExportReader", "ExportedTask", "keep_raw", "name_of_number"]
 
 UNKNOWN = "unknown"
 """Stands for the number of a task or a project that an export does not give."""
 
+_ANSWERS = ("annotations", "completions")  # the second is their name before Label Studio 1.0
 _BLOCK = 1 << 16
 _DEEPEST = 100  # Label Studio's own exports have 10 levels
 _NO_JSON = re.compile(r"\b(?:nan|-?infinity)\b", re.IGNORECASE)
@@ -85,7 +86,7 @@ class ExportReader:
             seen = 0
             for item in self._items(stream):
                 task = self._task(item)
-                annotated = annotated or "annotations" in item
+                annotated = annotated or any(name in item for name in _ANSWERS)
                 self.tasks_read += 1
                 yield task
                 position = stream.position_in_file()
@@ -133,14 +134,12 @@ class ExportReader:
         if "data" not in item and "annotations" not in item and ("annotation_id" in item or "annotator" in item):
             raise LabelError("this export is in the format JSON-MIN", where=self.shown, fix=_HOW)
         data = item.get("data")
-        annotations = item.get("annotations")
-        if annotations is None:
-            annotations = []
+        annotations = next((found for name in _ANSWERS if (found := item.get(name)) is not None), [])
         drafts = item.get("drafts")
         return ExportedTask(
             position=self.tasks_read,
-            task_id=_number(item.get("id")),
-            project=_number(item.get("project")),
+            task_id=name_of_number(item.get("id")) or UNKNOWN,
+            project=name_of_number(item.get("project")) or UNKNOWN,
             data=data if isinstance(data, dict) else {},
             # what is no list is one thing that cannot be read, and is counted as one
             annotations=annotations if isinstance(annotations, list) else [annotations],
@@ -268,6 +267,8 @@ def _size(path: Path) -> int:
     return path.stat().st_size
 
 
-def _number(value: Any) -> str:
-    is_name = isinstance(value, int | str) and not isinstance(value, bool)
-    return str(value) if is_name else UNKNOWN
+def name_of_number(value: Any) -> str | None:
+    """A number by which a server names something, as text; ``1.0`` is 1, as programs write it that also write NaN."""
+    if isinstance(value, float) and value.is_integer():
+        value = int(value)
+    return str(value) if isinstance(value, int | str) and not isinstance(value, bool) else None

@@ -189,7 +189,10 @@ def _marks(
 def _texts(entry: Mapping[str, Any], kind: str) -> list[str]:
     """The picked or typed texts of a result: a list of one-step taxonomy paths, or a list of lines."""
     value = entry.get("value")
-    given = value.get("taxonomy" if kind == "taxonomy" else "text") if isinstance(value, dict) else None
+    name = "taxonomy" if kind == "taxonomy" else "text"
+    given = value.get(name) if isinstance(value, dict) else None
+    if given is None and isinstance(value, dict) and name in value:
+        return []  # a null for nothing picked or typed
     if kind == "textarea" and isinstance(given, str):
         given = [given]
     if not isinstance(given, list):

@@ -15,7 +15,15 @@ from annotate.exports.reader import ExportedTask, ExportReader
 from annotate.exports.refusals import Refusal, Refused, raw_json
 from annotate.exports.results import read_result
 from annotate.exports.taken import with_taken_answers
-from annotate.exports.task import TaskKeys, annotation_head, annotation_id, check_task, dealt_to, fits_workspace
+from annotate.exports.task import (
+    TaskKeys,
+    annotation_head,
+    annotation_id,
+    check_task,
+    dealt_to,
+    fits_workspace,
+    is_skipped,
+)
 from annotate.exports.verdicts import decided_marks
 from annotate.migration import Migration
 from annotate.prelabels import prelabel_fields
@@ -124,7 +132,7 @@ def _stage_task(
         head = None
         try:
             head = replace(annotation_head(raw, task, name), server=server)
-            if raw.get("was_cancelled"):
+            if is_skipped(raw):
                 staged.skipped += 1
                 store.arrive(head, "void", dealt_to=owner)
                 continue

@@ -11,12 +11,12 @@ from typing import Any
 
 from annotate.annotations import Annotation, Role
 from annotate.dialogue_index import IndexedDialogue
-from annotate.exports.reader import UNKNOWN, ExportedTask
+from annotate.exports.reader import UNKNOWN, ExportedTask, name_of_number
 from annotate.exports.refusals import Refused
 from annotate.roster import NOBODY, NUMBERED
 from annotate.tasks import TASK_SCHEMA
 
-__all__ = ["TaskKeys", "annotation_head", "annotation_id", "check_task", "dealt_to", "fits_workspace"]
+__all__ = ["TaskKeys", "annotation_head", "annotation_id", "check_task", "dealt_to", "fits_workspace", "is_skipped"]
 
 _BESIDE = re.compile(r"(\S+@\S+), (\d+)$")
 
@@ -99,8 +99,8 @@ def annotation_id(raw: Any, task: ExportedTask, position: int) -> str:
         task: the task it is of.
         position: its place among the task's annotations, for one without a number.
     """
-    number = (raw.get("unique_id") or raw.get("id")) if isinstance(raw, dict) else None
-    if isinstance(number, bool) or not isinstance(number, str | int):
+    number = name_of_number(raw.get("unique_id") or raw.get("id")) if isinstance(raw, dict) else None
+    if number is None:
         uid = task.data.get("uid")
         of = f"task{task.task_id}" if task.task_id != UNKNOWN or not isinstance(uid, str) else uid
         number = f"{of}/{position}"
@@ -120,11 +120,10 @@ def annotation_head(raw: Any, task: ExportedTask, name: str) -> Annotation:
     """
     if not isinstance(raw, dict):
         raise Refused("malformed_annotation", f"an annotation of task {task.task_id} is no object")
-    if raw.get("was_cancelled") not in (None, True, False):  # 0 and 1 are among them
-        raise Refused("malformed_annotation", "'was_cancelled' is neither true nor false")
-    sent = raw.get("created_at") if raw.get("updated_at") is None else raw["updated_at"]
+    is_skipped(raw)
+    sent = raw.get("created_at") if raw.get("updated_at") in (None, "") else raw["updated_at"]
     updated_at = _time(sent)
-    if updated_at is None and sent is not None:
+    if updated_at is None and sent not in (None, ""):
         raise Refused("malformed_annotation", "no time in 'updated_at'")
     number, email = _sender(raw)
     return Annotation(
@@ -140,6 +139,21 @@ def annotation_head(raw: Any, task: ExportedTask, name: str) -> Annotation:
     )
 
 
+def is_skipped(raw: Mapping[str, Any]) -> bool:
+    """Whether the task was skipped; "skipped" is an early name for it.
+
+    Raises:
+        Refused: it is neither true nor false.
+    """
+    for name in ("was_cancelled", "skipped"):
+        said = raw.get(name)
+        if said not in (None, True, False):  # 0 and 1 are among them
+            raise Refused("malformed_annotation", f"'{name}' is neither true nor false")
+        if said is not None:
+            return bool(said)
+    return False
+
+
 def _sender(raw: dict[str, Any]) -> tuple[str | None, str | None]:
     """Number and e-mail address of who sent an annotation, where they are told.
 
@@ -148,24 +162,25 @@ def _sender(raw: dict[str, Any]) -> tuple[str | None, str | None]:
     """
     who = raw.get("completed_by")
     email = who.get("email") if isinstance(who, dict) else who
-    number = who.get("id") if isinstance(who, dict) else who
-    if isinstance(number, bool) or not isinstance(number, int | str) or "@" in str(number) or not str(number).strip():
+    number = name_of_number(who.get("id") if isinstance(who, dict) else who)
+    if number is not None and ("@" in number or not number.strip()):
         number = None
     if not isinstance(email, str) or "@" not in email:
         beside = _BESIDE.search(str(raw.get("created_username") or ""))
-        same = beside is not None and number is not None and beside.group(2) == str(number)
+        same = beside is not None and beside.group(2) == number
         email = beside.group(1) if beside is not None and same else None
-    return None if number is None else str(number).strip(), None if email is None else email.strip().lower()
+    return None if number is None else number.strip(), None if email is None else email.strip().lower()
 
 
 def _time(value: Any) -> str | None:
-    """UTC in ISO 8601 with microseconds, so that text order is time order."""
-    if not isinstance(value, str):
+    """UTC in ISO 8601 with microseconds, so that text order is time order; numbers are seconds since 1970."""
+    is_number = isinstance(value, int | float) and not isinstance(value, bool)
+    if not is_number and not isinstance(value, str):
         return None
     try:
-        time = datetime.fromisoformat(value)
+        time = datetime.fromtimestamp(value, UTC) if is_number else datetime.fromisoformat(value)
         time = time.replace(tzinfo=UTC) if time.tzinfo is None else time.astimezone(UTC)
-    except (ValueError, OverflowError):
+    except (ValueError, OverflowError, OSError):
         return None
     return time.replace(tzinfo=None).isoformat(timespec="microseconds") + "Z"
 

@@ -24,17 +24,19 @@ _MARKS = str.maketrans(
 )
 """The other forms of the two marks of this grammar that keyboards give."""
 
-_BOUNDS = "<>\u2264\u2265\u2266\u2267\uff1c\uff1e"
+_BOUNDS = "<>\u2264\u2265\u2266\u2267\uff1c\uff1e\u2192"
 _OPERATORS = f"!={_BOUNDS}~\u2260\u2248\u00ac^\u0338"
 _NOT = ("anything but", "anything except", "everything but", "other than", "dont", "non ", "\u00ac", "!")
 _BOUND_WORDS = re.compile(r"(?:no|not) (?:more|less|over|under|above|below|higher|lower|cheaper)\b")
-_OTHER_MARK = re.compile(rf"[:{re.escape(_OPERATORS)}]+")
+_INSIDE = re.compile(rf"[-=]*[{_BOUNDS}\u2260\u00ac]")
+_NAME_WORD = re.compile(r"[^\s()]+")
+_OTHER_MARK = re.compile(rf"[:\uff1a{re.escape(_OPERATORS)}]+")
 _NEGATION = re.compile(
     r"(?:(?:(?:any|every)thing (?:but|except)|other than|do ?n.?t(?: want)?|non|not|no|without|except|avoid|never)\s+"
     r"|[\W_]+)+",
     re.IGNORECASE,
 )
-_LIST = re.compile(r"\s*[,;|]\s*|\s+(?:and|or|&|\+)\s+")
+_LIST = re.compile(r"\s*[,;|]\s*|(?<!\d)\s*/\s*(?!\d)|\s+(?:and|or|&|\+)\s+")
 _WORD_BREAK = re.compile(r"[\s,;|!]+")
 
 
@@ -102,9 +104,10 @@ def read_typed(line: str, ontology: Ontology, slot_name: Callable[[str], str]) -
     slot = ontology.find(name) or ontology.find(_without_signs(name))
     if slot is not None and not _is_name_of(name, slot):
         raise UnreadableLine("malformed_free_text", f"{_quoted(line)}; {_advice(line, slot, value)}", slot.name)
-    if slot is None and _negated(name):
-        words = name.split()
-        slot = next((found for at in range(1, len(words)) if (found := ontology.find(" ".join(words[at:])))), None)
+    if slot is None and any(map(_negated, (name, *_NAME_WORD.findall(name)))):
+        words = _NAME_WORD.findall(name)
+        parts = (" ".join(words[at:end]) for at in range(len(words)) for end in range(len(words), at, -1))
+        slot = next((found for part in parts if (found := ontology.find(part))), None)
         named = "" if slot is None else slot.name
         raise UnreadableLine("malformed_free_text", f"{_quoted(line)}; {_advice(line, slot, value)}", named)
     named = slot_name(name)
@@ -143,6 +146,9 @@ def _problem(line: str, slot: Slot, value: str, ontology: Ontology) -> str | Non
         return f"no price is below zero; {_advice(line, slot, value)}"
     if value[0] in _OPERATORS or _negated(value) or (value[0] in "-\u2212\u2013" and slot.named(value[1:].strip())):
         return _advice(line, slot, value)
+    head, *rest = _INSIDE.split(value, maxsplit=1)
+    if rest and slot.named(head.strip()) is not None:
+        return _advice(line, slot, head.strip())
     before = [part.translate(_MARKS) for part in value.translate(_MARKS).split("=")[:-1]]
     if any(_ends_in_a_slot(part, ontology) for part in before):
         return "write each slot=value in a line of its own, with Enter after it"
@@ -168,18 +174,18 @@ def _negated(text: str) -> bool:
     if _BOUND_WORDS.match(folded):
         return False
     first = folded.split(" ", 1)
-    return folded.startswith(_NOT) or (len(first) > 1 and is_negation(first[0]))
+    return folded.startswith(_NOT) or is_negation(first[0])
 
 
 def _advice(line: str, slot: Slot | None, value: str = "") -> str:
     """What to write instead."""
     name = "slot" if slot is None else slot.name
-    if any(sign in line for sign in _BOUNDS):
+    if any(sign in line for sign in _BOUNDS) and (slot is None or slot.kind == "numeric"):
         known = next((one.value for one in slot.values if one.is_range), None) if slot is not None else None
         return f"write {name}= and a value of the list" + (f", as in {name}={known}" if known else "")
     start = _NEGATION.match(value)
     plain = value[start.end() if start else 0 :]
-    if line[0] in "\"'([":
-        plain = plain.rstrip("\"')]")
+    if ("(" in line and "(" not in plain) or line[0] in "\"'([\u201c\u2018\u201e\u00ab":
+        plain = plain.rstrip("\"')]\u201d\u2019\u201c\u00bb")
     plain = plain if 0 < len(plain) <= _LONGEST_SHOWN else "value"
     return f"write {name}={plain} for a wish, !{name}={plain} for something to avoid"

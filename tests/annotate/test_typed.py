@@ -63,6 +63,7 @@ def read(text: str) -> TypedLine:
         # what is unknown is kept as it is typed
         ("color=off-white", False, "color", "off-white"),
         ("color=non-fading", False, "color", "non-fading"),
+        ("color=off-white!", False, "color", "off-white!"),
         ("color=a=b", False, "color", "a=b"),
         ("color=red navy", False, "color", "red navy"),
         ("price=max 500", False, "price", "max 500"),
@@ -90,6 +91,12 @@ AVOID = "write color=red for a wish, !color=red for something to avoid"
         *((form, "color", AVOID) for form in ("color=!red", "color=\uff01red", "color=not red", "color=NOT red")),
         *((form, "color", AVOID) for form in ("color=-red", "color=~red", "color=anything but red", "color=never red")),
         *((form, "color", AVOID) for form in ("color\u2260red", "color=\u0338red", "color:red", "color: red")),
+        *(
+            (form, "color", AVOID)
+            for form in ("color\uff1ared", "not(color=red)", "color not=red", "\u201ccolor=red\u201d")
+        ),
+        *((form, "color", "write color=red for a wish") for form in ("color=red -> dislike", "color=red<navy")),
+        ("color=red/navy", "color", "write each value in a line of its own: color=red, color=navy"),
         ("price>=2000", "price", "write price= and a value of the list, as in price=under 500"),
         ("price=<500", "price", "write price= and a value of the list, as in price=under 500"),
         ("price<500", "price", "write price= and a value of the list, as in price=under 500"),

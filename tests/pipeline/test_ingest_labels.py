@@ -442,6 +442,39 @@ def test_a_skip_that_is_neither_true_nor_false_is_refused(value: Any, workspace:
     assert report.quarantined == {"malformed_annotation": 1}
 
 
+def test_answers_have_another_name_and_their_times_are_numbers_in_early_exports(workspace: Workspace, tmp_path: Path):
+    early = {"id": 5, "created_at": 1580000000, "lead_time": 9.5, "result": [pick("want_0", "color=red")]}
+    skipped = {**early, "id": 6, "skipped": True}
+    task = {"id": 35, "data": tasks_of([D1], window=3)[0]["data"], "completions": [early, skipped]}
+    report = ingest_labels(workspace, export=save(tmp_path / "e.json", [task, {**task, "annotations": []}]))
+    assert report.as_json()["annotations"]["accepted"] == report.skipped == 1
+    assert marked(states_in(workspace)["d1", 0]) == {"color=red"}
+    assert read_table(workspace.annotations, ANNOTATIONS).column("updated_at")[0].as_py()[:10] == "2020-01-26"
+
+
+def test_numbers_that_became_decimals_are_the_same_numbers(workspace: Workspace, tmp_path: Path):
+    task = answered(tasks_of([D1], window=3)[0], answer(5, [pick("want_0", "color=red")], by=3))
+    decimals = {**task, "id": float(task["id"]), "project": float(task["project"])}
+    decimals["annotations"] = [{**task["annotations"][0], "id": 5.0, "completed_by": 3.0}]
+    ingest_labels(workspace, export=save(tmp_path / "e.json", [task]))
+    before = read_table(workspace.annotations, ANNOTATIONS).column("annotation_id").to_pylist()
+    report = ingest_labels(workspace, export=save(tmp_path / "f.json", [decimals])).as_json()
+    rows = read_table(workspace.annotations, ANNOTATIONS)
+    assert report["annotations"]["accepted"] == 1
+    assert rows.column("annotation_id").to_pylist() == before
+    assert set(rows.column("annotator").to_pylist()) == {"user:3"}
+
+
+def test_a_control_of_which_null_is_told_is_empty(workspace: Workspace, tmp_path: Path):
+    nothing = [
+        {"from_name": "free_0", "value": {"text": None}},
+        {"from_name": "dislike_0", "value": {"taxonomy": None}},
+    ]
+    task = answered(tasks_of([D1], window=3)[0], answer(5, [pick("want_0", "color=red"), *nothing]))
+    assert ingest_labels(workspace, export=save(tmp_path / "e.json", [task])).as_json()["refused_turns"] == {}
+    assert marked(states_in(workspace)["d1", 0]) == {"color=red"}
+
+
 def test_results_without_type_and_target_go_by_their_control(workspace: Workspace, tmp_path: Path):
     bare = {"from_name": "want_0", "value": {"taxonomy": [["color=red"]]}}
     task = answered(

@@ -71,6 +71,13 @@ def disputed(report: Mapping[str, Any]) -> tuple[int, int]:
     return report["resolved"]["turns_of_several"], report["resolved"]["disputed"]
 
 
+def test_answers_of_one_number_by_two_users_are_two_answers(workspace: Workspace):
+    one, other = (answer(1, result, by=by, unique_id=None) for by, result in ((1, RED), (2, BLUE)))
+    report = take_in(workspace, answered(T1, one, project=1), answered({**T1, "id": 9}, other, project=1))
+    assert standing(workspace) == {"user:1": {"red", None}, "user:2": {"blue", None}}
+    assert disputed(report) == (2, 1)
+
+
 @pytest.mark.parametrize("names", [{}, {"unique_id": None}, {"unique_id": "same on both"}], ids=str)
 @pytest.mark.parametrize("at", ["2026-02-03T10:00:00Z", LATER])
 def test_two_addresses_behind_one_number_are_two_people(workspace: Workspace, names: dict[str, Any], at: str):
