@@ -136,7 +136,7 @@ def _blocks(ontology: Ontology) -> list[_Block]:
             ("For another value press Ctrl+A and type on; Esc closes the list. After Esc or Tab the cursor is in no field: "
              "click the next one.",),
             ("The field Other takes letters at once, and the values of the lists too: type ", want, " and press Enter. "
-             "A value to avoid begins with an exclamation mark; write each in a line of its own, without any other sign.",),
+             "A value to avoid begins with an exclamation mark. Enter each value by itself, with no other sign.",),
             ("Ctrl+Enter submits when the cursor is in no field. No single letter does anything outside a field.",),
             ("Leave a note for the reviewer in the field Note at the end.",),
         ),

@@ -82,7 +82,7 @@ class PictureFolder:
                 aside = stack.enter_context(temporary_folder(self.root / PICTURES))
             except OSError as problem:
                 raise _refused(problem, self.root) from None
-            for image_id in progress.track(needed, "linking pictures", total=len(needed)):
+            for image_id in progress.track(needed, "linking images", total=len(needed)):
                 source = files.get(image_id)
                 if source is None:
                     continue
@@ -121,7 +121,7 @@ class PictureFolder:
 
 
 def _refused(problem: OSError, where: Path) -> UsageError:
-    return UsageError(f"cannot put pictures where Label Studio serves them: {problem.strerror}", where=where)
+    return UsageError(f"cannot put images where Label Studio serves them: {problem.strerror}", where=where)
 
 
 def _linked(source: Path, target: Path, found: os.stat_result) -> bool:

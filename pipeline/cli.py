@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib
+import inspect
 import io
 import os
 import sys
@@ -71,8 +72,19 @@ def _global_options(
     state.quiet, state.debug = quiet, debug
 
 
+def _let_help_fill_lines(group: typer.Typer) -> None:
+    """Take the line ends out of the paragraphs of each command's help, which typer would keep at any width."""
+    for command in group.registered_commands:
+        paragraphs = (command.help or inspect.getdoc(command.callback) or "").split("\n\n")
+        command.help = "\n\n".join(" ".join(paragraph.split()) for paragraph in paragraphs)
+    for each in group.registered_groups:
+        if each.typer_instance is not None:
+            _let_help_fill_lines(each.typer_instance)
+
+
 for _group in COMMAND_GROUPS:
     importlib.import_module(f"pipeline.commands.{_group}").register(app)
+_let_help_fill_lines(app)
 _COMMANDS = [each.name or getattr(each.callback, "__name__", "") for each in app.registered_commands]
 _COMMANDS += [str(each.name) for each in app.registered_groups]
 

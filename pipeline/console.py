@@ -14,15 +14,26 @@ from typing import Any, Literal, TypeVar
 
 import orjson
 from rich.box import HEAVY_HEAD, SIMPLE_HEAD
+from rich.cells import cell_len
 from rich.console import Console as RichConsole
 from rich.console import Group
 from rich.live import Live
 from rich.markup import escape
-from rich.progress import BarColumn, MofNCompleteColumn, TaskID, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+from rich.progress import (
+    BarColumn,
+    MofNCompleteColumn,
+    ProgressColumn,
+    TaskID,
+    TextColumn,
+    TimeElapsedColumn,
+    TimeRemainingColumn,
+)
 from rich.progress import Progress as RichProgress
+from rich.progress import Task as RichTask
 from rich.table import Table as RichTable
 from rich.text import Text
 
+from pipeline.table_layout import Part, Texts, fit, wrapped
 from schemas.errors import SemctlError
 from schemas.files import json_bytes
 from schemas.progress import Task
@@ -33,7 +44,9 @@ __all__ = ["Bar", "Board", "Console", "metric_heading"]
 T = TypeVar("T")
 
 _LONGEST_CELL = 300  # characters; typed values and texts can be of any length
-_BAR_WIDTH = 84  # title, bar, counts and times of a progress bar
+_BAR = 24  # characters of a progress bar
+_COUNTS = 36  # of what stands beside it: counts and times; those of a bar without an end are shorter
+_TIMES = 12
 
 
 @dataclass(frozen=True)
@@ -78,7 +91,7 @@ class Board:
     ) -> None:
         """Show this instead of what was shown before."""
         lines = [Text(harmless(caption), style="dim") for caption in captions]
-        shown = Group(_table(title, columns, rows), *lines)
+        shown = Group(*_table(title, columns, rows, self._console.width), *lines)
         if self._live is None:
             self._console.print(shown)
         else:
@@ -114,7 +127,8 @@ class Console:
         """Print a table; cells that are numbers are set to the right. Silent with ``--json``."""
         if self.as_json:
             return
-        self._out.print(_table(title, columns, rows))
+        for shown in _table(self.hint(title), columns, rows, self._out.width):
+            self._out.print(shown)
         if caption:
             self._out.print(_shown(self.hint(caption)), style="dim", soft_wrap=True)
 
@@ -163,16 +177,18 @@ class Console:
         if self.quiet or not self._err.is_terminal:
             yield _PlainTask()
             return
+        known: tuple[ProgressColumn, ...] = (MofNCompleteColumn(), TimeElapsedColumn(), TimeRemainingColumn())
+        unknown = (_DoneColumn(), TimeElapsedColumn())
         columns = (
             TextColumn("{task.description}"),
-            BarColumn(),
-            MofNCompleteColumn(),
-            TimeElapsedColumn(),
-            TimeRemainingColumn(),
+            BarColumn(_BAR),
+            *(known if total is not None else unknown),
             TextColumn("{task.fields[note]}"),
         )
         with RichProgress(*columns, console=self._err, transient=False) as progress:
-            yield _BarTask(progress, progress.add_task(_shown(title), total=total, note=""))
+            beside = cell_len(title) + _BAR + (_TIMES if total is None else _COUNTS)
+            room = max(self._err.width - beside, 10)  # a longer note would take the bar's place
+            yield _BarTask(progress, progress.add_task(_shown(title), total=total, note=""), room)
 
     def track(self, items: Iterable[T], title: str, total: float | None = None) -> Iterator[T]:
         """Yield the items under a progress bar."""
@@ -190,15 +206,22 @@ class _PlainTask:
 
 
 class _BarTask:
-    def __init__(self, progress: RichProgress, task: TaskID) -> None:
+    def __init__(self, progress: RichProgress, task: TaskID, room: int) -> None:
         self._progress = progress
         self._task = task
+        self._room = room
 
     def advance(self, n: float = 1, *, note: str | None = None) -> None:
         self._progress.advance(self._task, n)
         if note is not None:
-            room = max(self._progress.console.width - _BAR_WIDTH, 10)  # a longer one would take the bar's place
-            self._progress.update(self._task, note=_shown(note[:room]))
+            self._progress.update(self._task, note=_shown(note[: self._room]))
+
+
+class _DoneColumn(ProgressColumn):
+    """How many are done where nobody knows how many there are."""
+
+    def render(self, task: RichTask) -> Text:
+        return Text(f"{task.completed:,.0f}" if task.completed else "", style="progress.download")
 
 
 class _ToConsole(logging.Handler):
@@ -219,19 +242,51 @@ def metric_heading(name: str) -> str:
     return name.replace("precision", "P").replace("recall", "R").replace("ndcg", "NDCG")
 
 
-def _table(title: str, columns: Sequence[str], rows: Iterable[Sequence[object]]) -> RichTable:
-    cells = [list(row) for row in rows]
-    drawn = any(isinstance(value, Bar) for row in cells for value in row)
-    table = RichTable(title=_shown(title), title_justify="left", box=SIMPLE_HEAD if drawn else HEAVY_HEAD)
+def _table(
+    title: str, columns: Sequence[str], rows: Iterable[Sequence[object]], room: int
+) -> Iterator[Text | RichTable]:
+    """The title, and the table in as many parts as there have to be; see :func:`pipeline.table_layout.fit`."""
+    given = [list(row) for row in rows]
+    drawn = any(isinstance(value, Bar) for row in given for value in row)
+    headings = [harmless(column) for column in columns]
+    cells = [[value.render() if isinstance(value, Bar) else _cell(value) for value in row] for row in given]
+    texts = [
+        Texts(
+            heading,
+            tuple(line for row in cells for line in str(row[at]).split("\n")),
+            breakable=not any(isinstance(row[at], Bar) for row in given),
+        )
+        for at, heading in enumerate(headings)
+    ]
+    if title:
+        yield Text(harmless(title), style="italic")
+    padding = 1 if drawn else 2
+    for part in fit(texts, room - 1, padding + 1, cell_len):
+        yield _part(part, headings, given, cells, drawn=drawn)
+
+
+def _part(
+    part: Part,
+    headings: Sequence[str],
+    given: Sequence[Sequence[object]],
+    cells: Sequence[Sequence[str | Text]],
+    *,
+    drawn: bool,
+) -> RichTable:
+    table = RichTable(box=SIMPLE_HEAD if drawn else HEAVY_HEAD, show_header=any(headings))
     if drawn:
         table.padding = (0, 1, 0, 0)
-    for index, column in enumerate(columns):
-        numbers = [isinstance(row[index], int | float) for row in cells]
-        drawings = any(isinstance(row[index], Bar) for row in cells)
+    for at, width in zip(part.columns, part.widths, strict=True):
+        numbers = [isinstance(row[at], int | float) for row in given]
         justify: Literal["left", "right"] = "right" if numbers and all(numbers) else "left"
-        table.add_column(_shown(column), justify=justify, overflow="fold", no_wrap=drawings)
+        heading = Text(wrapped(headings[at], width, cell_len))
+        table.add_column(heading, justify=justify, overflow="fold", width=width)
     for row in cells:
-        table.add_row(*(value.render() if isinstance(value, Bar) else _cell(value) for value in row))
+        shown = (
+            cell if isinstance(cell, Text) else Text(wrapped(cell, width, cell_len))
+            for cell, width in ((row[at], width) for at, width in zip(part.columns, part.widths, strict=True))
+        )
+        table.add_row(*shown)
     return table
 
 
@@ -242,4 +297,4 @@ def _cell(value: object) -> str:
         return f"{value:.2f}"
     if isinstance(value, int) and not isinstance(value, bool):
         return f"{value:,}"
-    return _shown(shortened(str(value), _LONGEST_CELL))
+    return harmless(shortened(str(value), _LONGEST_CELL))

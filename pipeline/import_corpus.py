@@ -273,7 +273,7 @@ class _Import:
         line = self._ledger["images"]
         with open_writer(self._staging / "images.parquet", IMAGES, inputs=self.inputs) as table:
             checked = check_pictures(found, pictures.folder, ambiguous=pictures.ambiguous())
-            for file in self._progress.track(checked, "looking at pictures", len(found)):
+            for file in self._progress.track(checked, "looking at images", len(found)):
                 table.write(file.row())
                 self._report.images[file.status] += 1
                 if file.status == "ok":

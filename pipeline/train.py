@@ -151,9 +151,9 @@ def _run(
         features = load_features(
             config.image, corpus.image_files, hashes=corpus.image_hashes, cache=workspace.features, progress=shown
         )
-    shown.log(f"pictures: {features.source}" if plan.images else "pictures: all left out")
+    shown.log(f"images: {features.source}" if plan.images else "images: all left out")
     if features.broken:
-        shown.log(f"{features.broken} pictures cannot be decoded and count as missing")
+        shown.log(f"{features.broken} images cannot be decoded and count as missing")
     trainer = Trainer(
         config,
         Examples(data.queries, data.states, data.unlabelled, corpus.queries("valid")),

@@ -135,7 +135,7 @@ class _Store:
         """Encode pictures, 32 at a time, and keep them."""
         found: list[npt.NDArray[Any]] = []
         row = len(self.values)
-        with progress.task(f"encoding pictures ({self.encoder.key})", len(keys)) as task:
+        with progress.task(f"encoding images ({self.encoder.key})", len(keys)) as task:
             for start in range(0, len(keys), 32):
                 batch: list[Image.Image] = []
                 for key in keys[start : start + 32]:

@@ -120,7 +120,10 @@ def _disputed(labels: DialogueLabels) -> Iterator[Finding]:
                     found.setdefault(key, []).extend((one[1].annotation, other[1].annotation))
         for (slot, value), disputing in sorted(found.items()):
             by = {each.key: each for each in disputing}.values()
-            detail = f"{slot}={value} is wanted by one annotator and disliked by another"
+            known = labels.ontology.slot(slot).find(value)
+            detail = (
+                f"{slot}={value if known is None else known.value} is wanted by one annotator and disliked by another"
+            )
             yield labels.finding("wanted_and_disliked", detail, turn=at.turn, by=by, slot=slot, value=value)
 
 
@@ -144,7 +147,7 @@ def _marked(labels: DialogueLabels) -> Iterator[Finding]:
             elif mark.op == "bad_dialogue":
                 yield labels.finding(mark.op, "the annotator calls the dialogue useless", by=[annotation])
             elif mark.op == "images_missing":
-                yield labels.finding(mark.op, "the annotator saw no pictures", by=[annotation])
+                yield labels.finding(mark.op, "the annotator saw no images", by=[annotation])
             elif mark.op == "note" and mark.value:
                 yield labels.finding(mark.op, mark.value, by=[annotation], turn=mark.turn)
 

@@ -302,7 +302,9 @@ class Studio:
         while time.monotonic() < deadline:
             if process.poll() is not None:
                 raise ServiceError(
-                    f"Label Studio ended while starting: {self._last_words()}", where=self.log_file, fix="see its log"
+                    f"Label Studio ended while starting: {self._last_words() or 'it said nothing'}",
+                    where=self.log_file,
+                    fix="see its log",
                 )
             if ask(url, "/health").value("status") == "UP":
                 version = ask(url, "/api/version").value("release")
@@ -314,7 +316,7 @@ class Studio:
                     raise ServiceError(
                         "the server at this port does not know our token", where=url, fix="try another --port"
                     )
-            task.advance(0, note=self._last_words()[:50])
+            task.advance(0, note=self._last_words())
             time.sleep(0.5)
         raise ServiceError(f"Label Studio did not answer in {_START_SECONDS:.0f} s", where=self.log_file)
 
@@ -323,7 +325,7 @@ class Studio:
             lines = self.log_file.read_text(errors="replace").splitlines()
         except OSError:
             return ""
-        return next((line.strip() for line in reversed(lines) if line.strip()), "it said nothing")
+        return next((line.strip() for line in reversed(lines) if line.strip()), "")
 
     def _server(self) -> dict[str, Any] | None:
         """The record of our server, when that very process is alive."""

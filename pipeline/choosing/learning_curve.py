@@ -105,8 +105,8 @@ def learning_curve(
     amounts, ratio_of = np.unique(labelled, return_inverse=True)
     if len(amounts) < _FEWEST_RATIOS or len(points) - len(amounts) < _FEWEST_REPEATS:
         raise InputError(
-            f"too few runs for a learning curve: {len(points)}, at {len(amounts)} labelled ratios; it takes "
-            f"{_FEWEST_RATIOS} ratios and {_FEWEST_REPEATS} runs more than ratios"
+            f"too few runs for a learning curve: {len(points)}, at {len(amounts)} different numbers of labelled "
+            f"dialogues; it takes {_FEWEST_RATIOS} numbers at least, and {_FEWEST_REPEATS} repetitions with other seeds"
         )
     generator = np.random.default_rng(seed)
     scores = np.stack([point.scores for point in points])  # [runs, Q]

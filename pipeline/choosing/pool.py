@@ -27,11 +27,11 @@ class Pool:
 
     Attributes:
         candidates: those to choose from, in the seeded order.
-        turns: how many shopper's turns each of these has, in the same order.
+        turns: how many user turns each of these has, in the same order.
         known: those labelled, or on their way to annotators, that are no candidates; ascending.
         labelled: how many are labelled in every turn and slot.
         exported: how many others were exported for labelling.
-        silent: how many have no shopper's turn to label.
+        silent: how many have no user turn to label.
         unlisted: how many have an id that cannot stand on a line of a list.
     """
 

@@ -132,7 +132,7 @@ def _show(console: Console, result: AdjudicateResult) -> None:
         if len(turns) > _MOST_SHOWN:
             console.log(f"{what}: {len(turns) - _MOST_SHOWN:,} more; --json names them all")
     if result.pictures_problem:
-        console.log(f"warning: this Label Studio cannot show the pictures ({result.pictures_problem})")
+        console.log(f"warning: this Label Studio cannot show the images ({result.pictures_problem})")
 
 
 def feedback(

@@ -27,7 +27,7 @@ def import_(
     form: Annotated[str, typer.Option("--format", help="mmd, simmc1, simmc2 or jsonl.")],
     dialogues: Annotated[Path | None, typer.Option(help="Where the dialogues are, if not in FOLDER/dialogues.")] = None,
     products: Annotated[Path | None, typer.Option(help="Where the catalogue is, if not in FOLDER/products.")] = None,
-    images: Annotated[Path | None, typer.Option(help="Where the pictures are, if not in FOLDER/images.")] = None,
+    images: Annotated[Path | None, typer.Option(help="Where the images are, if not in FOLDER/images.")] = None,
     ignore_states: Annotated[
         bool, typer.Option("--ignore-states", help="Leave out the belief states that the corpus brings.")
     ] = False,
@@ -38,7 +38,7 @@ def import_(
         str | None,
         typer.Option(
             metavar="SHARES",
-            help="Draw the splits by dialogue, as in train=0.8,valid=0.1,test=0.1, instead of taking the corpus's own.",
+            help="Draw the splits by dialogue, as in train=0.8,valid=0.2, instead of taking the corpus's own.",
         ),
     ] = None,
     split_seed: Annotated[int, typer.Option(help="Another seed draws other splits; same seed, same splits.")] = 0,
@@ -53,12 +53,15 @@ def import_(
     Example: semctl -w work import corpora/mmd --format mmd
 
     One's own data (--format jsonl): FOLDER/dialogues.jsonl, one dialogue a line:
+
     {"dialogue_id": "d1", "split": "train", "turns": [
     {"speaker": "user", "text": "a red dress", "state": {"like": {"color": ["red"]}}},
-    {"speaker": "system", "text": "This one?", "positives": ["p1"], "negatives": ["p2"]}]};
-    FOLDER/products.jsonl, one product a line: {"product_id": "p1", "name": "Red dress",
+    {"speaker": "system", "text": "This one?", "positives": ["p1"], "negatives": ["p2"]}]}
+
+    FOLDER/products.jsonl (or products.csv), one product a line, and FOLDER/images/:
+
+    {"product_id": "p1", "name": "Red dress",
     "attributes": {"type": "dress", "color": ["red"]}, "price": 39.9, "images": ["p1.jpg"]}
-    (or products.csv), and FOLDER/images/.
     """
     from typing import cast
 

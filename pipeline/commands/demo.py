@@ -74,7 +74,7 @@ def _show(console: Console, report: DemoReport) -> None:
     console.say(f'dialogue {top.dialogue_id}, after "{top.history[-1].text}"')
     console.table(
         f"top {len(top.products)}",
-        ["#", "score", "name", "picture", "right"],
+        ["#", "score", "name", "image", "right"],
         [
             [item.rank, f"{item.score:.3f}", item.name, Path(item.images[0]).name if item.images else None,
              "yes" if item.positive else ""]
@@ -82,7 +82,7 @@ def _show(console: Console, report: DemoReport) -> None:
         ],
     )  # fmt: skip
     places = [
-        ("corpus, with pictures", "corpus/"),
+        ("corpus, with images", "corpus/"),
         ("tasks for Label Studio, guideline", "labelling/"),
         ("labels and what was refused", "labels/"),
         ("D_F and D_P", "splits/"),

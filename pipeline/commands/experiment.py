@@ -45,7 +45,7 @@ def experiment(
         typer.Option("--ablate", metavar="KEY=VALUE", help="One more row with that change, or no-images; repeatable."),
     ] = None,
     epochs: Annotated[int | None, typer.Option("--epochs", min=1, help="Instead of the presets'.")] = None,
-    no_images: Annotated[bool, typer.Option("--no-images", help="Leave every picture out.")] = False,
+    no_images: Annotated[bool, typer.Option("--no-images", help="Leave every image out.")] = False,
     split: Annotated[Split | None, typer.Option(help="Split to measure on; else valid. Not with --folds.")] = None,
     candidates: Annotated[Candidates, typer.Option(help="What the positives are ranked against.")] = Candidates.all,
     against: Annotated[

@@ -125,6 +125,9 @@ def export_for_labelling(
     else:
         _show(console, result, workspace.root)
         _show_open_points(console, result.open_points)
+        project = result.destination.project
+        source = f"--project {shlex.quote(project)}" if project else "EXPORT.json"
+        console.say(f"Next: label them, then semctl ingest-labels {source}")
 
 
 def _request(
@@ -208,16 +211,16 @@ def _show_dealt(console: Console, dealt: DealtExport) -> None:
     console.table(title, columns, rows, caption="; ".join(said))
     if dealt.pairs:
         console.table("shared", ("", "", "dialogues"), [(*pair, count) for pair, count in dealt.pairs.items()])
-    if dealt.dry_run:
-        console.say("Next: the same command without --dry-run")
-    elif not dealt.is_file:
-        console.say(f"Next: label them, then semctl ingest-labels --project {shlex.quote(dealt.name)}")
     _show_open_points(console, dealt.exports[0].open_points if dealt.exports else ())
     for export in dealt.exports:
         if export.outdated:
             console.log(f"warning: {export.outdated} tasks of '{export.destination}' show an older wording")
         if export.pictures_problem:
-            console.log(f"warning: '{export.destination}' cannot show the pictures ({export.pictures_problem})")
+            console.log(f"warning: '{export.destination}' cannot show the images ({export.pictures_problem})")
+    if dealt.dry_run:
+        console.say("Next: the same command without --dry-run")
+    elif not dealt.is_file:
+        console.say(f"Next: label them, then semctl ingest-labels --project {shlex.quote(dealt.name)}")
 
 
 def _show_open_points(console: Console, points: Sequence[OpenPoint]) -> None:
@@ -243,8 +246,8 @@ def _show(console: Console, result: ExportResult, root: Path) -> None:
         ("dialogues", result.dialogues),
         ("user turns", result.user_turns),
         ("user turns in a task, at most", result.window),
-        ("pictures shown", result.pictures["shown"]),
-        ("pictures missing", result.pictures["missing"]),
+        ("images shown", result.pictures["shown"]),
+        ("images missing", result.pictures["missing"]),
         ("rare values, annotators type", result.values_typed),
     ]
     if result.prelabel is not None:
@@ -256,17 +259,16 @@ def _show(console: Console, result: ExportResult, root: Path) -> None:
     if result.url:
         rows.append(("label at", result.url))
     to = result.destination
-    source = f"--project {shlex.quote(to.project)}" if to.project else "EXPORT.json"
-    console.table(f"exported to {to}", ("", ""), rows, caption=f"Next: label them, then semctl ingest-labels {source}")
+    console.table(f"exported to {to}", ("", ""), rows)
     if to.file and result.batch is not None:
         console.log(
             f"to import it by hand: a project with labelling/batch-{result.batch:04d}/label_config.xml, and for the "
-            f"pictures a Local storage of {root / 'labelling' / 'files' / 'pictures'}"
+            f"images a Local storage of {root / 'labelling' / 'files' / 'pictures'}"
         )
     if result.outdated:
         console.log(f"warning: {result.outdated} tasks of the project show an older wording of their dialogue")
     if result.pictures_problem:
         console.log(
-            f"warning: this Label Studio cannot show the pictures ({result.pictures_problem}); run it with "
+            f"warning: this Label Studio cannot show the images ({result.pictures_problem}); run it with "
             f"LABEL_STUDIO_LOCAL_FILES_DOCUMENT_ROOT={root / 'labelling' / 'files'} on this machine"
         )

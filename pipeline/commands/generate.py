@@ -71,7 +71,7 @@ def generate(
         ("  positives each", report["positives_per_recommendation"]),
         ("  negatives each", report["negatives_per_recommendation"]),
         ("products", report["products"]),
-        *((f"  {name} only in the picture", number) for name, number in report["only_in_pictures"].items()),
+        *((f"  {name} only in the image", number) for name, number in report["only_in_pictures"].items()),
         ("pictures", report["images"]["ok"]),
         ("quirks: broken dialogue files", quirks["broken_dialogues"]),
         ("quirks: products with a faulty file", report["faulty_products"]),

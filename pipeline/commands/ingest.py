@@ -173,7 +173,9 @@ def _show_resolved(console: Console, report: IngestReport) -> None:
         ("  in dispute", counted["disputed"]),
         ("decided by a reviewer", counted["by_verdict"]),
     ]
-    caption = f"in dispute in {counted['disputed_dialogues']} dialogues; a reviewer decides: semctl adjudicate"
+    caption = (
+        f"in dispute in {counted['disputed_dialogues']} dialogues; a reviewer decides: semctl adjudicate --project NAME"
+    )
     console.table("user turns", ("", ""), rows, caption=caption if counted["disputed"] else None)
     if counted["annotators"]:
         people = counted["annotators"].items()

@@ -46,7 +46,7 @@ class ProductTable(StrEnum):
 
 _RUN = typer.Argument(help="Run id, or 'latest'.")
 _PRODUCT_TABLE = typer.Option(help="How exactly a run keeps encoded products; bfloat16 halves their memory.")
-_NO_IMAGES = typer.Option("--no-images", help="Leave every picture out, of dialogues and catalogue.")
+_NO_IMAGES = typer.Option("--no-images", help="Leave every image out, of dialogues and catalogue.")
 
 
 def register(app: typer.Typer) -> None:
@@ -109,7 +109,7 @@ def evaluate(
     console.table(
         f"{report.run or 'baselines'} on {report.split}: {len(report.rows[0].queries):,} queries, "
         f"candidates: {report.candidates}, catalogue: {report.products:,} products"
-        f"{'' if report.images else ', without pictures'}"
+        f"{'' if report.images else ', without images'}"
         f"{'' if report.metrics == 'standard' else ', metrics of the released code'}; per cent",
         ["", *map(metric_heading, names), "±"],
         rows,
@@ -157,12 +157,12 @@ def recommend(
         return
     console.say(f"{result.dialogue_id}, after turn {result.turn}, by {result.run}")
     for said in result.history[-4:]:
-        shown = f"  [{len(said.image_ids)} pictures]" if said.image_ids else ""
+        shown = f"  [{len(said.image_ids)} images]" if said.image_ids else ""
         console.say(f"  {said.speaker:>6}: {said.text}{shown}")
     known = result.positives is not None
     console.table(
         f"Top {len(result.products)}",
-        ["#", "score", "product", "name", "further attributes", "picture", *(["right"] if known else [])],
+        ["#", "score", "product", "name", "further attributes", "image", *(["right"] if known else [])],
         [
             [
                 product.rank,

@@ -70,7 +70,7 @@ def select(
     split: Annotated[str, typer.Option("--split", help="train, valid, test or all.")] = "train",
     out: Annotated[
         Path | None,
-        typer.Option("--out", metavar="FILE", help="Where to write the list; else labelling/selection.txt."),
+        typer.Option("--out", metavar="FILE", help="Where to write the list; else selection.txt in labelling/."),
     ] = None,
     include_labelled: Annotated[
         bool, typer.Option("--include-labelled", help="Choose among labelled dialogues, too, as if they were not.")
@@ -124,10 +124,9 @@ def _show(console: Console, report: SelectReport) -> None:
         uncertainty = "" if report.measure is None else f"; uncertainty: {_WORDS[report.measure]}"
         console.say(f"asked: {', '.join(report.runs)}{uncertainty}")
     console.say(
-        f"left out: {len(report.pool.known):,} labelled or with annotators, "
-        f"{report.pool.silent:,} without a shopper's turn"
+        f"left out: {len(report.pool.known):,} labelled or with annotators, {report.pool.silent:,} without a user turn"
     )
-    console.say(f"to label: {report.user_turns:,} shopper's turns")
+    console.say(f"to label: {report.user_turns:,} user turns")
     if report.coverage is not None:
         found = report.coverage
         console.say(

@@ -74,7 +74,7 @@ def start(
                 "trust, put a proxy with TLS before it and name its address: --public-url https://NAME"
             )
     _show(
-        console, shown, next_step="stop it with `semctl studio stop`; Next: semctl export-for-labelling --project NAME"
+        console, shown, next_step="Next: semctl export-for-labelling --project NAME; stop it with: semctl studio stop"
     )
 
 
@@ -104,7 +104,7 @@ def status(context: typer.Context, as_json: Annotated[bool, JSON_OPTION] = False
     given: Context = context.obj
     console = given.console(as_json=as_json)
     shown = Studio.of_workspace(given.workspace.require().root).status()
-    _show(console, shown, next_step="" if shown.running else "start it with `semctl studio start`")
+    _show(console, shown, next_step="" if shown.running else "Next: semctl studio start")
 
 
 def invite(

@@ -49,7 +49,7 @@ def train(
     ] = None,
     seed: Annotated[int | None, typer.Option("--seed", min=0, help="Of everything drawn at random; else 0.")] = None,
     epochs: Annotated[int | None, typer.Option("--epochs", min=1, help="Instead of the preset's.")] = None,
-    no_images: Annotated[bool, typer.Option("--no-images", help="Leave every picture out.")] = False,
+    no_images: Annotated[bool, typer.Option("--no-images", help="Leave every image out.")] = False,
     run: Annotated[
         str | None, typer.Option("--resume", metavar="RUN", help="Go on with an interrupted run (an id, or latest).")
     ] = None,
@@ -114,7 +114,7 @@ def train(
         ("best epoch", best["epoch"]),
         *((f"valid {name}, %", f"{100 * value:.2f}") for name, value in measured),
         ("words", record["words"]),
-        ("pictures", record["pictures"]),
+        ("images", record["pictures"]),
         ("seconds", f"{record['seconds']:.0f}"),
         ("folder", record["path"]),
     ]

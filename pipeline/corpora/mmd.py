@@ -177,7 +177,7 @@ def _read_id_map(path: Path, ledger: Ledger) -> dict[str, str]:
     content = read_json(path)
     table = content[0] if isinstance(content, list) and content else content
     if not isinstance(table, dict):
-        raise CorpusError("not a map of links to picture ids: [{link: id}] is expected", where=path)
+        raise CorpusError("not a map of links to image ids: [{link: id}] is expected", where=path)
     found: dict[str, str] = {}
     for url, number in table.items():
         text = id_text(number)

@@ -183,7 +183,7 @@ def _pictures(workspace: Workspace) -> Iterator[Finding]:
         what = f"{found}; {len(gone):,} of the ok ones are not where they were, first {gone[0]}"
         yield Finding(_AREA, "pictures", "problem", what, "put them back, or run `semctl import` again")
     elif len(rows) > counts["ok"]:
-        fix = "give the import their folder with --images; products without a picture are ranked by text alone"
+        fix = "give the import their folder with --images; products without an image are ranked by text alone"
         yield Finding(_AREA, "pictures", "warning", found, fix)
     else:
         yield Finding(_AREA, "pictures", "ok", found)

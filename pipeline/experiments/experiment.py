@@ -195,7 +195,7 @@ def _done(workspace: Workspace, runs: Sequence[PlannedRun]) -> int:
 def _title(request: ExperimentRequest, rows: Sequence[RowSummary]) -> str:
     queries = len({query for part in rows[-1].parts for query in part.evaluation.queries})
     where = f"{request.split} split" if request.folds is None else f"{request.folds} folds, held-out dialogues"
-    images = "" if request.images else ", without pictures"
+    images = "" if request.images else ", without images"
     return f"{where}, {queries:,} queries, candidates: {request.candidates}{images}; per cent"
 
 

@@ -10,6 +10,7 @@ from annotate.checks.checks import Checks, FindingTotals
 from annotate.checks.codes import codes_of
 from annotate.checks.finding import Finding
 from annotate.checks.requests import RequestFinder
+from schemas.ontology import Ontology, Slot, Value
 from tests.checked_labels import SHOP, annotation, findings, told, wants
 
 RED = wants(0, "color", "red")
@@ -174,6 +175,14 @@ def test_what_one_wants_and_another_dislikes_is_an_error_of_both(tmp_path: Path)
     found = [each for each in findings(tmp_path, one, other) if each.code == "wanted_and_disliked"]
     assert told(found) == [("wanted_and_disliked", 0, "color", "red")]
     assert (found[0].annotators, found[0].annotation_ids) == (("user:1", "user:2"), ("a", "b"))
+
+
+def test_a_finding_names_a_value_as_the_ontology_writes_it(tmp_path: Path):
+    sizes = Ontology(slots=(Slot(name="size", attribute="size", values=(Value(value="L", count=1),)),))
+    one = annotation(*wants(0, "size", "l"), *NONE)
+    other = annotation(Mark(0, "dislike", "size", "L"), *NONE, name="b", by="user:2")
+    found = [each for each in findings(tmp_path, one, other, ontology=sizes) if each.code == "wanted_and_disliked"]
+    assert [each.detail for each in found] == ["size=L is wanted by one annotator and disliked by another"]
 
 
 def test_a_verdict_ends_the_dispute(tmp_path: Path):

@@ -182,5 +182,5 @@ def test_a_file_without_a_known_hash_is_served_if_it_is_an_image(shop: Shop):
 
 def test_a_folder_that_cannot_be_written_is_an_error(shop: Shop):
     shop.served.write_bytes(b"a file")
-    with pytest.raises(UsageError, match="cannot put pictures where Label Studio serves them"):
+    with pytest.raises(UsageError, match="cannot put images where Label Studio serves them"):
         shop.link()

@@ -5,11 +5,15 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 
+import click
 import orjson
 import pytest
+from typer.main import get_command
 
+from pipeline.cli import app
 from pipeline.context import Context
 from pipeline.workspace import Workspace
 from tests.labelling_corpus import dialogue, write_workspace
@@ -48,6 +52,31 @@ def test_only_commands_are_hints(tmp_path: Path):
     assert state.hint("`semctl -w FOLDER train`") == "`semctl -w FOLDER train`"
     state.named = None
     assert state.hint("run `semctl train`") == "run `semctl train`"
+
+
+def test_help_fills_the_lines_of_a_small_terminal_and_nothing_of_it_is_cut(capsys: pytest.CaptureFixture[str]):
+    wide, cut = [], []
+    for name, command in commands_of(get_command(app)):
+        paragraphs = (command.help or "").split("\n\n")
+        wide += [f"{name}: {paragraph}" for paragraph in paragraphs if "\n" in paragraph]
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr("typer.rich_utils.MAX_WIDTH", 76)
+            command.get_help(click.Context(command, info_name=name))
+        cut += [f"{name}: {line}" for line in capsys.readouterr().out.splitlines() if "\u2026" in line]
+    assert wide == cut == []
+
+
+def commands_of(group: click.Command, path: str = "semctl") -> Iterator[tuple[str, click.Command]]:
+    yield path, group
+    for name, command in getattr(group, "commands", {}).items():
+        yield from commands_of(command, f"{path} {name}")
+
+
+def test_export_ends_with_what_to_do_next(folder: Path, tmp_path: Path):
+    answered = semctl(["-w", str(folder), "-q", "export-for-labelling", "--to-file", str(tmp_path / "tasks.json")])
+    assert answered.returncode == 0
+    last = answered.stdout.decode().splitlines()[-1]
+    assert last == f"Next: label them, then semctl -w '{folder}' ingest-labels EXPORT.json"
 
 
 @pytest.mark.parametrize(
