@@ -95,7 +95,8 @@ _DIGITS = r"\d{1,3}(?:[ ']\d{3})+(?:[.,]\d+)?(?!\d)|\d+(?:[.,']\d+)*|[.,]\d+"
 _NUMBER = re.compile(
     rf"(?P<minus>- ?)?(?P<first>{_CURRENCY})? ?(?P<second>{_CURRENCY})? ?(?P<minus_after>- ?)?"
     rf"(?P<digits>{_DIGITS}) ?(?P<thousand>k(?![^\W\d]))?(?P<no_decimals>[.,][-–—]{{1,2}}|/-|:-)? ?"
-    rf"(?P<last>{_CURRENCY})?(?: only)?(?: ?%| ?stars?| out of \d+(?: stars?)?| ?/ ?\d+(?: stars?)?)?"
+    rf"(?P<last>{_CURRENCY})?(?: only)?"
+    r"(?:(?P<percent> ?%)|(?P<stars> ?stars?)|(?: out of | ?/ ?)(?P<of>\d{1,4})(?: stars?)?)?"
 )
 _WORDS_TOO = frozenset(("cop", "fr", "fr.", "lei", "mad", "pen", "rm", "rp", "rp.", "sfr", "sfr.", "tl", "try"))
 _IN_TEXT = "|".join(sorted(map(re.escape, _SIGNS.keys() - _WORDS_TOO), key=lambda sign: (-len(sign), sign)))
@@ -115,10 +116,12 @@ class Number(NamedTuple):
     Attributes:
         value: None where the text is ambiguous.
         currency: ISO 4217 code, or the sign where several currencies share it ("$", "kr", "¥", "Rs"); None without.
+        of: the most that there can be, where the text says so: 100 of a percentage, 5 of stars and of "4.5/5".
     """
 
     value: float | None
     currency: str | None = None
+    of: int | None = None
 
     @property
     def is_ambiguous(self) -> bool:
@@ -178,12 +181,13 @@ def _read(text: str, decimal_mark: DecimalMark | None, thousands: bool) -> Numbe
     match, currency, is_money = written
     thousands = (thousands or is_money) and currency not in THREE_DECIMALS
     readings = _readings(match["digits"], "." if "٫" in text else decimal_mark, thousands)
+    of = 100 if match["percent"] else 5 if match["stars"] else int(match["of"]) if match["of"] else None
     if len(readings) != 1:
-        return Number(None, currency) if readings else None
+        return Number(None, currency, of) if readings else None
     value = float(readings[0]) * (1000 if match["thousand"] else 1)
     if not math.isfinite(value):
         return None
-    return Number(-value if match["minus"] or match["minus_after"] else value, currency)
+    return Number(-value if match["minus"] or match["minus_after"] else value, currency, of)
 
 
 def _written(text: str) -> tuple[re.Match[str], str | None, bool] | None:

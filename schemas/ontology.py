@@ -220,12 +220,30 @@ class Slot(BaseModel):
         return frozenset(value.currency for value in self._ranges) or frozenset({None})
 
     @cached_property
+    def _most(self) -> int:
+        """The most that its numbers can be, were they ratings."""
+        highest = max((abs(end) for one in self._ranges for end in one.ends if math.isfinite(end)), default=0)
+        return next((most for most in (5, 10) if highest <= most), 100)
+
+    @property
+    def is_rating(self) -> bool:
+        """Whether its numbers are ratings."""
+        return any(word in name.casefold() for name in (self.name, self.attribute, *self.aliases) for word in _RATING)
+
+    @cached_property
     def _thousands(self) -> bool:
         return self.whole or (self.is_money and self._currencies.isdisjoint(THREE_DECIMALS))
 
     def number(self, text: str) -> Number | None:
-        """The number that a text names among those of this slot; None when it names none."""
-        return read_number(text, thousands=self._thousands)
+        """The number that a text names among those of this slot; None when it names none, or is of another measure.
+
+        No price is a percentage or a number of stars, and no rating out of five is one out of ten.
+        """
+        number = read_number(text, thousands=self._thousands)
+        if number is None or number.of is None:
+            return number
+        is_of_it = not self.is_money and (number.of == self._most or (number.of == 100 and not self.is_rating))
+        return number if is_of_it else None
 
     def find(self, text: str) -> Value | None:
         """The value that ``text`` names: by spelling or alias, or by its number.
@@ -257,6 +275,7 @@ class Slot(BaseModel):
         return None
 
 
+_RATING = ("rating", "review", "star", "score")
 _MONEY = ("price", "cost", "budget")
 
 

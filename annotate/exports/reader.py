@@ -134,7 +134,7 @@ class ExportReader:
         if "data" not in item and "annotations" not in item and ("annotation_id" in item or "annotator" in item):
             raise LabelError("this export is in the format JSON-MIN", where=self.shown, fix=_HOW)
         data = item.get("data")
-        annotations = next((found for name in _ANSWERS if (found := item.get(name)) is not None), [])
+        annotations: Any = next((found for name in _ANSWERS if (found := item.get(name)) is not None), [])
         drafts = item.get("drafts")
         return ExportedTask(
             position=self.tasks_read,

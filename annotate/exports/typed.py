@@ -104,7 +104,7 @@ def read_typed(line: str, ontology: Ontology, slot_name: Callable[[str], str]) -
     slot = ontology.find(name) or ontology.find(_without_signs(name))
     if slot is not None and not _is_name_of(name, slot):
         raise UnreadableLine("malformed_free_text", f"{_quoted(line)}; {_advice(line, slot, value)}", slot.name)
-    if slot is None and any(map(_negated, (name, *_NAME_WORD.findall(name)))):
+    if slot is None and (_negated(name) or any(is_negation(fold(word)) for word in _NAME_WORD.findall(name))):
         words = _NAME_WORD.findall(name)
         parts = (" ".join(words[at:end]) for at in range(len(words)) for end in range(len(words), at, -1))
         slot = next((found for part in parts if (found := ontology.find(part))), None)
@@ -174,7 +174,7 @@ def _negated(text: str) -> bool:
     if _BOUND_WORDS.match(folded):
         return False
     first = folded.split(" ", 1)
-    return folded.startswith(_NOT) or is_negation(first[0])
+    return folded.startswith(_NOT) or (len(first) > 1 and is_negation(first[0]))
 
 
 def _advice(line: str, slot: Slot | None, value: str = "") -> str:

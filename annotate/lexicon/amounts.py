@@ -27,7 +27,6 @@ _AMOUNT = re.compile(
 _ONE = re.compile(_NUMBER)
 _GOES_ON = re.compile(r" (?!please\b|stars?\b|for\b|if\b)\w")
 _RATING = re.compile(r"\b(?:stars?|rated|ratings?|reviews?|scores?)\b")
-_RATING_SLOTS = ("rating", "review", "star", "score")
 
 
 class Amount(NamedTuple):
@@ -76,18 +75,13 @@ def _slot(numeric: list[Slot], said: str, sentence: str, *, is_money: bool) -> S
     if is_money:
         return _only([slot for slot in numeric if slot.is_money])
     if _RATING.search(sentence):
-        return _only([slot for slot in numeric if _speaks_of_ratings(slot)])
+        return _only([slot for slot in numeric if slot.is_rating])
     return _only([slot for slot in numeric if _spans(slot, said)])
 
 
 def _is_money(said: str) -> bool:
     numbers = [read_number(text) for text in _ONE.findall(said)]
     return any(number is not None and number.currency is not None for number in numbers)
-
-
-def _speaks_of_ratings(slot: Slot) -> bool:
-    named = " ".join((slot.name, slot.attribute, *slot.aliases)).casefold()
-    return any(word in named for word in _RATING_SLOTS)
 
 
 def _spans(slot: Slot, said: str) -> bool:

@@ -63,7 +63,7 @@ def _read_price(product: ProductRecord, mark: DecimalMark | None) -> str | None:
     """Fill in the price and the currency; the reason why there is no price."""
     number = Number(product.price) if product.price is not None else _number(product.price_text, product, mark)
     product.price = None
-    if number is None:
+    if number is None or number.of is not None:
         return "not_a_price"
     if number.value is None:
         return "price_may_be_one_of_two"
@@ -84,7 +84,7 @@ def _number(text: str, product: ProductRecord, mark: DecimalMark | None) -> Numb
 def _rewritten(text: str, product: ProductRecord, mark: DecimalMark | None, several: bool) -> str:
     """A price so that it can be read in one way only; what is none stays as it is."""
     number = _number(text, product, mark)
-    if number is None or number.value is None:
+    if number is None or number.value is None or number.of is not None:
         return text
     if number.currency and product.currency and not same_currency(number.currency, product.currency):
         return text

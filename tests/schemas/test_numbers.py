@@ -63,15 +63,26 @@ from schemas.numbers import (
         ("2k\u20ac", 2000, "EUR"),
         ("\uff041\uff0c299", 1299, "$"),
         ("20 dollars", 20, "$"),
-        ("5.0 out of 5 stars", 5, None),
-        ("4,5/5", 4.5, None),
-        ("50 %", 50, None),
         ("1e+16", 1e16, None),
         ("-1.5E-05", -1.5e-05, None),
     ],
 )
 def test_numbers_in_one_reading(text: str, value: float, currency: str | None):
     assert read_number(text) == Number(value, currency)
+
+
+@pytest.mark.parametrize(
+    ("text", "value", "of"),
+    [
+        ("5.0 out of 5 stars", 5, 5),
+        ("4,5/5", 4.5, 5),
+        ("9 / 10", 9, 10),
+        ("4 stars", 4, 5),
+        ("50 %", 50, 100),
+    ],
+)
+def test_numbers_that_say_of_how_many_they_are(text: str, value: float, of: int):
+    assert read_number(text) == Number(value, None, of)
 
 
 @pytest.mark.parametrize("text", ["1,299", "1.299", "12,500", "\uff11\uff0c\uff12\uff19\uff19", "1,299k", "1.250 KWD"])

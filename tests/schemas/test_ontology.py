@@ -68,6 +68,19 @@ def test_a_value_is_keyed_to_what_the_catalogue_has(slot, text, value, catalogue
     assert (found.slot, found.attribute, found.polarity) == (slot.name, slot.attribute, "dislike")
 
 
+def test_a_number_of_another_measure_lies_in_no_range():
+    def found(name: str, edge: float, *texts: str) -> list[bool]:
+        ranges = (Value(value="low", high=edge, count=1), Value(value="high", low=edge, count=1))
+        slot = Slot(name=name, attribute=name, kind="numeric", values=ranges)
+        return [slot.find(text) is not None for text in texts]
+
+    assert found("price", 500, "50", "50 EUR", "50%", "4.5/5", "4 stars") == [True, True, False, False, False]
+    assert found("rating", 4.5, "4.5/5", "4 stars", "4.5", "9/10", "90%") == [True, True, True, False, False]
+    assert found("review_score", 8, "9/10", "4/5", "90%") == [True, False, False]
+    assert found("satisfaction rating", 80, "90%", "4/5") == [True, False]
+    assert found("alcohol", 4.5, "5.1 %", "5.1") == [True, True]
+
+
 @given(st.sampled_from(ONTOLOGY.slots), values)
 def test_keying_a_keyed_value_changes_nothing(slot: Slot, text: str):
     once = ONTOLOGY.link(slot, text)
