@@ -18,7 +18,7 @@ from pipeline.context import Context, first_process
 from pipeline.workspace import Workspace
 from schemas.errors import SemctlError, UsageError
 from schemas.files import disk_problem
-from schemas.safe_text import forget_secrets, guard, harmless
+from schemas.safe_text import as_unicode, forget_secrets, guard, harmless
 
 __all__ = ["app", "main"]
 
@@ -131,6 +131,9 @@ def _run(arguments: list[str]) -> int:
         disk = disk_problem(problem) if isinstance(problem, OSError) else None
         if disk is not None and not debug:
             return _fail(console, disk)
+        not_utf8 = next((given for given in arguments if as_unicode(given) != given), None)
+        if isinstance(problem, UnicodeEncodeError) and not_utf8 is not None and not debug:
+            return _fail(console, UsageError("a name that is not UTF-8", where=not_utf8, fix="take another name"))
         usage = _usage_message(problem)
         if usage == "":  # no command: the help was printed
             return 2

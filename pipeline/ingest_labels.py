@@ -17,6 +17,7 @@ from annotate.annotation_store import AnnotationStore
 from annotate.annotations import read_annotations
 from annotate.dialogue_index import IndexedDialogue, read_dialogue_index
 from annotate.exports.reader import keep_raw
+from annotate.label_studio.plain_http import server_address
 from annotate.migration import Migration
 from annotate.resolution.answers import standing_annotations
 from annotate.resolution.policies import PolicyName
@@ -120,10 +121,8 @@ def ingest_labels(
 
 def _address(server: str) -> str:
     """The address of a server as pulls write it."""
-    parts = urlsplit(server.strip())
-    if parts.scheme not in ("http", "https") or not parts.hostname:
-        raise UsageError("not an address of Label Studio", where=server, fix="write it as http://HOST:PORT")
-    return parts._replace(netloc=parts.netloc.lower(), query="", fragment="").geturl().rstrip("/")
+    parts = urlsplit(server_address(server))
+    return parts._replace(netloc=parts.netloc.lower()).geturl()
 
 
 def _check_configurations(workspace: Workspace) -> None:

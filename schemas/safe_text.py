@@ -119,7 +119,8 @@ def _windows(form: str) -> Iterable[str]:
 def _forms(secret: str) -> set[str]:
     """How a secret may be written, in lower case."""
     content = secret.encode("utf-8", "surrogatepass")
-    forms = {secret, secret[::-1], quote(secret, safe=""), json.dumps(secret)[1:-1], html.escape(secret), content.hex()}
+    in_url, in_json = quote(content, safe=""), json.dumps(secret)[1:-1]
+    forms = {secret, secret[::-1], in_url, in_json, html.escape(secret), content.hex()}
     for encode in (base64.b64encode, base64.urlsafe_b64encode):
         for before in (b"", b"_", b"__"):  # where it stands among other bytes decides which letters it becomes
             packed = encode(before + content).decode().rstrip("=")

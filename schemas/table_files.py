@@ -221,6 +221,8 @@ class TableFile(pq.ParquetFile):  # type: ignore[misc]
         """Around what reads this file: whatever fails is damage."""
         try:
             yield
+        except UnicodeEncodeError:  # what is looked for, not the file
+            raise
         except (pa.ArrowException, OSError, ValueError, MemoryError) as problem:
             raise SchemaError(
                 f"not a readable Parquet file: {problem}",

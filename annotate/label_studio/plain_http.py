@@ -17,7 +17,7 @@ import orjson
 
 from schemas.errors import UsageError
 
-__all__ = ["StudioAnswer", "ask", "is_loopback", "open_url", "origin", "server_address"]
+__all__ = ["StudioAnswer", "ask", "is_key", "is_loopback", "open_url", "origin", "server_address"]
 
 _LONGEST_ANSWER = 1 << 26
 
@@ -40,6 +40,11 @@ def server_address(url: str) -> str:
     if address.scheme not in ("http", "https") or not address.hostname or not url.isprintable():
         raise UsageError("not an address of Label Studio", where=url, fix=fix)
     return url.strip().rstrip("/")
+
+
+def is_key(text: str) -> bool:
+    """Whether a text can be an API key: visible ASCII characters, as headers take them."""
+    return bool(text) and all("!" <= letter <= "~" for letter in text)
 
 
 def origin(url: str) -> tuple[str, str, int]:

@@ -12,7 +12,7 @@ from contextlib import contextmanager
 from typing import Any
 
 from annotate.label_studio.errors import describe, elsewhere, not_label_studio, refusal
-from annotate.label_studio.plain_http import is_loopback, origin, server_address
+from annotate.label_studio.plain_http import is_key, is_loopback, origin, server_address
 from schemas.errors import SemctlError, ServiceError, UsageError
 from schemas.safe_text import guard
 
@@ -52,7 +52,7 @@ class Session:
     def __init__(self, url: str, api_key: str, *, seconds: float = 300.0) -> None:
         self.url = self.page_url = server_address(url)
         self._secret = api_key.strip()
-        if not self._secret or not all("!" <= letter <= "~" for letter in self._secret):
+        if not is_key(self._secret):
             raise UsageError("the API key is empty or holds what no key does", fix="set LABEL_STUDIO_API_KEY anew")
         guard(self._secret)
         with self._asking("log in"):

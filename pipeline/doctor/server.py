@@ -12,7 +12,7 @@ from typing import Any
 from annotate.label_studio.address import ServerAddress
 from annotate.label_studio.environment import SERIES
 from annotate.label_studio.errors import describe
-from annotate.label_studio.plain_http import open_url, server_address
+from annotate.label_studio.plain_http import is_key, open_url, server_address
 from annotate.label_studio.studio import Studio
 from pipeline.doctor.finding import Finding, Level
 from pipeline.workspace import Workspace
@@ -92,6 +92,9 @@ def _token(url: str, token: str, source: str, timeout: float) -> Finding:
     if not token:
         fix = f"set LABEL_STUDIO_API_KEY to the token shown at {where}"
         return Finding(_AREA, "token", "warning", "none: LABEL_STUDIO_API_KEY is not set", fix)
+    if not is_key(token):
+        fix = f"set LABEL_STUDIO_API_KEY to the token shown at {where}"
+        return Finding(_AREA, "token", "problem", f"the one of {source} holds what no key does", fix)
     try:
         if token.count(".") == 2:  # a personal access token is exchanged for one that lasts minutes
             access = str(_ask(f"{url}/api/token/refresh", timeout, body={"refresh": token}).get("access"))

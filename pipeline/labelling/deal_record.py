@@ -5,6 +5,7 @@ The record is written before anything is pushed: a run that was killed is comple
 
 from __future__ import annotations
 
+import os
 import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
@@ -131,7 +132,7 @@ def deal_file(labelling: Path, name: str) -> Path:
     if _PLAIN.fullmatch(name):
         return labelling / "deals" / f"{name}.json"
     plain = re.sub(r"[^A-Za-z0-9_.-]+", "-", name).strip("-.")[:40]
-    return labelling / "deals" / f"{plain}~{sha256_bytes(name.encode())[:10]}.json"
+    return labelling / "deals" / f"{plain}~{sha256_bytes(os.fsencode(name))[:10]}.json"
 
 
 def read_deals(labelling: Path) -> list[Deal]:

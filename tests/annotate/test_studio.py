@@ -265,6 +265,23 @@ def test_a_database_without_its_credentials_is_an_error(tmp_path: Path):
         studio.start(free_port())
 
 
+@pytest.mark.parametrize("content", ["", "{", "[]", '{"username": "owner@semctl.local"}'])
+def test_credentials_are_made_anew_where_the_file_is_empty_and_else_refused(tmp_path: Path, content: str):
+    studio = stand_in(tmp_path)
+    studio.folder.mkdir()
+    studio.credentials_file.write_text(content)
+    if content:
+        with pytest.raises(WorkspaceError, match=r"credentials\.json.*restore it, or move it"):
+            studio.start(free_port())
+        return
+    assert studio.status().running is False
+    studio.start(free_port())
+    studio.stop()
+    made = studio.credentials()
+    assert made is not None
+    assert len(made.token) == 40
+
+
 def test_the_environment_lies_outside_every_workspace(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
     monkeypatch.delenv("SEMCTL_STUDIO_ENV", raising=False)
     monkeypatch.setenv("XDG_DATA_HOME", str(tmp_path))

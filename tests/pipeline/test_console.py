@@ -90,6 +90,8 @@ def test_files_of_any_name_are_read_and_written(tmp_path: Path, capsysbinary: py
     for arguments, code in (
         (("select", "--strategy", "random", "-n", "1", "--out", chosen), 0),
         (("export-for-labelling", "--to-file", str(out / "tasks.json"), "--dialogues", chosen), 0),
+        (("export-for-labelling", "--to-file", str(out / os.fsdecode(b"more\xff.json"))), 0),
+        (("export-for-labelling", "--project", os.fsdecode(b"coats\xff")), 4),
         (("ingest-labels", str(out / "tasks.json")), 2),
         (("import", str(out), "--format", "mmd"), 2),
         (("generate", str(out / "corpus"), "--size", "test"), 0),
@@ -98,6 +100,13 @@ def test_files_of_any_name_are_read_and_written(tmp_path: Path, capsysbinary: py
         printed = capsysbinary.readouterr()
         assert b"a bug" not in printed.err, printed.err.decode()
         assert isinstance(json.loads(printed.out), dict)
+
+
+def test_a_name_that_is_not_unicode_is_not_taken_for_a_damaged_file(tmp_path: Path, capsys: pytest.CaptureFixture[str]):
+    space = write_workspace(tmp_path / "shop", [dialogue("d", users=2)])
+    assert _run(["-w", str(space.root), "ingest-labels"]) == 0
+    assert _run(["-w", str(space.root), "trace", os.fsdecode(b"d\xff"), "--turn", "0", "--slot", "color"]) == 2
+    assert "a name that is not UTF-8 (d\\xff); take another name" in capsys.readouterr().err
 
 
 def test_a_workspace_whose_path_is_not_unicode_is_refused(tmp_path: Path, capsysbinary: pytest.CaptureFixture[bytes]):

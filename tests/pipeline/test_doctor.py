@@ -288,6 +288,14 @@ def test_a_refused_token_is_a_problem_and_is_not_shown(studio, workspace: Worksp
     assert not any(token in str(finding) for finding in findings)
 
 
+@pytest.mark.parametrize("token", ["a key of words", "ключ-от-сервера", "cut\nin two", os.fsdecode(b"caf\xe9-caf\xe9")])
+def test_a_token_that_can_be_none_is_not_sent(studio, workspace: Workspace, token: str):
+    url, server = studio
+    findings = examine_server(workspace, {"LABEL_STUDIO_URL": url, "LABEL_STUDIO_API_KEY": token})
+    assert bad(findings)["token"] == ("problem", "the one of LABEL_STUDIO_API_KEY holds what no key does")
+    assert len(server.seen) == 1  # the version
+
+
 def test_a_missing_token_and_another_release_are_warnings(workspace: Workspace):
     for url, _ in serve(release="1.19.0"):
         found = bad(examine_server(workspace, {"LABEL_STUDIO_URL": url}))

@@ -232,11 +232,18 @@ def test_the_table_says_which_version_is_in_force(workspace: Workspace):
     }
 
 
-@pytest.mark.parametrize("server", ["studio", "ftp://studio", "http://", ""])
+@pytest.mark.parametrize("server", ["studio", "ftp://studio", "http://", "", "http://[studio", "http://studio:x"])
 def test_an_address_that_is_none_is_refused(workspace: Workspace, server: str):
     file = save(workspace.root.parent / "e.json", [answered(T1, answer(1, RED))])
     with pytest.raises(UsageError, match="not an address of Label Studio"):
         ingest_labels(workspace, export=file, server=server)
+
+
+def test_an_address_with_a_password_is_refused_and_not_repeated(workspace: Workspace):
+    file = save(workspace.root.parent / "e.json", [answered(T1, answer(1, RED))])
+    with pytest.raises(UsageError) as raised:
+        ingest_labels(workspace, export=file, server="http://ann:tulips@studio")
+    assert "tulips" not in str(raised.value)
 
 
 def test_a_server_without_a_file_is_refused_and_the_command_takes_both(
