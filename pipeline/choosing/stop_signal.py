@@ -132,7 +132,7 @@ def _command(usable: int, training: int) -> str:
     largest = int(1000 * usable / training) / 1000 if training else 0.0
     middle, high = _RATIOS if largest >= _RATIOS[-1] else (round(largest / 3, 3), largest)
     if not middle:
-        return "semctl export-for-labelling, then semctl ingest-labels: too little is labelled to tell"
+        return "label more dialogues: semctl export-for-labelling, then semctl ingest-labels"
     return f"semctl experiment --ratios 0,{middle:g},{high:g} --seeds 3"
 
 

@@ -44,13 +44,17 @@ def checks(
         rows = [(name, CODES[name].severity, count, CODES[name].meaning) for name, count in found.counts.items()]
         console.table("findings", ("code", "severity", "count", "what it says"), rows)
         shown = [
-            (row["code"], row["dialogue_id"], row["turn"], row["text"], row["detail"], row["suggestion"])
+            (
+                row["code"],
+                row["dialogue_id"],
+                row["turn"],
+                row["text"],
+                row["detail"] + (f"; suggested: {row['suggestion']}" if row["suggestion"] else ""),
+            )
             for row in found.shown
         ]
         left = sum(found.counts.values()) - len(shown)
         caption = f"{left:,} more; see --limit, --code and --dialogue, or labels/findings.parquet" if left else None
-        console.table(
-            "the worst first", ("code", "dialogue", "turn", "said", "found", "suggestion"), shown, caption=caption
-        )
+        console.table("the worst first", ("code", "dialogue", "turn", "said", "found"), shown, caption=caption)
     if strict and found.errors:
         raise typer.Exit(3)

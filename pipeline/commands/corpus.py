@@ -108,6 +108,10 @@ def import_(
         + f" dialogues{_drawn(report.drawn_splits)}; {found['user_turns']:,} user turns; "
         + f"{found['products']:,} products",
     )
+    if report.ledger["states"].kept:
+        console.say("Next: semctl ingest-labels takes the corpus's own states; or, to label, semctl studio start")
+    else:
+        console.say("Next: semctl studio start, then semctl export-for-labelling --project NAME")
 
 
 def _drawn(shares: SplitShares | None) -> str:

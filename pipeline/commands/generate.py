@@ -72,7 +72,7 @@ def generate(
         ("  negatives each", report["negatives_per_recommendation"]),
         ("products", report["products"]),
         *((f"  {name} only in the image", number) for name, number in report["only_in_pictures"].items()),
-        ("pictures", report["images"]["ok"]),
+        ("images", report["images"]["ok"]),
         ("quirks: broken dialogue files", quirks["broken_dialogues"]),
         ("quirks: products with a faulty file", report["faulty_products"]),
         *((f"dropped rows: {reason}", number) for reason, number in report["catalogue"].get("dropped", {}).items()),

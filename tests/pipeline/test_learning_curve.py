@@ -171,4 +171,4 @@ def test_without_enough_runs_it_says_what_makes_them(workspace: Workspace):
     assert stop_signal(workspace, 24, 100, usable=24, training=400).make == (
         "semctl experiment --ratios 0,0.02,0.06 --seeds 3"
     )
-    assert "too little is labelled" in str(stop_signal(workspace, 0, 100, usable=0, training=400).make)
+    assert "label more dialogues" in str(stop_signal(workspace, 0, 100, usable=0, training=400).make)
