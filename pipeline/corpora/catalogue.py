@@ -9,7 +9,7 @@ from typing import Any
 
 from pipeline.corpora.catalogue_numbers import read_prices, settle_numbers
 from pipeline.corpora.ledger import Ledger, LedgerLine
-from pipeline.corpora.pictures import Pictures, file_stem
+from pipeline.corpora.pictures import Pictures, file_stem, place_of
 from pipeline.corpora.records import ProductRecord
 from schemas.errors import CorpusError
 from schemas.folding import fold, fold_name
@@ -63,11 +63,11 @@ class Catalogue:
         for product in self.products:
             ids: dict[str, None] = {}
             for reference in product.pictures:
-                self._by_reference.setdefault(pictures.link_of(reference), product.product_id)
+                self._by_reference.setdefault(pictures.key_of(reference), product.product_id)
                 picture = pictures.resolve(reference)
                 ids[picture.image_id] = None
                 if picture.file is not None:
-                    product_of_file[picture.file].setdefault(picture.image_id, product.product_id)
+                    product_of_file[picture.file].setdefault(place_of(picture.image_id), product.product_id)
             for key in product.keys:
                 self._by_reference.setdefault(key, product.product_id)
                 files = pictures.files_by_stem(key)
@@ -111,7 +111,7 @@ class ProductLookup:
 
     def of_picture(self, reference: str, pictures: Pictures) -> str | None:
         """The id of the product that a picture shows, by its link, its file or its file's stem."""
-        found = self._by_reference.get(pictures.link_of(reference))
+        found = self._by_reference.get(pictures.key_of(reference))
         if found is None:
             picture = pictures.resolve(reference)
             for key in (picture.image_id, file_stem(picture.file or picture.url or picture.image_id)):

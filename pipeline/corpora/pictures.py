@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path, PurePosixPath
@@ -14,13 +15,25 @@ from schemas.errors import CorpusError
 from schemas.folding import unescape
 from schemas.safe_text import as_unicode
 
-__all__ = ["Picture", "Pictures", "canonical_url", "file_stem"]
+__all__ = ["Picture", "Pictures", "canonical_url", "file_name", "file_stem", "place_of"]
+
+_SCHEME = re.compile(r"(?:https?:)?//", re.IGNORECASE)
 
 
 def canonical_url(url: str) -> str:
     """A link in the form in which links are compared: without %-escapes and surrounding spaces."""
     url = url.strip()
     return unquote(url) if "%" in url else url
+
+
+def place_of(reference: str) -> str:
+    """What a canonical link points at, over ``http``, ``https`` or whichever of them; other references as they are."""
+    return _SCHEME.sub("", reference, count=1) if _SCHEME.match(reference) else reference
+
+
+def file_name(reference: str) -> str:
+    """The last part of a link or a path, without a query."""
+    return PurePosixPath(reference.split("?", 1)[0]).name
 
 
 def file_stem(reference: str) -> str:
@@ -53,7 +66,8 @@ class Pictures:
     A link is looked up in ``url2img.txt``; without that file, its last path part is looked for in the images folder.
     A number is looked up in ``image_id.json`` and then goes the way of its link. Anything else is a file name.
     ``image_id`` is the corpus's own id where it has ids; else, of a link that ``url2img.txt`` does not name, the link;
-    else the file name. So two links are one picture only where the corpus says so.
+    else the file name. So two links are one picture only where the corpus says so, or they differ in nothing but
+    ``http`` and ``https``: then each has its id, and both have the file.
 
     Args:
         folder: the images folder, or None when the corpus has none.
@@ -123,24 +137,34 @@ class Pictures:
         """The canonical link (or file name) that a reference stands for."""
         return self._id_map.get(reference) or canonical_url(reference)
 
+    def key_of(self, reference: str) -> str:
+        """What a reference points at, by which pictures of products are found."""
+        return place_of(self.link_of(reference))
+
     def _resolve(self, reference: str) -> Picture:
         text = self.link_of(reference)
-        is_link = "://" in text
-        file = self._url_map.get(text)
+        is_link = "://" in text or text.startswith("//")
+        file = _at(self._url_map, text)
         if file is None and is_link and not self._url_map_given:
-            name = PurePosixPath(text.split("?", 1)[0]).name
-            file = name if name in self._file_names() else None
+            file = self._file_of_link(text, reference.strip())
         elif file is None and not is_link:
-            file = self._file_of_name(text)
+            literal = reference.strip()
+            file = self._file_of_name(literal if "%" in literal and literal in self._file_names() else text)
             link = self._link_of_file.get(file or "")
             if link is not None:
                 text, is_link = link, True
-        number = self._id_of.get(text)
+        number = _at(self._id_of, text)
         if number is None and self.uses_ids and not is_link and text.isdigit():
             number = text
         if is_link and not self._url_map_given:
             return Picture(number or text, file, text)
         return Picture(number or file or text, file, text if is_link else None)
+
+    def _file_of_link(self, *spelled: str) -> str | None:
+        """The file named as the last part of a link is, with or without its %-escapes."""
+        names = [file_name(link) for link in spelled]
+        names += [name.split("#", 1)[0] for name in names]
+        return next((name for name in names if name in self._file_names()), None)
 
     def _file_of_name(self, name: str) -> str | None:
         if PurePosixPath(name).suffix or name in self._file_names():
@@ -162,14 +186,14 @@ class Pictures:
         Without ``url2img.txt``, these are links to different places whose last part is the same; and names without a
         suffix that several files have.
         """
-        links: defaultdict[str, set[str]] = defaultdict(set)
+        links: defaultdict[str, defaultdict[str, set[str]]] = defaultdict(lambda: defaultdict(set))
         found: set[str] = set()
         for picture in self.found.values():
             if picture.url is not None and picture.file is not None and not self._url_map_given:
-                links[picture.file].add(picture.image_id)
+                links[picture.file][place_of(picture.url)].add(picture.image_id)
             elif picture.url is None and picture.file is None and len(self.files_by_stem(picture.image_id)) > 1:
                 found.add(picture.image_id)
-        return found.union(*(ids for ids in links.values() if len(ids) > 1))
+        return found.union(*(ids for places in links.values() if len(places) > 1 for ids in places.values()))
 
     def _file_names(self) -> set[str]:
         if self._names is None:
@@ -201,3 +225,12 @@ class Pictures:
         except OSError as problem:
             raise CorpusError(f"cannot read the link map: {problem.strerror}", where=path) from None
         return found
+
+
+def _at(found: Mapping[str, str], link: str) -> str | None:
+    """What is known of a link, or else of the same place by another scheme."""
+    known = found.get(link)
+    if known is None and found and (scheme := _SCHEME.match(link)):
+        place = link[scheme.end() :]
+        known = found.get(f"http://{place}") or found.get(f"https://{place}") or found.get(f"//{place}")
+    return known

@@ -6,11 +6,12 @@ import re
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from random import Random
 from urllib.parse import quote
 
 from pipeline.corpora.csv_files import read_csv
+from pipeline.corpora.pictures import canonical_url, file_name, place_of
 from pipeline.generator.catalogue import CatalogueProduct, link_of
 from pipeline.generator.vocabulary import SLOT_OF, VISIBLE
 from schemas.errors import CorpusError, UsageError
@@ -95,7 +96,8 @@ def read_catalogue(
 
     Args:
         file: CSV with a header line, UTF-8, commas between cells.
-        images: folder of pictures, named in the column mapped to ``image``, else ``<id>.jpg`` (or png, webp).
+        images: folder of pictures, named in the column mapped to ``image``, by file or by links that end in it, else
+            ``<id>.jpg`` (or png, webp). Where different links or paths end in one name, nobody knows whose file it is.
         columns: field -> column; fields not named are guessed from common column names, "" leaves one out.
         count: keep about so many products, of the commonest types; None keeps all.
         seed: chooses which products are kept and what is left out.
@@ -106,12 +108,12 @@ def read_catalogue(
     """
     table = read_csv(file)
     mapped = _map_columns(table.header, columns or {}, file)
-    pictures = _pictures(images)
+    photos = _Photos(images, (row[table.header.index(mapped["image"])] for _, row in table.rows if "image" in mapped))
     dropped = Counter({"columns do not match the header": len(table.ragged)} if table.ragged else {})
     products: dict[str, CatalogueProduct] = {}
     for _, row in table.rows:
         cells = dict(zip(table.header, row, strict=True))
-        product = _product({field: cells[column].strip() for field, column in mapped.items()}, pictures)
+        product = _product({field: cells[column].strip() for field, column in mapped.items()}, photos)
         if isinstance(product, str):
             dropped[product] += 1
         elif product.stem in products:
@@ -153,22 +155,50 @@ def _map_columns(header: Sequence[str], given: Mapping[str, str], file: Path) ->
     return mapped
 
 
-def _pictures(folder: Path) -> dict[str, Path]:
-    """File name and stem -> picture."""
-    if not folder.is_dir():
-        raise CorpusError("no such folder of pictures", where=folder)
-    files = sorted(path for path in folder.iterdir() if path.suffix.lower() in _PICTURES)
-    return {path.stem: path for path in files} | {path.name: path for path in files}
+class _Photos:
+    """The files of a folder of pictures, and which row each is of.
+
+    Args:
+        folder: the pictures.
+        references: what the rows name, links or files.
+    """
+
+    def __init__(self, folder: Path, references: Iterable[str]) -> None:
+        if not folder.is_dir():
+            raise CorpusError("no such folder of pictures", where=folder)
+        files = sorted(path for path in folder.iterdir() if path.suffix.lower() in _PICTURES)
+        self._of_name = {path.name: path for path in files}
+        self._of_stem: defaultdict[str, list[Path]] = defaultdict(list)
+        for path in files:
+            self._of_stem[path.stem].append(path)
+        self._places: defaultdict[str, set[str]] = defaultdict(set)
+        for reference in references:
+            self._places[self._name(reference)].add(place_of(canonical_url(reference)))
+
+    def find(self, reference: str, number: str) -> Path | str:
+        """The picture of a row by what it names, else by its id; or why there is none."""
+        name = self._name(reference)
+        several = False
+        for named in (name, number):
+            found = [self._of_name[named]] if named in self._of_name else self._of_stem.get(named, [])
+            if len(found) == 1 and (named != name or len(self._places[name]) < 2):
+                return found[0]
+            several = several or bool(found)
+        return "a picture of several" if several else "no picture"
+
+    def _name(self, reference: str) -> str:
+        reference = reference.strip()
+        return PurePosixPath(reference).name if reference in self._of_name else file_name(canonical_url(reference))
 
 
-def _product(cells: Mapping[str, str], pictures: Mapping[str, Path]) -> CatalogueProduct | str:
+def _product(cells: Mapping[str, str], photos: _Photos) -> CatalogueProduct | str:
     """The product of a row, or the reason why it is none."""
     number, kind, name = (_known(cells[field]) for field in ("id", "type", "name"))
     if not number or not kind or not name:
         return "no id, type or name"
-    photo = pictures.get(Path(cells.get("image", "")).name) or pictures.get(number)
-    if photo is None:
-        return "no picture"
+    photo = photos.find(cells.get("image", ""), number)
+    if isinstance(photo, str):
+        return photo
     attributes: dict[str, tuple[str, ...]] = {}
     for attribute in SLOT_OF:
         value = _known(cells.get(attribute, ""))

@@ -104,6 +104,34 @@ def test_a_mapping_that_does_not_fit_is_named(shop: tuple[Path, Path], options: 
         read_catalogue(*shop, columns=parse_columns(options))
 
 
+def test_rows_whose_links_differ_and_end_alike_share_no_photo(tmp_path: Path) -> None:
+    shop = "//shop.example.invalid"
+    links = {
+        "1": f"http:{shop}/1/front.jpg?w=300",
+        "2": f"https:{shop}/2/front.jpg",
+        "3": f"http:{shop}/own%20name.jpg?w=300",
+        "4": f"http:{shop}/4/shared.jpg",
+        "5": f"https:{shop}/4/shared.jpg",  # the same picture
+        "6": "a/front.jpg",
+        "7": f"http:{shop}/7/front.jpg",  # of its id there is a photo
+        "8": "twice",
+    }
+    images = tmp_path / "photos"
+    images.mkdir()
+    for name in ("front.jpg", "own name.jpg", "shared.jpg", "7.png", "twice.jpg", "twice.png"):
+        Image.new("RGB", (6, 8)).save(images / name)
+    file = tmp_path / "products.csv"
+    file.write_text("id,name,type,image\n" + "".join(f"{n},Shirt {n},Shirt,{link}\n" for n, link in links.items()))
+    real = read_catalogue(file, images)
+    assert {one.stem: one.photo and one.photo.name for one in real.products} == {
+        "3": "own name.jpg",
+        "4": "shared.jpg",
+        "5": "shared.jpg",
+        "7": "7.png",
+    }
+    assert real.dropped == {"a picture of several": 4}
+
+
 def test_a_missing_file_folder_or_picture_is_one_line(shop: tuple[Path, Path], tmp_path: Path) -> None:
     file, images = shop
     with pytest.raises(CorpusError, match="cannot read the file"):

@@ -747,6 +747,34 @@ def test_a_link_that_only_a_dialogue_names_can_make_a_product_s_picture_ambiguou
     assert report.ledger["recommendation_turns"].dropped == {"no_negative_with_a_known_product": 1}
 
 
+def test_a_link_over_http_and_https_is_one_place(unmapped: Path, tmp_path: Path) -> None:
+    plain = SHOP.removeprefix("http:")
+    said = [
+        user("hi"),
+        system("?", images=[f"https:{plain}3/own%20name.jpg"], **{"false images": [f"{plain}2/front.jpg?w=300"]}),
+    ]
+    write(unmapped / "dialogues/train/a.json", said)
+    said[1] = system("?", images=[f"https:{plain}3/own name.jpg"], **{"false images": ["fourth.jpg"]})
+    write(unmapped / "dialogues/train/b.json", said)
+    workspace = Workspace(tmp_path / "work")
+    report = import_corpus(workspace, unmapped, "mmd")
+    statuses = {row["image_id"]: row["status"] for row in read_table(workspace.images, IMAGES).to_pylist()}
+    assert statuses[f"{SHOP}3/own name.jpg"] == statuses[f"https:{plain}3/own name.jpg"] == "ok"
+    rows = read_table(workspace.recommendations, RECOMMENDATIONS).to_pylist()
+    assert [(row["positives"], row["negatives"]) for row in rows] == [(["p3"], ["p2"]), (["p3"], ["p4"])]
+    assert report.ledger["images"].dropped["ambiguous"] == 3, "p1's and p2's, p2's in two spellings"
+
+
+def test_a_file_may_be_named_with_its_escapes(tmp_path: Path) -> None:
+    from pipeline.corpora.pictures import Pictures
+
+    for name in ("a%20b.jpg", "c d.jpg"):
+        (tmp_path / name).touch()
+    pictures = Pictures(tmp_path)
+    named = ("a%20b.jpg", f"{SHOP}a%20b.jpg", f"{SHOP}c%20d.jpg#top", "c%20d.jpg")
+    assert [pictures.resolve(name).file for name in named] == ["a%20b.jpg", "a%20b.jpg", "c d.jpg", "c d.jpg"]
+
+
 def test_a_file_name_names_the_product_whose_link_alone_ends_in_it(unmapped: Path, tmp_path: Path) -> None:
     said = [user("hi"), system("?", images=["own name.jpg"], **{"false images": ["fourth.jpg", "front.jpg"]})]
     write(unmapped / "dialogues/train/a.json", said)
