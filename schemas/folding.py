@@ -24,6 +24,7 @@ ENTITY = (
 _ENTITY = re.compile(ENTITY)
 _INVISIBLE = regex.compile(r"\p{Default_Ignorable_Code_Point}+|(?<=[\p{L}\p{M}\p{N}])[©®™℠]")
 _FRACTION = regex.compile(r"(?<=\p{Nd}) ?([¼½¾])")
+_TYPED = str.maketrans({**dict.fromkeys("’‘ʼ", "'"), **dict.fromkeys("“”„", '"'), **dict.fromkeys("‐‑‒–—−", "-")})
 _DECIMALS = {"¼": ".25", "½": ".5", "¾": ".75"}
 # marks belong to their letters; "+", "#", "%" and currencies tell names apart
 _BETWEEN = regex.compile(r"(?:[^\p{L}\p{M}\p{N}\p{S}#%]|[<=>^`|~])+")
@@ -50,12 +51,15 @@ def fold(text: str) -> str:
 
 
 def plain(text: str) -> str:
-    """A text in NFKC without what is not seen (soft hyphens, joiners, direction marks) and trademark signs; ½ is .5."""
+    """A text in NFKC without what is not seen (soft hyphens, joiners, direction marks) and trademark signs.
+
+    ½ is .5, and apostrophes, quotation marks and hyphens are those of a keyboard.
+    """
     if text.isascii():
         return text
     seen = _INVISIBLE.sub("", text)
     # NFKC makes "71/2" of "7½"
-    return unicodedata.normalize("NFKC", _FRACTION.sub(lambda match: _DECIMALS[match[1]], seen))
+    return unicodedata.normalize("NFKC", _FRACTION.sub(lambda match: _DECIMALS[match[1]], seen)).translate(_TYPED)
 
 
 def _fold(text: str) -> str:

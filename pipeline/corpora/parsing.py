@@ -41,8 +41,8 @@ _BLANK = "".join(filter(str.isspace, map(chr, range(0x3001)))) + "\u00ad\u200b\u
 WHOLE = frozenset({"brand", "name", "price", "sold_by"})
 """Attributes whose values may hold a comma without being a list."""
 
-_COMMA = re.compile(r",(?!\d{3}(?!\d))|(?<!\d),")
-"""A comma that is no mark between thousands."""
+_COMMAS = re.compile(r"(?<![\d.])(?<!\d,)(?:\d{1,3}(?:\.\d{3})+,\d+|\d+(?:,\d+)+)(?!,?\d|\.\d)")
+"""Digits with commas between them: a number, or a list."""
 
 
 class NotJsonError(ValueError):
@@ -344,17 +344,28 @@ def _split(name: str, value: object) -> tuple[str, ...]:
         if whole or "," not in text or _is_one_number(text):
             found[text] = None
         else:
-            found.update((part, None) for piece in _COMMA.split(text) if (part := _scalar(piece)) is not None)
+            found.update((part, None) for piece in _listed(text) if (part := _scalar(piece)) is not None)
     return tuple(found)
 
 
+def _listed(text: str) -> Iterable[str]:
+    """What commas separate; those within the numbers of ``1,5 l`` and ``10,5 x 20,5 cm`` separate nothing."""
+    marked = _COMMAS.sub(lambda run: run[0].replace(",", "\0") if read_number(run[0]) is not None else run[0], text)
+    for piece in marked.split(","):
+        part = piece.strip().replace("\0", ",")
+        yield from [part] if _COMMAS.fullmatch(part) is None or _is_one_number(part) else part.split(",")
+
+
 def _is_one_number(text: str) -> bool:
-    """Whether a text with a comma is a number rather than a list: ``36,38`` are two sizes, ``36,5`` is one."""
+    """Whether a text with a comma is a number rather than a list: ``36,38`` are two sizes, ``36,5`` and ``1,25`` one.
+
+    Sizes are listed from small to large, in small steps.
+    """
     number = read_number(text)
     if number is None:
         return False
-    pair = re.fullmatch(r"(\d+),(\d{1,2})", text)
-    return pair is None or int(pair[1]) >= int(pair[2])
+    pair = re.fullmatch(r"(\d+),(\d\d)", text)
+    return pair is None or not int(pair[1]) < int(pair[2]) <= 2 * int(pair[1])
 
 
 _split_text = lru_cache(maxsize=50_000)(_split)

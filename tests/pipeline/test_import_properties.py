@@ -166,6 +166,23 @@ def test_a_comma_within_a_number_is_no_comma_of_a_list() -> None:
     assert split_values("price", "$1,299 - $1,499") == ("$1,299 - $1,499",)
 
 
+@pytest.mark.parametrize(
+    ("text", "values"),
+    [
+        ("15,6 inches", ("15,6 inches",)),
+        ("10,5 x 20,5 cm", ("10,5 x 20,5 cm",)),
+        ("0,75 l, 1,5 l", ("0,75 l", "1,5 l")),
+        ("1,25", ("1,25",)),
+        ("XS,S,36,38", ("XS", "S", "36", "38")),
+        ("36,38,40 EU", ("36", "38", "40 EU")),
+        ("1.5,2.5", ("1.5", "2.5")),
+        ("80% wool,20% silk", ("80% wool", "20% silk")),
+    ],
+)
+def test_decimals_with_units_stay_whole_and_lists_do_not(text: str, values: tuple[str, ...]) -> None:
+    assert split_values("capacity", text) == values
+
+
 def test_a_number_becomes_a_text_that_reads_in_one_way() -> None:
     assert split_values("weight", 1.125) == ("1.1250",)
     assert split_values("weight", [0.125, 24.5, 3]) == ("0.125", "24.5", "3")

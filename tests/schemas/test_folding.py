@@ -81,3 +81,11 @@ def test_snake_case_keeps_apart_what_names_keep_apart_and_nothing_else(one: str,
 @given(st.text())
 def test_spaces_and_what_is_not_seen_make_no_difference(text: str):
     assert fold(text) == fold(f"  {text}\u200b\n") == fold(" ".join(text.split()))
+
+
+@pytest.mark.parametrize(
+    ("written", "typed"),
+    [("Levi\u2019s", "levi's"), ("T\u2011Shirt", "t-shirt"), ("24\u201d", '24"'), ("\u0130\u00e7erik", "i\u00e7erik")],
+)
+def test_what_keyboards_do_not_have_is_folded_to_what_they_have(written: str, typed: str):
+    assert fold(written) == typed
