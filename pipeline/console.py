@@ -45,8 +45,7 @@ T = TypeVar("T")
 
 _LONGEST_CELL = 300  # characters; typed values and texts can be of any length
 _BAR = 24  # characters of a progress bar
-_COUNTS = 36  # of what stands beside it: counts and times; those of a bar without an end are shorter
-_TIMES = 12
+_TIMES = 18  # of the time that it took and the time that is left, and of the spaces around them
 
 
 @dataclass(frozen=True)
@@ -186,7 +185,8 @@ class Console:
             TextColumn("{task.fields[note]}"),
         )
         with RichProgress(*columns, console=self._err, transient=False) as progress:
-            beside = cell_len(title) + _BAR + (_TIMES if total is None else _COUNTS)
+            counts = 0 if total is None else 2 * len(f"{total:.0f}") + 1
+            beside = cell_len(title) + _BAR + counts + _TIMES
             room = max(self._err.width - beside, 10)  # a longer note would take the bar's place
             yield _BarTask(progress, progress.add_task(_shown(title), total=total, note=""), room)
 

@@ -28,7 +28,7 @@ from annotate.label_studio.address import LOOPBACK, ServerAddress
 from annotate.label_studio.plain_http import StudioAnswer, ask
 from schemas.errors import ServiceError, UsageError, WorkspaceError
 from schemas.files import locked, read_json, taken_apart, write_json
-from schemas.progress import Progress, SilentProgress, Task
+from schemas.progress import Progress, SilentProgress
 from schemas.safe_text import guard
 
 __all__ = ["Credentials", "Studio", "StudioStatus"]
@@ -151,8 +151,8 @@ class Studio:
             process = self._launch(address, credentials)
             progress.log("starting Label Studio; the first time takes about a minute")
             try:
-                with progress.task("starting Label Studio") as task:
-                    version = self._wait(process, address.url, credentials, task)
+                with progress.task("starting Label Studio"):
+                    version = self._wait(process, address.url, credentials)
             except BaseException:
                 _end_group(process.pid)
                 process.wait()
@@ -297,7 +297,7 @@ class Studio:
                 start_new_session=True,
             )
 
-    def _wait(self, process: subprocess.Popen[bytes], url: str, credentials: Credentials, task: Task) -> str:
+    def _wait(self, process: subprocess.Popen[bytes], url: str, credentials: Credentials) -> str:
         deadline = time.monotonic() + _START_SECONDS
         while time.monotonic() < deadline:
             if process.poll() is not None:
@@ -316,7 +316,6 @@ class Studio:
                     raise ServiceError(
                         "the server at this port does not know our token", where=url, fix="try another --port"
                     )
-            task.advance(0, note=self._last_words())
             time.sleep(0.5)
         raise ServiceError(f"Label Studio did not answer in {_START_SECONDS:.0f} s", where=self.log_file)
 

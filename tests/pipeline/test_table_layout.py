@@ -93,3 +93,19 @@ def test_a_drawing_is_never_broken(monkeypatch: pytest.MonkeyPatch):
     lines = shown(monkeypatch, 60, "progress", ["annotator", "project", "tasks", "turns", "finish"], rows)
     assert any("━" * 8 + "  50 %" in line for line in lines)
     assert max(map(len, lines)) <= 60
+
+
+@pytest.mark.parametrize(("total", "counted"), [(150, "120/150"), (None, "120")])
+def test_a_bar_counts_and_its_note_does_not_take_its_place(
+    monkeypatch: pytest.MonkeyPatch, total: float | None, counted: str
+):
+    out = io.StringIO()
+    made = [RichConsole(file=io.StringIO()), RichConsole(file=out, width=80, force_terminal=True, color_system=None)]
+    monkeypatch.setattr(console_module, "_Pipe", lambda **_: made.pop(0))
+    with Console().task("training", total) as task:
+        task.advance(120, note="epoch 1, and what else is worth knowing of it while it lasts")
+    last = [line for line in out.getvalue().replace("\r", "\n").split("\n") if "epoch 1" in line][-1]
+    assert f" {counted} " in last
+    assert "?" not in last
+    assert last.index(counted) - last.index("training") == len("training ") + 24 + len(" ")
+    assert len(last.rstrip()) <= 80 + len("\x1b[2K")
