@@ -45,7 +45,7 @@ T = TypeVar("T")
 
 _LONGEST_CELL = 300  # characters; typed values and texts can be of any length
 _BAR = 24  # characters of a progress bar
-_TIMES = 18  # of the time that it took and the time that is left, and of the spaces around them
+_TIMES = 19  # of the time that it took and the time that is left, and of the spaces around them
 
 
 @dataclass(frozen=True)
