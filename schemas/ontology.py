@@ -160,7 +160,7 @@ class Slot(BaseModel):
             low, high = value.ends
             if low >= high:
                 raise ValueError(f"{here} holds no number: {low:g} is not below {high:g}")
-            ranges[value.currency].append((low, high, place))
+            ranges[self._currency(value)].append((low, high, place))
         for of_one_currency in ranges.values():
             for (_, high, first), (low, _, second) in pairwise(sorted(of_one_currency)):
                 if high > low:
@@ -217,7 +217,16 @@ class Slot(BaseModel):
 
     @cached_property
     def _currencies(self) -> frozenset[str | None]:
-        return frozenset(value.currency for value in self._ranges) or frozenset({None})
+        return frozenset(map(self._currency, self._ranges)) or frozenset({None})
+
+    def _currency(self, value: Value) -> str | None:
+        """The currency of a range; one that is added by hand without any is of the only one that the others have."""
+        return self._only_currency if value.currency is None else value.currency
+
+    @cached_property
+    def _only_currency(self) -> str | None:
+        named = {one.currency for one in self._ranges} - {None}
+        return next(iter(named)) if len(named) == 1 else None
 
     @cached_property
     def _most(self) -> int:
@@ -270,7 +279,7 @@ class Slot(BaseModel):
             return None
         for value in self._ranges:
             low, high = value.ends
-            if low <= number.value < high and value.currency in currencies:
+            if low <= number.value < high and self._currency(value) in currencies:
                 return value
         return None
 
