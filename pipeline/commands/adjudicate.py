@@ -121,7 +121,7 @@ def _show(console: Console, result: AdjudicateResult) -> None:
     if result.url:
         rows.append(("review at", result.url))
     source = f"--project {shlex.quote(to.project)}" if to.project else "EXPORT.json"
-    caption = f"when reviewed: semctl ingest-labels {source}" if result.turns_new or result.waiting else None
+    caption = f"Next: review them, then semctl ingest-labels {source}" if result.turns_new or result.waiting else None
     console.table(f"review ({result.policy}): {to}", ("", ""), rows, caption=caption)
     for what, turns in (
         ("no longer in dispute, a verdict would still count", result.vanished),

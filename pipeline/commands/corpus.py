@@ -146,7 +146,7 @@ def stats(context: typer.Context, as_json: Annotated[bool, JSON_OPTION] = False)
             ["proportion", *(f"{split.proportion:.0%}" for split in found.splits)],
             ["user turns", *(split.user_turns for split in found.splits)],
             ["recommendation turns", *(split.rec_turns for split in found.splits)],
-            ["average rec turns", *(split.avg_rec_turns for split in found.splits)],
+            ["average recommendation turns", *(split.avg_rec_turns for split in found.splits)],
             ["average positive images", *(split.avg_pos_images for split in found.splits)],
             ["average negative images", *(split.avg_neg_images for split in found.splits)],
         ],

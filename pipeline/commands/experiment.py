@@ -92,13 +92,13 @@ def experiment(
         [
             "",
             "ratio",
-            "n",
+            "runs",
             "NDCG@5",
             "95 %",
             "R@5",
             "NDCG@10",
             *([f"- {report.against}"] if report.against else []),
-            "s",
+            "seconds",
         ],
         [
             [

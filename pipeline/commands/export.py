@@ -70,7 +70,7 @@ def export_for_labelling(
     ] = False,
     prelabel: Annotated[
         str | None,
-        typer.Option("--prelabel", metavar="HOW", help="Fill tasks in before: lexicon, run:ID, run:latest or current."),
+        typer.Option("--prelabel", metavar="HOW", help="Pre-label the tasks: lexicon, run:ID, run:latest or current."),
     ] = None,
     as_json: Annotated[bool, JSON_OPTION] = False,
 ) -> None:
@@ -248,7 +248,7 @@ def _show(console: Console, result: ExportResult, root: Path) -> None:
         ("user turns in a task, at most", result.window),
         ("images shown", result.pictures["shown"]),
         ("images missing", result.pictures["missing"]),
-        ("rare values, annotators type", result.values_typed),
+        ("rare values not in the lists", result.values_typed),
     ]
     if result.prelabel is not None:
         rows.append(("pre-labelled by", result.prelabel))

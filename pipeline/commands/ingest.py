@@ -195,7 +195,7 @@ def _show_untouched(console: Console, report: IngestReport) -> None:
         )
         for name, counted in report.untouched["annotators"].items()
     ]
-    columns = ("annotator", "answers", "untouched", "rate", "seconds a turn, untouched", "changed")
+    columns = ("annotator", "answers", "untouched", "rate", "seconds a turn, untouched", "seconds a turn, changed")
     console.table("answers that started from a pre-label", columns, rows)
 
 

@@ -97,7 +97,7 @@ def experiment(
     _row_named(against, [*(row.label for row in rows), *(row.name for row in rows), *(row.label for row in floors)])
     folder = workspace.root / "experiments" / _folder_name(name, request)
     write_json(folder / "grid.json", {"request": asdict(request), "runs": {run.run: run.row for run in runs}})
-    shown.log(f"{len(runs)} runs, of which {_done(workspace, runs)} are trained already; {folder}")
+    shown.log(f"runs: {len(runs)}, of which trained already: {_done(workspace, runs)}; {folder}")
     try:
         measured, failed = run_all(workspace, runs, split=request.asked, candidates=kind, jobs=jobs, progress=shown)
     except KeyboardInterrupt:

@@ -202,7 +202,8 @@ def percent_interval(ends: Interval | None) -> str:
 def markdown(title: str, rows: Sequence[RowSummary], against: str | None, notes: Sequence[str]) -> str:
     """``table.md``: every metric, then fold by fold."""
     metrics = list(rows[0].figures)
-    head = ["", "ratio", "n", *metrics, "95 % of ndcg@5", *([f"ndcg@5 against {against}"] if against else []), "s"]
+    against_name = [f"ndcg@5 against {against}"] if against else []
+    head = ["", "ratio", "runs", *metrics, "95 % of ndcg@5", *against_name, "seconds"]
     lines = [f"# {title}", "", _line(head), _line(["---"] * len(head))]
     for row in rows:
         cells = [row.name, "" if row.ratio is None else f"{row.ratio:g}", str(row.figures[SELECT].n)]
