@@ -52,7 +52,7 @@ _WRITTEN: Mapping[str, str] = {
     "VND": "₫ đ",
     "PHP": "₱",
     "ILS": "₪",
-    "THB": "฿",
+    "THB": "฿ baht บาท",
     "NGN": "₦",
     "UAH": "₴",
     "KZT": "₸",
@@ -64,13 +64,28 @@ _WRITTEN: Mapping[str, str] = {
     "IDR": "rp rp.",
     "MYR": "rm",
     "CHF": "fr fr. sfr sfr.",
-    "AED": "dhs dhs.",
+    "AED": "dhs dhs. د.إ",
+    "SAR": "ر.س",
+    "EGP": "ج.م",
+    "KWD": "د.ك",
+    "CRC": "₡",
+    "PYG": "₲",
+    "GHS": "₵",
+    "GEL": "₾",
+    "AMD": "֏",
+    "AZN": "₼",
+    "LAK": "₭",
+    "KHR": "៛",
+    "MNT": "₮",
     "$": "$ dollar dollars bucks",
     "kr": "kr kr.",
     "¥": "¥",
     "Rs": "rs rs. rupee rupees",
 }
-_ONLY_CODES = "ARS BHD CLP COP DKK DZD EGP GHS HUF IQD ISK JOD KES KWD LKR LYD MAD NOK NPR OMR PEN PKR QAR RSD SAR SEK"
+_ONLY_CODES = (
+    "AFN ARS BHD BYN CLP COP DKK DOP DZD ETB GTQ HNL HUF IQD IRR ISK JMD JOD KES KGS LBP LKR LYD MAD MDL MKD MMK "
+    "MUR MVR MZN NIO NOK NPR OMR PEN PKR QAR RSD RWF SEK SYP TJS TTD TZS UGX UZS XAF XOF YER ZMW"
+)
 _SIGNS = {
     **{code.casefold(): code for code in (*_WRITTEN, *_ONLY_CODES.split(), "TND", "UYU", "ZAR")},
     **{sign: currency for currency, signs in _WRITTEN.items() for sign in signs.split()},
@@ -98,7 +113,7 @@ _NUMBER = re.compile(
     rf"(?P<last>{_CURRENCY})?(?: only)?"
     r"(?:(?P<percent> ?%)|(?P<stars> ?stars?)|(?: out of | ?/ ?)(?P<of>\d{1,4})(?: stars?)?)?"
 )
-_WORDS_TOO = frozenset(("cop", "fr", "fr.", "lei", "mad", "pen", "rm", "rp", "rp.", "sfr", "sfr.", "tl", "try"))
+_WORDS_TOO = frozenset(("cop", "fr", "fr.", "gel", "lei", "mad", "pen", "rm", "rp", "rp.", "sfr", "sfr.", "tl", "try"))
 _IN_TEXT = "|".join(sorted(map(re.escape, _SIGNS.keys() - _WORDS_TOO), key=lambda sign: (-len(sign), sign)))
 NUMBER_IN_TEXT = rf"(?:(?<![^\W\d])(?:{_IN_TEXT}) ?|(?<![\w.,]))(?:{_DIGITS})(?: ?k\b)?(?: ?(?:{_IN_TEXT})(?![^\W\d]))?"
 """Pattern of what may be a number within a folded text (lower case, single spaces); :func:`read_number` reads it."""

@@ -29,6 +29,9 @@ _DELIMITERS = {
     "،": "Arabic commas",
     "\x01": "control characters (0x01)",
 }
+_FORMULA = re.compile(r'\A="([^"]*)"\Z')
+"""How digits are written that a spreadsheet must not take for a number: ``="00123"``."""
+
 _QUOTING = 'put "..." around the whole cell, and write a quotation mark within it twice'
 
 
@@ -147,7 +150,7 @@ def _records(lines: Sequence[str], first: int, path: Path) -> Iterator[tuple[int
             last = first + reader.line_num
             where = f"{path}, line {start}" if open_end or last == start else f"{path}, lines {start} to {last}"
             raise CorpusError(what, where=where, fix=_QUOTING) from None
-        yield start, first + reader.line_num, [trimmed(unescaped(cell)) for cell in cells]
+        yield start, first + reader.line_num, [_FORMULA.sub(r"\1", trimmed(unescaped(cell))) for cell in cells]
 
 
 def _check_quotes(raw: Sequence[tuple[int, int, list[str]]], lines: Sequence[str], columns: int, path: Path) -> None:

@@ -270,7 +270,7 @@ class JsonlReader:
 
     def _product_lines(self) -> Iterator[tuple[str, ProductLine]]:
         path = self._products_file
-        if path.suffix.lower() == ".csv":
+        if path.suffix.lower() in (".csv", ".tsv"):  # of tabs, the error says what to do
             table = read_csv(path)
             for column in table.left_out:
                 self._folders.leave_out(path, column)
@@ -444,7 +444,10 @@ def _columns(header: Sequence[str], where: str) -> list[tuple[str, bool]]:
             if key.startswith("price_"):
                 fix += "; the currency has a column 'currency'"
             raise CorpusError(f"unknown column '{name}'", where=where, fix=fix)
-        found.append((attribute[1] if attribute else name, True))
+        called = attribute[1] if attribute else name
+        if (snake_case(called) or called) in [snake_case(other) or other for other, named in found if named]:
+            raise CorpusError(f"two columns are called '{called}'", where=where, fix="rename one, or delete it")
+        found.append((called, True))
     if "product_id" in missing:
         fix = f"add it; there are: {', '.join(header)}"
         raise CorpusError("the catalogue has no column 'product_id'", where=where, fix=fix)

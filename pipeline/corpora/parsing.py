@@ -111,7 +111,7 @@ def _parsed(content: bytes, long_numbers: bool, on_doubled: Callable[[str], None
     except UnicodeDecodeError:
         raise NotJsonError(f"not UTF-8 but {other_encoding(content)}", fix="save it as UTF-8") from None
     except (ValueError, TypeError, RecursionError) as problem:
-        if b"\0" in content:
+        if b"\0" in content or content.startswith(tuple(mark for mark, _ in _BEGINNINGS)):
             raise NotJsonError(f"not UTF-8 but {other_encoding(content)}", fix="save it as UTF-8") from None
         raise NotJsonError(str(problem)) from None
     return value

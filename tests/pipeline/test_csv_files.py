@@ -186,6 +186,11 @@ def test_every_error_names_what_it_is_and_the_line(tmp_path: Path, content: str,
     assert said.replace("PATH", str(tmp_path / "products.csv")) in refused(tmp_path, content)
 
 
+def test_digits_kept_from_a_spreadsheet_as_a_formula_are_digits(tmp_path: Path) -> None:
+    read = table(tmp_path, 'sku,name\n"=""00123""",lamp\n="7","=A1"\n')
+    assert read.rows == [(2, ["00123", "lamp"]), (3, ["7", "=A1"])]
+
+
 def test_what_is_not_seen_around_a_cell_is_no_part_of_it(tmp_path: Path) -> None:
     read = table(tmp_path, "\u200bsku\u200b,name\n\ufeffk-1\u00a0,\u200e lamp \u200f\n")
     assert (read.header, read.rows) == (("sku", "name"), [(2, ["k-1", "lamp"])])

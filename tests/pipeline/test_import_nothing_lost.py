@@ -65,9 +65,12 @@ def test_a_key_that_is_twice_in_a_dialogue_is_refused_with_its_line(tmp_path: Pa
         ("products.csv", "product_id,name\n", r"no product in this file .*products\.csv\)"),
         ("products.csv", "product_id,price (EUR)\nlamp,20\n", r"'price \(EUR\)' .*line 1\); did you mean 'price'"),
         ("products.csv", "product_id,price_inr\nlamp,20\n", "did you mean 'price'"),
+        ("products.csv", "product_id,size,attributes.Size\nlamp,S,M\n", r"two columns are called 'Size' .*line 1\)"),
+        ("products.csv", "product_id,attributes.size,attribute:size\nlamp,S,M\n", "two columns are called 'size'"),
+        ("products.jsonl", "PK\x03\x04\x14\n", "a spreadsheet or another ZIP file"),
     ],
 )
-def test_a_catalogue_without_products_or_prices_is_refused(tmp_path: Path, name: str, content: str, said: str) -> None:
+def test_a_catalogue_that_would_lose_something_is_refused(tmp_path: Path, name: str, content: str, said: str) -> None:
     own(tmp_path / "corpus", content, name=name)
     with pytest.raises(CorpusError, match=said):
         imported(tmp_path, "jsonl")
