@@ -58,12 +58,13 @@ def _all_tokens() -> str:
     whole = f"{_UNSPACED_NEGATIONS} {_UNSPACED_EXCEPTIONS} {_UNSPACED_AFTER}".split()
     spaced = rf"[[\p{{L}}\p{{M}}\p{{N}}]--[{_UNSPACED}]]"
     letter = rf"(?=[{_UNSPACED}])\X"
-    return "|".join((_WITHOUT, *sorted(whole, key=len, reverse=True), letter, _tokens(spaced), _BREAK))
+    return "|".join((_WITHOUT, *sorted(whole, key=len, reverse=True), letter, _tokens(spaced), _BREAK, _DASH))
 
 
 _BREAK = r"[\p{Terminal_Punctuation}()]"  # "no, red please", "not black but red": what comes after is not negated
+_DASH = r"(?<=\s)[-\u2013\u2014]+(?=\s)|\u2014"  # "no - red please"
 _ASCII_BREAKS = frozenset(".,;:!?()")
-_ASCII_TOKENS = re.compile(rf"{_WITHOUT}|" + _tokens("[a-z0-9]") + r"|[.,;:!?()]")
+_ASCII_TOKENS = re.compile(rf"{_WITHOUT}|" + _tokens("[a-z0-9]") + rf"|[.,;:!?()]|{_DASH}")
 _TOKENS = regex.compile(_all_tokens(), regex.V1)
 _IS_BREAK = regex.compile(_BREAK)
 _DECIMAL_COMMA = re.compile(r"([+-]?\d+),(\d{1,2}|\d{4,})")
@@ -73,7 +74,8 @@ _NUMBER = re.compile(r"[+-]?\d+(?:[.,]\d+)*")
 
 _EXCEPTIONS = _set(f"except besides excluding but außer sauf salvo excepto {_UNSPACED_EXCEPTIONS}")
 _NEGATIONS = (_EXCEPTIONS - {"besides", "but"}) | _set(
-    "not no without w/o avoid hate dislike never nothing neither nor loathe exclude cannot "
+    "not no without w/o avoid avoids avoiding hate hates hating dislike dislikes never nothing neither nor loathe exclude "
+    "cannot "
     # of other languages, as far as they are no English words
     "kein keine keinen nicht ohne pas sans sin nunca senza não sem niet geen zonder inte ikke لا بدون ليس बिना не без "
     "nada nichts rien niente ningún ninguna aucun aucune nenhum nenhuma nessun nessuna " + _UNSPACED_NEGATIONS
@@ -84,13 +86,13 @@ _CONTRACTIONS = _set(
 )
 """As many type them; see :func:`_is_not`."""
 _APOSTROPHES = re.compile(r"\u2019|(?<=[^\W\d])[\u2018\u02bc\u2032\u00b4`](?=[^\W\d])")
-_VERBS_AGAINST = _set("hate dislike avoid loathe exclude")
+_VERBS_AGAINST = _set("hate hates hating dislike dislikes avoid avoids avoiding loathe exclude")
 _TAKING_BACK = _set("remove removing forget none")  # of what was said, which may be no refusal
 _LEAVING_OUT = _set("skip ditch minus stop") | _TAKING_BACK  # names of brands, or no refusal in most texts
 _EXCEPTING = _pairs("other than, apart from, aside from, else than")
 _AGAINST = _pairs(
     "instead of, rather than, sick of, tired of, bored of, enough of, away from, clear of, rid of, leave out, free of, "
-    "rule out, ruling out, ruled out"
+    "rule out, ruling out, ruled out, free from, allergic to"
 )
 _REACH = 3  # words after a negation that it may be about
 _REACH_OF_A_VERB = 5  # "don't want it to be black"
@@ -99,7 +101,7 @@ _BEFORE_NOT = _set(
 )
 _LIKING = _set("fan keen into fond crazy interested looking")  # "not a big fan of black"
 
-_DEGREES = _set("less fewer too")  # "that is too long": something else is wanted, but not which
+_DEGREES = _set("less fewer too hardly barely scarcely")  # "that is too long": something else is wanted, but not which
 
 _ALL = _set("any every all each")
 _WHOLE = _ALL | _set("anything everything anyone everyone whatever")
@@ -107,7 +109,8 @@ _CONTRASTS = _set("in with for not only also it i i'd maybe preferably no")
 """What follows a "but" that says more: "anything, but in red"."""
 
 _AFTER_NO = _set(
-    "problem problems worries worry doubt matter wonder idea rush way thanks thank sorry i i'm i'd i'll i've show give "
+    "pls plz problem problems worries worry doubt matter wonder idea rush way thanks thank sorry "
+    "i i'm i'd i'll i've show give "
     "let let's please can could do does that's it's this the just maybe actually wait we you what how is are try find "
     "get something anything make not no rather"
 )
@@ -135,6 +138,9 @@ _LITTLE_WORDS = _set(
 
 _PLACES = _set("picture image photo pic option number item product no")
 _LINKS = _set("is are be should must being")
+_BEFORE_A_DENIAL = _LINKS | _set("does do did will would can could may might")
+_DENIALS = _set("not too out optional")
+_NOT_ASKED_FOR = _set("required necessary needed mandatory essential important")
 
 
 class Mention(NamedTuple):
@@ -193,6 +199,7 @@ class Words(NamedTuple):
         tokens: list[str] = (_ASCII_TOKENS if is_ascii else _TOKENS).findall(folded)
         for at, token in enumerate(tokens):
             is_break = token in _ASCII_BREAKS if is_ascii else _IS_BREAK.match(token) is not None
+            is_break = is_break or not token.strip("-\u2013\u2014")
             if is_break or (token == "but" and not _excepts(words, tokens, at)):
                 clause += 1
             else:
@@ -477,7 +484,9 @@ def _is_negated_after(words: Words, span: Span) -> bool:
 def _is_denied_after(words: Words, span: Span) -> bool:
     """Whether something is denied of a value, or refused with it: "red isn't for me", "over 50 is too much"."""
     after = _after(words, span.stop)
-    return _is_not(after[0]) or (after[0] in _LINKS | {"does", "do"} and after[1] in ("not", "too"))
+    if after[0] == "not":
+        return after[1] in _NOT_ASKED_FOR  # not "red, not blue"
+    return _is_not(after[0]) or after == ("no", "") or (after[0] in _BEFORE_A_DENIAL and after[1] in _DENIALS)
 
 
 def stem(word: str) -> str:

@@ -73,6 +73,18 @@ def named(text: str) -> set[str]:
         ("I like red better than black", {"red", "!black"}),
         ("darker than red", set()),
         ("nothing other than black", {"black"}),
+        # a dash parts, as a comma does
+        ("No - red please", {"red"}),
+        ("no \u2014 red", {"red"}),
+        ("not red - white", {"!red", "white"}),
+        # what is said after the value
+        ("red will not do", set()),
+        ("red is out, black", {"black"}),
+        ("stripes are not required", set()),
+        ("red not black", {"red", "!black"}),
+        ("black no", set()),
+        ("my wife hates red", {"!red"}),
+        ("I'm allergic to stripes", {"!striped"}),
     ],
 )
 def test_negation_worked_by_hand(text: str, found: set[str]):
