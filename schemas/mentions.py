@@ -74,8 +74,8 @@ _NUMBER = re.compile(r"[+-]?\d+(?:[.,]\d+)*")
 
 _EXCEPTIONS = _set(f"except besides excluding but außer sauf salvo excepto {_UNSPACED_EXCEPTIONS}")
 _NEGATIONS = (_EXCEPTIONS - {"besides", "but"}) | _set(
-    "not no without w/o avoid avoids avoiding hate hates hating dislike dislikes never nothing neither nor loathe exclude "
-    "cannot "
+    "not no without w/o avoid avoids avoiding hate hates hating dislike dislikes never nothing neither nor "
+    "loathe exclude cannot "
     # of other languages, as far as they are no English words
     "kein keine keinen nicht ohne pas sans sin nunca senza não sem niet geen zonder inte ikke لا بدون ليس बिना не без "
     "nada nichts rien niente ningún ninguna aucun aucune nenhum nenhuma nessun nessuna " + _UNSPACED_NEGATIONS
