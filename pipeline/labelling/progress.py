@@ -163,21 +163,25 @@ class LabellingProgress:
                 answers[annotation.role, annotation.task_uid].append(
                     (annotation.server, annotation.project or "", said)
                 )
-        projects = {str(batch.destination.project_id) for batch in batches if batch.destination.project_id}
+        known = read_batches(self._workspace.labelling)
+        ours = {(each.destination.url, str(each.destination.project_id)) for each in known if each.destination.project}
+        in_files = {(each.role, uid) for each in known if not each.destination.project for uid in each.uids}
+
+        def is_of(batch: Batch, uid: str, server: str | None, project: str, answer: Answer) -> bool:
+            if batch.destination.project_id is None:
+                elsewhere = is_address(server) and not ours.isdisjoint({(server, project), (None, project)})
+                return not elsewhere and batch.annotator in (None, answer.annotator)
+            if project != str(batch.destination.project_id):
+                return False
+            # from who knows which server: an answer to the tasks that went out as a file, if they did
+            return server == batch.destination.url if is_address(server) else (batch.role, uid) not in in_files
+
         found: dict[int, Touched] = {}
         for batch in batches:
-            number = None if batch.destination.project_id is None else str(batch.destination.project_id)
-            url = batch.destination.url
             touched = {}
             for uid in batch.uids:
-                theirs = tuple(
-                    answer
-                    for server, project, answer in answers.get((batch.role, uid), ())
-                    if (project == number if number else project not in projects)
-                    and (not number or not is_address(server) or server == url)
-                    and (number or batch.annotator in (None, answer.annotator))
-                )
-                if theirs:
+                given = answers.get((batch.role, uid), ())
+                if theirs := tuple(each[-1] for each in given if is_of(batch, uid, *each)):
                     touched[uid] = TouchedTask(theirs)
             found[batch.number] = touched
         return found

@@ -29,7 +29,7 @@ from pipeline.labelling.progress import LabellingProgress
 from pipeline.labelling.selection import Selection
 from pipeline.workspace import Workspace
 from schemas.errors import LabelError
-from tests.label_exports import pick
+from tests.label_exports import pick, save
 from tests.labelling_corpus import dialogue, write_workspace
 from tests.studio_fixtures import RunningStudio
 
@@ -122,6 +122,33 @@ def test_done_skipped_begun_edited_and_deleted_answers_are_followed(
         ann = again.now().rows[0]
         assert (ann.tasks.done, ann.dialogues.done, ann.turns.done) == (1, 0, 2)
         assert (ann.skipped, ann.drafts) == (1, 1)
+
+
+@pytest.mark.studio
+def test_answers_to_a_project_and_to_a_file_of_the_same_dialogues_are_told_apart(
+    workspace: Workspace, title: str, studio_variables: RunningStudio
+):
+    export_to_project(workspace, title, Selection(limit=1))
+    file = workspace.root / "tasks.json"
+    export_to_file(workspace, file, Selection(limit=2))
+    gateway = connect(workspace.root)
+    (task,) = in_place(gateway, title).values()
+    gateway.create_annotation(task, [pick("want_0", "color=red")], lead_time=9.0)
+    ingest_labels(workspace, project=title)
+    asking = LabellingProgress(workspace)
+
+    def done() -> list[list[int]]:
+        reports = (asking.now(), asking.as_ingested("the server is away"))
+        return [[row.tasks.done for row in report.rows if not row.is_share] for report in reports]
+
+    assert done() == [[1, 0], [1, 0]]
+    number = gateway.require_project(title).id  # of whichever server the file went to: it counts from 1, too
+    answers = [
+        {**each, "id": n, "annotations": [{"id": n, "completed_by": BO, "project": number, "result": []}]}
+        for n, each in enumerate(json.loads(file.read_text()), 501)
+    ]
+    ingest_labels(workspace, export=save(workspace.root / "answers.json", answers))
+    assert done() == [[1, 2], [1, 2]]
 
 
 @pytest.mark.studio
