@@ -128,10 +128,19 @@ def run(stage: Stage, folder: Path, at: int = 0) -> tuple[int, int, str]:
 def contents(folder: Path) -> dict[str, str]:
     """Path -> hash of every file, locks left out: they hold nothing."""
     return {
-        path.relative_to(folder).as_posix(): hashlib.sha256(path.read_bytes()).hexdigest()
+        path.relative_to(folder).as_posix(): hashlib.sha256(content(path)).hexdigest()
         for path in sorted(folder.rglob("*"))
         if path.is_file() and "lock" not in path.name
     }
+
+
+def content(path: Path) -> bytes:
+    """What a file holds; of a kept ingest without its counts of new answers, as a killed one may have stored them."""
+    if path.name != "record.json" or path.parent.parent.name != "ingests":
+        return path.read_bytes()
+    record = json.loads(path.read_bytes())
+    record["report"].pop("changes", None)
+    return json.dumps(record).encode()
 
 
 @pytest.fixture(scope="module")
