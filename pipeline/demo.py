@@ -19,8 +19,8 @@ from schemas.files import remove_left_over, write_atomic
 from schemas.progress import Progress, SilentProgress
 
 if TYPE_CHECKING:
-    from pipeline.evaluate import EvaluationReport
-    from pipeline.recommend import Recommendation
+    from pipeline.modelling.evaluate import EvaluationReport
+    from pipeline.modelling.recommend import Recommendation
 
 __all__ = ["PROJECT", "DemoReport", "DemoRequest", "run_demo"]
 
@@ -97,16 +97,16 @@ def run_demo(workspace: Workspace, request: DemoRequest, *, progress: Progress |
         UsageError: the folder holds something that is not a demo.
         ServiceError: with ``with_studio``, Label Studio could not be installed or started.
     """
-    from pipeline.evaluate import evaluate
-    from pipeline.export_for_labelling import export_to_file, export_to_project
+    from pipeline.chosen_dialogues import Selection
+    from pipeline.corpus.import_corpus import import_corpus
     from pipeline.generator.corpus import generate_corpus
-    from pipeline.import_corpus import import_corpus
-    from pipeline.ingest_labels import ingest_labels
-    from pipeline.labelling.selection import Selection
-    from pipeline.recommend import recommend
-    from pipeline.simulated_labels import answer_tasks, gold_states
-    from pipeline.train import TrainRequest, train
-    from pipeline.training_data import dialogues_at
+    from pipeline.labelling.export_for_labelling import export_to_file, export_to_project
+    from pipeline.labelling.ingest_labels import ingest_labels
+    from pipeline.labelling.simulated_labels import answer_tasks, gold_states
+    from pipeline.modelling.evaluate import evaluate
+    from pipeline.modelling.recommend import recommend
+    from pipeline.modelling.train import TrainRequest, train
+    from pipeline.modelling.training_data import dialogues_at
 
     shown = progress or SilentProgress()
     root = workspace.root
@@ -206,7 +206,7 @@ def _label_in_studio(
     workspace: Workspace, gold: dict[tuple[str, int], BeliefState | None], seed: int, progress: Progress
 ) -> None:
     from annotate.label_studio.gateway import connect
-    from annotate.simulate import Annotator, offered_choices
+    from annotate.simulated_annotators import Annotator, offered_choices
 
     gateway = connect(workspace.root)
     project = gateway.require_project(PROJECT)

@@ -298,7 +298,7 @@ class Ontology(BaseModel):
 
     Attributes:
         decisions: what the owner decided where slots and values leave it open, by what it is about; the annotators'
-            guideline prints it. See :mod:`annotate.open_points`.
+            guideline prints it. See :mod:`annotate.tasks.open_points`.
     """
 
     model_config = ConfigDict(extra="forbid", frozen=True)

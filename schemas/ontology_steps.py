@@ -1,8 +1,8 @@
 """The steps by which an ontology changed after its import, as ``ontology.json`` records them.
 
 Answers stay stored as they were given, with the version they were given in; these steps say what they mean now (see
-:mod:`annotate.migration`). Names and values are those of the version before the step; ``spellings`` are all ways to
-say a value at that time.
+:mod:`annotate.annotations.migration`). Names and values are those of the version before the step; ``spellings`` are
+all ways to say a value at that time.
 """
 
 from __future__ import annotations

@@ -6,14 +6,14 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from annotate.annotations import Annotation, Mark
+from annotate.annotations.annotation import Annotation, Mark
+from annotate.annotations.dialogue_index import IndexedDialogue
 from annotate.checks.catalogue import CatalogueIndex
 from annotate.checks.checks import Checks
 from annotate.checks.finding import Finding
 from annotate.checks.said import SaidStore
-from annotate.dialogue_index import IndexedDialogue
 from annotate.resolution.resolve import resolve
-from annotate.splits import label_dialogue
+from annotate.states.splits import label_dialogue
 from schemas.ontology import Ontology, Slot, Value
 from schemas.tables import RECOMMENDATIONS, TURNS, write_table
 from tests.labelling_corpus import turn

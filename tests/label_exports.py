@@ -7,8 +7,8 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from annotate.simulate import fill_tasks
-from annotate.tasks import TaskStyle, dialogue_tasks
+from annotate.simulated_annotators import fill_tasks
+from annotate.tasks.dialogue_tasks import TaskStyle, dialogue_tasks
 from pipeline.workspace import Workspace
 from schemas.belief import BeliefState, state_from_rows
 from schemas.files import sha256_file

@@ -8,6 +8,7 @@ import resource
 import subprocess
 import sys
 from collections.abc import Iterator
+from graphlib import TopologicalSorter
 from pathlib import Path
 
 import pytest
@@ -25,9 +26,9 @@ ONLY_IN = {
     "typer": ("pipeline/cli.py", "pipeline/context.py", "pipeline/commands/"),
     "torch": (
         "semantic_model/",
-        "pipeline/train.py",
-        "pipeline/evaluate.py",
-        "pipeline/recommend.py",
+        "pipeline/modelling/train.py",
+        "pipeline/modelling/evaluate.py",
+        "pipeline/modelling/recommend.py",
         "pipeline/doctor/machine.py",
     ),
     "torchvision": ("semantic_model/",),
@@ -84,6 +85,36 @@ def test_imports_run_downwards_only(path: Path):
             )
 
 
+def room(module: str) -> str:
+    """``pipeline.corpus`` of ``pipeline.corpus.mmd``; a module outside of rooms is one of its own."""
+    return ".".join(module.split(".")[:2])
+
+
+def test_no_room_imports_one_that_imports_it():
+    names = {module_name(path) for path in MODULES}
+    below: dict[str, set[str]] = {}
+    for path in MODULES:
+        here = room(module_name(path))
+        for name, _ in imports(path):
+            there = room(name)
+            if (
+                there != here
+                and there.partition(".")[0] == here.partition(".")[0]
+                and any(other == there or other.startswith(f"{there}.") for other in names)
+            ):
+                below.setdefault(here, set()).add(there)
+    TopologicalSorter(below).prepare()  # raises CycleError, which names the rooms
+
+
+@pytest.mark.parametrize("package", sorted(set(MAY_IMPORT) - {"schemas"}))
+def test_tests_lie_in_the_rooms_of_what_they_test(package: str):
+    rooms = {path.parent.name for path in (ROOT / package).glob("*/*.py")}
+    strange = {
+        relative(path) for path in (ROOT / "tests" / package).glob("*/test_*.py") if path.parent.name not in rooms
+    }
+    assert not strange
+
+
 @pytest.mark.parametrize("path", MODULES, ids=relative)
 def test_libraries_stay_where_they_belong(path: Path):
     for name, at_import in imports(path):
@@ -137,7 +168,7 @@ for name in {[module_name(path) for path in MODULES]!r}:
 
 
 def test_training_and_evaluation_import_without_the_label_studio_sdk():
-    stages = [f"pipeline.{stage}" for stage in ("cli", "train", "evaluate", "recommend")]
+    stages = [f"pipeline.{stage}" for stage in ("cli", "modelling.train", "modelling.evaluate", "modelling.recommend")]
     model = [module_name(path) for path in MODULES if relative(path).startswith("semantic_model/")]
     code = f"""
 import importlib, sys

@@ -14,7 +14,7 @@ import typer
 
 from pipeline import cli
 from pipeline.cli import app
-from semantic_model.config import flat_settings, load_config
+from semantic_model.config.config import flat_settings, load_config
 
 ROOT = Path(__file__).resolve().parent.parent
 README = (ROOT / "README.md").read_text()

@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from typing import NamedTuple
 
-from annotate.accumulate import KnownState, accumulate
 from annotate.agreement.cells import Cell, CellReader
-from annotate.annotations import Annotation, Mark
+from annotate.annotations.annotation import Annotation, Mark
 from annotate.resolution.answers import Answer, Ruling, people_answers, verdicts
+from annotate.states.accumulate import KnownState, accumulate
 from schemas.belief import TurnUpdate
 from schemas.ontology import Ontology
 

@@ -11,7 +11,7 @@ from collections import Counter
 from collections.abc import Iterable, Mapping
 from typing import Literal, NamedTuple
 
-from annotate.annotations import Mark, turn_update
+from annotate.annotations.annotation import Mark, turn_update
 from schemas.belief import TurnUpdate
 from schemas.ontology import Ontology, Slot, fold
 
@@ -53,7 +53,7 @@ class CellReader:
 
     Two values are the same when the ontology spells them the same: aliases are equal, as in
     :func:`annotate.resolution.items.items_of`, and so is what differs in case and spaces only. A value wanted and
-    disliked in one turn counts as disliked, as in :func:`annotate.accumulate.accumulate`.
+    disliked in one turn counts as disliked, as in :func:`annotate.states.accumulate.accumulate`.
 
     Attributes:
         slots: the ontology's slots in order, then :data:`NEW_TOPIC`; cells are keyed by position here.

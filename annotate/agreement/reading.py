@@ -16,7 +16,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from numpy.typing import NDArray
 
-from annotate.annotations import CORPUS, Annotation, Mark
+from annotate.annotations.annotation import CORPUS, Annotation, Mark
 from schemas.tables import ANNOTATIONS, TURNS, open_table
 
 __all__ = ["Labelled", "UserTurns", "annotations_by_dialogue", "read_labelled", "read_user_turns"]

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from itertools import combinations
 
-from annotate.annotations import Annotation
+from annotate.annotations.annotation import Annotation
 from annotate.checks.catalogue import CatalogueIndex
 from annotate.checks.dialogue import DialogueLabels, TurnLabels
 from annotate.checks.finding import Finding

@@ -7,7 +7,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from annotate.annotations import Annotation
+from annotate.annotations.annotation import Annotation
 from annotate.checks.answers import check_answers, check_blanks
 from annotate.checks.catalogue import CatalogueIndex
 from annotate.checks.codes import CODES, SEVERITIES

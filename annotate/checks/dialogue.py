@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from functools import cached_property
 from typing import Any, Literal, NamedTuple
 
-from annotate.annotations import Annotation
+from annotate.annotations.annotation import Annotation
 from annotate.checks.finding import Finding
 from annotate.checks.said import Said
 from annotate.resolution.resolve import TurnResolution

@@ -13,10 +13,10 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
-from annotate.annotations import Mark
+from annotate.annotations.annotation import Mark
+from annotate.annotations.migration import Migration
 from annotate.exports.refusals import Reason, Refusal, Refused, raw_json
 from annotate.exports.typed import UnreadableLine, lines_of, read_typed
-from annotate.migration import Migration
 from schemas.belief import Op
 from schemas.folding import unescape
 from schemas.ontology import Ontology, nearest

@@ -1,4 +1,4 @@
-"""Takes an export into the :class:`~annotate.annotation_store.AnnotationStore`, and accounts for every annotation."""
+"""Takes an export into the annotation store, and accounts for every annotation."""
 
 from __future__ import annotations
 
@@ -8,9 +8,11 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
-from annotate.annotation_store import AnnotationStore, Standing
-from annotate.annotations import Annotation
-from annotate.dialogue_index import IndexedDialogue
+from annotate.annotations.annotation import Annotation
+from annotate.annotations.dialogue_index import IndexedDialogue
+from annotate.annotations.interface_versions import Screens
+from annotate.annotations.migration import Migration
+from annotate.exports.annotation_store import AnnotationStore, Standing
 from annotate.exports.reader import ExportedTask, ExportReader
 from annotate.exports.refusals import Refusal, Refused, raw_json
 from annotate.exports.results import read_result
@@ -23,11 +25,9 @@ from annotate.exports.task import (
     dealt_to,
     fits_workspace,
     is_skipped,
+    prelabel_fields,
 )
 from annotate.exports.verdicts import decided_marks
-from annotate.migration import Migration
-from annotate.prelabels import prelabel_fields
-from annotate.screens import Screens
 from schemas.errors import LabelError
 from schemas.ontology import Ontology
 from schemas.progress import Progress

@@ -11,9 +11,9 @@ import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any, NamedTuple
 
-from annotate.annotations import Mark
+from annotate.annotations.annotation import Mark
 from annotate.exports.refusals import Refused
-from annotate.label_config import AS_FILLED_IN
+from annotate.tasks.label_config import AS_FILLED_IN
 from schemas.ontology import Ontology
 
 __all__ = ["answer_entries", "answer_name", "taken_answers", "with_taken_answers"]

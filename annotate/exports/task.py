@@ -9,12 +9,12 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any
 
-from annotate.annotations import Annotation, Role
-from annotate.dialogue_index import IndexedDialogue
+from annotate.annotations.annotation import Annotation, Role
+from annotate.annotations.dialogue_index import IndexedDialogue
+from annotate.assignment.annotators import NOBODY, NUMBERED
 from annotate.exports.reader import UNKNOWN, ExportedTask, name_of_number
 from annotate.exports.refusals import Refused
-from annotate.roster import NOBODY, NUMBERED
-from annotate.tasks import TASK_SCHEMA
+from annotate.tasks.dialogue_tasks import TASK_SCHEMA
 
 __all__ = ["TaskKeys", "annotation_head", "annotation_id", "check_task", "dealt_to", "fits_workspace", "is_skipped"]
 
@@ -207,3 +207,45 @@ def _count(data: Any, name: str) -> int:
     if isinstance(value, bool) or not isinstance(value, int) or not 0 <= value < 2**31:
         raise TypeError(f"'{name}' is no count")
     return value
+
+
+def prelabel_fields(raw: Mapping[str, Any]) -> dict[str, Any]:
+    """Which pre-label an exported annotation started from, as fields of an annotation.
+
+    Label Studio keeps a copy of the prediction in the annotation that was made of it, so that nothing but the
+    annotation is needed, and a value taken away is seen as well as one added.
+
+    Args:
+        raw: the annotation as exported.
+
+    Returns:
+        ``prelabel``, ``prelabel_score`` and ``untouched``; nothing for an answer that started from nothing.
+    """
+    shown = raw.get("prediction")
+    if not isinstance(shown, Mapping) or not isinstance(shown.get("model_version"), str):
+        return {}
+    score = shown.get("score")
+    if isinstance(score, bool) or not isinstance(score, int | float) or not math.isfinite(score):
+        score = None
+    filled_in = _filled_in(shown.get("result"))
+    return {
+        "prelabel": shown["model_version"],
+        "prelabel_score": None if score is None else float(score),
+        "untouched": filled_in is not None and filled_in == _filled_in(raw.get("result")),
+    }
+
+
+def _filled_in(result: object) -> frozenset[tuple[str, str]] | None:
+    """Every control with every entry in it, in whatever order; None for what is no list of results."""
+    if not isinstance(result, list):
+        return None
+    found: set[tuple[str, str]] = set()
+    for entry in result:
+        value = entry.get("value") if isinstance(entry, Mapping) else None
+        if not isinstance(value, Mapping):
+            return None
+        for texts in value.values():
+            for text in texts if isinstance(texts, list) else [texts]:
+                said = text[0] if isinstance(text, list) and len(text) == 1 else text
+                found.add((str(entry.get("from_name")), said.strip() if isinstance(said, str) else repr(said)))
+    return frozenset(found)

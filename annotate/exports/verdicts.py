@@ -5,11 +5,11 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
-from annotate.annotations import Mark
+from annotate.annotations.annotation import Mark
+from annotate.annotations.migration import Migration
 from annotate.exports.refusals import Refused
 from annotate.exports.results import read_result
 from annotate.exports.taken import taken_answers
-from annotate.migration import Migration
 from annotate.resolution.items import items_of
 from schemas.belief import DIALOGUE_OPS
 

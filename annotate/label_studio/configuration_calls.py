@@ -6,10 +6,10 @@ import json
 import re
 from typing import Any
 
-from annotate import label_config as labels
 from annotate.label_studio.errors import describe
 from annotate.label_studio.project_calls import Project, ProjectCalls
 from annotate.label_studio.session import ONCE, api_error
+from annotate.tasks import label_config as labels
 from schemas.errors import LabelError
 
 __all__ = ["ConfigurationCalls"]

@@ -7,10 +7,10 @@ import re
 from dataclasses import dataclass
 from pathlib import Path
 
-from annotate import label_config as labels
 from annotate.label_studio.errors import describe
 from annotate.label_studio.session import ONCE, Session, api_error, time_text
 from annotate.label_studio.task_list import TASK_LIST_VIEW
+from annotate.tasks import label_config as labels
 from schemas.errors import LabelError, UsageError
 
 __all__ = ["Project", "ProjectCalls"]

@@ -7,7 +7,7 @@ Its folder is ``WORKSPACE/.studio``, apart from the workspace's data and unreada
     server.log         what the server printed
     data/              Label Studio's own data: the sqlite database with all projects, and its secret key
 
-Pictures are served from another folder (see :mod:`annotate.pictures`) and nothing else of the disk is.
+Pictures are served from another folder (see :mod:`annotate.tasks.served_images`) and nothing else of the disk is.
 """
 
 from __future__ import annotations

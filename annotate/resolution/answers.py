@@ -13,7 +13,7 @@ from __future__ import annotations
 from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass
 
-from annotate.annotations import Annotation, Mark
+from annotate.annotations.annotation import Annotation, Mark
 
 __all__ = ["Answer", "Ruling", "newest_versions", "people_answers", "reviews", "standing_annotations", "verdicts"]
 

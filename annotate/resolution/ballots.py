@@ -14,7 +14,7 @@ from functools import cached_property
 
 import orjson
 
-from annotate.annotations import Annotation, Mark, turn_update
+from annotate.annotations.annotation import Annotation, Mark, turn_update
 from annotate.resolution.items import Item, items_of, update_of
 from annotate.resolution.policies import Majority, Policy
 from schemas.belief import TurnUpdate

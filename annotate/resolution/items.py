@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from typing import NamedTuple
 
-from annotate.annotations import Mark
+from annotate.annotations.annotation import Mark
 from schemas.belief import Op, TurnUpdate
 from schemas.folding import fold
 from schemas.ontology import Ontology

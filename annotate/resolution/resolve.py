@@ -20,7 +20,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Literal
 
-from annotate.annotations import Annotation, turn_update
+from annotate.annotations.annotation import Annotation, turn_update
 from annotate.resolution.answers import (
     Ruling,
     newest_versions,

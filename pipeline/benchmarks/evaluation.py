@@ -8,7 +8,7 @@ from typing import Any
 
 from pipeline.benchmarks.measure import Goal, Options, row
 from schemas.errors import CheckError
-from semantic_model.config import Config, load_config
+from semantic_model.config.config import Config, load_config
 from semantic_model.speed.evaluation import EvaluationCase
 
 __all__ = ["benchmark"]

@@ -32,11 +32,11 @@ from typing import Any, NamedTuple
 import orjson
 
 from pipeline.benchmarks.measure import Goal, Options, compared
-from pipeline.corpora.layout import Folders, read_file
-from pipeline.corpora.ledger import Ledger
-from pipeline.corpora.readers import open_reader
-from pipeline.corpora.reading import jobs_for
-from pipeline.import_corpus import import_corpus
+from pipeline.corpus.import_corpus import import_corpus
+from pipeline.corpus.layout import Folders, read_file
+from pipeline.corpus.ledger import Ledger
+from pipeline.corpus.readers import open_reader
+from pipeline.corpus.reading import jobs_for
 from pipeline.workspace import Workspace
 from schemas.progress import Progress, SilentProgress
 

@@ -10,7 +10,7 @@ import numpy.typing as npt
 
 from pipeline.benchmarks.measure import Goal, Options, compared, interleaved, row
 from schemas.errors import MissingPartError
-from semantic_model.metrics import KS, rank_metrics, release_rank_metrics
+from semantic_model.evaluation.metrics import KS, rank_metrics, release_rank_metrics
 
 __all__ = ["benchmark", "largest_difference"]
 

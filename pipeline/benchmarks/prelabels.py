@@ -13,17 +13,17 @@ from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from annotate import label_config as labels
-from annotate.accumulate import accumulate
-from annotate.annotations import turn_update
+from annotate.annotations.annotation import turn_update
 from annotate.exports.refusals import Refused
 from annotate.exports.results import read_result
-from annotate.lexicon.model import FEWEST_DIALOGUES, Lexicon
-from annotate.lexicon.taught import LabelledDialogue
-from annotate.prelabel_figures import Actions, Hits, PrelabelFigures, measure_dialogue
-from annotate.prelabels import Prelabel, prediction
-from annotate.simulate import Annotator, offered_choices
-from annotate.tasks import TaskStyle, dialogue_tasks
+from annotate.prelabels.lexicon import FEWEST_DIALOGUES, Lexicon
+from annotate.prelabels.prelabel_metrics import Actions, Hits, PrelabelFigures, measure_dialogue
+from annotate.prelabels.prelabels import Prelabel, prediction
+from annotate.prelabels.taught_lexicon import LabelledDialogue
+from annotate.simulated_annotators import Annotator, offered_choices
+from annotate.states.accumulate import accumulate
+from annotate.tasks import label_config as labels
+from annotate.tasks.dialogue_tasks import TaskStyle, dialogue_tasks
 from pipeline.benchmarks.measure import Goal, Options, row
 from pipeline.labelling.prelabelling import labelled_dialogues, picture_choices, prelabel_model
 from pipeline.workspace import Workspace
@@ -123,7 +123,7 @@ def _of_run(
 
 def _outside_training(workspace: Workspace, name: str) -> set[str]:
     """Dialogues of the splits that do not train, as the run's fold has them."""
-    from pipeline.runs import find_run, load_corpus, trained_on_fold
+    from pipeline.modelling.runs import find_run, load_corpus, trained_on_fold
 
     run = name.removeprefix("run:")
     if run == name or not run:

@@ -25,9 +25,9 @@ import pyarrow as pa
 
 from annotate.label_studio.plain_http import open_url
 from pipeline.benchmarks.measure import Goal, Options, compared, interleaved
-from pipeline.export_for_labelling import export_to_file, export_to_project
-from pipeline.labelling.selection import Selection
-from pipeline.variables import variables_set
+from pipeline.chosen_dialogues import Selection
+from pipeline.environment import variables_set
+from pipeline.labelling.export_for_labelling import export_to_file, export_to_project
 from pipeline.workspace import Workspace
 from schemas.errors import ServiceError
 from schemas.tables import TURNS, read_table, write_table
@@ -84,8 +84,8 @@ def _this_server(studio: Studio) -> Iterator[None]:
 
 
 def _workspace(scratch: Path, options: Options) -> Workspace:
+    from pipeline.corpus.import_corpus import import_corpus
     from pipeline.generator.corpus import generate_corpus
-    from pipeline.import_corpus import import_corpus
 
     generate_corpus(scratch / "corpus", size="test", progress=options.progress)
     workspace = Workspace(scratch / "workspace")

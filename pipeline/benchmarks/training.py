@@ -8,14 +8,14 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from pipeline.benchmarks.measure import Goal, Options, compared, interleaved, row
-from pipeline.runs import load_corpus
+from pipeline.modelling.runs import load_corpus
 from pipeline.workspace import Workspace
 from schemas.errors import CheckError
+from semantic_model.data.tokenizer import learn_words
 from semantic_model.speed.training import TrainingCase
-from semantic_model.text import learn_words
 
 if TYPE_CHECKING:
-    from semantic_model.data import Corpus
+    from semantic_model.data.corpus import Corpus
 
 __all__ = ["benchmark"]
 
@@ -43,8 +43,8 @@ def benchmark(options: Options) -> list[dict[str, Any]]:
 
 
 def _corpus(scratch: Path, options: Options) -> Corpus:
+    from pipeline.corpus.import_corpus import import_corpus
     from pipeline.generator.corpus import generate_corpus
-    from pipeline.import_corpus import import_corpus
 
     folder = options.corpus
     if folder is None:

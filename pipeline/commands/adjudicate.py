@@ -12,8 +12,8 @@ from pipeline.context import JSON_OPTION, Context
 from schemas.errors import UsageError
 
 if TYPE_CHECKING:
-    from pipeline.adjudicate import AdjudicateResult
     from pipeline.console import Console
+    from pipeline.labelling.adjudicate import AdjudicateResult
 
 __all__ = ["register"]
 
@@ -57,7 +57,7 @@ def adjudicate(
 
     Example: semctl adjudicate --project "dresses, review"
     """
-    from pipeline.adjudicate import adjudicate_to_file, adjudicate_to_project
+    from pipeline.labelling.adjudicate import adjudicate_to_file, adjudicate_to_project
 
     given: Context = context.obj
     console = given.console(as_json=as_json)
@@ -148,7 +148,7 @@ def feedback(
 
     Example: semctl feedback packs --annotator ann@shop.example
     """
-    from pipeline.feedback import write_feedback
+    from pipeline.reports.feedback import write_feedback
 
     given: Context = context.obj
     console = given.console(as_json=as_json)

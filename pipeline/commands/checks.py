@@ -31,7 +31,7 @@ def checks(
     Example: semctl checks --code near_miss
     """
     from annotate.checks.codes import CODES
-    from pipeline.labels.checks import found_again
+    from pipeline.labelling.checks import found_again
 
     given: Context = context.obj
     console = given.console(as_json=as_json)

@@ -33,8 +33,8 @@ def show(
 
     Example: semctl config show paper --set loss.alpha=0.3 > mine.toml
     """
-    from pipeline.configuration import open_config
-    from semantic_model.config import config_toml
+    from pipeline.modelling.configuration import open_config
+    from semantic_model.config.config import config_toml
 
     state: Context = context.obj
     console = state.console(as_json=as_json)
@@ -55,7 +55,7 @@ def diff(
 
     Example: semctl config diff paper release
     """
-    from pipeline.configuration import differences, open_config
+    from pipeline.modelling.configuration import differences, open_config
 
     state: Context = context.obj
     console = state.console(as_json=as_json)

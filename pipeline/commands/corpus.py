@@ -10,7 +10,7 @@ import typer
 from pipeline.context import JSON_OPTION, Context
 
 if TYPE_CHECKING:
-    from pipeline.corpora.splitting import SplitShares
+    from pipeline.corpus.splitting import SplitShares
 
 __all__ = ["register"]
 
@@ -65,9 +65,9 @@ def import_(
     """
     from typing import cast
 
-    from pipeline.corpora.splitting import SplitShares
-    from pipeline.corpora.updates import TopicChange
-    from pipeline.import_corpus import import_corpus
+    from pipeline.corpus.import_corpus import import_corpus
+    from pipeline.corpus.splitting import SplitShares
+    from pipeline.corpus.updates import TopicChange
 
     options: Context = context.obj
     console = options.console(as_json=as_json)
@@ -130,7 +130,7 @@ def stats(context: typer.Context, as_json: Annotated[bool, JSON_OPTION] = False)
 
     Example: semctl -w work stats
     """
-    from pipeline.stats import workspace_stats
+    from pipeline.corpus.stats import workspace_stats
 
     options: Context = context.obj
     console = options.console(as_json=as_json)

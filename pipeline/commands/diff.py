@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from collections.abc import Collection
 
     from pipeline.console import Console
-    from pipeline.labels.diff import LabelDiff
+    from pipeline.provenance.diff import LabelDiff
 
 __all__ = ["register"]
 
@@ -43,7 +43,7 @@ def diff(
 
     Example: semctl diff 3 5
     """
-    from pipeline.labels.diff import diff_ingests, diff_workspaces
+    from pipeline.provenance.diff import diff_ingests, diff_workspaces
     from pipeline.workspace import Workspace
     from schemas.errors import UsageError
 

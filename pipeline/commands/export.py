@@ -15,11 +15,11 @@ from schemas.errors import UsageError
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from annotate.open_points import OpenPoint
+    from annotate.tasks.open_points import OpenPoint
     from pipeline.console import Console
-    from pipeline.export_for_labelling import ExportResult
-    from pipeline.labelling.deal_request import DealRequest
-    from pipeline.labelling.dealing import DealtExport
+    from pipeline.labelling.assigned_export import DealtExport
+    from pipeline.labelling.assignment_request import DealRequest
+    from pipeline.labelling.export_for_labelling import ExportResult
 
 __all__ = ["register"]
 
@@ -81,9 +81,9 @@ def export_for_labelling(
 
     Example: semctl export-for-labelling --project "dresses, round 1" -n 100 --annotators ann@x.org,bo@x.org
     """
-    from pipeline.export_for_labelling import export_to_file, export_to_project
-    from pipeline.labelling.dealing import export_dealt, is_dealt
-    from pipeline.labelling.selection import Selection
+    from pipeline.chosen_dialogues import Selection
+    from pipeline.labelling.assigned_export import export_dealt, is_dealt
+    from pipeline.labelling.export_for_labelling import export_to_file, export_to_project
 
     given: Context = context.obj
     console = given.console(as_json=as_json)
@@ -133,8 +133,8 @@ def export_for_labelling(
 def _request(
     annotators: str | None, overlap: float | None, redundancy: int | None, seed: int | None, leaving: str | None
 ) -> DealRequest:
-    from pipeline.labelling.deal_record import annotators_named
-    from pipeline.labelling.deal_request import DealRequest
+    from pipeline.labelling.assignment_record import annotators_named
+    from pipeline.labelling.assignment_request import DealRequest
 
     return DealRequest(
         annotators=None if annotators is None else annotators_named(annotators),

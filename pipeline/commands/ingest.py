@@ -12,7 +12,7 @@ from pipeline.context import JSON_OPTION, Context
 
 if TYPE_CHECKING:
     from pipeline.console import Console
-    from pipeline.ingest_labels import IngestReport
+    from pipeline.labelling.ingest_labels import IngestReport
     from pipeline.workspace import Workspace
 
 __all__ = ["register"]
@@ -71,7 +71,7 @@ def ingest(
 
     Example: semctl ingest-labels --project "dresses, round 1"
     """
-    from pipeline.ingest_labels import ingest_labels
+    from pipeline.labelling.ingest_labels import ingest_labels
 
     given: Context = context.obj
     console = given.console(as_json=as_json)

@@ -11,7 +11,7 @@ from pipeline.context import JSON_OPTION, Context
 
 if TYPE_CHECKING:
     from pipeline.console import Console
-    from pipeline.ontology.changes import ChangeReport, Edit
+    from pipeline.labelling.ontology_changes import ChangeReport, Edit
     from pipeline.workspace import Workspace
     from schemas.ontology import Ontology, Slot
 
@@ -68,7 +68,7 @@ def rename(
 
     Example: semctl ontology rename color=grey charcoal
     """
-    from pipeline.ontology.requests import renaming
+    from pipeline.labelling.ontology_requests import renaming
 
     _change(context, lambda _: renaming(target, new), dry_run, offline, as_json)
 
@@ -85,7 +85,7 @@ def merge(
 
     Example: semctl ontology merge color=black "color=jet black" --into black
     """
-    from pipeline.ontology.requests import merging
+    from pipeline.labelling.ontology_requests import merging
 
     _change(context, lambda _: merging(targets, into), dry_run, offline, as_json)
 
@@ -102,7 +102,7 @@ def split(
 
     Example: semctl ontology split color=blue --into navy,"sky blue"
     """
-    from pipeline.ontology.requests import splitting
+    from pipeline.labelling.ontology_requests import splitting
 
     _change(context, lambda workspace: splitting(workspace, target, into), dry_run, offline, as_json)
 
@@ -127,7 +127,7 @@ def add(
 
     Example: semctl ontology add color=teal --alias petrol
     """
-    from pipeline.ontology.requests import adding
+    from pipeline.labelling.ontology_requests import adding
 
     def asked(workspace: Workspace) -> Edit:
         return adding(workspace, target, attribute=attribute, aliases=alias or (), assume_none=assume_none)
@@ -138,7 +138,7 @@ def add(
 def _change(
     context: typer.Context, asked: Callable[[Workspace], Edit], dry_run: bool, offline: bool, as_json: bool
 ) -> None:
-    from pipeline.ontology.changes import change_ontology
+    from pipeline.labelling.ontology_changes import change_ontology
 
     given: Context = context.obj
     console = given.console(as_json=as_json)

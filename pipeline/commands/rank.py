@@ -81,7 +81,7 @@ def evaluate(
 
     Example: semctl -w shop evaluate --split valid --candidates all
     """
-    from pipeline.evaluate import evaluate as measure
+    from pipeline.modelling.evaluate import evaluate as measure
 
     state: Context = context.obj
     console = state.console(as_json=as_json)
@@ -139,7 +139,7 @@ def recommend(
 
     Example: semctl -w shop recommend --dialogue 10008 --turn 2 --top 5
     """
-    from pipeline.recommend import recommend as rank
+    from pipeline.modelling.recommend import recommend as rank
 
     state: Context = context.obj
     console = state.console(as_json=as_json)

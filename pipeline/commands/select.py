@@ -12,9 +12,9 @@ import typer
 from pipeline.context import JSON_OPTION, Context
 
 if TYPE_CHECKING:
-    from pipeline.choosing.stop_signal import StopSignal
     from pipeline.console import Console
-    from pipeline.select_dialogues import SelectReport
+    from pipeline.selection.select_dialogues import SelectReport
+    from pipeline.selection.stop_signal import StopSignal
 
 __all__ = ["register"]
 
@@ -85,7 +85,7 @@ def select(
     Example: semctl select --strategy hybrid -n 100, then
     semctl export-for-labelling --project shop --dialogues labelling/selection.txt
     """
-    from pipeline.select_dialogues import SelectRequest, select_dialogues
+    from pipeline.selection.select_dialogues import SelectRequest, select_dialogues
 
     given: Context = context.obj
     console = given.console(as_json=as_json)

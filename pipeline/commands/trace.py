@@ -10,7 +10,7 @@ from pipeline.context import JSON_OPTION, Context
 
 if TYPE_CHECKING:
     from pipeline.console import Console
-    from pipeline.labels.trace import Step, Trace, Witness
+    from pipeline.provenance.trace import Step, Trace, Witness
 
 __all__ = ["register"]
 
@@ -31,7 +31,7 @@ def trace(
 
     Example: semctl trace d00012 --turn 4 --slot color
     """
-    from pipeline.labels.trace import trace_cell
+    from pipeline.provenance.trace import trace_cell
 
     given: Context = context.obj
     console = given.console(as_json=as_json)

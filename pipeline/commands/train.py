@@ -59,10 +59,10 @@ def train(
 
     Example: semctl train --labeled-ratio 0.2 --set loss.alpha=0.3
     """
-    from pipeline.train import TrainRequest, resume
-    from pipeline.train import train as train_run
-    from pipeline.training_data import named_for_training
-    from semantic_model.metrics import metric_names
+    from pipeline.modelling.train import TrainRequest, resume
+    from pipeline.modelling.train import train as train_run
+    from pipeline.modelling.training_data import named_for_training
+    from semantic_model.evaluation.metrics import metric_names
 
     given: Context = context.obj
     console = given.console(as_json=as_json)

@@ -7,19 +7,19 @@ from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from pipeline.evaluate import baselines, candidate_kind, gold_rule
 from pipeline.experiments.figure import Drawing, ratio_figure
 from pipeline.experiments.grid import ExperimentRequest, PlannedRun, Row, folds_of, plan_grid
 from pipeline.experiments.running import Measured, run_all
 from pipeline.experiments.summary import Part, RowSummary, by_label, compare, markdown, summarise
-from pipeline.runs import load_corpus
+from pipeline.modelling.evaluate import baselines, candidate_kind, gold_rule
+from pipeline.modelling.runs import load_corpus
 from pipeline.workspace import Workspace
 from schemas.errors import CheckError, SemctlError, UsageError
 from schemas.files import sha256_bytes, write_atomic, write_json
 from schemas.ontology import nearest
 from schemas.progress import Progress, SilentProgress
-from semantic_model.evaluation import evaluate_ranker
-from semantic_model.ranker import Ranker
+from semantic_model.data.ranker import Ranker
+from semantic_model.evaluation.evaluation import evaluate_ranker
 
 __all__ = ["ExperimentReport", "experiment"]
 

@@ -7,8 +7,8 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from pipeline.folds import Fold
-from pipeline.run_plan import MODELS, TrainRequest, plan_run
+from pipeline.modelling.folds import Fold
+from pipeline.modelling.run_plan import MODELS, TrainRequest, plan_run
 from pipeline.workspace import Workspace
 from schemas.errors import UsageError
 from schemas.ontology import nearest
@@ -25,7 +25,7 @@ class ExperimentRequest:
 
     Attributes:
         presets: for models that read labels; empty: the workspace's. Others begin with a preset of their own.
-        models: names of :data:`pipeline.run_plan.MODELS`.
+        models: names of :data:`pipeline.modelling.run_plan.MODELS`.
         ratios: shares of the training dialogues whose labels are used, for models that read labels.
         seeds: how many, counted from 0.
         folds: None for the corpus's own splits.
@@ -102,7 +102,7 @@ def rows_of(workspace: Workspace, request: ExperimentRequest) -> list[Row]:
     Raises:
         UsageError: no model, ratio or seed, an unknown model, or a change that cannot be read.
     """
-    from semantic_model.architecture import find_architecture
+    from semantic_model.training.architecture import find_architecture
 
     if not request.models or not request.ratios or request.seeds < 1:
         raise UsageError("a grid needs a model, a ratio and a seed at least")

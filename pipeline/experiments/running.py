@@ -13,17 +13,17 @@ from dataclasses import dataclass, replace
 from multiprocessing import active_children, get_context
 from typing import Any
 
-from pipeline.evaluate import candidate_kind
+from pipeline.environment import variables_set
 from pipeline.experiments.grid import PlannedRun
-from pipeline.runs import load_corpus, open_ranker
-from pipeline.train import train
-from pipeline.variables import variables_set
+from pipeline.modelling.evaluate import candidate_kind
+from pipeline.modelling.runs import load_corpus, open_ranker
+from pipeline.modelling.train import train
 from pipeline.workspace import Workspace
 from schemas.errors import InputError, ModelError, SemctlError
 from schemas.files import locked, read_json, taken_apart, write_json
 from schemas.progress import Progress
-from semantic_model.evaluation import Evaluation, evaluate_ranker
-from semantic_model.metrics import metric_names
+from semantic_model.evaluation.evaluation import Evaluation, evaluate_ranker
+from semantic_model.evaluation.metrics import metric_names
 
 __all__ = ["Measured", "carry_out", "run_all"]
 

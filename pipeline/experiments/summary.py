@@ -10,8 +10,8 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from semantic_model.evaluation import Evaluation
-from semantic_model.metrics import Interval, bootstrap_intervals
+from semantic_model.evaluation.evaluation import Evaluation
+from semantic_model.evaluation.metrics import Interval, bootstrap_intervals
 
 __all__ = ["Part", "RowSummary", "Spread", "compare", "markdown", "spread", "summarise"]
 

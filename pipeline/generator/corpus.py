@@ -11,11 +11,11 @@ from random import Random
 from typing import Any
 
 from pipeline.generator.catalogue import FAULTS, CatalogueProduct, drawn_catalogue, plant_faults
+from pipeline.generator.corruptions import QUIRKS, plan_quirks
 from pipeline.generator.mmd_layout import DialogueWriter, only_in_pictures, write_links, write_product
-from pipeline.generator.quirks import QUIRKS, plan_quirks
+from pipeline.generator.product_index import Shelf
 from pipeline.generator.real_catalogue import RealCatalogue
-from pipeline.generator.shelf import Shelf
-from pipeline.generator.shopper import Simulator
+from pipeline.generator.user_simulator import Simulator
 from schemas.errors import UsageError
 from schemas.files import remove_left_over, temporary_files, temporary_folder, write_json
 from schemas.progress import Progress, SilentProgress

@@ -13,9 +13,9 @@ from typing import Any
 import orjson
 
 from pipeline.generator.catalogue import CatalogueProduct
+from pipeline.generator.corruptions import Quirk, list_negatives, shape_utterances
 from pipeline.generator.drawing import draw_product
-from pipeline.generator.quirks import Quirk, list_negatives, shape_utterances
-from pipeline.generator.shopper import Dialogue, Recommendation, Utterance
+from pipeline.generator.user_simulator import Dialogue, Recommendation, Utterance
 from schemas.folding import ENTITY
 
 __all__ = ["DialogueWriter", "only_in_pictures", "product_json", "write_links", "write_product"]

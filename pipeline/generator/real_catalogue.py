@@ -10,8 +10,8 @@ from pathlib import Path, PurePosixPath
 from random import Random
 from urllib.parse import quote
 
-from pipeline.corpora.csv_files import read_csv
-from pipeline.corpora.pictures import canonical_url, file_name, place_of
+from pipeline.corpus.csv_files import read_csv
+from pipeline.corpus.images import canonical_url, file_name, place_of
 from pipeline.generator.catalogue import CatalogueProduct, link_of
 from pipeline.generator.vocabulary import SLOT_OF, VISIBLE
 from schemas.errors import CorpusError, UsageError

@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from random import Random
 
 from pipeline.generator import phrases
-from pipeline.generator.wants import Wants
+from pipeline.generator.user_goal import Wants
 
 __all__ = ["Wording", "plural"]
 

@@ -1,1 +1,1 @@
-"""Work for annotators: which dialogues, for whom, filled in by what, and how far it is."""
+"""Labels of a workspace: tasks out to annotators, answers back in, checked and resolved."""

@@ -10,13 +10,13 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
-from annotate.accumulate import difference
-from annotate.label_config import LabelConfig
-from annotate.migration import Migration
-from annotate.prelabels import Prelabel, PrelabelModel, TurnPrelabel, prediction
-from annotate.simulate import offered_choices
-from annotate.tasks import notice_html, states_html
-from pipeline.labels.vocabulary import check_vocabulary
+from annotate.annotations.migration import Migration
+from annotate.prelabels.prelabels import Prelabel, PrelabelModel, TurnPrelabel, prediction
+from annotate.simulated_annotators import offered_choices
+from annotate.states.accumulate import difference
+from annotate.tasks.dialogue_tasks import notice_html, states_html
+from annotate.tasks.label_config import LabelConfig
+from pipeline.ontology.label_vocabulary import check_vocabulary
 from pipeline.workspace import Workspace
 from schemas.belief import BeliefState, TurnUpdate, state_from_rows
 from schemas.errors import ModelError, UsageError
@@ -26,8 +26,8 @@ from schemas.progress import Progress
 from schemas.tables import PRODUCTS, STATES, open_table, read_table
 
 if TYPE_CHECKING:
-    from annotate.lexicon.reading import Choice
-    from annotate.lexicon.taught import LabelledDialogue
+    from annotate.prelabels.taught_lexicon import LabelledDialogue
+    from annotate.prelabels.turn_reading import Choice
 
 __all__ = ["add_predictions", "labelled_dialogues", "picture_choices", "prelabel_model"]
 
@@ -92,7 +92,7 @@ def add_predictions(
 def prelabel_model(workspace: Workspace, name: str, dialogues: Mapping[str, Rows], progress: Progress) -> PrelabelModel:
     """What pre-labels these dialogues; arguments and errors as for :func:`add_predictions`."""
     if name == "lexicon":
-        from annotate.lexicon.model import Lexicon
+        from annotate.prelabels.lexicon import Lexicon
 
         ontology = workspace.ontology()
         labelled = labelled_dialogues(workspace, without=dialogues)
@@ -111,7 +111,7 @@ def prelabel_model(workspace: Workspace, name: str, dialogues: Mapping[str, Rows
 
 def picture_choices(workspace: Workspace, ontology: Ontology) -> dict[str, frozenset[Choice]]:
     """Of each picture, the slots and values of the product in it."""
-    from annotate.lexicon.model import product_choices
+    from annotate.prelabels.lexicon import product_choices
 
     found: dict[str, frozenset[Choice]] = {}
     with open_table(workspace.products, PRODUCTS) as file:
@@ -125,8 +125,8 @@ def picture_choices(workspace: Workspace, ontology: Ontology) -> dict[str, froze
 
 def labelled_dialogues(workspace: Workspace, without: Mapping[str, object]) -> dict[str, LabelledDialogue]:
     """Wholly labelled dialogues, at most a thousand, with their states; none before anything was ingested."""
-    from annotate.lexicon.taught import LabelledDialogue
-    from pipeline.labelling.selection import read_dialogues
+    from annotate.prelabels.taught_lexicon import LabelledDialogue
+    from pipeline.chosen_dialogues import read_dialogues
     from schemas.progress import SilentProgress
 
     if not workspace.states.is_file():
@@ -166,9 +166,9 @@ class _Run:
     """What the student of a trained run believes after each turn."""
 
     def __init__(self, workspace: Workspace, run: str, dialogues: Mapping[str, Rows], progress: Progress) -> None:
-        from pipeline.runs import find_run, load_corpus, open_ranker
+        from pipeline.modelling.runs import find_run, load_corpus, open_ranker
+        from semantic_model.data.ranker import Query
         from semantic_model.grounded.ranker import GroundedRanker
-        from semantic_model.ranker import Query
 
         folder = find_run(workspace, run)
         self.version = f"run:{folder.name}"

@@ -8,15 +8,22 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from annotate.annotations import read_annotations
-from annotate.identity import is_address, numbered_name
+from annotate.annotations.annotation import read_annotations
+from annotate.assignment.annotators import NOBODY, Roster
+from annotate.assignment.progress_report import (
+    Answer,
+    ProgressReport,
+    TouchedTask,
+    WantedTask,
+    WorkPart,
+    report_progress,
+)
+from annotate.exports.identity import is_address, numbered_name
 from annotate.label_studio.activity_cache import ActivityCache
-from annotate.progress_report import Answer, ProgressReport, TouchedTask, WantedTask, WorkPart, report_progress
 from annotate.resolution.answers import newest_versions
-from annotate.roster import NOBODY, Roster
-from pipeline.labelling.batches import Batch, read_batches
-from pipeline.labelling.deal_record import Deal, projects_of, read_deals
-from pipeline.labelling.known_annotators import learn_annotators
+from pipeline.batches import Batch, read_batches
+from pipeline.labelling.annotators import learn_annotators
+from pipeline.labelling.assignment_record import Deal, projects_of, read_deals
 from pipeline.workspace import Workspace
 from schemas.errors import LabelError
 from schemas.files import read_json, taken_apart

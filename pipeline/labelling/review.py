@@ -6,18 +6,18 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from annotate import label_config as labels
-from annotate.adjudication import Dispute, disputes_of, review_tasks
-from annotate.annotations import Annotation
-from annotate.identity import is_address
+from annotate.adjudication.review_tasks import Dispute, disputes_of, review_tasks
+from annotate.annotations.annotation import Annotation
+from annotate.exports.identity import is_address
 from annotate.resolution.resolve import Resolution
-from annotate.simulate import offered_choices
-from annotate.tasks import TaskStyle
-from pipeline.labelling.selection import read_dialogues
-from pipeline.labelling.task_pictures import TaskPictures
-from pipeline.labels.resolved import resolved_dialogues
-from pipeline.labels.resolving import policy_name
-from pipeline.ontology.live_configuration import configuration
+from annotate.simulated_annotators import offered_choices
+from annotate.tasks import label_config as labels
+from annotate.tasks.dialogue_tasks import TaskStyle
+from pipeline.chosen_dialogues import read_dialogues
+from pipeline.labelling.live_configuration import configuration
+from pipeline.labelling.resolution_policy import policy_name
+from pipeline.labelling.resolved_dialogues import resolved_dialogues
+from pipeline.labelling.task_images import TaskPictures
 from pipeline.workspace import Workspace
 from schemas.errors import UsageError
 from schemas.ontology import Ontology
@@ -105,7 +105,7 @@ class Review:
         Args:
             workspace: with annotations.
             asked: turns that earlier review tasks ask for.
-            min_disagreement: see :func:`annotate.adjudication.disputes_of`.
+            min_disagreement: see :func:`annotate.adjudication.review_tasks.disputes_of`.
             resolve_by: what leaves turns in dispute; None takes the setting ``labelling.resolve``.
             progress: shows how far it is.
             destination: see above.

@@ -9,12 +9,14 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import chain, pairwise
 
-from pipeline.corpora.slots import CATEGORY_ATTRIBUTES
 from pipeline.ontology.number_rule import NumberRule, is_money, is_rating, number_rule
 from schemas.numbers import Number, read_number, read_quantity
 from schemas.ontology import Ontology, Slot, SlotKind, Value, fold, fold_name, is_number
 
-__all__ = ["AttributeCounts", "CorpusSlot", "catalogue_slot", "derive_ontology"]
+__all__ = ["CATEGORY_ATTRIBUTES", "AttributeCounts", "CorpusSlot", "catalogue_slot", "derive_ontology"]
+
+CATEGORY_ATTRIBUTES = ("type", "category", "product_category", "article_type", "product_type", "sub_category", "synset")
+"""Attributes that say what kind of thing a product is, the most telling first."""
 
 USEFULNESS = (
     *CATEGORY_ATTRIBUTES,

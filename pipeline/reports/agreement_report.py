@@ -18,7 +18,7 @@ from annotate.agreement.reading import (
 from annotate.agreement.report import AgreementReport
 from annotate.agreement.similarity import DISTANCES, Distance
 from annotate.agreement.tally import Tally
-from annotate.migration import Migration
+from annotate.annotations.migration import Migration
 from pipeline.workspace import Workspace
 from schemas.errors import CheckError, UsageError
 from schemas.ontology import nearest

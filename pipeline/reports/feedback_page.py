@@ -14,9 +14,9 @@ from typing import Any
 from xml.etree import ElementTree
 from xml.etree.ElementTree import Element
 
-from annotate.adjudication import mark_text
-from annotate.annotations import Mark
-from annotate.feedback import Difference, Feedback, Group, Kind
+from annotate.adjudication.feedback import Difference, Feedback, Group, Kind
+from annotate.adjudication.review_tasks import mark_text
+from annotate.annotations.annotation import Mark
 from pipeline.reports.feedback_style import STYLE
 from pipeline.reports.thumbnails import thumbnail_url
 

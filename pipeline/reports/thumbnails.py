@@ -7,7 +7,7 @@ import io
 from pathlib import Path
 
 from schemas.files import open_unlinked
-from semantic_model.decoding import UndecodableImageError, decode_image
+from semantic_model.data.image_decoding import UndecodableImageError, decode_image
 
 __all__ = ["thumbnail_url"]
 

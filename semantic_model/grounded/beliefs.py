@@ -14,7 +14,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from semantic_model.grounded.reading import EVIDENCE, GroundedStates
-from semantic_model.losses import masked_mean_of
+from semantic_model.layers.losses import masked_mean_of
 
 __all__ = ["BeliefPredictor", "Beliefs", "LogBeliefs", "SlotSums", "belief_loss", "gold_beliefs"]
 

@@ -5,8 +5,8 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
+from semantic_model.data.image_features import NO_PICTURE
 from semantic_model.grounded.beliefs import FAST, Beliefs, SlotSums
-from semantic_model.image import NO_PICTURE
 
 __all__ = ["NothingShown", "Shown", "ValueMatch"]
 

@@ -7,16 +7,16 @@ from typing import NamedTuple
 import torch
 from torch import Tensor, nn
 
-from semantic_model.config import Config
-from semantic_model.encoders import Context, ProductVectors
+from semantic_model.config.config import Config
+from semantic_model.data.tokenizer import PAD, TokenArray
 from semantic_model.grounded.beliefs import BeliefPredictor, Beliefs, LogBeliefs, SlotSums, gold_beliefs
 from semantic_model.grounded.matching import NothingShown, Shown, ValueMatch
 from semantic_model.grounded.reading import GroundedBatch, GroundedProducts, GroundedStates
 from semantic_model.grounded.values import SlotValues
-from semantic_model.model import Semantic
-from semantic_model.scoring import match_all
-from semantic_model.slot_values import masked_mean
-from semantic_model.text import PAD, TokenArray
+from semantic_model.layers.slot_values import masked_mean
+from semantic_model.semantic.encoders import Context, ProductVectors
+from semantic_model.semantic.model import Semantic
+from semantic_model.semantic.scoring import match_all
 
 __all__ = ["GroundedContext", "GroundedSemantic", "GroundedVectors", "Predicted", "State"]
 

@@ -12,8 +12,8 @@ from torch import Tensor
 from semantic_model.grounded.beliefs import belief_loss
 from semantic_model.grounded.model import GroundedContext, GroundedSemantic, GroundedVectors, State
 from semantic_model.grounded.reading import GroundedBatch, GroundedStates
-from semantic_model.losses import state_mse
-from semantic_model.objective import Choices, Objective, agreement_losses, rank_term, weighted
+from semantic_model.layers.losses import state_mse
+from semantic_model.semantic.objective import Choices, Objective, agreement_losses, rank_term, weighted
 
 __all__ = ["grounded_objective"]
 
@@ -27,7 +27,7 @@ def grounded_objective(
     teacher_only: bool = False,
 ) -> Objective:
     """What is minimised on a batch of D_F, or, without states, of D_P; arguments as
-    :func:`semantic_model.objective.labelled_objective`.
+    :func:`semantic_model.semantic.objective.labelled_objective`.
     """
     config = model.config.loss
     context = model.encode_contexts(batch)

@@ -11,15 +11,15 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from semantic_model.catalogue import MatchQuery, rank_scores
-from semantic_model.encoders import Context
-from semantic_model.gram_in_place import Scratch
+from semantic_model.data.ranker import FloatArray, Product, Query
 from semantic_model.grounded.matching import Shown
 from semantic_model.grounded.model import GroundedSemantic, GroundedVectors, State
 from semantic_model.grounded.reading import GroundedArrays, GroundedProducts, GroundedReader
 from semantic_model.grounded.table import GroundedTable
-from semantic_model.product_table import TablePrecision
-from semantic_model.ranker import FloatArray, Product, Query
+from semantic_model.semantic.chunked_scoring import MatchQuery, rank_scores
+from semantic_model.semantic.encoders import Context
+from semantic_model.semantic.gram_in_place import Scratch
+from semantic_model.semantic.product_table import TablePrecision
 
 __all__ = ["EncodedDialogues", "GroundedRanker"]
 
@@ -97,7 +97,7 @@ class _GroundedQuery:
 
 
 class GroundedRanker:
-    """The trained student; implements :class:`semantic_model.ranker.Ranker`. Scores are log-odds up to a constant.
+    """The trained student; implements :class:`semantic_model.data.ranker.Ranker`. Scores are log-odds up to a constant.
 
     Args:
         model: its weights; put into evaluation mode.

@@ -12,12 +12,12 @@ import torch
 from torch import Tensor
 
 from schemas.belief import BeliefState
-from semantic_model.batch import ContextArrays, ContextBatch, ProductBatch, Reader, StateBatch, to_device
-from semantic_model.config import Config
+from semantic_model.config.config import Config
+from semantic_model.data.batch import ContextArrays, ContextBatch, ProductBatch, Reader, StateBatch, to_device
+from semantic_model.data.image_features import NO_PICTURE, Features
+from semantic_model.data.ranker import Product, Query, Utterance
+from semantic_model.data.tokenizer import Words
 from semantic_model.grounded.values import Mention, SlotValues
-from semantic_model.image import NO_PICTURE, Features
-from semantic_model.ranker import Product, Query, Utterance
-from semantic_model.text import Words
 
 __all__ = ["EVIDENCE", "GroundedArrays", "GroundedBatch", "GroundedProducts", "GroundedReader", "GroundedStates"]
 

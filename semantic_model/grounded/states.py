@@ -9,8 +9,8 @@ import numpy as np
 import numpy.typing as npt
 
 from schemas.belief import BeliefState, SlotValue
+from semantic_model.data.ranker import Query
 from semantic_model.grounded.ranker import GroundedRanker
-from semantic_model.ranker import Query
 
 __all__ = ["PredictedState", "predicted_states", "state_of_beliefs"]
 

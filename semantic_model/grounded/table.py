@@ -10,10 +10,10 @@ import numpy.typing as npt
 import torch
 from torch import Tensor
 
-from semantic_model.encoders import ProductVectors
-from semantic_model.gram_in_place import Scratch
 from semantic_model.grounded.model import GroundedVectors
-from semantic_model.product_table import ProductTable, TablePrecision
+from semantic_model.semantic.encoders import ProductVectors
+from semantic_model.semantic.gram_in_place import Scratch
+from semantic_model.semantic.product_table import ProductTable, TablePrecision
 
 __all__ = ["GroundedTable", "Patterns"]
 

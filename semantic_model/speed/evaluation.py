@@ -8,12 +8,12 @@ from __future__ import annotations
 import numpy as np
 import torch
 
-from semantic_model.batch import ContextBatch, ProductBatch
-from semantic_model.catalogue import MatchQuery, score_candidates
-from semantic_model.config import Config
-from semantic_model.metrics import rank_metrics
-from semantic_model.model import Semantic
-from semantic_model.product_table import ProductTable
+from semantic_model.config.config import Config
+from semantic_model.data.batch import ContextBatch, ProductBatch
+from semantic_model.evaluation.metrics import rank_metrics
+from semantic_model.semantic.chunked_scoring import MatchQuery, score_candidates
+from semantic_model.semantic.model import Semantic
+from semantic_model.semantic.product_table import ProductTable
 
 __all__ = ["EvaluationCase"]
 

@@ -11,11 +11,12 @@ from collections.abc import Iterator, Sequence
 import torch
 from torch import Tensor
 
-from semantic_model.catalogue import MatchQuery
-from semantic_model.gram_in_place import Scratch
-from semantic_model.interaction import EPSILON, DialogueStateInteraction
-from semantic_model.product_table import ProductTable
-from semantic_model.workers import for_each
+from semantic_model.layers.similarity import EPSILON
+from semantic_model.semantic.chunked_scoring import MatchQuery
+from semantic_model.semantic.gram_in_place import Scratch
+from semantic_model.semantic.interaction import DialogueStateInteraction
+from semantic_model.semantic.product_table import ProductTable
+from semantic_model.semantic.workers import for_each
 
 __all__ = ["MatrixProduct", "PlainDsi"]
 

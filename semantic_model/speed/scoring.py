@@ -1,7 +1,7 @@
 """Scoring a whole catalogue of random products for one random context, in every way that is compared.
 
-Everything runs on every core in independent chunks (:mod:`semantic_model.workers`), the opponents as well, each with
-the chunk that suits it best. No time depends on the vectors' values.
+Everything runs on every core in independent chunks (:mod:`semantic_model.semantic.workers`), the opponents as well,
+each with the chunk that suits it best. No time depends on the vectors' values.
 """
 
 from __future__ import annotations
@@ -12,11 +12,11 @@ from time import perf_counter
 import torch
 from torch import Tensor
 
-from semantic_model.catalogue import MatchQuery, score_catalogue
-from semantic_model.config import DsiConfig
-from semantic_model.gram_in_place import GramQuery
-from semantic_model.interaction import DialogueStateInteraction
-from semantic_model.product_table import Modality, ProductTable, TablePrecision
+from semantic_model.config.config import DsiConfig
+from semantic_model.semantic.chunked_scoring import MatchQuery, score_catalogue
+from semantic_model.semantic.gram_in_place import GramQuery
+from semantic_model.semantic.interaction import DialogueStateInteraction
+from semantic_model.semantic.product_table import Modality, ProductTable, TablePrecision
 from semantic_model.speed.plain_dsi import MatrixProduct, PlainDsi, Side
 
 __all__ = ["ScoringCase", "draw", "query_of", "random_sides", "table_of"]

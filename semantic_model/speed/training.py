@@ -20,18 +20,18 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from schemas.errors import InputError
-from semantic_model.batch import ProductBatch, Reader, StateBatch, to_device
-from semantic_model.config import Config, load_config
-from semantic_model.data import Corpus
-from semantic_model.distributed import Processes
-from semantic_model.encoders import ImageEncoder, TextEncoder
-from semantic_model.image import Features
-from semantic_model.model import Semantic
-from semantic_model.objective import Choices, Objective, labelled_objective, unlabelled_objective
-from semantic_model.optimisation import Optimisation
-from semantic_model.precision import Precision, precision_of, set_precision
-from semantic_model.sampling import Part, Step, sample
-from semantic_model.text import PAD, Words
+from semantic_model.config.config import Config, load_config
+from semantic_model.data.batch import ProductBatch, Reader, StateBatch, to_device
+from semantic_model.data.corpus import Corpus
+from semantic_model.data.image_features import Features
+from semantic_model.data.tokenizer import PAD, Words
+from semantic_model.layers.precision import Precision, precision_of, set_precision
+from semantic_model.semantic.encoders import ImageEncoder, TextEncoder
+from semantic_model.semantic.model import Semantic
+from semantic_model.semantic.objective import Choices, Objective, labelled_objective, unlabelled_objective
+from semantic_model.training.distributed import Processes
+from semantic_model.training.optimizer import Optimisation
+from semantic_model.training.sampling import Part, Step, sample
 
 __all__ = ["Busy", "TrainingCase", "covered"]
 

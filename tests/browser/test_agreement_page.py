@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from pipeline.cli import _run
-from tests.pipeline.test_agreement import payload_workspace
+from tests.pipeline.reports.test_agreement import payload_workspace
 from tests.skipping import skip_or_fail
 
 pytestmark = pytest.mark.browser

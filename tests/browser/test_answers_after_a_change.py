@@ -10,15 +10,15 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from annotate.label_studio.gateway import Gateway, connect
-from pipeline.export_for_labelling import export_to_project
-from pipeline.ingest_labels import ingest_labels
-from pipeline.labelling.selection import Selection
+from pipeline.chosen_dialogues import Selection
+from pipeline.labelling.export_for_labelling import export_to_project
+from pipeline.labelling.ingest_labels import ingest_labels
 from tests.browser.test_labelling_screen import page as page
 from tests.browser.test_labelling_screen import photograph, pick
 from tests.label_exports import marked, states_in
 from tests.label_exports import pick as picked
 from tests.labelling_corpus import dialogue, write_workspace
-from tests.pipeline.test_ontology_changes import OLD, semctl, with_products
+from tests.pipeline.labelling.test_ontology_changes import OLD, semctl, with_products
 from tests.studio_fixtures import RunningStudio
 
 if TYPE_CHECKING:

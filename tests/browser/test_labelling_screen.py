@@ -16,8 +16,8 @@ import pytest
 
 from annotate.label_studio.gateway import Gateway, PushedTask, connect
 from annotate.label_studio.studio import Credentials
-from pipeline.export_for_labelling import export_to_project
-from pipeline.labelling.selection import Selection
+from pipeline.chosen_dialogues import Selection
+from pipeline.labelling.export_for_labelling import export_to_project
 from pipeline.workspace import Workspace
 from schemas.ontology import Ontology, Slot, Value
 from tests.labelling_corpus import PAYLOADS, turn, write_workspace
@@ -422,7 +422,7 @@ def test_odd_pictures_are_shown_as_the_encoder_reads_them(page: Page, studio_ser
 
     from schemas.files import sha256_bytes
     from schemas.tables import IMAGES, write_table
-    from semantic_model.image import open_picture
+    from semantic_model.data.image_features import open_picture
 
     files = odd_pictures()
     rows = [turn(0, "user", "hi", dialogue="odd"), turn(1, "system", "look", *files, dialogue="odd")]

@@ -18,10 +18,10 @@ from annotate.label_studio.environment import environment_folder, installed_vers
 from annotate.label_studio.gateway import connect
 from annotate.label_studio.plain_http import ask
 from annotate.label_studio.studio import Studio
-from pipeline.export_for_labelling import export_to_project
-from pipeline.ingest_labels import ingest_labels
-from pipeline.labelling.selection import Selection
-from pipeline.labels.trace import trace_cell
+from pipeline.chosen_dialogues import Selection
+from pipeline.labelling.export_for_labelling import export_to_project
+from pipeline.labelling.ingest_labels import ingest_labels
+from pipeline.provenance.trace import trace_cell
 from tests.browser.test_labelling_screen import CHROMIUM, CHROMIUM_OPTIONS
 from tests.labelling_corpus import dialogue, write_workspace
 from tests.skipping import skip_or_fail

@@ -8,11 +8,11 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from annotate.annotations import Annotation, read_annotations
+from annotate.annotations.annotation import Annotation, read_annotations
 from annotate.label_studio.gateway import Gateway, connect
-from pipeline.export_for_labelling import export_to_project
-from pipeline.ingest_labels import ingest_labels
-from pipeline.labelling.selection import Selection
+from pipeline.chosen_dialogues import Selection
+from pipeline.labelling.export_for_labelling import export_to_project
+from pipeline.labelling.ingest_labels import ingest_labels
 from pipeline.workspace import Workspace
 from tests.browser.test_labelling_screen import page  # noqa: F401 - the logged-in browser is a fixture
 from tests.label_exports import marked, states_in

@@ -18,14 +18,14 @@ import pytest
 
 from annotate.label_studio.gateway import Gateway, connect
 from annotate.label_studio.studio import Studio
-from annotate.simulate import fill_tasks, offered_choices
-from pipeline.adjudicate import adjudicate_to_project
+from annotate.simulated_annotators import fill_tasks, offered_choices
+from pipeline.chosen_dialogues import Selection
 from pipeline.cli import _run
-from pipeline.export_for_labelling import export_to_file, export_to_project
+from pipeline.corpus.import_corpus import import_corpus
 from pipeline.generator.corpus import generate_corpus
-from pipeline.import_corpus import import_corpus
-from pipeline.ingest_labels import ingest_labels
-from pipeline.labelling.selection import Selection
+from pipeline.labelling.adjudicate import adjudicate_to_project
+from pipeline.labelling.export_for_labelling import export_to_file, export_to_project
+from pipeline.labelling.ingest_labels import ingest_labels
 from pipeline.workspace import Workspace
 from tests.browser.test_labelling_screen import browser_page, open_for_labelling
 from tests.label_exports import save, states_in

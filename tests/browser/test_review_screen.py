@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING
 import pytest
 
 from annotate.label_studio.gateway import Gateway, connect
-from pipeline.adjudicate import adjudicate_to_project
-from pipeline.ingest_labels import ingest_labels
+from pipeline.labelling.adjudicate import adjudicate_to_project
+from pipeline.labelling.ingest_labels import ingest_labels
 from tests.browser.test_labelling_screen import FOREIGN, only_task, open_for_labelling, photograph
 from tests.browser.test_labelling_screen import page as page
 from tests.browser.test_labelling_screen import pick as pick_on_screen

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from annotate.splits import read_splits
+from annotate.states.splits import read_splits
 from pipeline.demo import DemoRequest, run_demo
 from pipeline.workspace import Workspace
 from schemas.errors import UsageError

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from pipeline.cli import _run
-from pipeline.ingest_labels import ingest_labels
+from pipeline.labelling.ingest_labels import ingest_labels
 from pipeline.workspace import Workspace
 from schemas.tables import PRODUCTS, RECOMMENDATIONS, read_table, write_table
 from tests.failing_disk import full_disk, read_only

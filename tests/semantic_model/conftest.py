@@ -11,14 +11,14 @@ import pytest
 import torch
 
 from schemas.belief import BeliefState, SlotValue
-from semantic_model.batch import ContextBatch, ProductBatch, Reader, StateBatch
-from semantic_model.config import Config
-from semantic_model.data import Corpus, _Turn, product_text
-from semantic_model.image import Features
-from semantic_model.model import Semantic
-from semantic_model.objective import Choices
-from semantic_model.ranker import Product, Query, Utterance
-from semantic_model.text import Words, learn_words
+from semantic_model.config.config import Config
+from semantic_model.data.batch import ContextBatch, ProductBatch, Reader, StateBatch
+from semantic_model.data.corpus import Corpus, _Turn, product_text
+from semantic_model.data.image_features import Features
+from semantic_model.data.ranker import Product, Query, Utterance
+from semantic_model.data.tokenizer import Words, learn_words
+from semantic_model.semantic.model import Semantic
+from semantic_model.semantic.objective import Choices
 
 torch.set_num_threads(1)  # threads of tiny tensors wait for each other more than they work
 

@@ -11,7 +11,7 @@ from annotate.agreement.answered import read_dialogue
 from annotate.agreement.cells import CellReader
 from annotate.agreement.similarity import Distance
 from annotate.agreement.tally import Tally
-from annotate.annotations import Annotation, Mark
+from annotate.annotations.annotation import Annotation, Mark
 from schemas.ontology import Ontology, Slot, Value
 
 ONTOLOGY = Ontology(

@@ -11,15 +11,15 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from sklearn.metrics import cohen_kappa_score
 
-from annotate.accumulate import accumulate
 from annotate.agreement.cells import CellReader, Element, show_cell
 from annotate.agreement.coefficients import alpha_of_units
 from annotate.agreement.figures import Figures
 from annotate.agreement.measure import measure
 from annotate.agreement.report import GOOD, TENTATIVE, word
 from annotate.agreement.similarity import DISTANCES, Distance
-from annotate.annotations import turn_update
+from annotate.annotations.annotation import turn_update
 from annotate.resolution.items import items_of
+from annotate.states.accumulate import accumulate
 from tests.annotate.agreement.given_answers import (
     ONTOLOGY,
     SLOTS,
@@ -266,7 +266,7 @@ def test_a_slot_of_which_one_answer_does_not_tell_is_a_missing_value():
     assert {slot.slot: slot.n for slot in report.slots} == {"color": 2, "size": 2}
     from annotate.agreement.answered import read_dialogue
     from annotate.agreement.tally import Tally
-    from annotate.annotations import Mark
+    from annotate.annotations.annotation import Mark
     from tests.annotate.agreement.given_answers import annotation
 
     given = [annotation("d0", who, turns) for who, turns in told[0].items()]

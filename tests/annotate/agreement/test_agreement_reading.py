@@ -7,7 +7,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from annotate.agreement.reading import Labelled, annotations_by_dialogue, read_labelled, read_user_turns
-from annotate.annotations import Annotation, Mark
+from annotate.annotations.annotation import Annotation, Mark
 from schemas.errors import SchemaError, WorkspaceError
 from schemas.tables import ANNOTATIONS, TURNS, write_table
 from tests.annotate.agreement.given_answers import annotation

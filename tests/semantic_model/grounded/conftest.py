@@ -9,11 +9,11 @@ import pytest
 import torch
 
 from schemas.ontology import Ontology, Slot, Value
-from semantic_model.config import Config
+from semantic_model.config.config import Config
 from semantic_model.grounded.model import GroundedSemantic
 from semantic_model.grounded.reading import GroundedBatch, GroundedProducts, GroundedReader, GroundedStates
 from semantic_model.grounded.values import SlotValues
-from semantic_model.objective import Choices
+from semantic_model.semantic.objective import Choices
 
 COLOURS, TYPES = ("red", "blue", "green", "black"), ("dress", "shirt", "jacket")
 LENGTHS = ("long",)  # which no product has

@@ -10,12 +10,12 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
-from semantic_model.architecture import ARCHITECTURES
-from semantic_model.distributed import Processes, SplitModel, open_processes
 from semantic_model.grounded.objective import grounded_objective
-from semantic_model.sampling import sample
-from semantic_model.training import Examples, Trainer
-from tests.semantic_model.test_distributed import torchrun
+from semantic_model.training.architecture import ARCHITECTURES
+from semantic_model.training.distributed import Processes, SplitModel, open_processes
+from semantic_model.training.sampling import sample
+from semantic_model.training.trainer import Examples, Trainer
+from tests.semantic_model.training.test_distributed import torchrun
 
 TOGETHER = os.environ.get("WORLD_SIZE") == "2"
 inside = pytest.mark.skipif(not TOGETHER, reason="runs inside torchrun")

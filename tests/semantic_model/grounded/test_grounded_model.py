@@ -9,14 +9,14 @@ import torch
 
 from schemas.belief import SlotValue
 from schemas.errors import UsageError
-from semantic_model.architecture import ARCHITECTURES, refuse_idle
-from semantic_model.catalogue import Chunk
-from semantic_model.config import Config, load_config
+from semantic_model.config.config import Config, load_config
 from semantic_model.grounded import table as tables
 from semantic_model.grounded.model import State
 from semantic_model.grounded.objective import grounded_objective
 from semantic_model.grounded.ranker import GroundedRanker
-from semantic_model.scoring import match_all
+from semantic_model.semantic.chunked_scoring import Chunk
+from semantic_model.semantic.scoring import match_all
+from semantic_model.training.architecture import ARCHITECTURES, refuse_idle
 
 TERMS = ("rank", "js", "co_sim", "mse", "belief")
 EVERY = {"rank_weight": 1.0, "js_weight": 1.0, "co_sim_weight": 1.0, "mse_weight": 1.0, "belief_weight": 1.0}

@@ -13,11 +13,11 @@ from safetensors.torch import load_file
 
 from schemas.errors import ModelError
 from schemas.ontology import Ontology, Slot
-from semantic_model.architecture import ARCHITECTURES
+from semantic_model.data.image_features import Features
 from semantic_model.grounded.ranker import GroundedRanker
-from semantic_model.image import Features
-from semantic_model.interruption import Interrupted
-from semantic_model.training import Examples, Trainer, load_ranker
+from semantic_model.training.architecture import ARCHITECTURES
+from semantic_model.training.graceful_stop import Interrupted
+from semantic_model.training.trainer import Examples, Trainer, load_ranker
 
 DROPOUT = {"model": {"dropout": 0.3}, "grounding": {"dropout": 0.2}}
 
@@ -130,7 +130,7 @@ def test_a_seed_repeats_bit_for_bit_and_another_one_does_not(trainer_of, tmp_pat
 def test_a_loaded_ranker_scores_as_the_trained_model_did(trainer_of, world, tmp_path, monkeypatch):
     trainer = trainer_of("runs/run", **DROPOUT)
     trainer.fit()
-    monkeypatch.setattr("semantic_model.training.load_features", lambda *args, **more: world.features)
+    monkeypatch.setattr("semantic_model.training.trainer.load_features", lambda *args, **more: world.features)
     ranker = load_ranker(tmp_path / "runs" / "run", world.corpus)
     assert isinstance(ranker, GroundedRanker)
     queries = world.corpus.queries("valid")

@@ -9,10 +9,10 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from schemas.belief import SlotValue
+from semantic_model.data.image_features import Features
+from semantic_model.data.ranker import Product, Query, Utterance
 from semantic_model.grounded.reading import EVIDENCE, GroundedArrays, GroundedReader
 from semantic_model.grounded.values import SlotValues
-from semantic_model.image import Features
-from semantic_model.ranker import Product, Query, Utterance
 
 CPU = torch.device("cpu")
 RED, BLUE, GREEN, BLACK, DRESS, SHIRT, JACKET, LONG = range(8)

@@ -1,0 +1,1 @@
+"""Turns that annotators answer differently: put before a reviewer, and told to the annotators."""

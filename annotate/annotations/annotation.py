@@ -1,0 +1,240 @@
+"""One annotation: what one annotator marked in one task, as rows of ``annotations.parquet`` and as turn updates."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from itertools import groupby
+from pathlib import Path
+from typing import Any, Literal
+
+import orjson
+
+from schemas.belief import DIALOGUE_OPS, OPS, Op, Polarity, TurnUpdate
+from schemas.tables import ANNOTATIONS, open_table
+
+__all__ = ["CORPUS", "Annotation", "Mark", "Role", "read_annotations", "turn_update"]
+
+CORPUS = "corpus"
+"""The annotator of states that came with the corpus."""
+
+Role = Literal["label", "review"]
+
+_OP_ORDER = {op: position for position, op in enumerate(OPS)}
+_READ_ROWS = 10_000
+
+
+@dataclass(frozen=True)
+class Mark:
+    """One thing marked: an operation on a turn, with its slot and value where it has them.
+
+    Attributes:
+        turn: the user turn; for an operation of :data:`~schemas.belief.DIALOGUE_OPS` the first turn annotated.
+        op: the operation.
+        slot: name of the slot, for ``want``, ``dislike`` and ``drop``.
+        value: the value as marked, for ``want`` and ``dislike``; the text of a ``note``.
+        origin: ``manual``, ``prediction`` (a pre-label left as it was), ``prediction-changed``, ``corpus``,
+            or ``unknown`` where Label Studio says something else.
+    """
+
+    turn: int
+    op: Op
+    slot: str | None = None
+    value: str | None = None
+    origin: str = "manual"
+
+    @property
+    def polarity(self) -> Polarity | None:
+        """``like`` or ``dislike`` for a value wanted or disliked, else None."""
+        if self.op == "want":
+            return "like"
+        return "dislike" if self.op == "dislike" else None
+
+
+@dataclass(frozen=True)
+class Annotation:
+    """One version of one annotation.
+
+    Attributes:
+        annotation_id: ``ls:<project>:<id>`` or ``corpus:<dialogue_id>``; see :mod:`annotate.exports.identity`.
+        dialogue_id: the dialogue it is of.
+        annotator: who made it; ``corpus`` for states that came with the corpus.
+        updated_at: when, as UTC in ISO 8601 with microseconds, so that text order is time order; empty when unknown.
+        marks: everything marked, in the order of the table's rows.
+        task_uid: the labelling task.
+        created_at: when it was begun.
+        lead_time: seconds the annotator spent on it.
+        project: number of the Label Studio project.
+        export_sha256: the export that brought this version first.
+        ontology_version: of the ontology that its screen offered, see :mod:`annotate.annotations.interface_versions`.
+        role: ``label``, or ``review``: a verdict on what others answered differently.
+        task_id: Label Studio's number of the task.
+        completed_by: who sent it, as Label Studio names them; ``annotator`` is semctl's name for the same.
+        config_sha256: hash of the label configuration that the task was made with.
+        prelabel: version of the model whose pre-label it started from.
+        prelabel_score: what that model gave its pre-label, from 0 to 1.
+        untouched: whether it is exactly that pre-label.
+        server: address of the Label Studio, or what stands for it where only an export is known.
+    """
+
+    annotation_id: str
+    dialogue_id: str
+    annotator: str
+    updated_at: str = ""
+    marks: tuple[Mark, ...] = ()
+    task_uid: str | None = None
+    created_at: str | None = None
+    lead_time: float | None = None
+    project: str | None = None
+    export_sha256: str | None = None
+    ontology_version: int = 1
+    role: Role = "label"
+    task_id: str | None = None
+    completed_by: str | None = None
+    config_sha256: str | None = None
+    prelabel: str | None = None
+    prelabel_score: float | None = None
+    untouched: bool = False
+    server: str | None = None
+
+    @property
+    def key(self) -> tuple[str, str]:
+        """What tells versions apart."""
+        return self.annotation_id, self.updated_at
+
+    @property
+    def is_corpus(self) -> bool:
+        return self.annotator == CORPUS
+
+    @property
+    def is_withdrawn(self) -> bool:
+        return any(mark.op == "withdrawn" for mark in self.marks)
+
+    @property
+    def is_empty(self) -> bool:
+        """Whether nothing at all is marked, of no turn and not of the dialogue either."""
+        return bool(self.marks) and all(mark.op == "none" for mark in self.marks)
+
+    def turns(self) -> dict[int, list[Mark]]:
+        """The turns this annotation speaks of, with their marks; a turn refused on ingest is not among them."""
+        found: dict[int, list[Mark]] = {}
+        for mark in self.marks:
+            if mark.op not in DIALOGUE_OPS:
+                found.setdefault(mark.turn, []).append(mark)
+        return found
+
+    def with_marks(self, marks: Iterable[Mark]) -> Annotation:
+        """A copy with these marks, each once, in canonical order."""
+        return replace(self, marks=tuple(sorted(dict.fromkeys(marks), key=_mark_order)))
+
+    def says_the_same(self, other: Annotation) -> bool:
+        """Whether the other version differs in nothing but the export it came with."""
+        return replace(self, export_sha256=other.export_sha256) == other
+
+    def rows(self, *, in_force: bool | None = None) -> Iterator[dict[str, Any]]:
+        """Its rows of ``annotations.parquet``, in order; ``in_force`` says whether this version counts."""
+        for mark in self.marks:
+            yield {
+                "annotation_id": self.annotation_id,
+                "task_uid": self.task_uid,
+                "dialogue_id": self.dialogue_id,
+                "turn": mark.turn,
+                "op": mark.op,
+                "slot": mark.slot,
+                "value": mark.value,
+                "polarity": mark.polarity,
+                "origin": mark.origin,
+                "annotator": self.annotator,
+                "lead_time": self.lead_time,
+                "created_at": self.created_at,
+                "updated_at": self.updated_at or None,
+                "project": self.project,
+                "export_sha256": self.export_sha256,
+                "ontology_version": self.ontology_version,
+                "role": self.role,
+                "task_id": self.task_id,
+                "completed_by": self.completed_by,
+                "config_sha256": self.config_sha256,
+                "prelabel": self.prelabel,
+                "prelabel_score": self.prelabel_score,
+                "untouched": self.untouched,
+                "server": self.server,
+                "in_force": in_force,
+            }
+
+    def to_json(self) -> bytes:
+        """A compact form for staging."""
+        return orjson.dumps(self)
+
+    @classmethod
+    def from_json(cls, text: bytes) -> Annotation:
+        """The inverse of :meth:`to_json`."""
+        fields = orjson.loads(text)
+        return cls(**{**fields, "marks": tuple(Mark(**mark) for mark in fields["marks"])})
+
+    @classmethod
+    def from_rows(cls, rows: Sequence[Mapping[str, Any]]) -> Annotation:
+        """The inverse of :meth:`rows`; ``rows`` are all rows of one version."""
+        first = rows[0]
+        marks = [Mark(row["turn"], row["op"], row["slot"], row["value"], row["origin"]) for row in rows]
+        return cls(
+            annotation_id=first["annotation_id"],
+            dialogue_id=first["dialogue_id"],
+            annotator=first["annotator"],
+            updated_at=first["updated_at"] or "",
+            task_uid=first["task_uid"],
+            created_at=first["created_at"],
+            lead_time=first["lead_time"],
+            project=first["project"],
+            export_sha256=first["export_sha256"],
+            ontology_version=first["ontology_version"],
+            # tables of earlier versions have no such columns
+            role=first.get("role", "label"),
+            task_id=first.get("task_id"),
+            completed_by=first.get("completed_by"),
+            config_sha256=first.get("config_sha256"),
+            prelabel=first.get("prelabel"),
+            prelabel_score=first.get("prelabel_score"),
+            untouched=first.get("untouched", False),
+            server=first.get("server"),
+        ).with_marks(marks)
+
+
+def turn_update(marks: Iterable[Mark]) -> TurnUpdate:
+    """What the marks of one turn change."""
+    want: dict[str, tuple[str, ...]] = {}
+    dislike: dict[str, tuple[str, ...]] = {}
+    drop: set[str] = set()
+    unknown: set[str] = set()
+    ops: set[Op] = set()
+    for mark in marks:
+        ops.add(mark.op)
+        if mark.op == "drop" and mark.slot is not None:
+            drop.add(mark.slot)
+        elif mark.op == "unknown" and mark.slot is not None:
+            unknown.add(mark.slot)
+        elif mark.op in ("want", "dislike") and mark.slot is not None and mark.value is not None:
+            side = want if mark.op == "want" else dislike
+            side[mark.slot] = (*side.get(mark.slot, ()), mark.value)
+    readable = not ops & {"unsure", "bad_turn"}
+    return TurnUpdate(want, dislike, frozenset(drop), "new_topic" in ops, readable, frozenset(unknown))
+
+
+def read_annotations(path: Path) -> Iterator[Annotation]:
+    """The annotations of a table, one version at a time; none when there is no such file yet.
+
+    Rows of one version are expected to follow each other; where they do not, the version comes in several parts.
+
+    Raises:
+        SchemaError: the file is not this table in this version.
+    """
+    if not path.exists():
+        return
+    with open_table(path, ANNOTATIONS) as file:
+        rows = (row for batch in file.iter_batches(_READ_ROWS) for row in batch.to_pylist())
+        for _, part in groupby(rows, key=lambda row: (row["annotation_id"], row["updated_at"])):
+            yield Annotation.from_rows(list(part))
+
+
+def _mark_order(mark: Mark) -> tuple[int, int, str, str, str]:
+    return mark.turn, _OP_ORDER.get(mark.op, len(OPS)), mark.slot or "", mark.value or "", mark.origin

@@ -1,0 +1,65 @@
+"""Which user turns each dialogue of the workspace has, kept small enough for hundreds of thousands of dialogues."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from itertools import groupby
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import orjson
+
+from schemas.files import sha256_bytes
+from schemas.tables import TURNS, open_table
+
+__all__ = ["IndexedDialogue", "dialogue_sha256", "read_dialogue_index"]
+
+_READ_ROWS = 10_000
+_FOR_THE_HASH = ["dialogue_id", "turn", "speaker", "text", "image_ids", "split"]
+_WITHOUT = ["dialogue_id", "turn", "speaker", "split"]
+
+
+class IndexedDialogue(NamedTuple):
+    """One dialogue.
+
+    Attributes:
+        split: train, valid or test.
+        user_turns: its user turns, ascending.
+        sha256: hash of what it says, see :func:`dialogue_sha256`; empty when it was not asked for.
+    """
+
+    split: str
+    user_turns: tuple[int, ...]
+    sha256: bytes
+
+
+def dialogue_sha256(rows: Sequence[Mapping[str, Any]]) -> str:
+    """Hash of what a dialogue says: turn, speaker, text and pictures of each row of ``turns.parquet``, in order."""
+    said = [[int(row["turn"]), row["speaker"], row["text"], list(row["image_ids"])] for row in rows]
+    return sha256_bytes(orjson.dumps(said))
+
+
+def read_dialogue_index(turns: Path, *, with_hashes: bool) -> dict[str, IndexedDialogue]:
+    """Dialogue id -> its user turns, sorted by id.
+
+    Args:
+        turns: ``turns.parquet``, a dialogue's rows following each other.
+        with_hashes: whether to hash what is said, which reads all text.
+
+    Raises:
+        WorkspaceError: there is no such file.
+        SchemaError: it is another table, another version, or not readable.
+    """
+    index: dict[str, IndexedDialogue] = {}
+    for dialogue_id, rows in _dialogues(turns, _FOR_THE_HASH if with_hashes else _WITHOUT):
+        user_turns = tuple(row["turn"] for row in rows if row["speaker"] == "user")
+        fingerprint = bytes.fromhex(dialogue_sha256(rows)) if with_hashes else b""
+        index[dialogue_id] = IndexedDialogue(rows[0]["split"], user_turns, fingerprint)
+    return dict(sorted(index.items()))
+
+
+def _dialogues(turns: Path, columns: list[str]) -> Iterator[tuple[str, list[dict[str, Any]]]]:
+    with open_table(turns, TURNS) as file:
+        rows = (row for batch in file.iter_batches(_READ_ROWS, columns=columns) for row in batch.to_pylist())
+        for dialogue_id, group in groupby(rows, key=lambda row: str(row["dialogue_id"])):
+            yield dialogue_id, list(group)

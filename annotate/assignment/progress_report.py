@@ -1,0 +1,317 @@
+"""What of the labelling is done: per annotator and batch, and in all."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from datetime import UTC, datetime
+from typing import Any
+
+from annotate.assignment.pace import Finish, Pace, finish_of, pace_of
+
+__all__ = [
+    "Answer",
+    "Count",
+    "ProgressReport",
+    "ProgressRow",
+    "TouchedTask",
+    "WantedTask",
+    "WorkPart",
+    "report_progress",
+]
+
+
+@dataclass(frozen=True)
+class WantedTask:
+    """A task that was exported: its dialogue and how many user turns it asks for."""
+
+    dialogue_id: str
+    turns: int
+
+
+@dataclass(frozen=True)
+class Answer:
+    """An answer to a task.
+
+    Attributes:
+        annotator: semctl's name of who gave it.
+        seconds: the time it took, None where nobody measured it.
+        at: when; None where nobody knows.
+        skipped: whether the task was skipped.
+    """
+
+    annotator: str
+    seconds: float | None
+    at: datetime | None
+    skipped: bool = False
+
+
+@dataclass(frozen=True)
+class TouchedTask:
+    """What became of a task: its answers, and whether another one was begun."""
+
+    answers: tuple[Answer, ...]
+    has_draft: bool = False
+
+
+@dataclass(frozen=True)
+class WorkPart:
+    """A batch, or what of it is one annotator's.
+
+    Attributes:
+        batch: its number.
+        place: the project or file.
+        role: ``label`` or ``review``.
+        annotator: whom it was dealt to; None: anybody may answer it.
+        wanted: uid -> task.
+        touched: uid -> what became of it.
+        has_left: whether its annotator handed the rest over.
+    """
+
+    batch: int
+    place: str
+    wanted: Mapping[str, WantedTask]
+    touched: Mapping[str, TouchedTask]
+    role: str = "label"
+    annotator: str | None = None
+    has_left: bool = False
+
+
+@dataclass(frozen=True)
+class Count:
+    """How many of something are done, of how many."""
+
+    done: int = 0
+    total: int = 0
+
+    def __add__(self, other: Count) -> Count:
+        return Count(self.done + other.done, self.total + other.total)
+
+
+@dataclass(frozen=True)
+class ProgressRow:
+    """One line.
+
+    Attributes:
+        annotator: whose; None for everybody.
+        batch: number; None for all of them.
+        place: the project or file; None for all of them.
+        role: ``label`` or ``review``.
+        tasks, dialogues, turns: done of all; a dialogue is done with its last task, a skipped task is not.
+        skipped: tasks that everybody who saw them skipped; they are still open.
+        drafts: tasks with an answer that was begun and not sent.
+        pace: seconds for one user turn.
+        finish: when the last turn of this batch may be done, those before it first; None: unknown, or nothing is left.
+        is_share: an annotator's answers within a batch that anybody may answer; its totals are theirs, not the batch's.
+        has_left: whether the annotator handed the rest over.
+    """
+
+    annotator: str | None
+    batch: int | None
+    place: str | None
+    role: str
+    tasks: Count
+    dialogues: Count
+    turns: Count
+    skipped: int
+    drafts: int
+    pace: Pace
+    finish: Finish | None
+    is_share: bool = False
+    has_left: bool = False
+
+    @property
+    def left(self) -> int:
+        """Tasks not answered yet, those skipped among them."""
+        return self.tasks.total - self.tasks.done
+
+    def as_json(self) -> dict[str, Any]:
+        return {
+            "annotator": self.annotator,
+            "batch": self.batch,
+            "place": self.place,
+            "role": self.role,
+            **{name: {"done": count.done, "total": count.total} for name, count in self._counts().items()},
+            "left": self.left,
+            "skipped": self.skipped,
+            "drafts": self.drafts,
+            "seconds_per_turn": {
+                "median": self.pace.median,
+                "quartiles": [self.pace.quick, self.pace.slow],
+                "measured": self.pace.measured,
+                "left_open": self.pace.left_open,
+            },
+            "finish": None
+            if self.finish is None
+            else {
+                "earliest": _text(self.finish.earliest),
+                "latest": None if self.finish.latest is None else _text(self.finish.latest),
+                "assuming": self.finish.assuming,
+            },
+            "is_share": self.is_share,
+            "has_left": self.has_left,
+        }
+
+    def _counts(self) -> dict[str, Count]:
+        return {"tasks": self.tasks, "dialogues": self.dialogues, "turns": self.turns}
+
+
+@dataclass(frozen=True)
+class ProgressReport:
+    """Everything: a row per annotator and batch, and one over all.
+
+    Attributes:
+        rows: sorted by annotator, then batch; what anybody may answer first, with the shares of those who did below it.
+        overall: the sum; a dialogue dealt to two annotators is to be done twice.
+        at: when it was so.
+        source: address of the server, or ``ingested``.
+        notes: what to know about it.
+    """
+
+    rows: tuple[ProgressRow, ...]
+    overall: ProgressRow
+    at: datetime
+    source: str
+    notes: tuple[str, ...] = ()
+
+    def as_json(self) -> dict[str, Any]:
+        return {
+            "source": self.source,
+            "at": _text(self.at),
+            "notes": list(self.notes),
+            "rows": [row.as_json() for row in self.rows],
+            "overall": self.overall.as_json(),
+        }
+
+
+@dataclass
+class _Work:
+    """What one annotator did, over all batches."""
+
+    times: list[tuple[float | None, int]] = field(default_factory=list)
+    done: list[tuple[datetime, int]] = field(default_factory=list)
+
+    def add(self, answer: Answer, turns: int) -> None:
+        self.times.append((answer.seconds, turns))
+        if answer.at is not None:
+            self.done.append((answer.at, turns))
+
+
+def report_progress(
+    parts: Iterable[WorkPart], *, now: datetime, source: str, notes: Sequence[str] = ()
+) -> ProgressReport:
+    """Count what is done.
+
+    Args:
+        parts: what was exported, with what became of it.
+        now: the present.
+        source: where it is known from.
+        notes: to be passed on.
+    """
+    ordered = sorted(parts, key=lambda part: (part.annotator or "", part.batch))
+    works: dict[str | None, _Work] = defaultdict(_Work)
+    for part in ordered:
+        for uid, answer in _answers(part):
+            works[part.annotator].add(answer, part.wanted[uid].turns)
+    rows: list[ProgressRow] = []
+    left: dict[str | None, int] = defaultdict(int)
+    for part in ordered:
+        row = _row(part, part.touched)
+        if not part.has_left:
+            left[part.annotator] += _turns_left(part)
+        work = works[part.annotator]
+        finish = finish_of(left[part.annotator], work.done, pace_of(work.times), now) if row.left else None
+        rows.append(_with_pace(row, part, None if part.has_left else finish))
+        if part.annotator is None:
+            rows.extend(_shares(part))
+    return ProgressReport(tuple(rows), _overall(rows, works), now, source, tuple(notes))
+
+
+def _answers(part: WorkPart) -> Iterable[tuple[str, Answer]]:
+    """Answers to what is wanted, without those skipped."""
+    for uid, task in part.touched.items():
+        if uid in part.wanted:
+            yield from ((uid, answer) for answer in task.answers if not answer.skipped)
+
+
+def _is_done(task: TouchedTask | None) -> bool:
+    return task is not None and any(not answer.skipped for answer in task.answers)
+
+
+def _is_skipped(task: TouchedTask | None) -> bool:
+    return task is not None and bool(task.answers) and not _is_done(task)
+
+
+def _turns_left(part: WorkPart) -> int:
+    return sum(task.turns for uid, task in part.wanted.items() if not _is_done(part.touched.get(uid)))
+
+
+def _row(part: WorkPart, touched: Mapping[str, TouchedTask]) -> ProgressRow:
+    done = {uid for uid in part.wanted if _is_done(touched.get(uid))}
+    open_dialogues = {task.dialogue_id for uid, task in part.wanted.items() if uid not in done}
+    dialogues = {task.dialogue_id for task in part.wanted.values()}
+    return ProgressRow(
+        annotator=part.annotator,
+        batch=part.batch,
+        place=part.place,
+        role=part.role,
+        tasks=Count(len(done), len(part.wanted)),
+        dialogues=Count(len(dialogues - open_dialogues), len(dialogues)),
+        turns=Count(sum(part.wanted[uid].turns for uid in done), sum(task.turns for task in part.wanted.values())),
+        skipped=sum(_is_skipped(touched.get(uid)) for uid in part.wanted),
+        drafts=sum(task.has_draft for uid, task in touched.items() if uid in part.wanted),
+        pace=Pace(),
+        finish=None,
+        has_left=part.has_left,
+    )
+
+
+def _with_pace(row: ProgressRow, part: WorkPart, finish: Finish | None) -> ProgressRow:
+    pace = pace_of((answer.seconds, part.wanted[uid].turns) for uid, answer in _answers(part))
+    return replace(row, pace=pace, finish=finish)
+
+
+def _shares(part: WorkPart) -> Iterable[ProgressRow]:
+    """What each annotator did of a batch that anybody may answer."""
+    for annotator in sorted({answer.annotator for task in part.touched.values() for answer in task.answers}):
+        theirs = {
+            uid: TouchedTask(tuple(answer for answer in task.answers if answer.annotator == annotator))
+            for uid, task in part.touched.items()
+            if uid in part.wanted and any(answer.annotator == annotator for answer in task.answers)
+        }
+        wanted = {uid: part.wanted[uid] for uid in theirs}
+        share = WorkPart(part.batch, part.place, wanted, theirs, part.role, annotator)
+        yield replace(_with_pace(_row(share, theirs), share, None), is_share=True)
+
+
+def _overall(rows: Sequence[ProgressRow], works: Mapping[str | None, _Work]) -> ProgressRow:
+    whole = [row for row in rows if not row.is_share]
+    waiting = [row for row in whole if row.left and not row.has_left]
+    finishes = [row.finish for row in waiting if row.finish is not None]
+    finish = None
+    if finishes and len(finishes) == len(waiting):
+        latest = [each.latest for each in finishes if each.latest is not None]
+        assuming = sorted({each.assuming for each in finishes})
+        finish = Finish(
+            max(each.earliest for each in finishes),
+            max(latest) if len(latest) == len(finishes) else None,
+            " or ".join(assuming),
+        )
+    return ProgressRow(
+        annotator=None,
+        batch=None,
+        place=None,
+        role="label",
+        tasks=sum((row.tasks for row in whole), Count()),
+        dialogues=sum((row.dialogues for row in whole), Count()),
+        turns=sum((row.turns for row in whole), Count()),
+        skipped=sum(row.skipped for row in whole),
+        drafts=sum(row.drafts for row in whole),
+        pace=pace_of(each for work in works.values() for each in work.times),
+        finish=finish,
+    )
+
+
+def _text(time: datetime) -> str:
+    return time.astimezone(UTC).isoformat(timespec="seconds").replace("+00:00", "Z")

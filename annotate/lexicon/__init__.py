@@ -1,1 +1,0 @@
-"""Pre-labels from words: what a turn names, said as the update that it means."""

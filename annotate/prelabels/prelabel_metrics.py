@@ -1,0 +1,182 @@
+"""What pre-labels are worth against gold states: right values, and the actions that are left for people."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Collection, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+
+from annotate.prelabels.corrections import Edit, corrected
+from annotate.states.accumulate import accumulate
+from schemas.belief import BeliefState, TurnUpdate
+from schemas.folding import fold
+from schemas.ontology import Ontology
+
+__all__ = ["Actions", "Hits", "PrelabelFigures", "measure_dialogue"]
+
+_Item = tuple[str, str, str]
+"""Slot, polarity and folded value."""
+
+
+@dataclass
+class Hits:
+    """Right, wrong and missing values."""
+
+    right: int = 0
+    wrong: int = 0
+    missing: int = 0
+
+    @property
+    def f1(self) -> float | None:
+        """2 right / (2 right + wrong + missing); None where nothing was to be found and nothing was said."""
+        said = 2 * self.right + self.wrong + self.missing
+        return 2 * self.right / said if said else None
+
+    def add(self, said: Collection[object], gold: Collection[object]) -> None:
+        """Count one turn's."""
+        right = len(set(said) & set(gold))
+        self.right += right
+        self.wrong += len(set(said)) - right
+        self.missing += len(set(gold)) - right
+
+    def __add__(self, other: Hits) -> Hits:
+        return Hits(self.right + other.right, self.wrong + other.wrong, self.missing + other.missing)
+
+
+@dataclass
+class Actions:
+    """What an annotator does.
+
+    Attributes:
+        picks: values, drops and flags picked from a list.
+        typed: values typed because no list offers them.
+        removals: marks taken away.
+        submits: tasks sent.
+        of_slot: slot, or ``new_topic`` or ``unsure`` -> picks, typed values and removals.
+    """
+
+    picks: int = 0
+    typed: int = 0
+    removals: int = 0
+    submits: int = 0
+    of_slot: Counter[str] = field(default_factory=Counter)
+
+    @property
+    def total(self) -> int:
+        return self.picks + self.typed + self.removals + self.submits
+
+    def add(self, edits: Sequence[Edit], offered: Collection[str]) -> None:
+        """Count the actions of one turn; values not ``offered`` (``slot=value``) are typed."""
+        for edit in edits:
+            self.of_slot[edit.slot or edit.mark] += 1
+            if edit.removes:
+                self.removals += 1
+            elif edit.value and f"{edit.slot}={edit.value}" not in offered:
+                self.typed += 1
+            else:
+                self.picks += 1
+
+
+@dataclass
+class PrelabelFigures:
+    """Sums over dialogues.
+
+    Attributes:
+        dialogues, turns: measured.
+        updates: slot -> values that a turn newly wants or avoids, and values it gives up, of pre-labels against gold.
+            Wanting again what is wanted already says nothing.
+        states: slot -> values of the cumulative states.
+        exact_updates: turns whose pre-label leads from the gold state before to the gold state after.
+        exact_states: turns whose cumulative state, of pre-labels alone, is the gold state.
+        without: actions of labelling from nothing.
+        corrections: actions of correcting the pre-labels.
+    """
+
+    dialogues: int = 0
+    turns: int = 0
+    updates: dict[str, Hits] = field(default_factory=dict)
+    states: dict[str, Hits] = field(default_factory=dict)
+    exact_updates: int = 0
+    exact_states: int = 0
+    without: Actions = field(default_factory=Actions)
+    corrections: Actions = field(default_factory=Actions)
+
+    @property
+    def ratio(self) -> float | None:
+        """Actions with pre-labels over those without; None where there is nothing to do."""
+        return self.corrections.total / self.without.total if self.without.total else None
+
+    @property
+    def ratio_of_marks(self) -> float | None:
+        """The same without the submits, of which there are as many either way."""
+        marks = self.without.total - self.without.submits
+        return (self.corrections.total - self.corrections.submits) / marks if marks else None
+
+
+def measure_dialogue(
+    figures: PrelabelFigures,
+    prelabels: Sequence[TurnUpdate],
+    gold: Sequence[BeliefState | None],
+    ontology: Ontology,
+    *,
+    offered: Collection[str],
+    windows: int,
+) -> None:
+    """Add one dialogue to the figures.
+
+    Args:
+        figures: changed.
+        prelabels: an update for each shopper turn.
+        gold: the state after each; where it is None the turn is left out.
+        ontology: of both.
+        offered: ``slot=value`` entries that the screen offers.
+        windows: tasks that the dialogue is cut into, each submitted once.
+    """
+    figures.dialogues += 1
+    figures.without.submits += windows
+    figures.corrections.submits += windows
+    own_states = [known.state or () for known in accumulate(prelabels, ontology)]
+    before: BeliefState | None = ()
+    for update, own, after in zip(prelabels, own_states, gold, strict=True):
+        if after is None:
+            before = None
+            continue
+        figures.turns += 1
+        figures.without.add(corrected(TurnUpdate(), before, after, ontology).edits, offered)
+        figures.corrections.add(corrected(update, before, after, ontology).edits, offered)
+        said, wanted = _applied(update, before or (), ontology), _items(after)
+        figures.exact_updates += said == wanted
+        figures.exact_states += _items(own) == wanted
+        changed_by_gold = set(_changes(_items(before or ()), wanted))
+        changed_by_update = set(_changes(_items(before or ()), said))
+        for slot in {change[1] for change in changed_by_gold | changed_by_update}:
+            mine, theirs = ([c for c in some if c[1] == slot] for some in (changed_by_update, changed_by_gold))
+            figures.updates.setdefault(slot, Hits()).add(mine, theirs)
+        for slot in {item[0] for item in wanted | _items(own)}:
+            held, right = ([item for item in some if item[0] == slot] for some in (_items(own), wanted))
+            figures.states.setdefault(slot, Hits()).add(held, right)
+        before = after
+
+
+def _applied(update: TurnUpdate, before: BeliefState, ontology: Ontology) -> set[_Item]:
+    """The state that an update leads to from a state that is known."""
+    start = TurnUpdate(want=_side(before, "like"), dislike=_side(before, "dislike"))
+    return _items(accumulate([start, update], ontology)[-1].state or ())
+
+
+def _side(state: BeliefState, polarity: str) -> Mapping[str, tuple[str, ...]]:
+    found: dict[str, tuple[str, ...]] = {}
+    for item in state:
+        if item.polarity == polarity:
+            found[item.slot] = (*found.get(item.slot, ()), item.value)
+    return found
+
+
+def _items(state: BeliefState) -> set[_Item]:
+    return {(item.slot, item.polarity, fold(item.value)) for item in state}
+
+
+def _changes(before: set[_Item], after: set[_Item]) -> Iterator[tuple[str, str, str, str]]:
+    for sign, items in (("+", after - before), ("-", before - after)):
+        for slot, polarity, value in items:
+            yield sign, slot, polarity, value

@@ -1,0 +1,153 @@
+"""Pre-labels: what a model says that each turn changes, as predictions that Label Studio shows filled in.
+
+A prediction is ``{"model_version", "score", "result"}``; its results have the shape of an annotator's. Values that the
+screen does not offer stand in the text field of the turn, as an annotator would have typed them.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+from annotate.annotations.annotation import turn_update
+from annotate.exports.refusals import Refused
+from annotate.exports.results import read_result
+from schemas.belief import TurnUpdate
+from schemas.errors import LabelError
+from schemas.ontology import Ontology
+
+__all__ = [
+    "Prelabel",
+    "PrelabelModel",
+    "TurnPrelabel",
+    "prediction",
+    "prelabelled_updates",
+    "update_results",
+    "with_origins",
+]
+
+
+@dataclass(frozen=True)
+class TurnPrelabel:
+    """What a model says of one turn.
+
+    Attributes:
+        update: what the turn changes.
+        score: how sure the model is that all of the update is right, from 0 to 1.
+    """
+
+    update: TurnUpdate
+    score: float
+
+
+Prelabel = Mapping[int, TurnPrelabel]
+"""Of one dialogue, by user turn; a turn that is not there is left blank."""
+
+
+class PrelabelModel(Protocol):
+    """Something that labels dialogues before people do.
+
+    Attributes:
+        version: names the model, and what it rests on, in every prediction: ``lexicon-v1@ontology3``.
+    """
+
+    version: str
+
+    def prelabel(self, dialogue_id: str) -> Prelabel:
+        """Of one of the dialogues that the model was made for."""
+        ...
+
+
+def prediction(prelabel: Prelabel, version: str, data: Mapping[str, Any], offered: Collection[str]) -> dict[str, Any]:
+    """The prediction for one task.
+
+    Args:
+        prelabel: of the task's dialogue.
+        version: of the model.
+        data: the task's data; its window of turns is what counts.
+        offered: ``slot=value`` entries that the screen offers.
+
+    Returns:
+        ``{"model_version", "score", "result"}``; the score is the mean over the window's turns of how sure the model is
+        of all that it says of the turn, and 0 for a turn of which it says nothing.
+
+    Raises:
+        LabelError: the task is not one that semctl made.
+    """
+    try:
+        uid = str(data["uid"])
+        turns = [int(turn["turn"]) for turn in data["user_turns"]]
+    except (KeyError, TypeError, ValueError) as problem:
+        raise LabelError(f"not a task that semctl made: {problem!r}") from None
+    results: list[dict[str, Any]] = []
+    for index, turn in enumerate(turns):
+        if turn in prelabel:
+            results += update_results(prelabel[turn].update, index, uid, offered)
+    scores = [prelabel[turn].score if turn in prelabel else 0.0 for turn in turns]
+    return {"model_version": version, "score": round(sum(scores) / max(len(scores), 1), 4), "result": results}
+
+
+def update_results(update: TurnUpdate, index: int, uid: str, offered: Collection[str]) -> Iterator[dict[str, Any]]:
+    """The results of one turn, as its controls would give them; values that are not offered are typed.
+
+    Args:
+        update: what the turn changes.
+        index: of the turn in the task's window.
+        uid: of the task.
+        offered: ``slot=value`` entries that the screen offers.
+    """
+    picked: dict[str, list[str]] = {"want": [], "dislike": []}
+    typed: list[str] = []
+    for side, values in (("want", update.want), ("dislike", update.dislike)):
+        for slot in sorted(values):
+            for value in values[slot]:
+                entry = f"{slot}={value}"
+                if entry in offered:
+                    picked[side].append(entry)
+                else:
+                    typed.append(f"{'!' if side == 'dislike' else ''}{entry}")
+    picked["op"] = [f"drop={slot}" for slot in sorted(update.drop)]
+    picked["op"] += ["flag=new_topic"] * update.new_topic + ["flag=unsure"] * (not update.readable)
+    for control, entries in picked.items():
+        if entries:
+            paths = {"taxonomy": [[entry] for entry in entries]}
+            yield _result(f"{control}_{index}", f"u{index}", "taxonomy", paths, uid)
+    if typed:
+        yield _result(f"free_{index}", f"u{index}", "textarea", {"text": typed}, uid)
+
+
+def prelabelled_updates(prelabel: object, turns: Sequence[int], ontology: Ontology) -> dict[int, TurnUpdate]:
+    """What a prediction says of each turn of its task; empty where there is none that can be read.
+
+    Args:
+        prelabel: as Label Studio holds it; its ``result`` counts.
+        turns: the user turns of the task's window.
+        ontology: names the slots there are.
+    """
+    if not isinstance(prelabel, Mapping):
+        return {}
+    try:
+        marks = read_result(prelabel.get("result"), turns, ontology).marks
+    except Refused:
+        return {}
+    return {turn: turn_update(mark for mark in marks if mark.turn == turn) for turn in turns}
+
+
+def with_origins(results: Iterable[Mapping[str, Any]], prelabel: Iterable[Mapping[str, Any]]) -> list[dict[str, Any]]:
+    """Results with their ``origin`` as Label Studio writes it: ``prediction``, ``prediction-changed`` or ``manual``."""
+    filled_in = {entry.get("from_name"): entry.get("value") for entry in prelabel}
+    found = []
+    for entry in results:
+        name, value = entry["from_name"], entry["value"]
+        origin = (
+            "manual" if name not in filled_in else "prediction" if filled_in[name] == value else "prediction-changed"
+        )
+        found.append({**entry, "origin": origin})
+    return found
+
+
+def _result(control: str, target: str, kind: str, value: Mapping[str, Any], uid: str) -> dict[str, Any]:
+    number = hashlib.sha256(f"{uid}/{control}".encode()).hexdigest()[:10]
+    return {"id": number, "from_name": control, "to_name": target, "type": kind, "value": value}

@@ -1,0 +1,1 @@
+"""Labelling tasks: dialogues, label configuration, guideline and images as Label Studio shows them."""

@@ -1,0 +1,199 @@
+"""Dialogues as labelling tasks: windows of user turns, with everything said before them in sight.
+
+All text of a dialogue is escaped: what a user typed is shown, never interpreted.
+"""
+
+from __future__ import annotations
+
+import html
+import re
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from functools import lru_cache
+from typing import Any
+from urllib.parse import quote
+
+from annotate.annotations.dialogue_index import dialogue_sha256
+from annotate.states.accumulate import accumulate
+from schemas.belief import SlotValue, TurnUpdate
+from schemas.errors import CorpusError
+from schemas.ontology import Ontology
+
+__all__ = [
+    "TASK_SCHEMA",
+    "TaskStyle",
+    "dialogue_tasks",
+    "notice_html",
+    "picture_url",
+    "shown_text",
+    "states_html",
+    "turn_html",
+]
+
+TASK_SCHEMA = 1
+
+_UNSHOWABLE = re.compile(r"[\x00-\x08\x0b\x0c\x0e-\x1f\x7f\ud800-\udfff]")
+"""Control characters, which no database keeps and no reader sees."""
+
+
+@lru_cache(maxsize=1 << 14)
+def picture_url(name: str) -> str:
+    """Address at which Label Studio serves the file ``name`` of its document root."""
+    return f"/data/local-files/?d={quote(name)}"
+
+
+def _no_picture(image_id: str) -> str | None:
+    del image_id
+    return None
+
+
+@dataclass(frozen=True)
+class TaskStyle:
+    """What all tasks of an export share.
+
+    Attributes:
+        window: user turns in one task.
+        ontology_version: of the ontology that the label configuration offers.
+        config_sha256: hash of that configuration.
+        picture: image id -> its address in Label Studio, or None when there is no picture to show.
+        names: image id -> name of the product in the picture, where known.
+    """
+
+    window: int
+    ontology_version: int
+    config_sha256: str
+    picture: Callable[[str], str | None] = _no_picture
+    names: Mapping[str, str] = field(default_factory=dict)
+
+
+def dialogue_tasks(rows: Sequence[Mapping[str, Any]], style: TaskStyle) -> list[dict[str, Any]]:
+    """The labelling tasks of one dialogue, one per window of user turns.
+
+    Args:
+        rows: the dialogue's rows of ``turns.parquet``, in order.
+        style: what all tasks share.
+
+    Returns:
+        A list of ``{"data": {...}}``; empty when no user speaks.
+
+    Raises:
+        CorpusError: rows of several dialogues, or out of order.
+    """
+    if not rows:
+        return []
+    dialogue_id = rows[0]["dialogue_id"]
+    turns = [row["turn"] for row in rows]
+    if any(row["dialogue_id"] != dialogue_id for row in rows) or turns != sorted(set(turns)):
+        raise CorpusError("turns of several dialogues, or out of order", where=dialogue_id, fix="import again")
+    user_rows = [index for index, row in enumerate(rows) if row["speaker"] == "user"]
+    fingerprint = dialogue_sha256(rows)
+    count = -(-len(user_rows) // style.window)
+    tasks = []
+    for window in range(count):
+        current = user_rows[window * style.window : (window + 1) * style.window]
+        first = user_rows[window * style.window - 1] + 1 if window else 0
+        is_last = window == count - 1
+        data = {
+            "uid": f"{dialogue_id}#{window}",
+            "dialogue_id": dialogue_id,
+            "window": window,
+            "windows": count,
+            "dialogue_sha256": fingerprint,
+            "semctl_schema": TASK_SCHEMA,
+            "ontology_version": style.ontology_version,
+            "config_sha256": style.config_sha256,
+            "past_html": _past(rows[:first], dialogue_id, window, count, style),
+            "user_turns": _user_turns(rows, first, current, style),
+            "tail_html": _tail(rows[current[-1] + 1 :] if is_last else None, style),
+        }
+        tasks.append({"data": data})
+    return tasks
+
+
+def _user_turns(
+    rows: Sequence[Mapping[str, Any]], first: int, current: Sequence[int], style: TaskStyle
+) -> list[dict[str, Any]]:
+    turns = []
+    for index in current:
+        since = "".join(turn_html(row, style) for row in rows[first:index])
+        turns.append({"turn": int(rows[index]["turn"]), "html": since + turn_html(rows[index], style, current=True)})
+        first = index + 1
+    return turns
+
+
+def _past(rows: Sequence[Mapping[str, Any]], dialogue_id: str, window: int, count: int, style: TaskStyle) -> str:
+    part = f" · part {window + 1} of {count}" if count > 1 else ""
+    head = "start of the dialogue" if not rows else "earlier in the dialogue"
+    label = f'<div class="sem-head">dialogue {shown_text(dialogue_id)}{part} · {head}</div>'
+    return label + "".join(turn_html(row, style) for row in rows)
+
+
+def notice_html(text: str) -> str:
+    """A line for the annotator, to stand between what was said before and the first turn to label."""
+    return f'<div class="sem-notice">{shown_text(text)}</div>'
+
+
+def states_html(
+    turns: Sequence[int], updates: Sequence[TurnUpdate | None], ontology: Ontology, *, source: str = ""
+) -> dict[int, str]:
+    """User turn -> the state before it, to stand below the turn; nothing at the first one.
+
+    Args:
+        turns: the user turns of a dialogue, in order.
+        updates: what each of them changes; None where that is not known.
+        ontology: names the slots there are.
+        source: where the updates are from, for people.
+    """
+    shown = {turns[0]: ""} if turns else {}
+    for turn, known in zip(turns[1:], accumulate(updates, ontology), strict=False):
+        parts = [
+            f'<span class="sem-mark sem-{item.polarity}">{shown_text(_said(item))}</span>' for item in known.state or ()
+        ]
+        unknown = [slot.name for slot in ontology.slots if slot.name not in known.known_slots]
+        if len(unknown) == len(ontology.slots):
+            parts = ["not known"]
+        elif unknown:
+            parts.append(f"not known: {shown_text(', '.join(unknown))}")
+        shown[turn] = f'<div class="sem-state"><b>so far{source}</b> {" ".join(parts) or "nothing"}</div>'
+    return shown
+
+
+def _said(item: SlotValue) -> str:
+    return f"{'' if item.polarity == 'like' else 'not '}{item.slot}={item.value}"
+
+
+def _tail(rows: Sequence[Mapping[str, Any]] | None, style: TaskStyle) -> str:
+    if rows is None:
+        return '<div class="sem-head">the dialogue continues in the next part</div>'
+    return "".join(turn_html(row, style) for row in rows) + '<div class="sem-head">end of the dialogue</div>'
+
+
+def turn_html(row: Mapping[str, Any], style: TaskStyle, *, current: bool = False) -> str:
+    """One turn as annotators see it; ``current`` ones are those to label."""
+    is_user = row["speaker"] == "user"
+    classes = "sem-t" + (" sem-u" if is_user else "") + (" sem-cur" if current else "")
+    speaker = "USER" if is_user else "ASSISTANT"
+    pictures = "".join(
+        _figure(number, image_id, style, named=not is_user) for number, image_id in enumerate(row["image_ids"], start=1)
+    )
+    gallery = f'<div class="sem-i">{pictures}</div>' if pictures else ""
+    said = f'<b>{int(row["turn"])} {speaker}</b><span class="sem-x">{shown_text(row["text"])}</span>'
+    return f'<div class="{classes}">{said}{gallery}</div>'
+
+
+def _figure(number: int, image_id: str, style: TaskStyle, *, named: bool) -> str:
+    url = style.picture(image_id)
+    if url is None:
+        shown = '<div class="sem-none">image not available</div>'
+    else:
+        address = html.escape(url)
+        image = f'<img src="{address}" alt="image #{number}">'
+        shown = f'<a href="{address}" target="_blank" rel="noopener" title="show the whole image">{image}</a>'
+    name = style.names.get(image_id, "") if named else ""
+    caption = f"<b>#{number}</b>{shown_text(name)}"
+    return f"<figure>{shown}<figcaption>{caption}</figcaption></figure>"
+
+
+def shown_text(text: str) -> str:
+    """Text of a dialogue, escaped, without characters that cannot be shown."""
+    return html.escape(_UNSHOWABLE.sub("\ufffd", text))

@@ -1,1 +1,0 @@
-"""Which dialogues to label next, and whether it is worth it."""

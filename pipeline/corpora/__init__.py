@@ -1,1 +1,0 @@
-"""Readers of published corpora. Each turns files into the records of :mod:`pipeline.corpora.records`."""

@@ -1,0 +1,242 @@
+"""A catalogue in its final form: one product per id, attributes under one name each, and what refers to a product."""
+
+from __future__ import annotations
+
+from collections import Counter, defaultdict
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import replace
+from typing import Any
+
+from pipeline.corpus.catalogue_numbers import read_prices, settle_numbers
+from pipeline.corpus.images import Pictures, file_stem, place_of
+from pipeline.corpus.ledger import Ledger, LedgerLine
+from pipeline.corpus.records import ProductRecord
+from schemas.errors import CorpusError
+from schemas.folding import fold, fold_name
+from schemas.numbers import read_number
+
+__all__ = ["Catalogue", "ProductLookup", "name_key"]
+
+
+def name_key(name: str) -> str:
+    """The form in which attribute names are compared: folded, without a plural s (``hemLength``, ``hem_lengths``)."""
+    folded = fold_name(name)
+    return folded[:-1] if len(folded) > 3 and folded.endswith("s") and not folded.endswith("ss") else folded
+
+
+class Catalogue:
+    """Products sorted by ``product_id``.
+
+    Args:
+        records: products as read; several records of one source and id (views of one product) are merged.
+        ledger: its lines ``product_records`` and ``product_keys`` are filled with what is merged and what clashes.
+
+    Attributes:
+        products: one record per product.
+        aliases: attribute -> other names under which the source gives the same thing.
+        currencies: currency -> products with a price in it; "unknown" where none is named.
+
+    Raises:
+        CorpusError: there is no product.
+    """
+
+    def __init__(self, records: Iterable[ProductRecord], ledger: Ledger) -> None:
+        merged = _merge_views(records, ledger)
+        if not merged:
+            raise CorpusError("the catalogue has no readable product", fix="see --products, and --format")
+        self.currencies = read_prices(merged, ledger["prices"])
+        settle_numbers(merged, ledger["attribute_numbers"])
+        renamed = _one_spelling(merged, ledger["product_keys"])
+        self.products, self.aliases = _one_name(renamed)
+        self.products.sort(key=lambda product: product.product_id)
+        self._by_reference: dict[str, str] = {}
+
+    @property
+    def attributes(self) -> list[str]:
+        """Names of all attributes, sorted."""
+        return sorted({name for product in self.products for name in product.attributes})
+
+    def link_pictures(self, pictures: Pictures) -> dict[str, tuple[str, ...]]:
+        """Pictures of each product, ``product_id -> image ids``; afterwards pictures can be looked up."""
+        image_ids: dict[str, tuple[str, ...]] = {}
+        product_of_file: defaultdict[str, dict[str, str]] = defaultdict(dict)
+        for product in self.products:
+            ids: dict[str, None] = {}
+            for reference in product.pictures:
+                self._by_reference.setdefault(pictures.key_of(reference), product.product_id)
+                picture = pictures.resolve(reference)
+                ids[picture.image_id] = None
+                if picture.file is not None:
+                    product_of_file[picture.file].setdefault(place_of(picture.image_id), product.product_id)
+            for key in product.keys:
+                self._by_reference.setdefault(key, product.product_id)
+                files = pictures.files_by_stem(key)
+                if files and not ids:
+                    ids[pictures.resolve(files[0] if len(files) == 1 else key).image_id] = None
+            for image_id in ids:
+                self._by_reference.setdefault(image_id, product.product_id)
+            image_ids[product.product_id] = tuple(ids)
+        for file, products in product_of_file.items():
+            if len(products) == 1:  # else: links to different places that end in one file name
+                self._by_reference.setdefault(file, *products.values())
+        return image_ids
+
+    def lookup(self) -> ProductLookup:
+        """What dialogues are read with, once the pictures are linked."""
+        return ProductLookup(
+            [product.product_id for product in self.products],
+            self._by_reference,
+            {product.product_id: product.attributes for product in self.products},
+        )
+
+
+class ProductLookup:
+    """What reading dialogues asks of a catalogue.
+
+    Args:
+        product_ids: all ids, sorted.
+        by_reference: links, files and stems of pictures -> product id.
+        attributes: product id -> its attributes.
+    """
+
+    def __init__(
+        self,
+        product_ids: Sequence[str],
+        by_reference: Mapping[str, str],
+        attributes: Mapping[str, Mapping[str, Sequence[str]]],
+    ) -> None:
+        self.product_ids = product_ids
+        self.attributes = attributes
+        self._by_reference = by_reference
+
+    def of_picture(self, reference: str, pictures: Pictures) -> str | None:
+        """The id of the product that a picture shows, by its link, its file or its file's stem."""
+        found = self._by_reference.get(pictures.key_of(reference))
+        if found is None:
+            picture = pictures.resolve(reference)
+            for key in (picture.image_id, file_stem(picture.file or picture.url or picture.image_id)):
+                found = self._by_reference.get(key)
+                if found is not None:
+                    break
+        return found
+
+    def as_json(self) -> list[Any]:
+        """The arguments it was made with."""
+        return [self.product_ids, self._by_reference, self.attributes]
+
+
+def _merge_views(records: Iterable[ProductRecord], ledger: Ledger) -> list[ProductRecord]:
+    line = ledger["product_records"]
+    merged: dict[tuple[str, str], ProductRecord] = {}
+    sources: defaultdict[str, set[str]] = defaultdict(set)
+    for record in records:
+        key = (record.source, record.product_id)
+        known = merged.get(key)
+        if known is None:
+            merged[key] = record
+            sources[record.product_id].add(record.source)
+            line.keep()
+            continue
+        line.drop("view_of_a_product_merged")
+        for name, values in record.attributes.items():
+            known.attributes[name] = tuple(dict.fromkeys((*known.attributes.get(name, ()), *values)))
+        known.own |= record.own
+        known.name = known.name or record.name
+        known.description = known.description or record.description
+        if not known.price_text:
+            known.price, known.price_text = record.price, record.price_text
+        known.currency = known.currency or record.currency
+        known.pictures = tuple(dict.fromkeys((*known.pictures, *record.pictures)))
+        known.keys = tuple(dict.fromkeys((*known.keys, *record.keys)))
+    return [
+        replace(record, product_id=f"{source}/{product_id}") if len(sources[product_id]) > 1 else record
+        for (source, product_id), record in merged.items()
+    ]
+
+
+def _one_spelling(products: Sequence[ProductRecord], line: LedgerLine) -> list[ProductRecord]:
+    """Attributes whose names differ only in spelling become one, under the commonest spelling (then the longest).
+
+    So do singular and plural where their values overlap: ``rating`` (stars) and ``ratings`` (how many) are two things.
+    """
+    counts = Counter(name for product in products for name in product.attributes)
+    spellings: defaultdict[str, list[str]] = defaultdict(list)
+    for name in counts:
+        spellings[fold_name(name)].append(name)
+    numbers: defaultdict[str, list[str]] = defaultdict(list)
+    for folded in spellings:
+        numbers[name_key(folded)].append(folded)
+    for folded, others in [(one, rest) for one, *rest in numbers.values() if rest]:
+        for other in others:
+            if _overlap(products, spellings[folded], spellings[other]):
+                spellings[folded] += spellings.pop(other)
+    chosen = {name: max(names, key=lambda n: (counts[n], len(n), n)) for names in spellings.values() for name in names}
+    if all(name == new for name, new in chosen.items()):
+        return list(products)
+    renamed = []
+    for product in products:
+        attributes: dict[str, tuple[str, ...]] = {}
+        for name, values in product.attributes.items():
+            if chosen[name] in attributes:
+                line.drop("merged_into_one_spelled_alike")
+            attributes[chosen[name]] = tuple(dict.fromkeys((*attributes.get(chosen[name], ()), *values)))
+        renamed.append(
+            replace(product, attributes=attributes, own=frozenset(chosen[n] for n in product.own if n in chosen))
+        )
+    return renamed
+
+
+_NEARLY_ALL = 0.9
+_ENOUGH = 0.5
+
+
+def _overlap(products: Sequence[ProductRecord], one: Sequence[str], other: Sequence[str]) -> bool:
+    """Whether two attributes say the same kind of thing.
+
+    Products that have both give a value in common, nearly all of them; and half of what is said under one name is said
+    under the other, too, of numbers in both directions, as some are shared by chance.
+    """
+    said: tuple[Counter[str], Counter[str]] = (Counter(), Counter())
+    both = alike = 0
+    for product in products:
+        here = [{fold(value) for name in names for value in product.attributes.get(name, ())} for names in (one, other)]
+        said[0].update(here[0])
+        said[1].update(here[1])
+        if all(here):
+            both += 1
+            alike += not here[0].isdisjoint(here[1])
+    shares = [
+        sum(n for value, n in mine.items() if value in theirs) / mine.total() for mine, theirs in (said, reversed(said))
+    ]
+    are_numbers = all(read_number(value) is not None for side in said for value in side)
+    return alike >= _NEARLY_ALL * both and (min if are_numbers else max)(shares) >= _ENOUGH
+
+
+def _one_name(products: Sequence[ProductRecord]) -> tuple[list[ProductRecord], dict[str, tuple[str, ...]]]:
+    """Attributes that say the same of every product become one, under the source's own name where it has one."""
+    columns: defaultdict[tuple[tuple[int, tuple[str, ...]], ...], list[str]] = defaultdict(list)
+    rows: defaultdict[str, list[tuple[int, tuple[str, ...]]]] = defaultdict(list)
+    own: set[str] = set()
+    for index, product in enumerate(products):
+        own |= product.own
+        for name, values in product.attributes.items():
+            rows[name].append((index, tuple(sorted(values))))
+    for name, row in rows.items():
+        columns[tuple(row)].append(name)
+    aliases: dict[str, tuple[str, ...]] = {}
+    gone: set[str] = set()
+    for column, names in columns.items():
+        # one product, or one value everywhere, proves nothing about two names
+        if len(names) < 2 or len({values for _, values in column}) < 2:
+            continue
+        kept = min(names, key=lambda n: (n not in own, names.index(n)))
+        others = tuple(sorted(name for name in names if name != kept))
+        aliases[kept] = others
+        gone.update(others)
+    if not gone:
+        return list(products), {}
+    kept_products = [
+        replace(p, attributes={name: values for name, values in p.attributes.items() if name not in gone})
+        for p in products
+    ]
+    return kept_products, dict(sorted(aliases.items()))

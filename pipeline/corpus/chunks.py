@@ -1,0 +1,185 @@
+"""What a run of dialogues becomes: rows of the tables, and what is counted and remembered for the whole corpus.
+
+A chunk depends on its dialogues and the catalogue alone, not on the chunks before it, so that several processes can
+make chunks and the corpus comes out the same however many there are.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import pyarrow as pa
+
+from pipeline.corpus.catalogue import ProductLookup
+from pipeline.corpus.images import Picture, Pictures
+from pipeline.corpus.ledger import Ledger
+from pipeline.corpus.recommendations import Recommendations
+from pipeline.corpus.records import SPLITS, CandidateKind, Dialogue
+from pipeline.corpus.slots import Said, SlotKeys
+from pipeline.corpus.splitting import SplitShares
+from pipeline.corpus.turns import TurnTable
+from pipeline.corpus.update_table import UpdateTable
+from pipeline.corpus.updates import CorpusUpdates, TopicChange
+
+__all__ = ["Chunk", "ChunkMaker", "Setting"]
+
+_FULL_ROWS = 20_000
+_FULL_REFERENCES = 250_000
+
+
+@dataclass(frozen=True)
+class Setting:
+    """What making chunks out of dialogues takes.
+
+    Attributes:
+        candidates, negatives_needed, not_slots: see :class:`pipeline.corpus.records.Reader`.
+        attributes: names of the catalogue's attributes.
+        split: draws the splits; None: the corpus's own.
+    """
+
+    candidates: CandidateKind
+    negatives_needed: bool
+    not_slots: frozenset[str]
+    topic_change: TopicChange
+    split: SplitShares | None
+    attributes: list[str]
+    products: ProductLookup
+    pictures: Pictures
+
+    def as_json(self) -> dict[str, Any]:
+        """Itself for another process."""
+        return {
+            "candidates": self.candidates,
+            "negatives_needed": self.negatives_needed,
+            "not_slots": sorted(self.not_slots),
+            "topic_change": self.topic_change,
+            "split": None if self.split is None else self.split.as_json(),
+            "attributes": self.attributes,
+            "products": self.products.as_json(),
+            "pictures": self.pictures.as_json(),
+        }
+
+    @classmethod
+    def from_json(cls, value: Mapping[str, Any]) -> Setting:
+        """The inverse of :meth:`as_json`."""
+        split = value["split"]
+        return cls(
+            value["candidates"],
+            value["negatives_needed"],
+            frozenset(value["not_slots"]),
+            value["topic_change"],
+            None if split is None else SplitShares(split["shares"], split["seed"]),
+            value["attributes"],
+            ProductLookup(*value["products"]),
+            Pictures.from_json(value["pictures"]),
+        )
+
+
+@dataclass
+class Chunk:
+    """A run of dialogues.
+
+    Attributes:
+        turns: rows of the table ``turns``.
+        recommendations: rows in the form :data:`pipeline.corpus.recommendations.RECOMMENDATION_COLUMNS`.
+        updates: rows in the form :data:`pipeline.corpus.update_table.UPDATE_COLUMNS`.
+        splits: split -> dialogues.
+        user_turns: how many of the turns are users'.
+        ledger: what was counted, as :meth:`Ledger.as_json` gives it.
+        said: the slots that states name.
+        pictures: those referred to, where the process that made the chunk had not met them before.
+        sums: of the files read, as :meth:`pipeline.corpus.layout.HashedFiles.take_sums` gives them.
+    """
+
+    turns: pa.Table
+    recommendations: pa.Table
+    updates: pa.Table
+    splits: dict[str, int]
+    user_turns: int
+    ledger: dict[str, Any]
+    said: list[Said]
+    pictures: list[Picture]
+    sums: str = ""
+
+    def to_bytes(self) -> list[bytes | pa.Buffer]:
+        """Itself for another process, in parts."""
+        rest = [self.splits, self.user_turns, self.ledger, self.said, self.pictures, self.sums]
+        return [json.dumps(rest).encode(), *map(_table_bytes, (self.turns, self.recommendations, self.updates))]
+
+    @classmethod
+    def from_bytes(cls, parts: list[bytes]) -> Chunk:
+        """The inverse of :meth:`to_bytes`."""
+        splits, user_turns, ledger, said, pictures, sums = json.loads(parts[0])
+        turns, recommendations, updates = map(_table, parts[1:])
+        return cls(
+            turns, recommendations, updates, splits, user_turns, ledger, said, [Picture(*p) for p in pictures], sums
+        )
+
+
+def _table_bytes(table: pa.Table) -> pa.Buffer:
+    sink = pa.BufferOutputStream()
+    with pa.ipc.new_stream(sink, table.schema) as stream:
+        stream.write_table(table)
+    return sink.getvalue()
+
+
+def _table(content: bytes) -> pa.Table:
+    with pa.ipc.open_stream(content) as stream:
+        return stream.read_all()
+
+
+class ChunkMaker:
+    """Makes chunks of the dialogues it is given."""
+
+    def __init__(self, setting: Setting) -> None:
+        self.ledger = Ledger()
+        self._split = setting.split
+        self._pictures = setting.pictures
+        self._pictures_given = len(setting.pictures.found)
+        self._turns = TurnTable(setting.pictures)
+        self._recommendations = Recommendations(
+            setting.candidates, setting.negatives_needed, setting.products, setting.pictures, self.ledger
+        )
+        self._updates = CorpusUpdates(
+            SlotKeys(setting.attributes),
+            setting.products,
+            setting.pictures,
+            not_slots=setting.not_slots,
+            topic_change=setting.topic_change,
+            ledger=self.ledger,
+        )
+        self._rows = UpdateTable()
+        self._splits = dict.fromkeys(SPLITS, 0)
+
+    def add(self, dialogue: Dialogue) -> None:
+        """Add a dialogue."""
+        if self._split is not None:
+            dialogue = dialogue._replace(split=self._split.of(dialogue.dialogue_id))
+        self._splits[dialogue.split] += 1
+        self._turns.add(dialogue)
+        self._recommendations.add(dialogue)
+        if dialogue.turns.states:
+            self._rows.add(dialogue.dialogue_id, *self._updates.of(dialogue))
+
+    @property
+    def is_full(self) -> bool:
+        """Whether there is enough for a row group of some table."""
+        return (
+            len(self._turns) >= _FULL_ROWS
+            or len(self._rows) >= _FULL_ROWS
+            or self._recommendations.references >= _FULL_REFERENCES
+        )
+
+    def take(self) -> Chunk:
+        """The dialogues added since the last call."""
+        recommendations, said = self._recommendations.take(), self._updates.take_said()
+        found = self._pictures.found
+        pictures = list(found.values())[self._pictures_given :] if len(found) > self._pictures_given else []
+        self._pictures_given = len(found)
+        splits, self._splits = self._splits, dict.fromkeys(SPLITS, 0)
+        user_turns = self._turns.user_turns
+        turns, updates = self._turns.take(), self._rows.take()
+        return Chunk(turns, recommendations, updates, splits, user_turns, self.ledger.take(), said, pictures)

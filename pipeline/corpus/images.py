@@ -1,0 +1,236 @@
+"""Picture references (links, ids or file names) and the files behind them."""
+
+from __future__ import annotations
+
+import os
+import re
+from collections import defaultdict
+from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path, PurePosixPath
+from typing import Any, NamedTuple
+from urllib.parse import unquote
+
+from pipeline.corpus.ledger import Ledger
+from schemas.errors import CorpusError
+from schemas.folding import unescape
+from schemas.safe_text import as_unicode
+
+__all__ = ["Picture", "Pictures", "canonical_url", "file_name", "file_stem", "place_of"]
+
+_SCHEME = re.compile(r"(?:https?:)?//", re.IGNORECASE)
+
+
+def canonical_url(url: str) -> str:
+    """A link in the form in which links are compared: without %-escapes and surrounding spaces."""
+    url = url.strip()
+    return unquote(url) if "%" in url else url
+
+
+def place_of(reference: str) -> str:
+    """What a canonical link points at, over ``http``, ``https`` or whichever of them; other references as they are."""
+    return _SCHEME.sub("", reference, count=1) if _SCHEME.match(reference) else reference
+
+
+def file_name(reference: str) -> str:
+    """The last part of a link or a path, without a query."""
+    return PurePosixPath(reference.split("?", 1)[0]).name
+
+
+def file_stem(reference: str) -> str:
+    """The file name in a link or a path, without its last suffix and without a query."""
+    return PurePosixPath(reference.split("?", 1)[0]).stem
+
+
+class Picture(NamedTuple):
+    """A picture as referred to: its id in the tables, its file below the images folder, its link."""
+
+    image_id: str
+    file: str | None
+    url: str | None
+
+
+class _ImageIds(dict[str, str]):
+    """Reference -> image id; a reference that is asked for the first time is resolved."""
+
+    def __init__(self, pictures: Pictures) -> None:
+        self._pictures = pictures
+
+    def __missing__(self, reference: str) -> str:
+        found = self[reference] = self._pictures.resolve(reference).image_id
+        return found
+
+
+class Pictures:
+    """How a corpus maps picture references to files.
+
+    A link is looked up in ``url2img.txt``; without that file, its last path part is looked for in the images folder.
+    A number is looked up in ``image_id.json`` and then goes the way of its link. Anything else is a file name.
+    ``image_id`` is the corpus's own id where it has ids; else, of a link that ``url2img.txt`` does not name, the link;
+    else the file name. So two links are one picture only where the corpus says so, or they differ in nothing but
+    ``http`` and ``https``: then each has its id, and both have the file.
+
+    Args:
+        folder: the images folder, or None when the corpus has none.
+        url_map: canonical link -> file name.
+        id_map: id -> canonical link.
+        url_map_given: whether there is an ``url2img.txt``.
+    """
+
+    def __init__(
+        self,
+        folder: Path | None = None,
+        *,
+        url_map: Mapping[str, str] | None = None,
+        id_map: Mapping[str, str] | None = None,
+        url_map_given: bool = False,
+    ) -> None:
+        self.folder = folder
+        self._url_map = url_map or {}
+        self._id_map = id_map or {}
+        self._id_of = {url: number for number, url in reversed(list(self._id_map.items()))}
+        self._link_of_file = {file: url for url, file in reversed(list(self._url_map.items()))}
+        self._url_map_given = url_map_given
+        self._names: set[str] | None = None
+        self.found: dict[str, Picture] = {}
+        self._known: dict[str, Picture] = {}
+        self._image_ids = _ImageIds(self)
+        self._stems: dict[str, list[str]] | None = None
+
+    def as_json(self) -> dict[str, Any]:
+        """What it was made with."""
+        return {
+            "folder": None if self.folder is None else str(self.folder),
+            "url_map": self._url_map,
+            "id_map": self._id_map,
+            "url_map_given": self._url_map_given,
+        }
+
+    @classmethod
+    def from_json(cls, value: Mapping[str, Any]) -> Pictures:
+        """The inverse of :meth:`as_json`."""
+        folder = value["folder"]
+        return cls(**{**value, "folder": None if folder is None else Path(folder)})
+
+    @property
+    def uses_ids(self) -> bool:
+        """Whether the corpus names pictures by number."""
+        return bool(self._id_map)
+
+    def resolve(self, reference: str) -> Picture:
+        """The picture a reference names; the same file under several links is one picture. Remembers what it found."""
+        known = self._known.get(reference)
+        if known is None:
+            known = self._known[reference] = self._resolve(reference)
+            self.found.setdefault(known.image_id, known)
+        return known
+
+    def add(self, pictures: Iterable[Picture]) -> None:
+        """Remember pictures that were found elsewhere."""
+        for picture in pictures:
+            self.found.setdefault(picture.image_id, picture)
+
+    def image_ids(self, references: Sequence[str]) -> list[str]:
+        """Ids of the pictures referred to, each once, in order."""
+        return list(dict.fromkeys(map(self._image_ids.__getitem__, references)))
+
+    def link_of(self, reference: str) -> str:
+        """The canonical link (or file name) that a reference stands for."""
+        return self._id_map.get(reference) or canonical_url(reference)
+
+    def key_of(self, reference: str) -> str:
+        """What a reference points at, by which pictures of products are found."""
+        return place_of(self.link_of(reference))
+
+    def _resolve(self, reference: str) -> Picture:
+        text = self.link_of(reference)
+        is_link = "://" in text or text.startswith("//")
+        file = _at(self._url_map, text)
+        if file is None and is_link and not self._url_map_given:
+            file = self._file_of_link(text, reference.strip())
+        elif file is None and not is_link:
+            literal = reference.strip()
+            file = self._file_of_name(literal if "%" in literal and literal in self._file_names() else text)
+            link = self._link_of_file.get(file or "")
+            if link is not None:
+                text, is_link = link, True
+        number = _at(self._id_of, text)
+        if number is None and self.uses_ids and not is_link and text.isdigit():
+            number = text
+        if is_link and not self._url_map_given:
+            return Picture(number or text, file, text)
+        return Picture(number or file or text, file, text if is_link else None)
+
+    def _file_of_link(self, *spelled: str) -> str | None:
+        """The file named as the last part of a link is, with or without its %-escapes."""
+        names = [file_name(link) for link in spelled]
+        names += [name.split("#", 1)[0] for name in names]
+        return next((name for name in names if name in self._file_names()), None)
+
+    def _file_of_name(self, name: str) -> str | None:
+        if PurePosixPath(name).suffix or name in self._file_names():
+            return name
+        files = self.files_by_stem(name)
+        return files[0] if len(files) == 1 else None
+
+    def files_by_stem(self, stem: str) -> Sequence[str]:
+        """The picture files whose name without suffix is ``stem``, sorted."""
+        if self._stems is None:
+            self._stems = {}
+            for name in sorted({*self._url_map.values(), *self._file_names()}):
+                self._stems.setdefault(file_stem(name), []).append(name)
+        return self._stems.get(stem, ())
+
+    def ambiguous(self) -> set[str]:
+        """Ids of pictures found of which nothing says which file is theirs.
+
+        Without ``url2img.txt``, these are links to different places whose last part is the same; and names without a
+        suffix that several files have.
+        """
+        links: defaultdict[str, defaultdict[str, set[str]]] = defaultdict(lambda: defaultdict(set))
+        found: set[str] = set()
+        for picture in self.found.values():
+            if picture.url is not None and picture.file is not None and not self._url_map_given:
+                links[picture.file][place_of(picture.url)].add(picture.image_id)
+            elif picture.url is None and picture.file is None and len(self.files_by_stem(picture.image_id)) > 1:
+                found.add(picture.image_id)
+        return found.union(*(ids for places in links.values() if len(places) > 1 for ids in places.values()))
+
+    def _file_names(self) -> set[str]:
+        if self._names is None:
+            names = () if self.folder is None else os.listdir(self.folder)
+            self._names = {name for name in names if as_unicode(name) == name}  # no table holds another name
+        return self._names
+
+    @classmethod
+    def read_url_map(cls, path: Path, ledger: Ledger) -> dict[str, str]:
+        """Read ``url2img.txt``: a link, a space and a file name a line; other lines are counted and dropped.
+
+        Raises:
+            CorpusError: the file cannot be read.
+        """
+        found: dict[str, str] = {}
+        try:
+            with path.open(encoding="utf-8", errors="replace") as lines:
+                for line in lines:
+                    url, _, name = line.strip().partition(" ")
+                    name = name.strip()
+                    if not url:
+                        continue
+                    if not name:
+                        ledger["url_map"].drop("no_file_name")
+                    elif found.setdefault(canonical_url(unescape(url)), name) != name:
+                        ledger["url_map"].drop("link_mapped_before")
+                    else:
+                        ledger["url_map"].keep()
+        except OSError as problem:
+            raise CorpusError(f"cannot read the link map: {problem.strerror}", where=path) from None
+        return found
+
+
+def _at(found: Mapping[str, str], link: str) -> str | None:
+    """What is known of a link, or else of the same place by another scheme."""
+    known = found.get(link)
+    if known is None and found and (scheme := _SCHEME.match(link)):
+        place = link[scheme.end() :]
+        known = found.get(f"http://{place}") or found.get(f"https://{place}") or found.get(f"//{place}")
+    return known

@@ -1,0 +1,268 @@
+"""What every reader yields, whatever the corpus: products, and dialogues of utterances with candidates and states."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Literal, NamedTuple, Protocol
+
+from pipeline.corpus.images import Pictures
+from pipeline.corpus.ledger import Ledger
+
+__all__ = [
+    "SPLITS",
+    "CandidateKind",
+    "CumulativeState",
+    "Dialogue",
+    "ItemFeedback",
+    "MergedTurns",
+    "Parts",
+    "ProductRecord",
+    "Reader",
+    "Speaker",
+    "StateRecord",
+    "TurnState",
+    "Utterance",
+    "speaker_name",
+    "split_name",
+]
+
+Speaker = Literal["user", "system"]
+
+_SPEAKERS: Mapping[str, Speaker] = {
+    **dict.fromkeys(("user", "usr", "shopper", "customer", "buyer", "human"), "user"),
+    **dict.fromkeys(("system", "sys", "assistant", "agent", "wizard", "bot", "seller"), "system"),
+}
+
+CandidateKind = Literal["pictures", "products"]
+"""What candidates are named by: a picture of theirs, or product ids."""
+
+SPLITS = ("train", "valid", "test")
+
+_SPLIT_NAMES = {
+    "train": "train",
+    "training": "train",
+    "valid": "valid",
+    "validation": "valid",
+    "val": "valid",
+    "dev": "valid",
+    "test": "test",
+    "devtest": "test",
+    "teststd": "test",
+}
+
+
+def split_name(text: object) -> str | None:
+    """``train``, ``valid`` or ``test`` for the names corpora give their splits; None for any other."""
+    return _SPLIT_NAMES.get(text.strip().casefold().replace("-", "")) if isinstance(text, str) else None
+
+
+def speaker_name(text: object) -> Speaker | None:
+    """``user`` or ``system`` for the names corpora give them, in any case; None for any other."""
+    return _SPEAKERS.get(text.strip().casefold()) if isinstance(text, str) else None
+
+
+@dataclass(frozen=True, eq=False)
+class TurnState:
+    """What one turn says, as corpora with per-turn states give it: slots as the corpus names them.
+
+    States are the same when they are one object: readers give equal ones as one object where that is cheap.
+    """
+
+    want: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
+    dislike: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
+    drop: frozenset[str] = frozenset()
+    new_topic: bool | None = None
+    """True or False where the corpus says so; None where a change of category has to tell."""
+
+
+@dataclass(frozen=True)
+class ItemFeedback:
+    """Slots liked and disliked in a product that is pointed at by one of its pictures."""
+
+    picture: str
+    likes: tuple[str, ...] = ()
+    dislikes: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, eq=False)
+class CumulativeState:
+    """What holds after a turn, as MMD-v3's ``ds`` gives it; compared by identity, as :class:`TurnState` is."""
+
+    like: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
+    dislike: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
+    feedback: tuple[ItemFeedback, ...] = ()
+
+
+StateRecord = TurnState | CumulativeState
+
+
+class Utterance(NamedTuple):
+    """One utterance as the corpus gives it.
+
+    ``images`` are picture references. ``positives`` and ``negatives`` are references to candidates: pictures or
+    product ids, as the reader's ``candidates`` says.
+    """
+
+    speaker: Speaker
+    act: str = ""
+    text: str = ""
+    images: Sequence[str] = ()
+    positives: Sequence[str] = ()
+    negatives: Sequence[str] = ()
+    state: StateRecord | None = None
+
+
+class MergedTurns:
+    """The turns of one dialogue, column by column: runs of one speaker are one turn.
+
+    Texts are joined by a space, pictures and candidates one after the other; the last act counts. Of the states what
+    the turn says is kept in order; one that says all that holds replaces those before it.
+
+    Attributes:
+        speakers, acts, texts, images: one entry a turn.
+        candidates: turn -> (positives, negatives), where any are listed.
+        states: turn -> its states in order, where there are any.
+        utterances: how many there were before merging.
+        replaced_states: how many states gave way to a later cumulative one of their turn.
+    """
+
+    __slots__ = (
+        "_last",
+        "acts",
+        "candidates",
+        "images",
+        "replaced_states",
+        "speakers",
+        "states",
+        "texts",
+        "utterances",
+    )
+
+    def __init__(self) -> None:
+        self.speakers: list[Speaker] = []
+        self.acts: list[str] = []
+        self.texts: list[str] = []
+        self.images: list[Sequence[str]] = []
+        self.candidates: dict[int, tuple[Sequence[str], Sequence[str]]] = {}
+        self.states: dict[int, tuple[StateRecord, ...]] = {}
+        self.utterances = 0
+        self.replaced_states = 0
+        self._last: Speaker | None = None
+
+    def add(
+        self,
+        speaker: Speaker,
+        act: str = "",
+        text: str = "",
+        images: Sequence[str] = (),
+        positives: Sequence[str] = (),
+        negatives: Sequence[str] = (),
+        state: StateRecord | None = None,
+    ) -> None:
+        """Add the next utterance; see :class:`Utterance` for its parts."""
+        self.utterances += 1
+        if speaker != self._last:
+            self._last = speaker
+            self.speakers.append(speaker)
+            self.acts.append(act)
+            self.texts.append(text)
+            self.images.append(images)
+        else:
+            if act:
+                self.acts[-1] = act
+            if text:
+                self.texts[-1] = f"{self.texts[-1]} {text}".strip()
+            if images:
+                self.images[-1] = (*self.images[-1], *images)
+        if positives or negatives:
+            turn = len(self.speakers) - 1
+            before = self.candidates.get(turn)
+            self.candidates[turn] = (
+                (positives, negatives) if before is None else ((*before[0], *positives), (*before[1], *negatives))
+            )
+        if state is not None:
+            turn = len(self.speakers) - 1
+            before_it = self.states.get(turn, ())
+            if isinstance(state, CumulativeState):
+                self.replaced_states += len(before_it)
+                before_it = ()
+            self.states[turn] = (*before_it, state)
+
+
+class Dialogue(NamedTuple):
+    """A dialogue with its turns in order, consecutive utterances of one speaker already merged."""
+
+    dialogue_id: str
+    split: str
+    turns: MergedTurns
+
+
+@dataclass
+class ProductRecord:
+    """A product as its source gives it, attributes named in snake case.
+
+    Attributes:
+        price: in ``currency``; not known yet where the source writes it as a text, which is read with all others by
+            :func:`~pipeline.corpus.catalogue_numbers.read_prices`.
+        price_text: the price as its source writes it; "" where it gives none.
+        own: names of the attributes that come from the source's own nested record rather than from the flat keys.
+        pictures: references to its pictures, the main one first.
+        keys: further references by which dialogues may name it (picture file stems).
+    """
+
+    product_id: str
+    name: str = ""
+    description: str = ""
+    attributes: dict[str, tuple[str, ...]] = field(default_factory=dict)
+    own: frozenset[str] = frozenset()
+    price: float | None = None
+    price_text: str = ""
+    currency: str | None = None
+    pictures: tuple[str, ...] = ()
+    keys: tuple[str, ...] = ()
+    source: str = ""
+
+
+class Parts(NamedTuple):
+    """A corpus's dialogue files in runs, the same each time.
+
+    Attributes:
+        runs: of (dialogue id, split, file), in order.
+        size: bytes of all files.
+    """
+
+    runs: Sequence[Sequence[tuple[str, str, str]]]
+    size: int
+
+
+class Reader(Protocol):
+    """A corpus in one format.
+
+    Attributes:
+        candidates: whether candidates are named by a picture of theirs or by product id.
+        negatives_needed: whether a recommendation turn without negatives is dropped.
+        pictures: how picture references become files.
+        not_slots: names of state slots that are annotation machinery rather than product attributes.
+    """
+
+    candidates: CandidateKind
+    negatives_needed: bool
+    pictures: Pictures
+    not_slots: frozenset[str]
+
+    def products(self, ledger: Ledger) -> list[ProductRecord]:
+        """All products, in the order of their files. Raises CorpusError when there is no catalogue."""
+
+    def dialogues(self, ledger: Ledger) -> Iterator[Dialogue]:
+        """Dialogues sorted by ``dialogue_id``, read as they are asked for. Raises CorpusError when there are none."""
+
+    def count(self) -> int:
+        """How many dialogues there are to read, for the progress bar."""
+
+    def input_hashes(self) -> Mapping[str, str]:
+        """``name -> sha256`` of what was read; complete once everything was."""
+
+    def files(self) -> Sequence[Path]:
+        """The dialogue and catalogue files, for the import benchmark."""

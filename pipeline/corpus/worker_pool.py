@@ -1,0 +1,167 @@
+"""Processes that read dialogue files side by side; their chunks are given back in order.
+
+One fresh interpreter is started, which imports what reading takes, is told the catalogue, and then forks the others
+while it has a single thread. (It is not multiprocessing's way: there, each process would import for itself, and also
+the caller's main module.) Work goes to them as JSON and comes back as Arrow's columns, over pipes. They end when their
+pipes do, so nothing is left behind however the import ends.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import struct
+import subprocess
+import sys
+from collections import deque
+from collections.abc import Iterable, Iterator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import suppress
+from pathlib import Path
+from queue import SimpleQueue
+from types import TracebackType
+from typing import IO, Any, NamedTuple
+
+from schemas.errors import ServiceError
+
+__all__ = ["Crew", "receive", "send"]
+
+_SIZE = struct.Struct("<Q")
+
+_UNDER_WAY_EACH = 2
+"""How many parts of the work are being done, or done and not yet taken, for each process."""
+
+
+def send(pipe: IO[bytes], parts: Sequence[Any]) -> None:
+    """Write a message of several parts, each bytes-like."""
+    pipe.write(_SIZE.pack(len(parts)) + b"".join(_SIZE.pack(memoryview(part).nbytes) for part in parts))
+    for part in parts:
+        pipe.write(part)
+    pipe.flush()
+
+
+def receive(pipe: IO[bytes]) -> list[bytes] | None:
+    """Read a message; None when the pipe ends before or within it."""
+    try:
+        (n,) = _SIZE.unpack(pipe.read(_SIZE.size))
+        sizes = [size for (size,) in _SIZE.iter_unpack(pipe.read(n * _SIZE.size))]
+    except struct.error:
+        return None
+    parts = [pipe.read(size) for size in sizes]
+    return parts if len(parts) == n and [*map(len, parts)] == sizes else None
+
+
+class _Member(NamedTuple):
+    """The pipes to one process."""
+
+    requests: IO[bytes]
+    answers: IO[bytes]
+
+    def ask(self, work: bytes) -> list[bytes]:
+        answer = None
+        with suppress(BrokenPipeError):
+            send(self.requests, [work])
+            answer = receive(self.answers)
+        if answer is None:
+            raise ServiceError(
+                "a process that reads dialogues was killed", fix="if memory was short, import with --jobs 1"
+            )
+        if len(answer) == 1:
+            raise RuntimeError(f"in a process that reads dialogues:\n{answer[0].decode()}")
+        return answer
+
+
+class Crew:
+    """Processes; they are started at once and come up while the caller goes on.
+
+    Args:
+        jobs: how many.
+    """
+
+    def __init__(self, jobs: int) -> None:
+        self._members: list[_Member] = []
+        theirs: list[tuple[int, int]] = []
+        for _ in range(jobs):
+            (there, here), (back, away) = os.pipe(), os.pipe()
+            theirs.append((there, away))
+            self._members.append(_Member(os.fdopen(here, "wb"), os.fdopen(back, "rb")))
+        root = str(Path(__file__).resolve().parents[2])
+        path = os.pathsep.join(filter(None, (root, os.environ.get("PYTHONPATH"))))
+        # one thread each, also none of Arrow's allocator: forking takes that, and cores are shared out by process
+        threads = dict.fromkeys(("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"), "1")
+        threads["JE_ARROW_MALLOC_CONF"] = "background_thread:false"
+        try:
+            self._leader = subprocess.Popen(
+                [sys.executable, "-P", "-c", _START, json.dumps(theirs)],
+                stdin=subprocess.PIPE,
+                stdout=subprocess.DEVNULL,
+                env={**os.environ, **threads, "PYTHONPATH": path},
+                pass_fds=[end for ends in theirs for end in ends],
+                start_new_session=True,  # Ctrl-C is for the import, which then ends its crew
+            )
+        finally:
+            for end in (end for ends in theirs for end in ends):
+                os.close(end)
+        self._threads = ThreadPoolExecutor(jobs + 1)
+
+    def __enter__(self) -> Crew:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, problem: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        self.end(at_once=problem is not None)
+
+    def end(self, *, at_once: bool = True) -> None:
+        """Stop everybody: at work or not, or as soon as they have nothing to do."""
+        if at_once:
+            with suppress(ProcessLookupError):
+                os.killpg(self._leader.pid, signal.SIGKILL)
+        self._threads.shutdown(cancel_futures=True)
+        for pipe in (self._leader.stdin, *(pipe for member in self._members for pipe in member)):
+            with suppress(BrokenPipeError):
+                if pipe is not None:
+                    pipe.close()
+        self._leader.wait()
+
+    def answers(self, setting: Any, works: Iterable[Any]) -> Iterator[list[bytes]]:
+        """The answers to pieces of work, in order; only a few are under way at a time.
+
+        Args:
+            setting: what every process has to know first, as JSON.
+            works: each as JSON.
+
+        Raises:
+            ServiceError: a process was killed.
+            RuntimeError: a process met a bug.
+        """
+        self._threads.submit(self._tell, setting)
+        idle: SimpleQueue[_Member] = SimpleQueue()
+        for member in self._members:
+            idle.put(member)
+
+        def ask(work: Any) -> list[bytes]:
+            member = idle.get()
+            try:
+                return member.ask(json.dumps(work).encode())
+            finally:
+                idle.put(member)
+
+        waiting: deque[Future[list[bytes]]] = deque()
+        for work in works:
+            waiting.append(self._threads.submit(ask, work))
+            if len(waiting) >= _UNDER_WAY_EACH * len(self._members):
+                yield waiting.popleft().result()
+        while waiting:
+            yield waiting.popleft().result()
+
+    def _tell(self, setting: Any) -> None:
+        pipe = self._leader.stdin
+        assert pipe is not None
+        with suppress(BrokenPipeError):  # whoever asks finds out
+            pipe.write(json.dumps(setting).encode())
+            pipe.close()
+
+
+_START = "from pipeline.corpus.worker import main; main()"

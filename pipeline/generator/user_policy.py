@@ -1,0 +1,152 @@
+"""What the shopper does next: opens topics, refines them, answers, asks too much and relaxes."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from random import Random
+
+import numpy as np
+
+from pipeline.generator.product_index import Shelf
+from pipeline.generator.refinement_actions import Refinements
+from pipeline.generator.user_actions import REFINEMENT_WEIGHTS, Move, MoveKind, fitness, interesting
+from pipeline.generator.user_goal import Wants
+from pipeline.generator.vocabulary import VISIBLE
+
+__all__ = ["Proposer"]
+
+
+class Proposer:
+    """Thinks up moves over one catalogue.
+
+    Args:
+        shelf: the catalogue.
+    """
+
+    def __init__(self, shelf: Shelf) -> None:
+        self._shelf = shelf
+        healthy = {kind: numbers[shelf.healthy[numbers]] for kind, numbers in shelf.of_type.items()}
+        least = 8 if any(len(numbers) >= 8 for numbers in healthy.values()) else 3
+        self.types = tuple(kind for kind in shelf.types if len(healthy[kind]) >= least)
+        self._type_weights = [float(np.sqrt(len(healthy[kind]))) for kind in self.types]
+        self._healthy = healthy
+        self._attributes = sorted({name for product in shelf.products for name in product.attributes} - {"type"})
+        self._refinements = Refinements(shelf)
+
+    def count(self, wants: Wants) -> int:
+        """How many products with sound files satisfy the wants."""
+        return int(np.count_nonzero(self._shelf.satisfying(wants) & self._shelf.healthy))
+
+    def open(self, before: Wants | None, shown: Sequence[int], rng: Random) -> tuple[Move, int]:
+        """Open a topic, or switch to another type than before; with the product the shopper has in mind."""
+        gender = () if before is None else before.likes.get("gender", ())
+        last = None if before is None else before.likes.get("type", (None,))[0]
+        ideas: list[tuple[Move, int]] = []
+        weights: list[float] = []
+        tries = 0
+        while not any(weights):
+            tries += 1
+            for _ in range(6):
+                idea = self._topic(gender, last, shown, rng)
+                if idea is not None:
+                    ideas.append(idea)
+                    weights.append(fitness(self.count(idea[0].wants)))
+            if tries > 20:  # a gender that no other type is made for
+                gender = ()
+        return rng.choices(ideas, weights)[0]
+
+    def next(self, wants: Wants, target: int, shown: Sequence[int], rng: Random) -> Move:
+        """A move that at least one product satisfies, the likelier the better the number of such products suits."""
+        ideas: list[Move] = []
+        weights: list[float] = []
+        kinds: list[MoveKind] = list(REFINEMENT_WEIGHTS)
+        now = self.count(wants)
+        while not ideas:
+            for kind in rng.choices(kinds, list(REFINEMENT_WEIGHTS.values()), k=12):
+                idea = self._refinements.think(kind, wants, target, shown, rng)
+                if idea is None or (idea.wants.same_as(wants) and kind != "more"):
+                    continue
+                count = self.count(idea.wants)
+                worth = fitness(count) * (0.3 if count == now else 1.0)  # what rules nothing out is seldom said
+                if worth:
+                    ideas.append(idea)
+                    weights.append(worth)
+        return rng.choices(ideas, weights)[0]
+
+    def answer(self, wants: Wants, target: int, rng: Random) -> Move | None:
+        """The answer to an agent's question about something not said yet."""
+        for _ in range(6):
+            idea = self._refinements.add(wants, target, (), rng)
+            if idea is not None and self.count(idea.wants) >= 3:
+                return idea
+        return None
+
+    def impossible(self, wants: Wants, rng: Random) -> Move | None:
+        """A want that no product satisfies together with the others."""
+        among = self._shelf.satisfying(Wants({"type": wants.likes["type"]}))
+        for _ in range(8):
+            attribute = interesting([name for name in self._attributes if name not in wants.likes], rng)
+            if attribute is None:
+                return None
+            values = self._shelf.values(attribute, among)
+            if len(values) < 2:
+                continue
+            value = rng.choice(values)
+            after = wants.like(attribute, value)
+            if not bool(self._shelf.satisfying(after).any()):
+                return Move("impossible", after, attribute, (value,))
+        return None
+
+    def relax(self, wants: Wants, rng: Random) -> Move | None:
+        """Give up one want so that something is left again."""
+        names = [name for name in (*wants.likes, *wants.dislikes) if name != "type"]
+        ideas = [Move("relax", wants.drop(name), name) for name in dict.fromkeys(names)]
+        weights = [fitness(self.count(idea.wants)) for idea in ideas]
+        return rng.choices(ideas, weights)[0] if any(weights) else None
+
+    def _topic(
+        self, gender: tuple[str, ...], last: str | None, shown: Sequence[int], rng: Random
+    ) -> tuple[Move, int] | None:
+        kind = rng.choices(self.types, self._type_weights)[0]
+        if kind == last and len(self.types) > 1:
+            return None
+        target = int(rng.choice(self._healthy[kind]))
+        product = self._shelf.products[target]
+        if gender and product.attributes.get("gender") != gender:
+            return None
+        wants = Wants({"type": (kind,)} | ({"gender": gender} if gender else {}))
+        mentioned: list[str] = []
+        place: int | None = None
+        picture: int | None = None
+        colour = product.value("color")
+        chance = rng.random()
+        if shown and chance < 0.22 and colour is not None:
+            places = [at for at, number in enumerate(shown) if self._seen(number, "color") == colour]
+            if places:
+                place = rng.choice(places)
+                wants = wants.like("color", colour, picture=self._shelf.products[shown[place]].url)
+        elif chance < 0.4:
+            about = rng.choice(VISIBLE)
+            picture = self._picture_of(about, product.value(about), rng)
+            if picture is not None:
+                wants = wants.like(about, product.value(about) or "", picture=self._shelf.products[picture].url)
+                mentioned.append(f"picture:{about}")
+        for _ in range(rng.choice((0, 1, 1, 1, 2, 2))):
+            free = [name for name in product.attributes if name not in wants.likes and product.attributes[name]]
+            attribute = interesting(free, rng)
+            if attribute is not None:
+                wants = wants.like(attribute, rng.choice(product.attributes[attribute]))
+                mentioned.append(attribute)
+        opening: MoveKind = "open" if last is None else "switch"
+        return Move(opening, wants, "color", (), place, picture, tuple(mentioned)), target
+
+    def _seen(self, number: int, attribute: str) -> str | None:
+        """What the picture of a product shows of an attribute; None when there is no such picture."""
+        product = self._shelf.products[number]
+        return None if product.fault else product.value(attribute)
+
+    def _picture_of(self, attribute: str, value: str | None, rng: Random) -> int | None:
+        if value is None:
+            return None
+        fitting = np.flatnonzero(self._shelf.satisfying(Wants({attribute: (value,)})) & self._shelf.healthy)
+        return int(rng.choice(fitting)) if len(fitting) else None

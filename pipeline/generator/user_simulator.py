@@ -1,0 +1,277 @@
+"""Simulates one dialogue: a shopper who reveals a goal bit by bit, and an agent who recommends what satisfies it."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from random import Random
+
+import numpy as np
+from numpy.typing import NDArray
+
+from pipeline.generator import phrases
+from pipeline.generator.product_index import Mask, Shelf
+from pipeline.generator.user_actions import Move, MoveKind
+from pipeline.generator.user_goal import Wants
+from pipeline.generator.user_policy import Proposer
+from pipeline.generator.wording import Wording, plural
+
+__all__ = ["Dialogue", "Recommendation", "Simulator", "Utterance"]
+
+_ACTS: dict[MoveKind, tuple[str, str]] = {
+    "open": ("give-criteria", ""),
+    "switch": ("switch-synset", ""),
+    "add": ("filter_results", "show_in_attribute_value"),
+    "change": ("filter_results", "show_in_attribute_value"),
+    "dislike": ("do_not_like_show_result", "do_not_like_show_in_attribute_value"),
+    "drop": ("filter_results", "show_in_any_attribute_value"),
+    "like_nth": ("like_n_show_result", "like_show_in_attribute_as_in_n"),
+    "nth_but": ("show_similar_to", "show_similar_to_n_in_attribute_value"),
+    "dislike_nth": ("do_not_like_n_show_result", "do_not_like_show_in_attribute_as_in_n"),
+    "upload": ("like_n_show_result", "like_show_in_attribute_as_in_custom_image"),
+    "upload_dislike": ("do_not_like_n_show_result", "do_not_like_show_in_attribute_as_in_custom_image"),
+    "more": ("show_similar_to", "show_more"),
+    "impossible": ("filter_results", "show_in_attribute_value"),
+    "relax": ("give-part-criteria", ""),
+}
+"""Move -> MMD's intent of the turn, and its ``question-subtype``."""
+
+
+@dataclass
+class Recommendation:
+    """What the agent shows, by product number: ``negatives`` in the order of the pool, repeats included."""
+
+    positives: tuple[int, ...]
+    negatives: NDArray[np.int64]
+    satisfying: Mask
+
+
+@dataclass
+class Utterance:
+    """One utterance before it is written; ``wants`` is set on the shopper's."""
+
+    speaker: str
+    act: str
+    text: str | None
+    pictures: tuple[int, ...] = ()
+    recommendation: Recommendation | None = None
+    subtype: str = ""
+    wants: Wants | None = None
+
+
+@dataclass
+class Dialogue:
+    """All utterances of a dialogue, and how often each move occurs in it."""
+
+    utterances: list[Utterance] = field(default_factory=list)
+    moves: Counter[str] = field(default_factory=Counter)
+
+
+class Simulator:
+    """Makes dialogues over one catalogue.
+
+    Args:
+        shelf: the catalogue.
+    """
+
+    def __init__(self, shelf: Shelf) -> None:
+        self.shelf = shelf
+        self.proposer = Proposer(shelf)
+
+    def dialogue(self, rng: Random, pool_size: int) -> Dialogue:
+        """One dialogue of about six recommendations; ``pool_size`` negatives are listed for each topic."""
+        return _Conversation(self.shelf, self.proposer, rng, pool_size).hold()
+
+
+class _Conversation:
+    def __init__(self, shelf: Shelf, proposer: Proposer, rng: Random, pool_size: int) -> None:
+        self._shelf = shelf
+        self._proposer = proposer
+        self._rng = rng
+        self._pool_size = pool_size
+        self._words = Wording(rng)
+        self._wants = Wants()
+        self._shown: tuple[int, ...] = ()
+        self._dialogue = Dialogue()
+
+    def hold(self) -> Dialogue:
+        rng = self._rng
+        left = rng.choice((4, 5, 6, 6, 6, 7, 8))
+        topics = 1 if left <= 4 and rng.random() < 0.4 else 2 if left <= 6 else rng.choice((2, 3))
+        self._greet()
+        for topic in range(topics):
+            last = topic == topics - 1
+            rounds = left if last else max(1, min(left - (topics - topic - 1), round(left / (topics - topic))))
+            self._topic(rounds)
+            left -= rounds
+        self._close()
+        return self._dialogue
+
+    def _greet(self) -> None:
+        rng = self._rng
+        if rng.random() < 0.55:
+            self._user("greeting", rng.choice(phrases.SHOPPER["greeting"]), opening=True)
+            self._agent("greeting", rng.choice(phrases.AGENT["greeting"]))
+        genders = self._shelf.values("gender")
+        if genders and rng.random() < 0.35:
+            target = self._shelf.products[int(rng.choice(np.flatnonzero(self._shelf.healthy)))]
+            gender = target.value("gender") or rng.choice(genders)
+            own = phrases.SHOPPER.get(f"info_{gender.lower()}", phrases.SHOPPER["info"])
+            self._wants = self._wants.like("gender", gender)
+            self._user("user-info", self._words.pick(own, v=gender.lower()), opening=True)
+            self._agent("question", rng.choice(phrases.AGENT["info"]))
+
+    def _topic(self, rounds: int) -> None:
+        rng = self._rng
+        before = self._wants if self._wants.likes else None
+        move, target = self._proposer.open(before, self._shown, rng)
+        kind = move.wants.likes["type"][0]
+        pool = self._pool(kind)
+        self._say(move)
+        if rng.random() < 0.3:
+            answer = self._proposer.answer(self._wants, target, rng)
+            if answer is not None and answer.attribute in phrases.QUESTIONS:
+                self._agent("question", rng.choice(phrases.QUESTIONS[answer.attribute]))
+                if rng.random() < 0.12:
+                    self._user("give-part-criteria", rng.choice(phrases.SHOPPER["no_preference"]))
+                else:
+                    self._say(answer, act="give-part-criteria")
+        self._recommend(pool, new=False)
+        for _ in range(rounds - 1):
+            if rng.random() < 0.18:
+                self._ask()
+            if rng.random() < 0.05 and self._fail(pool):
+                continue
+            move = self._proposer.next(self._wants, target, self._shown, rng)
+            self._say(move)
+            positives = self._recommend(pool, new=move.kind == "more")
+            if target not in np.flatnonzero(self._shelf.satisfying(self._wants)):
+                target = rng.choice(positives)  # the shopper has another product in mind now
+
+    def _fail(self, pool: NDArray[np.int64]) -> bool:
+        """Ask for what there is not, hear so, give up something else or that."""
+        move = self._proposer.impossible(self._wants, self._rng)
+        relaxed = None if move is None else self._proposer.relax(move.wants, self._rng)
+        if move is None or relaxed is None:
+            return False
+        self._say(move)
+        self._agent("answer", self._rng.choice(phrases.AGENT["none"]))
+        self._say(relaxed)
+        self._recommend(pool, new=False)
+        return True
+
+    def _ask(self) -> None:
+        """A question about a shown product; it changes nothing."""
+        place = self._rng.randrange(len(self._shown))
+        product = self._shelf.products[self._shown[place]]
+        known = [name for name in phrases.ASK if product.attributes.get(name)]
+        if not known:
+            return
+        attribute, ordinal = self._rng.choice(known), self._words.ordinal(place)
+        self._user("ask_attribute", self._words.pick(phrases.ASK[attribute], n=ordinal), subtype="ask_attribute_in_n")
+        value = ", ".join(product.attributes[attribute])
+        self._agent("answer", self._words.pick(phrases.AGENT["answer"], n=ordinal, v=value))
+
+    def _close(self) -> None:
+        chance = self._rng.random()
+        if chance < 0.45:
+            place = self._rng.randrange(len(self._shown))
+            text = self._words.pick(phrases.SHOPPER["buy"], n=self._words.ordinal(place))
+            self._user("buy", text, opening=True)
+            self._agent("answer", self._rng.choice(phrases.AGENT["buy"]))
+        if chance < 0.8:
+            self._user("exit-message", self._rng.choice(phrases.SHOPPER["exit"]), opening=True)
+            self._agent("exit-message", self._rng.choice(phrases.AGENT["exit"]))
+
+    def _pool(self, kind: str) -> NDArray[np.int64]:
+        """The topic's negatives: half of its own type as far as there are, and about one in a hundred twice."""
+        rng = self._rng
+        own, others = self._shelf.of_type[kind].tolist(), self._shelf.not_of_type[kind]
+        chosen = rng.sample(own, min(len(own), self._pool_size // 2))
+        chosen += rng.sample(others, min(len(others), self._pool_size - len(chosen)))
+        for _ in range(max(1, self._pool_size // 100)):
+            chosen[rng.randrange(len(chosen))] = rng.choice(chosen)
+        rng.shuffle(chosen)
+        return np.array(chosen, dtype=np.int64)
+
+    def _recommend(self, pool: NDArray[np.int64], *, new: bool) -> tuple[int, ...]:
+        """Show about four products that satisfy all wants, at least one of them with sound files."""
+        rng = self._rng
+        satisfying = self._shelf.satisfying(self._wants)
+        fitting = [int(number) for number in np.flatnonzero(satisfying)]
+        if new:
+            fitting = [number for number in fitting if number not in self._shown]
+        positives = rng.sample(fitting, min(len(fitting), rng.choice((3, 4, 4, 5, 5, 6))))
+        if not self._shelf.healthy[positives].any():
+            positives[0] = rng.choice([number for number in fitting if self._shelf.healthy[number]])
+        self._shown = tuple(positives)
+        recommendation = Recommendation(self._shown, pool[~satisfying[pool]], satisfying)
+        things = plural(self._wants.likes["type"][0].lower())
+        text = self._words.pick(phrases.AGENT["show"], things=things)
+        if rng.random() < 0.2:
+            place = rng.randrange(len(positives))
+            brand = self._shelf.products[positives[place]].value("brand")
+            remarks = phrases.AGENT["remark"] if brand else phrases.AGENT["remark"][1:]
+            text += " " + self._words.pick(remarks, n=self._words.ordinal(place), brand=brand or "")
+        split = rng.random() < 0.8
+        self._add(Utterance("system", "answer", None if split else text, self._shown, recommendation))
+        if split:
+            self._add(Utterance("system", "answer", text))
+        return self._shown
+
+    def _say(self, move: Move, act: str | None = None) -> None:
+        usual, subtype = _ACTS[move.kind]
+        text = self._sentence(move)
+        self._wants = move.wants
+        self._dialogue.moves[move.kind] += 1
+        pictures = () if move.picture is None else (move.picture,)
+        self._user(act or usual, text, pictures, subtype, opening=move.kind in ("open", "switch"))
+
+    def _sentence(self, move: Move) -> str:
+        words, pick, attribute = self._words, self._words.pick, move.attribute
+        if move.kind in ("open", "switch"):
+            return self._opening(move)
+        if move.kind == "more":
+            return self._rng.choice(phrases.SHOPPER["more"])
+        named = words.values(attribute, move.values) if move.values else ""
+        slot = words.slot(attribute)
+        ordinal = "" if move.place is None else words.ordinal(move.place)
+        if move.kind in ("drop", "relax"):
+            return pick(phrases.DROP, s=slot)
+        if move.kind == "nth_but":
+            return pick(phrases.NTH_BUT, n=ordinal, v=named)
+        tables = {
+            "add": phrases.ADD,
+            "impossible": phrases.ADD,
+            "change": phrases.CHANGE,
+            "dislike": phrases.DISLIKE,
+            "like_nth": phrases.LIKE_NTH,
+            "dislike_nth": phrases.DISLIKE_NTH,
+            "upload": phrases.UPLOAD,
+            "upload_dislike": phrases.UPLOAD_DISLIKE,
+        }
+        return pick(words.templates(tables[move.kind], attribute), v=named, s=slot, n=ordinal)
+
+    def _opening(self, move: Move) -> str:
+        words = self._words
+        tail = ""
+        if move.place is not None:
+            tail = words.pick(phrases.OPEN_NTH, s=words.slot("color"), n=words.ordinal(move.place))
+        seen = [name.removeprefix("picture:") for name in move.mentioned if name.startswith("picture:")]
+        if seen:
+            tail = words.pick(phrases.UPLOAD_OPEN[seen[0]])
+        thing, things = words.thing(move.wants, only=move.mentioned, tail=tail)
+        return words.pick(phrases.OPEN if move.kind == "open" else phrases.SWITCH, thing=thing, things=things)
+
+    def _user(
+        self, act: str, text: str, pictures: Sequence[int] = (), subtype: str = "", *, opening: bool = False
+    ) -> None:
+        said = self._words.shopper(text, opening=opening)
+        self._add(Utterance("user", act, said, tuple(pictures), subtype=subtype, wants=self._wants))
+
+    def _agent(self, act: str, text: str) -> None:
+        self._add(Utterance("system", act, text))
+
+    def _add(self, utterance: Utterance) -> None:
+        self._dialogue.utterances.append(utterance)

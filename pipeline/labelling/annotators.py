@@ -1,0 +1,37 @@
+"""Learns who annotators are from the server that they work on."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import TYPE_CHECKING
+
+from annotate.assignment.annotators import Roster
+from pipeline.labelling.assignment_record import read_deals
+from pipeline.workspace import Workspace
+
+if TYPE_CHECKING:
+    from annotate.label_studio.gateway import Gateway
+
+__all__ = ["learn_annotators"]
+
+
+def learn_annotators(workspace: Workspace, gateway: Gateway, projects: Mapping[int, str]) -> Roster:
+    """The roster of the workspace with what this server says; not written yet.
+
+    Args:
+        workspace: whose.
+        gateway: the server.
+        projects: number -> title of its projects that are of concern.
+
+    Raises:
+        ServiceError: Label Studio is down, failed, or refuses the key.
+    """
+    dealt = {
+        part.place: part.annotator
+        for deal in read_deals(workspace.labelling)
+        if not deal.is_file
+        for part in deal.parts
+    }
+    roster = Roster.read(workspace.labelling)
+    roster.learn(gateway.url, gateway.users(), {number: dealt.get(title) for number, title in projects.items()})
+    return roster

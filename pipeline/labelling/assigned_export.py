@@ -1,0 +1,244 @@
+"""Export dealt out to several annotators: one project (or file) each, and nobody sees what others answer.
+
+What is dealt is written down first, then pushed, so that a run that was killed is completed by the next one. Later
+exports under the same name deal only what is new; see :mod:`annotate.assignment.assignment` for how,
+:mod:`pipeline.labelling.assignment_record` for what is kept.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+from annotate.assignment.assignment import deal, hand_over, shares_of, turns_of
+from pipeline.batches import read_batches
+from pipeline.chosen_dialogues import Selection, choose_dialogues
+from pipeline.labelling.annotators import learn_annotators
+from pipeline.labelling.assignment_record import Deal, deal_file
+from pipeline.labelling.assignment_request import DealRequest, agreed, deal_name, part_place
+from pipeline.labelling.export_for_labelling import ExportResult, export_to_file, export_to_project
+from pipeline.labelling.reassignment import remove_handed_over, unfinished_dialogues
+from pipeline.workspace import Workspace
+from schemas.errors import UsageError
+from schemas.files import locked
+from schemas.progress import Progress, SilentProgress
+from schemas.tables import TURNS, open_table
+
+__all__ = ["DealtExport", "DealtPart", "export_dealt", "is_dealt"]
+
+
+@dataclass(frozen=True)
+class DealtPart:
+    """What one annotator has after an export.
+
+    Attributes:
+        annotator: whose.
+        place: title of the project, or path of the file.
+        dialogues: dealt to them, in all.
+        user_turns: of these.
+        export: what was pushed; None when nothing is dealt to them, and in a dry run.
+    """
+
+    annotator: str
+    place: str
+    dialogues: int
+    user_turns: int
+    export: ExportResult | None
+
+
+@dataclass(frozen=True)
+class DealtExport:
+    """What a dealt export did.
+
+    Attributes:
+        name: of the deal.
+        is_file: whether the parts are files.
+        parts: one for each annotator who has not left.
+        dialogues: different dialogues dealt under this name, in all.
+        dialogues_new: those dealt now.
+        shared: those of all that several annotators have.
+        pairs: two annotators -> dialogues they share.
+        handed_over: dialogues handed over now.
+        handed_to_nobody: those of them that every other annotator has already.
+        removed: tasks taken out of the project of who left.
+        dry_run: nothing of this was done: it is what the same command does without ``--dry-run``.
+    """
+
+    name: str
+    is_file: bool
+    parts: tuple[DealtPart, ...]
+    dialogues: int
+    dialogues_new: int
+    shared: int
+    pairs: Mapping[tuple[str, str], int]
+    handed_over: int = 0
+    handed_to_nobody: int = 0
+    removed: int = 0
+    dry_run: bool = False
+
+    @property
+    def exports(self) -> list[ExportResult]:
+        return [part.export for part in self.parts if part.export is not None]
+
+
+def is_dealt(workspace: Workspace, project: str | None, to_file: Path | None) -> bool:
+    """Whether something was dealt under this name before."""
+    return deal_file(workspace.labelling, deal_name(project, to_file)).is_file()
+
+
+def export_dealt(
+    workspace: Workspace,
+    request: DealRequest,
+    selection: Selection | None,
+    *,
+    project: str | None = None,
+    to_file: Path | None = None,
+    window: int = 0,
+    prelabel: str | None = None,
+    progress: Progress | None = None,
+) -> DealtExport:
+    """Deal what of the selection was not dealt yet, and push to everybody whatever of theirs is not there.
+
+    Args:
+        workspace: an imported corpus.
+        request: to whom, and how.
+        selection: which dialogues; those dealt earlier under this name stay dealt, whether they are among them or
+            not. None: nothing new is dealt.
+        project: name of the deal; each annotator's project is called after it and them.
+        to_file: instead, a file name; each annotator's file lies beside it and is called after it and them.
+        window: user turns in one task, the same for everybody.
+        prelabel: what labels the tasks before people do, see :mod:`pipeline.labelling.prelabelling`; None: nothing.
+        progress: shows how far it is.
+
+    Raises:
+        UsageError: terms that cannot be, or another name's; see :func:`pipeline.labelling.assignment_request.agreed`.
+        InputError, ServiceError: as :func:`pipeline.labelling.export_for_labelling.export_to_project`.
+    """
+    progress = progress or SilentProgress()
+    name = deal_name(project, to_file)
+    labelling = workspace.labelling
+    with locked(labelling / "deals" / ".lock"):
+        earlier = Deal.read(labelling, name)
+        people, terms = agreed(workspace, name, earlier, request, is_file=to_file is not None)
+        places = {each: part_place(name, each, to_file) for each in people}
+        record = earlier or Deal(name, to_file is not None, terms.redundancy, terms.seed)
+        record = _same_places(record.with_annotators(people, places), places)
+        nobody: list[str] = []
+        unfinished: list[str] = []
+        if request.leaving is not None:
+            unfinished = unfinished_dialogues(workspace, record, request.leaving)
+            record, nobody = _leave(record, request.leaving, unfinished, people)
+        # the seed of the deal orders later selections too: a larger -n adds to a smaller one
+        new = _new_dialogues(workspace, record, replace(selection, seed=terms.seed)) if selection else {}
+        if new:
+            record = replace(record, rounds=(*record.rounds, deal(new, people, terms, record.rounds)))
+        record = replace(record, pushed=False)
+        if not request.dry_run:
+            record.write(labelling)
+        removed = 0 if record.is_file else remove_handed_over(workspace, record, progress, dry_run=request.dry_run)
+        if request.dry_run:
+            parts = _parts(record)
+        else:
+            parts = _push(workspace, record, window or _window(workspace, record), prelabel, progress)
+            if not record.is_file:
+                _learn(workspace, parts)
+            replace(record, pushed=True).write(labelling)
+    shares = shares_of(record.rounds)
+    return DealtExport(
+        name=name,
+        is_file=record.is_file,
+        parts=parts,
+        dialogues=len(record.dealt()),
+        dialogues_new=len(new),
+        shared=sum(len(hands) > 1 for round_ in record.rounds for hands in round_.hands.values()),
+        pairs={pair: shares[pair] for pair in sorted(shares)},
+        handed_over=len(unfinished),
+        handed_to_nobody=len(nobody),
+        removed=removed,
+        dry_run=request.dry_run,
+    )
+
+
+def _same_places(record: Deal, places: Mapping[str, str]) -> Deal:
+    for part in record.parts:
+        if places.get(part.annotator, part.place) != part.place:
+            raise UsageError(
+                f"'{record.name}' was dealt out to other files before", where=part.place, fix="use another file name"
+            )
+    titles = Counter(part.place for part in record.parts)
+    twice = [title for title, count in titles.items() if count > 1]
+    if twice:
+        raise UsageError(f"two annotators would get the project '{twice[0]}'", fix="use a shorter --project name")
+    return record
+
+
+def _leave(record: Deal, leaving: str, unfinished: Sequence[str], people: Sequence[str]) -> tuple[Deal, list[str]]:
+    rounds, nobody = hand_over(record.rounds, leaving, unfinished, people, record.seed)
+    gone = sorted({*record.handed_over.get(leaving, ()), *unfinished})
+    parts = tuple(replace(part, has_left=part.has_left or part.annotator == leaving) for part in record.parts)
+    changed = replace(
+        record, parts=parts, rounds=tuple(rounds), handed_over={**record.handed_over, leaving: tuple(gone)}
+    )
+    return changed, nobody
+
+
+def _new_dialogues(workspace: Workspace, record: Deal, selection: Selection) -> dict[str, int]:
+    """Dialogue -> user turns, of those of the selection that were not dealt; without those where no user speaks."""
+    dealt = record.dealt()
+    wanted = [dialogue for dialogue in choose_dialogues(workspace.turns, selection) if dialogue not in dealt]
+    turns: Counter[str] = Counter()
+    with open_table(workspace.turns, TURNS) as file:
+        for batch in file.iter_batches(columns=["dialogue_id", "speaker"]):
+            names, speakers = batch.column(0).to_pylist(), batch.column(1).to_pylist()
+            turns.update(name for name, speaker in zip(names, speakers, strict=True) if speaker == "user")
+    return {dialogue: turns[dialogue] for dialogue in wanted if turns[dialogue]}
+
+
+def _window(workspace: Workspace, record: Deal) -> int:
+    """User turns in one task of the parts exported before; 0 when there are none."""
+    places = {part.place for part in record.parts}
+    return next((each.window for each in read_batches(workspace.labelling) if str(each.destination) in places), 0)
+
+
+def _push(
+    workspace: Workspace, record: Deal, window: int, prelabel: str | None, progress: Progress
+) -> tuple[DealtPart, ...]:
+    parts = []
+    for part in _parts(record):
+        export = None
+        if part.dialogues:
+            progress.log(f"{part.annotator}: {part.dialogues} dialogues, {part.user_turns} user turns")
+            chosen = Selection(exactly=tuple(record.dialogues_of(part.annotator)))
+            how: dict[str, Any] = {"window": window, "annotator": part.annotator, "prelabel": prelabel}
+            if record.is_file:
+                export = export_to_file(workspace, Path(part.place), chosen, progress=progress, **how)
+            else:
+                export = export_to_project(workspace, part.place, chosen, progress=progress, **how)
+            window = export.window
+        parts.append(replace(part, export=export))
+    return tuple(parts)
+
+
+def _parts(record: Deal) -> tuple[DealtPart, ...]:
+    """What everybody who has not left was dealt, nothing of it pushed yet."""
+    loads = turns_of(record.rounds)
+    return tuple(
+        DealtPart(part.annotator, part.place, len(record.dialogues_of(part.annotator)), loads[part.annotator], None)
+        for part in record.parts
+        if not part.has_left
+    )
+
+
+def _learn(workspace: Workspace, parts: Sequence[DealtPart]) -> None:
+    from annotate.label_studio.gateway import connect
+
+    gateway = connect(workspace.root)
+    projects = {
+        part.export.destination.project_id: part.place
+        for part in parts
+        if part.export is not None and part.export.destination.project_id is not None
+    }
+    learn_annotators(workspace, gateway, projects).write(workspace.labelling)

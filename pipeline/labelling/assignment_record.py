@@ -1,0 +1,216 @@
+"""``labelling/deals/NAME.json``: what was dealt to whom under a name, and which project or file holds whose part.
+
+The record is written before anything is pushed: a run that was killed is completed from it, and nothing is dealt twice.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any
+
+from annotate.assignment.assignment import Round
+from schemas.errors import LabelError, UsageError
+from schemas.files import read_json, sha256_bytes, taken_apart, write_json
+
+__all__ = ["Deal", "Part", "annotators_named", "deal_file", "part_title", "projects_of", "read_deals"]
+
+_RECORD = 1
+_TITLE_LENGTH = 50
+_NAME = re.compile(r"\w[\w.+-]{0,63}(@\w[\w.-]{0,125})?")
+_PLAIN = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.-]{0,60}")
+_RESERVED = ("corpus",)
+
+
+@dataclass(frozen=True)
+class Part:
+    """One annotator's part of a deal.
+
+    Attributes:
+        annotator: whose.
+        place: title of the Label Studio project, or path of the file.
+        has_left: everything they did not finish was handed over, and nothing new is dealt to them.
+    """
+
+    annotator: str
+    place: str
+    has_left: bool = False
+
+
+@dataclass(frozen=True)
+class Deal:
+    """Everything dealt under one name.
+
+    Attributes:
+        name: as given with ``--project`` or ``--to-file``.
+        is_file: whether the parts are files.
+        redundancy, seed: of the terms; they stay as they are.
+        parts: one for each annotator there ever was, in the order they came.
+        rounds: what was dealt, oldest first; see :class:`annotate.assignment.assignment.Round`.
+        handed_over: annotator who left -> the dialogues that were theirs.
+        pushed: whether everything of it arrived where it belongs.
+    """
+
+    name: str
+    is_file: bool
+    redundancy: int
+    seed: int
+    parts: tuple[Part, ...] = ()
+    rounds: tuple[Round, ...] = ()
+    handed_over: Mapping[str, Sequence[str]] = field(default_factory=dict)
+    pushed: bool = False
+
+    def part(self, annotator: str) -> Part | None:
+        """The part of an annotator, or None."""
+        return next((part for part in self.parts if part.annotator == annotator), None)
+
+    @property
+    def present(self) -> list[str]:
+        """The annotators who have not left."""
+        return [part.annotator for part in self.parts if not part.has_left]
+
+    def dialogues_of(self, annotator: str) -> list[str]:
+        """What an annotator was dealt, in the order of the selections."""
+        return [dialogue for round_ in self.rounds for dialogue, hands in round_.hands.items() if annotator in hands]
+
+    def dealt(self) -> set[str]:
+        """Every dialogue dealt."""
+        return {dialogue for round_ in self.rounds for dialogue in round_.hands}
+
+    def with_annotators(self, annotators: Iterable[str], places: Mapping[str, str]) -> Deal:
+        """With a part for each; who had left is back."""
+        parts = {part.annotator: part for part in self.parts}
+        for annotator in annotators:
+            known = parts.get(annotator)
+            parts[annotator] = replace(known, has_left=False) if known else Part(annotator, places[annotator])
+        return replace(self, parts=tuple(parts.values()))
+
+    def write(self, labelling: Path) -> None:
+        """Write the record, whole."""
+        write_json(deal_file(labelling, self.name), self._as_json())
+
+    def _as_json(self) -> dict[str, Any]:
+        return {
+            "semctl_deal": _RECORD,
+            "name": self.name,
+            "is_file": self.is_file,
+            "redundancy": self.redundancy,
+            "seed": self.seed,
+            "annotators": [
+                {"name": part.annotator, "place": part.place, "has_left": part.has_left} for part in self.parts
+            ],
+            "rounds": [
+                {
+                    "overlap": round_.overlap,
+                    "dialogues": [
+                        {"dialogue": dialogue, "turns": round_.turns[dialogue], "annotators": list(hands)}
+                        for dialogue, hands in round_.hands.items()
+                    ],
+                }
+                for round_ in self.rounds
+            ],
+            "handed_over": {annotator: sorted(dialogues) for annotator, dialogues in self.handed_over.items()},
+            "pushed": self.pushed,
+        }
+
+    @classmethod
+    def read(cls, labelling: Path, name: str) -> Deal | None:
+        """The deal of this name, or None.
+
+        Raises:
+            LabelError: a record that is not one.
+        """
+        path = deal_file(labelling, name)
+        return _read(path) if path.is_file() else None
+
+
+def deal_file(labelling: Path, name: str) -> Path:
+    """Where the record of a deal is kept: under its name, where that can be a file's name."""
+    if _PLAIN.fullmatch(name):
+        return labelling / "deals" / f"{name}.json"
+    plain = re.sub(r"[^A-Za-z0-9_.-]+", "-", name).strip("-.")[:40]
+    return labelling / "deals" / f"{plain}~{sha256_bytes(os.fsencode(name))[:10]}.json"
+
+
+def read_deals(labelling: Path) -> list[Deal]:
+    """All deals, sorted by name.
+
+    Raises:
+        LabelError: a record that is not one.
+    """
+    return sorted((_read(path) for path in (labelling / "deals").glob("*.json")), key=lambda deal: deal.name)
+
+
+def annotators_named(text: str) -> list[str]:
+    """The annotators of ``ann@x,bo@x``, in small letters, as e-mail addresses are compared.
+
+    Raises:
+        UsageError: nobody, somebody twice, or a name that is neither an e-mail address nor a plain id.
+    """
+    names = [name.strip().lower() for name in text.split(",")]
+    for name in names:
+        if not _NAME.fullmatch(name) or name in _RESERVED:
+            raise UsageError(
+                f"'{name}' cannot name an annotator", fix="name e-mail addresses or plain ids: --annotators ann@x,bo@x"
+            )
+    twice = [name for number, name in enumerate(names) if name in names[:number]]
+    if twice:
+        raise UsageError(f"the annotator '{twice[0]}' is named twice", fix="name each once")
+    return names
+
+
+def part_title(name: str, annotator: str) -> str:
+    """The project title of an annotator's part: it tells them that it is theirs, in at most 50 characters.
+
+    What is cut is marked, and told apart by a hash.
+    """
+    title = f"{name} ({annotator})"
+    if len(title) <= _TITLE_LENGTH:
+        return title
+    mark = f"…{sha256_bytes(title.encode())[:4]}"
+    person = annotator.partition("@")[0]
+    person = person if len(person) <= 24 else person[:24] + "…"
+    return f"{name[: _TITLE_LENGTH - len(person) - len(mark) - 3]}{mark} ({person})"
+
+
+def _read(path: Path) -> Deal:
+    value: Any = read_json(path, error=LabelError)
+    with taken_apart(path, error=LabelError, what="not the record of a deal", fix="put that file back from a copy"):
+        if value["semctl_deal"] != _RECORD:
+            raise ValueError(f"record {value['semctl_deal']}")
+        return Deal(
+            name=str(value["name"]),
+            is_file=bool(value["is_file"]),
+            redundancy=int(value["redundancy"]),
+            seed=int(value["seed"]),
+            parts=tuple(
+                Part(str(part["name"]), str(part["place"]), bool(part["has_left"])) for part in value["annotators"]
+            ),
+            rounds=tuple(_read_round(round_) for round_ in value["rounds"]),
+            handed_over={str(who): tuple(dialogues) for who, dialogues in value["handed_over"].items()},
+            pushed=bool(value["pushed"]),
+        )
+
+
+def _read_round(value: Mapping[str, Any]) -> Round:
+    items = value["dialogues"]
+    return Round(
+        float(value["overlap"]),
+        {str(item["dialogue"]): tuple(map(str, item["annotators"])) for item in items},
+        {str(item["dialogue"]): int(item["turns"]) for item in items},
+    )
+
+
+def projects_of(labelling: Path, name: str) -> list[str]:
+    """Titles of all projects of a dealt name, of annotators who left too; the name itself when it was not dealt."""
+    found = Deal.read(labelling, name)
+    if found is None or found.is_file:
+        return [name]
+    return [
+        part.place
+        for part in found.parts
+        if found.dialogues_of(part.annotator) or found.handed_over.get(part.annotator)
+    ]

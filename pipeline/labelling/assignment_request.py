@@ -1,0 +1,101 @@
+"""What is asked of a dealt export, held against what was dealt under that name before."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from annotate.assignment.assignment import Terms
+from pipeline.batches import read_batches
+from pipeline.labelling.assignment_record import Deal, part_title
+from pipeline.workspace import Workspace
+from schemas.errors import UsageError
+
+__all__ = ["DealRequest", "agreed", "deal_name", "part_place"]
+
+_OVERLAP = 0.2
+_REDUNDANCY = 2
+
+
+@dataclass(frozen=True)
+class DealRequest:
+    """What is asked for; None is what the name was dealt with before, else the default.
+
+    Attributes:
+        annotators: who gets what is new; None: everybody who has not left.
+        overlap: share of the new dialogues that several answer; by default 0.2, and 0 where nobody can share.
+        redundancy: how many answer these; by default 2.
+        seed: of the deal; by default 0.
+        leaving: somebody whose unfinished dialogues go to the others.
+        dry_run: only say what would be done.
+    """
+
+    annotators: Sequence[str] | None = None
+    overlap: float | None = None
+    redundancy: int | None = None
+    seed: int | None = None
+    leaving: str | None = None
+    dry_run: bool = False
+
+
+def deal_name(project: str | None, to_file: Path | None) -> str:
+    """The name of a deal: the project's, or the file's without its ending."""
+    return project if project is not None else (to_file or Path()).stem
+
+
+def part_place(name: str, annotator: str, to_file: Path | None) -> str:
+    """Where an annotator's part goes: the title of a project, or the path of a file."""
+    if to_file is None:
+        return part_title(name, annotator)
+    return str(to_file.resolve().with_name(f"{to_file.stem}-{annotator}{to_file.suffix or '.json'}"))
+
+
+def agreed(
+    workspace: Workspace, name: str, earlier: Deal | None, request: DealRequest, *, is_file: bool
+) -> tuple[list[str], Terms]:
+    """Who gets what is new, and on what terms.
+
+    Raises:
+        UsageError: what was dealt under this name was dealt otherwise. Overlap and annotators may change.
+    """
+    another = "use another name for it; under one name --overlap and --annotators may change"
+    if earlier is not None and earlier.is_file != is_file:
+        kind = "files" if earlier.is_file else "projects"
+        raise UsageError(f"'{name}' was dealt out as {kind} before", fix="use another name")
+    if earlier is None and any(str(each.destination) == name for each in read_batches(workspace.labelling)):
+        raise UsageError(f"'{name}' was exported whole before, not dealt out", fix="use another name")
+    if earlier is None and request.annotators is None:
+        raise UsageError("nobody to deal to", fix="name them: --annotators ann@x,bo@x")
+    for option, given, was in (
+        ("--redundancy", request.redundancy, earlier.redundancy if earlier else None),
+        ("--seed", request.seed, earlier.seed if earlier else None),
+    ):
+        if given is not None and was is not None and given != was:
+            raise UsageError(f"'{name}' was dealt with {option} {was}, not {given}", fix=another)
+    people = list(request.annotators if request.annotators is not None else earlier.present if earlier else ())
+    if request.leaving is not None:
+        people = _others(name, earlier, request.leaving, people)
+    redundancy = earlier.redundancy if earlier else _REDUNDANCY if request.redundancy is None else request.redundancy
+    if request.overlap is not None:
+        overlap = request.overlap
+    elif earlier is not None and earlier.rounds:
+        overlap = earlier.rounds[-1].overlap
+    else:
+        overlap = _OVERLAP if 1 < redundancy <= len(people) else 0.0
+    return people, Terms(overlap, redundancy, earlier.seed if earlier else request.seed or 0)
+
+
+def _others(name: str, earlier: Deal | None, leaving: str, people: Sequence[str]) -> list[str]:
+    part = earlier.part(leaving) if earlier else None
+    if part is None:
+        raise UsageError(f"'{leaving}' has nothing of '{name}' to hand over", fix="see labelling/deals for who has")
+    if earlier is not None and earlier.is_file:
+        raise UsageError(
+            "work dealt out as files cannot be handed over: nobody can tell from here what of it is done",
+            fix="deal out projects, or move the tasks by hand",
+        )
+    others = [each for each in people if each != leaving]
+    if not others:
+        raise UsageError(f"nobody is left to take over from '{leaving}'", fix="name them: --annotators cy@x,di@x")
+    return others

@@ -1,0 +1,221 @@
+"""The checks of an ingest: findings into ``labels/findings.parquet``, dialogues to label again into ``requeue.txt``."""
+
+from __future__ import annotations
+
+import heapq
+from collections import Counter
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from annotate.annotations.annotation import Annotation
+from annotate.checks.catalogue import CatalogueIndex
+from annotate.checks.checks import Checks, FindingTotals
+from annotate.checks.codes import CODES, codes_of
+from annotate.checks.finding import Finding
+from annotate.checks.said import SaidStore
+from annotate.resolution.resolve import Resolution
+from pipeline.workspace import Workspace
+from schemas.errors import UsageError
+from schemas.ontology import Ontology, nearest
+from schemas.tables import FINDINGS, TURNS, TableWriter, open_table, open_writer
+
+__all__ = ["FindingCounts", "FoundAgain", "LabelChecks", "checking", "found_again", "requeue_codes"]
+
+_READ_ROWS = 20_000
+
+
+def requeue_codes(workspace: Workspace, given: str | None) -> frozenset[str]:
+    """Codes that put a dialogue up for labelling again: those given, with commas between, else the setting's.
+
+    Of a severity only those that labelling again can change.
+
+    Raises:
+        UsageError: a name that is neither a code nor a severity.
+    """
+    names = workspace.settings().labelling.requeue
+    where = f"{workspace.settings_file}, labelling.requeue"
+    if given is not None:
+        names, where = tuple(name.strip() for name in given.split(",") if name.strip()), "--requeue"
+    return frozenset(code for code in codes_of(names, where=where) if CODES[code].relabel or code in names)
+
+
+@dataclass(frozen=True)
+class FindingCounts:
+    """What the checks of an ingest found.
+
+    Attributes:
+        findings: code -> findings, the worst code first.
+        dialogues: code -> dialogues with at least one.
+        requeue: dialogues to label again.
+        requeue_file: where they are listed, in the workspace.
+    """
+
+    findings: Mapping[str, int] = field(default_factory=dict)
+    dialogues: Mapping[str, int] = field(default_factory=dict)
+    requeue: int = 0
+    requeue_file: str | None = None
+
+    def as_json(self) -> dict[str, Any]:
+        return {
+            "findings": dict(self.findings),
+            "requeue": {"file": self.requeue_file, "dialogues": self.requeue},
+        }
+
+
+class LabelChecks:
+    """Takes dialogues in the order of their ids and writes what the checks find; made by :func:`checking`."""
+
+    def __init__(self, checks: Checks, rows: TableWriter, totals: FindingTotals) -> None:
+        self._checks = checks
+        self._rows = rows
+        self.totals = totals
+
+    def dialogue(
+        self,
+        dialogue_id: str,
+        annotations: Sequence[Annotation],
+        resolution: Resolution,
+        states: Sequence[Mapping[str, Any]],
+    ) -> None:
+        """Check one dialogue; see :meth:`annotate.checks.checks.Checks.dialogue`."""
+        self._add(self._checks.dialogue(dialogue_id, annotations, resolution, states), is_here=True)
+
+    def gone(self, dialogue_id: str, annotations: Sequence[Annotation]) -> None:
+        """Note annotations of a dialogue that is no longer in the workspace, which nobody can label again."""
+        self._add(self._checks.gone(dialogue_id, annotations), is_here=False)
+
+    def requeue_lines(self) -> str:
+        """The dialogues to label again, one id a line, the worst first."""
+        return "".join(f"{dialogue_id}\n" for dialogue_id in self.totals.again())
+
+    def counts(self, workspace: Workspace) -> FindingCounts:
+        """What was found so far."""
+        found = self.totals.by_code()
+        return FindingCounts(
+            findings=found,
+            dialogues={code: self.totals.dialogues[code] for code in found},
+            requeue=len(self.totals.again()),
+            requeue_file=workspace.requeue.relative_to(workspace.root).as_posix(),
+        )
+
+    def _add(self, findings: Sequence[Finding], *, is_here: bool) -> None:
+        self.totals.add(findings, is_here=is_here)
+        self._rows.write_all(finding.row() for finding in findings)
+
+
+@contextmanager
+def checking(
+    workspace: Workspace,
+    ontology: Ontology,
+    file: Path,
+    *,
+    refused: Iterable[Mapping[str, Any]],
+    requeue: frozenset[str],
+    inputs: Mapping[str, str],
+) -> Iterator[LabelChecks]:
+    """Checks that write ``file`` when the block ends well.
+
+    Args:
+        workspace: its catalogue, and what was said.
+        ontology: its slots.
+        file: where the findings go.
+        refused: rows of the quarantine.
+        requeue: codes that put a dialogue up for labelling again.
+        inputs: name -> hash of what the labels are made of.
+
+    Raises:
+        WorkspaceError: a table of the import is missing.
+        SchemaError: or cannot be read.
+    """
+    catalogue = CatalogueIndex.read(workspace.products, ontology)
+    seconds = workspace.settings().labelling.min_seconds_per_turn
+    with (
+        SaidStore.read(workspace.turns, workspace.recommendations) as said,
+        open_writer(file, FINDINGS, inputs=inputs) as rows,
+    ):
+        checks = Checks(ontology, catalogue, said, refused, seconds_per_turn=seconds)
+        yield LabelChecks(checks, rows, FindingTotals(requeue))
+
+
+@dataclass(frozen=True)
+class FoundAgain:
+    """Findings of the last ingest.
+
+    Attributes:
+        counts: code -> findings, the worst first; of all that fit.
+        shown: the worst of them, with the ``text`` of their turn.
+    """
+
+    counts: Mapping[str, int]
+    shown: Sequence[Mapping[str, Any]]
+
+    @property
+    def errors(self) -> int:
+        return sum(count for code, count in self.counts.items() if CODES[code].severity == "error")
+
+    def as_json(self) -> dict[str, Any]:
+        return {"findings": dict(self.counts), "shown": list(self.shown)}
+
+
+def found_again(
+    workspace: Workspace, *, code: str | None = None, dialogue: str | None = None, most: int | None = None
+) -> FoundAgain:
+    """The findings of the last ingest again, the worst code first, then by dialogue and turn.
+
+    Args:
+        workspace: with an ingest.
+        code: only this code, or this severity.
+        dialogue: only this dialogue.
+        most: at most so many are shown; all are counted.
+
+    Raises:
+        UsageError: no such code or dialogue.
+        WorkspaceError: nothing was ingested yet.
+    """
+    wanted = codes_of(["all" if code is None else code], where="--code")
+    order = {name: rank for rank, name in enumerate(CODES)}
+    counts: Counter[str] = Counter()
+
+    def fitting() -> Iterator[tuple[int, int, dict[str, Any]]]:
+        number = 0
+        with open_table(workspace.require().findings, FINDINGS) as file:
+            for batch in file.iter_batches(_READ_ROWS):
+                for row in batch.to_pylist():
+                    number += 1
+                    if row["code"] in wanted and dialogue in (None, row["dialogue_id"]):
+                        counts[row["code"]] += 1
+                        yield order[row["code"]], number, row
+
+    # the number decides between findings of one code: rows are never compared
+    kept = sorted(fitting()) if most is None else heapq.nsmallest(most, fitting())
+    if dialogue is not None and not counts:
+        _require_dialogue(workspace, dialogue)
+    shown = [row for _, _, row in kept]
+    texts = _texts(workspace, {(row["dialogue_id"], row["turn"]) for row in shown})
+    return FoundAgain(
+        {name: counts[name] for name in CODES if counts[name]},
+        [{**row, "text": texts.get((row["dialogue_id"], row["turn"]))} for row in shown],
+    )
+
+
+def _texts(workspace: Workspace, places: set[tuple[str, int | None]]) -> dict[tuple[str, int | None], str]:
+    found: dict[tuple[str, int | None], str] = {}
+    if any(turn is not None for _, turn in places):
+        with open_table(workspace.turns, TURNS) as file:
+            for batch in file.iter_batches(_READ_ROWS, columns=["dialogue_id", "turn", "text"]):
+                for dialogue_id, turn, text in zip(*(column.to_pylist() for column in batch.columns), strict=True):
+                    if (dialogue_id, turn) in places:
+                        found[dialogue_id, turn] = text
+    return found
+
+
+def _require_dialogue(workspace: Workspace, dialogue: str) -> None:
+    with open_table(workspace.turns, TURNS) as file:
+        ids = {name for batch in file.iter_batches(columns=["dialogue_id"]) for name in batch.column(0).to_pylist()}
+    if dialogue not in ids:
+        close = nearest(dialogue, ids)
+        fix = f"did you mean '{close}'?" if close else "ids are those of data/turns.parquet"
+        raise UsageError(f"unknown dialogue '{dialogue}'", fix=fix)

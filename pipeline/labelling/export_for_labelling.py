@@ -1,0 +1,324 @@
+"""Export: dialogues of the workspace as labelling tasks, into a Label Studio project or a file.
+
+Which dialogues: those named in a file, in its order, else the first N of a seeded hash order, so that a larger N always
+holds a smaller one. What was exported before, to the same place, is not exported again; every export that adds
+something writes ``labelling/batch-NNNN/``, its manifest last, and a batch without a complete manifest is done over.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from annotate.tasks import label_config as labels
+from annotate.tasks.dialogue_tasks import TaskStyle, dialogue_tasks
+from annotate.tasks.guidelines import guideline_html, guideline_markdown
+from annotate.tasks.open_points import OpenPoint, open_points
+from pipeline.batches import (
+    Batch,
+    Destination,
+    finish_batch,
+    next_batch_folder,
+    read_batches,
+    removed_on_failure,
+    write_batch,
+)
+from pipeline.chosen_dialogues import Selection, choose_dialogues, read_dialogues
+from pipeline.labelling.interface_versions import note_screen
+from pipeline.labelling.task_images import TaskPictures
+from pipeline.workspace import Workspace
+from schemas.errors import LabelError, UsageError
+from schemas.files import locked, write_json
+from schemas.ontology import Ontology
+from schemas.progress import Progress, SilentProgress
+
+__all__ = ["ExportResult", "export_to_file", "export_to_project"]
+
+
+@dataclass(frozen=True)
+class ExportResult:
+    """What an export did.
+
+    Attributes:
+        destination: the project, or the file.
+        tasks_new: tasks added by this run.
+        tasks_present: tasks of the selection that were there already.
+        dialogues: dialogues of the selection that have a user turn.
+        user_turns: their user turns.
+        window: user turns in one task.
+        batch: number of the batch written, or None when there was nothing to add.
+        values_typed: ontology values too rare to be offered, which annotators type.
+        pictures: how many pictures are shown, and how many are not there.
+        url: of the project.
+        doubles_removed: doubled tasks of an interrupted run that were deleted.
+        pictures_problem: why the server cannot show the pictures, or None.
+        outdated: tasks in the project that were made from another wording of their dialogue.
+        prelabel: version of the model that labelled the new tasks before people do.
+        open_points: what the guideline decides by default, until the owner of the ontology does.
+    """
+
+    destination: Destination
+    tasks_new: int
+    tasks_present: int
+    dialogues: int
+    user_turns: int
+    window: int
+    batch: int | None
+    values_typed: int
+    pictures: Mapping[str, int]
+    url: str | None = None
+    doubles_removed: int = 0
+    pictures_problem: str | None = None
+    outdated: int = 0
+    prelabel: str | None = None
+    open_points: tuple[OpenPoint, ...] = ()
+
+
+@dataclass
+class _Prepared:
+    ontology: Ontology
+    config: labels.LabelConfig
+    window: int
+    annotator: str | None = None
+    tasks: list[dict[str, Any]] = field(default_factory=list)
+    pictures: TaskPictures | None = None
+    dialogues: Mapping[str, Sequence[Mapping[str, Any]]] = field(default_factory=dict)
+    prelabel: str | None = None
+
+    @property
+    def uids(self) -> list[str]:
+        return [task["data"]["uid"] for task in self.tasks]
+
+    @property
+    def picture_counts(self) -> dict[str, int]:
+        if self.pictures is None:
+            return {"shown": 0, "missing": 0}
+        shown = len(self.pictures.folder.names)
+        return {"shown": shown, "missing": self.pictures.needed - shown}
+
+
+def export_to_file(
+    workspace: Workspace,
+    file: Path,
+    selection: Selection,
+    *,
+    window: int = 0,
+    annotator: str | None = None,
+    prelabel: str | None = None,
+    progress: Progress | None = None,
+) -> ExportResult:
+    """Write all tasks of the selection into ``file``, as Label Studio imports them.
+
+    Pictures are linked below ``labelling/files`` and addressed as Label Studio serves local files. Imported by hand,
+    the tasks need a project with ``labelling/batch-NNNN/label_config.xml``, and for the pictures a server whose
+    ``LABEL_STUDIO_LOCAL_FILES_DOCUMENT_ROOT`` is ``labelling/files`` (that of ``semctl studio start`` is) and a Local
+    storage of ``labelling/files/pictures`` in that project. :func:`export_to_project` does all of this.
+
+    Args:
+        workspace: an imported corpus.
+        file: the JSON file; replaced.
+        selection: which dialogues.
+        window: user turns in one task; 0 takes the setting, which may leave the choice to semctl.
+        annotator: whom these tasks are dealt to, see :mod:`pipeline.labelling.assigned_export`.
+        prelabel: what labels the tasks before people do, see :mod:`pipeline.labelling.prelabelling`; None: nothing.
+        progress: shows how far it is.
+
+    Raises:
+        InputError: nothing to export, unknown dialogues, a window that does not fit, or tables that cannot be read.
+    """
+    progress = progress or SilentProgress()
+    destination = Destination(file=str(file.resolve()))
+    if file.is_dir():
+        raise UsageError("this is a folder", where=file, fix="name a file for the tasks")
+    with locked(workspace.labelling / ".lock"):
+        batches = read_batches(workspace.labelling)
+        earlier = [batch for batch in batches if batch.destination == destination]
+        prepared = _prepare(workspace, selection, window, annotator, earlier, progress)
+        recorded = {uid for batch in earlier if batch.config_sha256 == prepared.config.sha256 for uid in batch.uids}
+        new = [task for task in prepared.tasks if task["data"]["uid"] not in recorded]
+        _prelabel(workspace, prepared, prepared.tasks, prelabel, progress)
+        folder = _write_batch(workspace, prepared, new)
+        try:
+            with removed_on_failure(folder):
+                write_json(file, prepared.tasks)
+        except OSError as problem:
+            raise UsageError(f"cannot write the tasks: {problem.strerror}", where=file) from None
+        number = _finish_batch(folder, prepared, new, destination)
+    return _result(prepared, destination, len(new), number)
+
+
+def export_to_project(
+    workspace: Workspace,
+    title: str,
+    selection: Selection,
+    *,
+    window: int = 0,
+    annotator: str | None = None,
+    prelabel: str | None = None,
+    progress: Progress | None = None,
+) -> ExportResult:
+    """Push the tasks of the selection that the project lacks, making the project when there is none of that name.
+
+    Args:
+        workspace: an imported corpus.
+        title: the project's name.
+        selection: which dialogues.
+        window: as in :func:`export_to_file`.
+        annotator: as in :func:`export_to_file`.
+        prelabel: as in :func:`export_to_file`; tasks that are there already keep what they have.
+        progress: shows how far it is.
+
+    Raises:
+        InputError: as :func:`export_to_file`; or the project is not one of semctl, or was edited by hand.
+        ServiceError: Label Studio is down or refuses the key; what was pushed stays, and the next run completes it.
+    """
+    from annotate.label_studio.gateway import connect
+
+    progress = progress or SilentProgress()
+    with locked(workspace.labelling / ".lock"):
+        batches = read_batches(workspace.labelling)
+        gateway = connect(workspace.root)
+        earlier = [batch for batch in batches if batch.destination.project == title]
+        prepared = _prepare(workspace, selection, window, annotator, earlier, progress)
+        project = gateway.ensure_project(title, prepared.config, guideline_html(prepared.ontology))
+        destination = Destination(project=title, project_id=project.id, url=gateway.url)
+        note_screen(workspace.labelling, project.id, gateway.url, prepared.ontology.version, batches)
+        problem = _serve_pictures(prepared, gateway, project.id)
+        there = {task.uid: task.data for task in gateway.tasks(project, prepared.uids)} if project.tasks else {}
+        _same_windows(prepared, there, title)
+        recorded = {
+            uid for batch in earlier if batch.destination.project_id == project.id for uid in batch.uids if uid in there
+        }
+        # tasks on the server that no manifest names were pushed by a run that was interrupted
+        unrecorded = [task for task in prepared.tasks if task["data"]["uid"] not in recorded]
+        new = [task for task in unrecorded if task["data"]["uid"] not in there]
+        was_interrupted = len(new) < len(unrecorded) or next_batch_folder(workspace.labelling).exists()
+        _prelabel(workspace, prepared, unrecorded, prelabel, progress)
+        folder = _write_batch(workspace, prepared, unrecorded)
+        gateway.push(project, new, progress)
+        doubles = gateway.remove_doubles(project, prepared.uids) if was_interrupted else 0
+        number = _finish_batch(folder, prepared, unrecorded, destination)
+    outdated = sum(
+        1
+        for task in prepared.tasks
+        if task["data"]["uid"] in there
+        and there[task["data"]["uid"]].get("dialogue_sha256") != task["data"]["dialogue_sha256"]
+    )
+    return _result(
+        prepared,
+        destination,
+        len(new),
+        number,
+        url=f"{gateway.page_url}/projects/{project.id}/data",
+        doubles_removed=doubles,
+        pictures_problem=problem,
+        outdated=outdated,
+    )
+
+
+def _prepare(
+    workspace: Workspace,
+    selection: Selection,
+    window: int,
+    annotator: str | None,
+    earlier: Sequence[Batch],
+    progress: Progress,
+) -> _Prepared:
+    settings = workspace.settings().labelling
+    ontology = workspace.ontology()
+    config = labels.build(ontology, max_values_per_slot=settings.max_values_per_slot, max_choices=settings.max_choices)
+    used = earlier[-1].window if earlier else 0
+    asked = window or used or settings.window
+    if used and asked != used:
+        raise LabelError(
+            f"'{earlier[-1].destination}' holds windows of {used} user turns, {asked} were asked for",
+            fix=f"use --window {used}, or export to another place",
+        )
+    size = labels.window_size(config, max_choices=settings.max_choices, asked=0 if used else asked)
+    prepared = _Prepared(ontology, config, used or size, annotator)
+    chosen = choose_dialogues(workspace.turns, selection)
+    dialogues = read_dialogues(workspace.turns, chosen, progress)
+    shown = (image for rows in dialogues.values() for row in rows for image in row["image_ids"])
+    pictures = TaskPictures.link(workspace, shown, progress)
+    prepared.pictures, prepared.dialogues = pictures, dialogues
+    style = TaskStyle(prepared.window, ontology.version, config.sha256, pictures.address, pictures.names)
+    for dialogue_id in chosen:
+        prepared.tasks.extend(dialogue_tasks(dialogues[dialogue_id], style))
+    if annotator is not None:
+        for task in prepared.tasks:
+            task["data"]["annotator"] = annotator
+    if not prepared.tasks:
+        raise LabelError("no user turn to label in the dialogues chosen", where=workspace.turns)
+    return prepared
+
+
+def _prelabel(
+    workspace: Workspace, prepared: _Prepared, tasks: list[dict[str, Any]], prelabel: str | None, progress: Progress
+) -> None:
+    if prelabel is None or not tasks:
+        return
+    from pipeline.labelling.prelabelling import add_predictions
+
+    prepared.prelabel = add_predictions(workspace, prelabel, tasks, prepared.dialogues, prepared.config, progress)
+
+
+def _serve_pictures(prepared: _Prepared, gateway: Any, project_id: int) -> str | None:
+    if prepared.pictures is None or not prepared.pictures.folder.names:
+        return None
+    problem: str | None = gateway.serve_pictures(project_id, prepared.pictures.root)
+    return problem
+
+
+def _same_windows(prepared: _Prepared, there: Mapping[str, Mapping[str, Any]], title: str) -> None:
+    for task in prepared.tasks:
+        data = task["data"]
+        found = there.get(data["uid"])
+        if found is None or found.get("dialogue_sha256") != data["dialogue_sha256"]:
+            continue
+        if [turn["turn"] for turn in found.get("user_turns", [])] != [turn["turn"] for turn in data["user_turns"]]:
+            raise LabelError(
+                f"the project '{title}' already has this dialogue, split into tasks of another size",
+                where=data["uid"],
+                fix="use the --window of the earlier export, or another project name",
+            )
+
+
+def _write_batch(workspace: Workspace, prepared: _Prepared, tasks: Sequence[Mapping[str, Any]]) -> Path | None:
+    guideline = guideline_markdown(prepared.ontology)
+    return write_batch(workspace.labelling, tasks, config_xml=prepared.config.xml, guideline=guideline)
+
+
+def _finish_batch(
+    folder: Path | None, prepared: _Prepared, tasks: Sequence[Mapping[str, Any]], destination: Destination
+) -> int | None:
+    return finish_batch(
+        folder,
+        tasks,
+        destination,
+        config=prepared.config,
+        ontology=prepared.ontology,
+        window=prepared.window,
+        annotator=prepared.annotator,
+        prelabel=prepared.prelabel,
+    )
+
+
+def _result(
+    prepared: _Prepared, destination: Destination, tasks_new: int, batch: int | None, **more: Any
+) -> ExportResult:
+    return ExportResult(
+        destination=destination,
+        tasks_new=tasks_new,
+        tasks_present=len(prepared.tasks) - tasks_new,
+        dialogues=len({task["data"]["dialogue_id"] for task in prepared.tasks}),
+        user_turns=sum(len(task["data"]["user_turns"]) for task in prepared.tasks),
+        window=prepared.window,
+        batch=batch,
+        values_typed=prepared.config.values_typed,
+        pictures=prepared.picture_counts,
+        prelabel=prepared.prelabel,
+        open_points=tuple(open_points(prepared.ontology)),
+        **more,
+    )

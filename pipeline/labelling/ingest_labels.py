@@ -1,0 +1,219 @@
+"""Ingest: what annotators marked becomes checked belief states, keyed to the catalogue, and the splits D_F and D_P.
+
+An export is read task by task; what cannot be used is quarantined with a reason, and a ledger accounts for every
+annotation received: accepted, quarantined, skipped or superseded. Everything in the workspace's
+``annotations.parquet``, whatever export it came with, goes into the states. The same annotations give the same bytes.
+"""
+
+from __future__ import annotations
+
+import sqlite3
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import ExitStack, contextmanager
+from pathlib import Path
+from urllib.parse import urlsplit
+
+from annotate.annotations.annotation import read_annotations
+from annotate.annotations.dialogue_index import IndexedDialogue, read_dialogue_index
+from annotate.annotations.migration import Migration
+from annotate.assignment.annotators import Roster
+from annotate.exports.annotation_store import AnnotationStore
+from annotate.exports.reader import keep_raw
+from annotate.label_studio.plain_http import server_address
+from annotate.resolution.answers import standing_annotations
+from annotate.resolution.policies import PolicyName
+from annotate.states.splits import split_manifest
+from pipeline.batches import read_batches
+from pipeline.labelling.checks import checking, requeue_codes
+from pipeline.labelling.ingest_history import keep_ingest
+from pipeline.labelling.ingest_report import IngestReport, report_of
+from pipeline.labelling.interface_versions import read_screens
+from pipeline.labelling.pulling import Pull
+from pipeline.labelling.resolution_policy import policy_name, policy_of
+from pipeline.labelling.sources import LabelSource
+from pipeline.labelling.states import write_states
+from pipeline.workspace import Workspace
+from schemas.errors import LabelError, UsageError, WorkspaceError
+from schemas.files import locked, sha256_file, temporary_folder, write_atomic, write_json
+from schemas.ontology import Ontology
+from schemas.progress import Progress, SilentProgress
+from schemas.tables import ANNOTATIONS, QUARANTINE, open_table, open_writer
+
+__all__ = ["IngestReport", "ingest_labels"]
+
+
+def ingest_labels(
+    workspace: Workspace,
+    *,
+    export: Path | None = None,
+    server: str | None = None,
+    project: str | Sequence[str] | None = None,
+    full: bool = False,
+    resolve_by: str | None = None,
+    requeue: str | None = None,
+    progress: Progress | None = None,
+) -> IngestReport:
+    """Take labels in and write annotations, quarantine, raw export, states, splits, ledger and, last, the manifest.
+
+    Args:
+        workspace: an imported corpus.
+        export: a JSON export of Label Studio, or its gzip.
+        server: address of the Label Studio that the export is from: users of one server are the same people, whatever
+            export names them; without it only those exports are known to be of one server that share an answer.
+        project: name of a project, or of work dealt out over several, or several names: what changed there since the
+            last pull, and in the reviews of their answers, is fetched now, and what is gone there is withdrawn.
+            Without either, only what the corpus brought is taken.
+        full: fetch all answers of the project anew.
+        resolve_by: how several people's answers become one; None takes the setting ``labelling.resolve``.
+        requeue: codes of findings that put a dialogue up for labelling again, with commas between; None takes the
+            setting ``labelling.requeue``.
+        progress: shows how far it is.
+
+    Raises:
+        InputError: the export, the label configuration, a table or the ontology cannot be used; nothing is written.
+        ServiceError: Label Studio is down or refuses the key.
+        CheckError: the ledger does not add up; nothing is written.
+    """
+    progress = progress or SilentProgress()
+    names = () if project is None else (project,) if isinstance(project, str) else tuple(project)
+    if export is not None and names:
+        raise UsageError("an export file and --project were both given", fix="name one of the two")
+    if server is not None:
+        if export is None:
+            raise UsageError("--server was given without an export file", fix="name the file, or leave --server out")
+        server = _address(server)
+    if full and not names:
+        raise UsageError("--full was given without --project", fix="name the project to pull")
+    policy = policy_name(resolve_by, workspace.require().settings().labelling.resolve)
+    again = requeue_codes(workspace, requeue)
+    ontology = workspace.ontology()
+    with ExitStack() as stack:
+        stack.enter_context(_writing(workspace))
+        source = LabelSource(screens=read_screens(workspace.labelling), roster=Roster.read(workspace.labelling))
+        taking_in = export is not None or bool(names)
+        if taking_in:
+            _check_configurations(workspace)
+        lock = locked(workspace.annotations.parent / ".lock")
+        if names:
+            pulling = Pull.of(workspace, names)  # before anything is written, see whether the server is there
+            source.roster = pulling.roster()
+            stack.enter_context(lock)
+            incoming = stack.enter_context(temporary_folder(workspace.annotations.parent / "pulled"))
+            pulled = pulling.fetch(incoming, whole=full, progress=progress)
+            source.screens = read_screens(workspace.labelling)  # they move with their server
+        index = read_dialogue_index(workspace.turns, with_hashes=taking_in)
+        store = stack.enter_context(AnnotationStore())
+        if export is not None:
+            source.read_file(export, store, index, ontology, progress, server=server)
+        if names:
+            source.read_projects(pulled, store, index, ontology, progress)
+        else:
+            stack.enter_context(lock)
+        # what was stored under a number gets the name that is known by now, or it would count as somebody else's
+        store.load(map(source.roster.named, read_annotations(workspace.annotations)))
+        source.merge(store, progress)
+        _load_quarantine(workspace, store)
+        report = _write(workspace, store, index, ontology, source, policy, again, progress)
+        keep_ingest(workspace, report, ontology)
+        source.remember(workspace)
+        return report
+
+
+def _address(server: str) -> str:
+    """The address of a server as pulls write it."""
+    parts = urlsplit(server_address(server))
+    return parts._replace(netloc=parts.netloc.lower()).geturl()
+
+
+def _check_configurations(workspace: Workspace) -> None:
+    """Refuse labels while the configuration of a batch is not as it was generated: its slots may mean other things."""
+    for batch in read_batches(workspace.labelling):
+        file = workspace.labelling / f"batch-{batch.number:04d}" / "label_config.xml"
+        if not file.is_file() or sha256_file(file) != batch.config_sha256:
+            what = "was edited by hand" if file.is_file() else "is missing"
+            raise LabelError(
+                f"the label configuration {what}",
+                where=file,
+                fix="put back the generated file; change slots and values with `semctl ontology`",
+            )
+
+
+def _load_quarantine(workspace: Workspace, store: AnnotationStore) -> None:
+    if workspace.quarantine.exists():
+        with open_table(workspace.quarantine, QUARANTINE) as file:
+            store.load_quarantine(row for batch in file.iter_batches() for row in batch.to_pylist())
+
+
+def _settle_in_force(
+    store: AnnotationStore, index: Mapping[str, IndexedDialogue], ontology: Ontology, progress: Progress
+) -> None:
+    """Note which annotations count: the table says so, and it is written before the states made of it."""
+    dialogues = Migration(ontology).dialogues(store.by_dialogue())
+    for dialogue_id, said in progress.track(dialogues, "answers in force"):
+        dialogue = index.get(dialogue_id)
+        if dialogue is not None:
+            store.mark_in_force(standing_annotations(said, dialogue.user_turns))
+
+
+@contextmanager
+def _writing(workspace: Workspace) -> Iterator[None]:
+    try:
+        yield
+    except OSError as problem:
+        where = problem.filename or workspace.root
+        raise WorkspaceError(
+            f"cannot write the labels: {problem.strerror or problem}", where=where, fix="repair that and run this again"
+        ) from None
+    except sqlite3.Error as problem:
+        raise WorkspaceError(
+            f"cannot keep annotations aside: {problem}",
+            where="the folder for temporary files",
+            fix="make room there, or set TMPDIR to another folder; then run this again",
+        ) from None
+
+
+def _write(
+    workspace: Workspace,
+    store: AnnotationStore,
+    index: Mapping[str, IndexedDialogue],
+    ontology: Ontology,
+    source: LabelSource,
+    policy: PolicyName,
+    again: frozenset[str],
+    progress: Progress,
+) -> IngestReport:
+    """Write everything beside the artefacts in place, check it, and only then put it there, the manifest last."""
+    places: dict[Path, Path] = {}
+    with temporary_folder(workspace.annotations.parent / "incoming") as folder:
+
+        def beside(place: Path) -> Path:
+            places[folder / place.name] = place
+            return folder / place.name
+
+        for staged in source.exports:
+            raw = workspace.raw_exports / f"{staged.sha256}.json.gz"
+            if not raw.is_file():
+                keep_raw(staged.path, staged.sha256, beside(raw))
+        inputs = {"turns": sha256_file(workspace.turns), "ontology": ontology.sha256()}
+        with open_writer(beside(workspace.quarantine), QUARANTINE) as rows:
+            rows.write_all(store.quarantine())
+        _settle_in_force(store, index, ontology, progress)
+        with open_writer(beside(workspace.annotations), ANNOTATIONS) as rows:
+            rows.write_all(row for each, counts in store.all_standing() for row in each.rows(in_force=counts))
+        inputs["annotations"] = sha256_file(folder / workspace.annotations.name)
+        states, d_f, d_p = beside(workspace.states), beside(workspace.d_f), beside(workspace.d_p)
+        chosen = policy_of(policy, Migration(ontology).dialogues(store.by_dialogue()), index, ontology, progress)
+        findings, requeue = beside(workspace.findings), beside(workspace.requeue)
+        refused = store.quarantine()
+        with checking(workspace, ontology, findings, refused=refused, requeue=again, inputs=inputs) as checks:
+            counts = write_states(states, d_f, d_p, store, index, ontology, chosen, checks, inputs, progress)
+        write_atomic(requeue, checks.requeue_lines())
+        report = report_of(source, store, counts, checks.counts(workspace))
+        report.check(sum(len(dialogue.user_turns) for dialogue in index.values()))
+        write_json(beside(workspace.label_ledger), report.ledger())
+        splits = {"D_F": counts.d_f, "D_P": counts.d_p}
+        write_json(beside(workspace.split_manifest), split_manifest(d_f, d_p, states, splits, inputs, ontology))
+        for written, place in places.items():
+            place.parent.mkdir(parents=True, exist_ok=True)
+            written.replace(place)
+    return report

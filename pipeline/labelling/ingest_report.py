@@ -1,0 +1,167 @@
+"""What an ingest says of itself: the ledger of what it received, and the splits of the whole workspace."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from annotate.exports.annotation_store import AnnotationStore, Changes
+from annotate.states.splits import SplitCounts
+from pipeline.labelling.checks import FindingCounts
+from pipeline.labelling.sources import LabelSource
+from pipeline.labelling.states import StateCounts
+from schemas.errors import CheckError
+
+__all__ = ["IngestReport", "report_of"]
+
+_MOST_SHOWN = 20
+
+
+@dataclass(frozen=True)
+class IngestReport:
+    """What an ingest did: the ledger of what it received, and the splits of the whole workspace.
+
+    Attributes:
+        export_sha256: the export read, the first of several; None when there was none.
+        received, accepted, superseded, skipped: annotations of the export; of the corpus when there was none.
+            Superseded: its annotator answered the same task later, or people labelled a dialogue of the corpus.
+        quarantined: reason -> annotations of which nothing could be used.
+        refused_turns: reason -> turns left unlabelled within accepted or superseded annotations.
+        refused_lines: reason -> typed lines and choices that could not be read, in turns whose other marks count.
+        notices: things worth a look in the whole workspace: ``value_not_in_catalogue`` (values marked that no product
+            has), ``orphaned_annotations`` (of turns or dialogues that are no longer there), ``in_quarantine`` (whatever
+            was refused, of this export and of earlier ones).
+        out_of_catalogue: the commonest such values as (slot, value, how often).
+        d_f, d_p: dialogues and user turns of the splits.
+        checked: what the checks found in the labels in force.
+        resolved: what became of turns that several people answered, see
+            :class:`pipeline.labelling.resolution_policy.ResolvedCounts`.
+        untouched: answers in force that started from a pre-label, and those left as they were; see
+            :meth:`annotate.prelabels.prelabel_acceptance.UntouchedCounts.as_json`.
+        source: where the labels came from, and what is new in them.
+    """
+
+    export_sha256: str | None
+    received: int
+    accepted: int
+    superseded: int
+    skipped: int = 0
+    quarantined: Mapping[str, int] = field(default_factory=dict)
+    refused_turns: Mapping[str, int] = field(default_factory=dict)
+    refused_lines: Mapping[str, int] = field(default_factory=dict)
+    notices: Mapping[str, int] = field(default_factory=dict)
+    out_of_catalogue: tuple[tuple[str, str, int], ...] = ()
+    d_f: SplitCounts = field(default_factory=SplitCounts)
+    d_p: SplitCounts = field(default_factory=SplitCounts)
+    checked: FindingCounts = field(default_factory=FindingCounts)
+    resolved: Mapping[str, Any] = field(default_factory=dict)
+    untouched: Mapping[str, Any] = field(default_factory=dict)
+    source: LabelSource = field(default_factory=LabelSource, compare=False)
+
+    @property
+    def drafts(self) -> int:
+        """Answers begun and not submitted."""
+        return self.source.drafts.total()
+
+    @property
+    def changes(self) -> Changes:
+        """What arrived against what the workspace held."""
+        return self.source.changes
+
+    def as_json(self) -> dict[str, Any]:
+        """The report as one JSON object."""
+        return {
+            "export_sha256": self.export_sha256,
+            "annotations": {
+                "received": self.received,
+                "accepted": self.accepted,
+                "quarantined": sum(self.quarantined.values()),
+                "skipped": self.skipped,
+                "superseded": self.superseded,
+            },
+            "quarantined": dict(sorted(self.quarantined.items())),
+            "refused_turns": dict(sorted(self.refused_turns.items())),
+            "refused_lines": dict(sorted(self.refused_lines.items())),
+            **self.source.as_json(),
+            "resolved": dict(self.resolved),
+            "untouched": dict(self.untouched),
+            "notices": dict(sorted(self.notices.items())),
+            "out_of_catalogue": [
+                {"slot": slot, "value": value, "count": count} for slot, value, count in self.out_of_catalogue
+            ],
+            **self.checked.as_json(),
+            "d_f": self.d_f.as_json(),
+            "d_p": self.d_p.as_json(),
+            "by_split": {
+                "d_f": dict(sorted(self.d_f.by_split.items())),
+                "d_p": dict(sorted(self.d_p.by_split.items())),
+            },
+        }
+
+    def ledger(self) -> dict[str, Any]:
+        """The content of ``labels/ledger.json``: without what depends on when the labels were taken in."""
+        return {name: value for name, value in self.as_json().items() if name not in ("changes", "pulled")}
+
+    def check(self, user_turns: int) -> None:
+        """Hold the ledger against itself and against the workspace.
+
+        Args:
+            user_turns: in the workspace.
+
+        Raises:
+            CheckError: annotations or turns are unaccounted for.
+        """
+        accounted = self.accepted + sum(self.quarantined.values()) + self.skipped + self.superseded
+        if accounted != self.received:
+            raise CheckError(
+                f"the label ledger does not add up: {self.received} annotations received, {accounted} accounted for",
+                fix="nothing was changed; this is a bug worth reporting",
+            )
+        if self.d_f.turns + self.d_p.turns != user_turns:
+            raise CheckError(
+                f"D_F and D_P hold {self.d_f.turns + self.d_p.turns} turns, the workspace {user_turns}",
+                fix="nothing was changed; this is a bug worth reporting",
+            )
+
+
+def report_of(source: LabelSource, store: AnnotationStore, counts: StateCounts, checked: FindingCounts) -> IngestReport:
+    """The report of an ingest whose states are written.
+
+    Args:
+        source: what was taken in.
+        store: knows which annotations are in force.
+        counts: of the states.
+        checked: what the checks found.
+    """
+    commonest = sorted(counts.out_of_catalogue.items(), key=lambda item: (-item[1], item[0]))[:_MOST_SHOWN]
+    shared: dict[str, Any] = {
+        "notices": {
+            "value_not_in_catalogue": counts.out_of_catalogue.total(),
+            "orphaned_annotations": counts.orphaned,
+            "in_quarantine": store.refused(),
+        },
+        "out_of_catalogue": tuple((slot, value, count) for (slot, value), count in commonest),
+        "d_f": counts.d_f,
+        "d_p": counts.d_p,
+        "checked": checked,
+        "resolved": counts.resolved.as_json(),
+        "untouched": counts.untouched.as_json(),
+        "source": source,
+    }
+    if source.is_corpus:
+        accepted, superseded = store.corpus_counts()
+        return IngestReport(None, accepted + superseded, accepted, superseded, **shared)
+    accepted, superseded = store.counts()
+    return IngestReport(
+        source.exports[0].sha256 if source.exports else None,
+        sum(staged.received for staged in source.exports),
+        accepted,
+        superseded,
+        skipped=sum(staged.skipped for staged in source.exports),
+        quarantined=sum((staged.quarantined for staged in source.exports), Counter()),
+        refused_turns=sum((staged.refused_turns for staged in source.exports), Counter()),
+        refused_lines=sum((staged.refused_lines for staged in source.exports), Counter()),
+        **shared,
+    )

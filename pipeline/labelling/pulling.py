@@ -1,0 +1,134 @@
+"""Answers from Label Studio projects: what changed since the last pull, remembered in ``labels/pulls/``."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from annotate.assignment.annotators import Roster
+from annotate.label_studio.gateway import Gateway, Project, connect
+from annotate.label_studio.pull import PulledProject, pull_project
+from annotate.label_studio.pull_state import PullState, project_key
+from pipeline.batches import Destination, read_batches
+from pipeline.labelling.annotators import learn_annotators
+from pipeline.labelling.assignment_record import projects_of
+from pipeline.labelling.interface_versions import move_screens, screens_file
+from pipeline.workspace import Workspace
+from schemas.files import sha256_bytes, sha256_file
+from schemas.progress import Progress
+
+__all__ = ["Pull", "pull_states", "state_path"]
+
+_READER = 2
+"""Goes up when answers are read differently by a newer semctl."""
+
+
+@dataclass(frozen=True)
+class Pull:
+    """Projects about to be pulled; made by :meth:`of`, which changes nothing.
+
+    Attributes:
+        workspace: remembers what it has seen of them.
+        gateway: their server.
+        projects: they.
+    """
+
+    workspace: Workspace
+    gateway: Gateway
+    projects: tuple[Project, ...]
+
+    @classmethod
+    def of(cls, workspace: Workspace, names: Sequence[str]) -> Pull:
+        """The projects of these names, all those over which work of such a name was dealt out, and their reviews.
+
+        Raises:
+            LabelError: there is no such project, or several; its configuration was edited by hand.
+            ServiceError: Label Studio is down, failed, or refuses the key.
+        """
+        gateway = connect(workspace.root)
+        titles = dict.fromkeys(title for name in names for title in projects_of(workspace.labelling, name))
+        found = {project.id: project for project in map(gateway.require_project, titles)}
+        for review in _reviews(workspace, titles):
+            project = gateway.find_project(str(review.project))
+            if project is not None and project.id == review.project_id:
+                found[project.id] = project
+        for project in found.values():
+            gateway.check_config(project)
+        return cls(workspace, gateway, tuple(found.values()))
+
+    def roster(self) -> Roster:
+        """Who annotators are, with what this server says.
+
+        Raises:
+            ServiceError: Label Studio is down, failed, or refuses the key.
+        """
+        return learn_annotators(self.workspace, self.gateway, {project.id: project.title for project in self.projects})
+
+    def fetch(self, folder: Path, *, whole: bool, progress: Progress) -> list[PulledProject]:
+        """Fetch what changed since the last pull.
+
+        Args:
+            folder: where the exports go.
+            whole: fetch everything anew.
+            progress: shows how far it is.
+
+        Raises:
+            LabelError: what an earlier pull left is not readable.
+            ServiceError: Label Studio is down, failed, or refuses the key.
+        """
+        before = {
+            project.id: PullState.read(state_path(self.workspace, project_key(project))) for project in self.projects
+        }
+        for number, state in before.items():
+            if state is not None and state.url != self.gateway.url:
+                move_screens(self.workspace.labelling, number, state.url, self.gateway.url)
+        reading = _reading(self.workspace)
+        pulled = []
+        for project in self.projects:
+            progress.log(f"reading the project '{project.title}' of {self.gateway.url}")
+            export = folder / f"{project.id}.json"
+            seen = before[project.id]
+            pulled.append(
+                pull_project(self.gateway, project, seen, export, reading=reading, whole=whole, progress=progress)
+            )
+        return pulled
+
+
+def _reading(workspace: Workspace) -> str:
+    """Hash of what decides how an answer is read; see :class:`annotate.label_studio.pull.PulledProject`."""
+    parts = [str(_READER), workspace.ontology().sha256(), sha256_file(workspace.turns)]
+    screens = screens_file(workspace.labelling)
+    if screens.is_file():
+        parts.append(sha256_file(screens))
+    return sha256_bytes(" ".join(parts).encode())
+
+
+def _reviews(workspace: Workspace, titles: Collection[str]) -> list[Destination]:
+    """Where answers of these projects are reviewed: verdicts of an ingest belong to the answers they decide."""
+    batches = read_batches(workspace.labelling)
+    labelled = {_dialogue(uid) for batch in batches if batch.destination.project in titles for uid in batch.uids}
+    reviews = [batch for batch in batches if batch.role == "review" and batch.destination.project is not None]
+    return list(
+        dict.fromkeys(
+            batch.destination for batch in reviews if not labelled.isdisjoint(_dialogue(uid) for uid in batch.uids)
+        )
+    )
+
+
+def _dialogue(uid: str) -> str:
+    return uid.rpartition("#")[0]
+
+
+def state_path(workspace: Workspace, key: str) -> Path:
+    """Where the pull state of a project is; see :func:`annotate.label_studio.pull_state.project_key`."""
+    return workspace.pulls / f"{key}.json"
+
+
+def pull_states(workspace: Workspace) -> list[PullState]:
+    """What is known of every project ever pulled into this workspace.
+
+    Raises:
+        LabelError: a file there is not a pull state.
+    """
+    return [state for path in sorted(workspace.pulls.glob("*.json")) if (state := PullState.read(path)) is not None]

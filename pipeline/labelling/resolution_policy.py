@@ -1,0 +1,107 @@
+"""The policy that makes one answer of several people's: chosen by name, fitted to the workspace where it has to be."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+from annotate.annotations.annotation import Annotation
+from annotate.annotations.dialogue_index import IndexedDialogue
+from annotate.resolution.policies import POLICIES, Adjudicated, Majority, Policy, PolicyName, Weighted
+from annotate.resolution.reliability import AnswerCounts
+from annotate.resolution.resolve import Resolution, ballots_of
+from schemas.errors import UsageError
+from schemas.ontology import Ontology, nearest
+from schemas.progress import Progress
+
+__all__ = ["ResolvedCounts", "policy_name", "policy_of"]
+
+
+def policy_name(name: str | None, default: PolicyName) -> PolicyName:
+    """The policy asked for, or the default.
+
+    Raises:
+        UsageError: there is no such policy.
+    """
+    if name is None:
+        return default
+    for known in POLICIES:
+        if name == known:
+            return known
+    close = nearest(name, POLICIES)
+    raise UsageError(
+        f"unknown policy '{name}'", fix=f"did you mean '{close}'?" if close else f"one of {', '.join(POLICIES)}"
+    )
+
+
+def policy_of(
+    name: PolicyName,
+    dialogues: Iterable[tuple[str, list[Annotation]]],
+    index: Mapping[str, IndexedDialogue],
+    ontology: Ontology,
+    progress: Progress,
+) -> Policy:
+    """The policy of this name.
+
+    Args:
+        name: which.
+        dialogues: dialogue id and all its annotations; read through once by ``dawid-skene``, not at all by others.
+        index: the dialogues' user turns.
+        ontology: says which spellings are the same value.
+        progress: shows how far it is.
+    """
+    if name == "majority":
+        return Majority()
+    if name == "adjudicated":
+        return Adjudicated()
+    counts = AnswerCounts(ontology)
+    for dialogue_id, said in progress.track(dialogues, "reliability of annotators"):
+        dialogue = index.get(dialogue_id)
+        if dialogue is not None:
+            counts.add(ballots_of(said, dialogue.user_turns, ontology))
+    return Weighted(counts.fitted())
+
+
+class ResolvedCounts:
+    """How the turns that several people answered were decided.
+
+    Attributes:
+        policy: the policy.
+    """
+
+    def __init__(self, policy: Policy) -> None:
+        self.policy = policy
+        self._turns: Counter[str] = Counter()
+        self._disputed_dialogues = 0
+
+    def add(self, resolution: Resolution) -> None:
+        """Count one dialogue."""
+        for turn in resolution.turns:
+            several = len(turn.ballots) > 1
+            self._turns["several"] += several
+            if turn.decided_by is not None and (several or turn.decided_by in ("verdict", "disputed")):
+                self._turns[turn.decided_by] += 1
+        self._disputed_dialogues += any(turn.decided_by == "disputed" for turn in resolution.turns)
+
+    def as_json(self) -> dict[str, Any]:
+        """Turns answered by several; then those agreed on, decided by the policy, in dispute, decided by verdict."""
+        return {
+            "policy": self.policy.name,
+            "turns_of_several": self._turns["several"],
+            "agreed": self._turns["agreement"],
+            "by_policy": self._turns["majority"] + self._turns["dawid-skene"],
+            "disputed": self._turns["disputed"],
+            "by_verdict": self._turns["verdict"],
+            "disputed_dialogues": self._disputed_dialogues,
+            "annotators": self._reliability(),
+        }
+
+    def _reliability(self) -> dict[str, dict[str, float]]:
+        if not isinstance(self.policy, Weighted):
+            return {}
+        found = self.policy.model.reliability
+        return {
+            who: {"sensitivity": round(rates.sensitivity, 6), "specificity": round(rates.specificity, 6)}
+            for who, rates in sorted(found.items())
+        }

@@ -1,1 +1,0 @@
-"""What came back: pulled, resolved, checked, kept, traced and compared."""

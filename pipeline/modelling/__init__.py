@@ -1,0 +1,1 @@
+"""Training runs of a workspace: train, evaluate, recommend."""

@@ -1,0 +1,199 @@
+"""``semctl evaluate``: a trained run beside the rankers it has to beat, on the same queries."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from pipeline.modelling.run_record import read_record
+from pipeline.modelling.runs import find_run, load_corpus, open_ranker, trained_on_fold
+from pipeline.modelling.training_data import gold_states, state_before
+from pipeline.workspace import Workspace
+from schemas.errors import UsageError, WorkspaceError
+from schemas.files import sha256_file, write_json
+from schemas.ontology import nearest
+from schemas.progress import Progress, SilentProgress
+from semantic_model.data.corpus import Corpus
+from semantic_model.data.ranker import Ranker
+from semantic_model.evaluation.evaluation import CANDIDATE_KINDS, CandidateKind, Evaluation, evaluate_ranker
+from semantic_model.evaluation.metrics import Formula
+from semantic_model.models.popularity import Popularity
+from semantic_model.models.random_order import RandomOrder
+from semantic_model.models.state_rule import StateRule
+from semantic_model.models.tfidf import TfIdf
+
+__all__ = ["EvaluationReport", "baselines", "candidate_kind", "evaluate", "gold_rule"]
+
+
+@dataclass(frozen=True)
+class EvaluationReport:
+    """The figures of a run and of the baselines.
+
+    Attributes:
+        run: the run's id; None when only the baselines were measured.
+        split: train, valid or test.
+        candidates: listed, 1000 or all.
+        images: False when every picture was left out.
+        products: how many products the catalogue has.
+        rows: the model's figures first, then the baselines'; all on the same queries.
+        file: where the report was written; None without a run.
+        metrics: the formula of the figures.
+    """
+
+    run: str | None
+    split: str
+    candidates: CandidateKind
+    images: bool
+    products: int
+    rows: tuple[Evaluation, ...]
+    file: Path | None = None
+    metrics: Formula = "standard"
+
+    def as_dict(self) -> dict[str, Any]:
+        """The JSON form; metrics are fractions of 1, ``intervals`` are 95 % by dialogue."""
+        return {
+            "run": self.run,
+            "split": self.split,
+            "candidates": self.candidates,
+            "metrics": self.metrics,
+            "images": self.images,
+            "products": self.products,
+            "queries": len(self.rows[0].queries),
+            "skipped": self.rows[0].skipped,
+            "rows": [
+                {
+                    "name": row.name,
+                    **row.means,
+                    "intervals": {name: [ends.low, ends.high] for name, ends in row.intervals.items()},
+                }
+                for row in self.rows
+            ],
+        }
+
+
+def baselines(corpus: Corpus) -> tuple[Ranker, ...]:
+    """What every model is shown beside; fitted on the training split where they learn at all."""
+    return RandomOrder(), Popularity.fit(corpus), TfIdf.fit(corpus)
+
+
+def gold_rule(workspace: Workspace, corpus: Corpus, split: str) -> StateRule | None:
+    """The rule that ranks by the gold states; None unless every recommendation turn of the split has one.
+
+    Raises:
+        WorkspaceError: D_F and D_P are not one complete set.
+    """
+    if not workspace.split_manifest.is_file():
+        return None
+    known = gold_states(workspace)
+    queries = corpus.queries(split)
+    if not all(query.dialogue_id in known for query in queries):
+        return None
+    states = {(query.dialogue_id, query.turn): state_before(known[query.dialogue_id], query.turn) for query in queries}
+    return StateRule(states, workspace.ontology())
+
+
+def evaluate(
+    workspace: Workspace,
+    run: str = "latest",
+    *,
+    split: str = "test",
+    candidates: str = "listed",
+    images: bool = True,
+    baselines_only: bool = False,
+    metrics: Formula = "standard",
+    min_negatives: int = 1,
+    product_table: str = "float32",
+    progress: Progress | None = None,
+) -> EvaluationReport:
+    """Measure a run and the baselines, and keep the report as ``runs/<id>/evaluation-<split>-<candidates>.json``.
+
+    Where the whole split is labelled, one more row shows what a rule would do that reads the gold states.
+
+    Args:
+        workspace: where the corpus and the runs are.
+        run: a run's id, or ``latest``.
+        split: whose recommendation turns are asked.
+        candidates: what the positives are ranked against: listed, 1000, all, or release.
+        images: False leaves every picture out of dialogues and catalogue, to show what they are worth.
+        baselines_only: measures no run, so none is needed; nothing is written.
+        metrics: the formula: standard, or release, to compare with the released code's figures.
+        min_negatives: recommendation turns with fewer wrong candidates are left out.
+        product_table: how exactly the run keeps encoded products: float32, or bfloat16 in half the memory.
+        progress: shows a bar for each ranker.
+
+    Raises:
+        UsageError: unknown candidates, or a split without recommendation turns.
+        WorkspaceError: not a workspace, or nothing was imported.
+        ModelError: no such run, or one that cannot be used.
+    """
+    kind = candidate_kind(candidates)
+    shown = progress or SilentProgress()
+    workspace.require()
+    folder = None if baselines_only else find_run(workspace, run)
+    if folder is not None:
+        _say_what_changed(workspace, folder, shown)
+    fold = None if folder is None else trained_on_fold(folder)
+    if fold is not None:
+        shown.log(f"splits of the run's own: fold {fold.number} of {fold.of}, whose held-out dialogues are 'test'")
+    corpus = load_corpus(workspace, images=images, fold=fold)
+    floors = [*baselines(corpus), *_gold_floor(workspace, corpus, split, shown)]
+    models = () if folder is None else (open_ranker(folder, corpus, product_table=product_table),)
+    rows = tuple(
+        evaluate_ranker(ranker, corpus, split, kind, formula=metrics, min_negatives=min_negatives, progress=shown)
+        for ranker in (*models, *floors)
+    )
+    for reason, count in rows[0].skipped.items():
+        shown.log(f"{count} recommendation turns were left out: {reason.replace('_', ' ')}")
+    marks = [f"min-{min_negatives}"] * (min_negatives > 1) + [f"{metrics}-metrics"] * (metrics != "standard")
+    marks += [product_table] * (product_table != "float32")
+    name = "-".join(["evaluation", split, kind, *marks, *["no-images"] * (not images)]) + ".json"
+    file = None if folder is None else folder / name
+    report = EvaluationReport(
+        None if folder is None else folder.name, split, kind, images, len(corpus.products), rows, file, metrics
+    )
+    if file is not None:
+        write_json(file, report.as_dict())
+    return report
+
+
+def _gold_floor(workspace: Workspace, corpus: Corpus, split: str, shown: Progress) -> list[Ranker]:
+    try:
+        rule = gold_rule(workspace, corpus, split)
+    except WorkspaceError as problem:  # an ingest that is not complete is no reason not to measure a run
+        shown.log(f"the rule over gold states is left out: {problem}")
+        return []
+    return [] if rule is None else [rule]
+
+
+def _say_what_changed(workspace: Workspace, folder: Path, shown: Progress) -> None:
+    """A run may be measured on data it was not trained on; a reader of its figures should know."""
+    trained_on = read_record(folder).get("inputs", {})
+    files = {
+        "products": workspace.products,
+        "images": workspace.images,
+        "turns": workspace.turns,
+        "recommendations": workspace.recommendations,
+        "ontology": workspace.ontology_file,
+    }
+    changed = [
+        name
+        for name, path in files.items()
+        if path.is_file() and trained_on.get(name, "") not in {"", sha256_file(path)}
+    ]
+    if changed:
+        shown.log(f"{', '.join(changed)} changed since {folder.name} was trained")
+
+
+def candidate_kind(candidates: str) -> CandidateKind:
+    """The kind of candidates that a word names.
+
+    Raises:
+        UsageError: it names none; says the nearest.
+    """
+    for kind in CANDIDATE_KINDS:
+        if kind == candidates:
+            return kind
+    close = nearest(candidates, CANDIDATE_KINDS)
+    fix = f"did you mean '{close}'?" if close else f"one of {', '.join(CANDIDATE_KINDS)}"
+    raise UsageError(f"unknown candidates '{candidates}'", fix=fix)

@@ -1,0 +1,196 @@
+"""``semctl recommend``: the best products of the whole catalogue for one dialogue, as far as it has come."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from pipeline.modelling.runs import find_run, load_corpus, open_ranker
+from pipeline.workspace import Workspace
+from schemas.errors import CorpusError, UsageError
+from schemas.ontology import fold, nearest
+from semantic_model.data.corpus import Corpus
+from semantic_model.data.ranker import FloatArray, Query, Utterance
+
+__all__ = ["Recommendation", "RecommendedProduct", "find_dialogue", "recommend", "top_rows"]
+
+
+@dataclass(frozen=True)
+class RecommendedProduct:
+    """One recommended product.
+
+    Attributes:
+        rank: from 1.
+        product_id: its id.
+        name: its display name.
+        score: the ranker's; comparable within one recommendation only.
+        images: its picture files.
+        attributes: attribute -> values.
+        positive: whether the dialogue's system recommends it in the next turn; None when that is not known.
+    """
+
+    rank: int
+    product_id: str
+    name: str
+    score: float
+    images: tuple[str, ...]
+    attributes: Mapping[str, tuple[str, ...]]
+    positive: bool | None
+
+    def not_in_name(self) -> dict[str, tuple[str, ...]]:
+        """The attributes that the name does not say already."""
+        name = fold(self.name)
+        return {key: values for key, values in self.attributes.items() if any(fold(v) not in name for v in values)}
+
+
+@dataclass(frozen=True)
+class Recommendation:
+    """The products for a dialogue after a turn.
+
+    Attributes:
+        run: the run that ranked.
+        dialogue_id: the dialogue.
+        turn: the last turn that was read.
+        history: all utterances up to that turn.
+        positives: product ids that the dialogue's system recommends in the next turn; None when that is not known.
+        products: best first.
+    """
+
+    run: str
+    dialogue_id: str
+    turn: int
+    history: tuple[Utterance, ...]
+    positives: tuple[str, ...] | None
+    products: tuple[RecommendedProduct, ...]
+
+    def as_dict(self) -> dict[str, Any]:
+        """The JSON form."""
+        return {
+            "run": self.run,
+            "dialogue_id": self.dialogue_id,
+            "turn": self.turn,
+            "positives": None if self.positives is None else list(self.positives),
+            "products": [
+                {
+                    "rank": product.rank,
+                    "product_id": product.product_id,
+                    "name": product.name,
+                    "score": product.score,
+                    "images": list(product.images),
+                    "attributes": {name: list(values) for name, values in product.attributes.items()},
+                    "positive": product.positive,
+                }
+                for product in self.products
+            ],
+        }
+
+
+def recommend(
+    workspace: Workspace,
+    run: str = "latest",
+    *,
+    dialogue: str,
+    turn: int | None = None,
+    top: int = 10,
+    images: bool = True,
+    product_table: str = "float32",
+) -> Recommendation:
+    """Rank the whole catalogue for a dialogue after one of its turns.
+
+    Args:
+        workspace: where the corpus and the runs are.
+        run: a run's id, or ``latest``.
+        dialogue: a dialogue's id, or the part after its split when that is unique.
+        turn: the last merged turn to read, counted from 0; the shopper's last when left out.
+        top: how many products.
+        images: False leaves every picture out.
+        product_table: how exactly the run keeps encoded products: float32, or bfloat16 in half the memory.
+
+    Raises:
+        UsageError: ``top`` below 1, or a turn that the dialogue does not have.
+        CorpusError: no such dialogue; names the nearest.
+        WorkspaceError: not a workspace, or nothing was imported.
+        ModelError: no such run, or one that cannot be used.
+    """
+    if top < 1:
+        raise UsageError(f"--top must be at least 1, got {top}")
+    workspace.require()
+    folder = find_run(workspace, run)
+    corpus = load_corpus(workspace, images=images)
+    dialogue_id = find_dialogue(corpus, dialogue)
+    last = _last_turn(corpus, dialogue_id, turn)
+    split = corpus.splits[dialogue_id]
+    history = corpus.history(dialogue_id, last + 1)
+    known = _positives(corpus, dialogue_id, split, last + 1)
+    ranker = open_ranker(folder, corpus, product_table=product_table)
+    contexts = ranker.encode_contexts([Query(dialogue_id, last + 1, split, history, known or (), ())])
+    scores = ranker.score(contexts, ranker.encode_products(corpus.products))[0]
+    products = []
+    for rank, row in enumerate(top_rows(scores, top), start=1):
+        product = corpus.products[row]
+        products.append(
+            RecommendedProduct(
+                rank=rank,
+                product_id=product.product_id,
+                name=product.name,
+                score=float(scores[row]),
+                images=() if product.image_file is None else (str(product.image_file),),
+                attributes=product.attributes,
+                positive=None if known is None else row in known,
+            )
+        )
+    ids = None if known is None else tuple(corpus.products[row].product_id for row in known)
+    return Recommendation(folder.name, dialogue_id, last, history, ids, tuple(products))
+
+
+def top_rows(scores: FloatArray, top: int) -> list[int]:
+    """Rows of the ``top`` highest scores, best first; equal scores in the catalogue's order."""
+    top = min(top, len(scores))
+    last = -np.partition(-scores, top - 1)[top - 1] if top else np.inf
+    rows = np.flatnonzero(scores >= last)  # few but for ties: a million products need not be sorted
+    order: list[int] = rows[np.argsort(-scores[rows], kind="stable")][:top].tolist()
+    return order
+
+
+def find_dialogue(corpus: Corpus, name: str) -> str:
+    """The id of a dialogue named in full, or without its split where that leaves no doubt.
+
+    Raises:
+        CorpusError: no such dialogue (names the nearest), or several.
+    """
+    if name in corpus.splits:
+        return name
+    ends = [dialogue for dialogue in corpus.splits if dialogue.partition("/")[2] == name]
+    if len(ends) == 1:
+        return ends[0]
+    if ends:
+        raise CorpusError(f"'{name}' names {len(ends)} dialogues", fix=f"say which: {', '.join(sorted(ends))}")
+    close = nearest(name, corpus.splits)
+    raise CorpusError(
+        f"there is no dialogue '{name}' in this workspace",
+        fix=f"did you mean '{close}'?" if close else f"ids look like '{next(iter(corpus.splits), '')}'",
+    )
+
+
+def _last_turn(corpus: Corpus, dialogue_id: str, turn: int | None) -> int:
+    said = corpus.utterances(dialogue_id)
+    if turn is None:
+        asked = [index for index, utterance in said if utterance.speaker == "user"]
+        if not asked:
+            raise UsageError(f"the shopper says nothing in dialogue '{dialogue_id}'", fix="name a turn with --turn")
+        return asked[-1]
+    if turn not in {index for index, _ in said}:
+        raise UsageError(
+            f"dialogue '{dialogue_id}' has no turn {turn}", fix=f"its turns are {said[0][0]} to {said[-1][0]}"
+        )
+    return turn
+
+
+def _positives(corpus: Corpus, dialogue_id: str, split: str, turn: int) -> tuple[int, ...] | None:
+    for query in corpus.queries(split):
+        if (query.dialogue_id, query.turn) == (dialogue_id, turn):
+            return query.positives
+    return None

@@ -1,0 +1,102 @@
+"""What ranks: the corpus of a workspace, and the training runs kept in it."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from pipeline.modelling.folds import Fold, fold_of_record, fold_splits
+from pipeline.modelling.run_record import RECORD, read_record
+from pipeline.workspace import Workspace
+from schemas.errors import ModelError, UsageError
+from schemas.ontology import nearest
+from semantic_model.data.corpus import Corpus
+from semantic_model.data.ranker import Ranker
+
+__all__ = ["find_run", "load_corpus", "open_ranker", "trained_on_fold"]
+
+_MOST_NAMED = 8
+
+
+def load_corpus(workspace: Workspace, *, images: bool = True, fold: Fold | None = None) -> Corpus:
+    """The workspace's corpus, with its pictures or as if there were none.
+
+    Args:
+        images: False leaves every picture out.
+        fold: divides the dialogues as this fold does; None: as the corpus does.
+
+    Raises:
+        WorkspaceError: not a workspace, or nothing was imported.
+        SchemaError: a table of another version.
+    """
+    workspace.require()
+    corpus = Corpus.load(
+        turns=workspace.turns,
+        recommendations=workspace.recommendations,
+        products=workspace.products,
+        images=workspace.images,
+        blank_images=not images,
+    )
+    return corpus if fold is None else corpus.with_splits(fold_splits(corpus.splits, fold))
+
+
+def trained_on_fold(folder: Path) -> Fold | None:
+    """The fold that a complete run was trained on; None when on the corpus's own splits.
+
+    Raises:
+        ModelError: its record cannot be used.
+    """
+    return fold_of_record(read_record(folder).get("fold"))
+
+
+def find_run(workspace: Workspace, name: str = "latest") -> Path:
+    """The folder of a complete run: the one with this id, or the newest for ``latest``.
+
+    Raises:
+        ModelError: no such run (names the nearest), one that is not complete, or none at all.
+    """
+    folders = sorted(path for path in workspace.runs.glob("*") if path.is_dir())
+    complete = [path for path in folders if (path / RECORD).is_file()]
+    train = "run `semctl train --labeled-ratio R` first"
+    if name == "latest":
+        if not complete:
+            raise ModelError("no run has been trained to its end here", where=workspace.runs, fix=train)
+        return max(complete, key=lambda path: ((path / RECORD).stat().st_mtime_ns, path.name))
+    for path in folders:
+        if path.name == name:
+            if path not in complete:
+                raise ModelError(
+                    f"the run '{name}' has not been trained to its end", where=path, fix=f"semctl train --resume {name}"
+                )
+            return path
+    known = [path.name for path in complete]
+    close = nearest(name, known)
+    some = ", ".join([*known[:_MOST_NAMED], *(["..."] if len(known) > _MOST_NAMED else [])])
+    fix = f"did you mean '{close}'?" if close else f"runs: {some}" if known else train
+    raise ModelError(f"there is no run '{name}'", where=workspace.runs, fix=fix)
+
+
+def open_ranker(folder: Path, corpus: Corpus, *, product_table: str = "float32") -> Ranker:
+    """The trained ranker of a run's folder.
+
+    Args:
+        folder: the run's.
+        corpus: what it ranks.
+        product_table: how exactly it keeps encoded products: float32, or bfloat16 in half the memory.
+
+    Raises:
+        ModelError: weights or settings that cannot be used.
+        UsageError: another kind of product table, or one that this kind of model does not have.
+    """
+    from semantic_model.grounded.ranker import GroundedRanker
+    from semantic_model.semantic.scoring import SemanticRanker
+    from semantic_model.training.trainer import load_ranker
+
+    ranker = load_ranker(folder, corpus)
+    if product_table == "float32":
+        return ranker
+    if product_table != "bfloat16":
+        raise UsageError(f"no product table of '{product_table}'", fix="float32 or bfloat16")
+    if not isinstance(ranker, SemanticRanker | GroundedRanker):
+        raise UsageError(f"a {ranker.name} has a float32 product table only", fix="leave --product-table out")
+    ranker.precision = "bfloat16"
+    return ranker

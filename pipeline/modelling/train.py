@@ -1,0 +1,238 @@
+"""``semctl train``: how many labels are used, the run folder, and what a run says of itself."""
+
+from __future__ import annotations
+
+import platform
+import shutil
+import time
+from dataclasses import asdict
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from pydantic import TypeAdapter
+
+from pipeline.modelling.folds import fold_of_record
+from pipeline.modelling.model_card import model_card
+from pipeline.modelling.run_plan import MODELS, Plan, TrainRequest, package_version, plan_run
+from pipeline.modelling.run_record import RECORD, read_record
+from pipeline.modelling.training_data import TrainingData, input_hashes, prepare
+from pipeline.workspace import Workspace
+from schemas.errors import ModelError
+from schemas.files import read_json, taken_apart, write_atomic, write_json
+from schemas.ontology import nearest
+from schemas.progress import Progress, SilentProgress
+from semantic_model.config.config import Config, config_from, config_toml
+
+if TYPE_CHECKING:
+    from semantic_model.training.distributed import Processes
+
+__all__ = ["MODELS", "TrainRequest", "resume", "train"]
+
+_PLAN = "plan.json"  # what a run was asked to do; written before training
+
+# up to this width, threads wait for each other more than they work: 1.0 to 2.5 times the time with two
+_ONE_THREAD = 128
+
+
+def train(
+    workspace: Workspace, request: TrainRequest, *, go_on: bool = False, progress: Progress | None = None
+) -> dict[str, Any]:
+    """Train a ranker on D_F and D_P; returns the run's record.
+
+    The same request on the same data is the same run: when it is there and complete, nothing is trained again; when it
+    was interrupted, it starts over (:func:`resume` goes on instead).
+
+    Args:
+        workspace: where the corpus, the labels and the runs are.
+        request: what to train.
+        go_on: an interrupted run of this request is gone on with.
+        progress: shows a bar over steps and a line an epoch.
+
+    Raises:
+        UsageError: unknown model, preset or setting, one that the model does not look at, or a ratio outside 0 ... 1.
+        InputError: too few dialogues are labelled; names the largest possible ratio.
+        WorkspaceError: an earlier stage has not been run.
+        MissingPartError: word vectors or weights that are not here; lists the ways out.
+        KeyboardInterrupt: stopped; a checkpoint is kept.
+    """
+    shown = progress or SilentProgress()
+    workspace.require()
+    plan, config = plan_run(workspace, request)
+    run, folder = plan.run, workspace.runs / plan.run
+    if (folder / RECORD).is_file():
+        shown.log(f"this run is there already: {folder} (delete the folder to train it again)")
+        return read_record(folder)
+    from semantic_model.training.distributed import open_processes
+
+    with open_processes() as processes:
+        if processes.collect(go_on and (folder / _PLAN).is_file())[0]:
+            return resume(workspace, run, progress=shown)
+        prepared = _prepare(workspace, plan, config, shown)  # nothing is written before the inputs are found good
+        if processes.first:
+            if folder.exists():
+                shown.log(f"an unfinished run {run} starts over (`semctl train --resume {run}` would have gone on)")
+                shutil.rmtree(folder)
+            write_atomic(folder / "config.toml", config_toml(config, title=f"settings of the run {run}"))
+            write_json(folder / _PLAN, asdict(plan))
+        return _run(workspace, folder, plan, config, prepared, shown, processes, resumed=False)
+
+
+def resume(workspace: Workspace, run: str, *, progress: Progress | None = None) -> dict[str, Any]:
+    """Go on with an interrupted run from its last checkpoint, as if it had never stopped; returns its record.
+
+    Args:
+        run: its id, or ``latest`` for the unfinished run worked on last.
+
+    Raises:
+        ModelError: no such run, a checkpoint that cannot be used, or data that changed since it began.
+        KeyboardInterrupt: stopped again.
+    """
+    shown = progress or SilentProgress()
+    workspace.require()
+    folder = _unfinished(workspace, run)
+    if (folder / RECORD).is_file():
+        shown.log(f"the run {folder.name} is complete; nothing is left to do")
+        return read_record(folder)
+    value = read_json(folder / _PLAN, error=ModelError, fix="delete the run and train again")
+    with taken_apart(folder / _PLAN, error=ModelError, what="a run of another version of semctl", fix="train again"):
+        plan = TypeAdapter(Plan).validate_python(value)
+    config = config_from(plan.config, where=folder / _PLAN)
+    now = input_hashes(workspace, labels="D_F" in plan.inputs)
+    changed = sorted(name for name in now.keys() | plan.inputs.keys() if now.get(name) != plan.inputs.get(name))
+    if changed:
+        raise ModelError(
+            f"the data changed since this run began: {', '.join(changed)}",
+            where=folder,
+            fix="start a new run with `semctl train --labeled-ratio R`",
+        )
+    from semantic_model.training.distributed import open_processes
+
+    with open_processes() as processes:
+        prepared = _prepare(workspace, plan, config, shown)
+        return _run(workspace, folder, plan, config, prepared, shown, processes, resumed=True)
+
+
+def _prepare(workspace: Workspace, plan: Plan, config: Config, shown: Progress) -> TrainingData:
+    return prepare(
+        workspace,
+        config,
+        labeled_ratio=plan.labeled_ratio,
+        seed=plan.seed,
+        images=plan.images,
+        labels="D_F" in plan.inputs,
+        fold=fold_of_record(plan.fold),
+        named=plan.labelled,
+        progress=shown,
+    )
+
+
+def _run(
+    workspace: Workspace,
+    folder: Path,
+    plan: Plan,
+    config: Config,
+    data: TrainingData,
+    shown: Progress,
+    processes: Processes,
+    *,
+    resumed: bool,
+) -> dict[str, Any]:
+    import torch
+
+    from semantic_model.data.image_features import load_features
+    from semantic_model.training.architecture import find_architecture
+    from semantic_model.training.trainer import Examples, Interrupted, Trainer
+
+    began = time.perf_counter()
+    if config.model.width <= _ONE_THREAD:
+        torch.set_num_threads(1)
+    corpus = data.corpus
+    with processes.first_before_others():  # it encodes the pictures, the others find them encoded
+        features = load_features(
+            config.image, corpus.image_files, hashes=corpus.image_hashes, cache=workspace.features, progress=shown
+        )
+    shown.log(f"images: {features.source}" if plan.images else "images: all left out")
+    if features.broken:
+        shown.log(f"{features.broken} images cannot be decoded and count as missing")
+    trainer = Trainer(
+        config,
+        Examples(data.queries, data.states, data.unlabelled, corpus.queries("valid")),
+        corpus,
+        words=data.words,
+        features=features,
+        ontology=data.ontology,
+        folder=folder,
+        seed=plan.seed,
+        progress=shown,
+        architecture=find_architecture(plan.model),
+        processes=processes,
+    )
+    computing = f"{trainer.device}, {trainer.precision}"
+    shown.log(f"computing on: {computing}" + (f", {processes.count} processes" if processes.count > 1 else ""))
+    if resumed:
+        trainer.restore()
+        shown.log(f"going on with {folder.name} after epoch {trainer.at.epoch}, step {trainer.at.step} of the next")
+    try:
+        trained = trainer.fit()
+    except Interrupted:
+        shown.log(f"stopped; continue with `semctl train --resume {folder.name}`")
+        raise
+    record = {
+        "run": folder.name,
+        "path": str(folder),
+        "labelled_dialogues": len(data.labelled),
+        "unlabelled_dialogues": data.unlabelled_dialogues,
+        "epochs": trained.epochs,
+        "best": {"epoch": trained.best_epoch, **trained.best},
+        "model": plan.model,
+        "preset": plan.preset,
+        "labeled_ratio": plan.labeled_ratio if plan.labelled is None else _share(data),
+        "labelled_list": plan.labelled is not None,
+        "seed": plan.seed,
+        "images": plan.images,
+        "fold": plan.fold,
+        "examples": {"D_F": len(data.queries), "D_P": len(data.unlabelled), "valid": len(trainer.valid)},
+        "parameters": sum(p.numel() for p in trainer.model.parameters() if p.requires_grad),
+        "words": data.words.source,
+        "pictures": features.source if plan.images else "left out",
+        "slots": list(trainer.reader.slots),
+        "labelled": sorted(data.labelled),
+        "config": plan.config,
+        "inputs": plan.inputs,
+        "versions": _versions(),
+        "device": str(trainer.device),
+        "precision": trainer.precision,
+        "processes": processes.count,
+        "seconds": round(time.perf_counter() - began, 1),
+    }
+    if processes.first:
+        write_atomic(folder / "model" / "README.md", model_card(record))
+        write_json(folder / RECORD, record)
+    processes.wait()
+    return record
+
+
+def _share(data: TrainingData) -> float:
+    return round(len(data.labelled) / len(data.corpus.dialogues("train")), 4)
+
+
+def _unfinished(workspace: Workspace, run: str) -> Path:
+    folders = sorted(path.parent for path in workspace.runs.glob(f"*/{_PLAN}"))
+    if run == "latest":
+        open_runs = [path for path in folders if not (path / RECORD).is_file()]
+        if not open_runs:
+            raise ModelError(
+                "there is no unfinished run here", where=workspace.runs, fix="start one with --labeled-ratio"
+            )
+        return max(open_runs, key=lambda path: ((path / _PLAN).stat().st_mtime_ns, path.name))
+    for path in folders:
+        if path.name == run:
+            return path
+    close = nearest(run, [path.name for path in folders])
+    fix = f"did you mean '{close}'?" if close else "start one with `semctl train --labeled-ratio R`"
+    raise ModelError(f"there is no run '{run}'", where=workspace.runs, fix=fix)
+
+
+def _versions() -> dict[str, str]:
+    names = ("semctl", "torch", "numpy", "tokenizers", "safetensors", "pyarrow")
+    return {"python": platform.python_version(), **{name: package_version(name) for name in names}}

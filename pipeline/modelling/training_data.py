@@ -1,0 +1,273 @@
+"""What a run trains on: the corpus, the labels that may be used, the words."""
+
+from __future__ import annotations
+
+import hashlib
+from bisect import bisect_left
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from annotate.annotations.dialogue_index import read_dialogue_index
+from annotate.states.splits import read_splits
+from pipeline.chosen_dialogues import named_dialogues
+from pipeline.modelling.folds import Fold
+from pipeline.modelling.runs import load_corpus
+from pipeline.ontology.label_vocabulary import check_vocabulary
+from pipeline.workspace import Workspace
+from schemas.belief import BeliefState, state_from_rows
+from schemas.errors import InputError, OntologyError, WorkspaceError
+from schemas.files import sha256_file
+from schemas.ontology import Ontology
+from schemas.progress import Progress
+from semantic_model.config.config import Config
+from semantic_model.data.corpus import Corpus
+from semantic_model.data.ranker import Query
+
+if TYPE_CHECKING:
+    from semantic_model.data.tokenizer import Words
+
+__all__ = [
+    "TrainingData",
+    "dialogues_at",
+    "gold_states",
+    "input_hashes",
+    "labelled_dialogues",
+    "named_for_training",
+    "prepare",
+    "state_before",
+    "unlabelled_dialogues",
+]
+
+_AGAIN = "run `semctl ingest-labels` again"
+
+
+@dataclass(frozen=True)
+class TrainingData:
+    """What a run trains on.
+
+    Attributes:
+        corpus: catalogue, dialogues and pictures.
+        ontology: for its slots.
+        labelled: ids of the dialogues whose labels are used.
+        queries: their recommendation turns.
+        states: the gold state of each.
+        unlabelled: recommendation turns of D_P, which holds those of the labelled dialogues, too.
+        unlabelled_dialogues: how many dialogues of D_P are not labelled.
+        words: word pieces.
+    """
+
+    corpus: Corpus
+    ontology: Ontology
+    labelled: list[str]
+    queries: list[Query]
+    states: list[BeliefState]
+    unlabelled: list[Query]
+    unlabelled_dialogues: int
+    words: Words
+
+
+def prepare(
+    workspace: Workspace,
+    config: Config,
+    *,
+    labeled_ratio: float,
+    seed: int,
+    images: bool,
+    progress: Progress,
+    labels: bool = True,
+    fold: Fold | None = None,
+    named: Sequence[str] | None = None,
+) -> TrainingData:
+    """Read the corpus and the labels, and choose whose labels are used.
+
+    Args:
+        labels: False for a model that reads none; then none need to be there.
+        fold: divides the dialogues as this fold does; None: as the corpus does.
+        named: the dialogues whose labels are used; None: a share of them, ``labeled_ratio``.
+
+    Raises:
+        InputError: no training dialogues, too few are labelled, or one that is named is not.
+        OntologyError: it has no slots.
+        WorkspaceError: splits that do not hold what they should.
+        MissingPartError: word vectors, or weights of the picture network, that are not here; lists the ways out.
+    """
+    from semantic_model.data.tokenizer import learn_words, load_words
+    from semantic_model.data.vision import require_weights
+
+    corpus = load_corpus(workspace, images=images, fold=fold)
+    ontology = workspace.ontology()
+    if labels and not ontology.slots:
+        raise OntologyError(
+            "the ontology has no slots, so there is no belief state to learn",
+            where=workspace.ontology_file,
+            fix="import a catalogue whose products have attributes, or write slots into it",
+        )
+    training = corpus.dialogues("train")
+    if not training:
+        raise InputError("there are no training dialogues", fix="import a corpus with a train split")
+    states = gold_states(workspace) if labels else {}
+    known = set(training)
+    usable = [name for name in states if name in known]
+    if named is None:
+        labelled = labelled_dialogues(usable, len(training), labeled_ratio, seed)
+    else:
+        labelled = _all_labelled(named, usable)
+    d_p = set(unlabelled_dialogues(training, labelled, config.train.unlabelled_ratio, seed))
+    used = set(labelled)
+    unlabelled = [query for query in corpus.queries("train") if query.dialogue_id in d_p]
+    queries = [query for query in unlabelled if query.dialogue_id in used]
+    gold = [state_before(states[query.dialogue_id], query.turn) for query in queries]
+    if config.text.embeddings == "corpus":
+        words = learn_words(
+            _texts(corpus, ontology, [name for name in training if name in d_p]), config.text.vocabulary
+        )
+    else:
+        words = load_words(config.text.embeddings)
+    if images:
+        require_weights(config.image)
+    progress.log(f"words: {words.source}")
+    return TrainingData(corpus, ontology, labelled, queries, gold, unlabelled, len(d_p) - len(used), words)
+
+
+def dialogues_at(ratio: float, training: int) -> int:
+    """How many of the training dialogues a labelled ratio is."""
+    return int(ratio * training + 0.5)
+
+
+def labelled_dialogues(labelled: Sequence[str], training: int, ratio: float, seed: int) -> list[str]:
+    """Which labelled dialogues are used: for one seed, those of a smaller ratio are among those of a larger one.
+
+    Args:
+        labelled: training dialogues whose every turn is labelled.
+        training: how many training dialogues there are.
+        ratio: share of all training dialogues.
+        seed: decides the order.
+
+    Raises:
+        InputError: too few are labelled; names the largest possible ratio.
+    """
+    wanted = dialogues_at(ratio, training)
+    if wanted > len(labelled):
+        largest = int(10_000 * len(labelled) / training) / 10_000
+        raise InputError(
+            f"--labeled-ratio {ratio:g} of {training} training dialogues is {wanted}, "
+            f"only {len(labelled)} are labelled",
+            fix=f"the largest possible ratio is {largest:g}; label more, or run `semctl ingest-labels`",
+        )
+    return _in_order(labelled, seed)[:wanted]
+
+
+def named_for_training(workspace: Workspace, path: Path) -> tuple[str, ...]:
+    """The dialogues that a file names, one id a line, as ``semctl select`` writes it.
+
+    Raises:
+        UsageError: an unknown or no dialogue, or a file that cannot be read.
+    """
+    return tuple(named_dialogues(path, read_dialogue_index(workspace.turns, with_hashes=False)))
+
+
+def _all_labelled(named: Sequence[str], usable: Sequence[str]) -> list[str]:
+    known = set(usable)
+    missing = [name for name in named if name not in known]
+    if missing:
+        raise InputError(
+            f"{len(missing)} of {len(named)} dialogues named are not labelled throughout, or not for training: "
+            f"the first is {missing[0]}",
+            fix="label them, run `semctl ingest-labels`, or take them off the list",
+        )
+    return list(named)
+
+
+def unlabelled_dialogues(training: Sequence[str], labelled: Sequence[str], ratio: float, seed: int) -> list[str]:
+    """The dialogues of D_P: those of D_F, then others; for one seed, a smaller ratio's are among a larger one's.
+
+    Args:
+        training: all training dialogues.
+        labelled: those of D_F.
+        ratio: share of all training dialogues, D_F's included; no less than D_F is taken.
+        seed: decides the order.
+
+    Raises:
+        InputError: the ratio leaves no dialogue at all.
+    """
+    wanted = max(len(labelled), dialogues_at(ratio, len(training)))
+    if not wanted:
+        raise InputError(
+            f"train.unlabelled_ratio {ratio:g} of {len(training)} training dialogues is none, and none is labelled",
+            fix="use more of them, or --labeled-ratio above 0",
+        )
+    inside = set(labelled)
+    return [*labelled, *_in_order([name for name in training if name not in inside], seed)][:wanted]
+
+
+def _in_order(names: Sequence[str], seed: int) -> list[str]:
+    return sorted(names, key=lambda name: hashlib.sha256(f"{seed}:{name}".encode()).digest())
+
+
+def input_hashes(workspace: Workspace, *, labels: bool = True) -> dict[str, str]:
+    """Hashes of everything training reads; the split manifest vouches for the two splits.
+
+    Args:
+        labels: False leaves the two splits out, for a model that does not read them.
+
+    Raises:
+        WorkspaceError: a file is missing, or a split is not the one its manifest names.
+    """
+    files = {
+        "products": workspace.products,
+        "images": workspace.images,
+        "turns": workspace.turns,
+        "recommendations": workspace.recommendations,
+        "ontology": workspace.ontology_file,
+    }
+    if labels:
+        files |= {"D_F": workspace.d_f, "D_P": workspace.d_p}
+    needed = [*files.values(), *([workspace.split_manifest] if labels else [])]
+    missing = next((path for path in needed if not path.is_file()), None)
+    if missing is not None:
+        earlier = "ingest-labels" if missing.parent == workspace.d_f.parent else "import"
+        raise WorkspaceError("a file of the workspace is missing", where=missing, fix=f"run `semctl {earlier}` first")
+    if labels:
+        read_splits(workspace.d_f, workspace.d_p, workspace.split_manifest)
+    return {name: sha256_file(path) for name, path in files.items()}
+
+
+def gold_states(workspace: Workspace) -> dict[str, list[tuple[int, BeliefState]]]:
+    """Dialogue -> (user turn, state) in order, for the dialogues of D_F."""
+    d_f, d_p = read_splits(workspace.d_f, workspace.d_p, workspace.split_manifest)
+    check_vocabulary(workspace)
+    found: dict[str, list[tuple[int, BeliefState]]] = {}
+    for row in d_f.select(["dialogue_id", "turn", "state"]).to_pylist():
+        state = state_from_rows(row["state"])
+        if state is None:
+            raise WorkspaceError(
+                f"D_F holds an unlabelled turn: dialogue {row['dialogue_id']}, turn {row['turn']}",
+                where=workspace.d_f,
+                fix=_AGAIN,
+            )
+        found.setdefault(row["dialogue_id"], []).append((row["turn"], state))
+    overlap = found.keys() & set(d_p.column("dialogue_id").to_pylist())
+    if overlap:
+        raise WorkspaceError(f"dialogue {min(overlap)} is in both D_F and D_P", where=workspace.d_p, fix=_AGAIN)
+    return {dialogue: sorted(rows, key=lambda row: row[0]) for dialogue, rows in found.items()}
+
+
+def state_before(states: Sequence[tuple[int, BeliefState]], turn: int) -> BeliefState:
+    """The state after the shopper's last turn before ``turn``; nothing is wanted before the first."""
+    at = bisect_left(states, turn, key=lambda row: row[0])
+    return states[at - 1][1] if at else ()
+
+
+def _texts(corpus: Corpus, ontology: Ontology, training: Sequence[str]) -> Iterator[str]:
+    """What word pieces are learned from: training dialogues, products, slots and their values."""
+    for dialogue in training:
+        for _, utterance in corpus.utterances(dialogue):
+            yield utterance.text
+    for product in corpus.products:
+        yield product.text
+    for slot in ontology.slots:
+        yield f"{slot.name} {slot.title} like dislike none"
+        for value in slot.values:
+            yield f"like {value.value} dislike {value.value}"

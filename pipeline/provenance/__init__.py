@@ -1,0 +1,1 @@
+"""Where labels came from, and what changed between two ingests."""

@@ -1,0 +1,282 @@
+"""``semctl trace``: one cell of the splits, followed back to projects, tasks, annotations, screens and exports."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from itertools import groupby
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+
+from annotate.annotations.annotation import Annotation
+from annotate.exports.identity import is_address
+from annotate.label_studio.pull_state import PullState
+from annotate.label_studio.studio import Studio
+from annotate.states.tracing import Origin, Spoken, origins, spoken
+from pipeline.batches import Batch, read_batches
+from pipeline.labelling.pulling import pull_states
+from pipeline.workspace import Workspace
+from schemas.errors import UsageError, WorkspaceError
+from schemas.ontology import Ontology, nearest
+from schemas.tables import ANNOTATIONS, D_F, STATES, TURNS, Table, open_table, read_table
+
+__all__ = ["Step", "Trace", "Witness", "trace_cell"]
+
+_FIRST = "run `semctl ingest-labels` first"
+
+
+@dataclass(frozen=True)
+class Witness:
+    """What one version of one annotation says, and where it is from.
+
+    Attributes:
+        spoken: what it says of the turn, and whether it counts.
+        project_title: the Label Studio project, where it is known.
+        task_url: the task in the browser, where its server is known.
+        batch: folder of the batch with the label configuration that the task was made with.
+        raw_export: the export that brought this version, as it arrived.
+    """
+
+    spoken: Spoken
+    project_title: str | None
+    task_url: str | None
+    batch: Path | None
+    raw_export: Path | None
+
+    def as_json(self) -> dict[str, Any]:
+        one = self.spoken.annotation
+        return {
+            "standing": self.spoken.standing,
+            "annotator": one.annotator,
+            "role": one.role,
+            "marks": [
+                {"op": mark.op, "slot": mark.slot, "value": mark.value, "origin": mark.origin}
+                for mark in self.spoken.marks
+            ],
+            "prelabel": one.prelabel,
+            "prelabel_score": one.prelabel_score,
+            "untouched": one.untouched,
+            "lead_time": one.lead_time,
+            "created_at": one.created_at,
+            "updated_at": one.updated_at or None,
+            "server": one.server,
+            "project": one.project,
+            "project_title": self.project_title,
+            "task_id": one.task_id,
+            "task_uid": one.task_uid,
+            "task_url": self.task_url,
+            "annotation_id": one.annotation_id,
+            "completed_by": one.completed_by,
+            "config_sha256": one.config_sha256,
+            "batch": None if self.batch is None else str(self.batch),
+            "export_sha256": one.export_sha256,
+            "raw_export": None if self.raw_export is None else str(self.raw_export),
+            "ontology_version": one.ontology_version,
+        }
+
+
+@dataclass(frozen=True)
+class Step:
+    """A turn that set something of the cell, with everything said of it.
+
+    Attributes:
+        origin: the turn and what it set.
+        text: what the shopper said there.
+        witnesses: annotations of that turn, what counts first.
+    """
+
+    origin: Origin
+    text: str
+    witnesses: tuple[Witness, ...]
+
+    def as_json(self) -> dict[str, Any]:
+        return {
+            "turn": self.origin.turn,
+            "text": self.text,
+            "why": self.origin.why,
+            "values": [{"value": value.value, "polarity": value.polarity} for value in self.origin.values],
+            "annotations": [witness.as_json() for witness in self.witnesses],
+        }
+
+
+@dataclass(frozen=True)
+class Trace:
+    """One cell.
+
+    Attributes:
+        dialogue_id, turn, slot: which.
+        split: train, valid or test.
+        file: the split's file that holds its row.
+        row: the turn's row of ``states.parquet``.
+        text: what the shopper said at the turn.
+        known: whether the slot is labelled there.
+        steps: the turns that made it so, latest first.
+        ontology_version: of the ontology now.
+    """
+
+    dialogue_id: str
+    turn: int
+    slot: str
+    split: str
+    file: Path
+    row: dict[str, Any]
+    text: str
+    known: bool
+    steps: tuple[Step, ...]
+    ontology_version: int
+
+    def as_json(self) -> dict[str, Any]:
+        """The trace as one JSON object."""
+        return {
+            "dialogue_id": self.dialogue_id,
+            "turn": self.turn,
+            "slot": self.slot,
+            "split": self.split,
+            "file": str(self.file),
+            "text": self.text,
+            "known": self.known,
+            "values": self.values(),
+            "decided_by": self.row.get("decided_by"),
+            "ontology_version": self.ontology_version,
+            "steps": [step.as_json() for step in self.steps],
+        }
+
+    def values(self) -> list[dict[str, Any]] | None:
+        """What the cell holds; None where the slot is unknown."""
+        if not self.known:
+            return None
+        return [dict(item) for item in self.row["state"] or () if item["slot"] == self.slot]
+
+
+def trace_cell(workspace: Workspace, dialogue_id: str, *, turn: int, slot: str) -> Trace:
+    """Follow one cell back.
+
+    Args:
+        workspace: with labels.
+        dialogue_id: the dialogue.
+        turn: a user turn of it.
+        slot: a slot, by name or attribute.
+
+    Raises:
+        UsageError: there is no such dialogue, user turn or slot; names the nearest.
+        WorkspaceError: nothing was ingested yet.
+    """
+    ontology = workspace.require().ontology()
+    name = _slot(slot, ontology)
+    rows = _rows(workspace.states, STATES, dialogue_id).to_pylist()
+    if not rows:
+        raise _no_dialogue(workspace, dialogue_id)
+    here = next((row for row in rows if row["turn"] == turn), None)
+    if here is None:
+        raise _no_turn(dialogue_id, turn, [int(row["turn"]) for row in rows])
+    annotations = _annotations(workspace, dialogue_id)
+    texts = {int(row["turn"]): str(row["text"]) for row in _rows(workspace.turns, TURNS, dialogue_id).to_pylist()}
+    places = _Places(workspace)
+    by_turn = {int(row["turn"]): row for row in rows}
+    steps = tuple(
+        Step(
+            origin,
+            texts.get(origin.turn, ""),
+            tuple(places.witness(one) for one in spoken(annotations, by_turn[origin.turn], name, ontology)),
+        )
+        for origin in origins(rows, annotations, turn, name, ontology)
+    )
+    complete = _rows(workspace.d_f, D_F, dialogue_id, columns=["dialogue_id"]).num_rows > 0
+    return Trace(
+        dialogue_id,
+        turn,
+        name,
+        str(here["split"]),
+        workspace.d_f if complete else workspace.d_p,
+        here,
+        texts.get(turn, ""),
+        here["state"] is not None and name in here["labelled_slots"],
+        steps,
+        ontology.version,
+    )
+
+
+class _Places:
+    """Where annotations come from, as far as batches and pulls tell."""
+
+    def __init__(self, workspace: Workspace) -> None:
+        self._workspace = workspace
+        self._batches = read_batches(workspace.labelling)
+        self._pulls = pull_states(workspace)
+        own = Studio.of_workspace(workspace.root).address()
+        self._pages = {} if own is None else {own.url: own.page_url}
+
+    def witness(self, said: Spoken) -> Witness:
+        one = said.annotation
+        exported = [batch for batch in self._batches if one.task_uid in batch.uids]
+        to_project = [
+            batch
+            for batch in exported
+            if str(batch.destination.project_id) == one.project
+            and (not is_address(one.server) or batch.destination.url == one.server)
+        ]
+        made_with = [batch for batch in to_project or exported if batch.config_sha256 == one.config_sha256]
+        title, url = self._project(one, to_project)
+        raw = self._workspace.raw_exports / f"{one.export_sha256}.json.gz"
+        return Witness(
+            said,
+            title,
+            f"{self._pages.get(url, url)}/projects/{one.project}/data?task={one.task_id}"
+            if url and one.task_id
+            else None,
+            self._workspace.labelling / f"batch-{made_with[-1].number:04d}" if made_with else None,
+            raw if one.export_sha256 and raw.is_file() else None,
+        )
+
+    def _project(self, one: Annotation, batches: Sequence[Batch]) -> tuple[str | None, str | None]:
+        """Its title and server. Projects of two servers share numbers: a pull names the answers it saw."""
+        pulled = [
+            state for state in self._pulls if str(state.project_id) == one.project and one.server in (None, state.url)
+        ]
+        seen = [state for state in pulled if _saw(state, one.annotation_id)] or pulled
+        if seen:
+            return seen[-1].title, seen[-1].url
+        return (batches[-1].destination.project, batches[-1].destination.url) if batches else (None, None)
+
+
+def _saw(state: PullState, annotation_id: str) -> bool:
+    return any(annotation_id in task.annotations for task in state.answered.values())
+
+
+def _rows(path: Path, table: Table, dialogue_id: str, *, columns: Sequence[str] | None = None) -> pa.Table:
+    return read_table(path, table, columns=columns, filters=[("dialogue_id", "==", dialogue_id)])
+
+
+def _annotations(workspace: Workspace, dialogue_id: str) -> list[Annotation]:
+    if not workspace.annotations.is_file():
+        raise WorkspaceError("there are no annotations", where=workspace.annotations, fix=_FIRST)
+    rows = _rows(workspace.annotations, ANNOTATIONS, dialogue_id).to_pylist()
+    versions = groupby(rows, key=lambda row: (row["annotation_id"], row["updated_at"]))
+    return [Annotation.from_rows(list(part)) for _, part in versions]
+
+
+def _slot(asked: str, ontology: Ontology) -> str:
+    found = ontology.find(asked)
+    if found is not None:
+        return found.name
+    names = [slot.name for slot in ontology.slots]
+    raise UsageError(f"unknown slot '{asked}'", fix=_did_you_mean(asked, names, f"one of {', '.join(names)}"))
+
+
+def _no_dialogue(workspace: Workspace, asked: str) -> UsageError:
+    with open_table(workspace.states, STATES) as file:
+        names = {str(name) for batch in file.iter_batches(columns=["dialogue_id"]) for name in batch["dialogue_id"]}
+    fix = _did_you_mean(asked, sorted(names), f"the workspace has {len(names):,} dialogues")
+    return UsageError(f"unknown dialogue '{asked}'", where=workspace.root, fix=fix)
+
+
+def _no_turn(dialogue_id: str, asked: int, turns: Sequence[int]) -> UsageError:
+    close = min(turns, key=lambda turn: (abs(turn - asked), turn))
+    return UsageError(f"turn {asked} of dialogue '{dialogue_id}' is no user turn", fix=f"the nearest one is {close}")
+
+
+def _did_you_mean(asked: str, known: Iterable[str], otherwise: str) -> str:
+    close = nearest(asked, known)
+    return f"did you mean '{close}'?" if close else otherwise

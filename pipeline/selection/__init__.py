@@ -1,0 +1,1 @@
+"""Which dialogues to label next, and whether more labels would help."""

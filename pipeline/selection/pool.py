@@ -1,0 +1,142 @@
+"""Which dialogues there are to choose from: those that nobody labelled and that wait for no annotator."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from itertools import groupby
+from typing import Any
+
+from annotate.annotations.dialogue_index import read_dialogue_index
+from annotate.assignment.dialogue_features import OntologyValues, Seen
+from annotate.assignment.selection_strategies import seeded_order
+from pipeline.batches import read_batches
+from pipeline.chosen_dialogues import SPLITS
+from pipeline.workspace import Workspace
+from schemas.errors import LabelError, UsageError
+from schemas.progress import Progress
+from schemas.tables import D_F, RECOMMENDATIONS, TURNS, open_table, read_table
+
+__all__ = ["Pool", "find_pool", "look_at"]
+
+
+@dataclass(frozen=True)
+class Pool:
+    """The dialogues of a split, sorted by what became of them.
+
+    Attributes:
+        candidates: those to choose from, in the seeded order.
+        turns: how many user turns each of these has, in the same order.
+        known: those labelled, or on their way to annotators, that are no candidates; ascending.
+        labelled: how many are labelled in every turn and slot.
+        exported: how many others were exported for labelling.
+        silent: how many have no user turn to label.
+        unlisted: how many have an id that cannot stand on a line of a list.
+    """
+
+    candidates: list[str]
+    turns: list[int]
+    known: list[str]
+    labelled: int
+    exported: int
+    silent: int
+    unlisted: int
+
+    def as_dict(self) -> dict[str, int]:
+        """The JSON form."""
+        return {
+            "candidates": len(self.candidates),
+            "labelled": self.labelled,
+            "exported": self.exported,
+            "without_shopper_turns": self.silent,
+            "unlisted_ids": self.unlisted,
+        }
+
+
+def find_pool(
+    workspace: Workspace, split: str, seed: int, *, include_labelled: bool = False, include_exported: bool = False
+) -> Pool:
+    """Sort the dialogues of a split.
+
+    Args:
+        workspace: an imported corpus.
+        split: train, valid, test or all.
+        seed: of the order of the candidates.
+        include_labelled: labelled dialogues are candidates, too.
+        include_exported: dialogues exported for labelling and not labelled yet are candidates, too.
+
+    Raises:
+        UsageError: an unknown split.
+        LabelError: no dialogue is left to choose; or a manifest of a batch that is none.
+    """
+    if split not in SPLITS:
+        raise UsageError(f"unknown split '{split}'", fix=f"one of {', '.join(SPLITS)}")
+    index = read_dialogue_index(workspace.turns, with_hashes=False)
+    labelled, exported = _labelled(workspace), _exported(workspace)
+    candidates, known = list[str](), list[str]()
+    counts: Counter[str] = Counter()
+    for name, dialogue in index.items():
+        if split not in ("all", dialogue.split):
+            continue
+        if not dialogue.user_turns:
+            counts["silent"] += 1
+        elif name.strip() != name or name.splitlines() != [name]:
+            counts["unlisted"] += 1
+        else:
+            kind = "labelled" if name in labelled else "exported" if name in exported else "free"
+            counts[kind] += 1
+            allowed = {"free": True, "labelled": include_labelled, "exported": include_exported}[kind]
+            (candidates if allowed else known).append(name)
+    if not candidates:
+        raise LabelError(
+            f"no dialogue of the split '{split}' is left to choose: {counts['labelled']} are labelled, "
+            f"{counts['exported']} are with annotators",
+            fix="import more dialogues, or choose among these with --include-labelled or --include-exported",
+        )
+    ordered = seeded_order(candidates, seed)
+    return Pool(
+        ordered,
+        [len(index[name].user_turns) for name in ordered],
+        known,
+        counts["labelled"],
+        counts["exported"],
+        counts["silent"],
+        counts["unlisted"],
+    )
+
+
+def _labelled(workspace: Workspace) -> set[str]:
+    if not workspace.d_f.is_file():
+        return set()
+    return set(read_table(workspace.d_f, D_F, columns=["dialogue_id"]).column("dialogue_id").to_pylist())
+
+
+def _exported(workspace: Workspace) -> set[str]:
+    return {uid.rpartition("#")[0] for batch in read_batches(workspace.labelling) for uid in batch.uids}
+
+
+def look_at(workspace: Workspace, dialogues: Sequence[str], values: OntologyValues, progress: Progress) -> list[Seen]:
+    """What is seen of some dialogues, in their order; see :class:`annotate.assignment.dialogue_features.Seen`."""
+    wanted = set(dialogues)
+    asked: Counter[str] = Counter()
+    with open_table(workspace.recommendations, RECOMMENDATIONS) as file:
+        for batch in file.iter_batches(columns=["dialogue_id"]):
+            asked.update(batch.column(0).to_pylist())
+    found: dict[str, Seen] = {}
+    with (
+        open_table(workspace.turns, TURNS) as file,
+        progress.task("looking at dialogues", total=file.metadata.num_rows) as bar,
+    ):
+        rows = _rows(file, bar)
+        for name, turns in groupby(rows, key=lambda row: str(row["dialogue_id"])):
+            if name in wanted:
+                texts = [row["text"] for row in turns if row["speaker"] == "user"]
+                found[name] = values.look_at(texts, asked[name])
+    return [found[name] for name in dialogues]
+
+
+def _rows(file: Any, bar: Any) -> Iterator[dict[str, Any]]:
+    for batch in file.iter_batches(batch_size=20_000, columns=["dialogue_id", "speaker", "text"]):
+        yield from batch.to_pylist()
+        bar.advance(batch.num_rows)

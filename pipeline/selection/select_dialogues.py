@@ -1,0 +1,263 @@
+"""``semctl select``: which dialogues to label next, in an order that ``export-for-labelling --dialogues`` takes."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from itertools import islice
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal, NamedTuple, get_args
+
+import numpy as np
+
+from annotate.assignment.dialogue_features import FeatureTable, OntologyValues
+from annotate.assignment.selection_strategies import Choice, cover, draw, spread_out
+from pipeline.selection.coverage import LabelCoverage, label_coverage
+from pipeline.selection.pool import Pool, find_pool, look_at
+from pipeline.selection.stop_signal import StopSignal, stop_signal
+from pipeline.workspace import Workspace
+from schemas.errors import UsageError
+from schemas.files import write_atomic
+from schemas.ontology import nearest
+from schemas.progress import Progress, SilentProgress
+
+if TYPE_CHECKING:
+    from pipeline.selection.runs import Measure, Uncertainty
+
+__all__ = ["STRATEGIES", "SelectReport", "SelectRequest", "Selected", "Strategy", "choose", "select_dialogues"]
+
+Strategy = Literal["random", "stratified", "uncertainty", "diversity", "hybrid"]
+STRATEGIES: tuple[Strategy, ...] = get_args(Strategy)
+
+_FORMULAS: dict[Strategy, str] = {
+    "random": "order of sha256(seed:dialogue)",
+    "stratified": "gain in sum over features v of w_v (1 + 1/2 + ... + 1/chosen_v), w_v = log(1 + dialogues / "
+    "dialogues with v); features: values named or refused, classes of length and of recommendations",
+    "uncertainty": "u(d), the mean uncertainty of the dialogue's contexts",
+    "diversity": "min over chosen or labelled c of |x_d - x_c|; x: direction of the mean context vector",
+    "hybrid": "u(d) min over chosen or labelled c of |x_d - x_c|; x: direction of the mean context vector, u: mean "
+    "uncertainty of the contexts",
+}
+
+
+@dataclass(frozen=True)
+class SelectRequest:
+    """What ``semctl select`` was asked to do.
+
+    Attributes:
+        strategy: one of :data:`STRATEGIES`.
+        count: how many dialogues.
+        runs: ids of trained runs; empty: the newest, and all that differ from it in nothing but the seed.
+        measure: of uncertainty, one of :data:`pipeline.selection.runs.MEASURES`; None: the first that the runs allow.
+        seed: of the random order, and of ties.
+        split: train, valid, test or all.
+        include_labelled, include_exported: dialogues that would be left out are candidates, too.
+    """
+
+    strategy: str = "stratified"
+    count: int = 100
+    runs: tuple[str, ...] = ()
+    measure: str | None = None
+    seed: int = 0
+    split: str = "train"
+    include_labelled: bool = False
+    include_exported: bool = False
+
+
+class Selected(NamedTuple):
+    """One dialogue of the list.
+
+    Attributes:
+        dialogue_id: its id.
+        score: what it was chosen for.
+        why: the same, for people.
+        user_turns: how many turns there are to label.
+    """
+
+    dialogue_id: str
+    score: float
+    why: str
+    user_turns: int
+
+
+@dataclass(frozen=True)
+class SelectReport:
+    """What was selected.
+
+    Attributes:
+        strategy: how.
+        formula: of the scores.
+        seed: of the order.
+        split: of the dialogues.
+        pool: what there was to choose from.
+        rows: the dialogues, in order.
+        file: where the list is.
+        runs: ids of the runs that were asked.
+        measure: of uncertainty; None when it played no part.
+        signal: what the batch is expected to add; None for a split that is not trained on.
+        coverage: what the labels of the dialogues show, when they were chosen among labelled ones; else None.
+    """
+
+    strategy: Strategy
+    formula: str
+    seed: int
+    split: str
+    pool: Pool
+    rows: tuple[Selected, ...]
+    file: Path
+    runs: tuple[str, ...] = ()
+    measure: Measure | None = None
+    signal: StopSignal | None = None
+    coverage: LabelCoverage | None = None
+
+    @property
+    def user_turns(self) -> int:
+        """Turns to label."""
+        return sum(row.user_turns for row in self.rows)
+
+    def as_dict(self) -> dict[str, Any]:
+        """The JSON form."""
+        return {
+            "strategy": self.strategy,
+            "formula": self.formula,
+            "seed": self.seed,
+            "split": self.split,
+            "runs": list(self.runs),
+            "uncertainty": self.measure,
+            "pool": self.pool.as_dict(),
+            "file": str(self.file),
+            "dialogues": [row._asdict() for row in self.rows],
+            "user_turns": self.user_turns,
+            "label_coverage": None if self.coverage is None else self.coverage.as_dict(),
+            "expected_gain": None if self.signal is None else self.signal.as_dict(),
+        }
+
+
+class Chosen(NamedTuple):
+    """An order of candidates, and what it was made with."""
+
+    rows: tuple[Selected, ...]
+    runs: tuple[str, ...] = ()
+    measure: Measure | None = None
+
+
+def select_dialogues(
+    workspace: Workspace, request: SelectRequest, *, out: Path | None = None, progress: Progress | None = None
+) -> SelectReport:
+    """Choose dialogues and write their ids, one a line in order, for ``export-for-labelling --dialogues``.
+
+    For the same workspace and request a larger count gives a list that begins with the smaller one's.
+
+    Args:
+        workspace: an imported corpus.
+        request: how many, and how.
+        out: the file; None: ``labelling/selection.txt``.
+        progress: shows how far it is.
+
+    Raises:
+        UsageError: an unknown strategy, split or measure, no dialogue asked for, or a file that cannot be written.
+        LabelError: no dialogue is left to choose.
+        ModelError: the strategy takes a trained run, and there is none; says what to do.
+    """
+    shown = progress or SilentProgress()
+    workspace.require()
+    strategy = _strategy(request.strategy)
+    if request.count < 1:
+        raise UsageError(f"-n {request.count} selects nothing", fix="give 1 or more")
+    file = out or workspace.labelling / "selection.txt"
+    if file.is_dir():
+        raise UsageError("this is a folder", where=file, fix="name a file for the list")
+    pool = find_pool(
+        workspace,
+        request.split,
+        request.seed,
+        include_labelled=request.include_labelled,
+        include_exported=request.include_exported,
+    )
+    chosen = choose(workspace, request, pool, progress=shown)
+    if len(chosen.rows) < request.count:
+        shown.log(f"only {len(chosen.rows)} dialogues are left to choose")
+    signal = None
+    if request.split in ("train", "all"):
+        signal = _signal(workspace, request, len(chosen.rows))
+    coverage = None
+    if request.include_labelled and pool.labelled:
+        coverage = label_coverage(workspace, [row.dialogue_id for row in chosen.rows], pool.candidates)
+    try:
+        write_atomic(file, "".join(f"{row.dialogue_id}\n" for row in chosen.rows))
+    except OSError as problem:
+        raise UsageError(f"cannot write the list: {problem.strerror}", where=file) from None
+    return SelectReport(
+        strategy,
+        _FORMULAS[strategy],
+        request.seed,
+        request.split,
+        pool,
+        chosen.rows,
+        file,
+        chosen.runs,
+        chosen.measure,
+        signal,
+        coverage,
+    )
+
+
+def choose(workspace: Workspace, request: SelectRequest, pool: Pool, *, progress: Progress | None = None) -> Chosen:
+    """The first ``request.count`` candidates of the strategy's order; arguments and errors as
+    :func:`select_dialogues`.
+    """
+    shown = progress or SilentProgress()
+    strategy = _strategy(request.strategy)
+    if strategy == "random":
+        return Chosen(_first(draw(pool.candidates, request.seed), pool, request.count))
+    if strategy == "stratified":
+        values = OntologyValues(workspace.ontology())
+        seen = look_at(workspace, [*pool.candidates, *pool.known], values, shown)
+        split_at = len(pool.candidates)
+        tables = (FeatureTable.of(part, values) for part in (seen[:split_at], seen[split_at:]))
+        return Chosen(_first(cover(*tables), pool, request.count))
+    from pipeline.selection.runs import OpenedRuns  # models, which the other strategies do without
+
+    runs = OpenedRuns.find(workspace, request.runs)
+    shown.log(f"asking {', '.join(runs.names)}")
+    unsure = None
+    if strategy in ("uncertainty", "hybrid"):
+        unsure = runs.uncertainty(pool.candidates, request.measure, shown)
+    if strategy == "uncertainty":
+        assert unsure is not None
+        order = _most_unsure(unsure)
+    else:
+        vectors = runs.vectors([*pool.candidates, *pool.known], shown)
+        near, known = vectors[: len(pool.candidates)], vectors[len(pool.candidates) :]
+        weights = None if unsure is None else unsure.scores
+        order = spread_out(near, known, pool.candidates, pool.known, weights=weights)
+    asked = runs.names if unsure is not None and unsure.measure == "seeds" else runs.names[:1]
+    return Chosen(_first(order, pool, request.count), asked, None if unsure is None else unsure.measure)
+
+
+def _most_unsure(unsure: Uncertainty) -> Iterator[Choice]:
+    for row in np.argsort(-unsure.scores, kind="stable").tolist():
+        yield Choice(row, float(unsure.scores[row]), unsure.why[row])
+
+
+def _first(order: Iterator[Choice], pool: Pool, count: int) -> tuple[Selected, ...]:
+    return tuple(
+        Selected(pool.candidates[each.row], each.score, each.why, pool.turns[each.row]) for each in islice(order, count)
+    )
+
+
+def _signal(workspace: Workspace, request: SelectRequest, more: int) -> StopSignal:
+    pool = find_pool(workspace, "train", request.seed, include_labelled=True, include_exported=True)
+    labelled = 0 if request.include_labelled else pool.labelled
+    on_their_way = 0 if request.include_exported else pool.exported
+    training = len(pool.candidates) + pool.silent + pool.unlisted
+    return stop_signal(workspace, labelled + on_their_way, more, usable=pool.labelled, training=training)
+
+
+def _strategy(name: str) -> Strategy:
+    for strategy in STRATEGIES:
+        if strategy == name:
+            return strategy
+    close = nearest(name, STRATEGIES)
+    fix = f"did you mean '{close}'?" if close else f"one of {', '.join(STRATEGIES)}"
+    raise UsageError(f"unknown strategy '{name}'", fix=fix)

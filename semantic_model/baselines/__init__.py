@@ -1,1 +1,0 @@
-"""What a trained model has to beat, one file a system. All implement :class:`semantic_model.ranker.Ranker`."""

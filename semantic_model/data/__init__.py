@@ -1,0 +1,1 @@
+"""Model inputs: products, queries, batches, words and image features."""

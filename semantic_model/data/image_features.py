@@ -1,0 +1,258 @@
+"""Pictures as numbers: encoded once each, kept as a memory map keyed by encoder and picture hash."""
+
+from __future__ import annotations
+
+import re
+from collections import Counter
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import numpy.typing as npt
+from PIL import Image
+
+from schemas.errors import ModelError
+from schemas.files import atomic_path, read_json, sha256_bytes, sha256_file, write_json
+from schemas.progress import Progress, SilentProgress
+from semantic_model.config.config import ImageConfig
+from semantic_model.data.image_decoding import DECODING_VERSION, UndecodableImageError, decode_image
+from semantic_model.data.pixels import PIXELS_VERSION, PIXELS_WIDTH, describe_pixels
+from semantic_model.data.ranker import FloatArray
+
+if TYPE_CHECKING:
+    from semantic_model.data.vision import PictureNetwork, Preparation
+
+__all__ = ["Features", "load_features"]
+
+NO_PICTURE = -1
+"""Row of a picture that is missing, broken or blanked."""
+
+EncodeBatch = Callable[[list[Image.Image]], npt.NDArray[Any]]
+
+
+@dataclass(frozen=True)
+class Features:
+    """Picture features of a corpus.
+
+    Attributes:
+        values: float32 or float16 [n, F], possibly a memory map; uint8 where they are pixels, for a network that is
+            fine-tuned.
+        rows: picture id -> row; pictures that are not there count as missing.
+        source: which encoder or folder they are from, for people.
+        broken: pictures that could not be decoded.
+    """
+
+    values: npt.NDArray[Any]
+    rows: Mapping[str, int]
+    source: str
+    broken: int = 0
+
+    @property
+    def width(self) -> int:
+        """F, numbers a picture."""
+        return int(self.values.shape[1])
+
+    def row(self, image_id: str) -> int:
+        """The row of a picture, or :data:`NO_PICTURE`."""
+        return self.rows.get(image_id, NO_PICTURE)
+
+    def gather(self, rows: npt.NDArray[np.int64]) -> npt.NDArray[Any]:
+        """Features [.., F] of rows [..]; zeros where a picture is missing. Pixels stay uint8, all else is float32."""
+        kind = np.uint8 if self.values.dtype == np.uint8 else np.float32
+        found = np.zeros((*rows.shape, self.width), dtype=kind)
+        present = rows >= 0
+        found[present] = self.values[rows[present]]
+        return found
+
+
+def load_features(
+    config: ImageConfig,
+    files: Mapping[str, Path],
+    *,
+    hashes: Mapping[str, str] | None = None,
+    cache: Path | None = None,
+    progress: Progress | None = None,
+) -> Features:
+    """Features of the pictures ``files`` (picture id -> file): brought along, from the cache, or encoded now.
+
+    Args:
+        config: which encoder, or which folder. Of an encoder that is fine-tuned, the pixels it reads.
+        hashes: picture id -> sha256, where known; the rest is hashed here.
+        cache: folder of the memory maps (``features`` of a workspace); None keeps them in memory.
+
+    Raises:
+        MissingPartError: the encoder's weights are not there; lists the ways out.
+        ModelError: a features folder or a weights file that cannot be used.
+    """
+    shown: Progress = progress or SilentProgress()
+    if config.features:
+        return _brought_along(Path(config.features), files)
+    encoder = _encoder(config)
+    known = dict(hashes or {})
+    keys: dict[str, str] = {}
+    for image_id, path in files.items():
+        try:
+            keys[image_id] = known.get(image_id) or sha256_file(path)
+        except OSError:
+            continue  # gone since the import: a missing picture
+    stored = _Store(cache, encoder)
+    first = {key: image_id for image_id, key in reversed(keys.items()) if key not in stored.rows}
+    if first:
+        stored.add(sorted(first), {key: files[image_id] for key, image_id in first.items()}, shown)
+    rows = {image_id: stored.rows[key] for image_id, key in keys.items() if stored.rows.get(key, NO_PICTURE) >= 0}
+    return Features(stored.values, rows, encoder.description, broken=len(keys) - len(rows))
+
+
+@dataclass(frozen=True)
+class _Encoder:
+    key: str
+    description: str
+    width: int
+    encode: EncodeBatch
+    kind: type = np.float32
+
+
+class _Store:
+    """A ``.npy`` of features and a JSON of picture hash -> row (-1 for a picture that cannot be decoded)."""
+
+    def __init__(self, folder: Path | None, encoder: _Encoder) -> None:
+        self.encoder = encoder
+        key = f"{encoder.key}-decoding{DECODING_VERSION}"
+        self._array = None if folder is None else folder / f"{key}.npy"
+        self._index = None if folder is None else folder / f"{key}.json"
+        self.values: npt.NDArray[Any] = np.zeros((0, encoder.width), dtype=encoder.kind)
+        self.rows: dict[str, int] = {}
+        if self._array is not None and self._index is not None and self._index.is_file() and self._array.is_file():
+            fix = f"delete it and {self._array.name}; features are made again"
+            rows = read_json(self._index, error=ModelError, fix=fix, shape=dict[str, int])
+            values = _read_array(self._array, fix="delete it; features are made again")
+            if values.shape == (1 + max(rows.values(), default=-1), encoder.width):  # else: a cut-off write
+                self.values, self.rows = values, dict(rows)
+
+    def add(self, keys: list[str], paths: Mapping[str, Path], progress: Progress) -> None:
+        """Encode pictures, 32 at a time, and keep them."""
+        found: list[npt.NDArray[Any]] = []
+        row = len(self.values)
+        with progress.task(f"encoding images ({self.encoder.key})", len(keys)) as task:
+            for start in range(0, len(keys), 32):
+                batch: list[Image.Image] = []
+                for key in keys[start : start + 32]:
+                    picture = open_picture(paths[key])
+                    self.rows[key] = NO_PICTURE if picture is None else row + len(batch)
+                    if picture is not None:
+                        batch.append(picture)
+                if batch:
+                    found.append(self.encoder.encode(batch))
+                row += len(batch)
+                task.advance(min(32, len(keys) - start))
+        self.values = np.concatenate([np.asarray(self.values), *found])
+        if self._array is not None and self._index is not None:
+            with atomic_path(self._array) as temporary, temporary.open("wb") as file:
+                np.save(file, self.values, allow_pickle=False)
+            write_json(self._index, self.rows)
+            self.values = _read_array(self._array)
+
+
+def _read_array(path: Path, *, fix: str | None = None) -> npt.NDArray[Any]:
+    """A ``.npy`` file as a memory map.
+
+    Raises:
+        ModelError: it is no plain array, or cut off.
+    """
+    try:
+        values: npt.NDArray[Any] = np.load(path, mmap_mode="r", allow_pickle=False)
+    except (ValueError, EOFError, OSError, SyntaxError, TypeError, OverflowError, MemoryError) as problem:
+        raise ModelError(f"not a plain array: {problem}", where=path, fix=fix) from None
+    if not isinstance(values, np.ndarray) or values.dtype.kind not in "fiu":
+        raise ModelError("not a plain array of numbers", where=path, fix=fix)
+    return values
+
+
+def open_picture(path: Path) -> Image.Image | None:
+    """An image as :mod:`semantic_model.data.image_decoding` decodes it, or None when it cannot be read or decoded."""
+    try:
+        return decode_image(path.read_bytes())
+    except (OSError, UndecodableImageError):
+        return None
+
+
+def _encoder(config: ImageConfig) -> _Encoder:
+    if config.encoder == "pixels":
+        description = f"pixels (a fixed descriptor of colour, pattern and shape, {PIXELS_WIDTH} numbers, no weights)"
+        return _Encoder(f"pixels-v{PIXELS_VERSION}", description, PIXELS_WIDTH, _describe_all)
+    from semantic_model.data.vision import PictureNetwork, open_preparation, weights_of
+
+    preparation = open_preparation(config)
+    name = re.sub(r"[^a-z0-9]+", "-", config.encoder.lower().rsplit("/", 1)[-1])
+    if config.fine_tuned:
+        key = f"pixels-for-{name}-{preparation.key}"
+        height, width = preparation.size
+        description = f"pixels, {height} x {width}, read by {config.encoder}, which trains along"
+        return _Encoder(
+            key, description, preparation.width, lambda pictures: np.stack(list(map(preparation, pictures))), np.uint8
+        )
+    weights = weights_of(config)
+    network = PictureNetwork(config, pretrained=True)
+    ground = "" if config.normalize == "half" else f"-{config.normalize}"
+    key = f"{name}-{preparation.key}{ground}-{sha256_file(weights)[:12]}"
+    description = f"{config.encoder} at {preparation.size[0]} px, frozen, weights {weights.name}"
+    return _Encoder(key, description, network.width, _encode_with(network, preparation))
+
+
+def _describe_all(pictures: list[Image.Image]) -> FloatArray:
+    return np.stack([describe_pixels(picture) for picture in pictures])
+
+
+def _encode_with(network: PictureNetwork, preparation: Preparation) -> EncodeBatch:
+    import torch
+
+    def encode(pictures: list[Image.Image]) -> FloatArray:
+        with torch.inference_mode():
+            found: FloatArray = network(torch.from_numpy(np.stack(list(map(preparation, pictures))))).numpy()
+        return found
+
+    return encode
+
+
+def _brought_along(folder: Path, files: Iterable[str] | Mapping[str, Path]) -> Features:
+    """A folder with one ``.npy`` [n, F] and ``images.txt``: a picture id, file name or file stem a line.
+
+    A file name or stem that is that of several pictures, as in folders of their own, is nobody's.
+    """
+    names = folder / "images.txt"
+    arrays = sorted(folder.glob("*.npy"))
+    if len(arrays) != 1 or not names.is_file():
+        raise ModelError(f"a features folder holds one .npy and images.txt; found {len(arrays)} .npy", where=folder)
+    values = _read_array(arrays[0])
+    listed = names.read_text().split("\n")
+    listed = listed[:-1] if listed and not listed[-1] else listed
+    if values.ndim != 2 or len(values) != len(listed):
+        raise ModelError(f"{len(listed)} names for an array of shape {list(values.shape)}", where=folder)
+    by_name = {name.strip(): row for row, name in enumerate(listed)}
+    stems = Counter(Path(name).stem for name in by_name)
+    by_stem = {Path(name).stem: row for name, row in by_name.items() if stems[Path(name).stem] == 1}
+    rows: dict[str, int] = {}
+    guessed: dict[str, int] = {}
+    for image_id in files:
+        if image_id in by_name:
+            rows[image_id] = by_name[image_id]
+            continue
+        path = files[image_id] if isinstance(files, Mapping) else None
+        spellings = [image_id.rsplit("/", 1)[-1], *([path.name] if path else [])]
+        row = next((by_name[s] for s in spellings if s in by_name), None)
+        if row is None:
+            row = next((by_stem[Path(s).stem] for s in spellings if Path(s).stem in by_stem), None)
+        if row is not None:
+            guessed[image_id] = row
+    claims = Counter((*rows.values(), *guessed.values()))
+    rows |= {image_id: row for image_id, row in guessed.items() if claims[row] == 1}
+    if files and not rows:
+        raise ModelError(
+            "none of the corpus's pictures is named in images.txt",
+            where=names,
+            fix=f"a line is a picture id or file name, as {next(iter(files))!r}",
+        )
+    key = sha256_bytes(names.read_bytes())[:8]
+    return Features(values, rows, f"{values.shape[1]} numbers a picture from {arrays[0].name} ({key})")

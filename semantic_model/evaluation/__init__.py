@@ -1,0 +1,1 @@
+"""Ranking metrics, candidates and uncertainty."""

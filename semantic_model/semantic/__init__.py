@@ -1,0 +1,1 @@
+"""SeMANTIC, the model of the paper: one file a section."""

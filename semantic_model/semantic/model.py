@@ -1,0 +1,120 @@
+"""SeMANTIC: the parts of Figure 2 put together. Teacher and student differ in their state encoder only."""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from semantic_model.config.config import Config
+from semantic_model.data.batch import ContextBatch, ProductBatch, StateBatch
+from semantic_model.data.tokenizer import TokenArray
+from semantic_model.layers.similarity import cosine
+from semantic_model.layers.word_vectors import word_vectors
+from semantic_model.semantic.encoders import (
+    Context,
+    ContextEncoder,
+    ImageEncoder,
+    ProductEncoder,
+    ProductVectors,
+    TextEncoder,
+)
+from semantic_model.semantic.interaction import DialogueStateInteraction, Interaction
+from semantic_model.semantic.state import SlotKeys, StudentEncoder, TeacherEncoder
+
+__all__ = ["Candidates", "Semantic"]
+
+
+class Candidates(NamedTuple):
+    """A context and its candidates, enhanced with one state."""
+
+    context_T: Interaction  # x_CT [B, 1, D], a_CT [B, 1, n]
+    context_I: Interaction
+    product_T: Interaction  # x_PT [B, C, D], a_PT [B, C, n]
+    product_I: Interaction
+    image_mask: Tensor  # bool [B, C], candidates with a picture
+
+
+class Semantic(nn.Module):
+    """The whole network.
+
+    Args:
+        config: all settings.
+        vocabulary: how many word pieces there are.
+        word_width: width of their vectors.
+        feature_width: F, numbers a picture.
+        slot_keys: word pieces of the slots' names [n, L].
+    """
+
+    def __init__(
+        self, config: Config, *, vocabulary: int, word_width: int, feature_width: int, slot_keys: TokenArray
+    ) -> None:
+        super().__init__()
+        self.config = config
+        D = config.model.width
+        self.words = word_vectors(config, vocabulary, word_width)
+        longest = max(config.text.max_tokens, config.text.product_max_tokens)
+        text = TextEncoder(config, self.words, longest)
+        image = ImageEncoder(config, feature_width)
+        product_text = text if config.text.share_encoder else TextEncoder(config, self.words, longest)
+        product_image = image if config.image.share_encoder else ImageEncoder(config, feature_width)
+        self.context_encoder = ContextEncoder(config, text, image)
+        self.product_encoder = ProductEncoder(product_text, product_image)
+        self.slot_keys = SlotKeys(self.words, slot_keys)
+        self.teacher = TeacherEncoder(config, self.words, self.slot_keys)
+        self.student = StudentEncoder(config, self.slot_keys)
+        self.dsi_T = DialogueStateInteraction(config.dsi, D, start_as_identity=config.model.start_as_identity)
+        self.dsi_I = DialogueStateInteraction(config.dsi, D, start_as_identity=config.model.start_as_identity)
+        self.modality_logits = nn.Parameter(torch.zeros(2), requires_grad=config.score.learn_weights)
+        self.log_scale = nn.Parameter(
+            torch.tensor(config.loss.scale).log(), requires_grad=config.loss.rank == "softmax"
+        )
+
+    def encode_contexts(self, batch: ContextBatch) -> Context:
+        """C^T, C^I, c^T, c^I (section 3.1)."""
+        found: Context = self.context_encoder(batch)
+        return found
+
+    def encode_products(self, batch: ProductBatch) -> ProductVectors:
+        """rho^T, rho^I (section 3.1)."""
+        found: ProductVectors = self.product_encoder(batch)
+        return found
+
+    def teacher_state(self, states: StateBatch) -> Tensor:
+        """S [B, n, D] of gold states (section 3.5)."""
+        found: Tensor = self.teacher(states)
+        return found
+
+    def student_state(self, context: Context) -> Tensor:
+        """The predicted S [B, n, D] (section 3.5)."""
+        found: Tensor = self.student(context)
+        return found
+
+    def interact(self, context: Context, products: ProductVectors, S: Tensor) -> Candidates:
+        """DSI with the same S on both sides (section 3.2); ``products`` [B, C, D] are each context's candidates."""
+        stack_T, stack_I = self.dsi_T.states(S), self.dsi_I.states(S)
+        return Candidates(
+            self.dsi_T.interact(context.c_T[:, None], stack_T),
+            self.dsi_I.interact(context.c_I[:, None], stack_I),
+            self.dsi_T.interact(products.rho_T, stack_T),
+            self.dsi_I.interact(products.rho_I, stack_I),
+            products.image_mask,
+        )
+
+    @property
+    def modality_weights(self) -> Tensor:
+        """Weights [2] of the text and image cosines; 1 and 1 unless they are learned. They sum to 2."""
+        return 2 * F.softmax(self.modality_logits, dim=0)
+
+    def match(self, candidates: Candidates) -> Tensor:
+        """cos(x_CT, x_PT) + cos(x_CI, x_PI): [B, C]."""
+        w = self.modality_weights
+        return w[0] * cosine(candidates.context_T.x, candidates.product_T.x) + w[1] * cosine(
+            candidates.context_I.x, candidates.product_I.x
+        )
+
+    def score(self, candidates: Candidates) -> Tensor:
+        """f(tau, rho) = tanh(cos(x_CT, x_PT) + cos(x_CI, x_PI)) (section 3.3): [B, C]."""
+        return torch.tanh(self.match(candidates))

@@ -1,0 +1,1 @@
+"""Training: the loop, its sampling, optimizer, checkpoints and processes."""

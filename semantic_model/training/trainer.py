@@ -1,0 +1,401 @@
+"""The training loop: one optimiser, passes over D_F and D_P, selection on the whole catalogue every epoch."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from math import isfinite
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+import torch
+from pydantic import TypeAdapter
+
+from schemas.belief import BeliefState
+from schemas.errors import ModelError, UsageError
+from schemas.files import taken_apart
+from schemas.ontology import Ontology
+from schemas.progress import Progress, SilentProgress, Task
+from semantic_model.config.config import Config
+from semantic_model.data.batch import to_device
+from semantic_model.data.corpus import Corpus
+from semantic_model.data.image_features import Features, load_features
+from semantic_model.data.ranker import Query, Ranker
+from semantic_model.data.tokenizer import Words
+from semantic_model.layers.precision import compile_stacks, precision_of, set_precision
+from semantic_model.training.architecture import ARCHITECTURES, Architecture, find_architecture, fresh_model
+from semantic_model.training.async_metrics import Readback
+from semantic_model.training.checkpoint import (
+    ModelCard,
+    load_checkpoint,
+    load_model,
+    load_weights,
+    read_card,
+    save_checkpoint,
+    save_model,
+    save_weights,
+)
+from semantic_model.training.distributed import Processes, SplitModel
+from semantic_model.training.graceful_stop import Interrupted, stop_request
+from semantic_model.training.metrics_log import Journal
+from semantic_model.training.optimizer import Optimisation
+from semantic_model.training.sampling import Part, Step, epoch_steps, sample
+from semantic_model.training.validation import is_better, validate
+
+__all__ = ["Examples", "Interrupted", "Trained", "Trainer", "load_ranker"]
+
+SHOWN = "ndcg@5"
+"""The metric that is shown when the last epoch is kept whatever its metrics."""
+
+
+@dataclass(frozen=True)
+class Examples:
+    """What there is to train on.
+
+    Attributes:
+        labelled: recommendation turns of D_F.
+        states: the gold state of each, as of the shopper's last turn.
+        unlabelled: recommendation turns of D_P, which holds D_F's dialogues with their labels hidden.
+        valid: recommendation turns to select on; may be empty.
+    """
+
+    labelled: Sequence[Query]
+    states: Sequence[BeliefState]
+    unlabelled: Sequence[Query]
+    valid: Sequence[Query]
+
+
+@dataclass(frozen=True)
+class Trained:
+    """How training went.
+
+    Attributes:
+        epochs: epochs trained, over all sittings.
+        best_epoch: the epoch whose weights were kept, from 1.
+        best: its validation figures; empty without a validation split.
+        history: one entry an epoch, as in ``metrics.jsonl``.
+    """
+
+    epochs: int
+    best_epoch: int
+    best: dict[str, float]
+    history: list[dict[str, Any]]
+
+
+@dataclass
+class _Progress:
+    """Where training is; what a checkpoint holds beside tensors."""
+
+    epoch: int = 0  # epochs finished
+    step: int = 0  # steps done of the epoch under way
+    global_step: int = 0
+    best_epoch: int = 0
+    best: dict[str, float] = field(default_factory=dict)
+    sums: dict[str, list[float]] = field(default_factory=dict)  # term -> [sum, batches], of the epoch under way
+    history: list[dict[str, Any]] = field(default_factory=list)
+
+
+class _Done(NamedTuple):
+    """A step whose figures are on their way."""
+
+    step: Step
+    number: int  # of its epoch, from 0
+    global_number: int  # of the run, from 1
+    names: tuple[str, ...]
+    rate: float
+
+
+class Trainer:
+    """Trains one model in one run folder.
+
+    Whatever is drawn at random in a step depends on the seed, the epoch, the step and the process alone.
+
+    Args:
+        config: all settings.
+        examples: what to train on.
+        corpus: the catalogue.
+        words: word pieces, with vectors or without.
+        features: the pictures.
+        ontology: the state's slots and their values.
+        architecture: what is trained; the paper's model unless another is named.
+        folder: the run's folder; gets ``metrics.jsonl``, ``tensorboard``, ``checkpoints`` and ``model``.
+        seed: of the weights, the order, the candidates and the dropout.
+        device: where to compute; None: a GPU when there is one.
+        processes: those that train together; the first one writes.
+
+    Raises:
+        UsageError: there is nothing to train on.
+    """
+
+    def __init__(
+        self,
+        config: Config,
+        examples: Examples,
+        corpus: Corpus,
+        *,
+        words: Words,
+        features: Features,
+        ontology: Ontology,
+        folder: Path,
+        seed: int,
+        device: torch.device | None = None,
+        progress: Progress | None = None,
+        architecture: Architecture = ARCHITECTURES["semantic"],
+        processes: Processes | None = None,
+    ) -> None:
+        self.config = config
+        self.architecture = architecture
+        self.corpus = corpus
+        self.words = words
+        self.features = features
+        self.folder = folder
+        self.seed = seed
+        self.shown: Progress = progress or SilentProgress()
+        self.device = device or torch.device("cuda" if torch.cuda.is_available() else "cpu")
+        self.processes = processes or Processes()
+        self.reader = architecture.reader(config, words, features, ontology)
+        self.ontology = ontology
+        self.examples = examples
+        self.queries: dict[Part, Sequence[Query]] = {"D_F": examples.labelled, "D_P": examples.unlabelled}
+        self.all_labelled = len(examples.labelled) == len(examples.unlabelled)
+        if self.all_labelled and config.train.when_all_labelled == "labelled":
+            del self.queries["D_P"]
+        self.sizes: dict[Part, int] = {part: len(queries) for part, queries in self.queries.items() if len(queries)}
+        if not self.sizes:
+            raise UsageError(
+                "the training split has no recommendation turns to train on",
+                fix="import dialogues in which products are recommended",
+            )
+        self.contexts = {part: self.reader.contexts(self.queries[part]) for part in self.sizes}
+        self.states = _moved(self.reader.states(examples.states), self.device)
+        self.valid = self.reader.contexts(examples.valid)
+        self.products = _moved(self.reader.products(corpus.products), self.device)
+        torch.manual_seed(seed)
+        pictured = self.products.image[self.products.image_mask].cpu()
+        self.model: Any = fresh_model(architecture, config, words, self.reader, pictured).to(self.device)
+        self.precision = precision_of(config, self.device)
+        if config.train.compile:
+            self.shown.log(compile_stacks(self.model, self.device))
+        self.split_model = SplitModel(self.model, self.processes) if self.processes.count > 1 else self.model
+        self.optimisation = Optimisation(config, self.model, self.processes)
+        self.steps_an_epoch = len(self._steps(0))
+        self.ranker = architecture.ranker(self.model, self.reader)
+        self.journal = Journal(folder, first=self.processes.first)
+        self.at = _Progress()
+        self.coming: Readback[_Done] = Readback(self.device)
+
+    @property
+    def last(self) -> Path:
+        """The checkpoint to go on from."""
+        return self.folder / "checkpoints" / "last.safetensors"
+
+    @property
+    def best(self) -> Path:
+        """Weights of the best epoch."""
+        return self.folder / "checkpoints" / "best.safetensors"
+
+    def restore(self) -> None:
+        """Go on from the run's checkpoint; without one, from the start.
+
+        Raises:
+            ModelError: a checkpoint that cannot be used.
+        """
+        if self.last.is_file():
+            found = load_checkpoint(self.last, self.model, self.optimisation.adam)
+            with taken_apart(self.last, error=ModelError, what="not a checkpoint", fix="train again"):
+                self.at = TypeAdapter(_Progress).validate_python(found)
+
+    def fit(self) -> Trained:
+        """Train to the last epoch, or until patience is out; writes ``model`` from the best epoch's weights.
+
+        Raises:
+            Interrupted: stopped by Ctrl-C; a checkpoint holds everything up to the last step.
+            ModelError: a loss or a gradient is not a number; names the batch.
+        """
+        train = self.config.train
+        total = train.epochs * self.steps_an_epoch
+        missing = self.journal.open(self.at.global_step)
+        if missing:
+            self.shown.log(missing)
+        try:
+            with stop_request(once=self.processes.count > 1) as stop, self.shown.task("training", total) as task:
+                task.advance(self.at.epoch * self.steps_an_epoch + self.at.step)
+                while self.at.epoch < train.epochs and not self._out_of_patience():
+                    self._epoch(task, lambda: self.processes.any(stop.is_set()))
+        finally:
+            self.journal.close()
+        self.processes.wait()  # for the first one's files
+        load_weights(self.best, self.model)
+        if self.processes.first:
+            card = ModelCard(
+                self.architecture.name,
+                self.config,
+                self.ontology,
+                self.model.words.table.embedding_dim,
+                self.features.width,
+                self.words.source,
+                self.features.source,
+            )
+            save_model(self.folder / "model", self.model, self.words, card)
+        self.processes.wait()
+        return Trained(self.at.epoch, self.at.best_epoch, self.at.best, self.at.history)
+
+    def _out_of_patience(self) -> bool:
+        patience = self.config.train.patience
+        return bool(patience and self.at.epoch - self.at.best_epoch >= patience and self.at.best)
+
+    def _steps(self, epoch: int) -> list[Step]:
+        return epoch_steps(self.config.train, self.sizes, seed=self.seed, epoch=epoch)
+
+    def _epoch(self, task: Task, stopped: Callable[[], bool]) -> None:
+        train, at = self.config.train, self.at
+        began, trained = time.perf_counter(), 0
+        steps = self._steps(at.epoch)
+        for step in steps[at.step :]:
+            self.optimisation.set_rate(steps, at.epoch, at.step)
+            self._step(step)
+            at.step += 1
+            at.global_step += 1
+            trained += len(step.rows)
+            rate = trained / (time.perf_counter() - began)
+            self._account(rate)
+            task.advance(1, note=self._note(rate))
+            if stopped():
+                self._save()
+                raise Interrupted
+            if train.checkpoint_every and at.step % train.checkpoint_every == 0 and at.step < len(steps):
+                self._save()
+        self._account(trained / (time.perf_counter() - began), every=True)
+        self._judge(began, trained)
+
+    def _judge(self, began: float, trained: int) -> None:
+        """End an epoch: validate, keep it if it is the best, write it down."""
+        train, at = self.config.train, self.at
+        rate = trained / (time.perf_counter() - began)
+        valid = validate(self.split_model, self.ranker, self.examples.valid, self.valid, self.products, self.processes)
+        at.epoch += 1
+        at.step = 0
+        means = {name: total / count for name, (total, count) in sorted(at.sums.items())}
+        at.sums = {}
+        line: dict[str, Any] = {"epoch": at.epoch, "step": at.global_step, **means, **valid}
+        at.history.append(line)
+        if is_better(train.select, valid, at.best):
+            at.best_epoch, at.best = at.epoch, valid
+            if self.processes.first:
+                save_weights(self.best, self.model)
+        seconds = time.perf_counter() - began
+        self.journal.write(kind="epoch", **line, seconds=round(seconds, 3), examples_per_second=round(rate, 1))
+        self._save()
+        shown = train.select if train.select in valid else SHOWN
+        figure = f"valid {shown} {100 * valid[shown]:.2f}" if valid else "no validation split"
+        losses = " ".join(f"{name} {value:.3f}" for name, value in means.items() if name.endswith(".loss"))
+        self.shown.log(
+            f"epoch {at.epoch}/{train.epochs}: {losses}  {figure}  (best: {at.best_epoch})  "
+            f"{rate:.0f} examples/s  {seconds:.1f} s"
+        )
+
+    def _step(self, step: Step) -> None:
+        train, at = self.config.train, self.at
+        self.model.train()
+        set_precision(self.model, self.precision)
+        torch.manual_seed(_mixed(self.seed, at.epoch, at.step, self.processes.rank))
+        queries = [self.queries[step.part][row] for row in step.rows.tolist()]
+        drawn = sample(queries, train, len(self.corpus.products), seed=self.seed, epoch=at.epoch, step=at.step)
+        choices = drawn.choices.to(self.device)
+        batch = self.contexts[step.part].batch(step.rows, self.features, self.device)
+        products, states = self.products, None
+        if drawn.products is not None:
+            rows = to_device(drawn.products, self.device)
+            products = type(products)(*(part[rows] for part in products))
+        if step.part == "D_F":
+            rows = to_device(step.rows, self.device)
+            states = type(self.states)(*(part[rows] for part in self.states))
+        teacher_only = self.all_labelled and at.epoch < train.teacher_warmup_epochs
+        with torch.autocast(self.device.type, enabled=False):  # keeps what stacks cast until the step ends
+            encoded = self.split_model.encode_products(products)
+            objective = self.architecture.objective(self.split_model, batch, states, encoded, choices, teacher_only)
+        norm = self.optimisation.step(objective.total, step)
+        set_precision(self.model, "float32")  # for validation, so that it says what `semctl evaluate` will
+        figures = {"loss": objective.total, **objective.terms, "gradient": norm}
+        values = torch.stack([value.detach().float() for value in figures.values()])
+        about = _Done(step, at.step, at.global_step + 1, tuple(figures), self.optimisation.rate)
+        self.coming.put(about, values)
+
+    def _account(self, rate: float, *, every: bool = False) -> None:
+        """Take in the figures of steps that have come back from the device."""
+        at = self.at
+        for done, values in self.coming.take(every=every):
+            figures = dict(zip(done.names, values, strict=True))
+            if not all(map(isfinite, values)):
+                raise self._not_a_number(done, figures)
+            for name, value in figures.items():
+                if name != "gradient":
+                    entry = at.sums.setdefault(f"{done.step.part}.{name}", [0.0, 0])
+                    entry[0] += value
+                    entry[1] += 1
+            if done.global_number % self.config.train.log_every == 0:
+                line: dict[str, Any] = {"epoch": at.epoch + 1, "step": done.global_number, "part": done.step.part}
+                line |= {"learning_rate": done.rate, **figures, "examples_per_second": round(rate, 1)}
+                self.journal.write(kind="step", **line)
+
+    def _not_a_number(self, done: _Done, figures: dict[str, float]) -> ModelError:
+        bad = [name for name, value in figures.items() if name not in ("loss", "gradient") and not isfinite(value)]
+        first = self.queries[done.step.part][int(done.step.rows[0])]
+        what = "the gradient" if isfinite(figures["loss"]) else "the loss"
+        return ModelError(
+            f"{what} is not a number" + (f" in {', '.join(bad)}" if bad else ""),
+            where=f"epoch {self.at.epoch + 1}, step {done.number + 1}, {done.step.part}, "
+            f"a batch of {len(done.step.rows)} beginning with dialogue {first.dialogue_id}, turn {first.turn}",
+            fix="train with a lower train.learning_rate or train.clip",
+        )
+
+    def _note(self, rate: float) -> str:
+        at = self.at
+        means = {name: total / count for name, (total, count) in sorted(at.sums.items())}
+        best = next(
+            (f" best {100 * at.best[name]:.1f}" for name in (self.config.train.select, SHOWN) if name in at.best), ""
+        )
+        losses = " ".join(
+            f"{name.removesuffix('.loss')} {value:.2f}" for name, value in means.items() if ".loss" in name
+        )
+        terms = " ".join(f"{name} {value:.2f}" for name, value in means.items() if ".loss" not in name)
+        return f"epoch {at.epoch + 1}{best} {rate:.0f}/s {losses} ({terms})"
+
+    def _save(self) -> None:
+        self._account(0.0, every=True)
+        if self.processes.first:
+            save_checkpoint(self.last, self.model, self.optimisation.adam, vars(self.at))
+        self.processes.wait()
+
+
+def _moved(batch: Any, device: torch.device) -> Any:
+    return type(batch)(*(part.to(device) for part in batch))
+
+
+def _mixed(*numbers: int) -> int:
+    return int(np.random.SeedSequence(numbers).generate_state(1, np.uint64)[0])
+
+
+def load_ranker(run_folder: Path, corpus: Corpus, *, cache: Path | None = None) -> Ranker:
+    """The trained ranker of a run, ready to score this corpus.
+
+    Args:
+        run_folder: a run's folder, with ``model`` in it.
+        corpus: the pictures it may look at.
+        cache: folder of the picture features; None: ``features`` of the workspace that the run lies in.
+
+    Raises:
+        ModelError: files missing, cut off or that do not fit together.
+        MissingPartError: the picture encoder's weights are not here.
+    """
+    folder = run_folder / "model"
+    card = read_card(folder)
+    if cache is None and run_folder.parent.name == "runs":
+        cache = run_folder.parent.parent / "features"
+    features = load_features(card.config.image, corpus.image_files, hashes=corpus.image_hashes, cache=cache)
+    model, reader = load_model(folder, features, card)
+    device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    ranker: Ranker = find_architecture(card.architecture).ranker(model.to(device), reader)
+    return ranker

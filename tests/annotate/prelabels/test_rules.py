@@ -1,0 +1,84 @@
+from __future__ import annotations
+
+import pytest
+
+from annotate.prelabels.dialogue_context import dialogue_turns
+from annotate.prelabels.rules import rule_update
+from annotate.prelabels.turn_reading import TurnReader
+from schemas.belief import TurnUpdate
+from schemas.ontology import Ontology, Slot, Value
+from tests.annotate.prelabels.shop import ATTRIBUTES, SHOP, turns
+
+READER = TurnReader(SHOP)
+
+
+def update(text: str, *, topic: str | None = None, shown: tuple[str, ...] = ("a", "b")) -> TurnUpdate:
+    """Of a turn that two pictures stand before."""
+    rows = turns(("user", "hi"), ("system", "these two", *shown), ("user", text))
+    *_, turn = dialogue_turns(rows, READER, ATTRIBUTES)
+    return rule_update(turn, READER, frozenset({topic} if topic else ()))
+
+
+def want(**values: tuple[str, ...]) -> TurnUpdate:
+    return TurnUpdate(want=values)
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ("Show me a red dress", want(type=("dress",), color=("red",))),
+        ("I'm looking for stripes, but no black", TurnUpdate({"pattern": ("striped",)}, {"color": ("black",)})),
+        ("I want something under 50", want(price=("under 50",))),
+        # what is wanted like something shown
+        ("Show me something like the second one but in red", want(type=("coat",), color=("red",))),
+        ("Do you have something in the same color as #1?", want(type=("dress",), color=("black",))),
+        ("anything similar to the 2nd picture in pattern?", want(type=("coat",), pattern=("striped",))),
+        ("I like the second one", want(type=("coat",))),
+        ("Why not red?", want(color=("red",))),
+        ("Anything in red? No, show me blue.", want(color=("blue",))),
+        ("None of those, red please, show me red", want(color=("red",))),
+        ("anything but black", TurnUpdate(dislike={"color": ("black",)})),
+        # about one, bought, or praised
+        ("What is the price of the black dress?", TurnUpdate()),
+        ("Please add the red coat to my cart", TurnUpdate()),
+        ("I'll take the red coat", TurnUpdate()),
+        ("That red coat is lovely", TurnUpdate()),
+        ("Is it black?", TurnUpdate()),
+        ("Add the coat to my cart. Then show me dresses.", want(type=("dress",))),
+        ("Add it to my cart in red", want(color=("red",))),
+        # what describes a product pointed at tells of its kind, where the like of it is wanted
+        ("Show me something like the black coat, but in red", want(type=("coat",), color=("red",))),
+        ("Do you have this striped dress in blue?", want(color=("blue",))),
+        # what does not matter any more
+        ("The price doesn't matter", TurnUpdate(drop=frozenset({"price"}))),
+        ("Any color is fine", TurnUpdate(drop=frozenset({"color"}))),
+        ("I don't care about the pattern", TurnUpdate(drop=frozenset({"pattern"}))),
+        # wanted in one sentence and not in the other
+        ("Show me red. I don't need red.", TurnUpdate()),
+    ],
+)
+def test_updates_worked_by_hand(text: str, expected: TurnUpdate):
+    assert update(text) == expected
+
+
+def test_another_kind_of_thing_is_another_topic():
+    assert update("Now show me coats", topic="dress") == TurnUpdate({"type": ("coat",)}, new_topic=True)
+    assert update("Show me more dresses", topic="dress") == want(type=("dress",))
+
+
+def test_words_that_are_values_of_two_slots_are_those_of_the_slot_named_else_of_the_first():
+    sizes = tuple(Value(value=value, count=1) for value in ("XL", "M"))
+    slots = tuple(Slot(name=name, attribute=name, values=sizes) for name in ("size", "available"))
+    reader = TurnReader(Ontology(slots=slots))
+
+    def wants(text: str) -> dict[str, tuple[str, ...]]:
+        (turn,) = dialogue_turns(turns(("user", text)), reader, {})
+        return dict(rule_update(turn, reader, frozenset()).want)
+
+    assert wants("something in XL") == {"size": ("XL",)}
+    assert wants("show me any available XL") == {"available": ("XL",)}
+
+
+def test_pictures_that_are_not_there_cannot_be_pointed_at():
+    assert update("Show me something like the second one", shown=("a",)) == TurnUpdate()
+    assert update("Show me something like the second one", shown=()) == TurnUpdate()

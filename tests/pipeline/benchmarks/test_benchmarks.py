@@ -1,0 +1,153 @@
+"""Every benchmark at a size that takes seconds: what it says, not how fast it is here."""
+
+from __future__ import annotations
+
+import json
+import os
+
+import pyarrow as pa
+import pytest
+import torch
+
+from pipeline.benchmarks import commands, run_benchmark
+from pipeline.benchmarks.measure import Goal, Options, compared, interleaved
+from pipeline.benchmarks.measure import row as row_of
+from pipeline.benchmarks.metrics import a_table, ir_measures_of, largest_difference, sklearn_ndcg
+from pipeline.benchmarks.pushing import many_dialogues
+from pipeline.cli import _run
+from schemas.errors import SemctlError
+from schemas.progress import SilentProgress
+from schemas.tables import TURNS
+from semantic_model.evaluation.metrics import rank_metrics
+from semantic_model.speed.memory import extra_mebibytes
+from semantic_model.speed.scoring import ScoringCase
+
+torch.set_num_threads(1)
+
+
+def test_a_ratio_is_the_median_of_what_each_round_gave():
+    found = compared("a", "b", [1.0, 2.0, 4.0], [4.0, 4.0, 4.0], Goal("at least", 2.0))
+    assert (found["ratio"], found["ratios"], found["rounds"]) == (2.0, [1.0, 4.0], 3)
+    assert (found["seconds"], found["seconds_against"]) == (2.0, 4.0)
+    assert (found["goal"], found["reached"]) == (">= 2", True)
+    longer = compared("a", "b", [3.0], [2.0], Goal("at most", 1.3), faster=False)
+    assert (longer["ratio"], longer["goal"], longer["reached"]) == (1.5, "<= 1.3", False)
+    assert compared("a", "b", [1.0], [1.0])["reached"] is None
+
+
+def test_rounds_take_turns_and_the_first_does_not_count():
+    order: list[str] = []
+    works = {name: lambda name=name: order.append(name) for name in "ab"}
+    seconds = interleaved(works, 2, progress=SilentProgress(), title="")
+    assert "".join(order) == "ababab"
+    assert [len(values) for values in seconds.values()] == [2, 2]
+
+
+def test_scoring_is_compared_with_its_opponents_on_equal_scores():
+    case = ScoringCase(700, 32)
+    case.gram()
+    case.bfloat16()
+    case.product()
+    assert case.largest_difference() < 1e-5
+    difference, in_common = case.rounding()
+    assert 0 < difference < 2 * 2**-8
+    assert in_common >= 0.95
+    assert not torch.equal(case.table.text.vectors, case.table.image.vectors)
+
+
+def test_the_scoring_benchmark_says_what_it_measured():
+    rows = run_benchmark("scoring", Options(rounds=2, sizes=(600,), width=32))["benchmarks"]
+    assert all(row["name"].startswith(("scoring 600 products", "memory of scoring 600", "ranking 600")) for row in rows)
+    plain, product, half = rows[:3]
+    assert (plain["goal"], product["goal"], half["goal"]) == (">= 3", "<= 1.3", None)
+    assert plain["largest_difference"] < 1e-5
+    assert plain["microseconds_each"] == pytest.approx(1e6 * plain["seconds"] / 600)
+    for row in rows[3:5]:
+        assert 0 <= row["mebibytes"] < 64
+
+
+@pytest.mark.slow
+def test_scoring_needs_little_memory_beside_its_tables():
+    extra = extra_mebibytes(60_000, 256, "float32")
+    if extra is None:
+        pytest.skip("this system does not tell how high a process stood")
+    assert 0 <= extra < 64  # 0: what libraries keep in reserve was enough
+
+
+def test_the_evaluation_benchmark_ranks_alike_both_ways():
+    rows = run_benchmark("evaluation", Options(rounds=2, sizes=(20,), width=16))["benchmarks"]
+    table, whole = rows
+    assert table["largest_difference"] < 1e-4
+    assert "2 queries timed, extrapolated" in table["against"]
+    assert (table["goal"], whole["goal"]) == (">= 500", None)
+    assert whole["seconds"] > table["seconds"]
+
+
+def test_metrics_equal_scikit_learn_with_ties_and_ir_measures_without():
+    assert max(largest_difference(queries=12, candidates=40).values()) < 1e-12
+
+
+def test_the_comparison_of_metrics_can_fail():
+    scores, relevant = a_table(5, 30, levels=4)
+    ours, other = rank_metrics(-scores, relevant), sklearn_ndcg(scores, relevant)
+    assert abs(ours["ndcg@5"] - other["ndcg@5"]).max() > 0.01
+    distinct, relevant = a_table(5, 30, levels=0)
+    ours, all_of_them = rank_metrics(-distinct, relevant), ir_measures_of(distinct, relevant)
+    assert set(all_of_them) == set(ours)
+    assert abs(ours["recall@10"] - all_of_them["recall@10"]).max() > 0.01
+
+
+def test_the_command_prints_one_object(capsysbinary: pytest.CaptureFixture[bytes]):
+    assert _run(["benchmark", "metrics", "--size", "300", "--rounds", "1", "--json"]) == 0
+    found = json.loads(capsysbinary.readouterr().out)
+    assert {"system", "cores", "load"} <= set(found["machine"])
+    for row in found["benchmarks"]:
+        assert {"name", "ratio", "against", "seconds", "goal", "reached"} <= set(row)
+
+
+@pytest.mark.parametrize(("ratio", "arguments", "code"), [(2.0, ["--check"], 3), (2.0, [], 0), (4.0, ["--check"], 0)])
+def test_a_missed_goal_counts_only_when_it_is_checked(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], ratio: float, arguments: list[str], code: int
+):
+    missed = {"machine": {}, "benchmarks": [row_of("walking", ratio, "standing", Goal("at least", 3.0), seconds=None)]}
+    monkeypatch.setattr("pipeline.benchmarks.run_benchmark", lambda *_: missed)
+    assert _run(["benchmark", "scoring", *arguments]) == code
+    said = capsys.readouterr()
+    assert "walking" in said.out
+    assert ("1 of 1 goals missed" in said.err) == (code == 3)
+
+
+def test_dialogues_are_repeated_under_new_names_until_there_are_enough_tasks():
+    said = [("a", 0, "user"), ("a", 1, "system"), ("a", 2, "user"), ("b", 0, "user")]
+    rows = [
+        {"dialogue_id": name, "turn": turn, "speaker": who, "act": "", "text": "", "image_ids": [], "split": "train"}
+        for name, turn, who in said
+    ]
+    found = many_dialogues(pa.Table.from_pylist(rows, TURNS.columns), tasks=4, window=1).to_pylist()
+    assert [row["dialogue_id"] for row in found] == ["000000-a"] * 3 + ["000000-b"] + ["000001-a"] * 3
+    assert [row["turn"] for row in found] == [0, 1, 2, 0, 0, 1, 2]
+
+
+@pytest.mark.studio
+@pytest.mark.slow
+@pytest.mark.usefixtures("studio_server")  # says whether there is a Label Studio
+def test_pushing_is_compared_with_the_bare_import_of_as_many_tasks(monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setenv("LABEL_STUDIO_URL", "http://127.0.0.1:9")  # another server must not be asked
+    monkeypatch.setenv("LABEL_STUDIO_API_KEY", "none")
+    new, again = run_benchmark("pushing", Options(rounds=1, sizes=(40,)))["benchmarks"]
+    assert (new["name"], new["goal"]) == ("exporting 40 tasks", "<= 2")
+    assert new["seconds"] > 0
+    assert again["seconds"] > 0
+    assert (new["tasks"], again["tasks"]) == (40, 40)
+    assert new["bytes_each"] > 500
+    assert os.environ["LABEL_STUDIO_URL"] == "http://127.0.0.1:9"
+
+
+def test_a_command_is_held_against_its_libraries_and_its_warm_run(monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr(commands, "COMMANDS", {"ontology show": commands.COMMANDS["ontology show"]})
+    (row,) = run_benchmark("commands", Options(rounds=1))["benchmarks"]
+    assert (row["name"], row["goal"]) == ("ontology show", "<= 1.5")
+    assert 0 < row["seconds"] == pytest.approx(row["ratio"] * row["seconds_against"])
+    monkeypatch.setattr(commands, "COMMANDS", {"nothing": (["ontology", "nothing"], "")})
+    with pytest.raises(SemctlError, match="ontology nothing"):
+        run_benchmark("commands", Options(rounds=1))
