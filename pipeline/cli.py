@@ -26,7 +26,6 @@ app = typer.Typer(
     name="semctl",
     help="A working multimodal conversational recommender out of few belief-state labels.",
     no_args_is_help=True,
-    add_completion=False,
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
@@ -56,6 +55,12 @@ COMMAND_GROUPS = (
 """Modules of :mod:`pipeline.commands` in the order of the work; each has ``register(app)``."""
 
 
+def _version(wanted: bool) -> None:
+    if wanted:
+        print(f"semctl {importlib.metadata.version('semctl')}")
+        raise typer.Exit
+
+
 @app.callback()
 def _global_options(
     context: typer.Context,
@@ -65,6 +70,9 @@ def _global_options(
     ] = None,
     quiet: Annotated[bool, typer.Option("-q", "--quiet", help="No progress bars and no log lines.")] = False,
     debug: Annotated[bool, typer.Option("--debug", help="Show the traceback of a bug.")] = False,
+    _version: Annotated[
+        bool, typer.Option("--version", callback=_version, is_eager=True, help="Print the version and exit.")
+    ] = False,
 ) -> None:
     state: Context = context.obj or Context(Workspace.resolve(None), commands=_COMMANDS)
     context.obj = state
