@@ -1,4 +1,4 @@
-"""The README and the notebooks stay true: commands exist, pictures and files are there, cells run."""
+"""The documents and the notebooks stay true: commands exist, images and files are there, cells run."""
 
 from __future__ import annotations
 
@@ -17,9 +17,11 @@ from pipeline.cli import app
 from semantic_model.config.config import flat_settings, load_config
 
 ROOT = Path(__file__).resolve().parent.parent
-README = (ROOT / "README.md").read_text()
-
-
+DOCUMENTS = {
+    path.relative_to(ROOT).as_posix(): path.read_text()
+    for path in (ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted(ROOT.glob("[a-z]*/README.md")))
+}
+README, PAPER = DOCUMENTS["README.md"], DOCUMENTS["semantic_model/README.md"]
 NOTEBOOKS = ROOT / "notebooks"
 
 
@@ -28,20 +30,23 @@ def cells(notebook: Path, kind: str) -> list[str]:
 
 
 def shell_lines() -> list[str]:
-    texts = [README, *(text for notebook in sorted(NOTEBOOKS.glob("*.ipynb")) for text in cells(notebook, "markdown"))]
+    texts = [
+        *DOCUMENTS.values(),
+        *(text for notebook in sorted(NOTEBOOKS.glob("*.ipynb")) for text in cells(notebook, "markdown")),
+    ]
     blocks = [block for text in texts for block in re.findall(r"```sh\n(.*?)```", text, flags=re.DOTALL)]
     lines = [line.split("  #")[0].strip() for block in blocks for line in block.splitlines()]
     return [line for line in lines if line]
 
 
 @pytest.mark.parametrize("line", [line for line in shell_lines() if line.startswith("semctl")])
-def test_every_semctl_command_of_the_readme_parses(line: str) -> None:
+def test_every_semctl_command_of_the_documents_parses(line: str) -> None:
     words = shlex.split(line)[1:]
     if words[0] == "-w":
         words = words[2:]
     command = typer.main.get_command(app)
     while hasattr(command, "commands"):
-        assert words[0] in command.commands, f"the README names the command '{words[0]}'"
+        assert words[0] in command.commands, f"a document names the command '{words[0]}'"
         command = command.commands[words.pop(0)]
     command.make_context("semctl", words, resilient_parsing=False)  # raises on an unknown option
 
@@ -60,38 +65,58 @@ def test_every_make_target_of_the_readme_is_there() -> None:
     assert named <= targets
 
 
-def test_every_picture_and_file_of_the_readme_is_there() -> None:
-    linked = re.findall(r"\]\(([^)#:]+)\)", README)
-    assert linked
-    assert [name for name in linked if not (ROOT / name).exists()] == []
+def anchors(document: str) -> set[str]:
+    """Where links may point to within a document, as GitHub makes them of its headings."""
+    headings = re.findall(r"^#+ (.+)$", re.sub(r"```.*?```", "", document, flags=re.DOTALL), flags=re.MULTILINE)
+    return {re.sub(r"[^\w\- ]", "", heading.lower()).replace(" ", "-") for heading in headings}
 
 
-def test_the_annotated_tree_names_only_files_that_are_there() -> None:
+@pytest.mark.parametrize("name", DOCUMENTS)
+def test_every_link_of_a_document_leads_somewhere(name: str) -> None:
+    linked = re.findall(r"\]\(([^)#:]*)(?:#([^)]*))?\)", DOCUMENTS[name])
+    assert linked or name == "CONTRIBUTING.md"
+    for path, anchor in linked:
+        target = (ROOT / name).parent / path if path else ROOT / name
+        assert target.exists(), path
+        assert not anchor or anchor in anchors(target.read_text()), f"{path}#{anchor}"
+
+
+def test_the_readme_is_short() -> None:
+    assert len(README.splitlines()) <= 250
+
+
+def test_every_command_is_in_the_readme() -> None:
+    table = README.split("## Commands")[1].split("## ")[0]
+    assert set(re.findall(r"`([a-z-]+)`", table)) >= set(typer.main.get_command(app).commands)
+
+
+def test_the_tree_names_every_room_and_nothing_else() -> None:
     tree = README.split("## What lies where")[1].split("```")[1]
-    folder, missing = ROOT, []
+    package, named = ROOT, set()
     for line in tree.strip().splitlines():
-        found = re.match(r"\s*((?:[\w./]+, )*[\w./]+)", line)
-        assert found is not None
-        names = found.group(1).split(", ")
+        entries = re.findall(r"[\w.]+(?:/|\.py)", line if line.startswith("  ") else line.split()[0])
         if not line.startswith(" "):
-            folder = ROOT / names[0] if names[0].endswith("/") else ROOT
-        inside = ROOT if not line.startswith(" ") else folder
-        missing += [name for name in names if not (inside / name).exists()]
-    assert missing == []
+            package = ROOT / entries[0]
+        named |= {package / entry for entry in entries} if line.startswith(" ") else {package}
+    assert [path for path in named if not path.exists()] == []
+    rooms = {path.parent for top in ("annotate", "semantic_model", "pipeline") for path in ROOT.glob(f"{top}/*/*.py")}
+    assert rooms <= named
 
 
-@pytest.mark.parametrize("name", re.findall(r"`([a-z_]+\.py)` `", README))
-def test_files_of_the_paper_table_are_in_semantic_model(name: str) -> None:
-    assert (ROOT / "semantic_model" / name).is_file()
+@pytest.mark.parametrize("name", DOCUMENTS)
+def test_modules_that_a_document_names_are_there(name: str) -> None:
+    folder = (ROOT / name).parent
+    named = re.findall(r"`([a-z_][\w/]*\.py)`", DOCUMENTS[name])
+    assert [file for file in named if not any((base / file).exists() for base in (ROOT, folder))] == []
 
 
 def test_code_names_of_the_paper_table_are_there() -> None:
     missing = []
-    for row in README.splitlines():
+    for row in PAPER.splitlines():
         if row.startswith(("| 3", "| 4")):
             where = row.split("|")[3]
             for file, rest in re.findall(r"`([a-z_/]+\.py)` ((?:`[A-Za-z_.]+`(?:, )?)+)", where):
-                path = ROOT / (file if "/" in file else f"semantic_model/{file}")
+                path = next(base / file for base in (ROOT / "semantic_model", ROOT) if (base / file).exists())
                 source = path.read_text()
                 missing += [
                     (file, name)
@@ -155,12 +180,12 @@ def test_notebooks_hold_neither_outputs_nor_a_machines_paths() -> None:
 
 def test_nothing_committed_names_a_machine() -> None:
     told = re.compile(r"/(?:work|root|tmp)/[a-z.]")
-    for path in (README, (ROOT / "CHANGELOG.md").read_text(), (ROOT / "Makefile").read_text()):
+    for path in (*DOCUMENTS.values(), (ROOT / "CHANGELOG.md").read_text(), (ROOT / "Makefile").read_text()):
         assert not told.search(path)
 
 
 def readings() -> list[list[str]]:
-    table = README.split("Where the paper is open, these are the readings.")[1].split("\n\n")[1]
+    table = PAPER.split("Where the paper is open, these are the readings.")[1].split("\n\n")[1]
     rows = [re.split(r"(?<!\\)\|", row)[1:-1] for row in table.splitlines()[2:]]
     return [[cell.strip() for cell in row] for row in rows]
 
@@ -189,7 +214,7 @@ def test_what_release_does_otherwise_is_marked() -> None:
 
 
 def test_the_settings_of_the_ablations_are_there() -> None:
-    table = README.split("| figure or table | setting |")[1].split("\n\n")[0]
+    table = PAPER.split("| figure or table | setting |")[1].split("\n\n")[0]
     named = re.findall(r"`([a-z]+\.[a-z_]+)(?:=[^`]+)?`", table)
     assert len(named) == 6
     assert set(named) <= flat_settings(load_config("paper")).keys()
