@@ -11,7 +11,7 @@ from annotate.annotations.dialogue_index import IndexedDialogue
 from annotate.checks.catalogue import CatalogueIndex
 from annotate.checks.checks import Checks
 from annotate.checks.finding import Finding
-from annotate.checks.said import SaidStore
+from annotate.checks.said import DialogueStore
 from annotate.resolution.resolve import resolve
 from annotate.states.splits import label_dialogue
 from schemas.ontology import Ontology, Slot, Value
@@ -100,7 +100,7 @@ def findings(
     user_turns = tuple(range(0, 2 * len(says), 2))
     resolution = resolve(annotations, user_turns, ontology)
     states = label_dialogue("d", IndexedDialogue("train", user_turns, b""), resolution, ontology).rows
-    with SaidStore.read(folder / "turns.parquet", folder / "recommendations.parquet") as said:
+    with DialogueStore.read(folder / "turns.parquet", folder / "recommendations.parquet") as said:
         return Checks(ontology, catalogue or shop(), said, refused).dialogue("d", annotations, resolution, states)
 
 

@@ -12,10 +12,10 @@ from annotate.states.accumulate import KnownState, accumulate
 from schemas.belief import TurnUpdate
 from schemas.ontology import Ontology
 
-__all__ = ["Answered", "Said", "read_dialogue", "same_state"]
+__all__ = ["AlignedLabels", "LabelledTurn", "read_dialogue", "same_state"]
 
 
-class Said(NamedTuple):
+class LabelledTurn(NamedTuple):
     """One readable answer to one turn.
 
     Attributes:
@@ -31,7 +31,7 @@ class Said(NamedTuple):
     prelabelled: bool = False
 
 
-class Answered(NamedTuple):
+class AlignedLabels(NamedTuple):
     """The answers to one dialogue.
 
     Attributes:
@@ -42,8 +42,8 @@ class Answered(NamedTuple):
         orphaned: answers to turns that the dialogue does not have (any more), left out.
     """
 
-    people: Mapping[str, Mapping[int, Said]]
-    verdicts: Mapping[int, Said]
+    people: Mapping[str, Mapping[int, LabelledTurn]]
+    verdicts: Mapping[int, LabelledTurn]
     unreadable: Mapping[str, int]
     untouched: Mapping[str, int]
     orphaned: int
@@ -55,7 +55,7 @@ def read_dialogue(
     reader: CellReader,
     ontology: Ontology,
     annotators: frozenset[str] | None = None,
-) -> Answered:
+) -> AlignedLabels:
     """Read all annotations of one dialogue.
 
     Args:
@@ -68,7 +68,7 @@ def read_dialogue(
     annotations = list(annotations)
     answers = people_answers(annotations)
     here = set(user_turns)
-    people: dict[str, dict[int, Said]] = {}
+    people: dict[str, dict[int, LabelledTurn]] = {}
     unreadable: dict[str, int] = {}
     untouched: dict[str, int] = {}
     orphaned = 0
@@ -84,7 +84,7 @@ def read_dialogue(
         if len(answers) > 1:
             after = states.after([None if (found := read.get(turn)) is None else found.update for turn in user_turns])
         people[annotator] = {
-            turn: Said(found.cells, found.missing, state, kept[turn].annotation.prelabel is not None)
+            turn: LabelledTurn(found.cells, found.missing, state, kept[turn].annotation.prelabel is not None)
             for turn, state in zip(user_turns, after, strict=True)
             if (found := read.get(turn)) is not None
         }
@@ -92,8 +92,8 @@ def read_dialogue(
         untouched[annotator] = sum(answer.annotation.untouched for answer in kept.values())
     given_verdicts = {turn: given for turn, given in verdicts(annotations).items() if turn in here}
     ruled = updates.read({turn: _verdict(turn, given, ontology) for turn, given in given_verdicts.items()})
-    rulings = {turn: Said(found.cells, found.missing) for turn, found in ruled.items()}
-    return Answered(people, rulings, unreadable, untouched, orphaned)
+    rulings = {turn: LabelledTurn(found.cells, found.missing) for turn, found in ruled.items()}
+    return AlignedLabels(people, rulings, unreadable, untouched, orphaned)
 
 
 def _verdict(turn: int, rulings: Sequence[Ruling], ontology: Ontology) -> Answer:

@@ -7,7 +7,7 @@ from collections.abc import Iterable, Sequence
 from itertools import combinations, product
 from typing import Literal, NamedTuple
 
-from annotate.agreement.answered import Answered, Said, same_state
+from annotate.agreement.answered import AlignedLabels, LabelledTurn, same_state
 from annotate.agreement.cells import NEW_TOPIC, NOTHING, Cell, Element
 from annotate.agreement.counts import CountTable, CountTableBuilder
 from annotate.agreement.similarity import Distance, similarity
@@ -130,7 +130,7 @@ class Tally:
         confusions: what was mixed up, and in how many pairs of answers.
         examples: of each, up to three in different dialogues.
         answered, unreadable, untouched: turns of each annotator, shared with somebody or not.
-        orphaned: answers left out, see :class:`~annotate.agreement.answered.Answered`.
+        orphaned: answers left out, see :class:`~annotate.agreement.answered.AlignedLabels`.
     """
 
     def __init__(self, slots: Sequence[str], distance: Distance = "nominal", *, prelabels: bool = True) -> None:
@@ -153,7 +153,7 @@ class Tally:
         self._built: dict[TableName, CountTable] = {}
         self._tables: dict[TableName, CountTableBuilder] = {name: CountTableBuilder() for name in TABLES}
 
-    def add(self, dialogue_id: str, answered: Answered) -> None:
+    def add(self, dialogue_id: str, answered: AlignedLabels) -> None:
         """Count one dialogue; one in which nothing can be compared becomes no row."""
         self._built.clear()
         self.orphaned += answered.orphaned
@@ -200,7 +200,7 @@ class Tally:
         kinds = {"element": len(self.elements), "group": len(self.groups)}
         return self._tables[name].build(sizes.get(name, kinds.get(name.partition("_")[0], 1)))
 
-    def _turn(self, given: Sequence[tuple[str, Said]]) -> None:
+    def _turn(self, given: Sequence[tuple[str, LabelledTurn]]) -> None:
         """One turn's units: a slot each."""
         table, m = self._tables, len(given)
         table["values"].add(0, m)
@@ -252,7 +252,7 @@ class Tally:
             table["element_both"].add(key, k * (k - 1))
             table["element_said"].add(key, k * (m - 1))
 
-    def _pairs(self, dialogue_id: str, turn: int, given: Iterable[tuple[str, Said]]) -> None:
+    def _pairs(self, dialogue_id: str, turn: int, given: Iterable[tuple[str, LabelledTurn]]) -> None:
         """One turn's pairs of answers."""
         for (one, said), (other, said_too) in combinations(given, 2):
             self._compare(Group("pair", one, other), said, said_too)
@@ -276,7 +276,7 @@ class Tally:
         if len(examples) < _EXAMPLES and all(each.dialogue_id != where.dialogue_id for each in examples):
             examples.append(where)
 
-    def _compare(self, group: Group, said: Said, other: Said) -> None:
+    def _compare(self, group: Group, said: LabelledTurn, other: LabelledTurn) -> None:
         table, number = self._tables, self.groups.setdefault(group, len(self.groups))
         table["group_turns"].add(number, 1)
         missing = said.missing | other.missing

@@ -10,7 +10,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 
-__all__ = ["Screens", "Switch"]
+__all__ = ["InterfaceVersions", "Switch"]
 
 
 @dataclass(frozen=True)
@@ -27,7 +27,7 @@ class Switch:
 
 
 @dataclass(frozen=True)
-class Screens:
+class InterfaceVersions:
     """The changes of all projects' screens.
 
     Attributes:

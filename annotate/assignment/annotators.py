@@ -16,7 +16,7 @@ from annotate.annotations.annotation import Annotation
 from schemas.errors import LabelError
 from schemas.files import read_json, taken_apart, write_json
 
-__all__ = ["NOBODY", "NUMBERED", "Roster"]
+__all__ = ["NOBODY", "NUMBERED", "Annotators"]
 
 NUMBERED = "user:"
 """What the name of an annotator begins with of whom only a number is known."""
@@ -40,7 +40,7 @@ class _Server:
     projects: dict[str, str | None] = field(default_factory=dict)
 
 
-class Roster:
+class Annotators:
     """What is known of annotators; made by :meth:`read`.
 
     Args:
@@ -51,7 +51,7 @@ class Roster:
         self._servers: dict[str, _Server] = dict(servers or {})
 
     @classmethod
-    def read(cls, labelling: Path) -> Roster:
+    def read(cls, labelling: Path) -> Annotators:
         """The roster of a workspace's labelling folder; an empty one when nothing was learned yet.
 
         Raises:

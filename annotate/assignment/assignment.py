@@ -24,11 +24,11 @@ from math import floor
 
 from schemas.errors import UsageError
 
-__all__ = ["Round", "Terms", "deal", "hand_over", "shares_of", "turns_of"]
+__all__ = ["AssignmentTerms", "Round", "assign", "reassign", "shares_of", "turns_of"]
 
 
 @dataclass(frozen=True)
-class Terms:
+class AssignmentTerms:
     """How dialogues are dealt.
 
     Attributes:
@@ -75,7 +75,9 @@ class Round:
     turns: Mapping[str, int]
 
 
-def deal(new: Mapping[str, int], annotators: Sequence[str], terms: Terms, earlier: Sequence[Round] = ()) -> Round:
+def assign(
+    new: Mapping[str, int], annotators: Sequence[str], terms: AssignmentTerms, earlier: Sequence[Round] = ()
+) -> Round:
     """Deal new dialogues out; what was dealt in earlier rounds is only looked at.
 
     Args:
@@ -105,7 +107,7 @@ def deal(new: Mapping[str, int], annotators: Sequence[str], terms: Terms, earlie
     return Round(terms.overlap, {dialogue: hands[dialogue] for dialogue in new}, dict(new))
 
 
-def hand_over(
+def reassign(
     rounds: Sequence[Round], leaving: str, dialogues: Collection[str], annotators: Sequence[str], seed: int = 0
 ) -> tuple[list[Round], list[str]]:
     """Give dialogues of somebody who leaves to others who do not have them.
@@ -159,7 +161,7 @@ def shares_of(rounds: Sequence[Round]) -> Counter[tuple[str, str]]:
     )
 
 
-def _shared_dialogues(new: Mapping[str, int], terms: Terms, earlier: Sequence[Round]) -> set[str]:
+def _shared_dialogues(new: Mapping[str, int], terms: AssignmentTerms, earlier: Sequence[Round]) -> set[str]:
     """As many as the overlaps of all rounds come to, less those shared already; which ones, the seed says."""
     owed = sum((Fraction(repr(round_.overlap)) * len(round_.hands) for round_ in earlier), start=Fraction(0))
     owed += terms.exact_overlap * len(new)

@@ -13,13 +13,13 @@ from schemas.belief import TurnUpdate
 from schemas.mentions import MentionFinder
 from schemas.ontology import Ontology
 
-__all__ = ["FeatureTable", "OntologyValues", "Seen"]
+__all__ = ["DialogueFeatures", "FeatureTable", "OntologyValues"]
 
 _BOUNDS = (1, 2, 4, 8, 16)
 """Upper ends of the classes of length: 1, 2, 3 to 4, 5 to 8, 9 to 16, and more."""
 
 
-class Seen(NamedTuple):
+class DialogueFeatures(NamedTuple):
     """What is seen of one dialogue.
 
     Attributes:
@@ -49,14 +49,14 @@ class OntologyValues:
         self.columns = tuple((slot.name, value.value) for slot in ontology.slots for value in slot.values)
         self._finder = MentionFinder.of_slots((slot, value) for slot in ontology.slots for value in slot.values)
 
-    def look_at(self, texts: Iterable[str], recommendation_turns: int) -> Seen:
+    def look_at(self, texts: Iterable[str], recommendation_turns: int) -> DialogueFeatures:
         """What is seen of a dialogue whose shopper says these texts."""
         wanted, refused, turns = set[int](), set[int](), 0
         for text in texts:
             turns += 1
             for column, negated in self._finder.mentions(text):
                 (refused if negated else wanted).add(column)
-        return Seen(turns, recommendation_turns, frozenset(wanted), frozenset(refused - wanted))
+        return DialogueFeatures(turns, recommendation_turns, frozenset(wanted), frozenset(refused - wanted))
 
     def update_of(self, text: str) -> TurnUpdate:
         """What a turn changes, if it means exactly the values that it names."""
@@ -84,7 +84,7 @@ class FeatureTable:
     features: npt.NDArray[np.int64]
 
     @classmethod
-    def of(cls, seen: Sequence[Seen], values: OntologyValues) -> FeatureTable:
+    def of(cls, seen: Sequence[DialogueFeatures], values: OntologyValues) -> FeatureTable:
         """The features of some dialogues; ``values`` names the columns."""
         width, classes = len(values.columns), len(_BOUNDS) + 1
         names = (

@@ -14,7 +14,7 @@ from annotate.checks.codes import CODES, SEVERITIES
 from annotate.checks.dialogue import DialogueLabels, Refused
 from annotate.checks.finding import Finding
 from annotate.checks.requests import RequestFinder
-from annotate.checks.said import SaidStore
+from annotate.checks.said import DialogueStore
 from annotate.checks.spelling import Spellings
 from annotate.checks.states import check_states
 from annotate.checks.values import check_values
@@ -40,7 +40,7 @@ class Checks:
         self,
         ontology: Ontology,
         catalogue: CatalogueIndex,
-        said: SaidStore,
+        said: DialogueStore,
         refused: Iterable[Mapping[str, Any]] = (),
         *,
         seconds_per_turn: float = 3.0,

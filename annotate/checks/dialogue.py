@@ -9,7 +9,7 @@ from typing import Any, Literal, NamedTuple
 
 from annotate.annotations.annotation import Annotation
 from annotate.checks.finding import Finding
-from annotate.checks.said import Said
+from annotate.checks.said import StoredDialogue
 from annotate.resolution.resolve import TurnResolution
 from schemas.belief import TurnUpdate
 from schemas.ontology import Ontology, fold
@@ -87,7 +87,7 @@ class DialogueLabels:
     in_force: Sequence[Annotation]
     annotations: Sequence[Annotation]
     refused: Sequence[Refused]
-    said: Said
+    said: StoredDialogue
     ontology: Ontology
     resolution: Sequence[TurnResolution] = ()
     reviews: Sequence[Annotation] = ()

@@ -13,12 +13,12 @@ import orjson
 
 from schemas.tables import RECOMMENDATIONS, TURNS, Table, open_table
 
-__all__ = ["Said", "SaidStore"]
+__all__ = ["DialogueStore", "StoredDialogue"]
 
 _READ_ROWS = 10_000
 
 
-class Said(NamedTuple):
+class StoredDialogue(NamedTuple):
     """One dialogue.
 
     Attributes:
@@ -32,7 +32,7 @@ class Said(NamedTuple):
     recommended: dict[int, list[str]]
 
 
-class SaidStore(AbstractContextManager["SaidStore"]):
+class DialogueStore(AbstractContextManager["DialogueStore"]):
     """An anonymous database on disk, which the system removes with the process."""
 
     def __init__(self) -> None:
@@ -47,7 +47,7 @@ class SaidStore(AbstractContextManager["SaidStore"]):
         self._base.close()
 
     @classmethod
-    def read(cls, turns: Path, recommendations: Path) -> SaidStore:
+    def read(cls, turns: Path, recommendations: Path) -> DialogueStore:
         """Take in both tables, a dialogue's rows following each other; without recommendations there are none.
 
         Raises:
@@ -65,10 +65,10 @@ class SaidStore(AbstractContextManager["SaidStore"]):
                 store._base.execute("INSERT INTO recommended VALUES (?, ?)", (dialogue_id, content))
         return store
 
-    def of(self, dialogue_id: str) -> Said:
+    def of(self, dialogue_id: str) -> StoredDialogue:
         """What was said in a dialogue; nothing in one that is not there."""
         texts, shown = self._find("turns", dialogue_id) or ((), ())
-        return Said(dict(texts), dict(shown), dict(self._find("recommended", dialogue_id) or ()))
+        return StoredDialogue(dict(texts), dict(shown), dict(self._find("recommended", dialogue_id) or ()))
 
     def _find(self, table: str, dialogue_id: str) -> Any:
         """``table`` is one of the two above, never text from outside."""

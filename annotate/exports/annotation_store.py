@@ -93,14 +93,14 @@ class AnnotationStore(AbstractContextManager["AnnotationStore"]):
     def __exit__(self, *exc: object) -> None:
         self._base.close()
 
-    def hear(self, annotation_id: str, project: str, task_id: str) -> None:
+    def mark_seen(self, annotation_id: str, project: str, task_id: str) -> None:
         """Note that the export being read speaks of this annotation, usable or not; what follows is said of it."""
         heard = self._base.execute(
             "INSERT INTO heard (annotation_id, project, task_id) VALUES (?, ?, ?)", (annotation_id, project, task_id)
         )
         self._heard = heard.lastrowid
 
-    def arrive(self, annotation: Annotation, standing: Standing, *, dealt_to: str | None = None) -> None:
+    def add(self, annotation: Annotation, standing: Standing, *, dealt_to: str | None = None) -> None:
         """Note the annotation that was heard of last, under the names that its export gives.
 
         Args:
@@ -133,7 +133,7 @@ class AnnotationStore(AbstractContextManager["AnnotationStore"]):
                 found.setdefault(int(task), []).append(name)
         return found
 
-    def ask_for(self, annotation_ids: Iterable[str]) -> None:
+    def expect(self, annotation_ids: Iterable[str]) -> None:
         """Count these with the annotations asked for, though none of them was sent: they are as they were."""
         self._base.executemany("INSERT OR IGNORE INTO asked VALUES (?)", ((name,) for name in annotation_ids))
 

@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING, NamedTuple
 from urllib.parse import urlsplit
 
 from annotate.annotations.annotation import Annotation
-from annotate.assignment.annotators import NOBODY, NUMBERED, Roster
+from annotate.assignment.annotators import NOBODY, NUMBERED, Annotators
 from schemas.files import sha256_bytes
 from schemas.progress import Progress, SilentProgress
 
@@ -98,7 +98,7 @@ class Identity:
         progress: is told when people are kept apart for want of knowledge.
     """
 
-    def __init__(self, store: AnnotationStore, roster: Roster, progress: Progress | None = None) -> None:
+    def __init__(self, store: AnnotationStore, roster: Annotators, progress: Progress | None = None) -> None:
         self._store = store
         self._roster = roster
         self._progress = progress or SilentProgress()

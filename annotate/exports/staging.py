@@ -10,7 +10,7 @@ from typing import Any
 
 from annotate.annotations.annotation import Annotation
 from annotate.annotations.dialogue_index import IndexedDialogue
-from annotate.annotations.interface_versions import Screens
+from annotate.annotations.interface_versions import InterfaceVersions
 from annotate.annotations.migration import Migration
 from annotate.exports.annotation_store import AnnotationStore, Standing
 from annotate.exports.reader import ExportedTask, ExportReader
@@ -74,7 +74,7 @@ def stage_export(
     progress: Progress,
     *,
     of_this_workspace: bool = True,
-    screens: Screens | None = None,
+    screens: InterfaceVersions | None = None,
     server: str | None = None,
 ) -> StagedExport:
     """Read a whole export into the store.
@@ -93,7 +93,7 @@ def stage_export(
         LabelError: not an export, cut off, or of another project: no task in it is of this workspace.
     """
     staged = StagedExport(reader.path)
-    migration, screens = Migration(ontology), screens or Screens()
+    migration, screens = Migration(ontology), screens or InterfaceVersions()
     fitting = 0
     for task in reader.tasks(progress):
         fitting += fits_workspace(task, index)
@@ -117,7 +117,7 @@ def _stage_task(
     store: AnnotationStore,
     index: Mapping[str, IndexedDialogue],
     migration: Migration,
-    screens: Screens,
+    screens: InterfaceVersions,
     server: str | None,
 ) -> None:
     try:
@@ -128,13 +128,13 @@ def _stage_task(
     for position, raw in enumerate(task.annotations):
         name = annotation_id(raw, task, position)
         staged.received += 1
-        store.hear(name, task.project, task.task_id)
+        store.mark_seen(name, task.project, task.task_id)
         head = None
         try:
             head = replace(annotation_head(raw, task, name), server=server)
             if is_skipped(raw):
                 staged.skipped += 1
-                store.arrive(head, "void", dealt_to=owner)
+                store.add(head, "void", dealt_to=owner)
                 continue
             if isinstance(keys, Refusal):
                 raise Refused(keys.reason, keys.detail)
@@ -149,7 +149,7 @@ def _stage_task(
             staged.quarantined[problem.refusal.reason] += 1
             if head is not None:
                 standing: Standing = "void" if problem.refusal.reason == "dialogue_changed" else "unreadable"
-                store.arrive(head, standing, dealt_to=owner)
+                store.add(head, standing, dealt_to=owner)
             whole = replace(problem.refusal, turn=None, raw=problem.refusal.raw or raw_json(raw))
             store.refuse(_row(whole, name, task, head))
             continue
@@ -166,7 +166,7 @@ def _stage_task(
         marks = list(read.marks)
         if keys.role == "review":
             marks += decided_marks(raw, task.data, read.marks, migration, version)
-        store.arrive(head.with_marks(marks), "usable", dealt_to=owner)
+        store.add(head.with_marks(marks), "usable", dealt_to=owner)
         staged.refused_turns.update(read.refused_turns.values())
         for refusal in read.refused:
             if refusal.turn not in read.refused_turns:

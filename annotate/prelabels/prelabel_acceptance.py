@@ -14,7 +14,7 @@ from typing import Any
 
 from annotate.annotations.annotation import Annotation
 
-__all__ = ["UntouchedCounts", "seconds_per_turn"]
+__all__ = ["AcceptanceCounts", "seconds_per_turn"]
 
 
 def seconds_per_turn(annotation: Annotation) -> float | None:
@@ -30,7 +30,7 @@ class _Person:
     changed: list[float | None] = field(default_factory=list)
 
 
-class UntouchedCounts:
+class AcceptanceCounts:
     """Counts answers that started from a pre-label, annotator by annotator."""
 
     def __init__(self) -> None:

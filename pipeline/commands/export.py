@@ -17,8 +17,8 @@ if TYPE_CHECKING:
 
     from annotate.tasks.open_points import OpenPoint
     from pipeline.console import Console
-    from pipeline.labelling.assigned_export import DealtExport
-    from pipeline.labelling.assignment_request import DealRequest
+    from pipeline.labelling.assigned_export import AssignedExport
+    from pipeline.labelling.assignment_request import AssignmentRequest
     from pipeline.labelling.export_for_labelling import ExportResult
 
 __all__ = ["register"]
@@ -82,7 +82,7 @@ def export_for_labelling(
     Example: semctl export-for-labelling --project "dresses, round 1" -n 100 --annotators ann@x.org,bo@x.org
     """
     from pipeline.chosen_dialogues import Selection
-    from pipeline.labelling.assigned_export import export_dealt, is_dealt
+    from pipeline.labelling.assigned_export import export_assigned, is_assigned
     from pipeline.labelling.export_for_labelling import export_to_file, export_to_project
 
     given: Context = context.obj
@@ -92,11 +92,11 @@ def export_for_labelling(
     if (project is None) == (to_file is None):
         raise UsageError("say where to: --project NAME or --to-file FILE", fix="one of the two")
     dealing = (annotators, overlap, redundancy, leaving)
-    if any(option is not None for option in dealing) or is_dealt(workspace, project, to_file):
+    if any(option is not None for option in dealing) or is_assigned(workspace, project, to_file):
         # who only leaves gets nothing new dealt in passing: the default selection is everything
         nothing_new = leaving is not None and limit is None and dialogues is None
         request = replace(_request(annotators, overlap, redundancy, seed, leaving), dry_run=dry_run)
-        dealt = export_dealt(
+        dealt = export_assigned(
             workspace,
             request,
             None if nothing_new else selection,
@@ -132,11 +132,11 @@ def export_for_labelling(
 
 def _request(
     annotators: str | None, overlap: float | None, redundancy: int | None, seed: int | None, leaving: str | None
-) -> DealRequest:
+) -> AssignmentRequest:
     from pipeline.labelling.assignment_record import annotators_named
-    from pipeline.labelling.assignment_request import DealRequest
+    from pipeline.labelling.assignment_request import AssignmentRequest
 
-    return DealRequest(
+    return AssignmentRequest(
         annotators=None if annotators is None else annotators_named(annotators),
         overlap=overlap,
         redundancy=redundancy,
@@ -165,7 +165,7 @@ def _as_json(result: ExportResult) -> dict[str, Any]:
     }
 
 
-def _dealt_as_json(dealt: DealtExport) -> dict[str, Any]:
+def _dealt_as_json(dealt: AssignedExport) -> dict[str, Any]:
     kind = "file" if dealt.is_file else "project"
     return {
         kind: dealt.name,
@@ -193,7 +193,7 @@ def _dealt_as_json(dealt: DealtExport) -> dict[str, Any]:
     }
 
 
-def _show_dealt(console: Console, dealt: DealtExport) -> None:
+def _show_dealt(console: Console, dealt: AssignedExport) -> None:
     columns = ["annotator", "file" if dealt.is_file else "project", "dialogues", "user turns"]
     rows: list[list[object]] = [[part.annotator, part.place, part.dialogues, part.user_turns] for part in dealt.parts]
     if not dealt.dry_run:

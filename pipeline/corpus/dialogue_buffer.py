@@ -10,10 +10,10 @@ import orjson
 
 from pipeline.corpus.ledger import Ledger
 
-__all__ = ["Spool"]
+__all__ = ["DialogueBuffer"]
 
 
-class Spool:
+class DialogueBuffer:
     """Keeps raw dialogues in a temporary file and gives them back sorted by id.
 
     An id found in two splits becomes ``<split>/<id>`` for every dialogue, one found in two domains

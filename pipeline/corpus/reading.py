@@ -12,7 +12,7 @@ from collections.abc import Iterator
 from pipeline.corpus.chunks import Chunk, ChunkMaker, Setting
 from pipeline.corpus.mmd import MmdReader
 from pipeline.corpus.records import Parts, Reader
-from pipeline.corpus.worker_pool import Crew
+from pipeline.corpus.worker_pool import WorkerPool
 
 __all__ = ["Chunks", "jobs_for"]
 
@@ -33,12 +33,12 @@ class Chunks:
     def __init__(self, reader: Reader, jobs: int | None) -> None:
         self._reader = reader
         self._parts: Parts | None = None
-        self._crew: Crew | None = None
+        self._crew: WorkerPool | None = None
         if isinstance(reader, MmdReader):
             self._parts = reader.parts()
             jobs = _jobs(self._parts, jobs)
             if jobs > 1:
-                self._crew = Crew(jobs)
+                self._crew = WorkerPool(jobs)
 
     def __enter__(self) -> Chunks:
         return self

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any, Literal, NamedTuple
 
 from pipeline.corpus.csv_files import read_csv
-from pipeline.corpus.dialogue_buffer import Spool
+from pipeline.corpus.dialogue_buffer import DialogueBuffer
 from pipeline.corpus.images import Pictures
 from pipeline.corpus.layout import UNREADABLE, Folders, HashedFiles, files_below
 from pipeline.corpus.ledger import Ledger, LedgerLine
@@ -192,7 +192,7 @@ class SimmcReader(ABC):
     def dialogues(self, ledger: Ledger) -> Iterator[Dialogue]:
         """Dialogues sorted by id; the files are read one after the other."""
         line = ledger["dialogues"]
-        spool = Spool()
+        spool = DialogueBuffer()
         for path in self._dialogue_files:
             content = self._files.read_json(path, line)
             if content is UNREADABLE:

@@ -25,7 +25,7 @@ from typing import IO, Any, NamedTuple
 
 from schemas.errors import ServiceError
 
-__all__ = ["Crew", "receive", "send"]
+__all__ = ["WorkerPool", "receive", "send"]
 
 _SIZE = struct.Struct("<Q")
 
@@ -72,7 +72,7 @@ class _Member(NamedTuple):
         return answer
 
 
-class Crew:
+class WorkerPool:
     """Processes; they are started at once and come up while the caller goes on.
 
     Args:
@@ -105,7 +105,7 @@ class Crew:
                 os.close(end)
         self._threads = ThreadPoolExecutor(jobs + 1)
 
-    def __enter__(self) -> Crew:
+    def __enter__(self) -> WorkerPool:
         return self
 
     def __exit__(

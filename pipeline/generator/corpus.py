@@ -11,9 +11,9 @@ from random import Random
 from typing import Any
 
 from pipeline.generator.catalogue import FAULTS, CatalogueProduct, drawn_catalogue, plant_faults
-from pipeline.generator.corruptions import QUIRKS, plan_quirks
+from pipeline.generator.corruptions import QUIRKS, plan_corruptions
 from pipeline.generator.mmd_layout import DialogueWriter, only_in_pictures, write_links, write_product
-from pipeline.generator.product_index import Shelf
+from pipeline.generator.product_index import ProductIndex
 from pipeline.generator.real_catalogue import RealCatalogue
 from pipeline.generator.user_simulator import Simulator
 from schemas.errors import UsageError
@@ -173,10 +173,10 @@ def _make(
         write_product(folder, product, f"{seed}/picture/{product.stem}")
     write_links(folder / "url2img.txt", made)
     write_json(folder / "only_in_pictures.json", only_in_pictures(made))
-    simulator = Simulator(Shelf(made))
+    simulator = Simulator(ProductIndex(made))
     if len(simulator.proposer.types) < 2:
         raise UsageError("the catalogue has too few products of a kind", fix="dialogues need 3 or more of two kinds")
-    quirks = plan_quirks(plan.dialogues, plan.quirks, Random(f"{seed}/quirks"))
+    quirks = plan_corruptions(plan.dialogues, plan.quirks, Random(f"{seed}/quirks"))
     writer = DialogueWriter(made)
     moves: Counter[str] = Counter()
     with progress.task("dialogues", sum(plan.dialogues.values())) as task:

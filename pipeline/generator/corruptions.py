@@ -6,9 +6,9 @@ from collections.abc import Mapping, Sequence
 from random import Random
 from typing import Any, Literal, get_args
 
-__all__ = ["QUIRKS", "Quirk", "list_negatives", "plan_quirks", "shape_utterances"]
+__all__ = ["QUIRKS", "Corruption", "list_negatives", "plan_corruptions", "shape_utterances"]
 
-Quirk = Literal[
+Corruption = Literal[
     "no_negatives",
     "one_negative",
     "three_negatives",
@@ -16,7 +16,7 @@ Quirk = Literal[
     "null_utterance",
     "nested_utterances",
 ]
-QUIRKS: tuple[Quirk, ...] = get_args(Quirk)
+QUIRKS: tuple[Corruption, ...] = get_args(Corruption)
 """One of them a dialogue at most.
 
 ``no_negatives``, ``one_negative``, ``three_negatives``: so few are listed in the first recommendation;
@@ -25,7 +25,7 @@ QUIRKS: tuple[Quirk, ...] = get_args(Quirk)
 """
 
 
-def plan_quirks(dialogues: Mapping[str, int], each: int, rng: Random) -> dict[tuple[str, int], Quirk]:
+def plan_corruptions(dialogues: Mapping[str, int], each: int, rng: Random) -> dict[tuple[str, int], Corruption]:
     """Which dialogue, by split and number from 0, has which quirk; each quirk ``each`` times."""
     places = [(split, number) for split, count in dialogues.items() for number in range(count)]
     chosen = rng.sample(places, min(len(places), each * len(QUIRKS)))
@@ -33,7 +33,7 @@ def plan_quirks(dialogues: Mapping[str, int], each: int, rng: Random) -> dict[tu
 
 
 def list_negatives(
-    negatives: Sequence[int], positives: Sequence[int], sound: Sequence[bool], quirk: Quirk | None
+    negatives: Sequence[int], positives: Sequence[int], sound: Sequence[bool], quirk: Corruption | None
 ) -> list[int]:
     """The negatives as the quirk has them listed; the few that are left have sound files."""
     if quirk == "positives_among_negatives":
@@ -44,7 +44,7 @@ def list_negatives(
     return list(dict.fromkeys(number for number in negatives if sound[number]))[:few]
 
 
-def shape_utterances(utterances: list[Any], quirk: Quirk | None) -> list[Any]:
+def shape_utterances(utterances: list[Any], quirk: Corruption | None) -> list[Any]:
     """The list of utterances with a null in it, or with two of them in a list of their own."""
     if quirk == "null_utterance":
         return [*utterances[:2], None, *utterances[2:]]

@@ -13,7 +13,7 @@ from typing import Any
 import orjson
 
 from pipeline.generator.catalogue import CatalogueProduct
-from pipeline.generator.corruptions import Quirk, list_negatives, shape_utterances
+from pipeline.generator.corruptions import Corruption, list_negatives, shape_utterances
 from pipeline.generator.drawing import draw_product
 from pipeline.generator.user_simulator import Dialogue, Recommendation, Utterance
 from schemas.folding import ENTITY
@@ -113,12 +113,12 @@ class DialogueWriter:
         self.counts: Counter[str] = Counter()
         self.references: dict[str, Counter[str]] = {}
 
-    def write(self, path: Path, dialogue: Dialogue, quirk: Quirk | None, rng: Random) -> None:
+    def write(self, path: Path, dialogue: Dialogue, quirk: Corruption | None, rng: Random) -> None:
         """Write one dialogue file; ``rng`` chooses how absent values are written (null, [] or no key)."""
         path.write_bytes(self.encode(dialogue, quirk, rng))
         self._count(dialogue)
 
-    def encode(self, dialogue: Dialogue, quirk: Quirk | None, rng: Random) -> bytes:
+    def encode(self, dialogue: Dialogue, quirk: Corruption | None, rng: Random) -> bytes:
         """The bytes of one dialogue file."""
         written = []
         pending = quirk
@@ -129,7 +129,7 @@ class DialogueWriter:
             written.append(self._utterance(utterance, here, rng))
         return _encoded(shape_utterances(written, quirk), orjson.OPT_APPEND_NEWLINE)
 
-    def _utterance(self, utterance: Utterance, quirk: Quirk | None, rng: Random) -> dict[str, Any]:
+    def _utterance(self, utterance: Utterance, quirk: Corruption | None, rng: Random) -> dict[str, Any]:
         record: dict[str, Any] = {"type": utterance.act, "speaker": utterance.speaker}
         if utterance.subtype and utterance.act not in _QUESTIONS:
             record["question-type"] = utterance.act
@@ -152,7 +152,7 @@ class DialogueWriter:
         return record
 
     def _list_candidates(
-        self, said: dict[str, Any], recommendation: Recommendation, quirk: Quirk | None, rng: Random
+        self, said: dict[str, Any], recommendation: Recommendation, quirk: Corruption | None, rng: Random
     ) -> None:
         positives = recommendation.positives
         negatives = list_negatives(recommendation.negatives.tolist(), positives, self._sound, quirk)

@@ -8,15 +8,15 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pipeline.generator.catalogue import CatalogueProduct
-from pipeline.generator.user_goal import Wants
+from pipeline.generator.user_goal import UserGoal
 
-__all__ = ["Mask", "Shelf"]
+__all__ = ["Mask", "ProductIndex"]
 
 Mask = NDArray[np.bool_]
 """One truth value for each product of the catalogue, in its order."""
 
 
-class Shelf:
+class ProductIndex:
     """A catalogue that can be asked.
 
     Args:
@@ -40,7 +40,7 @@ class Shelf:
         self.of_type = {kind: np.flatnonzero(self._masks["type"][kind]) for kind in self.types}
         self.not_of_type = {kind: np.flatnonzero(~self._masks["type"][kind]).tolist() for kind in self.types}
 
-    def satisfying(self, wants: Wants) -> Mask:
+    def satisfying(self, wants: UserGoal) -> Mask:
         """Products that have a liked value of every liked attribute, and no disliked value."""
         found: Mask = self._everything
         for attribute, values in wants.likes.items():

@@ -7,9 +7,9 @@ from random import Random
 
 import numpy as np
 
-from pipeline.generator.product_index import Shelf
-from pipeline.generator.user_actions import Move, MoveKind, interesting
-from pipeline.generator.user_goal import Wants
+from pipeline.generator.product_index import ProductIndex
+from pipeline.generator.user_actions import MoveKind, UserAction, interesting
+from pipeline.generator.user_goal import UserGoal
 from pipeline.generator.vocabulary import VISIBLE
 
 __all__ = ["Refinements"]
@@ -22,7 +22,7 @@ class Refinements:
         shelf: the catalogue.
     """
 
-    def __init__(self, shelf: Shelf) -> None:
+    def __init__(self, shelf: ProductIndex) -> None:
         self._shelf = shelf
         self._healthy_numbers = np.flatnonzero(shelf.healthy)
         self._shown_by = {
@@ -30,7 +30,7 @@ class Refinements:
             or ["color"]
             for kind in shelf.types
         }
-        self._makers: Mapping[MoveKind, Callable[[Wants, int, Sequence[int], Random], Move | None]] = {
+        self._makers: Mapping[MoveKind, Callable[[UserGoal, int, Sequence[int], Random], UserAction | None]] = {
             "add": self.add,
             "change": self._change,
             "dislike": self._dislike,
@@ -43,7 +43,9 @@ class Refinements:
             "more": self._more,
         }
 
-    def think(self, kind: MoveKind, wants: Wants, target: int, shown: Sequence[int], rng: Random) -> Move | None:
+    def think(
+        self, kind: MoveKind, wants: UserGoal, target: int, shown: Sequence[int], rng: Random
+    ) -> UserAction | None:
         """A move of this kind.
 
         Args:
@@ -55,7 +57,7 @@ class Refinements:
         """
         return self._makers[kind](wants, target, shown, rng)
 
-    def add(self, wants: Wants, target: int, shown: Sequence[int], rng: Random) -> Move | None:
+    def add(self, wants: UserGoal, target: int, shown: Sequence[int], rng: Random) -> UserAction | None:
         """Reveal another attribute of the product in mind; now and then a second value would do as well."""
         del shown
         product = self._shelf.products[target]
@@ -68,9 +70,9 @@ class Refinements:
         if attribute != "gender" and rng.random() < 0.12:
             others = self._shelf.values(attribute, self._shelf.satisfying(wants))
             values = (value, *[other for other in rng.sample(others, min(2, len(others))) if other != value][:1])
-        return Move("add", wants.like(attribute, *values), attribute, values)
+        return UserAction("add", wants.like(attribute, *values), attribute, values)
 
-    def _change(self, wants: Wants, target: int, shown: Sequence[int], rng: Random) -> Move | None:
+    def _change(self, wants: UserGoal, target: int, shown: Sequence[int], rng: Random) -> UserAction | None:
         del target, shown
         attribute = interesting([name for name in wants.likes if name not in ("type", "gender")], rng)
         if attribute is None:
@@ -80,9 +82,9 @@ class Refinements:
         if not values:
             return None
         value = rng.choice(values)
-        return Move("change", wants.like(attribute, value), attribute, (value,))
+        return UserAction("change", wants.like(attribute, value), attribute, (value,))
 
-    def _dislike(self, wants: Wants, target: int, shown: Sequence[int], rng: Random) -> Move | None:
+    def _dislike(self, wants: UserGoal, target: int, shown: Sequence[int], rng: Random) -> UserAction | None:
         del target
         if not shown:
             return None
@@ -92,17 +94,17 @@ class Refinements:
         value = None if attribute is None else product.value(attribute)
         if attribute is None or value is None or value in wants.dislikes.get(attribute, ()):
             return None
-        return Move("dislike", wants.dislike(attribute, value), attribute, (value,))
+        return UserAction("dislike", wants.dislike(attribute, value), attribute, (value,))
 
-    def _drop(self, wants: Wants, target: int, shown: Sequence[int], rng: Random) -> Move | None:
+    def _drop(self, wants: UserGoal, target: int, shown: Sequence[int], rng: Random) -> UserAction | None:
         del target, shown
         names = [name for name in dict.fromkeys((*wants.likes, *wants.dislikes)) if name not in ("type", "gender")]
         if len(names) < 2:
             return None
         attribute = rng.choice(names)
-        return Move("drop", wants.drop(attribute), attribute)
+        return UserAction("drop", wants.drop(attribute), attribute)
 
-    def _visible(self, wants: Wants, rng: Random) -> str:
+    def _visible(self, wants: UserGoal, rng: Random) -> str:
         """An attribute that pictures of the wanted type show."""
         return rng.choice(self._shown_by[wants.likes["type"][0]])
 
@@ -110,7 +112,7 @@ class Refinements:
         places = [at for at, number in enumerate(shown) if not self._shelf.products[number].fault]
         return rng.choice(places) if places else None
 
-    def _like_nth(self, wants: Wants, target: int, shown: Sequence[int], rng: Random) -> Move | None:
+    def _like_nth(self, wants: UserGoal, target: int, shown: Sequence[int], rng: Random) -> UserAction | None:
         del target
         place, attribute = self._nth(shown, rng), self._visible(wants, rng)
         if place is None or len(wants.likes.get(attribute, ())) == 1:
@@ -119,9 +121,9 @@ class Refinements:
         value = product.value(attribute)
         if value is None:
             return None
-        return Move("like_nth", wants.like(attribute, value, picture=product.url), attribute, (), place)
+        return UserAction("like_nth", wants.like(attribute, value, picture=product.url), attribute, (), place)
 
-    def _nth_but(self, wants: Wants, target: int, shown: Sequence[int], rng: Random) -> Move | None:
+    def _nth_but(self, wants: UserGoal, target: int, shown: Sequence[int], rng: Random) -> UserAction | None:
         del target
         place = self._nth(shown, rng)
         if place is None:
@@ -138,9 +140,9 @@ class Refinements:
         if colour is None or not colours:
             return None
         value = rng.choice(colours)
-        return Move("nth_but", after.like("color", value), "color", (value,), place)
+        return UserAction("nth_but", after.like("color", value), "color", (value,), place)
 
-    def _dislike_nth(self, wants: Wants, target: int, shown: Sequence[int], rng: Random) -> Move | None:
+    def _dislike_nth(self, wants: UserGoal, target: int, shown: Sequence[int], rng: Random) -> UserAction | None:
         del target
         place, attribute = self._nth(shown, rng), self._visible(wants, rng)
         if place is None or attribute in wants.likes:
@@ -149,25 +151,25 @@ class Refinements:
         value = product.value(attribute)
         if value is None:
             return None
-        return Move("dislike_nth", wants.dislike(attribute, value, product.url), attribute, (), place)
+        return UserAction("dislike_nth", wants.dislike(attribute, value, product.url), attribute, (), place)
 
-    def _uploaded(self, wants: Wants, rng: Random) -> tuple[str, str, int] | None:
+    def _uploaded(self, wants: UserGoal, rng: Random) -> tuple[str, str, int] | None:
         attribute, number = self._visible(wants, rng), int(rng.choice(self._healthy_numbers))
         value = self._shelf.products[number].value(attribute)
         if value is None or value in wants.likes.get(attribute, ()) or value in wants.dislikes.get(attribute, ()):
             return None
         return attribute, value, number
 
-    def _upload(self, wants: Wants, target: int, shown: Sequence[int], rng: Random) -> Move | None:
+    def _upload(self, wants: UserGoal, target: int, shown: Sequence[int], rng: Random) -> UserAction | None:
         del target, shown
         found = self._uploaded(wants, rng)
         if found is None:
             return None
         attribute, value, number = found
         after = wants.like(attribute, value, picture=self._shelf.products[number].url)
-        return Move("upload", after, attribute, (), None, number)
+        return UserAction("upload", after, attribute, (), None, number)
 
-    def _upload_dislike(self, wants: Wants, target: int, shown: Sequence[int], rng: Random) -> Move | None:
+    def _upload_dislike(self, wants: UserGoal, target: int, shown: Sequence[int], rng: Random) -> UserAction | None:
         del target
         found = self._uploaded(wants, rng)
         if found is None:
@@ -177,10 +179,10 @@ class Refinements:
         if attribute in wants.likes or not worn:
             return None
         after = wants.dislike(attribute, value, self._shelf.products[number].url)
-        return Move("upload_dislike", after, attribute, (), None, number)
+        return UserAction("upload_dislike", after, attribute, (), None, number)
 
-    def _more(self, wants: Wants, target: int, shown: Sequence[int], rng: Random) -> Move | None:
+    def _more(self, wants: UserGoal, target: int, shown: Sequence[int], rng: Random) -> UserAction | None:
         del target, rng
         others = self._shelf.satisfying(wants) & self._shelf.healthy
         others[list(shown)] = False
-        return Move("more", wants) if np.count_nonzero(others) >= 2 else None
+        return UserAction("more", wants) if np.count_nonzero(others) >= 2 else None

@@ -7,9 +7,9 @@ from dataclasses import dataclass
 from random import Random
 from typing import Literal, get_args
 
-from pipeline.generator.user_goal import Wants
+from pipeline.generator.user_goal import UserGoal
 
-__all__ = ["MOVE_KINDS", "REFINEMENT_WEIGHTS", "Move", "MoveKind", "fitness", "interesting"]
+__all__ = ["MOVE_KINDS", "REFINEMENT_WEIGHTS", "MoveKind", "UserAction", "fitness", "interesting"]
 
 MoveKind = Literal[
     "open",
@@ -71,7 +71,7 @@ def interesting(attributes: Sequence[str], rng: Random) -> str | None:
 
 
 @dataclass(frozen=True)
-class Move:
+class UserAction:
     """One turn of the shopper.
 
     Attributes:
@@ -85,7 +85,7 @@ class Move:
     """
 
     kind: MoveKind
-    wants: Wants
+    wants: UserGoal
     attribute: str = ""
     values: tuple[str, ...] = ()
     place: int | None = None

@@ -8,7 +8,7 @@ from typing import Any
 
 from pipeline.generator.vocabulary import SLOT_OF
 
-__all__ = ["PictureReference", "Wants"]
+__all__ = ["PictureReference", "UserGoal"]
 
 _NO_VALUES: Mapping[str, tuple[str, ...]] = {}
 
@@ -23,7 +23,7 @@ class PictureReference:
 
 
 @dataclass(frozen=True)
-class Wants:
+class UserGoal:
     """A cumulative state: any of the liked values of each attribute, none of the disliked ones.
 
     Attributes:
@@ -36,14 +36,14 @@ class Wants:
     dislikes: Mapping[str, tuple[str, ...]] = field(default_factory=lambda: _NO_VALUES)
     pictures: tuple[PictureReference, ...] = ()
 
-    def like(self, attribute: str, *values: str, picture: str | None = None) -> Wants:
+    def like(self, attribute: str, *values: str, picture: str | None = None) -> UserGoal:
         """Want these values instead of earlier ones; ``picture`` is the link they were seen in."""
         avoided = {**self.dislikes, attribute: tuple(v for v in self.dislikes.get(attribute, ()) if v not in values)}
         kept = {name: left for name, left in avoided.items() if left}
-        changed = Wants({**self.likes, attribute: values}, kept, _without(self.pictures, attribute, likes_only=True))
+        changed = UserGoal({**self.likes, attribute: values}, kept, _without(self.pictures, attribute, likes_only=True))
         return changed if picture is None else changed._point(PictureReference(picture, likes=(attribute,)))
 
-    def dislike(self, attribute: str, value: str, picture: str | None = None) -> Wants:
+    def dislike(self, attribute: str, value: str, picture: str | None = None) -> UserGoal:
         """Avoid one more value; a want for it is withdrawn."""
         liked = tuple(v for v in self.likes.get(attribute, ()) if v != value)
         likes = {name: values for name, values in self.likes.items() if name != attribute}
@@ -51,16 +51,16 @@ class Wants:
             likes = {**self.likes, attribute: liked}
         avoided = (*(v for v in self.dislikes.get(attribute, ()) if v != value), value)
         pictures = self.pictures if liked else _without(self.pictures, attribute, likes_only=True)
-        changed = Wants(likes, {**self.dislikes, attribute: avoided}, pictures)
+        changed = UserGoal(likes, {**self.dislikes, attribute: avoided}, pictures)
         return changed if picture is None else changed._point(PictureReference(picture, dislikes=(attribute,)))
 
-    def drop(self, attribute: str) -> Wants:
+    def drop(self, attribute: str) -> UserGoal:
         """The attribute matters no more, neither what was wanted of it nor what was to be avoided."""
         likes = {name: values for name, values in self.likes.items() if name != attribute}
         dislikes = {name: values for name, values in self.dislikes.items() if name != attribute}
-        return Wants(likes, dislikes, _without(self.pictures, attribute, likes_only=False))
+        return UserGoal(likes, dislikes, _without(self.pictures, attribute, likes_only=False))
 
-    def same_as(self, other: Wants) -> bool:
+    def same_as(self, other: UserGoal) -> bool:
         """Whether both ask for the same, wherever it was seen."""
         return self.likes == other.likes and self.dislikes == other.dislikes
 
@@ -88,7 +88,7 @@ class Wants:
             return "materials >> upper materials (shoes)"
         return SLOT_OF[attribute]
 
-    def _point(self, new: PictureReference) -> Wants:
+    def _point(self, new: PictureReference) -> UserGoal:
         for index, old in enumerate(self.pictures):
             if old.url == new.url:
                 joined = PictureReference(old.url, _union(old.likes, new.likes), _union(old.dislikes, new.dislikes))

@@ -7,23 +7,23 @@ from random import Random
 
 import numpy as np
 
-from pipeline.generator.product_index import Shelf
+from pipeline.generator.product_index import ProductIndex
 from pipeline.generator.refinement_actions import Refinements
-from pipeline.generator.user_actions import REFINEMENT_WEIGHTS, Move, MoveKind, fitness, interesting
-from pipeline.generator.user_goal import Wants
+from pipeline.generator.user_actions import REFINEMENT_WEIGHTS, MoveKind, UserAction, fitness, interesting
+from pipeline.generator.user_goal import UserGoal
 from pipeline.generator.vocabulary import VISIBLE
 
-__all__ = ["Proposer"]
+__all__ = ["UserPolicy"]
 
 
-class Proposer:
+class UserPolicy:
     """Thinks up moves over one catalogue.
 
     Args:
         shelf: the catalogue.
     """
 
-    def __init__(self, shelf: Shelf) -> None:
+    def __init__(self, shelf: ProductIndex) -> None:
         self._shelf = shelf
         healthy = {kind: numbers[shelf.healthy[numbers]] for kind, numbers in shelf.of_type.items()}
         least = 8 if any(len(numbers) >= 8 for numbers in healthy.values()) else 3
@@ -33,15 +33,15 @@ class Proposer:
         self._attributes = sorted({name for product in shelf.products for name in product.attributes} - {"type"})
         self._refinements = Refinements(shelf)
 
-    def count(self, wants: Wants) -> int:
+    def count(self, wants: UserGoal) -> int:
         """How many products with sound files satisfy the wants."""
         return int(np.count_nonzero(self._shelf.satisfying(wants) & self._shelf.healthy))
 
-    def open(self, before: Wants | None, shown: Sequence[int], rng: Random) -> tuple[Move, int]:
+    def open(self, before: UserGoal | None, shown: Sequence[int], rng: Random) -> tuple[UserAction, int]:
         """Open a topic, or switch to another type than before; with the product the shopper has in mind."""
         gender = () if before is None else before.likes.get("gender", ())
         last = None if before is None else before.likes.get("type", (None,))[0]
-        ideas: list[tuple[Move, int]] = []
+        ideas: list[tuple[UserAction, int]] = []
         weights: list[float] = []
         tries = 0
         while not any(weights):
@@ -55,9 +55,9 @@ class Proposer:
                 gender = ()
         return rng.choices(ideas, weights)[0]
 
-    def next(self, wants: Wants, target: int, shown: Sequence[int], rng: Random) -> Move:
+    def next(self, wants: UserGoal, target: int, shown: Sequence[int], rng: Random) -> UserAction:
         """A move that at least one product satisfies, the likelier the better the number of such products suits."""
-        ideas: list[Move] = []
+        ideas: list[UserAction] = []
         weights: list[float] = []
         kinds: list[MoveKind] = list(REFINEMENT_WEIGHTS)
         now = self.count(wants)
@@ -73,7 +73,7 @@ class Proposer:
                     weights.append(worth)
         return rng.choices(ideas, weights)[0]
 
-    def answer(self, wants: Wants, target: int, rng: Random) -> Move | None:
+    def answer(self, wants: UserGoal, target: int, rng: Random) -> UserAction | None:
         """The answer to an agent's question about something not said yet."""
         for _ in range(6):
             idea = self._refinements.add(wants, target, (), rng)
@@ -81,9 +81,9 @@ class Proposer:
                 return idea
         return None
 
-    def impossible(self, wants: Wants, rng: Random) -> Move | None:
+    def impossible(self, wants: UserGoal, rng: Random) -> UserAction | None:
         """A want that no product satisfies together with the others."""
-        among = self._shelf.satisfying(Wants({"type": wants.likes["type"]}))
+        among = self._shelf.satisfying(UserGoal({"type": wants.likes["type"]}))
         for _ in range(8):
             attribute = interesting([name for name in self._attributes if name not in wants.likes], rng)
             if attribute is None:
@@ -94,19 +94,19 @@ class Proposer:
             value = rng.choice(values)
             after = wants.like(attribute, value)
             if not bool(self._shelf.satisfying(after).any()):
-                return Move("impossible", after, attribute, (value,))
+                return UserAction("impossible", after, attribute, (value,))
         return None
 
-    def relax(self, wants: Wants, rng: Random) -> Move | None:
+    def relax(self, wants: UserGoal, rng: Random) -> UserAction | None:
         """Give up one want so that something is left again."""
         names = [name for name in (*wants.likes, *wants.dislikes) if name != "type"]
-        ideas = [Move("relax", wants.drop(name), name) for name in dict.fromkeys(names)]
+        ideas = [UserAction("relax", wants.drop(name), name) for name in dict.fromkeys(names)]
         weights = [fitness(self.count(idea.wants)) for idea in ideas]
         return rng.choices(ideas, weights)[0] if any(weights) else None
 
     def _topic(
         self, gender: tuple[str, ...], last: str | None, shown: Sequence[int], rng: Random
-    ) -> tuple[Move, int] | None:
+    ) -> tuple[UserAction, int] | None:
         kind = rng.choices(self.types, self._type_weights)[0]
         if kind == last and len(self.types) > 1:
             return None
@@ -114,7 +114,7 @@ class Proposer:
         product = self._shelf.products[target]
         if gender and product.attributes.get("gender") != gender:
             return None
-        wants = Wants({"type": (kind,)} | ({"gender": gender} if gender else {}))
+        wants = UserGoal({"type": (kind,)} | ({"gender": gender} if gender else {}))
         mentioned: list[str] = []
         place: int | None = None
         picture: int | None = None
@@ -138,7 +138,7 @@ class Proposer:
                 wants = wants.like(attribute, rng.choice(product.attributes[attribute]))
                 mentioned.append(attribute)
         opening: MoveKind = "open" if last is None else "switch"
-        return Move(opening, wants, "color", (), place, picture, tuple(mentioned)), target
+        return UserAction(opening, wants, "color", (), place, picture, tuple(mentioned)), target
 
     def _seen(self, number: int, attribute: str) -> str | None:
         """What the picture of a product shows of an attribute; None when there is no such picture."""
@@ -148,5 +148,5 @@ class Proposer:
     def _picture_of(self, attribute: str, value: str | None, rng: Random) -> int | None:
         if value is None:
             return None
-        fitting = np.flatnonzero(self._shelf.satisfying(Wants({attribute: (value,)})) & self._shelf.healthy)
+        fitting = np.flatnonzero(self._shelf.satisfying(UserGoal({attribute: (value,)})) & self._shelf.healthy)
         return int(rng.choice(fitting)) if len(fitting) else None

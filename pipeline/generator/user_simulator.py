@@ -11,10 +11,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pipeline.generator import phrases
-from pipeline.generator.product_index import Mask, Shelf
-from pipeline.generator.user_actions import Move, MoveKind
-from pipeline.generator.user_goal import Wants
-from pipeline.generator.user_policy import Proposer
+from pipeline.generator.product_index import Mask, ProductIndex
+from pipeline.generator.user_actions import MoveKind, UserAction
+from pipeline.generator.user_goal import UserGoal
+from pipeline.generator.user_policy import UserPolicy
 from pipeline.generator.wording import Wording, plural
 
 __all__ = ["Dialogue", "Recommendation", "Simulator", "Utterance"]
@@ -57,7 +57,7 @@ class Utterance:
     pictures: tuple[int, ...] = ()
     recommendation: Recommendation | None = None
     subtype: str = ""
-    wants: Wants | None = None
+    wants: UserGoal | None = None
 
 
 @dataclass
@@ -75,9 +75,9 @@ class Simulator:
         shelf: the catalogue.
     """
 
-    def __init__(self, shelf: Shelf) -> None:
+    def __init__(self, shelf: ProductIndex) -> None:
         self.shelf = shelf
-        self.proposer = Proposer(shelf)
+        self.proposer = UserPolicy(shelf)
 
     def dialogue(self, rng: Random, pool_size: int) -> Dialogue:
         """One dialogue of about six recommendations; ``pool_size`` negatives are listed for each topic."""
@@ -85,13 +85,13 @@ class Simulator:
 
 
 class _Conversation:
-    def __init__(self, shelf: Shelf, proposer: Proposer, rng: Random, pool_size: int) -> None:
+    def __init__(self, shelf: ProductIndex, proposer: UserPolicy, rng: Random, pool_size: int) -> None:
         self._shelf = shelf
         self._proposer = proposer
         self._rng = rng
         self._pool_size = pool_size
         self._words = Wording(rng)
-        self._wants = Wants()
+        self._wants = UserGoal()
         self._shown: tuple[int, ...] = ()
         self._dialogue = Dialogue()
 
@@ -220,7 +220,7 @@ class _Conversation:
             self._add(Utterance("system", "answer", text))
         return self._shown
 
-    def _say(self, move: Move, act: str | None = None) -> None:
+    def _say(self, move: UserAction, act: str | None = None) -> None:
         usual, subtype = _ACTS[move.kind]
         text = self._sentence(move)
         self._wants = move.wants
@@ -228,7 +228,7 @@ class _Conversation:
         pictures = () if move.picture is None else (move.picture,)
         self._user(act or usual, text, pictures, subtype, opening=move.kind in ("open", "switch"))
 
-    def _sentence(self, move: Move) -> str:
+    def _sentence(self, move: UserAction) -> str:
         words, pick, attribute = self._words, self._words.pick, move.attribute
         if move.kind in ("open", "switch"):
             return self._opening(move)
@@ -253,7 +253,7 @@ class _Conversation:
         }
         return pick(words.templates(tables[move.kind], attribute), v=named, s=slot, n=ordinal)
 
-    def _opening(self, move: Move) -> str:
+    def _opening(self, move: UserAction) -> str:
         words = self._words
         tail = ""
         if move.place is not None:

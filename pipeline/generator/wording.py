@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from random import Random
 
 from pipeline.generator import phrases
-from pipeline.generator.user_goal import Wants
+from pipeline.generator.user_goal import UserGoal
 
 __all__ = ["Wording", "plural"]
 
@@ -61,7 +61,7 @@ class Wording:
         """The place of a shown picture, counted from 0: "2nd" or "second"."""
         return self._rng.choice(phrases.ORDINALS[place])
 
-    def thing(self, wants: Wants, *, only: Sequence[str], tail: str = "") -> tuple[str, str]:
+    def thing(self, wants: UserGoal, *, only: Sequence[str], tail: str = "") -> tuple[str, str]:
         """What is wanted as a noun phrase, singular and plural: ("a red dress by Pilu", "red dresses by Pilu").
 
         Args:

@@ -15,7 +15,7 @@ from typing import Any
 from annotate.adjudication.review_tasks import REVIEW_RULES, review_instruction
 from annotate.tasks.guidelines import guideline_markdown
 from pipeline.batches import Batch, Destination, finish_batch, read_batches, removed_on_failure, write_batch
-from pipeline.labelling.interface_versions import note_screen
+from pipeline.labelling.interface_versions import note_interface_version
 from pipeline.labelling.review import Asked, Review, turns_asked
 from pipeline.workspace import Workspace
 from schemas.errors import LabelError, UsageError
@@ -155,7 +155,7 @@ def adjudicate_to_project(
             return _result(review, destination, new, None)
         project = gateway.ensure_project(title, review.config, review_instruction(review.ontology))
         destination = Destination(title, project.id, gateway.url)
-        note_screen(workspace.labelling, project.id, gateway.url, review.ontology.version, batches)
+        note_interface_version(workspace.labelling, project.id, gateway.url, review.ontology.version, batches)
         problem = None
         if pictures is not None and pictures.folder.names:
             problem = gateway.serve_pictures(project.id, pictures.root)

@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
-from annotate.assignment.annotators import Roster
-from pipeline.labelling.assignment_record import read_deals
+from annotate.assignment.annotators import Annotators
+from pipeline.labelling.assignment_record import read_assignments
 from pipeline.workspace import Workspace
 
 if TYPE_CHECKING:
@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 __all__ = ["learn_annotators"]
 
 
-def learn_annotators(workspace: Workspace, gateway: Gateway, projects: Mapping[int, str]) -> Roster:
+def learn_annotators(workspace: Workspace, gateway: Gateway, projects: Mapping[int, str]) -> Annotators:
     """The roster of the workspace with what this server says; not written yet.
 
     Args:
@@ -28,10 +28,10 @@ def learn_annotators(workspace: Workspace, gateway: Gateway, projects: Mapping[i
     """
     dealt = {
         part.place: part.annotator
-        for deal in read_deals(workspace.labelling)
+        for deal in read_assignments(workspace.labelling)
         if not deal.is_file
         for part in deal.parts
     }
-    roster = Roster.read(workspace.labelling)
+    roster = Annotators.read(workspace.labelling)
     roster.learn(gateway.url, gateway.users(), {number: dealt.get(title) for number, title in projects.items()})
     return roster

@@ -1,7 +1,7 @@
 """Export dealt out to several annotators: one project (or file) each, and nobody sees what others answer.
 
 What is dealt is written down first, then pushed, so that a run that was killed is completed by the next one. Later
-exports under the same name deal only what is new; see :mod:`annotate.assignment.assignment` for how,
+exports under the same name assign only what is new; see :mod:`annotate.assignment.assignment` for how,
 :mod:`pipeline.labelling.assignment_record` for what is kept.
 """
 
@@ -13,25 +13,25 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from annotate.assignment.assignment import deal, hand_over, shares_of, turns_of
+from annotate.assignment.assignment import assign, reassign, shares_of, turns_of
 from pipeline.batches import read_batches
 from pipeline.chosen_dialogues import Selection, choose_dialogues
 from pipeline.labelling.annotators import learn_annotators
-from pipeline.labelling.assignment_record import Deal, deal_file
-from pipeline.labelling.assignment_request import DealRequest, agreed, deal_name, part_place
+from pipeline.labelling.assignment_record import Assignment, assignment_file
+from pipeline.labelling.assignment_request import AssignmentRequest, agreed, assignment_name, part_place
 from pipeline.labelling.export_for_labelling import ExportResult, export_to_file, export_to_project
-from pipeline.labelling.reassignment import remove_handed_over, unfinished_dialogues
+from pipeline.labelling.reassignment import remove_reassigned, unfinished_dialogues
 from pipeline.workspace import Workspace
 from schemas.errors import UsageError
 from schemas.files import locked
 from schemas.progress import Progress, SilentProgress
 from schemas.tables import TURNS, open_table
 
-__all__ = ["DealtExport", "DealtPart", "export_dealt", "is_dealt"]
+__all__ = ["AssignedExport", "AssignedPart", "export_assigned", "is_assigned"]
 
 
 @dataclass(frozen=True)
-class DealtPart:
+class AssignedPart:
     """What one annotator has after an export.
 
     Attributes:
@@ -50,11 +50,11 @@ class DealtPart:
 
 
 @dataclass(frozen=True)
-class DealtExport:
+class AssignedExport:
     """What a dealt export did.
 
     Attributes:
-        name: of the deal.
+        name: of the assign.
         is_file: whether the parts are files.
         parts: one for each annotator who has not left.
         dialogues: different dialogues dealt under this name, in all.
@@ -69,7 +69,7 @@ class DealtExport:
 
     name: str
     is_file: bool
-    parts: tuple[DealtPart, ...]
+    parts: tuple[AssignedPart, ...]
     dialogues: int
     dialogues_new: int
     shared: int
@@ -84,14 +84,14 @@ class DealtExport:
         return [part.export for part in self.parts if part.export is not None]
 
 
-def is_dealt(workspace: Workspace, project: str | None, to_file: Path | None) -> bool:
+def is_assigned(workspace: Workspace, project: str | None, to_file: Path | None) -> bool:
     """Whether something was dealt under this name before."""
-    return deal_file(workspace.labelling, deal_name(project, to_file)).is_file()
+    return assignment_file(workspace.labelling, assignment_name(project, to_file)).is_file()
 
 
-def export_dealt(
+def export_assigned(
     workspace: Workspace,
-    request: DealRequest,
+    request: AssignmentRequest,
     selection: Selection | None,
     *,
     project: str | None = None,
@@ -99,7 +99,7 @@ def export_dealt(
     window: int = 0,
     prelabel: str | None = None,
     progress: Progress | None = None,
-) -> DealtExport:
+) -> AssignedExport:
     """Deal what of the selection was not dealt yet, and push to everybody whatever of theirs is not there.
 
     Args:
@@ -107,7 +107,7 @@ def export_dealt(
         request: to whom, and how.
         selection: which dialogues; those dealt earlier under this name stay dealt, whether they are among them or
             not. None: nothing new is dealt.
-        project: name of the deal; each annotator's project is called after it and them.
+        project: name of the assign; each annotator's project is called after it and them.
         to_file: instead, a file name; each annotator's file lies beside it and is called after it and them.
         window: user turns in one task, the same for everybody.
         prelabel: what labels the tasks before people do, see :mod:`pipeline.labelling.prelabelling`; None: nothing.
@@ -118,27 +118,27 @@ def export_dealt(
         InputError, ServiceError: as :func:`pipeline.labelling.export_for_labelling.export_to_project`.
     """
     progress = progress or SilentProgress()
-    name = deal_name(project, to_file)
+    name = assignment_name(project, to_file)
     labelling = workspace.labelling
     with locked(labelling / "deals" / ".lock"):
-        earlier = Deal.read(labelling, name)
+        earlier = Assignment.read(labelling, name)
         people, terms = agreed(workspace, name, earlier, request, is_file=to_file is not None)
         places = {each: part_place(name, each, to_file) for each in people}
-        record = earlier or Deal(name, to_file is not None, terms.redundancy, terms.seed)
+        record = earlier or Assignment(name, to_file is not None, terms.redundancy, terms.seed)
         record = _same_places(record.with_annotators(people, places), places)
         nobody: list[str] = []
         unfinished: list[str] = []
         if request.leaving is not None:
             unfinished = unfinished_dialogues(workspace, record, request.leaving)
             record, nobody = _leave(record, request.leaving, unfinished, people)
-        # the seed of the deal orders later selections too: a larger -n adds to a smaller one
+        # the seed of the assign orders later selections too: a larger -n adds to a smaller one
         new = _new_dialogues(workspace, record, replace(selection, seed=terms.seed)) if selection else {}
         if new:
-            record = replace(record, rounds=(*record.rounds, deal(new, people, terms, record.rounds)))
+            record = replace(record, rounds=(*record.rounds, assign(new, people, terms, record.rounds)))
         record = replace(record, pushed=False)
         if not request.dry_run:
             record.write(labelling)
-        removed = 0 if record.is_file else remove_handed_over(workspace, record, progress, dry_run=request.dry_run)
+        removed = 0 if record.is_file else remove_reassigned(workspace, record, progress, dry_run=request.dry_run)
         if request.dry_run:
             parts = _parts(record)
         else:
@@ -147,7 +147,7 @@ def export_dealt(
                 _learn(workspace, parts)
             replace(record, pushed=True).write(labelling)
     shares = shares_of(record.rounds)
-    return DealtExport(
+    return AssignedExport(
         name=name,
         is_file=record.is_file,
         parts=parts,
@@ -162,7 +162,7 @@ def export_dealt(
     )
 
 
-def _same_places(record: Deal, places: Mapping[str, str]) -> Deal:
+def _same_places(record: Assignment, places: Mapping[str, str]) -> Assignment:
     for part in record.parts:
         if places.get(part.annotator, part.place) != part.place:
             raise UsageError(
@@ -175,8 +175,10 @@ def _same_places(record: Deal, places: Mapping[str, str]) -> Deal:
     return record
 
 
-def _leave(record: Deal, leaving: str, unfinished: Sequence[str], people: Sequence[str]) -> tuple[Deal, list[str]]:
-    rounds, nobody = hand_over(record.rounds, leaving, unfinished, people, record.seed)
+def _leave(
+    record: Assignment, leaving: str, unfinished: Sequence[str], people: Sequence[str]
+) -> tuple[Assignment, list[str]]:
+    rounds, nobody = reassign(record.rounds, leaving, unfinished, people, record.seed)
     gone = sorted({*record.handed_over.get(leaving, ()), *unfinished})
     parts = tuple(replace(part, has_left=part.has_left or part.annotator == leaving) for part in record.parts)
     changed = replace(
@@ -185,7 +187,7 @@ def _leave(record: Deal, leaving: str, unfinished: Sequence[str], people: Sequen
     return changed, nobody
 
 
-def _new_dialogues(workspace: Workspace, record: Deal, selection: Selection) -> dict[str, int]:
+def _new_dialogues(workspace: Workspace, record: Assignment, selection: Selection) -> dict[str, int]:
     """Dialogue -> user turns, of those of the selection that were not dealt; without those where no user speaks."""
     dealt = record.dealt()
     wanted = [dialogue for dialogue in choose_dialogues(workspace.turns, selection) if dialogue not in dealt]
@@ -197,15 +199,15 @@ def _new_dialogues(workspace: Workspace, record: Deal, selection: Selection) -> 
     return {dialogue: turns[dialogue] for dialogue in wanted if turns[dialogue]}
 
 
-def _window(workspace: Workspace, record: Deal) -> int:
+def _window(workspace: Workspace, record: Assignment) -> int:
     """User turns in one task of the parts exported before; 0 when there are none."""
     places = {part.place for part in record.parts}
     return next((each.window for each in read_batches(workspace.labelling) if str(each.destination) in places), 0)
 
 
 def _push(
-    workspace: Workspace, record: Deal, window: int, prelabel: str | None, progress: Progress
-) -> tuple[DealtPart, ...]:
+    workspace: Workspace, record: Assignment, window: int, prelabel: str | None, progress: Progress
+) -> tuple[AssignedPart, ...]:
     parts = []
     for part in _parts(record):
         export = None
@@ -222,17 +224,17 @@ def _push(
     return tuple(parts)
 
 
-def _parts(record: Deal) -> tuple[DealtPart, ...]:
+def _parts(record: Assignment) -> tuple[AssignedPart, ...]:
     """What everybody who has not left was dealt, nothing of it pushed yet."""
     loads = turns_of(record.rounds)
     return tuple(
-        DealtPart(part.annotator, part.place, len(record.dialogues_of(part.annotator)), loads[part.annotator], None)
+        AssignedPart(part.annotator, part.place, len(record.dialogues_of(part.annotator)), loads[part.annotator], None)
         for part in record.parts
         if not part.has_left
     )
 
 
-def _learn(workspace: Workspace, parts: Sequence[DealtPart]) -> None:
+def _learn(workspace: Workspace, parts: Sequence[AssignedPart]) -> None:
     from annotate.label_studio.gateway import connect
 
     gateway = connect(workspace.root)

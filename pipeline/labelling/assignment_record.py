@@ -16,7 +16,7 @@ from annotate.assignment.assignment import Round
 from schemas.errors import LabelError, UsageError
 from schemas.files import read_json, sha256_bytes, taken_apart, write_json
 
-__all__ = ["Deal", "Part", "annotators_named", "deal_file", "part_title", "projects_of", "read_deals"]
+__all__ = ["Assignment", "Part", "annotators_named", "assignment_file", "part_title", "projects_of", "read_assignments"]
 
 _RECORD = 1
 _TITLE_LENGTH = 50
@@ -41,7 +41,7 @@ class Part:
 
 
 @dataclass(frozen=True)
-class Deal:
+class Assignment:
     """Everything dealt under one name.
 
     Attributes:
@@ -80,7 +80,7 @@ class Deal:
         """Every dialogue dealt."""
         return {dialogue for round_ in self.rounds for dialogue in round_.hands}
 
-    def with_annotators(self, annotators: Iterable[str], places: Mapping[str, str]) -> Deal:
+    def with_annotators(self, annotators: Iterable[str], places: Mapping[str, str]) -> Assignment:
         """With a part for each; who had left is back."""
         parts = {part.annotator: part for part in self.parts}
         for annotator in annotators:
@@ -90,7 +90,7 @@ class Deal:
 
     def write(self, labelling: Path) -> None:
         """Write the record, whole."""
-        write_json(deal_file(labelling, self.name), self._as_json())
+        write_json(assignment_file(labelling, self.name), self._as_json())
 
     def _as_json(self) -> dict[str, Any]:
         return {
@@ -117,17 +117,17 @@ class Deal:
         }
 
     @classmethod
-    def read(cls, labelling: Path, name: str) -> Deal | None:
+    def read(cls, labelling: Path, name: str) -> Assignment | None:
         """The deal of this name, or None.
 
         Raises:
             LabelError: a record that is not one.
         """
-        path = deal_file(labelling, name)
+        path = assignment_file(labelling, name)
         return _read(path) if path.is_file() else None
 
 
-def deal_file(labelling: Path, name: str) -> Path:
+def assignment_file(labelling: Path, name: str) -> Path:
     """Where the record of a deal is kept: under its name, where that can be a file's name."""
     if _PLAIN.fullmatch(name):
         return labelling / "deals" / f"{name}.json"
@@ -135,7 +135,7 @@ def deal_file(labelling: Path, name: str) -> Path:
     return labelling / "deals" / f"{plain}~{sha256_bytes(os.fsencode(name))[:10]}.json"
 
 
-def read_deals(labelling: Path) -> list[Deal]:
+def read_assignments(labelling: Path) -> list[Assignment]:
     """All deals, sorted by name.
 
     Raises:
@@ -176,12 +176,12 @@ def part_title(name: str, annotator: str) -> str:
     return f"{name[: _TITLE_LENGTH - len(person) - len(mark) - 3]}{mark} ({person})"
 
 
-def _read(path: Path) -> Deal:
+def _read(path: Path) -> Assignment:
     value: Any = read_json(path, error=LabelError)
     with taken_apart(path, error=LabelError, what="not the record of a deal", fix="put that file back from a copy"):
         if value["semctl_deal"] != _RECORD:
             raise ValueError(f"record {value['semctl_deal']}")
-        return Deal(
+        return Assignment(
             name=str(value["name"]),
             is_file=bool(value["is_file"]),
             redundancy=int(value["redundancy"]),
@@ -206,7 +206,7 @@ def _read_round(value: Mapping[str, Any]) -> Round:
 
 def projects_of(labelling: Path, name: str) -> list[str]:
     """Titles of all projects of a dealt name, of annotators who left too; the name itself when it was not dealt."""
-    found = Deal.read(labelling, name)
+    found = Assignment.read(labelling, name)
     if found is None or found.is_file:
         return [name]
     return [

@@ -6,20 +6,20 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from annotate.assignment.assignment import Terms
+from annotate.assignment.assignment import AssignmentTerms
 from pipeline.batches import read_batches
-from pipeline.labelling.assignment_record import Deal, part_title
+from pipeline.labelling.assignment_record import Assignment, part_title
 from pipeline.workspace import Workspace
 from schemas.errors import UsageError
 
-__all__ = ["DealRequest", "agreed", "deal_name", "part_place"]
+__all__ = ["AssignmentRequest", "agreed", "assignment_name", "part_place"]
 
 _OVERLAP = 0.2
 _REDUNDANCY = 2
 
 
 @dataclass(frozen=True)
-class DealRequest:
+class AssignmentRequest:
     """What is asked for; None is what the name was dealt with before, else the default.
 
     Attributes:
@@ -39,7 +39,7 @@ class DealRequest:
     dry_run: bool = False
 
 
-def deal_name(project: str | None, to_file: Path | None) -> str:
+def assignment_name(project: str | None, to_file: Path | None) -> str:
     """The name of a deal: the project's, or the file's without its ending."""
     return project if project is not None else (to_file or Path()).stem
 
@@ -52,8 +52,8 @@ def part_place(name: str, annotator: str, to_file: Path | None) -> str:
 
 
 def agreed(
-    workspace: Workspace, name: str, earlier: Deal | None, request: DealRequest, *, is_file: bool
-) -> tuple[list[str], Terms]:
+    workspace: Workspace, name: str, earlier: Assignment | None, request: AssignmentRequest, *, is_file: bool
+) -> tuple[list[str], AssignmentTerms]:
     """Who gets what is new, and on what terms.
 
     Raises:
@@ -83,10 +83,10 @@ def agreed(
         overlap = earlier.rounds[-1].overlap
     else:
         overlap = _OVERLAP if 1 < redundancy <= len(people) else 0.0
-    return people, Terms(overlap, redundancy, earlier.seed if earlier else request.seed or 0)
+    return people, AssignmentTerms(overlap, redundancy, earlier.seed if earlier else request.seed or 0)
 
 
-def _others(name: str, earlier: Deal | None, leaving: str, people: Sequence[str]) -> list[str]:
+def _others(name: str, earlier: Assignment | None, leaving: str, people: Sequence[str]) -> list[str]:
     part = earlier.part(leaving) if earlier else None
     if part is None:
         raise UsageError(f"'{leaving}' has nothing of '{name}' to hand over", fix="see labelling/deals for who has")

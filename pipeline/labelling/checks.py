@@ -15,7 +15,7 @@ from annotate.checks.catalogue import CatalogueIndex
 from annotate.checks.checks import Checks, FindingTotals
 from annotate.checks.codes import CODES, codes_of
 from annotate.checks.finding import Finding
-from annotate.checks.said import SaidStore
+from annotate.checks.said import DialogueStore
 from annotate.resolution.resolve import Resolution
 from pipeline.workspace import Workspace
 from schemas.errors import UsageError
@@ -133,7 +133,7 @@ def checking(
     catalogue = CatalogueIndex.read(workspace.products, ontology)
     seconds = workspace.settings().labelling.min_seconds_per_turn
     with (
-        SaidStore.read(workspace.turns, workspace.recommendations) as said,
+        DialogueStore.read(workspace.turns, workspace.recommendations) as said,
         open_writer(file, FINDINGS, inputs=inputs) as rows,
     ):
         checks = Checks(ontology, catalogue, said, refused, seconds_per_turn=seconds)

@@ -26,7 +26,7 @@ from pipeline.batches import (
     write_batch,
 )
 from pipeline.chosen_dialogues import Selection, choose_dialogues, read_dialogues
-from pipeline.labelling.interface_versions import note_screen
+from pipeline.labelling.interface_versions import note_interface_version
 from pipeline.labelling.task_images import TaskPictures
 from pipeline.workspace import Workspace
 from schemas.errors import LabelError, UsageError
@@ -184,7 +184,7 @@ def export_to_project(
         prepared = _prepare(workspace, selection, window, annotator, earlier, progress)
         project = gateway.ensure_project(title, prepared.config, guideline_html(prepared.ontology))
         destination = Destination(project=title, project_id=project.id, url=gateway.url)
-        note_screen(workspace.labelling, project.id, gateway.url, prepared.ontology.version, batches)
+        note_interface_version(workspace.labelling, project.id, gateway.url, prepared.ontology.version, batches)
         problem = _serve_pictures(prepared, gateway, project.id)
         there = {task.uid: task.data for task in gateway.tasks(project, prepared.uids)} if project.tasks else {}
         _same_windows(prepared, there, title)

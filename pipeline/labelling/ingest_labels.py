@@ -16,7 +16,7 @@ from urllib.parse import urlsplit
 from annotate.annotations.annotation import read_annotations
 from annotate.annotations.dialogue_index import IndexedDialogue, read_dialogue_index
 from annotate.annotations.migration import Migration
-from annotate.assignment.annotators import Roster
+from annotate.assignment.annotators import Annotators
 from annotate.exports.annotation_store import AnnotationStore
 from annotate.exports.reader import keep_raw
 from annotate.label_studio.plain_http import server_address
@@ -27,7 +27,7 @@ from pipeline.batches import read_batches
 from pipeline.labelling.checks import checking, requeue_codes
 from pipeline.labelling.ingest_history import keep_ingest
 from pipeline.labelling.ingest_report import IngestReport, report_of
-from pipeline.labelling.interface_versions import read_screens
+from pipeline.labelling.interface_versions import read_interface_versions
 from pipeline.labelling.pulling import Pull
 from pipeline.labelling.resolution_policy import policy_name, policy_of
 from pipeline.labelling.sources import LabelSource
@@ -89,7 +89,9 @@ def ingest_labels(
     ontology = workspace.ontology()
     with ExitStack() as stack:
         stack.enter_context(_writing(workspace))
-        source = LabelSource(screens=read_screens(workspace.labelling), roster=Roster.read(workspace.labelling))
+        source = LabelSource(
+            screens=read_interface_versions(workspace.labelling), roster=Annotators.read(workspace.labelling)
+        )
         taking_in = export is not None or bool(names)
         if taking_in:
             _check_configurations(workspace)
@@ -100,7 +102,7 @@ def ingest_labels(
             stack.enter_context(lock)
             incoming = stack.enter_context(temporary_folder(workspace.annotations.parent / "pulled"))
             pulled = pulling.fetch(incoming, whole=full, progress=progress)
-            source.screens = read_screens(workspace.labelling)  # they move with their server
+            source.screens = read_interface_versions(workspace.labelling)  # they move with their server
         index = read_dialogue_index(workspace.turns, with_hashes=taking_in)
         store = stack.enter_context(AnnotationStore())
         if export is not None:

@@ -39,7 +39,7 @@ class IngestReport:
         resolved: what became of turns that several people answered, see
             :class:`pipeline.labelling.resolution_policy.ResolvedCounts`.
         untouched: answers in force that started from a pre-label, and those left as they were; see
-            :meth:`annotate.prelabels.prelabel_acceptance.UntouchedCounts.as_json`.
+            :meth:`annotate.prelabels.prelabel_acceptance.AcceptanceCounts.as_json`.
         source: where the labels came from, and what is new in them.
     """
 

@@ -7,20 +7,20 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from annotate.annotations.interface_versions import Screens, Switch
+from annotate.annotations.interface_versions import InterfaceVersions, Switch
 from pipeline.batches import Batch
 from schemas.errors import LabelError
 from schemas.files import read_json, taken_apart, write_json
 
-__all__ = ["move_screens", "note_screen", "read_screens", "screens_file"]
+__all__ = ["interface_versions_file", "move_interface_versions", "note_interface_version", "read_interface_versions"]
 
 
-def screens_file(labelling: Path) -> Path:
+def interface_versions_file(labelling: Path) -> Path:
     """Where the changes are noted."""
     return labelling / "screens.json"
 
 
-def read_screens(labelling: Path) -> Screens:
+def read_interface_versions(labelling: Path) -> InterfaceVersions:
     """All changes of screens; none when no file says so.
 
     Raises:
@@ -30,10 +30,10 @@ def read_screens(labelling: Path) -> Screens:
     for entry in _read(labelling):
         switch = Switch(entry["since"], entry["ontology_version"])
         found.setdefault((str(entry.get("url", "")), str(entry["project_id"])), []).append(switch)
-    return Screens(found)
+    return InterfaceVersions(found)
 
 
-def note_screen(labelling: Path, project_id: int, url: str, version: int, batches: Sequence[Batch]) -> None:
+def note_interface_version(labelling: Path, project_id: int, url: str, version: int, batches: Sequence[Batch]) -> None:
     """Note that a project's screen offers a version now, when it holds tasks made with an older one.
 
     Args:
@@ -58,10 +58,10 @@ def note_screen(labelling: Path, project_id: int, url: str, version: int, batche
         return
     since = datetime.now(UTC).replace(tzinfo=None).isoformat(timespec="microseconds") + "Z"
     entries.append({"project_id": project_id, "url": url, "ontology_version": version, "since": since})
-    write_json(screens_file(labelling), {"semctl_schema": 1, "screens": entries})
+    write_json(interface_versions_file(labelling), {"semctl_schema": 1, "screens": entries})
 
 
-def move_screens(labelling: Path, project_id: int, url: str, now: str) -> None:
+def move_interface_versions(labelling: Path, project_id: int, url: str, now: str) -> None:
     """Note that a project's server is found at another address by now."""
     entries = _read(labelling)
     moved = [
@@ -69,11 +69,11 @@ def move_screens(labelling: Path, project_id: int, url: str, now: str) -> None:
         for entry in entries
     ]
     if moved != entries:
-        write_json(screens_file(labelling), {"semctl_schema": 1, "screens": moved})
+        write_json(interface_versions_file(labelling), {"semctl_schema": 1, "screens": moved})
 
 
 def _read(labelling: Path) -> list[dict[str, Any]]:
-    path = screens_file(labelling)
+    path = interface_versions_file(labelling)
     if not path.is_file():
         return []
     value = read_json(path, error=LabelError)

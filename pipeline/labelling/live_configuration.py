@@ -11,7 +11,7 @@ from annotate.adjudication.review_tasks import review_instruction
 from annotate.tasks import label_config as labels
 from annotate.tasks.guidelines import guideline_html
 from pipeline.batches import Batch
-from pipeline.labelling.interface_versions import note_screen
+from pipeline.labelling.interface_versions import note_interface_version
 from pipeline.settings import LabellingSettings
 from schemas.ontology import Ontology
 
@@ -140,7 +140,7 @@ def update_projects(
             if state == "to update":
                 gateway.change_config(project, configs[known.role], _instruction(known, ontology))
                 state = "updated"
-            note_screen(labelling, project.id, gateway.url, ontology.version, batches)
+            note_interface_version(labelling, project.id, gateway.url, ontology.version, batches)
         found.append(replace(known, state=state))
         done(found[-1])
     return found

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from annotate.annotations.annotation import read_annotations
-from annotate.assignment.annotators import NOBODY, Roster
+from annotate.assignment.annotators import NOBODY, Annotators
 from annotate.assignment.progress_report import (
     Answer,
     ProgressReport,
@@ -23,7 +23,7 @@ from annotate.label_studio.activity_cache import ActivityCache
 from annotate.resolution.answers import newest_versions
 from pipeline.batches import Batch, read_batches
 from pipeline.labelling.annotators import learn_annotators
-from pipeline.labelling.assignment_record import Deal, projects_of, read_deals
+from pipeline.labelling.assignment_record import Assignment, projects_of, read_assignments
 from pipeline.workspace import Workspace
 from schemas.errors import LabelError
 from schemas.files import read_json, taken_apart
@@ -52,7 +52,7 @@ class LabellingProgress:
         self._progress = progress or SilentProgress()
         self._cache = ActivityCache(workspace.labelling / "activity")
         self._gateway: Gateway | None = None
-        self._roster: Roster | None = None
+        self._roster: Annotators | None = None
         self._found: dict[str, Project | None] = {}
         self._wanted: dict[int, dict[str, WantedTask]] = {}
 
@@ -112,7 +112,7 @@ class LabellingProgress:
         if self._project is None:
             return batches
         titles = {*projects_of(self._workspace.labelling, self._project), self._project}
-        deal = Deal.read(self._workspace.labelling, self._project)
+        deal = Assignment.read(self._workspace.labelling, self._project)
         titles |= {part.place for part in deal.parts} if deal else set()
         chosen = [batch for batch in batches if str(batch.destination) in titles]
         if not chosen:
@@ -126,7 +126,7 @@ class LabellingProgress:
             self._gateway = connect(self._workspace.root)
         return self._gateway
 
-    def _learned(self, gateway: Gateway, batches: list[Batch]) -> Roster:
+    def _learned(self, gateway: Gateway, batches: list[Batch]) -> Annotators:
         if self._roster is None:
             found = {project.id: project.title for project in self._projects(gateway, batches).values() if project}
             self._roster = learn_annotators(self._workspace, gateway, found)
@@ -142,7 +142,7 @@ class LabellingProgress:
                 self._found[title] = there.get(title) or gateway.find_project(title)
         return self._found
 
-    def _ask(self, gateway: Gateway, project: Project, answers: int, roster: Roster) -> Touched:
+    def _ask(self, gateway: Gateway, project: Project, answers: int, roster: Annotators) -> Touched:
         named: dict[int | None, str | None] = {}
         touched = {}
         for task in self._cache.read(gateway, project, answers, self._progress):
@@ -161,7 +161,7 @@ class LabellingProgress:
 
     def _ingested(self, batches: list[Batch]) -> dict[int, Touched]:
         """Batch -> uid -> what the annotations of the workspace say."""
-        roster = Roster.read(self._workspace.labelling)
+        roster = Annotators.read(self._workspace.labelling)
         people = (each for each in read_annotations(self._workspace.annotations) if not each.is_corpus)
         answers: dict[tuple[str | None, str], list[tuple[str | None, str, Answer]]] = defaultdict(list)
         for annotation in map(roster.named, newest_versions(people)):
@@ -194,7 +194,9 @@ class LabellingProgress:
         return found
 
     def _parts(self, batches: list[Batch], touched: Mapping[int, Touched]) -> list[WorkPart]:
-        deals = {part.place: (deal, part) for deal in read_deals(self._workspace.labelling) for part in deal.parts}
+        deals = {
+            part.place: (deal, part) for deal in read_assignments(self._workspace.labelling) for part in deal.parts
+        }
         parts = []
         for batch in batches:
             wanted, done = self._tasks(batch), touched.get(batch.number, {})

@@ -6,14 +6,14 @@ from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from annotate.assignment.annotators import Roster
+from annotate.assignment.annotators import Annotators
 from annotate.label_studio.gateway import Gateway, Project, connect
 from annotate.label_studio.pull import PulledProject, pull_project
 from annotate.label_studio.pull_state import PullState, project_key
 from pipeline.batches import Destination, read_batches
 from pipeline.labelling.annotators import learn_annotators
 from pipeline.labelling.assignment_record import projects_of
-from pipeline.labelling.interface_versions import move_screens, screens_file
+from pipeline.labelling.interface_versions import interface_versions_file, move_interface_versions
 from pipeline.workspace import Workspace
 from schemas.files import sha256_bytes, sha256_file
 from schemas.progress import Progress
@@ -57,7 +57,7 @@ class Pull:
             gateway.check_config(project)
         return cls(workspace, gateway, tuple(found.values()))
 
-    def roster(self) -> Roster:
+    def roster(self) -> Annotators:
         """Who annotators are, with what this server says.
 
         Raises:
@@ -82,7 +82,7 @@ class Pull:
         }
         for number, state in before.items():
             if state is not None and state.url != self.gateway.url:
-                move_screens(self.workspace.labelling, number, state.url, self.gateway.url)
+                move_interface_versions(self.workspace.labelling, number, state.url, self.gateway.url)
         reading = _reading(self.workspace)
         pulled = []
         for project in self.projects:
@@ -98,7 +98,7 @@ class Pull:
 def _reading(workspace: Workspace) -> str:
     """Hash of what decides how an answer is read; see :class:`annotate.label_studio.pull.PulledProject`."""
     parts = [str(_READER), workspace.ontology().sha256(), sha256_file(workspace.turns)]
-    screens = screens_file(workspace.labelling)
+    screens = interface_versions_file(workspace.labelling)
     if screens.is_file():
         parts.append(sha256_file(screens))
     return sha256_bytes(" ".join(parts).encode())

@@ -11,17 +11,17 @@ from collections import Counter
 from typing import TYPE_CHECKING
 
 from pipeline.batches import read_batches
-from pipeline.labelling.assignment_record import Deal
+from pipeline.labelling.assignment_record import Assignment
 from pipeline.workspace import Workspace
 from schemas.progress import Progress
 
 if TYPE_CHECKING:
     from annotate.label_studio.gateway import Gateway, Project
 
-__all__ = ["remove_handed_over", "unfinished_dialogues"]
+__all__ = ["remove_reassigned", "unfinished_dialogues"]
 
 
-def unfinished_dialogues(workspace: Workspace, deal: Deal, annotator: str) -> list[str]:
+def unfinished_dialogues(workspace: Workspace, deal: Assignment, annotator: str) -> list[str]:
     """Dialogues dealt to an annotator and not finished, in the order in which they were dealt.
 
     Raises:
@@ -40,7 +40,7 @@ def unfinished_dialogues(workspace: Workspace, deal: Deal, annotator: str) -> li
     return [each for each in dealt if not wanted[each] or answered[each] < wanted[each]]
 
 
-def remove_handed_over(workspace: Workspace, deal: Deal, progress: Progress, *, dry_run: bool = False) -> int:
+def remove_reassigned(workspace: Workspace, deal: Assignment, progress: Progress, *, dry_run: bool = False) -> int:
     """Take tasks that nobody touched out of the projects of those who handed them over; how many there were.
 
     What was begun, answered or skipped stays. With ``dry_run`` they are only counted.

@@ -9,8 +9,8 @@ from pathlib import Path
 from typing import Any
 
 from annotate.annotations.dialogue_index import IndexedDialogue
-from annotate.annotations.interface_versions import Screens
-from annotate.assignment.annotators import Roster
+from annotate.annotations.interface_versions import InterfaceVersions
+from annotate.assignment.annotators import Annotators
 from annotate.exports.annotation_store import AnnotationStore, Changes
 from annotate.exports.identity import Identity
 from annotate.exports.reader import ExportReader
@@ -42,8 +42,8 @@ class LabelSource:
     pulled: Sequence[PulledProject] = ()
     changes: Changes = field(default_factory=Changes)
     states: dict[str, PullState] = field(default_factory=dict)
-    screens: Screens = field(default_factory=Screens)
-    roster: Roster = field(default_factory=Roster)
+    screens: InterfaceVersions = field(default_factory=InterfaceVersions)
+    roster: Annotators = field(default_factory=Annotators)
 
     @property
     def is_corpus(self) -> bool:
@@ -108,7 +108,7 @@ class LabelSource:
                     server=project.url,
                 )
                 self.exports.append(staged)
-            store.ask_for(name for seen in project.kept().values() for name in seen.annotations)
+            store.expect(name for seen in project.kept().values() for name in seen.annotations)
 
     def merge(self, store: AnnotationStore, progress: Progress) -> None:
         """Lay what was staged over what the workspace holds, which the store has loaded."""

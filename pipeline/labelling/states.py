@@ -10,7 +10,7 @@ from pathlib import Path
 from annotate.annotations.dialogue_index import IndexedDialogue
 from annotate.annotations.migration import Migration
 from annotate.exports.annotation_store import AnnotationStore
-from annotate.prelabels.prelabel_acceptance import UntouchedCounts
+from annotate.prelabels.prelabel_acceptance import AcceptanceCounts
 from annotate.resolution.policies import Policy
 from annotate.resolution.resolve import resolve
 from annotate.states.splits import SplitCounts, label_dialogue
@@ -40,7 +40,7 @@ class StateCounts:
     d_p: SplitCounts = field(default_factory=SplitCounts)
     orphaned: int = 0
     out_of_catalogue: Counter[tuple[str, str]] = field(default_factory=Counter)
-    untouched: UntouchedCounts = field(default_factory=UntouchedCounts)
+    untouched: AcceptanceCounts = field(default_factory=AcceptanceCounts)
 
 
 def write_states(

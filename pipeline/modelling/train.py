@@ -171,7 +171,9 @@ def _run(
     shown.log(f"computing on: {computing}" + (f", {processes.count} processes" if processes.count > 1 else ""))
     if resumed:
         trainer.restore()
-        shown.log(f"going on with {folder.name} after epoch {trainer.at.epoch}, step {trainer.at.step} of the next")
+        shown.log(
+            f"going on with {folder.name} after epoch {trainer.state.epoch}, step {trainer.state.step} of the next"
+        )
     try:
         trained = trainer.fit()
     except Interrupted:

@@ -26,7 +26,7 @@ from semantic_model.data.corpus import Corpus
 from semantic_model.data.ranker import Query
 
 if TYPE_CHECKING:
-    from semantic_model.data.tokenizer import Words
+    from semantic_model.data.tokenizer import Vocabulary
 
 __all__ = [
     "TrainingData",
@@ -65,7 +65,7 @@ class TrainingData:
     states: list[BeliefState]
     unlabelled: list[Query]
     unlabelled_dialogues: int
-    words: Words
+    words: Vocabulary
 
 
 def prepare(

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 
-from annotate.agreement.answered import Answered, read_dialogue
+from annotate.agreement.answered import AlignedLabels, read_dialogue
 from annotate.agreement.cells import CellReader
 from annotate.agreement.measure import measure
 from annotate.agreement.reading import (
@@ -118,7 +118,7 @@ def workspace_agreement(
 
 def answers_to(
     workspace: Workspace, dialogues: Sequence[str], request: AgreementRequest
-) -> dict[str, tuple[Answered, tuple[str, ...]]]:
+) -> dict[str, tuple[AlignedLabels, tuple[str, ...]]]:
     """Dialogue id -> what people answered, and the slots by position, for a few dialogues to be shown."""
     reader = CellReader(workspace.ontology())
     turns = read_user_turns(workspace.turns, dialogues)
@@ -168,7 +168,7 @@ def _of(found: Labelled, annotators: tuple[str, ...]) -> Labelled:
 
 def _answers(
     workspace: Workspace, turns: Mapping[str, UserTurns], request: AgreementRequest, reader: CellReader
-) -> Iterator[tuple[str, Answered]]:
+) -> Iterator[tuple[str, AlignedLabels]]:
     ontology = workspace.ontology()
     whose = frozenset(request.annotators) or None
     stored = annotations_by_dialogue(workspace.annotations, turns.keys())

@@ -8,7 +8,7 @@ from typing import Literal, NamedTuple
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from annotate.agreement.answered import Answered, Said
+from annotate.agreement.answered import AlignedLabels, LabelledTurn
 from annotate.agreement.cells import NEW_TOPIC, NOTHING
 from annotate.agreement.report import ConfusionCount
 from pipeline.reports.agreement_report import AgreementRequest, answers_to
@@ -73,7 +73,7 @@ def example_texts(workspace: Workspace, confusions: Iterable[ConfusionCount]) ->
     return {(dialogue, turn): _text(texts.get(dialogue, {}), turn, "user") for dialogue, turn in sorted(places)}
 
 
-def _answers(answered: Answered, turn: int, slots: Sequence[str]) -> tuple[AnswerShown, ...] | None:
+def _answers(answered: AlignedLabels, turn: int, slots: Sequence[str]) -> tuple[AnswerShown, ...] | None:
     """Everybody's answers; None where fewer than two people answered, or all say the same."""
     given = {who: turns[turn] for who, turns in answered.people.items() if turn in turns}
     if len(given) < 2:
@@ -91,7 +91,9 @@ def _answers(answered: Answered, turn: int, slots: Sequence[str]) -> tuple[Answe
     return tuple(shown)
 
 
-def _chips(said: Said, given: Mapping[str, Said], apart: set[int], slots: Sequence[str]) -> tuple[Chip, ...]:
+def _chips(
+    said: LabelledTurn, given: Mapping[str, LabelledTurn], apart: set[int], slots: Sequence[str]
+) -> tuple[Chip, ...]:
     chips: list[Chip] = []
     for slot, name in enumerate(slots):
         if slot in said.missing:

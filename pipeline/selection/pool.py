@@ -9,7 +9,7 @@ from itertools import groupby
 from typing import Any
 
 from annotate.annotations.dialogue_index import read_dialogue_index
-from annotate.assignment.dialogue_features import OntologyValues, Seen
+from annotate.assignment.dialogue_features import DialogueFeatures, OntologyValues
 from annotate.assignment.selection_strategies import seeded_order
 from pipeline.batches import read_batches
 from pipeline.chosen_dialogues import SPLITS
@@ -116,14 +116,16 @@ def _exported(workspace: Workspace) -> set[str]:
     return {uid.rpartition("#")[0] for batch in read_batches(workspace.labelling) for uid in batch.uids}
 
 
-def look_at(workspace: Workspace, dialogues: Sequence[str], values: OntologyValues, progress: Progress) -> list[Seen]:
-    """What is seen of some dialogues, in their order; see :class:`annotate.assignment.dialogue_features.Seen`."""
+def look_at(
+    workspace: Workspace, dialogues: Sequence[str], values: OntologyValues, progress: Progress
+) -> list[DialogueFeatures]:
+    """What is seen of some dialogues, in their order; see :class:`annotate.assignment.dialogue_features.DialogueFeatures`."""
     wanted = set(dialogues)
     asked: Counter[str] = Counter()
     with open_table(workspace.recommendations, RECOMMENDATIONS) as file:
         for batch in file.iter_batches(columns=["dialogue_id"]):
             asked.update(batch.column(0).to_pylist())
-    found: dict[str, Seen] = {}
+    found: dict[str, DialogueFeatures] = {}
     with (
         open_table(workspace.turns, TURNS) as file,
         progress.task("looking at dialogues", total=file.metadata.num_rows) as bar,

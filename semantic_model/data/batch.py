@@ -19,7 +19,7 @@ from semantic_model.config.config import Config
 from semantic_model.data.corpus import product_text
 from semantic_model.data.image_features import NO_PICTURE, Features
 from semantic_model.data.ranker import Product, Query
-from semantic_model.data.tokenizer import PAD, TokenArray, Words
+from semantic_model.data.tokenizer import PAD, TokenArray, Vocabulary
 
 __all__ = ["ContextArrays", "ContextBatch", "ProductBatch", "Reader", "StateBatch", "to_device", "value_text"]
 
@@ -102,7 +102,7 @@ class Reader:
         slots: names of the state's n slots, in order.
     """
 
-    def __init__(self, config: Config, words: Words, features: Features, slots: Sequence[str]) -> None:
+    def __init__(self, config: Config, words: Vocabulary, features: Features, slots: Sequence[str]) -> None:
         self.config = config
         self.words = words
         self.features = features

@@ -1,4 +1,4 @@
-"""Words: pieces learned from the corpus, or a tokenizer and word vectors brought along."""
+"""Vocabulary: pieces learned from the corpus, or a tokenizer and word vectors brought along."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from schemas.files import write_atomic
 from semantic_model.data.hub import hub_folder
 from semantic_model.data.ranker import FloatArray
 
-__all__ = ["PAD", "TokenArray", "Words", "learn_words", "load_words", "words_folder"]
+__all__ = ["PAD", "TokenArray", "Vocabulary", "learn_words", "load_words", "words_folder"]
 
 TokenArray = npt.NDArray[np.int64]
 PAD = 0
@@ -41,7 +41,7 @@ _WAYS_OUT = (
 
 
 @dataclass(frozen=True)
-class Words:
+class Vocabulary:
     """A tokenizer, and word vectors when it came with some.
 
     Attributes:
@@ -81,7 +81,7 @@ class Words:
         write_atomic(path, self.tokenizer.to_str(pretty=False))
 
 
-def learn_words(texts: Iterable[str], vocabulary: int) -> Words:
+def learn_words(texts: Iterable[str], vocabulary: int) -> Vocabulary:
     """Learn lower-cased word pieces from a corpus (WordPiece, split at spaces and punctuation, as BERT does)."""
     found = list(texts)
     letters = sorted({letter for text in found for letter in _NORMALIZER.normalize_str(text) if not letter.isspace()})
@@ -101,10 +101,10 @@ def learn_words(texts: Iterable[str], vocabulary: int) -> Words:
         seen[list(set(encoding.ids))] += 1
     rarity = np.log((1 + len(found)) / (1 + seen)).astype(np.float32)
     description = f"{tokenizer.get_vocab_size()} word pieces learned from the corpus"
-    return Words(tokenizer, None, description, rarity / rarity.mean())
+    return Vocabulary(tokenizer, None, description, rarity / rarity.mean())
 
 
-def read_words(path: Path) -> Words:
+def read_words(path: Path) -> Vocabulary:
     """The tokenizer of a saved model, without vectors.
 
     Raises:
@@ -118,10 +118,10 @@ def read_words(path: Path) -> Words:
         raise ModelError(f"not a tokenizer: {problem}", where=path) from None
     tokenizer.no_padding()
     tokenizer.no_truncation()
-    return Words(tokenizer, None, "of the model")
+    return Vocabulary(tokenizer, None, "of the model")
 
 
-def load_words(name: str) -> Words:
+def load_words(name: str) -> Vocabulary:
     """A tokenizer with its word vectors: the package, a local folder, or a Hugging Face id that is in the local cache.
 
     Raises:
@@ -144,7 +144,7 @@ def load_words(name: str) -> Words:
     if len(vectors) < tokenizer.get_vocab_size():
         raise ModelError(f"{len(vectors)} word vectors for {tokenizer.get_vocab_size()} word pieces", where=folder)
     source = f"{len(vectors)} word vectors of width {vectors.shape[1]} from {name}"
-    return Words(tokenizer, vectors, source, positions=positions)
+    return Vocabulary(tokenizer, vectors, source, positions=positions)
 
 
 def words_folder(name: str) -> Path:

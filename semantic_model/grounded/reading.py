@@ -16,7 +16,7 @@ from semantic_model.config.config import Config
 from semantic_model.data.batch import ContextArrays, ContextBatch, ProductBatch, Reader, StateBatch, to_device
 from semantic_model.data.image_features import NO_PICTURE, Features
 from semantic_model.data.ranker import Product, Query, Utterance
-from semantic_model.data.tokenizer import Words
+from semantic_model.data.tokenizer import Vocabulary
 from semantic_model.grounded.values import Mention, SlotValues
 
 __all__ = ["EVIDENCE", "GroundedArrays", "GroundedBatch", "GroundedProducts", "GroundedReader", "GroundedStates"]
@@ -135,7 +135,7 @@ class GroundedReader(Reader):
         values: the ontology's.
     """
 
-    def __init__(self, config: Config, words: Words, features: Features, values: SlotValues) -> None:
+    def __init__(self, config: Config, words: Vocabulary, features: Features, values: SlotValues) -> None:
         super().__init__(config, words, features, [slot.name for slot in values.slots])
         self.values = values
 

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from semantic_model.config.config import Config
-from semantic_model.data.tokenizer import PAD, Words
+from semantic_model.data.tokenizer import PAD, Vocabulary
 from semantic_model.layers.word_vectors import FromWords, WholeBert, WordTable
 
 __all__ = ["masked_mean", "value_encoder"]
@@ -81,7 +81,7 @@ class ReleaseValue(FromWords):
         self.padding = nn.Parameter(torch.randn(width) * width**-0.5)
 
     @torch.no_grad()
-    def start_from(self, words: Words) -> None:
+    def start_from(self, words: Vocabulary) -> None:
         """Take over the padding vector that came along."""
         if words.vectors is not None:
             self.padding.copy_(torch.from_numpy(words.vectors[PAD]))

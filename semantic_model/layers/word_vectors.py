@@ -9,7 +9,7 @@ from torch import Tensor, nn
 
 from schemas.errors import ModelError
 from semantic_model.config.config import Config
-from semantic_model.data.tokenizer import PAD, Words, words_folder
+from semantic_model.data.tokenizer import PAD, Vocabulary, words_folder
 from semantic_model.layers.packing import group_ends
 
 __all__ = ["FromWords", "NoPositions", "Positions", "WholeBert", "WordTable", "word_vectors"]
@@ -21,7 +21,7 @@ class FromWords(nn.Module, ABC):
     """A part that may begin with something that came along with the words."""
 
     @abstractmethod
-    def start_from(self, words: Words) -> None:
+    def start_from(self, words: Vocabulary) -> None:
         """Take it over; called once, before training."""
 
 
@@ -40,7 +40,7 @@ class WordTable(FromWords):
         self.rare_words_first = config.text.rare_words_first
 
     @torch.no_grad()
-    def start_from(self, words: Words) -> None:
+    def start_from(self, words: Vocabulary) -> None:
         """Begin as the vectors that came along; else, where asked for, longer the rarer a word is."""
         if words.vectors is not None:
             self.table.weight.copy_(torch.from_numpy(words.vectors[: words.size]))
@@ -84,7 +84,7 @@ class WholeBert(FromWords):
         found: nn.Embedding = self.bert.get_input_embeddings()  # type: ignore[operator]
         return found
 
-    def start_from(self, words: Words) -> None:
+    def start_from(self, words: Vocabulary) -> None:
         """Take over its weights.
 
         Raises:

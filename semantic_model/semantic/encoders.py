@@ -9,7 +9,7 @@ from torch import Tensor, nn
 
 from semantic_model.config.config import Config
 from semantic_model.data.batch import ContextBatch, ProductBatch
-from semantic_model.data.tokenizer import PAD, Words
+from semantic_model.data.tokenizer import PAD, Vocabulary
 from semantic_model.data.vision import FineTuned, FineTunedBySlot
 from semantic_model.layers.attention import AttentionStack
 from semantic_model.layers.dropout import Dropout
@@ -80,7 +80,7 @@ class TextEncoder(FromWords):
         self.pool = MeanPool() if config.text.pool == "mean" else SumPool()
         self.activation = activation_of(config)
 
-    def start_from(self, words: Words) -> None:
+    def start_from(self, words: Vocabulary) -> None:
         """Begin with the position embeddings that came along, if there are any and they are asked for."""
         if self.brought_positions and words.positions is not None and isinstance(self.positions, Positions):
             self.positions.start_from(self.words.project(torch.from_numpy(words.positions)))

@@ -24,13 +24,13 @@ from semantic_model.config.config import Config, load_config
 from semantic_model.data.batch import ProductBatch, Reader, StateBatch, to_device
 from semantic_model.data.corpus import Corpus
 from semantic_model.data.image_features import Features
-from semantic_model.data.tokenizer import PAD, Words
+from semantic_model.data.tokenizer import PAD, Vocabulary
 from semantic_model.layers.precision import Precision, precision_of, set_precision
 from semantic_model.semantic.encoders import ImageEncoder, TextEncoder
 from semantic_model.semantic.model import Semantic
 from semantic_model.semantic.objective import Choices, Objective, labelled_objective, unlabelled_objective
 from semantic_model.training.distributed import Processes
-from semantic_model.training.optimizer import Optimisation
+from semantic_model.training.optimizer import ScheduledAdam
 from semantic_model.training.sampling import Part, Step, sample
 
 __all__ = ["Busy", "TrainingCase", "covered"]
@@ -86,7 +86,7 @@ class TrainingCase:
     parts: tuple[Part, ...] = ("D_F", "D_P")
 
     def __init__(
-        self, corpus: Corpus, words: Words, batch: int, width: int, device: torch.device | None = None
+        self, corpus: Corpus, words: Vocabulary, batch: int, width: int, device: torch.device | None = None
     ) -> None:
         settings = ["image.finetune=false", f"train.batch_size={batch}", f"model.width={width}", f"model.inner={width}"]
         self.config: Config = load_config("paper", settings)
@@ -119,7 +119,7 @@ class TrainingCase:
             feature_width=_FEATURES,
             slot_keys=draw.integers(1, words.size, (_SLOTS, 2)),
         ).to(self.device)
-        self.optimisation = Optimisation(self.config, self.model, Processes())
+        self.optimisation = ScheduledAdam(self.config, self.model, Processes())
         self._step = 0
 
     def step(self, part: Part, kind: Literal["ours", "float32", "plain"] = "ours", *, wait: bool = True) -> None:

@@ -14,7 +14,7 @@ from semantic_model.config.config import Config
 from semantic_model.data.batch import ContextArrays, ContextBatch, Reader, StateBatch
 from semantic_model.data.image_features import Features
 from semantic_model.data.ranker import Ranker
-from semantic_model.data.tokenizer import Words
+from semantic_model.data.tokenizer import Vocabulary
 from semantic_model.data.vision import FineTuned
 from semantic_model.grounded.model import GroundedSemantic
 from semantic_model.grounded.objective import grounded_objective
@@ -54,11 +54,11 @@ class ArrayRanker(Ranker, Protocol):
         """As :meth:`Ranker.encode_contexts`."""
 
 
-def _read_words(config: Config, words: Words, features: Features, ontology: Ontology) -> Reader:
+def _read_words(config: Config, words: Vocabulary, features: Features, ontology: Ontology) -> Reader:
     return Reader(config, words, features, [slot.name for slot in ontology.slots])
 
 
-def _read_values(config: Config, words: Words, features: Features, ontology: Ontology) -> GroundedReader:
+def _read_values(config: Config, words: Vocabulary, features: Features, ontology: Ontology) -> GroundedReader:
     return GroundedReader(config, words, features, SlotValues(ontology))
 
 
@@ -82,7 +82,7 @@ class Architecture:
     build: Callable[[Config, Sizes], Any]
     objective: Callable[[Any, Any, Any, Any, Choices, bool], Objective]
     ranker: Callable[[Any, Any], Any]
-    reader: Callable[[Config, Words, Features, Ontology], Any] = _read_words
+    reader: Callable[[Config, Vocabulary, Features, Ontology], Any] = _read_words
     preset: str | None = None
     idle: tuple[str, ...] = ()
 
@@ -205,7 +205,7 @@ def refuse_idle(kind: Architecture, config: Config) -> None:
         raise UsageError(f"loss.rank = '{config.loss.rank}' is not for a dual-encoder", fix="set loss.rank=softmax")
 
 
-def fresh_model(kind: Architecture, config: Config, words: Words, reader: Reader, pictured: torch.Tensor) -> Any:
+def fresh_model(kind: Architecture, config: Config, words: Vocabulary, reader: Reader, pictured: torch.Tensor) -> Any:
     """A network as training begins with it: pre-trained parts taken over, features of mean zero and spread one.
 
     Args:

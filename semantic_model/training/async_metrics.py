@@ -9,12 +9,12 @@ from typing import Generic, TypeVar
 import torch
 from torch import Tensor
 
-__all__ = ["Readback"]
+__all__ = ["AsyncMetrics"]
 
 About = TypeVar("About")
 
 
-class Readback(Generic[About]):
+class AsyncMetrics(Generic[About]):
     """Numbers that are on their way from the device.
 
     On a GPU a step's numbers are looked at when the next step has been handed to it; on a CPU at once.

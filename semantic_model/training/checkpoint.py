@@ -20,7 +20,7 @@ from schemas.ontology import Ontology
 from semantic_model.config.config import Config, config_from
 from semantic_model.data.batch import Reader
 from semantic_model.data.image_features import Features
-from semantic_model.data.tokenizer import Words, read_words
+from semantic_model.data.tokenizer import Vocabulary, read_words
 from semantic_model.training.architecture import Sizes, find_architecture
 
 __all__ = [
@@ -176,7 +176,7 @@ class ModelCard:
     features: str
 
 
-def save_model(folder: Path, model: nn.Module, words: Words, card: ModelCard) -> None:
+def save_model(folder: Path, model: nn.Module, words: Vocabulary, card: ModelCard) -> None:
     """Write ``model.safetensors``, ``tokenizer.json`` and, last, ``config.json``."""
     save_weights(folder / "model.safetensors", model)
     words.save(folder / "tokenizer.json")

@@ -12,10 +12,10 @@ from schemas.files import write_atomic
 if TYPE_CHECKING:
     from torch.utils.tensorboard import SummaryWriter
 
-__all__ = ["Journal"]
+__all__ = ["MetricsLog"]
 
 
-class Journal:
+class MetricsLog:
     """Appends lines to ``metrics.jsonl``, and every number in them as ``<kind>/<name>`` to ``tensorboard/``.
 
     Args:

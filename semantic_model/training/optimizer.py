@@ -12,7 +12,7 @@ from semantic_model.config.config import Config
 from semantic_model.training.distributed import Processes
 from semantic_model.training.sampling import Step
 
-__all__ = ["Optimisation", "learning_rate"]
+__all__ = ["ScheduledAdam", "learning_rate"]
 
 
 def learning_rate(config: Config, step: int, total: int) -> float:
@@ -24,7 +24,7 @@ def learning_rate(config: Config, step: int, total: int) -> float:
     return rate * (total - step) / max(total - warm, 1)
 
 
-class Optimisation:
+class ScheduledAdam:
     """One optimiser over all trained parameters.
 
     Args:

@@ -23,10 +23,10 @@ from semantic_model.data.batch import to_device
 from semantic_model.data.corpus import Corpus
 from semantic_model.data.image_features import Features, load_features
 from semantic_model.data.ranker import Query, Ranker
-from semantic_model.data.tokenizer import Words
+from semantic_model.data.tokenizer import Vocabulary
 from semantic_model.layers.precision import compile_stacks, precision_of, set_precision
 from semantic_model.training.architecture import ARCHITECTURES, Architecture, find_architecture, fresh_model
-from semantic_model.training.async_metrics import Readback
+from semantic_model.training.async_metrics import AsyncMetrics
 from semantic_model.training.checkpoint import (
     ModelCard,
     load_checkpoint,
@@ -39,8 +39,8 @@ from semantic_model.training.checkpoint import (
 )
 from semantic_model.training.distributed import Processes, SplitModel
 from semantic_model.training.graceful_stop import Interrupted, stop_request
-from semantic_model.training.metrics_log import Journal
-from semantic_model.training.optimizer import Optimisation
+from semantic_model.training.metrics_log import MetricsLog
+from semantic_model.training.optimizer import ScheduledAdam
 from semantic_model.training.sampling import Part, Step, epoch_steps, sample
 from semantic_model.training.validation import is_better, validate
 
@@ -135,7 +135,7 @@ class Trainer:
         examples: Examples,
         corpus: Corpus,
         *,
-        words: Words,
+        words: Vocabulary,
         features: Features,
         ontology: Ontology,
         folder: Path,
@@ -152,7 +152,7 @@ class Trainer:
         self.features = features
         self.folder = folder
         self.seed = seed
-        self.shown: Progress = progress or SilentProgress()
+        self.progress: Progress = progress or SilentProgress()
         self.device = device or torch.device("cuda" if torch.cuda.is_available() else "cpu")
         self.processes = processes or Processes()
         self.reader = architecture.reader(config, words, features, ontology)
@@ -177,14 +177,14 @@ class Trainer:
         self.model: Any = fresh_model(architecture, config, words, self.reader, pictured).to(self.device)
         self.precision = precision_of(config, self.device)
         if config.train.compile:
-            self.shown.log(compile_stacks(self.model, self.device))
+            self.progress.log(compile_stacks(self.model, self.device))
         self.split_model = SplitModel(self.model, self.processes) if self.processes.count > 1 else self.model
-        self.optimisation = Optimisation(config, self.model, self.processes)
+        self.optimizer = ScheduledAdam(config, self.model, self.processes)
         self.steps_an_epoch = len(self._steps(0))
         self.ranker = architecture.ranker(self.model, self.reader)
-        self.journal = Journal(folder, first=self.processes.first)
-        self.at = _Progress()
-        self.coming: Readback[_Done] = Readback(self.device)
+        self.metrics_log = MetricsLog(folder, first=self.processes.first)
+        self.state = _Progress()
+        self.pending_metrics: AsyncMetrics[_Done] = AsyncMetrics(self.device)
 
     @property
     def last(self) -> Path:
@@ -203,9 +203,9 @@ class Trainer:
             ModelError: a checkpoint that cannot be used.
         """
         if self.last.is_file():
-            found = load_checkpoint(self.last, self.model, self.optimisation.adam)
+            found = load_checkpoint(self.last, self.model, self.optimizer.adam)
             with taken_apart(self.last, error=ModelError, what="not a checkpoint", fix="train again"):
-                self.at = TypeAdapter(_Progress).validate_python(found)
+                self.state = TypeAdapter(_Progress).validate_python(found)
 
     def fit(self) -> Trained:
         """Train to the last epoch, or until patience is out; writes ``model`` from the best epoch's weights.
@@ -216,16 +216,16 @@ class Trainer:
         """
         train = self.config.train
         total = train.epochs * self.steps_an_epoch
-        missing = self.journal.open(self.at.global_step)
+        missing = self.metrics_log.open(self.state.global_step)
         if missing:
-            self.shown.log(missing)
+            self.progress.log(missing)
         try:
-            with stop_request(once=self.processes.count > 1) as stop, self.shown.task("training", total) as task:
-                task.advance(self.at.epoch * self.steps_an_epoch + self.at.step)
-                while self.at.epoch < train.epochs and not self._out_of_patience():
+            with stop_request(once=self.processes.count > 1) as stop, self.progress.task("training", total) as task:
+                task.advance(self.state.epoch * self.steps_an_epoch + self.state.step)
+                while self.state.epoch < train.epochs and not self._out_of_patience():
                     self._epoch(task, lambda: self.processes.any(stop.is_set()))
         finally:
-            self.journal.close()
+            self.metrics_log.close()
         self.processes.wait()  # for the first one's files
         load_weights(self.best, self.model)
         if self.processes.first:
@@ -240,21 +240,21 @@ class Trainer:
             )
             save_model(self.folder / "model", self.model, self.words, card)
         self.processes.wait()
-        return Trained(self.at.epoch, self.at.best_epoch, self.at.best, self.at.history)
+        return Trained(self.state.epoch, self.state.best_epoch, self.state.best, self.state.history)
 
     def _out_of_patience(self) -> bool:
         patience = self.config.train.patience
-        return bool(patience and self.at.epoch - self.at.best_epoch >= patience and self.at.best)
+        return bool(patience and self.state.epoch - self.state.best_epoch >= patience and self.state.best)
 
     def _steps(self, epoch: int) -> list[Step]:
         return epoch_steps(self.config.train, self.sizes, seed=self.seed, epoch=epoch)
 
     def _epoch(self, task: Task, stopped: Callable[[], bool]) -> None:
-        train, at = self.config.train, self.at
+        train, at = self.config.train, self.state
         began, trained = time.perf_counter(), 0
         steps = self._steps(at.epoch)
         for step in steps[at.step :]:
-            self.optimisation.set_rate(steps, at.epoch, at.step)
+            self.optimizer.set_rate(steps, at.epoch, at.step)
             self._step(step)
             at.step += 1
             at.global_step += 1
@@ -272,7 +272,7 @@ class Trainer:
 
     def _judge(self, began: float, trained: int) -> None:
         """End an epoch: validate, keep it if it is the best, write it down."""
-        train, at = self.config.train, self.at
+        train, at = self.config.train, self.state
         rate = trained / (time.perf_counter() - began)
         valid = validate(self.split_model, self.ranker, self.examples.valid, self.valid, self.products, self.processes)
         at.epoch += 1
@@ -286,18 +286,18 @@ class Trainer:
             if self.processes.first:
                 save_weights(self.best, self.model)
         seconds = time.perf_counter() - began
-        self.journal.write(kind="epoch", **line, seconds=round(seconds, 3), examples_per_second=round(rate, 1))
+        self.metrics_log.write(kind="epoch", **line, seconds=round(seconds, 3), examples_per_second=round(rate, 1))
         self._save()
         shown = train.select if train.select in valid else SHOWN
         figure = f"valid {shown} {100 * valid[shown]:.2f}" if valid else "no validation split"
         losses = " ".join(f"{name} {value:.3f}" for name, value in means.items() if name.endswith(".loss"))
-        self.shown.log(
+        self.progress.log(
             f"epoch {at.epoch}/{train.epochs}: {losses}  {figure}  (best: {at.best_epoch})  "
             f"{rate:.0f} examples/s  {seconds:.1f} s"
         )
 
     def _step(self, step: Step) -> None:
-        train, at = self.config.train, self.at
+        train, at = self.config.train, self.state
         self.model.train()
         set_precision(self.model, self.precision)
         torch.manual_seed(_mixed(self.seed, at.epoch, at.step, self.processes.rank))
@@ -316,17 +316,17 @@ class Trainer:
         with torch.autocast(self.device.type, enabled=False):  # keeps what stacks cast until the step ends
             encoded = self.split_model.encode_products(products)
             objective = self.architecture.objective(self.split_model, batch, states, encoded, choices, teacher_only)
-        norm = self.optimisation.step(objective.total, step)
+        norm = self.optimizer.step(objective.total, step)
         set_precision(self.model, "float32")  # for validation, so that it says what `semctl evaluate` will
         figures = {"loss": objective.total, **objective.terms, "gradient": norm}
         values = torch.stack([value.detach().float() for value in figures.values()])
-        about = _Done(step, at.step, at.global_step + 1, tuple(figures), self.optimisation.rate)
-        self.coming.put(about, values)
+        about = _Done(step, at.step, at.global_step + 1, tuple(figures), self.optimizer.rate)
+        self.pending_metrics.put(about, values)
 
     def _account(self, rate: float, *, every: bool = False) -> None:
         """Take in the figures of steps that have come back from the device."""
-        at = self.at
-        for done, values in self.coming.take(every=every):
+        at = self.state
+        for done, values in self.pending_metrics.take(every=every):
             figures = dict(zip(done.names, values, strict=True))
             if not all(map(isfinite, values)):
                 raise self._not_a_number(done, figures)
@@ -338,7 +338,7 @@ class Trainer:
             if done.global_number % self.config.train.log_every == 0:
                 line: dict[str, Any] = {"epoch": at.epoch + 1, "step": done.global_number, "part": done.step.part}
                 line |= {"learning_rate": done.rate, **figures, "examples_per_second": round(rate, 1)}
-                self.journal.write(kind="step", **line)
+                self.metrics_log.write(kind="step", **line)
 
     def _not_a_number(self, done: _Done, figures: dict[str, float]) -> ModelError:
         bad = [name for name, value in figures.items() if name not in ("loss", "gradient") and not isfinite(value)]
@@ -346,13 +346,13 @@ class Trainer:
         what = "the gradient" if isfinite(figures["loss"]) else "the loss"
         return ModelError(
             f"{what} is not a number" + (f" in {', '.join(bad)}" if bad else ""),
-            where=f"epoch {self.at.epoch + 1}, step {done.number + 1}, {done.step.part}, "
+            where=f"epoch {self.state.epoch + 1}, step {done.number + 1}, {done.step.part}, "
             f"a batch of {len(done.step.rows)} beginning with dialogue {first.dialogue_id}, turn {first.turn}",
             fix="train with a lower train.learning_rate or train.clip",
         )
 
     def _note(self, rate: float) -> str:
-        at = self.at
+        at = self.state
         means = {name: total / count for name, (total, count) in sorted(at.sums.items())}
         best = next(
             (f" best {100 * at.best[name]:.1f}" for name in (self.config.train.select, SHOWN) if name in at.best), ""
@@ -366,7 +366,7 @@ class Trainer:
     def _save(self) -> None:
         self._account(0.0, every=True)
         if self.processes.first:
-            save_checkpoint(self.last, self.model, self.optimisation.adam, vars(self.at))
+            save_checkpoint(self.last, self.model, self.optimizer.adam, vars(self.state))
         self.processes.wait()
 
 

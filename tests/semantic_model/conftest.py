@@ -16,7 +16,7 @@ from semantic_model.data.batch import ContextBatch, ProductBatch, Reader, StateB
 from semantic_model.data.corpus import Corpus, _Turn, product_text
 from semantic_model.data.image_features import Features
 from semantic_model.data.ranker import Product, Query, Utterance
-from semantic_model.data.tokenizer import Words, learn_words
+from semantic_model.data.tokenizer import Vocabulary, learn_words
 from semantic_model.semantic.model import Semantic
 from semantic_model.semantic.objective import Choices
 
@@ -37,7 +37,7 @@ SMALL = {
 class World(NamedTuple):
     corpus: Corpus
     states: dict[str, BeliefState]  # dialogue -> state before its recommendation
-    words: Words
+    words: Vocabulary
     features: Features
 
 

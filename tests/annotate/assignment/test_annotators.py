@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from annotate.annotations.annotation import Annotation
-from annotate.assignment.annotators import Roster
+from annotate.assignment.annotators import Annotators
 from schemas.errors import LabelError
 
 HERE, THERE = "http://here", "http://there"
@@ -16,31 +16,31 @@ USERS = {1: "owner@shop", 2: "Ann@x", 3: "bo@x"}
 
 
 @pytest.fixture
-def roster() -> Roster:
-    roster = Roster()
+def roster() -> Annotators:
+    roster = Annotators()
     roster.learn(HERE, USERS, {7: "ann@x", 8: "bo@x", 9: None})
     return roster
 
 
-def test_answers_of_a_project_dealt_to_somebody_are_theirs_whoever_was_logged_in(roster: Roster):
+def test_answers_of_a_project_dealt_to_somebody_are_theirs_whoever_was_logged_in(roster: Annotators):
     assert roster.annotator(HERE, "7", "2") == "ann@x"
     assert roster.annotator(HERE, "7", "1") == "ann@x"
     assert roster.annotator(HERE, "7", None) == "ann@x"
 
 
-def test_an_annotator_who_answers_in_anothers_project_stays_themselves(roster: Roster):
+def test_an_annotator_who_answers_in_anothers_project_stays_themselves(roster: Annotators):
     assert roster.annotator(HERE, "7", "3") == "bo@x"
     assert roster.annotator(HERE, "7", "44", email="bo@x") == "bo@x"
 
 
-def test_elsewhere_the_e_mail_address_names_them_in_small_letters(roster: Roster):
+def test_elsewhere_the_e_mail_address_names_them_in_small_letters(roster: Annotators):
     assert roster.annotator(HERE, "9", "2") == "ann@x"
     assert roster.annotator(HERE, "9", "1") == "owner@shop"
     assert roster.annotator(HERE, "9", "44") is None
     assert roster.annotator(HERE, "9", "44", email="cy@x") == "cy@x"
 
 
-def test_numbers_mean_nothing_on_another_server_or_on_one_not_known(roster: Roster):
+def test_numbers_mean_nothing_on_another_server_or_on_one_not_known(roster: Annotators):
     roster.learn(THERE, {3: "someone@else"}, {7: None})
     assert roster.annotator(THERE, "7", "3") == "someone@else"
     assert roster.annotator(THERE, "7", "2") is None
@@ -49,15 +49,15 @@ def test_numbers_mean_nothing_on_another_server_or_on_one_not_known(roster: Rost
     assert roster.annotator(None, "7", "5", dealt_to="cy@x") == "cy@x"  # the task itself says so
 
 
-def test_what_is_learned_is_kept_and_written_once(roster: Roster, tmp_path: Path):
+def test_what_is_learned_is_kept_and_written_once(roster: Annotators, tmp_path: Path):
     roster.write(tmp_path)
     before = (tmp_path / "annotators.json").stat().st_mtime_ns
-    again = Roster.read(tmp_path)
+    again = Annotators.read(tmp_path)
     assert again.annotator(HERE, "7", "1") == "ann@x"
     assert again.annotator(HERE, "9", "3") == "bo@x"
     again.write(tmp_path)
     assert (tmp_path / "annotators.json").stat().st_mtime_ns == before
-    assert Roster.read(tmp_path / "nothing").annotator(HERE, "7", "1") is None
+    assert Annotators.read(tmp_path / "nothing").annotator(HERE, "7", "1") is None
 
 
 @pytest.mark.parametrize(
@@ -66,10 +66,10 @@ def test_what_is_learned_is_kept_and_written_once(roster: Roster, tmp_path: Path
 def test_a_file_that_is_no_roster_is_refused(text: str, tmp_path: Path):
     (tmp_path / "annotators.json").write_text(text)
     with pytest.raises(LabelError, match="not a list of annotators"):
-        Roster.read(tmp_path)
+        Annotators.read(tmp_path)
 
 
-def test_a_stored_annotation_gets_its_name_and_keeps_what_label_studio_said(roster: Roster):
+def test_a_stored_annotation_gets_its_name_and_keeps_what_label_studio_said(roster: Annotators):
     stored = Annotation("ls:9:a", "d", "user:3@here", "2026", project="9", completed_by="3", server=HERE)
     named = roster.named(stored)
     assert (named.annotator, named.completed_by, named.key) == ("bo@x", "3", stored.key)

@@ -11,7 +11,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from annotate.assignment.assignment import Round, Terms, deal, hand_over, shares_of, turns_of
+from annotate.assignment.assignment import AssignmentTerms, Round, assign, reassign, shares_of, turns_of
 from schemas.errors import UsageError
 
 ANN, BO, CY = "ann@x", "bo@x", "cy@x"
@@ -37,7 +37,7 @@ def spread(rounds: list[Round], people: list[str]) -> int:
 
 def test_four_dialogues_of_two_people_are_dealt_longest_first():
     # 5 to one, 4 to the other, who then has least and gets 3 as well; 1 evens out: 5 + 1 and 4 + 3
-    round_ = deal({"a": 5, "b": 4, "c": 3, "d": 1}, [ANN, BO], Terms(overlap=0))
+    round_ = assign({"a": 5, "b": 4, "c": 3, "d": 1}, [ANN, BO], AssignmentTerms(overlap=0))
     hands = {dialogue: who for dialogue, (who,) in round_.hands.items()}
     assert hands["a"] == hands["d"] != hands["b"] == hands["c"]
     assert sorted(turns_of([round_]).values()) == [6, 7]
@@ -45,13 +45,13 @@ def test_four_dialogues_of_two_people_are_dealt_longest_first():
 
 def test_what_is_shared_by_two_of_three_makes_each_pair_once():
     # three dialogues of one length, all shared: 1-2, then the third with one of them, then the pair that is left
-    round_ = deal({"a": 2, "b": 2, "c": 2}, [ANN, BO, CY], Terms(overlap=1))
+    round_ = assign({"a": 2, "b": 2, "c": 2}, [ANN, BO, CY], AssignmentTerms(overlap=1))
     assert sorted(round_.hands.values()) == [(ANN, BO), (ANN, CY), (BO, CY)]
     assert turns_of([round_]) == {ANN: 4, BO: 4, CY: 4}
 
 
 def test_everything_goes_to_everybody_with_full_overlap_and_redundancy():
-    round_ = deal({"a": 9, "b": 1}, [ANN, BO, CY], Terms(overlap=1, redundancy=3))
+    round_ = assign({"a": 9, "b": 1}, [ANN, BO, CY], AssignmentTerms(overlap=1, redundancy=3))
     assert set(round_.hands.values()) == {(ANN, BO, CY)}
 
 
@@ -61,43 +61,43 @@ def test_everything_goes_to_everybody_with_full_overlap_and_redundancy():
 )
 def test_the_share_is_rounded_half_up(overlap: float, dialogues: int, expected: int):
     # 2.4 -> 2, 2.6 -> 3, 2.5 -> 3, 0.5 -> 1; 0.29 x 100 is 29, not 28.999...
-    round_ = deal({f"d{number}": 1 for number in range(dialogues)}, [ANN, BO], Terms(overlap))
+    round_ = assign({f"d{number}": 1 for number in range(dialogues)}, [ANN, BO], AssignmentTerms(overlap))
     assert len(shared(round_)) == expected
 
 
 def test_many_small_rounds_share_as_much_as_one_large_one():
     rounds: list[Round] = []
     for number in range(10):  # 0.2 of one dialogue rounds to nothing, ten times
-        rounds.append(deal({f"d{number}": 3}, [ANN, BO], Terms(0.2), rounds))
+        rounds.append(assign({f"d{number}": 3}, [ANN, BO], AssignmentTerms(0.2), rounds))
     assert sum(len(shared(round_)) for round_ in rounds) == 2
 
 
 def test_another_overlap_counts_for_the_new_dialogues_only():
-    first = deal({f"a{number}": 1 for number in range(10)}, [ANN, BO], Terms(0.2))
-    second = deal({f"b{number}": 1 for number in range(10)}, [ANN, BO], Terms(0.5), [first])
-    third = deal({f"c{number}": 1 for number in range(10)}, [ANN, BO], Terms(0), [first, second])
+    first = assign({f"a{number}": 1 for number in range(10)}, [ANN, BO], AssignmentTerms(0.2))
+    second = assign({f"b{number}": 1 for number in range(10)}, [ANN, BO], AssignmentTerms(0.5), [first])
+    third = assign({f"c{number}": 1 for number in range(10)}, [ANN, BO], AssignmentTerms(0), [first, second])
     assert [len(shared(round_)) for round_ in (first, second, third)] == [2, 5, 0]
 
 
 def test_somebody_who_comes_later_gets_the_new_work_until_they_have_as_much():
-    first = deal({f"a{number}": 4 for number in range(6)}, [ANN, BO], Terms(0))  # 12 turns each
-    second = deal({f"b{number}": 4 for number in range(4)}, [ANN, BO, CY], Terms(0), [first])
+    first = assign({f"a{number}": 4 for number in range(6)}, [ANN, BO], AssignmentTerms(0))  # 12 turns each
+    second = assign({f"b{number}": 4 for number in range(4)}, [ANN, BO, CY], AssignmentTerms(0), [first])
     assert list(second.hands.values()).count((CY,)) == 3
     assert sorted(turns_of([first, second]).values()) == [12, 12, 16]
 
 
 def test_the_order_of_names_and_dialogues_changes_nothing_and_the_seed_does():
     new = {f"d{number}": number % 7 + 1 for number in range(30)}
-    one = deal(new, PEOPLE, Terms(0.3, 2, seed=5))
-    other = deal(dict(reversed(new.items())), PEOPLE[::-1], Terms(0.3, 2, seed=5))
+    one = assign(new, PEOPLE, AssignmentTerms(0.3, 2, seed=5))
+    other = assign(dict(reversed(new.items())), PEOPLE[::-1], AssignmentTerms(0.3, 2, seed=5))
     assert one.hands == other.hands
     assert list(one.hands) == list(new)
-    assert one.hands != deal(new, PEOPLE, Terms(0.3, 2, seed=6)).hands
+    assert one.hands != assign(new, PEOPLE, AssignmentTerms(0.3, 2, seed=6)).hands
 
 
 def test_who_leaves_hands_what_is_named_to_those_who_do_not_have_it():
     rounds = [Round(0.5, {"a": (ANN, BO), "b": (BO,), "c": (BO,), "d": (ANN,)}, {"a": 3, "b": 2, "c": 2, "d": 5})]
-    changed, nobody = hand_over(rounds, BO, ["a", "b"], [ANN, CY])
+    changed, nobody = reassign(rounds, BO, ["a", "b"], [ANN, CY])
     assert nobody == []
     assert changed[0].hands == {"a": (ANN, CY), "b": (CY,), "c": (BO,), "d": (ANN,)}  # cy has least, and is not ann
     assert changed[0].turns == rounds[0].turns
@@ -105,46 +105,46 @@ def test_who_leaves_hands_what_is_named_to_those_who_do_not_have_it():
 
 def test_what_everybody_has_already_stays_with_one_fewer():
     rounds = [Round(1, {"a": (ANN, BO)}, {"a": 3})]
-    changed, nobody = hand_over(rounds, BO, ["a"], [ANN])
+    changed, nobody = reassign(rounds, BO, ["a"], [ANN])
     assert (changed[0].hands, nobody) == ({"a": (ANN,)}, ["a"])
 
 
 def test_terms_that_cannot_be_are_refused():
     with pytest.raises(UsageError, match=r"--overlap 1\.2 is no share of the dialogues; give 0 to 1"):
-        Terms(1.2)
+        AssignmentTerms(1.2)
     with pytest.raises(UsageError, match=r"--overlap -0\.1 is no share"):
-        Terms(-0.1)
+        AssignmentTerms(-0.1)
     with pytest.raises(UsageError, match="--overlap nan is no share"):
-        Terms(float("nan"))
+        AssignmentTerms(float("nan"))
     with pytest.raises(UsageError, match="--redundancy 0"):
-        Terms(0.2, 0)
+        AssignmentTerms(0.2, 0)
     with pytest.raises(UsageError, match="--redundancy 1 shares nothing"):
-        Terms(0.2, 1)
+        AssignmentTerms(0.2, 1)
     with pytest.raises(UsageError, match="--redundancy 3 with 2 annotators; name 3 annotators or more"):
-        deal({"a": 1}, [ANN, BO], Terms(0.2, 3))
+        assign({"a": 1}, [ANN, BO], AssignmentTerms(0.2, 3))
     with pytest.raises(ValueError, match="dealt before: a"):
-        deal({"a": 1}, [ANN], Terms(0), [Round(0, {"a": (BO,)}, {"a": 1})])
+        assign({"a": 1}, [ANN], AssignmentTerms(0), [Round(0, {"a": (BO,)}, {"a": 1})])
 
 
 LENGTHS = st.lists(st.integers(1, 25), min_size=1, max_size=60)
 
 
 @st.composite
-def deals(draw: st.DrawFn) -> tuple[dict[str, int], list[str], Terms]:
+def deals(draw: st.DrawFn) -> tuple[dict[str, int], list[str], AssignmentTerms]:
     people = PEOPLE[: draw(st.integers(1, 6))]
     redundancy = draw(st.integers(1, len(people)))
     overlap = draw(st.sampled_from([0, 0.1, 0.2, 1 / 3, 0.5, 1])) if redundancy > 1 else 0
     new = {f"d{number}": turns for number, turns in enumerate(draw(LENGTHS))}
-    return new, people, Terms(overlap, redundancy, draw(st.integers(0, 3)))
+    return new, people, AssignmentTerms(overlap, redundancy, draw(st.integers(0, 3)))
 
 
 @given(deals())
 @settings(deadline=None)
 def test_every_dialogue_has_exactly_as_many_different_annotators_as_it_should(
-    deal_: tuple[dict[str, int], list[str], Terms],
+    deal_: tuple[dict[str, int], list[str], AssignmentTerms],
 ):
     new, people, terms = deal_
-    round_ = deal(new, people, terms)
+    round_ = assign(new, people, terms)
     assert set(round_.hands) == set(new)
     sizes = Counter(len(hands) for hands in round_.hands.values())
     expected = half_up(exact(terms.overlap) * len(new))
@@ -156,16 +156,18 @@ def test_every_dialogue_has_exactly_as_many_different_annotators_as_it_should(
 
 @given(deals())
 @settings(deadline=None)
-def test_nobody_has_more_than_the_longest_dialogue_more_than_another(deal_: tuple[dict[str, int], list[str], Terms]):
+def test_nobody_has_more_than_the_longest_dialogue_more_than_another(
+    deal_: tuple[dict[str, int], list[str], AssignmentTerms],
+):
     new, people, terms = deal_
-    assert spread([deal(new, people, terms)], people) <= max(new.values())
+    assert spread([assign(new, people, terms)], people) <= max(new.values())
 
 
 @given(deals())
 @settings(deadline=None)
-def test_pairs_share_about_equally_much(deal_: tuple[dict[str, int], list[str], Terms]):
+def test_pairs_share_about_equally_much(deal_: tuple[dict[str, int], list[str], AssignmentTerms]):
     new, people, terms = deal_
-    shares = shares_of([deal(new, people, terms)])
+    shares = shares_of([assign(new, people, terms)])
     counts = [shares[pair] for pair in combinations(sorted(people), 2)]
     assert not counts or max(counts) - min(counts) <= 4
 
@@ -173,15 +175,15 @@ def test_pairs_share_about_equally_much(deal_: tuple[dict[str, int], list[str], 
 @given(deals(), LENGTHS, st.sampled_from([0, 0.2, 1]), st.booleans())
 @settings(deadline=None)
 def test_a_later_round_moves_nothing_and_never_makes_the_loads_less_even(
-    deal_: tuple[dict[str, int], list[str], Terms], lengths: list[int], overlap: float, somebody_new: bool
+    deal_: tuple[dict[str, int], list[str], AssignmentTerms], lengths: list[int], overlap: float, somebody_new: bool
 ):
     new, people, terms = deal_
-    first = deal(new, people, terms)
+    first = assign(new, people, terms)
     before = dict(first.hands)
     people = [*people, "new@x"] if somebody_new else people
     later = {f"e{number}": turns for number, turns in enumerate(lengths)}
-    terms = Terms(overlap if terms.redundancy > 1 else 0, terms.redundancy, terms.seed)
-    second = deal(later, people, terms, [first])
+    terms = AssignmentTerms(overlap if terms.redundancy > 1 else 0, terms.redundancy, terms.seed)
+    second = assign(later, people, terms, [first])
     assert first.hands == before
     assert set(second.hands) == set(later)
     assert spread([first, second], people) <= max(spread([first], people), max(lengths))
@@ -193,15 +195,15 @@ def test_a_later_round_moves_nothing_and_never_makes_the_loads_less_even(
 @given(deals(), st.integers(0, 5))
 @settings(deadline=None)
 def test_handing_over_moves_only_what_is_named_and_never_doubles_it(
-    deal_: tuple[dict[str, int], list[str], Terms], who: int
+    deal_: tuple[dict[str, int], list[str], AssignmentTerms], who: int
 ):
     new, people, terms = deal_
     leaving = people[who % len(people)]
     others = [each for each in [*people, "new@x"] if each != leaving]
-    round_ = deal(new, people, terms)
+    round_ = assign(new, people, terms)
     theirs = [dialogue for dialogue, hands in round_.hands.items() if leaving in hands]
     named = theirs[::2]
-    (changed,), nobody = hand_over([round_], leaving, named, others)
+    (changed,), nobody = reassign([round_], leaving, named, others)
     assert nobody == []  # new@x has nothing yet
     for dialogue, hands in round_.hands.items():
         if dialogue in named:

@@ -11,7 +11,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from annotate.assignment.dialogue_features import FeatureTable, OntologyValues, Seen
+from annotate.assignment.dialogue_features import DialogueFeatures, FeatureTable, OntologyValues
 from annotate.assignment.selection_strategies import cover, draw, seeded_order, spread_out
 from schemas.ontology import Ontology, Slot, Value
 
@@ -29,11 +29,11 @@ VALUES = OntologyValues(ONTOLOGY)
 RED, BLUE, TEAL, DRESS, SHIRT = range(5)
 
 
-def seen(*wanted: int, refused: tuple[int, ...] = (), turns: int = 3, recommendations: int = 1) -> Seen:
-    return Seen(turns, recommendations, frozenset(wanted), frozenset(refused))
+def seen(*wanted: int, refused: tuple[int, ...] = (), turns: int = 3, recommendations: int = 1) -> DialogueFeatures:
+    return DialogueFeatures(turns, recommendations, frozenset(wanted), frozenset(refused))
 
 
-def table(*dialogues: Seen) -> FeatureTable:
+def table(*dialogues: DialogueFeatures) -> FeatureTable:
     return FeatureTable.of(dialogues, VALUES)
 
 
@@ -46,7 +46,9 @@ def rows(order) -> list[int]:
 
 def test_what_is_seen_are_values_named_and_values_refused():
     found = VALUES.look_at(["A crimson dress, please", "not blue, and no dresses", "t shirts then"], 2)
-    assert found == Seen(3, 2, frozenset({RED, DRESS, SHIRT}), frozenset({BLUE}))  # the dress was asked for, too
+    assert found == DialogueFeatures(
+        3, 2, frozenset({RED, DRESS, SHIRT}), frozenset({BLUE})
+    )  # the dress was asked for, too
 
 
 def test_a_turn_read_by_its_words_wants_and_refuses_what_it_names():
@@ -98,7 +100,11 @@ def test_what_is_labelled_already_counts_as_covered():
 
 
 dialogue = st.builds(
-    Seen, st.integers(1, 20), st.integers(0, 9), st.frozensets(st.integers(0, 4)), st.frozensets(st.integers(0, 4))
+    DialogueFeatures,
+    st.integers(1, 20),
+    st.integers(0, 9),
+    st.frozensets(st.integers(0, 4)),
+    st.frozensets(st.integers(0, 4)),
 )
 
 

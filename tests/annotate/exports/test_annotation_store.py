@@ -28,8 +28,8 @@ def take_in(
 ) -> Changes:
     store._base.execute("DELETE FROM arrived")
     for each in answers:
-        store.hear(each.annotation_id, "7", "35")
-        store.arrive(each, standing)  # type: ignore[arg-type]
+        store.mark_seen(each.annotation_id, "7", "35")
+        store.add(each, standing)  # type: ignore[arg-type]
     store.name_export("e" * 64)
     return store.merge(from_server=from_server)
 

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import assume, given, settings
 
 from annotate.exports.task import prelabel_fields
-from annotate.prelabels.prelabel_acceptance import UntouchedCounts
+from annotate.prelabels.prelabel_acceptance import AcceptanceCounts
 from annotate.prelabels.prelabels import TurnPrelabel, prediction, prelabelled_updates, update_results
 from annotate.simulated_annotators import Annotator, fill_tasks, offered_choices
 from annotate.tasks.label_config import build
@@ -179,7 +179,7 @@ def test_untouched_answers_are_counted_by_annotator():
         head = Annotation(f"a{number}", "d", who, marks=marks, lead_time=seconds)
         return [head.__class__(**{**head.__dict__, "prelabel": prelabel, "untouched": untouched})]
 
-    counts = UntouchedCounts()
+    counts = AcceptanceCounts()
     for answers in (
         made(1, "ann", 2.0, untouched=True),
         made(2, "ann", 6.0, untouched=True),

@@ -19,7 +19,7 @@ from pipeline.benchmarks.import_speed import Shape, write_corpus
 from pipeline.corpus import reading
 from pipeline.corpus.import_corpus import import_corpus
 from pipeline.corpus.splitting import SplitShares
-from pipeline.corpus.worker_pool import Crew
+from pipeline.corpus.worker_pool import WorkerPool
 from pipeline.workspace import Workspace
 from schemas.errors import ServiceError, UsageError
 from schemas.progress import SilentProgress, Task
@@ -124,7 +124,7 @@ def test_a_real_corpus_is_the_same(shared_data: Path, tmp_path: Path, small_part
 
 
 def test_small_corpora_and_single_jobs_start_no_process(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    def refuse(jobs: int) -> Crew:
+    def refuse(jobs: int) -> WorkerPool:
         raise AssertionError(f"{jobs} processes were started")
 
     monkeypatch.setattr(reading, "Crew", refuse)
@@ -255,5 +255,5 @@ def test_a_bug_in_a_process_is_told_with_its_place() -> None:
         },
         "dialogues": {"folder": "/", "with_states": True},
     }
-    with Crew(1) as crew, pytest.raises(RuntimeError, match=r"(?s)in a process .*mmd_dialogues.*ValueError"):
+    with WorkerPool(1) as crew, pytest.raises(RuntimeError, match=r"(?s)in a process .*mmd_dialogues.*ValueError"):
         list(crew.answers(setting, [[["not an entry"]]]))

@@ -3,8 +3,8 @@ from __future__ import annotations
 import pytest
 
 from pipeline.generator.catalogue import CatalogueProduct
-from pipeline.generator.product_index import Shelf
-from pipeline.generator.user_goal import Wants
+from pipeline.generator.product_index import ProductIndex
+from pipeline.generator.user_goal import UserGoal
 
 PICTURE = "http://shop.example.invalid/p/1.jpg"
 
@@ -14,13 +14,13 @@ def product(stem: str, **attributes: str) -> CatalogueProduct:
     return CatalogueProduct(stem=stem, url=stem, picture=stem, name=stem, attributes=values)
 
 
-def satisfied(shelf: Shelf, wants: Wants) -> str:
+def satisfied(shelf: ProductIndex, wants: UserGoal) -> str:
     return "".join(p.stem for p, found in zip(shelf.products, shelf.satisfying(wants), strict=True) if found)
 
 
 @pytest.fixture(scope="module")
-def shelf() -> Shelf:
-    return Shelf(
+def shelf() -> ProductIndex:
+    return ProductIndex(
         [
             product("a", type="dress", color="red", sleeves="short", available_sizes="S|M"),
             product("b", type="dress", color="blue", sleeves="long", available_sizes="L"),
@@ -30,44 +30,46 @@ def shelf() -> Shelf:
     )
 
 
-def test_liked_values_of_one_attribute_are_alternatives_and_attributes_are_joined(shelf: Shelf) -> None:
-    assert satisfied(shelf, Wants().like("type", "dress").like("color", "red", "black")) == "ac"
+def test_liked_values_of_one_attribute_are_alternatives_and_attributes_are_joined(shelf: ProductIndex) -> None:
+    assert satisfied(shelf, UserGoal().like("type", "dress").like("color", "red", "black")) == "ac"
 
 
-def test_a_product_without_the_wanted_attribute_does_not_satisfy(shelf: Shelf) -> None:
-    assert satisfied(shelf, Wants().like("sleeves", "short", "long")) == "ab"
+def test_a_product_without_the_wanted_attribute_does_not_satisfy(shelf: ProductIndex) -> None:
+    assert satisfied(shelf, UserGoal().like("sleeves", "short", "long")) == "ab"
 
 
-def test_any_of_several_sizes_satisfies(shelf: Shelf) -> None:
-    assert satisfied(shelf, Wants().like("available_sizes", "M")) == "a"
+def test_any_of_several_sizes_satisfies(shelf: ProductIndex) -> None:
+    assert satisfied(shelf, UserGoal().like("available_sizes", "M")) == "a"
 
 
-def test_disliked_values_rule_products_out_and_unknown_ones_do_not(shelf: Shelf) -> None:
-    assert satisfied(shelf, Wants().like("type", "dress").dislike("color", "black").dislike("sleeves", "long")) == "a"
+def test_disliked_values_rule_products_out_and_unknown_ones_do_not(shelf: ProductIndex) -> None:
+    assert (
+        satisfied(shelf, UserGoal().like("type", "dress").dislike("color", "black").dislike("sleeves", "long")) == "a"
+    )
 
 
-def test_an_unknown_value_satisfies_nobody(shelf: Shelf) -> None:
-    assert satisfied(shelf, Wants().like("color", "mauve")) == ""
+def test_an_unknown_value_satisfies_nobody(shelf: ProductIndex) -> None:
+    assert satisfied(shelf, UserGoal().like("color", "mauve")) == ""
 
 
 def test_wanting_replaces_earlier_wants_and_withdraws_the_dislike() -> None:
-    wants = Wants().dislike("color", "red").dislike("color", "blue").like("color", "green").like("color", "red")
+    wants = UserGoal().dislike("color", "red").dislike("color", "blue").like("color", "green").like("color", "red")
     assert wants.likes == {"color": ("red",)}
     assert wants.dislikes == {"color": ("blue",)}
 
 
 def test_disliking_a_wanted_value_withdraws_the_want() -> None:
-    wants = Wants().like("color", "red", "blue").dislike("color", "red")
+    wants = UserGoal().like("color", "red", "blue").dislike("color", "red")
     assert (wants.likes, wants.dislikes) == ({"color": ("blue",)}, {"color": ("red",)})
 
 
 def test_dropping_an_attribute_forgets_likes_dislikes_and_where_they_were_seen() -> None:
-    wants = Wants().like("color", "red", picture=PICTURE).dislike("color", "blue").drop("color")
-    assert wants == Wants()
+    wants = UserGoal().like("color", "red", picture=PICTURE).dislike("color", "blue").drop("color")
+    assert wants == UserGoal()
 
 
 def test_a_state_is_written_as_mmd_v3_has_it() -> None:
-    wants = Wants().like("type", "boots").dislike("material", "suede").like("color", "red", "pink", picture=PICTURE)
+    wants = UserGoal().like("type", "boots").dislike("material", "suede").like("color", "red", "pink", picture=PICTURE)
     assert wants.written() == {
         "informable": [
             {"slot": ["types"], "values": ["boots"], "sentiment": ["Like"]},
@@ -79,5 +81,5 @@ def test_a_state_is_written_as_mmd_v3_has_it() -> None:
 
 
 def test_one_picture_pointed_at_twice_is_one_reference() -> None:
-    wants = Wants().like("color", "red", picture=PICTURE).dislike("print", "dotted", PICTURE)
+    wants = UserGoal().like("color", "red", picture=PICTURE).dislike("print", "dotted", PICTURE)
     assert wants.written()["requestable"] == [{"object": PICTURE, "likes": ["colors"], "dislikes": ["print"]}]

@@ -13,13 +13,20 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from annotate.annotations.annotation import read_annotations
-from annotate.assignment.assignment import Terms, deal
+from annotate.assignment.assignment import AssignmentTerms, assign
 from pipeline.batches import read_batches
 from pipeline.chosen_dialogues import Selection
 from pipeline.cli import _run
-from pipeline.labelling.assigned_export import DealtExport, export_dealt
-from pipeline.labelling.assignment_record import Deal, annotators_named, deal_file, part_title, projects_of, read_deals
-from pipeline.labelling.assignment_request import DealRequest
+from pipeline.labelling.assigned_export import AssignedExport, export_assigned
+from pipeline.labelling.assignment_record import (
+    Assignment,
+    annotators_named,
+    assignment_file,
+    part_title,
+    projects_of,
+    read_assignments,
+)
+from pipeline.labelling.assignment_request import AssignmentRequest
 from pipeline.labelling.export_for_labelling import export_to_file
 from pipeline.labelling.ingest_labels import ingest_labels
 from pipeline.workspace import Workspace
@@ -36,9 +43,9 @@ def workspace(tmp_path: Path) -> Workspace:
     return write_workspace(tmp_path / "ws", FORTY)
 
 
-def dealt(workspace: Workspace, *people: str, n: int = 20, **terms: Any) -> DealtExport:
-    request = DealRequest(annotators=list(people) or None, **terms)
-    return export_dealt(workspace, request, Selection(limit=n), to_file=workspace.root / "round1.json")
+def dealt(workspace: Workspace, *people: str, n: int = 20, **terms: Any) -> AssignedExport:
+    request = AssignmentRequest(annotators=list(people) or None, **terms)
+    return export_assigned(workspace, request, Selection(limit=n), to_file=workspace.root / "round1.json")
 
 
 def dialogues_in(workspace: Workspace, annotator: str) -> list[str]:
@@ -80,11 +87,11 @@ def test_the_same_export_again_changes_no_byte(workspace: Workspace):
 
 def test_more_dialogues_and_more_annotators_never_move_what_was_dealt(workspace: Workspace):
     dealt(workspace, ANN, BO, n=20)
-    first = Deal.read(workspace.labelling, "round1")
+    first = Assignment.read(workspace.labelling, "round1")
     before = {each: dialogues_in(workspace, each) for each in (ANN, BO)}
     dealt(workspace, ANN, BO, CY, n=30)
     after = {each: dialogues_in(workspace, each) for each in (ANN, BO, CY)}
-    record = Deal.read(workspace.labelling, "round1")
+    record = Assignment.read(workspace.labelling, "round1")
     assert first is not None
     assert record is not None
     assert record.rounds[:1] == first.rounds
@@ -112,11 +119,11 @@ def test_a_run_that_was_killed_before_it_pushed_is_completed_as_it_was_dealt(
         patch.setattr("pipeline.labelling.assigned_export.export_to_file", killed)
         with pytest.raises(KeyboardInterrupt):
             dealt(workspace, ANN, BO, n=20)
-    record = Deal.read(workspace.labelling, "round1")
+    record = Assignment.read(workspace.labelling, "round1")
     assert record is not None
     assert not record.pushed
     dealt(workspace, ANN, BO, n=10)  # whatever is asked for now, what was dealt is pushed
-    completed = Deal.read(workspace.labelling, "round1")
+    completed = Assignment.read(workspace.labelling, "round1")
     assert completed is not None
     assert completed.pushed
     assert completed.rounds == record.rounds
@@ -126,8 +133,8 @@ def test_a_run_that_was_killed_before_it_pushed_is_completed_as_it_was_dealt(
 
 def test_another_name_is_another_deal(workspace: Workspace):
     dealt(workspace, ANN, BO)
-    export_dealt(workspace, DealRequest([CY]), Selection(limit=3), to_file=workspace.root / "round2.json")
-    assert [each.name for each in read_deals(workspace.labelling)] == ["round1", "round2"]
+    export_assigned(workspace, AssignmentRequest([CY]), Selection(limit=3), to_file=workspace.root / "round2.json")
+    assert [each.name for each in read_assignments(workspace.labelling)] == ["round1", "round2"]
     assert (workspace.root / f"round2-{CY}.json").is_file()
 
 
@@ -138,9 +145,11 @@ def test_terms_of_another_deal_are_refused_and_the_overlap_may_change(workspace:
     with pytest.raises(UsageError, match="dealt with --seed 0, not 1"):
         dealt(workspace, n=12, seed=1)
     with pytest.raises(UsageError, match="dealt out as files before"):
-        export_dealt(workspace, DealRequest(), Selection(), project="round1")
+        export_assigned(workspace, AssignmentRequest(), Selection(), project="round1")
     with pytest.raises(UsageError, match="dealt out to other files before"):
-        export_dealt(workspace, DealRequest(), Selection(), to_file=workspace.root / "elsewhere" / "round1.json")
+        export_assigned(
+            workspace, AssignmentRequest(), Selection(), to_file=workspace.root / "elsewhere" / "round1.json"
+        )
     with pytest.raises(UsageError, match="cannot be handed over"):
         dealt(workspace, leaving=ANN)
     assert dealt(workspace, n=20, overlap=0.5).shared == 2 + 5
@@ -150,7 +159,7 @@ def test_a_name_exported_whole_is_not_dealt_out_later(workspace: Workspace):
     whole = workspace.root / "whole.json"
     export_to_file(workspace, whole, Selection(limit=2))
     with pytest.raises(UsageError, match="exported whole before"):
-        export_dealt(workspace, DealRequest([ANN]), Selection(), project=str(whole))
+        export_assigned(workspace, AssignmentRequest([ANN]), Selection(), project=str(whole))
 
 
 @pytest.mark.parametrize("text", ["", "ann@x,", "a b", "ann@x/../y", "corpus", "user:1", "-x", "a@b@c", "x" * 80])
@@ -177,14 +186,14 @@ def test_titles_are_short_enough_and_tell_whose_it_is(name: str, person: str, do
 
 @given(st.text(min_size=1, max_size=80), st.text(min_size=1, max_size=80))
 def test_every_name_has_a_file_of_its_own_in_the_folder(one: str, other: str):
-    files = [deal_file(Path("labelling"), name) for name in (one, other)]
+    files = [assignment_file(Path("labelling"), name) for name in (one, other)]
     assert all(file.parent == Path("labelling/deals") and len(file.name.encode()) < 100 for file in files)
     assert (files[0] == files[1]) == (one == other)
 
 
 def test_a_record_that_is_not_one_is_refused(workspace: Workspace):
     dealt(workspace, ANN, BO)
-    deal_file(workspace.labelling, "round1").write_text('{"semctl_deal": 1, "name": "round1"}')
+    assignment_file(workspace.labelling, "round1").write_text('{"semctl_deal": 1, "name": "round1"}')
     with pytest.raises(LabelError, match="not the record of a deal"):
         dealt(workspace)
 
@@ -226,16 +235,16 @@ def _result(index: int, said: Mapping[str, Any]) -> list[dict[str, Any]]:
 @given(data=st.data())
 @settings(max_examples=25, deadline=None, suppress_health_check=[HealthCheck.too_slow])
 def test_everything_that_anybody_answered_is_kept_exactly_once(data: st.DataObject, tmp_path_factory: Any):
-    """Every (annotator, dialogue, turn, mark), for any deal and any answers, ingested in any order, again and again."""
+    """Every (annotator, dialogue, turn, mark), for any assign and any answers, ingested in any order, again and again."""
     sizes = data.draw(st.lists(st.integers(1, 4), min_size=1, max_size=5))
     dialogues = [dialogue(f"d{number}", users=users) for number, users in enumerate(sizes)]
     people = [ANN, BO, CY][: data.draw(st.integers(1, 3))]
     redundancy = data.draw(st.integers(1, len(people)))
     overlap = data.draw(st.sampled_from([0.0, 0.5, 1.0])) if redundancy > 1 else 0.0
-    round_ = deal(
+    round_ = assign(
         {f"d{number}": users for number, users in enumerate(sizes)},
         people,
-        Terms(overlap, redundancy, data.draw(st.integers(0, 5))),
+        AssignmentTerms(overlap, redundancy, data.draw(st.integers(0, 5))),
     )
     root = tmp_path_factory.mktemp("lossless")
     workspace = write_workspace(root / "ws", dialogues)

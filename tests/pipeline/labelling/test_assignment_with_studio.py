@@ -15,9 +15,9 @@ from annotate.label_studio.gateway import Gateway, connect
 from annotate.resolution.answers import people_answers
 from annotate.simulated_annotators import Annotator
 from pipeline.chosen_dialogues import Selection
-from pipeline.labelling.assigned_export import DealtExport, export_dealt
-from pipeline.labelling.assignment_record import Deal, projects_of
-from pipeline.labelling.assignment_request import DealRequest
+from pipeline.labelling.assigned_export import AssignedExport, export_assigned
+from pipeline.labelling.assignment_record import Assignment, projects_of
+from pipeline.labelling.assignment_request import AssignmentRequest
 from pipeline.labelling.ingest_labels import ingest_labels
 from pipeline.workspace import Workspace
 from schemas.errors import ServiceError, UsageError
@@ -60,9 +60,9 @@ def title() -> str:
     return f"deal {uuid.uuid4().hex[:6]}"
 
 
-def dealt(workspace: Workspace, title: str, *people: str, n: int | None = 9, **terms: Any) -> DealtExport:
-    request = DealRequest(annotators=list(people) or None, **terms)
-    return export_dealt(workspace, request, Selection(limit=n) if n else None, project=title, window=2)
+def dealt(workspace: Workspace, title: str, *people: str, n: int | None = 9, **terms: Any) -> AssignedExport:
+    request = AssignmentRequest(annotators=list(people) or None, **terms)
+    return export_assigned(workspace, request, Selection(limit=n) if n else None, project=title, window=2)
 
 
 def answer_all(gateway: Gateway, place: str, user: int, *, first: int | None = None) -> Counter[str]:
@@ -86,7 +86,7 @@ def test_three_annotators_answer_apart_and_are_taken_in_together(
     gateway = connect(workspace.root)
     assert done.shared == 3
     assert projects_of(workspace.labelling, title) == [f"{title} ({person})"[:50] for person in people]
-    record = Deal.read(workspace.labelling, title)
+    record = Assignment.read(workspace.labelling, title)
     assert record is not None
     answered: Counter[tuple[str, str]] = Counter()
     for part, (person, user) in zip(done.parts, people.items(), strict=True):
@@ -189,7 +189,7 @@ def test_who_leaves_hands_over_what_is_not_finished_and_their_answers_stay(
 
 
 def dialogues(workspace: Workspace, title: str, person: str) -> list[str]:
-    record = Deal.read(workspace.labelling, title)
+    record = Assignment.read(workspace.labelling, title)
     assert record is not None
     return record.dialogues_of(person)
 
@@ -210,11 +210,11 @@ def test_a_push_that_broke_off_between_two_annotators_is_completed_without_doubl
         patch.setattr(Gateway, "push", breaks_off)
         with pytest.raises(ServiceError):
             dealt(workspace, title, *people)
-    before = Deal.read(workspace.labelling, title)
+    before = Assignment.read(workspace.labelling, title)
     assert before is not None
     assert not before.pushed
     done = dealt(workspace, title)
-    after = Deal.read(workspace.labelling, title)
+    after = Assignment.read(workspace.labelling, title)
     assert after is not None
     assert after.pushed
     assert after.rounds == before.rounds

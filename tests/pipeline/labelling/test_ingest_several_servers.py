@@ -13,7 +13,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from annotate.annotations.annotation import Annotation, Mark
-from annotate.assignment.annotators import Roster
+from annotate.assignment.annotators import Annotators
 from annotate.exports.annotation_store import AnnotationStore
 from annotate.exports.identity import Arrival, Identity
 from pipeline.cli import _run
@@ -171,7 +171,7 @@ def test_both_servers_refusals_are_kept(workspace: Workspace):
 
 
 def test_a_file_is_of_the_server_whose_answers_it_holds(workspace: Workspace):
-    roster = Roster()
+    roster = Annotators()
     roster.learn(HERE, {1: "ann@x.org", 2: "bo@x.org"}, {1: None})
     workspace.labelling.mkdir(exist_ok=True)
     roster.write(workspace.labelling)
@@ -188,7 +188,7 @@ def test_what_came_as_a_file_gets_its_names_once_its_server_is_known(workspace: 
     take_in(workspace, task)
     take_in(workspace, answered(T1, task["annotations"][0]), server=HERE)
     assert people(workspace) == {"user:1@here:8080", "user:2@here:8080"}
-    roster = Roster()
+    roster = Annotators()
     roster.learn(HERE, {2: "bo@x.org"}, {})
     workspace.labelling.mkdir(exist_ok=True)
     roster.write(workspace.labelling)
@@ -269,7 +269,7 @@ def test_a_server_at_another_address_keeps_its_answers():
         store.load([replace(one, server=HERE), replace(one, annotation_id="ls:8:b", project="8", server=HERE)])
         store.move(HERE, THERE, "7")
         assert [each.server for each in store.all()] == [THERE, HERE]
-        roster = Roster()
+        roster = Annotators()
         roster.learn(THERE, {3: "cy@x"}, {})
         identity = Identity(store, roster)
         identity.settle()

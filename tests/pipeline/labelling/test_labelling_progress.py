@@ -22,8 +22,8 @@ import pytest
 from annotate.label_studio.gateway import Gateway, connect
 from pipeline.chosen_dialogues import Selection
 from pipeline.cli import _run
-from pipeline.labelling.assigned_export import export_dealt
-from pipeline.labelling.assignment_request import DealRequest
+from pipeline.labelling.assigned_export import export_assigned
+from pipeline.labelling.assignment_request import AssignmentRequest
 from pipeline.labelling.export_for_labelling import export_to_file, export_to_project
 from pipeline.labelling.ingest_labels import ingest_labels
 from pipeline.labelling.progress import LabellingProgress
@@ -86,8 +86,8 @@ def test_watching_and_json_do_not_go_together(workspace: Workspace, capsys: pyte
 def test_done_skipped_begun_edited_and_deleted_answers_are_followed(
     workspace: Workspace, title: str, studio_variables: RunningStudio, http: httpx.Client
 ):
-    done = export_dealt(
-        workspace, DealRequest([ANN, BO], overlap=0.5), Selection(), project=title, window=2
+    done = export_assigned(
+        workspace, AssignmentRequest([ANN, BO], overlap=0.5), Selection(), project=title, window=2
     )  # four dialogues of two windows, 2 + 1 turns; two of them for both
     gateway = connect(workspace.root)
     asking = LabellingProgress(workspace, title)
@@ -179,7 +179,7 @@ def test_without_the_server_it_says_so_and_shows_what_was_ingested(
     capsys: pytest.CaptureFixture[str],
     monkeypatch: pytest.MonkeyPatch,
 ):
-    done = export_dealt(workspace, DealRequest([ANN, BO]), Selection(), project=title, window=2)
+    done = export_assigned(workspace, AssignmentRequest([ANN, BO]), Selection(), project=title, window=2)
     gateway = connect(workspace.root)
     place = done.parts[0].place
     tasks = in_place(gateway, place)

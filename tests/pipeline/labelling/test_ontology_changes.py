@@ -10,12 +10,16 @@ from typing import Any
 
 import pytest
 
-from annotate.annotations.interface_versions import Screens, Switch
+from annotate.annotations.interface_versions import InterfaceVersions, Switch
 from pipeline.batches import Batch, Destination
 from pipeline.cli import _run
 from pipeline.corpus.import_corpus import import_corpus
 from pipeline.labelling.ingest_labels import ingest_labels
-from pipeline.labelling.interface_versions import move_screens, note_screen, read_screens
+from pipeline.labelling.interface_versions import (
+    move_interface_versions,
+    note_interface_version,
+    read_interface_versions,
+)
 from pipeline.modelling.training_data import gold_states
 from pipeline.workspace import Workspace
 from schemas.errors import LabelError, OntologyError, WorkspaceError
@@ -371,7 +375,7 @@ def test_importing_again_keeps_steps_names_titles_and_added_values(tmp_path: Pat
 
 def test_answers_count_as_of_the_screen_they_were_given_on():
     switches = [Switch("2026-03-01T12:00:00.000000Z", 4), Switch("2026-03-02T12:00:00.000000Z", 6)]
-    screens = Screens({("http://x", "7"): switches})
+    screens = InterfaceVersions({("http://x", "7"): switches})
     assert screens.version("7", 3, "2026-03-01T11:59:59.000000Z", 5.0) == 3
     assert screens.version("7", 3, "2026-03-01T12:00:04.000000Z", 5.0) == 3  # the page was open before
     assert screens.version("7", 3, "2026-03-01T12:00:06.000000Z", 5.0) == 4
@@ -381,7 +385,7 @@ def test_answers_count_as_of_the_screen_they_were_given_on():
     assert screens.version(None, 3, "", None) == 3
     later, two = (
         ("7", 3, "2026-03-01T12:00:06.000000Z", 5.0),
-        Screens({("http://x", "7"): switches, ("http://y", "7"): []}),
+        InterfaceVersions({("http://x", "7"): switches, ("http://y", "7"): []}),
     )
     assert [two.version(*later, server=server) for server in ("http://x", "http://y", None)] == [4, 3, 3]
 
@@ -392,18 +396,18 @@ def test_a_screen_is_noted_once_and_only_where_older_tasks_are(tmp_path: Path):
 
     batches = [batch(1, 1, 7), batch(2, 3, 8)]
     for project, version in ((7, 3), (7, 3), (8, 3), (9, 3), (7, 2)):
-        note_screen(tmp_path, project, "http://x", version, batches)
-    found = read_screens(tmp_path).switches
+        note_interface_version(tmp_path, project, "http://x", version, batches)
+    found = read_interface_versions(tmp_path).switches
     assert {project: [switch.ontology_version for switch in switches] for project, switches in found.items()} == {
         ("http://x", "7"): [3]
     }
-    note_screen(tmp_path, 7, "http://x", 4, batches)
-    note_screen(tmp_path, 7, "http://y", 4, batches)  # no batch went there
-    move_screens(tmp_path, 7, "http://x", "http://z")
-    found = read_screens(tmp_path).switches
+    note_interface_version(tmp_path, 7, "http://x", 4, batches)
+    note_interface_version(tmp_path, 7, "http://y", 4, batches)  # no batch went there
+    move_interface_versions(tmp_path, 7, "http://x", "http://z")
+    found = read_interface_versions(tmp_path).switches
     assert {of: [switch.ontology_version for switch in switches] for of, switches in found.items()} == {
         ("http://z", "7"): [3, 4]
     }
     (tmp_path / "screens.json").write_text('{"screens": [{"since": "yesterday"}]}')
     with pytest.raises(LabelError, match="not a record of screens"):
-        read_screens(tmp_path)
+        read_interface_versions(tmp_path)

@@ -15,7 +15,7 @@ from pipeline.chosen_dialogues import Selection
 from pipeline.cli import _run
 from pipeline.labelling.export_for_labelling import export_to_project
 from pipeline.labelling.ingest_labels import ingest_labels
-from pipeline.labelling.interface_versions import read_screens
+from pipeline.labelling.interface_versions import read_interface_versions
 from pipeline.workspace import Workspace
 from schemas.errors import ServiceError
 from schemas.ontology import Ontology, Slot, Value
@@ -102,7 +102,7 @@ def test_an_answer_on_the_new_screen_of_an_old_task_is_of_the_new_version(
     label(gateway, projects[0], "d1#0", pick("want_0", "color=blue"))
     assert semctl(workspace, "ontology", "split", "color=blue", "--into", "blue,navy") == 0
     numbers = {(gateway.url, str(gateway.require_project(title).id)) for title in projects}
-    assert read_screens(workspace.labelling).switches.keys() == numbers
+    assert read_interface_versions(workspace.labelling).switches.keys() == numbers
     label(gateway, projects[0], "d2#0", pick("want_0", "color=blue"))
     ingest_labels(workspace, project=projects[0])
     states = states_in(workspace)

@@ -15,9 +15,9 @@ from annotate.simulated_annotators import Annotator
 from pipeline.chosen_dialogues import Selection
 from pipeline.cli import _run
 from pipeline.labelling.adjudicate import adjudicate_to_project
-from pipeline.labelling.assigned_export import export_dealt
+from pipeline.labelling.assigned_export import export_assigned
 from pipeline.labelling.assignment_record import projects_of
-from pipeline.labelling.assignment_request import DealRequest
+from pipeline.labelling.assignment_request import AssignmentRequest
 from pipeline.labelling.export_for_labelling import export_to_project
 from pipeline.labelling.ingest_labels import IngestReport, ingest_labels
 from pipeline.labelling.pulling import pull_states
@@ -354,8 +354,8 @@ def test_a_dealt_name_brings_everybody_and_the_verdicts_of_their_review(
     tmp_path: Path, studio_variables: RunningStudio
 ):
     workspace = write_workspace(tmp_path / "shop", [dialogue(name) for name in NAMES[:2]])
-    request = DealRequest(annotators=["ann@x.org", "bo@x.org"], overlap=1.0, redundancy=2)
-    export_dealt(workspace, request, Selection(split="all"), project="dealt pull", window=5)
+    request = AssignmentRequest(annotators=["ann@x.org", "bo@x.org"], overlap=1.0, redundancy=2)
+    export_assigned(workspace, request, Selection(split="all"), project="dealt pull", window=5)
     gateway = connect(workspace.root)
     titles = projects_of(workspace.labelling, "dealt pull")
     assert len(titles) == 2

@@ -105,7 +105,7 @@ def test_a_kill_loses_only_the_steps_since_the_last_checkpoint(trainer_of, tmp_p
     step = killed._step
 
     def dies(given) -> None:
-        if killed.at.global_step == 11:
+        if killed.state.global_step == 11:
             raise SystemExit
         step(given)
 
@@ -114,7 +114,7 @@ def test_a_kill_loses_only_the_steps_since_the_last_checkpoint(trainer_of, tmp_p
         killed.fit()
     again = trainer_of("killed", **sections)
     again.restore()
-    assert again.at.global_step == 10
+    assert again.state.global_step == 10
     again.fit()
     assert same(tmp_path / "straight", tmp_path / "killed")
     assert lines(tmp_path / "straight") == lines(tmp_path / "killed")

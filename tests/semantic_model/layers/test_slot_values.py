@@ -10,7 +10,7 @@ from tokenizers.models import WordLevel
 
 from semantic_model.config.config import Config
 from semantic_model.data.batch import Reader, StateBatch, value_text
-from semantic_model.data.tokenizer import Words
+from semantic_model.data.tokenizer import Vocabulary
 from semantic_model.layers.slot_values import value_encoder
 from semantic_model.layers.word_vectors import WordTable
 
@@ -24,7 +24,7 @@ def encoded(**state) -> list[list[float]]:
     config = Config.model_validate({**NARROW, "text": {"embeddings": "corpus"}, "state": state})
     words = WordTable(config, 4, 4)
     found = value_encoder(config, words)
-    brought = Words(Tokenizer(WordLevel({"a": 0, "b": 1, "c": 2, "d": 3})), VECTORS, "four vectors")
+    brought = Vocabulary(Tokenizer(WordLevel({"a": 0, "b": 1, "c": 2, "d": 3})), VECTORS, "four vectors")
     words.start_from(brought)
     if hasattr(found, "start_from"):
         found.start_from(brought)

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from semantic_model.training.metrics_log import Journal
+from semantic_model.training.metrics_log import MetricsLog
 
 
 def lines(folder: Path) -> list[dict]:
@@ -30,7 +30,7 @@ def expected(folder: Path) -> dict[tuple[str, int], float]:
 
 
 def test_tensorboard_shows_what_the_lines_say(tmp_path):
-    journal = Journal(tmp_path)
+    journal = MetricsLog(tmp_path)
     assert journal.open(0) is None
     journal.write(kind="step", step=1, part="D_F", loss=0.5)
     journal.write(kind="epoch", step=2, epoch=1, **{"D_F.loss": 0.25, "ndcg@5": 0.125})
@@ -40,14 +40,14 @@ def test_tensorboard_shows_what_the_lines_say(tmp_path):
 
 
 def test_going_on_drops_what_is_done_again_from_both(tmp_path):
-    first = Journal(tmp_path)
+    first = MetricsLog(tmp_path)
     first.open(0)
     for step in (1, 2, 3, 4):
         first.write(kind="step", step=step, loss=float(step))
     first.close()
     with first.path.open("a") as file:
         file.write('{"kind": "st')  # a kill
-    second = Journal(tmp_path)
+    second = MetricsLog(tmp_path)
     second.open(2)
     second.write(kind="step", step=3, loss=30.0)
     second.close()
@@ -59,7 +59,7 @@ def test_going_on_drops_what_is_done_again_from_both(tmp_path):
 
 def test_starting_over_leaves_nothing_of_before(tmp_path):
     for value in (1.0, 2.0):
-        journal = Journal(tmp_path)
+        journal = MetricsLog(tmp_path)
         journal.open(0)
         journal.write(kind="step", step=1, loss=value)
         journal.close()
@@ -69,7 +69,7 @@ def test_starting_over_leaves_nothing_of_before(tmp_path):
 
 def test_without_tensorboard_the_lines_are_written_and_it_is_said(tmp_path, monkeypatch):
     monkeypatch.setitem(sys.modules, "torch.utils.tensorboard", None)
-    journal = Journal(tmp_path)
+    journal = MetricsLog(tmp_path)
     assert "pip install tensorboard" in str(journal.open(0))
     journal.write(kind="step", step=1, loss=1.0)
     journal.close()
@@ -78,7 +78,7 @@ def test_without_tensorboard_the_lines_are_written_and_it_is_said(tmp_path, monk
 
 
 def test_a_process_that_is_not_the_first_writes_nothing(tmp_path):
-    journal = Journal(tmp_path, first=False)
+    journal = MetricsLog(tmp_path, first=False)
     journal.open(0)
     journal.write(kind="step", step=1, loss=1.0)
     journal.close()

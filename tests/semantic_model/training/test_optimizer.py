@@ -6,19 +6,19 @@ import torch
 from torch import nn
 
 from semantic_model.training.distributed import Processes
-from semantic_model.training.optimizer import Optimisation, learning_rate
+from semantic_model.training.optimizer import ScheduledAdam, learning_rate
 from semantic_model.training.sampling import Step
 
 D_F, D_P = Step("D_F", np.arange(1)), Step("D_P", np.arange(1))
 
 
-def optimisation(config_of, **train) -> Optimisation:
+def optimisation(config_of, **train) -> ScheduledAdam:
     model = nn.Linear(2, 1, bias=False)
     nn.init.zeros_(model.weight)
-    return Optimisation(config_of(train={"learning_rate": 1.0, "warmup": 0.0, **train}), model, Processes())
+    return ScheduledAdam(config_of(train={"learning_rate": 1.0, "warmup": 0.0, **train}), model, Processes())
 
 
-def rates(given: Optimisation, steps: list[Step], epochs: int) -> list[float]:
+def rates(given: ScheduledAdam, steps: list[Step], epochs: int) -> list[float]:
     found = []
     for epoch in range(epochs):
         for at in range(len(steps)):

@@ -18,7 +18,7 @@ from schemas.errors import InputError, ModelError, UsageError
 from schemas.ontology import Ontology, Slot
 from semantic_model.config.config import Config, TrainConfig
 from semantic_model.data.ranker import Query
-from semantic_model.training.async_metrics import Readback
+from semantic_model.training.async_metrics import AsyncMetrics
 from semantic_model.training.checkpoint import load_model
 from semantic_model.training.sampling import epoch_steps, sample
 from semantic_model.training.trainer import Examples, Interrupted, Trainer, load_ranker
@@ -162,12 +162,12 @@ def test_a_kill_within_an_epoch_loses_only_the_steps_since_the_last_checkpoint(t
     trainer_of("straight", **sections).fit()  # 2 epochs of 2 steps on D_F and 4 on D_P
     killed = trainer_of("killed", **sections)
     step = killed._step
-    killed._step = lambda given: _die(given) if killed.at.global_step == 11 else step(given)
+    killed._step = lambda given: _die(given) if killed.state.global_step == 11 else step(given)
     with pytest.raises(SystemExit):
         killed.fit()
     again = trainer_of("killed", **sections)
     again.restore()
-    assert (again.at.epoch, again.at.step, again.at.global_step) == (1, 4, 10)
+    assert (again.state.epoch, again.state.step, again.state.global_step) == (1, 4, 10)
     again.fit()
     assert same(weights(tmp_path / "straight"), weights(tmp_path / "killed"))
     assert lines(tmp_path / "straight") == lines(tmp_path / "killed")
@@ -176,11 +176,11 @@ def test_a_kill_within_an_epoch_loses_only_the_steps_since_the_last_checkpoint(t
 def test_figures_that_arrive_a_step_late_are_the_same_figures(trainer_of, tmp_path):
     trainer_of("now", **DROPOUT).fit()
     late = trainer_of("late", **DROPOUT)
-    late.coming = Readback(late.device, lag=1)  # as on a GPU
+    late.coming = AsyncMetrics(late.device, lag=1)  # as on a GPU
     late.fit()
     assert lines(tmp_path / "now") == lines(tmp_path / "late")
     broken = trainer_of("broken")
-    broken.coming = Readback(broken.device, lag=1)
+    broken.coming = AsyncMetrics(broken.device, lag=1)
     with torch.no_grad():
         broken.model.teacher.attention.blocks[0].norm_forward.weight[0] = float("nan")
     with pytest.raises(ModelError, match="epoch 1, step 1, D_F"):
@@ -423,7 +423,7 @@ def test_a_damaged_checkpoint_is_refused_or_means_the_same(trainer_of, tmp_path)
         said = refusal(trainer.restore)
         if said is None:
             assert same(trainer.model.state_dict(), untouched.model.state_dict())
-            assert trainer.at == untouched.at
+            assert trainer.state == untouched.state
         else:
             assert str(path) in said
             refused += 1
