@@ -33,7 +33,7 @@ words: setup
 studio: setup
 	$(BIN)/python -c 'from annotate.label_studio.environment import environment_folder, install; from pipeline.console import Console; install(environment_folder(), Console())'
 
-# pictures of the labelling screens in the README, of the generated corpus in a real browser
+# images of the labelling screens in the README, of the generated corpus in a real browser
 screens: studio
 	SEMCTL_SCREENSHOT_DIR=$(CURDIR)/notebooks/figures $(BIN)/python -m pytest tests/browser/test_real_dialogues_on_screen.py
 

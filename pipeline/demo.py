@@ -56,8 +56,8 @@ class DemoReport:
     Attributes:
         workspace: the folder.
         run: id of the trained run.
-        with_pictures: the figures on the test split over the whole catalogue.
-        without_pictures: the same run with every picture blanked.
+        with_images: the figures on the test split over the whole catalogue.
+        without_images: the same run with every image blanked.
         labelled: dialogues that were labelled.
         recommendation: the top products for one test dialogue.
         seconds: stage -> wall-clock seconds.
@@ -65,21 +65,21 @@ class DemoReport:
 
     workspace: Path
     run: str
-    with_pictures: EvaluationReport
-    without_pictures: EvaluationReport
+    with_images: EvaluationReport
+    without_images: EvaluationReport
     labelled: int
     recommendation: Recommendation
     seconds: dict[str, float] = field(default_factory=dict)
 
     def as_dict(self) -> dict[str, Any]:
-        """The JSON form: ``rows`` as ``semctl evaluate`` gives them, then the row of the run without pictures."""
-        blanked = self.without_pictures.as_dict()["rows"][0]
-        rows = [*self.with_pictures.as_dict()["rows"], {**blanked, "name": f"{blanked['name']} --no-images"}]
+        """The JSON form: ``rows`` as ``semctl evaluate`` gives them, then the row of the run without images."""
+        blanked = self.without_images.as_dict()["rows"][0]
+        rows = [*self.with_images.as_dict()["rows"], {**blanked, "name": f"{blanked['name']} --no-images"}]
         return {
             "workspace": str(self.workspace),
             "run": self.run,
-            "split": self.with_pictures.split,
-            "candidates": self.with_pictures.candidates,
+            "split": self.with_images.split,
+            "candidates": self.with_images.candidates,
             "labelled_dialogues": self.labelled,
             "rows": rows,
             "recommendation": self.recommendation.as_dict(),

@@ -4,7 +4,7 @@
      |- InputError            exit 2   something the user gave cannot be used
      |   |- UsageError                 an option or setting that does not fit
      |   |- WorkspaceError             a folder that is not a workspace, or an artefact missing from it
-     |   |- CorpusError                dialogues, catalogue or pictures that cannot be read
+     |   |- CorpusError                dialogues, catalogue or images that cannot be read
      |   |- SchemaError                a Parquet file of another schema or version
      |   |- OntologyError              an unknown slot, or an ontology edited into something invalid
      |   |- LabelError                 an export, a label configuration or annotations that do not fit this workspace
@@ -81,7 +81,7 @@ class WorkspaceError(InputError):
 
 
 class CorpusError(InputError):
-    """Dialogues, a catalogue or pictures that cannot be read."""
+    """Dialogues, a catalogue or images that cannot be read."""
 
 
 class SchemaError(InputError):

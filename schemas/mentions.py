@@ -227,7 +227,7 @@ class MentionFinder:
     """Finds spellings in texts.
 
     A spelling that is a word of most sentences ("no", "new", "one") counts only right after the name of its slot
-    ("vegan: no"); so does a number that counts things or places ("2 dresses", "picture 2").
+    ("vegan: no"); so does a number that counts things or places ("2 dresses", "image 2").
 
     Args:
         spellings: of each column, all ways to write its value.

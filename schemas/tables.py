@@ -81,7 +81,7 @@ IMAGES = Table(
     ),
     "semctl import",
 )
-"""One row per picture; ``status`` is ok, missing (no such file), dead (a link without a file) or broken."""
+"""One row per image; ``status`` is ok, missing (no such file), dead (a link without a file) or broken."""
 
 TURNS = Table(
     "turns",
@@ -117,7 +117,7 @@ RECOMMENDATIONS = Table(
     ),
     "semctl import",
 )
-"""One row per recommendation turn: product ids kept as candidates, and the picture or item references as listed."""
+"""One row per recommendation turn: product ids kept as candidates, and the image or item references as listed."""
 
 _STATE = pa.list_(
     pa.struct(

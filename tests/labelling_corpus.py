@@ -61,7 +61,7 @@ def turn(number: int, speaker: str, text: str, *image_ids: str, dialogue: str = 
 
 
 def dialogue(name: str, *, users: int = 2, split: str = "train", text: str = "I want red") -> list[dict[str, Any]]:
-    """``users`` shopper turns, each answered; the answers show one picture."""
+    """``users`` shopper turns, each answered; the answers show one image."""
     rows = []
     for index in range(users):
         rows.append(turn(2 * index, "user", f"{text} {index}", dialogue=name))
@@ -72,17 +72,17 @@ def dialogue(name: str, *, users: int = 2, split: str = "train", text: str = "I 
 def write_workspace(
     root: Path, dialogues: Sequence[Sequence[dict[str, Any]]], *, ontology: Ontology = ONTOLOGY
 ) -> Workspace:
-    """A workspace with these dialogues, one product, and one picture that is there and one that is not."""
+    """A workspace with these dialogues, one product, and one image that is there and one that is not."""
     workspace = Workspace(root).create()
-    picture = root / "pictures" / "pixel.png"
-    picture.parent.mkdir(exist_ok=True)
-    picture.write_bytes(PIXEL)
+    image = root / "images" / "pixel.png"
+    image.parent.mkdir(exist_ok=True)
+    image.write_bytes(PIXEL)
     rows = sorted((row for rows in dialogues for row in rows), key=lambda row: (row["dialogue_id"], row["turn"]))
     write_table(workspace.turns, TURNS, rows)
     shown = {"url": None, "sha256": None, "width": 1, "height": 1}
     images = [
         {"image_id": "gone", "file": None, "status": "missing", **shown},
-        {"image_id": "pixel", "file": str(picture), "status": "ok", **shown},
+        {"image_id": "pixel", "file": str(image), "status": "ok", **shown},
     ]
     write_table(workspace.images, IMAGES, images)
     product = {"product_id": "p1", "name": "Red <Dot>", "description": "", "attributes": [], "price": None}

@@ -21,7 +21,7 @@ class RunningStudio:
     """A started server.
 
     Attributes:
-        root: the workspace folder it belongs to; its pictures are those of ``root/labelling/files``.
+        root: the workspace folder it belongs to; its images are those of ``root/labelling/files``.
         url: its address.
         token: a legacy API token.
     """

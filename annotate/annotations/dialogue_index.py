@@ -34,7 +34,7 @@ class IndexedDialogue(NamedTuple):
 
 
 def dialogue_sha256(rows: Sequence[Mapping[str, Any]]) -> str:
-    """Hash of what a dialogue says: turn, speaker, text and pictures of each row of ``turns.parquet``, in order."""
+    """Hash of what a dialogue says: turn, speaker, text and images of each row of ``turns.parquet``, in order."""
     said = [[int(row["turn"]), row["speaker"], row["text"], list(row["image_ids"])] for row in rows]
     return sha256_bytes(orjson.dumps(said))
 

@@ -60,7 +60,7 @@ class CatalogueIndex:
         self._spelled: dict[tuple[str, str], str] = {}
         self._rows: dict[str, int] = {}
         self._ids: list[str] = []
-        self._pictured: dict[str, int] = {}
+        self._imaged: dict[str, int] = {}
         self._known = lru_cache(maxsize=_VALUES_KEPT)(self._fold)
         self._silent = lru_cache(maxsize=None)(self._without)
         self._allowing = lru_cache(maxsize=_SETS_KEPT)(self._allow)
@@ -89,7 +89,7 @@ class CatalogueIndex:
         self._rows[product_id] = row
         self._ids.append(product_id)
         for image_id in image_ids:
-            self._pictured.setdefault(image_id, row)
+            self._imaged.setdefault(image_id, row)
         for name, slot in self._slots.items():
             texts = attributes.get(slot.attribute, ())
             self._columns[name].add(row, {self._known(name, text) for text in texts})
@@ -126,8 +126,8 @@ class CatalogueIndex:
         return self._spelled.get((slot, value), value)
 
     def product_of(self, image_id: str) -> str | None:
-        """The product that a picture shows, if any."""
-        row = self._pictured.get(image_id)
+        """The product that an image shows, if any."""
+        row = self._imaged.get(image_id)
         return None if row is None else self._ids[row]
 
     def count(self, slot: str, value: str) -> int:

@@ -153,13 +153,13 @@ class ProjectCalls(Session):
                 fix="paste labelling/batch-NNNN/label_config.xml there again, or use another project name",
             )
 
-    def serve_pictures(self, project_id: int, folder: Path) -> str | None:
-        """Let the server show the pictures of a folder in this project.
+    def serve_images(self, project_id: int, folder: Path) -> str | None:
+        """Let the server show the images of a folder in this project.
 
         Returns:
             None when it can, else why it cannot: a server on another machine or with another document root.
         """
-        with self._asking("connect the pictures"):
+        with self._asking("connect the images"):
             storages = self._client.import_storage.local.list(project=project_id)
             if any(Path(storage.path or "") == folder for storage in storages):
                 return None
@@ -167,7 +167,7 @@ class ProjectCalls(Session):
                 self._client.import_storage.local.create(
                     project=project_id,
                     path=str(folder),
-                    title="semctl pictures",
+                    title="semctl images",
                     use_blob_urls=True,
                     request_options=ONCE,
                 )

@@ -7,7 +7,7 @@ Its folder is ``WORKSPACE/.studio``, apart from the workspace's data and unreada
     server.log         what the server printed
     data/              Label Studio's own data: the sqlite database with all projects, and its secret key
 
-Pictures are served from another folder (see :mod:`annotate.tasks.served_images`) and nothing else of the disk is.
+Images are served from another folder (see :mod:`annotate.tasks.served_images`) and nothing else of the disk is.
 """
 
 from __future__ import annotations
@@ -85,7 +85,7 @@ class Studio:
 
     Attributes:
         folder: ``WORKSPACE/.studio``.
-        files: document root of the pictures it may serve.
+        files: document root of the images it may serve.
         environment: where Label Studio is installed.
     """
 

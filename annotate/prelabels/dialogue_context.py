@@ -17,11 +17,11 @@ _ORDINALS = {
     **{f"{number}{end}": number for number, end in enumerate(("st", "nd", "rd", "th", "th", "th"), start=1)},
 }
 _THING = r"(?:one|ones|picture|image|photo|pic|product|item|option)s?"
-_PICTURE = re.compile(
+_IMAGE = re.compile(
     rf"#\s?(?P<hash>\d{{1,2}})\b"
     rf"|\b(?:picture|image|photo|pic|number|option)\s(?P<number>\d{{1,2}})\b"
     rf"|\b(?P<ordinal>{'|'.join(_ORDINALS)}|last)\s{_THING}\b"
-    # of a scene, not of the pictures: "the second one on the left"
+    # of a scene, not of the images: "the second one on the left"
     r"(?!\s(?:on|from|at|to|down|up|over|behind|hanging|above|below|along)\b"
     r"|\sin\s(?:the|that|this|there|back|front|middle|cent(?:er|re))\b)"
 )
@@ -36,8 +36,8 @@ class Turn:
         text: as written.
         sentences: read.
         asked: what the system said right before.
-        pictures: what the products of the last pictures shown have, in the order of the pictures.
-        seen: the same of all pictures shown so far, the latest first.
+        images: what the products of the last images shown have, in the order of the images.
+        seen: the same of all images shown so far, the latest first.
         is_first: the shopper has said nothing before.
     """
 
@@ -45,7 +45,7 @@ class Turn:
     text: str
     sentences: tuple[Sentence, ...]
     asked: str
-    pictures: tuple[frozenset[Choice], ...]
+    images: tuple[frozenset[Choice], ...]
     seen: tuple[frozenset[Choice], ...]
     is_first: bool
 
@@ -58,21 +58,21 @@ def dialogue_turns(
     Args:
         rows: its rows of ``turns.parquet``, in order.
         reader: reads the turns.
-        attributes: of each picture, the slots and values of the product in it.
+        attributes: of each image, the slots and values of the product in it.
     """
     asked = ""
-    pictures: tuple[frozenset[Choice], ...] = ()
+    images: tuple[frozenset[Choice], ...] = ()
     seen: list[frozenset[Choice]] = []
     is_first = True
     for row in rows:
         shown = tuple(attributes.get(image, frozenset()) for image in row["image_ids"])
         if row["speaker"] == "user":
             sentences = tuple(reader.sentences(row["text"]))
-            yield Turn(row["turn"], row["text"], sentences, asked, pictures, tuple(seen), is_first)
+            yield Turn(row["turn"], row["text"], sentences, asked, images, tuple(seen), is_first)
             is_first, asked = False, ""
         else:
             asked = row["text"]
-            pictures = shown or pictures
+            images = shown or images
         seen[:0] = shown
         del seen[_REMEMBERED:]
 
@@ -81,12 +81,12 @@ _REMEMBERED = 24
 
 
 def referred(turn: Turn) -> frozenset[Choice] | None:
-    """What the product has that the turn points at by the place of its picture: "the second one", "#2"."""
-    match = _PICTURE.search(fold(turn.text))
-    if match is None or not turn.pictures:
+    """What the product has that the turn points at by the place of its image: "the second one", "#2"."""
+    match = _IMAGE.search(fold(turn.text))
+    if match is None or not turn.images:
         return None
     if match["ordinal"]:
-        number = len(turn.pictures) if match["ordinal"] == "last" else _ORDINALS[match["ordinal"]]
+        number = len(turn.images) if match["ordinal"] == "last" else _ORDINALS[match["ordinal"]]
     else:
         number = int(match["hash"] or match["number"])
-    return turn.pictures[number - 1] if 1 <= number <= len(turn.pictures) else None
+    return turn.images[number - 1] if 1 <= number <= len(turn.images) else None

@@ -106,7 +106,7 @@ class TurnEvidence:
         found: dict[Choice, list[str]] = {}
         pointed = referred(self.turn)
         for name, products in (
-            ("pictures", self.turn.pictures),
+            ("pictures", self.turn.images),
             ("likely", self.likely),
             ("pointed", () if pointed is None else (pointed,)),
         ):
@@ -207,7 +207,7 @@ def gate_features(turn: Turn) -> list[str]:
     asked = Words.of(turn.asked)
     found += [f"asked {said}" for said in ngrams(asked) if said.count(" ") < 2]
     found += [f"names {slot}" for slot in slots]
-    return [*found, f"pictures {bool(turn.pictures)}", f"slots {min(len(slots), 3)}"]
+    return [*found, f"pictures {bool(turn.images)}", f"slots {min(len(slots), 3)}"]
 
 
 def _plain(words: tuple[str, ...]) -> Words:

@@ -132,7 +132,7 @@ def is_like(turn: Turn) -> bool:
 
 
 def _pointed_at(turn: Turn, reader: TurnReader) -> Iterator[Choice]:
-    """Of the product whose picture the turn points at and wants the like of: its kind, and the slots it names."""
+    """Of the product whose image the turn points at and wants the like of: its kind, and the slots it names."""
     product = referred(turn) if is_like(turn) else None
     if product is None:
         return

@@ -59,7 +59,7 @@ class TaughtLexicon:
 
     Args:
         reader: of the ontology.
-        attributes: of each picture, the slots and values of the product in it.
+        attributes: of each image, the slots and values of the product in it.
         aliases: other words for values.
         changes: tells whether a turn changes anything.
         wanted: tells whether a candidate is wanted, or avoided, from a turn on.

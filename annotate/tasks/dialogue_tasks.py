@@ -23,8 +23,8 @@ __all__ = [
     "TASK_SCHEMA",
     "TaskStyle",
     "dialogue_tasks",
+    "image_url",
     "notice_html",
-    "picture_url",
     "shown_text",
     "states_html",
     "turn_html",
@@ -37,12 +37,12 @@ _UNSHOWABLE = re.compile(r"[\x00-\x08\x0b\x0c\x0e-\x1f\x7f\ud800-\udfff]")
 
 
 @lru_cache(maxsize=1 << 14)
-def picture_url(name: str) -> str:
+def image_url(name: str) -> str:
     """Address at which Label Studio serves the file ``name`` of its document root."""
     return f"/data/local-files/?d={quote(name)}"
 
 
-def _no_picture(image_id: str) -> str | None:
+def _no_image(image_id: str) -> str | None:
     del image_id
     return None
 
@@ -55,14 +55,14 @@ class TaskStyle:
         window: user turns in one task.
         ontology_version: of the ontology that the label configuration offers.
         config_sha256: hash of that configuration.
-        picture: image id -> its address in Label Studio, or None when there is no picture to show.
-        names: image id -> name of the product in the picture, where known.
+        image: image id -> its address in Label Studio, or None when there is no image to show.
+        names: image id -> name of the product in the image, where known.
     """
 
     window: int
     ontology_version: int
     config_sha256: str
-    picture: Callable[[str], str | None] = _no_picture
+    shown_image: Callable[[str], str | None] = _no_image
     names: Mapping[str, str] = field(default_factory=dict)
 
 
@@ -173,16 +173,16 @@ def turn_html(row: Mapping[str, Any], style: TaskStyle, *, current: bool = False
     is_user = row["speaker"] == "user"
     classes = "sem-t" + (" sem-u" if is_user else "") + (" sem-cur" if current else "")
     speaker = "USER" if is_user else "ASSISTANT"
-    pictures = "".join(
+    images = "".join(
         _figure(number, image_id, style, named=not is_user) for number, image_id in enumerate(row["image_ids"], start=1)
     )
-    gallery = f'<div class="sem-i">{pictures}</div>' if pictures else ""
+    gallery = f'<div class="sem-i">{images}</div>' if images else ""
     said = f'<b>{int(row["turn"])} {speaker}</b><span class="sem-x">{shown_text(row["text"])}</span>'
     return f'<div class="{classes}">{said}{gallery}</div>'
 
 
 def _figure(number: int, image_id: str, style: TaskStyle, *, named: bool) -> str:
-    url = style.picture(image_id)
+    url = style.shown_image(image_id)
     if url is None:
         shown = '<div class="sem-none">image not available</div>'
     else:

@@ -1,11 +1,11 @@
-"""The pictures that Label Studio may serve: files under one folder, so that nothing else of the disk is reachable.
+"""The images that Label Studio may serve: files under one folder, so that nothing else of the disk is reachable.
 
-``labelling/files`` is the server's document root, ``labelling/files/pictures`` the path of each project's Local storage
+``labelling/files`` is the server's document root, ``labelling/files/images`` the path of each project's Local storage
 (Label Studio wants a folder below the root). A file is named by the hash of its image id, with the suffix of its
 format, by which Label Studio tells browsers what it is. It is a hard link where the file system allows, else a copy; a
-picture that browsers would show otherwise than it is read everywhere else is converted.
+image that browsers would show otherwise than it is read everywhere else is converted.
 
-The disk may have changed since the import: a picture is served only while its file holds what was imported, and no
+The disk may have changed since the import: an image is served only while its file holds what was imported, and no
 symbolic link is followed to it.
 """
 
@@ -24,36 +24,36 @@ from schemas.errors import CorpusError, UsageError
 from schemas.files import open_unlinked, sha256_bytes, temporary_folder
 from schemas.progress import Progress, SilentProgress
 
-__all__ = ["PICTURES", "PictureFile", "PictureFolder"]
+__all__ = ["SERVED_IMAGES", "ImageFile", "ImageFolder"]
 
-PICTURES = "pictures"
+SERVED_IMAGES = "pictures"
 
 ForBrowser = Callable[[bytes], tuple[str, Callable[[], bytes] | None]]
 
 
 @dataclass(frozen=True)
-class PictureFile:
-    """A picture's file as it was imported; ``sha256`` is None where it is not known."""
+class ImageFile:
+    """An image's file as it was imported; ``sha256`` is None where it is not known."""
 
     path: Path
     sha256: str | None = None
 
 
 class _LeftOutError(Exception):
-    """Why a picture is not served, as a code."""
+    """Why an image is not served, as a code."""
 
 
 @dataclass
-class PictureFolder:
-    """Links pictures below a document root.
+class ImageFolder:
+    """Links images below a document root.
 
     Attributes:
         root: the document root.
         for_browser: a file's content -> the suffix to serve it under and, where browsers would not show the file as it
             is read, what makes the content to serve instead; raises a :class:`~schemas.errors.CorpusError` where it is
-            no picture.
-        names: image id -> file name below the root, for each picture that is there.
-        left_out: how many pictures whose file was fine at the import are not served, by reason: ``missing``,
+            no image.
+        names: image id -> file name below the root, for each image that is there.
+        left_out: how many images whose file was fine at the import are not served, by reason: ``missing``,
             ``symbolic_link``, ``changed`` or ``cannot_be_decoded``.
     """
 
@@ -63,13 +63,13 @@ class PictureFolder:
     left_out: Counter[str] = field(default_factory=Counter)
 
     def link_all(
-        self, files: Mapping[str, PictureFile], image_ids: Iterable[str], progress: Progress | None = None
+        self, files: Mapping[str, ImageFile], image_ids: Iterable[str], progress: Progress | None = None
     ) -> None:
-        """Link the pictures of these image ids; those without a file are left out, and those that changed are counted.
+        """Link the images of these image ids; those without a file are left out, and those that changed are counted.
 
         Args:
             files: image id -> its file.
-            image_ids: the pictures needed.
+            image_ids: the images needed.
             progress: shows how far it is.
 
         Raises:
@@ -79,7 +79,7 @@ class PictureFolder:
         needed = sorted(set(image_ids))
         with ExitStack() as stack:
             try:
-                aside = stack.enter_context(temporary_folder(self.root / PICTURES))
+                aside = stack.enter_context(temporary_folder(self.root / SERVED_IMAGES))
             except OSError as problem:
                 raise _refused(problem, self.root) from None
             for image_id in progress.track(needed, "linking images", total=len(needed)):
@@ -91,7 +91,7 @@ class PictureFolder:
                 except _LeftOutError as reason:
                     self.left_out[str(reason)] += 1
 
-    def _serve(self, image_id: str, source: PictureFile, aside: Path) -> str:
+    def _serve(self, image_id: str, source: ImageFile, aside: Path) -> str:
         try:
             with open_unlinked(source.path) as file:
                 content, found = file.read(), os.fstat(file.fileno())
@@ -102,7 +102,7 @@ class PictureFolder:
         name = sha256_bytes(image_id.encode())[:32]
         try:
             suffix, converted = self.for_browser(content)
-            relative = f"{PICTURES}/{name[:2]}/{name}{suffix}"
+            relative = f"{SERVED_IMAGES}/{name[:2]}/{name}{suffix}"
             target = self.root / relative
             if not _is_there(target, found, content, is_converted=converted is not None):
                 target.parent.mkdir(parents=True, exist_ok=True)

@@ -77,7 +77,7 @@ def benchmark(options: Options) -> list[dict[str, Any]]:
 
 
 def write_corpus(folder: Path, shape: Shape, seed: int = 0) -> None:
-    """Write a corpus in MMD's layout, without pictures: same shape and seed, same bytes."""
+    """Write a corpus in MMD's layout, without images: same shape and seed, same bytes."""
     random = Random(seed)
     colours, kinds = ("red", "blue", "black", "white", "green"), ("dress", "shirt", "skirt", "coat")
     urls = [f"http://images.example.invalid/catalog/{i % 97}/P{i:06d}/Front_Large.jpg" for i in range(shape.products)]

@@ -25,7 +25,7 @@ from annotate.states.accumulate import accumulate
 from annotate.tasks import label_config as labels
 from annotate.tasks.dialogue_tasks import TaskStyle, dialogue_tasks
 from pipeline.benchmarks.measure import Goal, Options, row
-from pipeline.labelling.prelabelling import labelled_dialogues, picture_choices, prelabel_model
+from pipeline.labelling.prelabelling import image_choices, labelled_dialogues, prelabel_model
 from pipeline.workspace import Workspace
 from schemas.belief import BeliefState, TurnUpdate
 from schemas.errors import UsageError
@@ -84,7 +84,7 @@ def benchmark(options: Options) -> list[dict[str, Any]]:
 def _lexicons(
     workspace: Workspace, gold: Mapping[str, LabelledDialogue], screen: _Screen, options: Options
 ) -> Iterator[tuple[str, dict[str, Prelabel]]]:
-    attributes = picture_choices(workspace, screen.ontology)
+    attributes = image_choices(workspace, screen.ontology)
     rows = {name: dialogue.rows for name, dialogue in gold.items()}
     untaught = Lexicon(rows, screen.ontology, attributes, {})
     yield "lexicon, nothing labelled yet", {name: untaught.prelabel(name) for name in rows}

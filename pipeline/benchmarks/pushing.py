@@ -1,7 +1,7 @@
 """How long it takes to put tasks into a Label Studio project, against the bare bulk import of the same tasks.
 
 A server of its own is started for it and stopped again. What is compared: the seconds on the clock of
-``export_to_project`` (dialogues read, pages made, project and configuration set up, pictures connected, tasks pushed,
+``export_to_project`` (dialogues read, pages made, project and configuration set up, images connected, tasks pushed,
 the batch written) into a new project, and of one plain POST of the finished tasks to the import address of an empty
 project. A row beside it: the same export once more, when all tasks are there already and none is pushed.
 """

@@ -27,7 +27,7 @@ BUSY = Goal("at least", 0.9)
 def benchmark(options: Options) -> list[dict[str, Any]]:
     """A step on D_F and one on D_P at the ``paper`` size: D = 768, 3 layers, B = 64, T = 5, L = 30, 15 slots.
 
-    Texts, pictures shown and candidates are those of a generated corpus, or of ``--corpus``; word vectors, features and
+    Texts, images shown and candidates are those of a generated corpus, or of ``--corpus``; word vectors, features and
     states are random. ``--size`` is another B, ``--width`` another D. On a CPU seconds are processor seconds of all
     threads, which other work on the machine changes less than the clock on the wall.
 
@@ -80,7 +80,7 @@ def _steps(corpus: Corpus, batch: int, width: int, options: Options) -> list[dic
             found.append(
                 compared(
                     f"{title}, {name}",
-                    "the plain step: float32, every text and picture place padded, each candidate encoded",
+                    "the plain step: float32, every text and image place padded, each candidate encoded",
                     seconds[kind],
                     seconds["plain"],
                     FASTER if kind == "ours" else None,

@@ -99,7 +99,7 @@ def _as_json(result: AdjudicateResult) -> dict[str, Any]:
         "outdated": result.outdated,
         **named,
         "batch": result.batch,
-        "pictures_problem": result.pictures_problem,
+        "images_problem": result.images_problem,
     }
 
 
@@ -131,8 +131,8 @@ def _show(console: Console, result: AdjudicateResult) -> None:
             console.log(f"{what}: {one.dialogue_id}, turn {one.turn} (task {one.uid})")
         if len(turns) > _MOST_SHOWN:
             console.log(f"{what}: {len(turns) - _MOST_SHOWN:,} more; --json names them all")
-    if result.pictures_problem:
-        console.log(f"warning: this Label Studio cannot show the images ({result.pictures_problem})")
+    if result.images_problem:
+        console.log(f"warning: this Label Studio cannot show the images ({result.images_problem})")
 
 
 def feedback(

@@ -65,8 +65,8 @@ def _show(console: Console, report: DemoReport) -> None:
     shown = report.as_dict()
     names = [name for name in shown["rows"][0] if "@" in name]
     console.table(
-        f"{shown['split']} split, {shown['candidates']} {report.with_pictures.products:,} products, "
-        f"{len(report.with_pictures.rows[0].queries):,} queries; {report.labelled} dialogues labelled; per cent",
+        f"{shown['split']} split, {shown['candidates']} {report.with_images.products:,} products, "
+        f"{len(report.with_images.rows[0].queries):,} queries; {report.labelled} dialogues labelled; per cent",
         ["", *map(metric_heading, names)],
         [[row["name"], *(100 * row[name] for name in names)] for row in shown["rows"]],
     )

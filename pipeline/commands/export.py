@@ -157,8 +157,8 @@ def _as_json(result: ExportResult) -> dict[str, Any]:
         "window": result.window,
         "batch": result.batch,
         "values_typed": result.values_typed,
-        "pictures": dict(result.pictures),
-        "pictures_problem": result.pictures_problem,
+        "images": dict(result.images),
+        "images_problem": result.images_problem,
         "doubles_removed": result.doubles_removed,
         "outdated": result.outdated,
         "prelabel": result.prelabel,
@@ -215,8 +215,8 @@ def _show_dealt(console: Console, dealt: AssignedExport) -> None:
     for export in dealt.exports:
         if export.outdated:
             console.log(f"warning: {export.outdated} tasks of '{export.destination}' show an older wording")
-        if export.pictures_problem:
-            console.log(f"warning: '{export.destination}' cannot show the images ({export.pictures_problem})")
+        if export.images_problem:
+            console.log(f"warning: '{export.destination}' cannot show the images ({export.images_problem})")
     if dealt.dry_run:
         console.say("Next: the same command without --dry-run")
     elif not dealt.is_file:
@@ -246,8 +246,8 @@ def _show(console: Console, result: ExportResult, root: Path) -> None:
         ("dialogues", result.dialogues),
         ("user turns", result.user_turns),
         ("user turns in a task, at most", result.window),
-        ("images shown", result.pictures["shown"]),
-        ("images missing", result.pictures["missing"]),
+        ("images shown", result.images["shown"]),
+        ("images missing", result.images["missing"]),
         ("rare values not in the lists", result.values_typed),
     ]
     if result.prelabel is not None:
@@ -263,12 +263,12 @@ def _show(console: Console, result: ExportResult, root: Path) -> None:
     if to.file and result.batch is not None:
         console.log(
             f"to import it by hand: a project with labelling/batch-{result.batch:04d}/label_config.xml, and for the "
-            f"images a Local storage of {root / 'labelling' / 'files' / 'pictures'}"
+            f"images a Local storage of {root / 'labelling' / 'files' / 'images'}"
         )
     if result.outdated:
         console.log(f"warning: {result.outdated} tasks of the project show an older wording of their dialogue")
-    if result.pictures_problem:
+    if result.images_problem:
         console.log(
-            f"warning: this Label Studio cannot show the images ({result.pictures_problem}); run it with "
+            f"warning: this Label Studio cannot show the images ({result.images_problem}); run it with "
             f"LABEL_STUDIO_LOCAL_FILES_DOCUMENT_ROOT={root / 'labelling' / 'files'} on this machine"
         )

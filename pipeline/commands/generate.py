@@ -30,7 +30,7 @@ def generate(
         Path | None, typer.Option("--catalogue", metavar="CSV", help="Use these real products instead of drawn ones.")
     ] = None,
     images: Annotated[
-        Path | None, typer.Option("--images", metavar="DIR", help="Pictures of the real products; they are copied.")
+        Path | None, typer.Option("--images", metavar="DIR", help="Images of the real products; they are copied.")
     ] = None,
     column: Annotated[
         list[str] | None,
@@ -39,7 +39,7 @@ def generate(
     force: Annotated[bool, typer.Option("--force", help="Replace a corpus that was generated here before.")] = False,
     as_json: Annotated[bool, JSON_OPTION] = False,
 ) -> None:
-    """Make a corpus in MMD's file layout: a catalogue with drawn pictures, and simulated dialogues with gold states.
+    """Make a corpus in MMD's file layout: a catalogue with drawn images, and simulated dialogues with gold states.
 
     Example: semctl generate corpus --size demo --seed 1
     """
@@ -71,7 +71,7 @@ def generate(
         ("  positives each", report["positives_per_recommendation"]),
         ("  negatives each", report["negatives_per_recommendation"]),
         ("products", report["products"]),
-        *((f"  {name} only in the image", number) for name, number in report["only_in_pictures"].items()),
+        *((f"  {name} only in the image", number) for name, number in report["only_in_images"].items()),
         ("images", report["images"]["ok"]),
         ("quirks: broken dialogue files", quirks["broken_dialogues"]),
         ("quirks: products with a faulty file", report["faulty_products"]),

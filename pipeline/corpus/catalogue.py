@@ -8,7 +8,7 @@ from dataclasses import replace
 from typing import Any
 
 from pipeline.corpus.catalogue_numbers import read_prices, settle_numbers
-from pipeline.corpus.images import Pictures, file_stem, place_of
+from pipeline.corpus.images import ImageReferences, file_stem, place_of
 from pipeline.corpus.ledger import Ledger, LedgerLine
 from pipeline.corpus.records import ProductRecord
 from schemas.errors import CorpusError
@@ -56,23 +56,23 @@ class Catalogue:
         """Names of all attributes, sorted."""
         return sorted({name for product in self.products for name in product.attributes})
 
-    def link_pictures(self, pictures: Pictures) -> dict[str, tuple[str, ...]]:
-        """Pictures of each product, ``product_id -> image ids``; afterwards pictures can be looked up."""
+    def link_images(self, image_refs: ImageReferences) -> dict[str, tuple[str, ...]]:
+        """Images of each product, ``product_id -> image ids``; afterwards images can be looked up."""
         image_ids: dict[str, tuple[str, ...]] = {}
         product_of_file: defaultdict[str, dict[str, str]] = defaultdict(dict)
         for product in self.products:
             ids: dict[str, None] = {}
-            for reference in product.pictures:
-                self._by_reference.setdefault(pictures.key_of(reference), product.product_id)
-                picture = pictures.resolve(reference)
-                ids[picture.image_id] = None
-                if picture.file is not None:
-                    product_of_file[picture.file].setdefault(place_of(picture.image_id), product.product_id)
+            for reference in product.image_refs:
+                self._by_reference.setdefault(image_refs.key_of(reference), product.product_id)
+                image = image_refs.resolve(reference)
+                ids[image.image_id] = None
+                if image.file is not None:
+                    product_of_file[image.file].setdefault(place_of(image.image_id), product.product_id)
             for key in product.keys:
                 self._by_reference.setdefault(key, product.product_id)
-                files = pictures.files_by_stem(key)
+                files = image_refs.files_by_stem(key)
                 if files and not ids:
-                    ids[pictures.resolve(files[0] if len(files) == 1 else key).image_id] = None
+                    ids[image_refs.resolve(files[0] if len(files) == 1 else key).image_id] = None
             for image_id in ids:
                 self._by_reference.setdefault(image_id, product.product_id)
             image_ids[product.product_id] = tuple(ids)
@@ -82,7 +82,7 @@ class Catalogue:
         return image_ids
 
     def lookup(self) -> ProductLookup:
-        """What dialogues are read with, once the pictures are linked."""
+        """What dialogues are read with, once the images are linked."""
         return ProductLookup(
             [product.product_id for product in self.products],
             self._by_reference,
@@ -95,7 +95,7 @@ class ProductLookup:
 
     Args:
         product_ids: all ids, sorted.
-        by_reference: links, files and stems of pictures -> product id.
+        by_reference: links, files and stems of images -> product id.
         attributes: product id -> its attributes.
     """
 
@@ -109,12 +109,12 @@ class ProductLookup:
         self.attributes = attributes
         self._by_reference = by_reference
 
-    def of_picture(self, reference: str, pictures: Pictures) -> str | None:
-        """The id of the product that a picture shows, by its link, its file or its file's stem."""
-        found = self._by_reference.get(pictures.key_of(reference))
+    def of_image(self, reference: str, image_refs: ImageReferences) -> str | None:
+        """The id of the product that an image shows, by its link, its file or its file's stem."""
+        found = self._by_reference.get(image_refs.key_of(reference))
         if found is None:
-            picture = pictures.resolve(reference)
-            for key in (picture.image_id, file_stem(picture.file or picture.url or picture.image_id)):
+            image = image_refs.resolve(reference)
+            for key in (image.image_id, file_stem(image.file or image.url or image.image_id)):
                 found = self._by_reference.get(key)
                 if found is not None:
                     break
@@ -146,7 +146,7 @@ def _merge_views(records: Iterable[ProductRecord], ledger: Ledger) -> list[Produ
         if not known.price_text:
             known.price, known.price_text = record.price, record.price_text
         known.currency = known.currency or record.currency
-        known.pictures = tuple(dict.fromkeys((*known.pictures, *record.pictures)))
+        known.image_refs = tuple(dict.fromkeys((*known.image_refs, *record.image_refs)))
         known.keys = tuple(dict.fromkeys((*known.keys, *record.keys)))
     return [
         replace(record, product_id=f"{source}/{product_id}") if len(sources[product_id]) > 1 else record

@@ -14,7 +14,7 @@ from typing import Any
 import pyarrow as pa
 
 from pipeline.corpus.catalogue import ProductLookup
-from pipeline.corpus.images import Picture, Pictures
+from pipeline.corpus.images import ImageReferences, ReferencedImage
 from pipeline.corpus.ledger import Ledger
 from pipeline.corpus.recommendations import Recommendations
 from pipeline.corpus.records import SPLITS, CandidateKind, Dialogue
@@ -47,7 +47,7 @@ class Setting:
     split: SplitShares | None
     attributes: list[str]
     products: ProductLookup
-    pictures: Pictures
+    image_refs: ImageReferences
 
     def as_json(self) -> dict[str, Any]:
         """Itself for another process."""
@@ -59,7 +59,7 @@ class Setting:
             "split": None if self.split is None else self.split.as_json(),
             "attributes": self.attributes,
             "products": self.products.as_json(),
-            "pictures": self.pictures.as_json(),
+            "images": self.image_refs.as_json(),
         }
 
     @classmethod
@@ -74,7 +74,7 @@ class Setting:
             None if split is None else SplitShares(split["shares"], split["seed"]),
             value["attributes"],
             ProductLookup(*value["products"]),
-            Pictures.from_json(value["pictures"]),
+            ImageReferences.from_json(value["images"]),
         )
 
 
@@ -90,7 +90,7 @@ class Chunk:
         user_turns: how many of the turns are users'.
         ledger: what was counted, as :meth:`Ledger.as_json` gives it.
         said: the slots that states name.
-        pictures: those referred to, where the process that made the chunk had not met them before.
+        images: those referred to, where the process that made the chunk had not met them before.
         sums: of the files read, as :meth:`pipeline.corpus.layout.HashedFiles.take_sums` gives them.
     """
 
@@ -101,21 +101,29 @@ class Chunk:
     user_turns: int
     ledger: dict[str, Any]
     said: list[Said]
-    pictures: list[Picture]
+    image_refs: list[ReferencedImage]
     sums: str = ""
 
     def to_bytes(self) -> list[bytes | pa.Buffer]:
         """Itself for another process, in parts."""
-        rest = [self.splits, self.user_turns, self.ledger, self.said, self.pictures, self.sums]
+        rest = [self.splits, self.user_turns, self.ledger, self.said, self.image_refs, self.sums]
         return [json.dumps(rest).encode(), *map(_table_bytes, (self.turns, self.recommendations, self.updates))]
 
     @classmethod
     def from_bytes(cls, parts: list[bytes]) -> Chunk:
         """The inverse of :meth:`to_bytes`."""
-        splits, user_turns, ledger, said, pictures, sums = json.loads(parts[0])
+        splits, user_turns, ledger, said, image_refs, sums = json.loads(parts[0])
         turns, recommendations, updates = map(_table, parts[1:])
         return cls(
-            turns, recommendations, updates, splits, user_turns, ledger, said, [Picture(*p) for p in pictures], sums
+            turns,
+            recommendations,
+            updates,
+            splits,
+            user_turns,
+            ledger,
+            said,
+            [ReferencedImage(*p) for p in image_refs],
+            sums,
         )
 
 
@@ -137,16 +145,16 @@ class ChunkMaker:
     def __init__(self, setting: Setting) -> None:
         self.ledger = Ledger()
         self._split = setting.split
-        self._pictures = setting.pictures
-        self._pictures_given = len(setting.pictures.found)
-        self._turns = TurnTable(setting.pictures)
+        self._images = setting.image_refs
+        self._images_given = len(setting.image_refs.found)
+        self._turns = TurnTable(setting.image_refs)
         self._recommendations = Recommendations(
-            setting.candidates, setting.negatives_needed, setting.products, setting.pictures, self.ledger
+            setting.candidates, setting.negatives_needed, setting.products, setting.image_refs, self.ledger
         )
         self._updates = CorpusUpdates(
             SlotKeys(setting.attributes),
             setting.products,
-            setting.pictures,
+            setting.image_refs,
             not_slots=setting.not_slots,
             topic_change=setting.topic_change,
             ledger=self.ledger,
@@ -176,10 +184,10 @@ class ChunkMaker:
     def take(self) -> Chunk:
         """The dialogues added since the last call."""
         recommendations, said = self._recommendations.take(), self._updates.take_said()
-        found = self._pictures.found
-        pictures = list(found.values())[self._pictures_given :] if len(found) > self._pictures_given else []
-        self._pictures_given = len(found)
+        found = self._images.found
+        image_refs = list(found.values())[self._images_given :] if len(found) > self._images_given else []
+        self._images_given = len(found)
         splits, self._splits = self._splits, dict.fromkeys(SPLITS, 0)
         user_turns = self._turns.user_turns
         turns, updates = self._turns.take(), self._rows.take()
-        return Chunk(turns, recommendations, updates, splits, user_turns, self.ledger.take(), said, pictures)
+        return Chunk(turns, recommendations, updates, splits, user_turns, self.ledger.take(), said, image_refs)

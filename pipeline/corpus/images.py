@@ -1,4 +1,4 @@
-"""Picture references (links, ids or file names) and the files behind them."""
+"""Image references (links, ids or file names) and the files behind them."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from schemas.errors import CorpusError
 from schemas.folding import unescape
 from schemas.safe_text import as_unicode
 
-__all__ = ["Picture", "Pictures", "canonical_url", "file_name", "file_stem", "place_of"]
+__all__ = ["Image", "Images", "canonical_url", "file_name", "file_stem", "place_of"]
 
 _SCHEME = re.compile(r"(?:https?:)?//", re.IGNORECASE)
 
@@ -41,8 +41,8 @@ def file_stem(reference: str) -> str:
     return PurePosixPath(reference.split("?", 1)[0]).stem
 
 
-class Picture(NamedTuple):
-    """A picture as referred to: its id in the tables, its file below the images folder, its link."""
+class ReferencedImage(NamedTuple):
+    """An image as referred to: its id in the tables, its file below the images folder, its link."""
 
     image_id: str
     file: str | None
@@ -52,21 +52,21 @@ class Picture(NamedTuple):
 class _ImageIds(dict[str, str]):
     """Reference -> image id; a reference that is asked for the first time is resolved."""
 
-    def __init__(self, pictures: Pictures) -> None:
-        self._pictures = pictures
+    def __init__(self, image_refs: ImageReferences) -> None:
+        self._images = image_refs
 
     def __missing__(self, reference: str) -> str:
-        found = self[reference] = self._pictures.resolve(reference).image_id
+        found = self[reference] = self._images.resolve(reference).image_id
         return found
 
 
-class Pictures:
-    """How a corpus maps picture references to files.
+class ImageReferences:
+    """How a corpus maps image references to files.
 
     A link is looked up in ``url2img.txt``; without that file, its last path part is looked for in the images folder.
     A number is looked up in ``image_id.json`` and then goes the way of its link. Anything else is a file name.
     ``image_id`` is the corpus's own id where it has ids; else, of a link that ``url2img.txt`` does not name, the link;
-    else the file name. So two links are one picture only where the corpus says so, or they differ in nothing but
+    else the file name. So two links are one image only where the corpus says so, or they differ in nothing but
     ``http`` and ``https``: then each has its id, and both have the file.
 
     Args:
@@ -91,8 +91,8 @@ class Pictures:
         self._link_of_file = {file: url for url, file in reversed(list(self._url_map.items()))}
         self._url_map_given = url_map_given
         self._names: set[str] | None = None
-        self.found: dict[str, Picture] = {}
-        self._known: dict[str, Picture] = {}
+        self.found: dict[str, ReferencedImage] = {}
+        self._known: dict[str, ReferencedImage] = {}
         self._image_ids = _ImageIds(self)
         self._stems: dict[str, list[str]] | None = None
 
@@ -106,31 +106,31 @@ class Pictures:
         }
 
     @classmethod
-    def from_json(cls, value: Mapping[str, Any]) -> Pictures:
+    def from_json(cls, value: Mapping[str, Any]) -> ImageReferences:
         """The inverse of :meth:`as_json`."""
         folder = value["folder"]
         return cls(**{**value, "folder": None if folder is None else Path(folder)})
 
     @property
     def uses_ids(self) -> bool:
-        """Whether the corpus names pictures by number."""
+        """Whether the corpus names images by number."""
         return bool(self._id_map)
 
-    def resolve(self, reference: str) -> Picture:
-        """The picture a reference names; the same file under several links is one picture. Remembers what it found."""
+    def resolve(self, reference: str) -> ReferencedImage:
+        """The image a reference names; the same file under several links is one image. Remembers what it found."""
         known = self._known.get(reference)
         if known is None:
             known = self._known[reference] = self._resolve(reference)
             self.found.setdefault(known.image_id, known)
         return known
 
-    def add(self, pictures: Iterable[Picture]) -> None:
-        """Remember pictures that were found elsewhere."""
-        for picture in pictures:
-            self.found.setdefault(picture.image_id, picture)
+    def add(self, image_refs: Iterable[ReferencedImage]) -> None:
+        """Remember images that were found elsewhere."""
+        for image in image_refs:
+            self.found.setdefault(image.image_id, image)
 
     def image_ids(self, references: Sequence[str]) -> list[str]:
-        """Ids of the pictures referred to, each once, in order."""
+        """Ids of the images referred to, each once, in order."""
         return list(dict.fromkeys(map(self._image_ids.__getitem__, references)))
 
     def link_of(self, reference: str) -> str:
@@ -138,10 +138,10 @@ class Pictures:
         return self._id_map.get(reference) or canonical_url(reference)
 
     def key_of(self, reference: str) -> str:
-        """What a reference points at, by which pictures of products are found."""
+        """What a reference points at, by which images of products are found."""
         return place_of(self.link_of(reference))
 
-    def _resolve(self, reference: str) -> Picture:
+    def _resolve(self, reference: str) -> ReferencedImage:
         text = self.link_of(reference)
         is_link = "://" in text or text.startswith("//")
         file = _at(self._url_map, text)
@@ -157,8 +157,8 @@ class Pictures:
         if number is None and self.uses_ids and not is_link and text.isdigit():
             number = text
         if is_link and not self._url_map_given:
-            return Picture(number or text, file, text)
-        return Picture(number or file or text, file, text if is_link else None)
+            return ReferencedImage(number or text, file, text)
+        return ReferencedImage(number or file or text, file, text if is_link else None)
 
     def _file_of_link(self, *spelled: str) -> str | None:
         """The file named as the last part of a link is, with or without its %-escapes."""
@@ -173,7 +173,7 @@ class Pictures:
         return files[0] if len(files) == 1 else None
 
     def files_by_stem(self, stem: str) -> Sequence[str]:
-        """The picture files whose name without suffix is ``stem``, sorted."""
+        """The image files whose name without suffix is ``stem``, sorted."""
         if self._stems is None:
             self._stems = {}
             for name in sorted({*self._url_map.values(), *self._file_names()}):
@@ -181,18 +181,18 @@ class Pictures:
         return self._stems.get(stem, ())
 
     def ambiguous(self) -> set[str]:
-        """Ids of pictures found of which nothing says which file is theirs.
+        """Ids of images found of which nothing says which file is theirs.
 
         Without ``url2img.txt``, these are links to different places whose last part is the same; and names without a
         suffix that several files have.
         """
         links: defaultdict[str, defaultdict[str, set[str]]] = defaultdict(lambda: defaultdict(set))
         found: set[str] = set()
-        for picture in self.found.values():
-            if picture.url is not None and picture.file is not None and not self._url_map_given:
-                links[picture.file][place_of(picture.url)].add(picture.image_id)
-            elif picture.url is None and picture.file is None and len(self.files_by_stem(picture.image_id)) > 1:
-                found.add(picture.image_id)
+        for image in self.found.values():
+            if image.url is not None and image.file is not None and not self._url_map_given:
+                links[image.file][place_of(image.url)].add(image.image_id)
+            elif image.url is None and image.file is None and len(self.files_by_stem(image.image_id)) > 1:
+                found.add(image.image_id)
         return found.union(*(ids for places in links.values() if len(places) > 1 for ids in places.values()))
 
     def _file_names(self) -> set[str]:

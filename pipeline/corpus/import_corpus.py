@@ -1,7 +1,7 @@
 """Stage 1: a corpus in a published format becomes the tables of a workspace, with a ledger of what was dropped and why.
 
 Dialogues are read in chunks, by several processes where there are enough of them, and streamed into the tables; only
-the catalogue and the distinct pictures are held in memory. Everything is written beside the workspace's tables and
+the catalogue and the distinct images are held in memory. Everything is written beside the workspace's tables and
 moved into place at the end, the manifest last.
 """
 
@@ -20,7 +20,7 @@ import pyarrow.compute as pc
 
 from pipeline.corpus.catalogue import Catalogue
 from pipeline.corpus.chunks import Setting
-from pipeline.corpus.image_files import check_pictures
+from pipeline.corpus.image_files import check_images
 from pipeline.corpus.layout import Folders
 from pipeline.corpus.ledger import Ledger
 from pipeline.corpus.parsing import snake_case
@@ -64,9 +64,9 @@ class ImportReport:
         splits: split -> dialogues.
         drawn_splits: how dialogues were shared out among the splits; None when the corpus's own splits were taken.
         prices_by_currency: currency -> products with a price in it; "unknown" where none is named.
-        images: status -> pictures.
+        images: status -> images.
         slots: the corpus's own state slots, with the attribute each was taken for (None: the catalogue has none).
-        image_ids: whether the corpus names pictures by ``links``, ``ids`` or ``files``.
+        image_ids: whether the corpus names images by ``links``, ``ids`` or ``files``.
         ontology_version: version of ``ontology.json`` afterwards.
         left_out: files, folders and columns that lie in the corpus and were not read, each with the reason.
     """
@@ -237,7 +237,7 @@ class _Import:
     def _run(self, chunks: Chunks) -> ImportReport:
         with self._progress.task("reading the catalogue"):
             self._catalogue = Catalogue(self._reader.products(self._ledger), self._ledger)
-            image_ids = self._catalogue.link_pictures(self._reader.pictures)
+            image_ids = self._catalogue.link_images(self._reader.image_refs)
         self._report.products = len(self._catalogue.products)
         self._report.attribute_aliases = self._catalogue.aliases
         self._report.prices_by_currency = self._catalogue.currencies
@@ -268,11 +268,11 @@ class _Import:
             table.write_all(rows)
 
     def _write_images(self) -> None:
-        pictures = self._reader.pictures
-        found = sorted(pictures.found.values())
+        image_refs = self._reader.image_refs
+        found = sorted(image_refs.found.values())
         line = self._ledger["images"]
         with open_writer(self._staging / "images.parquet", IMAGES, inputs=self.inputs) as table:
-            checked = check_pictures(found, pictures.folder, ambiguous=pictures.ambiguous())
+            checked = check_images(found, image_refs.folder, ambiguous=image_refs.ambiguous())
             for file in self._progress.track(checked, "looking at images", len(found)):
                 table.write(file.row())
                 self._report.images[file.status] += 1
@@ -280,7 +280,7 @@ class _Import:
                     line.keep()
                 else:
                     line.drop(file.reason)
-        self._report.image_ids = "ids" if pictures.uses_ids else "links" if any(p.url for p in found) else "files"
+        self._report.image_ids = "ids" if image_refs.uses_ids else "links" if any(p.url for p in found) else "files"
 
     def _write_dialogues(self, chunks: Chunks, slots: CorpusSlots) -> None:
         reader, ledger, report = self._reader, self._ledger, self._report
@@ -292,7 +292,7 @@ class _Import:
             self._split,
             self._catalogue.attributes,
             self._catalogue.lookup(),
-            reader.pictures,
+            reader.image_refs,
         )
         report.splits = dict.fromkeys(SPLITS, 0)
         with _no_cycle_collection(), ExitStack() as stack:
@@ -310,7 +310,7 @@ class _Import:
                 updates.write_table(chunk.updates)
                 ledger.add(chunk.ledger)
                 slots.hear(chunk.said)
-                reader.pictures.add(chunk.pictures)
+                reader.image_refs.add(chunk.image_refs)
                 report.user_turns += chunk.user_turns
                 for split, n in chunk.splits.items():
                     report.splits[split] += n

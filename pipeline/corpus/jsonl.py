@@ -1,4 +1,4 @@
-"""One's own data: dialogues as JSON lines, products as JSON lines or CSV, pictures as files.
+"""One's own data: dialogues as JSON lines, products as JSON lines or CSV, images as files.
 
 ``dialogues.jsonl`` (or any ``*.jsonl`` in ``dialogues/``), one dialogue a line::
 
@@ -9,8 +9,8 @@
        "update": {"dislike": {"color": "black"}, "drop": ["brand"], "new_topic": false}}]}
 
 ``dialogue_id`` and ``turns`` are needed. ``split`` (train, valid or test) is the file's name when it is left out, and
-train when that is none of the three. ``positives`` and ``negatives`` name products; ``images`` name picture files and
-are what a turn shows (a system turn that names none shows the first picture of each positive). A user turn may carry
+train when that is none of the three. ``positives`` and ``negatives`` name products; ``images`` name image files and
+are what a turn shows (a system turn that names none shows the first image of each positive). A user turn may carry
 ``state``, all that holds after it, or ``update``, what it changes; one without either is unlabelled.
 
 ``products.jsonl``, one product a line (only ``product_id`` is needed)::
@@ -24,7 +24,7 @@ commas. A column whose name is nearly one of these is refused unless it is calle
 
 What pandas writes is read: null, NaN and missing keys are the same, ids may be numbers, true and false are yes and no.
 
-Pictures lie in ``images/``. Unknown keys are refused, with the nearest known one: a typing error must not lose labels.
+Images lie in ``images/``. Unknown keys are refused, with the nearest known one: a typing error must not lose labels.
 """
 
 from __future__ import annotations
@@ -39,7 +39,7 @@ from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationEr
 from pydantic_core import PydanticCustomError
 
 from pipeline.corpus.csv_files import CsvTable, read_csv
-from pipeline.corpus.images import Pictures
+from pipeline.corpus.images import ImageReferences
 from pipeline.corpus.layout import Folders, HashedFiles, files_below
 from pipeline.corpus.ledger import Ledger
 from pipeline.corpus.merging import keep_or_drop
@@ -183,7 +183,7 @@ class JsonlReader:
         CorpusError: no dialogues or no catalogue; or a line that does not fit the form, with file, line and key.
     """
 
-    candidates: Literal["pictures", "products"] = "products"
+    candidates: Literal["images", "products"] = "products"
     negatives_needed = False
     not_slots: frozenset[str] = frozenset()
 
@@ -193,8 +193,8 @@ class JsonlReader:
         self._products_file = _products_file(folders)
         self._dialogue_files = _dialogue_files(folders)
         self._product_hash = HashedFiles(folders.root)
-        self.pictures = Pictures(folders.image_folder)
-        self._pictures_of: dict[str, str] = {}
+        self.image_refs = ImageReferences(folders.image_folder)
+        self._images_of: dict[str, str] = {}
         self._index = self._read_index()
 
     def _read_index(self) -> list[tuple[str, str, Path, int, int]]:
@@ -259,11 +259,11 @@ class JsonlReader:
                 price=price,
                 price_text=price_text,
                 currency=line.currency or None,
-                pictures=tuple(line.images),
+                image_refs=tuple(line.images),
                 source="jsonl",
             )
             if line.images:
-                self._pictures_of[line.product_id] = line.images[0]
+                self._images_of[line.product_id] = line.images[0]
         if not found:
             raise CorpusError("no product in this file", where=self._products_file, fix="write a line for each product")
         return list(found.values())
@@ -306,7 +306,7 @@ class JsonlReader:
             return Utterance("user", turn.act, as_text(turn.text), turn.images, state=state)
         if turn.state is not None or turn.update is not None:
             raise CorpusError("only user turns have 'state' and 'update'", where=f"{where}, turn {index}")
-        shown = turn.images or [self._pictures_of[p] for p in turn.positives if p in self._pictures_of]
+        shown = turn.images or [self._images_of[p] for p in turn.positives if p in self._images_of]
         return Utterance("system", turn.act, as_text(turn.text), shown, turn.positives, turn.negatives)
 
     def input_hashes(self) -> Mapping[str, str]:

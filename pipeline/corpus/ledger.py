@@ -85,7 +85,7 @@ class Ledger:
     product_records: catalogue records; product_keys: names in them that are no attribute of their own, as another is
     the same or spelled differently, or as they have no letter; product_values: values of their attributes; prices:
     products with a price; attribute_numbers: values such as ``1,299`` in columns of numbers, which only the others of
-    their column tell how to read; scenes: files of scenes that dialogues name; images: distinct pictures referred to;
+    their column tell how to read; scenes: files of scenes that dialogues name; images: distinct images referred to;
     url_map: lines of ``url2img.txt``.
     """
 

@@ -1,6 +1,6 @@
-"""MMD's file layout: a JSON file a dialogue in ``dialogues/{train,valid,test}``, pictures named by link or by id.
+"""MMD's file layout: a JSON file a dialogue in ``dialogues/{train,valid,test}``, images named by link or by id.
 
-Raw and preprocessed forms differ in how pictures are named
+Raw and preprocessed forms differ in how images are named
 (links; ids with ``image_id.json`` or ``cleaned_image_id.json``) and in the catalogue's place.
 """
 
@@ -12,7 +12,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
 
-from pipeline.corpus.images import Pictures, canonical_url
+from pipeline.corpus.images import ImageReferences, canonical_url
 from pipeline.corpus.layout import Folders, HashedFiles, files_below, names_below
 from pipeline.corpus.ledger import Ledger
 from pipeline.corpus.mmd_catalogue import read_catalogue
@@ -42,7 +42,7 @@ class MmdReader:
         CorpusError: no dialogues or no catalogue.
     """
 
-    candidates: CandidateKind = "pictures"
+    candidates: CandidateKind = "images"
     negatives_needed = True
     not_slots: frozenset[str] = frozenset()
 
@@ -53,13 +53,13 @@ class MmdReader:
         self.files_of_dialogues = MmdDialogues(self._dialogue_folder, with_states=with_states)
         self._product_files = HashedFiles(self._product_folder)
         self._hashes: dict[str, str] = {}
-        self.pictures = self._read_picture_maps(folders, ledger)
+        self.image_refs = self._read_image_maps(folders, ledger)
 
-    def _read_picture_maps(self, folders: Folders, ledger: Ledger) -> Pictures:
+    def _read_image_maps(self, folders: Folders, ledger: Ledger) -> ImageReferences:
         url_map_file = folders.find("url2img.txt", "images/url2img.txt", "knowledge/url2img.txt")
         url_map: dict[str, str] = {}
         if url_map_file is not None:
-            url_map = Pictures.read_url_map(url_map_file, ledger)
+            url_map = ImageReferences.read_url_map(url_map_file, ledger)
             self._hashes["url2img.txt"] = sha256_file(url_map_file)
         names = ("image_id.json", "cleaned_image_id.json")
         id_file = folders.find(*(place + name for place in ("", "knowledge/", "dialogues/") for name in names))
@@ -67,7 +67,9 @@ class MmdReader:
         if id_file is not None:
             id_map = _read_id_map(id_file, ledger)
             self._hashes[id_file.name] = sha256_file(id_file)
-        return Pictures(folders.image_folder, url_map=url_map, id_map=id_map, url_map_given=url_map_file is not None)
+        return ImageReferences(
+            folders.image_folder, url_map=url_map, id_map=id_map, url_map_given=url_map_file is not None
+        )
 
     def count(self) -> int:
         """How many dialogue files there are."""
@@ -96,7 +98,7 @@ class MmdReader:
         return Parts(runs, total - PART_BYTES)
 
     def input_hashes(self) -> Mapping[str, str]:
-        """Hashes of dialogues, catalogue and picture maps."""
+        """Hashes of dialogues, catalogue and image maps."""
         return {
             **self._hashes,
             "dialogues": self.files_of_dialogues.files.hexdigest(),

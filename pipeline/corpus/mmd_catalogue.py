@@ -18,7 +18,7 @@ from schemas.safe_text import as_unicode
 __all__ = ["product_record", "read_catalogue"]
 
 STEM_FOLDERS = frozenset({"products_format"})
-"""Folders whose files are named after the picture of their product."""
+"""Folders whose files are named after the image of their product."""
 
 
 def read_catalogue(folder: Path, files: HashedFiles, ledger: Ledger) -> Iterator[ProductRecord]:
@@ -54,8 +54,8 @@ def product_record(raw: Mapping[str, Any], stem: str, ledger: Ledger, *, by_stem
     Args:
         raw: the record.
         stem: the file's name without suffix, the product's id where the record has none.
-        ledger: values of its attributes and references to its pictures are counted in it.
-        by_stem: the file is named after the product's picture.
+        ledger: values of its attributes and references to its images are counted in it.
+        by_stem: the file is named after the product's image.
     """
     said = {snake_case(key): value for key, value in reversed(list(raw.items()))}  # keys differ in case by site
     site = as_text(said.get("site"))
@@ -72,7 +72,7 @@ def product_record(raw: Mapping[str, Any], stem: str, ledger: Ledger, *, by_stem
     flat = attributes_of(rest, ledger)
     if any(name in own for name in flat if name == "category") or "type" in own:
         flat.pop("category", None)
-    pictures = tuple(_pictures(said, ledger["images"]))
+    image_refs = tuple(_images(said, ledger["images"]))
     price, price_text = price_of(said.get("price"), nested.get("price"))
     attributes = {**flat, **own}
     if price_text:
@@ -86,13 +86,13 @@ def product_record(raw: Mapping[str, Any], stem: str, ledger: Ledger, *, by_stem
         price=price,
         price_text=price_text,
         currency=as_text(said.get("currency")) or None,
-        pictures=pictures,
-        keys=(stem,) if by_stem or not pictures else (),
+        image_refs=image_refs,
+        keys=(stem,) if by_stem or not image_refs else (),
         source=site or "mmd",
     )
 
 
-def _pictures(said: Mapping[str, Any], line: LedgerLine) -> Iterator[str]:
+def _images(said: Mapping[str, Any], line: LedgerLine) -> Iterator[str]:
     for field in ("image_filename", "image_url", "image", "images", "image_filename_all"):
         if said.get(field):
             found, unread = references(said[field])

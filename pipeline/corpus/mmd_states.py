@@ -154,8 +154,8 @@ def _feedback(entry: object) -> list[ItemFeedback]:
     if not isinstance(entry, dict):
         raise UnreadableStateError("an entry of ds.requestable is not an object")
     likes, dislikes = _slots(entry.get("likes")), _slots(entry.get("dislikes"))
-    pictures, _ = references(entry.get("object", entry.get("objects")))
-    return [ItemFeedback(picture, likes, dislikes) for picture in pictures if likes or dislikes]
+    image_refs, _ = references(entry.get("object", entry.get("objects")))
+    return [ItemFeedback(image, likes, dislikes) for image in image_refs if likes or dislikes]
 
 
 def _slots(value: object) -> tuple[str, ...]:

@@ -282,8 +282,8 @@ _REFERENCES = (
 def references(value: object, depth: int = 0) -> tuple[list[str], int]:
     """The links, ids or file names in a value, and how much in it is none.
 
-    A list may hold lists, and objects that name a picture (``{"url": ...}``); an object may also hold a list's
-    elements by number, or a product's pictures by view. Lists and objects may be written as texts.
+    A list may hold lists, and objects that name an image (``{"url": ...}``); an object may also hold a list's
+    elements by number, or a product's images by view. Lists and objects may be written as texts.
     """
     if isinstance(value, str) and value.lstrip()[:1] in ("[", "{"):
         value = structure(value)

@@ -21,7 +21,7 @@ from pipeline.corpus.candidate_lists import (
     string_lists,
 )
 from pipeline.corpus.catalogue import ProductLookup
-from pipeline.corpus.images import Pictures
+from pipeline.corpus.images import ImageReferences
 from pipeline.corpus.ledger import Ledger
 from pipeline.corpus.records import CandidateKind, Dialogue
 from schemas.tables import RECOMMENDATIONS
@@ -51,29 +51,34 @@ RECOMMENDATION_COLUMNS = pa.schema(
 class Recommendations:
     """Makes the table ``recommendations``: system turns that keep a positive and, where needed, a negative.
 
-    A candidate is kept when its product is in the catalogue, whether or not its picture can still be had. Kept
+    A candidate is kept when its product is in the catalogue, whether or not its image can still be had. Kept
     candidates are distinct, and none is on both sides.
 
     Args:
         kind: what candidates are named by.
         negatives_needed: whether a turn without negatives is dropped.
         products: the catalogue.
-        pictures: maps references.
+        images: maps references.
         ledger: lines ``recommendation_turns``, ``positives`` and ``negatives`` are filled by :meth:`take`.
     """
 
     def __init__(
-        self, kind: CandidateKind, negatives_needed: bool, products: ProductLookup, pictures: Pictures, ledger: Ledger
+        self,
+        kind: CandidateKind,
+        negatives_needed: bool,
+        products: ProductLookup,
+        image_refs: ImageReferences,
+        ledger: Ledger,
     ) -> None:
         self._product_ids = products.product_ids
         row_of = {product_id: row for row, product_id in enumerate(self._product_ids)}
-        if kind == "pictures":
+        if kind == "images":
 
-            def by_picture(reference: str) -> int | None:
-                pictures.resolve(reference)
-                return row_of.get(products.of_picture(reference, pictures) or "")
+            def by_image(reference: str) -> int | None:
+                image_refs.resolve(reference)
+                return row_of.get(products.of_image(reference, image_refs) or "")
 
-            self._codes = ReferenceCodes(by_picture)
+            self._codes = ReferenceCodes(by_image)
         else:
             self._codes = ReferenceCodes(row_of.get)
         self._negatives_needed = negatives_needed

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal, NamedTuple, Protocol
 
-from pipeline.corpus.images import Pictures
+from pipeline.corpus.images import ImageReferences
 from pipeline.corpus.ledger import Ledger
 
 __all__ = [
@@ -35,8 +35,8 @@ _SPEAKERS: Mapping[str, Speaker] = {
     **dict.fromkeys(("system", "sys", "assistant", "agent", "wizard", "bot", "seller"), "system"),
 }
 
-CandidateKind = Literal["pictures", "products"]
-"""What candidates are named by: a picture of theirs, or product ids."""
+CandidateKind = Literal["images", "products"]
+"""What candidates are named by: an image of theirs, or product ids."""
 
 SPLITS = ("train", "valid", "test")
 
@@ -79,9 +79,9 @@ class TurnState:
 
 @dataclass(frozen=True)
 class ItemFeedback:
-    """Slots liked and disliked in a product that is pointed at by one of its pictures."""
+    """Slots liked and disliked in a product that is pointed at by one of its images."""
 
-    picture: str
+    image: str
     likes: tuple[str, ...] = ()
     dislikes: tuple[str, ...] = ()
 
@@ -101,7 +101,7 @@ StateRecord = TurnState | CumulativeState
 class Utterance(NamedTuple):
     """One utterance as the corpus gives it.
 
-    ``images`` are picture references. ``positives`` and ``negatives`` are references to candidates: pictures or
+    ``images`` are image references. ``positives`` and ``negatives`` are references to candidates: images or
     product ids, as the reader's ``candidates`` says.
     """
 
@@ -117,7 +117,7 @@ class Utterance(NamedTuple):
 class MergedTurns:
     """The turns of one dialogue, column by column: runs of one speaker are one turn.
 
-    Texts are joined by a space, pictures and candidates one after the other; the last act counts. Of the states what
+    Texts are joined by a space, images and candidates one after the other; the last act counts. Of the states what
     the turn says is kept in order; one that says all that holds replaces those before it.
 
     Attributes:
@@ -208,8 +208,8 @@ class ProductRecord:
             :func:`~pipeline.corpus.catalogue_numbers.read_prices`.
         price_text: the price as its source writes it; "" where it gives none.
         own: names of the attributes that come from the source's own nested record rather than from the flat keys.
-        pictures: references to its pictures, the main one first.
-        keys: further references by which dialogues may name it (picture file stems).
+        images: references to its images, the main one first.
+        keys: further references by which dialogues may name it (image file stems).
     """
 
     product_id: str
@@ -220,7 +220,7 @@ class ProductRecord:
     price: float | None = None
     price_text: str = ""
     currency: str | None = None
-    pictures: tuple[str, ...] = ()
+    image_refs: tuple[str, ...] = ()
     keys: tuple[str, ...] = ()
     source: str = ""
 
@@ -241,15 +241,15 @@ class Reader(Protocol):
     """A corpus in one format.
 
     Attributes:
-        candidates: whether candidates are named by a picture of theirs or by product id.
+        candidates: whether candidates are named by an image of theirs or by product id.
         negatives_needed: whether a recommendation turn without negatives is dropped.
-        pictures: how picture references become files.
+        images: how image references become files.
         not_slots: names of state slots that are annotation machinery rather than product attributes.
     """
 
     candidates: CandidateKind
     negatives_needed: bool
-    pictures: Pictures
+    image_refs: ImageReferences
     not_slots: frozenset[str]
 
     def products(self, ledger: Ledger) -> list[ProductRecord]:

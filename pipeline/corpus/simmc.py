@@ -14,7 +14,7 @@ from typing import Any, Literal, NamedTuple
 
 from pipeline.corpus.csv_files import read_csv
 from pipeline.corpus.dialogue_buffer import DialogueBuffer
-from pipeline.corpus.images import Pictures
+from pipeline.corpus.images import ImageReferences
 from pipeline.corpus.layout import UNREADABLE, Folders, HashedFiles, files_below
 from pipeline.corpus.ledger import Ledger, LedgerLine
 from pipeline.corpus.merging import keep_or_drop
@@ -87,7 +87,7 @@ class SimmcReader(ABC):
         CorpusError: no dialogues or no catalogue.
     """
 
-    candidates: Literal["pictures", "products"] = "products"
+    candidates: Literal["images", "products"] = "products"
     negatives_needed = False
     not_slots: frozenset[str] = frozenset()
     source = "simmc"
@@ -100,7 +100,7 @@ class SimmcReader(ABC):
         self._catalogue_files = _find_catalogues(folders)
         self._others: dict[Path, str] = {}
         self._dialogue_files = self._find_dialogues(folders)
-        self.pictures = Pictures(folders.image_folder)
+        self.image_refs = ImageReferences(folders.image_folder)
 
     def _find_dialogues(self, folders: Folders) -> list[Path]:
         place = folders.dialogues or folders.find("dialogues") or folders.root
@@ -185,7 +185,7 @@ class SimmcReader(ABC):
             price=price,
             price_text=price_text,
             currency="USD" if str(fields.get("price")).startswith("$") else None,
-            pictures=tuple(links[:1]),
+            image_refs=tuple(links[:1]),
             source=self.source,
         )
 

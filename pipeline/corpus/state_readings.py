@@ -11,7 +11,7 @@ from types import MappingProxyType
 
 from annotate.states.accumulate import Sides
 from pipeline.corpus.catalogue import ProductLookup
-from pipeline.corpus.images import Pictures
+from pipeline.corpus.images import ImageReferences
 from pipeline.corpus.ledger import Ledger, LedgerLine
 from pipeline.corpus.parsing import snake_case
 from pipeline.corpus.records import CumulativeState, StateRecord, TurnState
@@ -111,12 +111,17 @@ class StateReadings:
     """
 
     def __init__(
-        self, slots: SlotKeys, products: ProductLookup, pictures: Pictures, not_slots: frozenset[str], ledger: Ledger
+        self,
+        slots: SlotKeys,
+        products: ProductLookup,
+        image_refs: ImageReferences,
+        not_slots: frozenset[str],
+        ledger: Ledger,
     ) -> None:
         self.said: list[Said] = []
         self._slots = slots
         self._products = products
-        self._pictures = pictures
+        self._images = image_refs
         self._not_slots = not_slots
         self._feedback = ledger["feedback"]
         self._readings: dict[StateRecord, Reading] = {}
@@ -192,7 +197,7 @@ class StateReadings:
     ) -> None:
         line, said = self._feedback, like.keys() | dislike.keys()
         for item in state.feedback:
-            product_id = self._products.of_picture(item.picture, self._pictures)
+            product_id = self._products.of_image(item.image, self._images)
             if product_id is None:
                 line.drop("unknown_product", len(item.likes) + len(item.dislikes))
                 continue

@@ -8,7 +8,7 @@ from itertools import chain
 import numpy as np
 import pyarrow as pa
 
-from pipeline.corpus.images import Pictures
+from pipeline.corpus.images import ImageReferences
 from pipeline.corpus.records import Dialogue
 from schemas.tables import TURNS
 
@@ -18,8 +18,8 @@ __all__ = ["TurnTable"]
 class TurnTable:
     """Gathers the turns of dialogues by column."""
 
-    def __init__(self, pictures: Pictures) -> None:
-        self._pictures = pictures
+    def __init__(self, image_refs: ImageReferences) -> None:
+        self._images = image_refs
         self._clear()
 
     def __len__(self) -> int:
@@ -43,7 +43,7 @@ class TurnTable:
         self._speakers += turns.speakers
         self._acts += turns.acts
         self._texts += turns.texts
-        image_ids = self._pictures.image_ids
+        image_ids = self._images.image_ids
         self._image_ids += [image_ids(images) if images else images for images in turns.images]
 
     @property

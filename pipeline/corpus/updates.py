@@ -6,7 +6,7 @@ from typing import Literal
 
 from annotate.states.accumulate import difference_by_slot, one_after_the_other
 from pipeline.corpus.catalogue import ProductLookup
-from pipeline.corpus.images import Pictures
+from pipeline.corpus.images import ImageReferences
 from pipeline.corpus.ledger import Ledger
 from pipeline.corpus.records import Dialogue, TurnState
 from pipeline.corpus.slots import Said, SlotKeys
@@ -25,7 +25,7 @@ class CorpusUpdates:
 
     Args:
         slots: the keys.
-        products, pictures: to look up products whose attributes are liked or disliked.
+        products, images: to look up products whose attributes are liked or disliked.
         not_slots: slot names (snake case) that are annotation machinery; their values are counted and dropped.
         topic_change: what another category means in corpora that give states per turn.
         ledger: lines ``states``, ``state_values`` and ``feedback`` are filled, completely so by :meth:`take_said`.
@@ -35,13 +35,13 @@ class CorpusUpdates:
         self,
         slots: SlotKeys,
         products: ProductLookup,
-        pictures: Pictures,
+        image_refs: ImageReferences,
         *,
         not_slots: frozenset[str],
         topic_change: TopicChange,
         ledger: Ledger,
     ) -> None:
-        self._readings = StateReadings(slots, products, pictures, not_slots, ledger)
+        self._readings = StateReadings(slots, products, image_refs, not_slots, ledger)
         self._reset = topic_change == "reset"
         self._states = ledger["states"]
         self._at_the_start = Reading()

@@ -1,4 +1,4 @@
-"""Whether a workspace is whole: settings, tables, manifests, pictures, and work that was broken off."""
+"""Whether a workspace is whole: settings, tables, manifests, images, and work that was broken off."""
 
 from __future__ import annotations
 
@@ -56,7 +56,7 @@ def examine_workspace(workspace: Workspace) -> list[Finding]:
         hashes["ontology"] = sha256_file(ontology)
     findings += _manifests(workspace, hashes)
     findings += _outdated(workspace, hashes)
-    findings += _pictures(workspace)
+    findings += _images(workspace)
     findings += _unfinished(workspace)
     return findings
 
@@ -168,7 +168,7 @@ def _outdated(workspace: Workspace, hashes: Mapping[str, str]) -> Iterator[Findi
             yield Finding(_AREA, table.name, "warning", found, f"run `{table.made_by}` again")
 
 
-def _pictures(workspace: Workspace) -> Iterator[Finding]:
+def _images(workspace: Workspace) -> Iterator[Finding]:
     try:
         with open_table(workspace.images, IMAGES) as file:
             rows = file.read(columns=["file", "status"]).to_pylist()
@@ -181,12 +181,12 @@ def _pictures(workspace: Workspace) -> Iterator[Finding]:
     found = ", ".join(f"{count:,} {status}" for status, count in sorted(counts.items())) or "none"
     if gone:
         what = f"{found}; {len(gone):,} of the ok ones are not where they were, first {gone[0]}"
-        yield Finding(_AREA, "pictures", "problem", what, "put them back, or run `semctl import` again")
+        yield Finding(_AREA, "images", "problem", what, "put them back, or run `semctl import` again")
     elif len(rows) > counts["ok"]:
         fix = "give the import their folder with --images; products without an image are ranked by text alone"
-        yield Finding(_AREA, "pictures", "warning", found, fix)
+        yield Finding(_AREA, "images", "warning", found, fix)
     else:
-        yield Finding(_AREA, "pictures", "ok", found)
+        yield Finding(_AREA, "images", "ok", found)
 
 
 def _unfinished(workspace: Workspace) -> Iterator[Finding]:

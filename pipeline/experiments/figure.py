@@ -16,7 +16,7 @@ _COLOURS = ("#0072b2", "#d55e00", "#009e73", "#cc79a7", "#e69f00", "#56b4e9", "#
 
 
 class Drawing(str):
-    """An SVG document; as the last line of a notebook's cell it is shown as a picture."""
+    """An SVG document; as the last line of a notebook's cell it is shown as an image."""
 
     __slots__ = ()
 

@@ -35,7 +35,7 @@ class ExperimentRequest:
         vary: ``KEY=V1,V2``: one row for each value, and for each combination of several such keys.
         ablate: ``KEY=VALUE`` or :data:`NO_IMAGES`: one further row with that one change.
         epochs: instead of ``train.epochs``.
-        images: False leaves every picture out.
+        images: False leaves every image out.
         split: whose recommendation turns are asked; with folds, those of the held-out dialogues.
         candidates: listed, 1000 or all.
     """

@@ -1,4 +1,4 @@
-"""The drawn catalogue: products in families of colour variants, part of whose looks only their picture tells."""
+"""The drawn catalogue: products in families of colour variants, part of whose looks only their image tells."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ FAULTS = ("dead_link", "missing_image", "broken_image", "missing_json", "broken_
 """What can be wrong with a product's files.
 
 ``dead_link``: its link has no file name and no file; ``missing_image``: a file name without the file;
-``broken_image``: a file that is no picture; ``missing_json``, ``broken_json``: a picture without readable attributes.
+``broken_image``: a file that is no image; ``missing_json``, ``broken_json``: an image without readable attributes.
 """
 
 _SHOP = "http://shop.example.invalid/p/"
@@ -37,23 +37,23 @@ class CatalogueProduct:
     """One product as it really is, and what its JSON file leaves out.
 
     Attributes:
-        stem: name of its JSON file and of its picture, without suffix.
+        stem: name of its JSON file and of its image, without suffix.
         url: link that dialogues use for it.
-        picture: file name of its picture.
+        image: file name of its image.
         name: title; says nothing that ``unwritten`` hides.
         attributes: attribute -> values, the whole truth.
-        unwritten: attributes that can only be seen in the picture.
+        unwritten: attributes that can only be seen in the image.
         taxonomy: place in the shop's tree.
         price: in ``currency``; of a real product as its catalogue writes it, for the import to read; None when unknown.
         currency: ISO code; "" when unknown.
         details: sentences of its description.
-        photo: the picture to copy, for a real catalogue; None when it is to be drawn.
+        photo: the image to copy, for a real catalogue; None when it is to be drawn.
         fault: one of :data:`FAULTS`, or empty.
     """
 
     stem: str
     url: str
-    picture: str
+    image: str
     name: str
     attributes: Mapping[str, tuple[str, ...]]
     unwritten: frozenset[str] = frozenset()
@@ -71,7 +71,7 @@ class CatalogueProduct:
 
 
 def drawn_catalogue(count: int, rng: Random) -> list[CatalogueProduct]:
-    """``count`` products; about half of them leave colour, print or sleeves to their picture."""
+    """``count`` products; about half of them leave colour, print or sleeves to their image."""
     products: list[CatalogueProduct] = []
     stems = rng.sample(range(1_000_000, 10_000_000), count)
     shares = _shares(count)
@@ -102,7 +102,7 @@ def plant_faults(products: Iterable[CatalogueProduct], each: int, rng: Random) -
 
 
 def link_of(stem: str, suffix: str) -> str:
-    """The link under which dialogues show a picture."""
+    """The link under which dialogues show an image."""
     return f"{_SHOP}{stem}{suffix}"
 
 
@@ -179,7 +179,7 @@ def _written(
     return CatalogueProduct(
         stem=stem,
         url=link_of(link, suffix),
-        picture=f"{stem}{suffix}",
+        image=f"{stem}{suffix}",
         name=_name(attributes, unwritten, collection, rng),
         attributes=attributes,
         unwritten=unwritten,

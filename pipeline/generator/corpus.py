@@ -1,4 +1,4 @@
-"""Makes a whole corpus in a folder: catalogue, pictures, dialogues, and the record of what was made."""
+"""Makes a whole corpus in a folder: catalogue, images, dialogues, and the record of what was made."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from typing import Any
 
 from pipeline.generator.catalogue import FAULTS, CatalogueProduct, drawn_catalogue, plant_faults
 from pipeline.generator.corruptions import QUIRKS, plan_corruptions
-from pipeline.generator.mmd_layout import DialogueWriter, only_in_pictures, write_links, write_product
+from pipeline.generator.mmd_layout import DialogueWriter, only_in_images, write_links, write_product
 from pipeline.generator.product_index import ProductIndex
 from pipeline.generator.real_catalogue import RealCatalogue
 from pipeline.generator.user_simulator import Simulator
@@ -26,7 +26,7 @@ MARKER = "generated.json"
 """Written last: a folder that holds it was made whole by ``semctl generate``."""
 
 _MOST_PRODUCTS = 1_000_000
-_PARTS = ("products", "images", "url2img.txt", "only_in_pictures.json", "dialogues")
+_PARTS = ("products", "images", "url2img.txt", "only_in_images.json", "dialogues")
 """In the order in which they are put there: a folder without dialogues is no corpus to any reader."""
 
 
@@ -170,9 +170,9 @@ def _make(
     for part in ("products", "images", *(f"dialogues/{split}" for split in plan.dialogues)):
         (folder / part).mkdir(parents=True)
     for product in progress.track(made, "products", total=len(made)):
-        write_product(folder, product, f"{seed}/picture/{product.stem}")
+        write_product(folder, product, f"{seed}/image/{product.stem}")
     write_links(folder / "url2img.txt", made)
-    write_json(folder / "only_in_pictures.json", only_in_pictures(made))
+    write_json(folder / "only_in_images.json", only_in_images(made))
     simulator = Simulator(ProductIndex(made))
     if len(simulator.proposer.types) < 2:
         raise UsageError("the catalogue has too few products of a kind", fix="dialogues need 3 or more of two kinds")
@@ -225,7 +225,7 @@ def _report(
         "positives_per_recommendation": round(counts["positives"] / turns, 3),
         "negatives": counts["negatives"],
         "negatives_per_recommendation": round(counts["negatives"] / turns, 3),
-        "pictures_sent_by_shopper": counts["pictures_sent_by_shopper"],
+        "images_sent_by_shopper": counts["images_sent_by_shopper"],
         "products": len(products),
         "images": {
             "ok": faults[""] + faults["missing_json"] + faults["broken_json"],
@@ -234,7 +234,7 @@ def _report(
             "broken": faults["broken_image"],
         },
         "faulty_products": len(products) - faults[""],
-        "only_in_pictures": dict(sorted(hidden.items())),
+        "only_in_images": dict(sorted(hidden.items())),
         "moves": dict(sorted(moves.items())),
         "quirks": {
             "broken_dialogues": plan.broken,

@@ -1,4 +1,4 @@
-"""Product pictures: a garment cut out of cloth, on a pale ground, flat and tidy. 128 x 128 pixels."""
+"""Product images: a garment cut out of cloth, on a pale ground, flat and tidy. 128 x 128 pixels."""
 
 from __future__ import annotations
 
@@ -13,13 +13,13 @@ from pipeline.generator.prints import RGB, accent_for, cloth, luminance, mix
 from pipeline.generator.silhouettes import silhouette
 from pipeline.generator.vocabulary import PALETTE
 
-__all__ = ["PICTURE_SIZE", "draw_product"]
+__all__ = ["IMAGE_SIZE", "draw_product"]
 
-PICTURE_SIZE = 128
-"""Width and height of a picture, in pixels."""
+IMAGE_SIZE = 128
+"""Width and height of an image, in pixels."""
 
 _OVERSAMPLING = 3
-_CANVAS = PICTURE_SIZE * _OVERSAMPLING
+_CANVAS = IMAGE_SIZE * _OVERSAMPLING
 
 _PALE_GROUNDS: tuple[RGB, ...] = (
     (243, 243, 246),
@@ -33,10 +33,10 @@ _DEEPER_GROUNDS: tuple[RGB, ...] = ((190, 204, 219), (190, 207, 198), (209, 193,
 
 
 def draw_product(attributes: Mapping[str, str], rng: Random) -> Image.Image:
-    """One RGB picture of a product.
+    """One RGB image of a product.
 
     The garment's outline shows its type, sleeves, neck, length and fit; its cloth shows colour and print. Size,
-    place, shade and ground vary a little with ``rng``, so that copies of a design are not the same picture.
+    place, shade and ground vary a little with ``rng``, so that copies of a design are not the same image.
 
     Args:
         attributes: ``type``, ``color`` and ``print``, and the others where the garment has them.
@@ -49,8 +49,8 @@ def draw_product(attributes: Mapping[str, str], rng: Random) -> Image.Image:
     fabric = cloth(_CANVAS, colour, attributes["print"], accent, rng)
     shapes = silhouette(dict(attributes))
     place = _Place(shapes, rng.uniform(0.95, 1.02), rng.uniform(-0.012, 0.012), rng.uniform(-0.01, 0.01))
-    picture = Image.new("RGB", (_CANVAS, _CANVAS), ground)
-    _cast_shadow(picture, ground, place)
+    image = Image.new("RGB", (_CANVAS, _CANVAS), ground)
+    _cast_shadow(image, ground, place)
     seam = mix(colour, (255, 255, 255), 0.3) if luminance(colour) < 75 else mix(colour, (20, 16, 24), 0.38)
     fills = {
         "inside": mix(colour, (10, 8, 14), 0.45) if luminance(colour) >= 75 else mix(colour, (255, 255, 255), 0.18),
@@ -59,7 +59,7 @@ def draw_product(attributes: Mapping[str, str], rng: Random) -> Image.Image:
         "metal": (206, 176, 106),
     }
     depth = 0.5 if attributes["color"] == "white" else 1.0  # shaded white would look grey
-    pen = ImageDraw.Draw(picture)
+    pen = ImageDraw.Draw(image)
     shaded: dict[float, Image.Image] = {}
     for shape in shapes:
         if isinstance(shape, Part):
@@ -71,7 +71,7 @@ def draw_product(attributes: Mapping[str, str], rng: Random) -> Image.Image:
                     piece = shaded[shade] = _lit(fabric, shade)
                 mask = Image.new("1", (_CANVAS, _CANVAS))
                 ImageDraw.Draw(mask).polygon(points, fill=1)
-                picture.paste(piece, mask=mask)
+                image.paste(piece, mask=mask)
             else:
                 pen.polygon(points, fill=fills[shape.fill])
             if shape.outline:
@@ -82,7 +82,7 @@ def draw_product(attributes: Mapping[str, str], rng: Random) -> Image.Image:
             x, y = place.points((shape.at,))[0]
             radius = shape.radius * _CANVAS
             pen.ellipse((x - radius, y - radius, x + radius, y + radius), fill=fills[shape.fill], outline=seam)
-    return picture.resize((PICTURE_SIZE, PICTURE_SIZE), Image.Resampling.BOX)
+    return image.resize((IMAGE_SIZE, IMAGE_SIZE), Image.Resampling.BOX)
 
 
 class _Place:
@@ -117,8 +117,8 @@ def _light(shade: float) -> Image.Image:
     return Image.merge("RGB", (column, column, column))
 
 
-def _cast_shadow(picture: Image.Image, ground: RGB, place: _Place) -> None:
-    pen = ImageDraw.Draw(picture)
+def _cast_shadow(image: Image.Image, ground: RGB, place: _Place) -> None:
+    pen = ImageDraw.Draw(image)
     for index, share in enumerate((0.03, 0.05, 0.08)):
         inset = index * 0.05
         corners = ((0.2 + inset, place.bottom - 0.012 + inset / 6), (0.8 - inset, place.bottom + 0.045 - inset / 6))

@@ -18,7 +18,7 @@ from pipeline.generator.drawing import draw_product
 from pipeline.generator.user_simulator import Dialogue, Recommendation, Utterance
 from schemas.folding import ENTITY
 
-__all__ = ["DialogueWriter", "only_in_pictures", "product_json", "write_links", "write_product"]
+__all__ = ["DialogueWriter", "only_in_images", "product_json", "write_links", "write_product"]
 
 _PLAIN_KEYS = ("brand", "color", "print", "material", "care", "style", "type", "fit", "neck", "length", "sleeves")
 _QUESTIONS = frozenset(("greeting", "user-info", "exit-message", "buy", "give-part-criteria", "switch-synset"))
@@ -70,12 +70,12 @@ def _written(product: CatalogueProduct, attribute: str) -> str:
 
 
 def write_product(folder: Path, product: CatalogueProduct, seed: str) -> None:
-    """Write a product's JSON file and its picture, drawn or copied, each as its fault has it.
+    """Write a product's JSON file and its image, drawn or copied, each as its fault has it.
 
     Args:
         folder: holds ``products`` and ``images``.
         product: what to write.
-        seed: of the picture's small variations.
+        seed: of the image's small variations.
     """
     if product.fault != "missing_json":
         content = _encoded(product_json(product), orjson.OPT_INDENT_2 | orjson.OPT_APPEND_NEWLINE)
@@ -84,18 +84,18 @@ def write_product(folder: Path, product: CatalogueProduct, seed: str) -> None:
         (folder / "products" / f"{product.stem}.json").write_bytes(content)
     if product.fault in ("dead_link", "missing_image"):
         return
-    target = folder / "images" / product.picture
+    target = folder / "images" / product.image
     if product.fault == "broken_image":
-        target.write_bytes(b"this is no picture\n")
+        target.write_bytes(b"this is no image\n")
     elif product.photo is not None:
         shutil.copyfile(product.photo, target)
     else:
         look = {name: values[0] for name, values in product.attributes.items()}
-        picture = draw_product(look, Random(seed))
+        image = draw_product(look, Random(seed))
         if target.suffix == ".png":
-            picture.save(target, optimize=False)
+            image.save(target, optimize=False)
         else:
-            picture.save(target, quality=92, subsampling=0)
+            image.save(target, quality=92, subsampling=0)
 
 
 class DialogueWriter:
@@ -142,9 +142,9 @@ class DialogueWriter:
         else:
             _absent(said, "false nlg", rng)
             _absent(said, "false images", rng)
-            if utterance.pictures:
-                said["images"] = [self._urls[number] for number in utterance.pictures]
-                self._refer("shown_by_shopper", utterance.pictures)
+            if utterance.images:
+                said["images"] = [self._urls[number] for number in utterance.images]
+                self._refer("shown_by_shopper", utterance.images)
             else:
                 _absent(said, "images", rng)
         if utterance.wants is not None:
@@ -186,7 +186,7 @@ class DialogueWriter:
                 self.counts["user_turns" if utterance.speaker == "user" else "system_turns"] += 1
             before = utterance.speaker
             self.counts["typographic_quotes"] += (utterance.text or "").startswith("‘")
-            self.counts["pictures_sent_by_shopper"] += len(utterance.pictures) if utterance.speaker == "user" else 0
+            self.counts["images_sent_by_shopper"] += len(utterance.images) if utterance.speaker == "user" else 0
 
 
 def _absent(said: dict[str, Any], key: str, rng: Random) -> None:
@@ -199,12 +199,12 @@ def _absent(said: dict[str, Any], key: str, rng: Random) -> None:
 
 def write_links(path: Path, products: Sequence[CatalogueProduct]) -> None:
     """Write ``url2img.txt``: a link, a space and a file name on each line; dead links are not in it."""
-    lines = [f"{product.url} {product.picture}\n" for product in products if product.fault != "dead_link"]
+    lines = [f"{product.url} {product.image}\n" for product in products if product.fault != "dead_link"]
     path.write_text("".join(sorted(lines)))
 
 
-def only_in_pictures(products: Sequence[CatalogueProduct]) -> Mapping[str, Mapping[str, list[str]]]:
-    """Stem -> attribute -> values, for what a product's JSON file does not say and its picture shows."""
+def only_in_images(products: Sequence[CatalogueProduct]) -> Mapping[str, Mapping[str, list[str]]]:
+    """Stem -> attribute -> values, for what a product's JSON file does not say and its image shows."""
     return {
         product.stem: {name: list(product.attributes[name]) for name in sorted(product.unwritten)}
         for product in products

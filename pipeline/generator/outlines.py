@@ -25,7 +25,7 @@ class Part:
 
 @dataclass(frozen=True)
 class Line:
-    """A seam; ``width`` in pixels of the final 128-pixel picture."""
+    """A seam; ``width`` in pixels of the final 128-pixel image."""
 
     points: tuple[Point, ...]
     width: float = 1.0

@@ -32,7 +32,7 @@ def accent_for(colour: RGB, rng: Random) -> RGB:
 
 
 def cloth(size: int, colour: RGB, print_name: str, accent: RGB, rng: Random) -> Image.Image:
-    """A ``size`` x ``size`` RGB picture of cloth; at least half of it keeps the ground colour.
+    """A ``size`` x ``size`` RGB image of cloth; at least half of it keeps the ground colour.
 
     Raises:
         KeyError: there is no such print.

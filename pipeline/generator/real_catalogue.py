@@ -1,4 +1,4 @@
-"""A real catalogue: a CSV file whose columns are mapped to product attributes, and a folder of pictures."""
+"""A real catalogue: a CSV file whose columns are mapped to product attributes, and a folder of images."""
 
 from __future__ import annotations
 
@@ -47,7 +47,7 @@ FIELDS = tuple(_KNOWN_NAMES)
 """What a column can be mapped to: a field of the product, or an attribute that dialogues speak of."""
 
 _UNKNOWN = frozenset(("", "na", "n/a", "nan", "none", "null", "unknown", "-", "other"))
-_PICTURES = frozenset((".jpg", ".jpeg", ".png", ".webp"))
+_IMAGES = frozenset((".jpg", ".jpeg", ".png", ".webp"))
 _HIDDEN_SHARE = 0.45
 
 
@@ -90,13 +90,13 @@ def parse_columns(options: Sequence[str]) -> dict[str, str]:
 def read_catalogue(
     file: Path, images: Path, *, columns: Mapping[str, str] | None = None, count: int | None = None, seed: int = 0
 ) -> RealCatalogue:
-    """Read a catalogue; about half of its products leave colour, print and sleeves to their pictures.
+    """Read a catalogue; about half of its products leave colour, print and sleeves to their images.
 
     What a product leaves out is also taken out of its name here; the file itself stays as it is.
 
     Args:
         file: CSV with a header line, UTF-8, commas between cells.
-        images: folder of pictures, named in the column mapped to ``image``, by file or by links that end in it, else
+        images: folder of images, named in the column mapped to ``image``, by file or by links that end in it, else
             ``<id>.jpg`` (or png, webp). Where different links or paths end in one name, nobody knows whose file it is.
         columns: field -> column; fields not named are guessed from common column names, "" leaves one out.
         count: keep about so many products, of the commonest types; None keeps all.
@@ -156,17 +156,17 @@ def _map_columns(header: Sequence[str], given: Mapping[str, str], file: Path) ->
 
 
 class _Photos:
-    """The files of a folder of pictures, and which row each is of.
+    """The files of a folder of images, and which row each is of.
 
     Args:
-        folder: the pictures.
+        folder: the images.
         references: what the rows name, links or files.
     """
 
     def __init__(self, folder: Path, references: Iterable[str]) -> None:
         if not folder.is_dir():
-            raise CorpusError("no such folder of pictures", where=folder)
-        files = sorted(path for path in folder.iterdir() if path.suffix.lower() in _PICTURES)
+            raise CorpusError("no such folder of images", where=folder)
+        files = sorted(path for path in folder.iterdir() if path.suffix.lower() in _IMAGES)
         self._of_name = {path.name: path for path in files}
         self._of_stem: defaultdict[str, list[Path]] = defaultdict(list)
         for path in files:
@@ -176,7 +176,7 @@ class _Photos:
             self._places[self._name(reference)].add(place_of(canonical_url(reference)))
 
     def find(self, reference: str, number: str) -> Path | str:
-        """The picture of a row by what it names, else by its id; or why there is none."""
+        """The image of a row by what it names, else by its id; or why there is none."""
         name = self._name(reference)
         several = False
         for named in (name, number):
@@ -184,7 +184,7 @@ class _Photos:
             if len(found) == 1 and (named != name or len(self._places[name]) < 2):
                 return found[0]
             several = several or bool(found)
-        return "a picture of several" if several else "no picture"
+        return "an image of several" if several else "no image"
 
     def _name(self, reference: str) -> str:
         reference = reference.strip()
@@ -214,7 +214,7 @@ def _product(cells: Mapping[str, str], photos: _Photos) -> CatalogueProduct | st
     return CatalogueProduct(
         stem=stem,
         url=link_of(quote(stem), suffix),
-        picture=f"{stem}{suffix}",
+        image=f"{stem}{suffix}",
         name=name,
         attributes=attributes,
         taxonomy="/".join(part for part in (cells.get("gender", ""), cells.get("taxonomy", ""), kind) if part),

@@ -1,4 +1,4 @@
-"""The moves within a topic, each thought up from the state, the product in mind and the pictures on show."""
+"""The moves within a topic, each thought up from the state, the product in mind and the images on show."""
 
 from __future__ import annotations
 
@@ -105,7 +105,7 @@ class Refinements:
         return UserAction("drop", wants.drop(attribute), attribute)
 
     def _visible(self, wants: UserGoal, rng: Random) -> str:
-        """An attribute that pictures of the wanted type show."""
+        """An attribute that images of the wanted type show."""
         return rng.choice(self._shown_by[wants.likes["type"][0]])
 
     def _nth(self, shown: Sequence[int], rng: Random) -> int | None:
@@ -121,7 +121,7 @@ class Refinements:
         value = product.value(attribute)
         if value is None:
             return None
-        return UserAction("like_nth", wants.like(attribute, value, picture=product.url), attribute, (), place)
+        return UserAction("like_nth", wants.like(attribute, value, image=product.url), attribute, (), place)
 
     def _nth_but(self, wants: UserGoal, target: int, shown: Sequence[int], rng: Random) -> UserAction | None:
         del target
@@ -134,7 +134,7 @@ class Refinements:
         for attribute in VISIBLE:
             value = product.value(attribute)
             if attribute != "color" and value is not None:
-                after = after.like(attribute, value, picture=product.url)
+                after = after.like(attribute, value, image=product.url)
         left = self._shelf.satisfying(after.drop("color")) & self._shelf.healthy
         colours = [value for value in self._shelf.values("color", left) if value != colour]
         if colour is None or not colours:
@@ -166,7 +166,7 @@ class Refinements:
         if found is None:
             return None
         attribute, value, number = found
-        after = wants.like(attribute, value, picture=self._shelf.products[number].url)
+        after = wants.like(attribute, value, image=self._shelf.products[number].url)
         return UserAction("upload", after, attribute, (), None, number)
 
     def _upload_dislike(self, wants: UserGoal, target: int, shown: Sequence[int], rng: Random) -> UserAction | None:

@@ -1,4 +1,4 @@
-"""What a shopper can do in one turn: reveal, change, avoid or drop a want, or point at a picture."""
+"""What a shopper can do in one turn: reveal, change, avoid or drop a want, or point at an image."""
 
 from __future__ import annotations
 
@@ -79,8 +79,8 @@ class UserAction:
         wants: the state after it.
         attribute: the attribute it is about.
         values: the values it names in words.
-        place: the shown picture it points at, counted from 0.
-        picture: number of the product whose picture the shopper sends along.
+        place: the shown image it points at, counted from 0.
+        image: number of the product whose image the shopper sends along.
         mentioned: attributes named when a topic opens.
     """
 
@@ -89,7 +89,7 @@ class UserAction:
     attribute: str = ""
     values: tuple[str, ...] = ()
     place: int | None = None
-    picture: int | None = None
+    image: int | None = None
     mentioned: tuple[str, ...] = ()
 
 

@@ -8,14 +8,14 @@ from typing import Any
 
 from pipeline.generator.vocabulary import SLOT_OF
 
-__all__ = ["PictureReference", "UserGoal"]
+__all__ = ["ImageReference", "UserGoal"]
 
 _NO_VALUES: Mapping[str, tuple[str, ...]] = {}
 
 
 @dataclass(frozen=True)
-class PictureReference:
-    """A picture that the shopper pointed at, and which attributes of it are liked or disliked."""
+class ImageReference:
+    """An image that the shopper pointed at, and which attributes of it are liked or disliked."""
 
     url: str
     likes: tuple[str, ...] = ()
@@ -29,36 +29,36 @@ class UserGoal:
     Attributes:
         likes: attribute -> values of which a product must have one.
         dislikes: attribute -> values of which a product must have none.
-        pictures: where picture-grounded wants came from, oldest first.
+        images: where image-grounded wants came from, oldest first.
     """
 
     likes: Mapping[str, tuple[str, ...]] = field(default_factory=lambda: _NO_VALUES)
     dislikes: Mapping[str, tuple[str, ...]] = field(default_factory=lambda: _NO_VALUES)
-    pictures: tuple[PictureReference, ...] = ()
+    images: tuple[ImageReference, ...] = ()
 
-    def like(self, attribute: str, *values: str, picture: str | None = None) -> UserGoal:
-        """Want these values instead of earlier ones; ``picture`` is the link they were seen in."""
+    def like(self, attribute: str, *values: str, image: str | None = None) -> UserGoal:
+        """Want these values instead of earlier ones; ``image`` is the link they were seen in."""
         avoided = {**self.dislikes, attribute: tuple(v for v in self.dislikes.get(attribute, ()) if v not in values)}
         kept = {name: left for name, left in avoided.items() if left}
-        changed = UserGoal({**self.likes, attribute: values}, kept, _without(self.pictures, attribute, likes_only=True))
-        return changed if picture is None else changed._point(PictureReference(picture, likes=(attribute,)))
+        changed = UserGoal({**self.likes, attribute: values}, kept, _without(self.images, attribute, likes_only=True))
+        return changed if image is None else changed._point(ImageReference(image, likes=(attribute,)))
 
-    def dislike(self, attribute: str, value: str, picture: str | None = None) -> UserGoal:
+    def dislike(self, attribute: str, value: str, image: str | None = None) -> UserGoal:
         """Avoid one more value; a want for it is withdrawn."""
         liked = tuple(v for v in self.likes.get(attribute, ()) if v != value)
         likes = {name: values for name, values in self.likes.items() if name != attribute}
         if liked:
             likes = {**self.likes, attribute: liked}
         avoided = (*(v for v in self.dislikes.get(attribute, ()) if v != value), value)
-        pictures = self.pictures if liked else _without(self.pictures, attribute, likes_only=True)
-        changed = UserGoal(likes, {**self.dislikes, attribute: avoided}, pictures)
-        return changed if picture is None else changed._point(PictureReference(picture, dislikes=(attribute,)))
+        images = self.images if liked else _without(self.images, attribute, likes_only=True)
+        changed = UserGoal(likes, {**self.dislikes, attribute: avoided}, images)
+        return changed if image is None else changed._point(ImageReference(image, dislikes=(attribute,)))
 
     def drop(self, attribute: str) -> UserGoal:
         """The attribute matters no more, neither what was wanted of it nor what was to be avoided."""
         likes = {name: values for name, values in self.likes.items() if name != attribute}
         dislikes = {name: values for name, values in self.dislikes.items() if name != attribute}
-        return UserGoal(likes, dislikes, _without(self.pictures, attribute, likes_only=False))
+        return UserGoal(likes, dislikes, _without(self.images, attribute, likes_only=False))
 
     def same_as(self, other: UserGoal) -> bool:
         """Whether both ask for the same, wherever it was seen."""
@@ -74,11 +74,11 @@ class UserGoal:
                     informable.append({"slot": [slot], "values": list(wanted[attribute]), "sentiment": [sentiment]})
         requestable = [
             {
-                "object": picture.url,
-                "likes": [SLOT_OF[attribute] for attribute in picture.likes],
-                "dislikes": [SLOT_OF[attribute] for attribute in picture.dislikes],
+                "object": image.url,
+                "likes": [SLOT_OF[attribute] for attribute in image.likes],
+                "dislikes": [SLOT_OF[attribute] for attribute in image.dislikes],
             }
-            for picture in self.pictures
+            for image in self.images
         ]
         return {"informable": informable, "requestable": requestable}
 
@@ -88,25 +88,23 @@ class UserGoal:
             return "materials >> upper materials (shoes)"
         return SLOT_OF[attribute]
 
-    def _point(self, new: PictureReference) -> UserGoal:
-        for index, old in enumerate(self.pictures):
+    def _point(self, new: ImageReference) -> UserGoal:
+        for index, old in enumerate(self.images):
             if old.url == new.url:
-                joined = PictureReference(old.url, _union(old.likes, new.likes), _union(old.dislikes, new.dislikes))
-                return replace(self, pictures=(*self.pictures[:index], joined, *self.pictures[index + 1 :]))
-        return replace(self, pictures=(*self.pictures, new))
+                joined = ImageReference(old.url, _union(old.likes, new.likes), _union(old.dislikes, new.dislikes))
+                return replace(self, images=(*self.images[:index], joined, *self.images[index + 1 :]))
+        return replace(self, images=(*self.images, new))
 
 
 def _union(first: tuple[str, ...], second: tuple[str, ...]) -> tuple[str, ...]:
     return tuple(dict.fromkeys((*first, *second)))
 
 
-def _without(
-    pictures: tuple[PictureReference, ...], attribute: str, *, likes_only: bool
-) -> tuple[PictureReference, ...]:
+def _without(images: tuple[ImageReference, ...], attribute: str, *, likes_only: bool) -> tuple[ImageReference, ...]:
     left = []
-    for picture in pictures:
-        likes = tuple(name for name in picture.likes if name != attribute)
-        dislikes = tuple(name for name in picture.dislikes if likes_only or name != attribute)
+    for image in images:
+        likes = tuple(name for name in image.likes if name != attribute)
+        dislikes = tuple(name for name in image.dislikes if likes_only or name != attribute)
         if likes or dislikes:
-            left.append(PictureReference(picture.url, likes, dislikes))
+            left.append(ImageReference(image.url, likes, dislikes))
     return tuple(left)

@@ -117,20 +117,20 @@ class UserPolicy:
         wants = UserGoal({"type": (kind,)} | ({"gender": gender} if gender else {}))
         mentioned: list[str] = []
         place: int | None = None
-        picture: int | None = None
+        image: int | None = None
         colour = product.value("color")
         chance = rng.random()
         if shown and chance < 0.22 and colour is not None:
             places = [at for at, number in enumerate(shown) if self._seen(number, "color") == colour]
             if places:
                 place = rng.choice(places)
-                wants = wants.like("color", colour, picture=self._shelf.products[shown[place]].url)
+                wants = wants.like("color", colour, image=self._shelf.products[shown[place]].url)
         elif chance < 0.4:
             about = rng.choice(VISIBLE)
-            picture = self._picture_of(about, product.value(about), rng)
-            if picture is not None:
-                wants = wants.like(about, product.value(about) or "", picture=self._shelf.products[picture].url)
-                mentioned.append(f"picture:{about}")
+            image = self._image_of(about, product.value(about), rng)
+            if image is not None:
+                wants = wants.like(about, product.value(about) or "", image=self._shelf.products[image].url)
+                mentioned.append(f"image:{about}")
         for _ in range(rng.choice((0, 1, 1, 1, 2, 2))):
             free = [name for name in product.attributes if name not in wants.likes and product.attributes[name]]
             attribute = interesting(free, rng)
@@ -138,14 +138,14 @@ class UserPolicy:
                 wants = wants.like(attribute, rng.choice(product.attributes[attribute]))
                 mentioned.append(attribute)
         opening: MoveKind = "open" if last is None else "switch"
-        return UserAction(opening, wants, "color", (), place, picture, tuple(mentioned)), target
+        return UserAction(opening, wants, "color", (), place, image, tuple(mentioned)), target
 
     def _seen(self, number: int, attribute: str) -> str | None:
-        """What the picture of a product shows of an attribute; None when there is no such picture."""
+        """What the image of a product shows of an attribute; None when there is no such image."""
         product = self._shelf.products[number]
         return None if product.fault else product.value(attribute)
 
-    def _picture_of(self, attribute: str, value: str | None, rng: Random) -> int | None:
+    def _image_of(self, attribute: str, value: str | None, rng: Random) -> int | None:
         if value is None:
             return None
         fitting = np.flatnonzero(self._shelf.satisfying(UserGoal({attribute: (value,)})) & self._shelf.healthy)

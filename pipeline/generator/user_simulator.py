@@ -54,7 +54,7 @@ class Utterance:
     speaker: str
     act: str
     text: str | None
-    pictures: tuple[int, ...] = ()
+    images: tuple[int, ...] = ()
     recommendation: Recommendation | None = None
     subtype: str = ""
     wants: UserGoal | None = None
@@ -225,8 +225,8 @@ class _Conversation:
         text = self._sentence(move)
         self._wants = move.wants
         self._dialogue.moves[move.kind] += 1
-        pictures = () if move.picture is None else (move.picture,)
-        self._user(act or usual, text, pictures, subtype, opening=move.kind in ("open", "switch"))
+        images = () if move.image is None else (move.image,)
+        self._user(act or usual, text, images, subtype, opening=move.kind in ("open", "switch"))
 
     def _sentence(self, move: UserAction) -> str:
         words, pick, attribute = self._words, self._words.pick, move.attribute
@@ -258,17 +258,17 @@ class _Conversation:
         tail = ""
         if move.place is not None:
             tail = words.pick(phrases.OPEN_NTH, s=words.slot("color"), n=words.ordinal(move.place))
-        seen = [name.removeprefix("picture:") for name in move.mentioned if name.startswith("picture:")]
+        seen = [name.removeprefix("image:") for name in move.mentioned if name.startswith("image:")]
         if seen:
             tail = words.pick(phrases.UPLOAD_OPEN[seen[0]])
         thing, things = words.thing(move.wants, only=move.mentioned, tail=tail)
         return words.pick(phrases.OPEN if move.kind == "open" else phrases.SWITCH, thing=thing, things=things)
 
     def _user(
-        self, act: str, text: str, pictures: Sequence[int] = (), subtype: str = "", *, opening: bool = False
+        self, act: str, text: str, images: Sequence[int] = (), subtype: str = "", *, opening: bool = False
     ) -> None:
         said = self._words.shopper(text, opening=opening)
-        self._add(Utterance("user", act, said, tuple(pictures), subtype=subtype, wants=self._wants))
+        self._add(Utterance("user", act, said, tuple(images), subtype=subtype, wants=self._wants))
 
     def _agent(self, act: str, text: str) -> None:
         self._add(Utterance("system", act, text))

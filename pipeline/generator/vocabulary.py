@@ -42,7 +42,7 @@ SLOT_OF: Mapping[str, str] = {
 ours; the paper's Figure 1 has sleeves)."""
 
 VISIBLE = ("color", "print", "sleeves")
-"""Attributes that every picture shows and that the text of some products leaves out."""
+"""Attributes that every image shows and that the text of some products leaves out."""
 
 PALETTE: Mapping[str, tuple[int, int, int]] = {
     "black": (38, 38, 42),

@@ -58,7 +58,7 @@ class Wording:
         return self._rng.choice(phrases.SLOT_WORDS.get(attribute, (attribute.replace("_", " "),)))
 
     def ordinal(self, place: int) -> str:
-        """The place of a shown picture, counted from 0: "2nd" or "second"."""
+        """The place of a shown image, counted from 0: "2nd" or "second"."""
         return self._rng.choice(phrases.ORDINALS[place])
 
     def thing(self, wants: UserGoal, *, only: Sequence[str], tail: str = "") -> tuple[str, str]:

@@ -43,7 +43,7 @@ class AdjudicateResult:
         changed: turns asked for that show older answers than there are now.
         batch: number of the batch written; None when there was nothing to add.
         url: of the project.
-        pictures_problem: why the server cannot show the pictures, or None.
+        images_problem: why the server cannot show the images, or None.
     """
 
     destination: Destination
@@ -60,7 +60,7 @@ class AdjudicateResult:
     changed: tuple[Asked, ...]
     batch: int | None
     url: str | None = None
-    pictures_problem: str | None = None
+    images_problem: str | None = None
 
 
 def adjudicate_to_file(
@@ -149,7 +149,7 @@ def adjudicate_to_project(
         )
         earlier = [batch for batch in batches if batch.destination.project == title]
         taken = [*there, *(uid for batch in earlier for uid in batch.uids)]
-        new, pictures = review.new_tasks(workspace, taken, progress)
+        new, images = review.new_tasks(workspace, taken, progress)
         destination = Destination(title, None if found is None else found.id, gateway.url)
         if not new and found is None:
             return _result(review, destination, new, None)
@@ -157,8 +157,8 @@ def adjudicate_to_project(
         destination = Destination(title, project.id, gateway.url)
         note_interface_version(workspace.labelling, project.id, gateway.url, review.ontology.version, batches)
         problem = None
-        if pictures is not None and pictures.folder.names:
-            problem = gateway.serve_pictures(project.id, pictures.root)
+        if images is not None and images.folder.names:
+            problem = gateway.serve_images(project.id, images.root)
         # tasks on the server that no manifest names were pushed by a run that was interrupted
         recorded = {uid for batch in earlier if batch.destination.project_id == project.id for uid in batch.uids}
         unrecorded = [{"data": data} for uid, data in there.items() if uid not in recorded]
@@ -166,7 +166,7 @@ def adjudicate_to_project(
         gateway.push(project, new, progress)
         number = _finish_batch(folder, review, [*unrecorded, *new], destination)
     url = f"{gateway.page_url}/projects/{project.id}/data"
-    return _result(review, destination, new, number, url=url, pictures_problem=problem)
+    return _result(review, destination, new, number, url=url, images_problem=problem)
 
 
 def _write_batch(workspace: Workspace, review: Review, tasks: Sequence[Mapping[str, Any]]) -> Path | None:

@@ -27,7 +27,7 @@ from pipeline.batches import (
 )
 from pipeline.chosen_dialogues import Selection, choose_dialogues, read_dialogues
 from pipeline.labelling.interface_versions import note_interface_version
-from pipeline.labelling.task_images import TaskPictures
+from pipeline.labelling.task_images import TaskImages
 from pipeline.workspace import Workspace
 from schemas.errors import LabelError, UsageError
 from schemas.files import locked, write_json
@@ -50,10 +50,10 @@ class ExportResult:
         window: user turns in one task.
         batch: number of the batch written, or None when there was nothing to add.
         values_typed: ontology values too rare to be offered, which annotators type.
-        pictures: how many pictures are shown, and how many are not there.
+        images: how many images are shown, and how many are not there.
         url: of the project.
         doubles_removed: doubled tasks of an interrupted run that were deleted.
-        pictures_problem: why the server cannot show the pictures, or None.
+        images_problem: why the server cannot show the images, or None.
         outdated: tasks in the project that were made from another wording of their dialogue.
         prelabel: version of the model that labelled the new tasks before people do.
         open_points: what the guideline decides by default, until the owner of the ontology does.
@@ -67,10 +67,10 @@ class ExportResult:
     window: int
     batch: int | None
     values_typed: int
-    pictures: Mapping[str, int]
+    images: Mapping[str, int]
     url: str | None = None
     doubles_removed: int = 0
-    pictures_problem: str | None = None
+    images_problem: str | None = None
     outdated: int = 0
     prelabel: str | None = None
     open_points: tuple[OpenPoint, ...] = ()
@@ -83,7 +83,7 @@ class _Prepared:
     window: int
     annotator: str | None = None
     tasks: list[dict[str, Any]] = field(default_factory=list)
-    pictures: TaskPictures | None = None
+    images: TaskImages | None = None
     dialogues: Mapping[str, Sequence[Mapping[str, Any]]] = field(default_factory=dict)
     prelabel: str | None = None
 
@@ -92,11 +92,11 @@ class _Prepared:
         return [task["data"]["uid"] for task in self.tasks]
 
     @property
-    def picture_counts(self) -> dict[str, int]:
-        if self.pictures is None:
+    def image_counts(self) -> dict[str, int]:
+        if self.images is None:
             return {"shown": 0, "missing": 0}
-        shown = len(self.pictures.folder.names)
-        return {"shown": shown, "missing": self.pictures.needed - shown}
+        shown = len(self.images.folder.names)
+        return {"shown": shown, "missing": self.images.needed - shown}
 
 
 def export_to_file(
@@ -111,10 +111,10 @@ def export_to_file(
 ) -> ExportResult:
     """Write all tasks of the selection into ``file``, as Label Studio imports them.
 
-    Pictures are linked below ``labelling/files`` and addressed as Label Studio serves local files. Imported by hand,
-    the tasks need a project with ``labelling/batch-NNNN/label_config.xml``, and for the pictures a server whose
+    Images are linked below ``labelling/files`` and addressed as Label Studio serves local files. Imported by hand,
+    the tasks need a project with ``labelling/batch-NNNN/label_config.xml``, and for the images a server whose
     ``LABEL_STUDIO_LOCAL_FILES_DOCUMENT_ROOT`` is ``labelling/files`` (that of ``semctl studio start`` is) and a Local
-    storage of ``labelling/files/pictures`` in that project. :func:`export_to_project` does all of this.
+    storage of ``labelling/files/images`` in that project. :func:`export_to_project` does all of this.
 
     Args:
         workspace: an imported corpus.
@@ -185,7 +185,7 @@ def export_to_project(
         project = gateway.ensure_project(title, prepared.config, guideline_html(prepared.ontology))
         destination = Destination(project=title, project_id=project.id, url=gateway.url)
         note_interface_version(workspace.labelling, project.id, gateway.url, prepared.ontology.version, batches)
-        problem = _serve_pictures(prepared, gateway, project.id)
+        problem = _serve_images(prepared, gateway, project.id)
         there = {task.uid: task.data for task in gateway.tasks(project, prepared.uids)} if project.tasks else {}
         _same_windows(prepared, there, title)
         recorded = {
@@ -213,7 +213,7 @@ def export_to_project(
         number,
         url=f"{gateway.page_url}/projects/{project.id}/data",
         doubles_removed=doubles,
-        pictures_problem=problem,
+        images_problem=problem,
         outdated=outdated,
     )
 
@@ -241,9 +241,9 @@ def _prepare(
     chosen = choose_dialogues(workspace.turns, selection)
     dialogues = read_dialogues(workspace.turns, chosen, progress)
     shown = (image for rows in dialogues.values() for row in rows for image in row["image_ids"])
-    pictures = TaskPictures.link(workspace, shown, progress)
-    prepared.pictures, prepared.dialogues = pictures, dialogues
-    style = TaskStyle(prepared.window, ontology.version, config.sha256, pictures.address, pictures.names)
+    images = TaskImages.link(workspace, shown, progress)
+    prepared.images, prepared.dialogues = images, dialogues
+    style = TaskStyle(prepared.window, ontology.version, config.sha256, images.address, images.names)
     for dialogue_id in chosen:
         prepared.tasks.extend(dialogue_tasks(dialogues[dialogue_id], style))
     if annotator is not None:
@@ -264,10 +264,10 @@ def _prelabel(
     prepared.prelabel = add_predictions(workspace, prelabel, tasks, prepared.dialogues, prepared.config, progress)
 
 
-def _serve_pictures(prepared: _Prepared, gateway: Any, project_id: int) -> str | None:
-    if prepared.pictures is None or not prepared.pictures.folder.names:
+def _serve_images(prepared: _Prepared, gateway: Any, project_id: int) -> str | None:
+    if prepared.images is None or not prepared.images.folder.names:
         return None
-    problem: str | None = gateway.serve_pictures(project_id, prepared.pictures.root)
+    problem: str | None = gateway.serve_images(project_id, prepared.images.root)
     return problem
 
 
@@ -317,7 +317,7 @@ def _result(
         window=prepared.window,
         batch=batch,
         values_typed=prepared.config.values_typed,
-        pictures=prepared.picture_counts,
+        images=prepared.image_counts,
         prelabel=prepared.prelabel,
         open_points=tuple(open_points(prepared.ontology)),
         **more,

@@ -29,7 +29,7 @@ if TYPE_CHECKING:
     from annotate.prelabels.taught_lexicon import LabelledDialogue
     from annotate.prelabels.turn_reading import Choice
 
-__all__ = ["add_predictions", "labelled_dialogues", "picture_choices", "prelabel_model"]
+__all__ = ["add_predictions", "image_choices", "labelled_dialogues", "prelabel_model"]
 
 Rows = Sequence[Mapping[str, Any]]
 
@@ -97,7 +97,7 @@ def prelabel_model(workspace: Workspace, name: str, dialogues: Mapping[str, Rows
         ontology = workspace.ontology()
         labelled = labelled_dialogues(workspace, without=dialogues)
         progress.log(f"the lexicon reads {len(labelled)} labelled dialogues")
-        return Lexicon(dialogues, ontology, picture_choices(workspace, ontology), labelled)
+        return Lexicon(dialogues, ontology, image_choices(workspace, ontology), labelled)
     if name == "current":
         return _Current(workspace, dialogues)
     kind, _, run = name.partition(":")
@@ -109,8 +109,8 @@ def prelabel_model(workspace: Workspace, name: str, dialogues: Mapping[str, Rows
     )
 
 
-def picture_choices(workspace: Workspace, ontology: Ontology) -> dict[str, frozenset[Choice]]:
-    """Of each picture, the slots and values of the product in it."""
+def image_choices(workspace: Workspace, ontology: Ontology) -> dict[str, frozenset[Choice]]:
+    """Of each image, the slots and values of the product in it."""
     from annotate.prelabels.lexicon import product_choices
 
     found: dict[str, frozenset[Choice]] = {}

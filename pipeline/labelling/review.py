@@ -17,7 +17,7 @@ from pipeline.chosen_dialogues import read_dialogues
 from pipeline.labelling.live_configuration import configuration
 from pipeline.labelling.resolution_policy import policy_name
 from pipeline.labelling.resolved_dialogues import resolved_dialogues
-from pipeline.labelling.task_images import TaskPictures
+from pipeline.labelling.task_images import TaskImages
 from pipeline.workspace import Workspace
 from schemas.errors import UsageError
 from schemas.ontology import Ontology
@@ -171,8 +171,8 @@ class Review:
 
     def new_tasks(
         self, workspace: Workspace, taken: Iterable[str], progress: Progress
-    ) -> tuple[list[dict[str, Any]], TaskPictures | None]:
-        """Tasks for the turns that no task asks for, or that were answered and left open, and the pictures they show.
+    ) -> tuple[list[dict[str, Any]], TaskImages | None]:
+        """Tasks for the turns that no task asks for, or that were answered and left open, and the images they show.
 
         Args:
             workspace: where the dialogues are from.
@@ -185,8 +185,8 @@ class Review:
         window = labels.window_size(self.config, max_choices=settings.max_choices, asked=settings.window)
         dialogues = read_dialogues(workspace.turns, list(self.resolutions), progress)
         shown = (image for rows in dialogues.values() for row in rows for image in row["image_ids"])
-        pictures = TaskPictures.link(workspace, shown, progress)
-        style = TaskStyle(window, self.ontology.version, self.config.sha256, pictures.address, pictures.names)
+        images = TaskImages.link(workspace, shown, progress)
+        style = TaskStyle(window, self.ontology.version, self.config.sha256, images.address, images.names)
         offered = offered_choices(self.config.xml)
         first = _next_windows(taken)
         tasks: list[dict[str, Any]] = []
@@ -200,7 +200,7 @@ class Review:
                 offered=offered,
                 first_window=first.get(dialogue_id, 0),
             )
-        return tasks, pictures
+        return tasks, images
 
 
 def _next_windows(taken: Iterable[str]) -> dict[str, int]:

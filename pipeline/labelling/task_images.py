@@ -1,4 +1,4 @@
-"""The pictures that tasks show: linked where Label Studio serves them, with the names of the products in them."""
+"""The images that tasks show: linked where Label Studio serves them, with the names of the products in them."""
 
 from __future__ import annotations
 
@@ -6,29 +6,29 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from annotate.tasks.dialogue_tasks import picture_url
-from annotate.tasks.served_images import PICTURES, PictureFile, PictureFolder
+from annotate.tasks.dialogue_tasks import image_url
+from annotate.tasks.served_images import SERVED_IMAGES, ImageFile, ImageFolder
 from pipeline.workspace import Workspace
 from schemas.progress import Progress
 from schemas.tables import IMAGES, PRODUCTS, read_table
 from semantic_model.data.image_decoding import for_browser
 
-__all__ = ["TaskPictures", "picture_files", "product_names"]
+__all__ = ["TaskImages", "image_files", "product_names"]
 
 
-def picture_files(workspace: Workspace) -> dict[str, PictureFile]:
-    """Image id -> its file, for pictures that were there and could be read at the import."""
+def image_files(workspace: Workspace) -> dict[str, ImageFile]:
+    """Image id -> its file, for images that were there and could be read at the import."""
     table = read_table(workspace.images, IMAGES, columns=["image_id", "file", "sha256", "status"])
     root = workspace.root.resolve()
     return {
-        row["image_id"]: PictureFile(root / row["file"], row["sha256"])
+        row["image_id"]: ImageFile(root / row["file"], row["sha256"])
         for row in table.to_pylist()
         if row["status"] == "ok" and row["file"]
     }
 
 
 def product_names(workspace: Workspace) -> dict[str, str]:
-    """Image id -> name of the product in the picture."""
+    """Image id -> name of the product in the image."""
     products = read_table(workspace.products, PRODUCTS, columns=["product_id", "name", "image_ids"])
     names: dict[str, str] = {}
     for row in products.to_pylist():
@@ -38,44 +38,44 @@ def product_names(workspace: Workspace) -> dict[str, str]:
 
 
 @dataclass(frozen=True)
-class TaskPictures:
-    """The pictures of some tasks.
+class TaskImages:
+    """The images of some tasks.
 
     Attributes:
         folder: what is linked.
-        needed: how many pictures the tasks would show.
+        needed: how many images the tasks would show.
         names: image id -> name of the product in it.
         root: the folder to be served to the project.
     """
 
-    folder: PictureFolder
+    folder: ImageFolder
     needed: int
     names: Mapping[str, str]
     root: Path
 
     @classmethod
-    def link(cls, workspace: Workspace, image_ids: Iterable[str], progress: Progress) -> TaskPictures:
-        """Link these pictures where Label Studio serves them; says how many are no longer as they were imported.
+    def link(cls, workspace: Workspace, image_ids: Iterable[str], progress: Progress) -> TaskImages:
+        """Link these images where Label Studio serves them; says how many are no longer as they were imported.
 
         Raises:
             UsageError: the folder cannot be written.
         """
         needed = set(image_ids)
         root = workspace.labelling / "files"
-        folder = PictureFolder(root, for_browser)
-        folder.link_all(picture_files(workspace), needed, progress)
+        folder = ImageFolder(root, for_browser)
+        folder.link_all(image_files(workspace), needed, progress)
         if folder.left_out:
             reasons = ", ".join(f"{_LEFT_OUT[reason]}: {n}" for reason, n in sorted(folder.left_out.items()))
             progress.log(
                 f"warning: {folder.left_out.total()} images are not shown, because their files are no longer as they "
                 f"were imported ({reasons}); run `semctl import` again, then export again"
             )
-        return cls(folder, len(needed), product_names(workspace), root / PICTURES)
+        return cls(folder, len(needed), product_names(workspace), root / SERVED_IMAGES)
 
     def address(self, image_id: str) -> str | None:
-        """Address of a picture in Label Studio; None when there is none to show."""
+        """Address of an image in Label Studio; None when there is none to show."""
         name = self.folder.names.get(image_id)
-        return None if name is None else picture_url(name)
+        return None if name is None else image_url(name)
 
 
 _LEFT_OUT = {

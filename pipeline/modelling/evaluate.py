@@ -34,7 +34,7 @@ class EvaluationReport:
         run: the run's id; None when only the baselines were measured.
         split: train, valid or test.
         candidates: listed, 1000 or all.
-        images: False when every picture was left out.
+        images: False when every image was left out.
         products: how many products the catalogue has.
         rows: the model's figures first, then the baselines'; all on the same queries.
         file: where the report was written; None without a run.
@@ -115,7 +115,7 @@ def evaluate(
         run: a run's id, or ``latest``.
         split: whose recommendation turns are asked.
         candidates: what the positives are ranked against: listed, 1000, all, or release.
-        images: False leaves every picture out of dialogues and catalogue, to show what they are worth.
+        images: False leaves every image out of dialogues and catalogue, to show what they are worth.
         baselines_only: measures no run, so none is needed; nothing is written.
         metrics: the formula: standard, or release, to compare with the released code's figures.
         min_negatives: recommendation turns with fewer wrong candidates are left out.

@@ -40,7 +40,7 @@ def model_card(record: Mapping[str, Any]) -> str:
 - {record["parameters"]:,} trained parameters
 - {labels}
 - words: {record["words"]}
-- pictures: {record["pictures"]}
+- images: {record["images"]}
 
 {measured}
 The validation split chose the epoch, so its figures flatter; `semctl evaluate --split test` gives the ones to quote.

@@ -27,7 +27,7 @@ class RecommendedProduct:
         product_id: its id.
         name: its display name.
         score: the ranker's; comparable within one recommendation only.
-        images: its picture files.
+        images: its image files.
         attributes: attribute -> values.
         positive: whether the dialogue's system recommends it in the next turn; None when that is not known.
     """
@@ -106,7 +106,7 @@ def recommend(
         dialogue: a dialogue's id, or the part after its split when that is unique.
         turn: the last merged turn to read, counted from 0; the shopper's last when left out.
         top: how many products.
-        images: False leaves every picture out.
+        images: False leaves every image out.
         product_table: how exactly the run keeps encoded products: float32, or bfloat16 in half the memory.
 
     Raises:

@@ -32,7 +32,7 @@ class TrainRequest:
         settings: ``KEY=VALUE`` on top of the preset.
         seed: of everything drawn at random.
         epochs: instead of ``train.epochs``.
-        images: False leaves every picture out.
+        images: False leaves every image out.
         fold: divides the dialogues as this fold does; None: as the corpus does.
         labelled: the dialogues whose labels are used, instead of a share drawn at random; None: the share.
     """

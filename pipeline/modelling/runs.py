@@ -18,10 +18,10 @@ _MOST_NAMED = 8
 
 
 def load_corpus(workspace: Workspace, *, images: bool = True, fold: Fold | None = None) -> Corpus:
-    """The workspace's corpus, with its pictures or as if there were none.
+    """The workspace's corpus, with its images or as if there were none.
 
     Args:
-        images: False leaves every picture out.
+        images: False leaves every image out.
         fold: divides the dialogues as this fold does; None: as the corpus does.
 
     Raises:

@@ -147,7 +147,7 @@ def _run(
     if config.model.width <= _ONE_THREAD:
         torch.set_num_threads(1)
     corpus = data.corpus
-    with processes.first_before_others():  # it encodes the pictures, the others find them encoded
+    with processes.first_before_others():  # it encodes the images, the others find them encoded
         features = load_features(
             config.image, corpus.image_files, hashes=corpus.image_hashes, cache=workspace.features, progress=shown
         )

@@ -48,7 +48,7 @@ class TrainingData:
     """What a run trains on.
 
     Attributes:
-        corpus: catalogue, dialogues and pictures.
+        corpus: catalogue, dialogues and images.
         ontology: for its slots.
         labelled: ids of the dialogues whose labels are used.
         queries: their recommendation turns.
@@ -91,7 +91,7 @@ def prepare(
         InputError: no training dialogues, too few are labelled, or one that is named is not.
         OntologyError: it has no slots.
         WorkspaceError: splits that do not hold what they should.
-        MissingPartError: word vectors, or weights of the picture network, that are not here; lists the ways out.
+        MissingPartError: word vectors, or weights of the image network, that are not here; lists the ways out.
     """
     from semantic_model.data.tokenizer import learn_words, load_words
     from semantic_model.data.vision import require_weights

@@ -13,8 +13,8 @@ from annotate.adjudication.review_tasks import mark_text
 from pipeline.chosen_dialogues import read_dialogues
 from pipeline.labelling.resolution_policy import policy_name
 from pipeline.labelling.resolved_dialogues import resolved_dialogues
-from pipeline.labelling.task_images import picture_files, product_names
-from pipeline.reports.feedback_page import MOST_SHOWN, Pictures, Said, render_page
+from pipeline.labelling.task_images import image_files, product_names
+from pipeline.reports.feedback_page import MOST_SHOWN, Images, Said, render_page
 from pipeline.workspace import Workspace
 from schemas.errors import UsageError
 from schemas.files import sha256_bytes, write_atomic, write_json
@@ -71,13 +71,13 @@ def write_feedback(
     chosen = [given for name, given in found.items() if annotator in (None, name)]
     shown = sorted({one.dialogue_id for given in chosen for one in given.differences})
     said = Said.of(read_dialogues(workspace.turns, shown, progress))
-    pictures = Pictures({i: found.path for i, found in picture_files(workspace).items()}, product_names(workspace))
+    images = Images({i: found.path for i, found in image_files(workspace).items()}, product_names(workspace))
     packs = []
     for given in progress.track(chosen, "writing packs"):
         stem = folder / _file_name(given.annotator)
         pack = FeedbackPack(given, stem.with_suffix(".html"), stem.with_suffix(".json"))
         try:
-            write_atomic(pack.page, render_page(given, said, pictures, title=workspace.root.name))
+            write_atomic(pack.page, render_page(given, said, images, title=workspace.root.name))
             write_json(pack.data, _as_json(given, said, policy))
         except OSError as problem:
             raise UsageError(f"cannot write the pack: {problem.strerror}", where=problem.filename or folder) from None

@@ -1,6 +1,6 @@
 """A feedback pack as one HTML page that needs nothing else: no script, no network, every text escaped.
 
-The page is built as a tree of elements, so that no text of a dialogue or an annotator can become markup. Pictures are
+The page is built as a tree of elements, so that no text of a dialogue or an annotator can become markup. Images are
 inside it, each once.
 """
 
@@ -20,7 +20,7 @@ from annotate.annotations.annotation import Mark
 from pipeline.reports.feedback_style import STYLE
 from pipeline.reports.thumbnails import thumbnail_url
 
-__all__ = ["MOST_SHOWN", "Pictures", "Said", "render_page"]
+__all__ = ["MOST_SHOWN", "Images", "Said", "render_page"]
 
 MOST_SHOWN = 12
 """Turns shown of one slot and kind; the JSON file holds all of them."""
@@ -60,8 +60,8 @@ class Said:
 
 
 @dataclass
-class Pictures:
-    """Pictures of a page: small, and each in it once.
+class Images:
+    """Images of a page: small, and each in it once.
 
     Attributes:
         files: image id -> its file.
@@ -73,20 +73,20 @@ class Pictures:
     _urls: dict[str, str | None] = field(default_factory=dict, repr=False)
 
     def url(self, image_id: str) -> str | None:
-        """Its content as a ``data:`` address; None when there is no such picture."""
+        """Its content as a ``data:`` address; None when there is no such image."""
         if image_id not in self._urls:
             file = self.files.get(image_id)
             self._urls[image_id] = None if file is None else thumbnail_url(file)
         return self._urls[image_id]
 
 
-def render_page(feedback: Feedback, said: Said, pictures: Pictures, *, title: str) -> str:
+def render_page(feedback: Feedback, said: Said, images: Images, *, title: str) -> str:
     """The page as text: the same feedback gives the same bytes.
 
     Args:
         feedback: of one annotator.
         said: the dialogues.
-        pictures: their pictures.
+        images: their images.
         title: of the workspace.
     """
     page = Element("html", {"lang": "en"})
@@ -103,10 +103,8 @@ def render_page(feedback: Feedback, said: Said, pictures: Pictures, *, title: st
         _overview(body, groups)
     used: dict[str, str] = {}
     for number, group in enumerate(groups):
-        _group(body, group, number, said, pictures, used)
-    style.text = STYLE + "".join(
-        f".{name} {{ background-image: url({pictures.url(i)}) }}\n" for i, name in used.items()
-    )
+        _group(body, group, number, said, images, used)
+    style.text = STYLE + "".join(f".{name} {{ background-image: url({images.url(i)}) }}\n" for i, name in used.items())
     return "<!DOCTYPE html>\n" + ElementTree.tostring(page, encoding="unicode", method="html") + "\n"
 
 
@@ -153,22 +151,22 @@ def _overview(body: Element, groups: Sequence[Group]) -> None:
         _chips(_add(row, "td"), first.decided, _nothing(first), after=times)
 
 
-def _group(body: Element, group: Group, number: int, said: Said, pictures: Pictures, used: dict[str, str]) -> None:
+def _group(body: Element, group: Group, number: int, said: Said, images: Images, used: dict[str, str]) -> None:
     heading = _add(body, "h2", f"{_slot(group)}: {_KIND_TEXTS[group.kind]} ", id=f"g{number}")
     _add(heading, "span", f"{_count(len(group.differences), 'turn')}", _class="soft")
     for one in group.differences[:MOST_SHOWN]:
-        _turn(body, one, said, pictures, used)
+        _turn(body, one, said, images, used)
     if len(group.differences) > MOST_SHOWN:
         more = len(group.differences) - MOST_SHOWN
         _add(body, "p", f"{more:,} more of this kind are in the JSON file.", _class="soft")
 
 
-def _turn(body: Element, one: Difference, said: Said, pictures: Pictures, used: dict[str, str]) -> None:
+def _turn(body: Element, one: Difference, said: Said, images: Images, used: dict[str, str]) -> None:
     box = _add(body, "div", _class="turn")
     left, right = _add(box, "div", _class="said"), _add(box, "div", _class="labels")
     _add(left, "div", f"dialogue {one.dialogue_id}, turn {one.turn}", _class="where")
     for row in said.until(one.dialogue_id, one.turn):
-        _utterance(left, row, row["turn"] == one.turn, pictures, used)
+        _utterance(left, row, row["turn"] == one.turn, images, used)
     for title, marks, nothing, kind in (
         ("Your answer", one.marked, _silent(one), "mine"),
         ("Final label", one.decided, _nothing(one), "final"),
@@ -179,7 +177,7 @@ def _turn(body: Element, one: Difference, said: Said, pictures: Pictures, used: 
     _add(right, "div", _why(one), _class="why")
 
 
-def _utterance(box: Element, row: Mapping[str, Any], current: bool, pictures: Pictures, used: dict[str, str]) -> None:
+def _utterance(box: Element, row: Mapping[str, Any], current: bool, images: Images, used: dict[str, str]) -> None:
     is_user = row["speaker"] == "user"
     line = _add(box, "div", _class="u" + (" shopper" if is_user else "") + (" current" if current else ""))
     _add(line, "b", "USER" if is_user else "ASSISTANT")
@@ -187,15 +185,15 @@ def _utterance(box: Element, row: Mapping[str, Any], current: bool, pictures: Pi
     shown = [(number, image_id) for number, image_id in enumerate(row["image_ids"], start=1)]
     if not shown:
         return
-    gallery = _add(line, "div", _class="pictures")
+    gallery = _add(line, "div", _class="images")
     for number, image_id in shown:
         figure = _add(gallery, "figure")
-        name = "" if is_user else pictures.names.get(image_id, "")
-        if pictures.url(image_id) is None:
+        name = "" if is_user else images.names.get(image_id, "")
+        if images.url(image_id) is None:
             _add(figure, "div", "image not available", _class="none")
         else:
             style = used.setdefault(image_id, f"p{len(used)}")
-            _add(figure, "div", _class=f"picture {style}", role="img", **{"aria-label": f"image #{number} {name}"})
+            _add(figure, "div", _class=f"image {style}", role="img", **{"aria-label": f"image #{number} {name}"})
         caption = _add(figure, "figcaption")
         _add(caption, "b", f"#{number}").tail = _text(f" {name}")
 

@@ -33,9 +33,9 @@ a { color: #1f4e79; }
 .shopper { background: #e3eefc; }
 .current { border-left: 5px solid #d9580d; }
 .current .x { font-weight: 600; }
-.pictures { display: flex; flex-wrap: wrap; gap: 8px; margin-top: 4px; }
+.images { display: flex; flex-wrap: wrap; gap: 8px; margin-top: 4px; }
 figure { margin: 0; width: 108px; font-size: 11px; line-height: 1.25; text-align: center; color: #333; }
-.picture, .none { width: 104px; height: 104px; margin: 0 auto 2px; border: 1px solid #ccd; border-radius: 4px;
+.image, .none { width: 104px; height: 104px; margin: 0 auto 2px; border: 1px solid #ccd; border-radius: 4px;
   background: #fff center / contain no-repeat; }
 .none { display: flex; align-items: center; justify-content: center; padding: 6px; border-style: dashed; color: #667; }
 .label { padding: 6px 12px 8px; margin-bottom: 6px; border-left: 4px solid #8a94a0; background: var(--pale);

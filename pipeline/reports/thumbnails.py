@@ -1,4 +1,4 @@
-"""Small copies of pictures inside a page that needs nothing else."""
+"""Small copies of images inside a page that needs nothing else."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ _QUALITY = 78
 
 
 def thumbnail_url(path: Path) -> str | None:
-    """A picture, at most 104 pixels wide and high, as a ``data:`` address; None for one that cannot be read.
+    """An image, at most 104 pixels wide and high, as a ``data:`` address; None for one that cannot be read.
 
     No symbolic link is followed: the page may be given to others.
     """

@@ -55,11 +55,11 @@ class TextConfig(Section):
     share_encoder: bool = Field(default=False, description="products' text is read by the utterances' encoder")
     layers: int | None = Field(default=None, ge=0, description="layers over tokens; none: model.layers")
     pool: Literal["sum", "mean"] = Field(default="sum", description="SumPool over tokens, or the mean")
-    activation: Literal["none", "leaky_relu"] = Field(default="none", description="after pooling words or pictures")
+    activation: Literal["none", "leaky_relu"] = Field(default="none", description="after pooling words or images")
 
 
 class ImageConfig(Section):
-    """Pictures (section 3.1)."""
+    """Images (section 3.1)."""
 
     encoder: str = Field(
         default="resnet18",
@@ -72,7 +72,7 @@ class ImageConfig(Section):
         "empty: ImageNet's of a resnet, from Hugging Face",
     )
     features: str = Field(default="", description="folder with one .npy and images.txt, instead of an encoder")
-    size: int = Field(default=64, ge=16, description="pixels of the square a picture is cut to, torchvision")
+    size: int = Field(default=64, ge=16, description="pixels of the square an image is cut to, torchvision")
     normalize: Literal["half", "imagenet"] = Field(
         default="half", description="mean and spread taken off pixels, torchvision: 0.5 (release) or ImageNet's"
     )
@@ -81,17 +81,17 @@ class ImageConfig(Section):
     )
     bn: Literal["frozen", "train_flat", "train_per_slot"] = Field(
         default="frozen",
-        description="batch norms of a fine-tuned encoder: as they come; statistics of a batch's real pictures; or of "
-        "one picture place of all contexts at a time, empty places as zeros (release)",
+        description="batch norms of a fine-tuned encoder: as they come; statistics of a batch's real images; or of "
+        "one image place of all contexts at a time, empty places as zeros (release)",
     )
-    max_per_turn: int = Field(default=5, ge=1, description="M, pictures of a turn that are looked at")
-    turn_attention: bool = Field(default=True, description="self-attention over a turn's pictures (paper; release: no)")
+    max_per_turn: int = Field(default=5, ge=1, description="M, images of a turn that are looked at")
+    turn_attention: bool = Field(default=True, description="self-attention over a turn's images (paper; release: no)")
     share_encoder: bool = Field(default=True, description="contexts and products share Linear and self-attention")
     standardize: bool = Field(default=False, description="features to zero mean and unit variance over the catalogue")
 
     @property
     def fine_tuned(self) -> bool:
-        """Whether pictures are read from pixels by a network that trains along."""
+        """Whether images are read from pixels by a network that trains along."""
         return self.finetune and not self.features and self.encoder != "pixels"
 
     @model_validator(mode="after")
@@ -99,7 +99,7 @@ class ImageConfig(Section):
         if self.fine_tuned and self.standardize:
             raise ValueError("image.standardize needs features that stay as they are: set image.finetune = false")
         if self.fine_tuned and self.bn != "frozen" and self.size < 64:
-            raise ValueError(f"image.bn = '{self.bn}' needs image.size >= 64: one picture has to fill a batch norm")
+            raise ValueError(f"image.bn = '{self.bn}' needs image.size >= 64: one image has to fill a batch norm")
         return self
 
 
@@ -109,7 +109,7 @@ class ContextConfig(Section):
     window: int = Field(default=5, ge=1, description="T, merged utterances that are read")
     include_current: bool = Field(default=True, description="they end with the shopper's last one; false: before it")
     turn_positions: bool = Field(default=False, description="position embeddings over turns, last turn first")
-    attend_imageless: bool = Field(default=True, description="turns without a picture take part as zero vectors")
+    attend_imageless: bool = Field(default=True, description="turns without an image take part as zero vectors")
 
 
 class StateConfig(Section):

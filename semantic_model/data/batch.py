@@ -1,6 +1,6 @@
 """Model inputs: what is read of a dialogue, a product and a belief state, as tensors.
 
-Everything is turned into word pieces and picture rows once; a batch is then one gather.
+Everything is turned into word pieces and image rows once; a batch is then one gather.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from torch import Tensor
 from schemas.belief import BeliefState
 from semantic_model.config.config import Config
 from semantic_model.data.corpus import product_text
-from semantic_model.data.image_features import NO_PICTURE, Features
+from semantic_model.data.image_features import NO_IMAGE, Features
 from semantic_model.data.ranker import Product, Query
 from semantic_model.data.tokenizer import PAD, TokenArray, Vocabulary
 
@@ -53,11 +53,11 @@ class StateBatch(NamedTuple):
 
 @dataclass(frozen=True)
 class ContextArrays:
-    """Many contexts, kept small: word pieces and picture rows.
+    """Many contexts, kept small: word pieces and image rows.
 
     Attributes:
         tokens: [Q, T, L].
-        image_rows: rows of the features [Q, T, M]; -1 without a picture.
+        image_rows: rows of the features [Q, T, M]; -1 without an image.
         turn_mask: [Q, T].
     """
 
@@ -79,7 +79,7 @@ class ContextArrays:
         return ContextBatch(
             to_device(tokens[:, :, :length], device),
             to_device(features.gather(image_rows), device),
-            to_device(image_rows != NO_PICTURE, device),
+            to_device(image_rows != NO_IMAGE, device),
             to_device(self.turn_mask[rows], device),
         )
 
@@ -98,7 +98,7 @@ class Reader:
     Args:
         config: windows, lengths, what is left out.
         words: the tokenizer.
-        features: the pictures.
+        features: the images.
         slots: names of the state's n slots, in order.
     """
 
@@ -112,7 +112,7 @@ class Reader:
         """The last T utterances of each history, left-padded (section 4.2)."""
         T, L, M = self.config.context.window, self.config.text.max_tokens, self.config.image.max_per_turn
         tokens = np.full((len(queries), T, L), PAD, dtype=np.int64)
-        image_rows = np.full((len(queries), T, M), NO_PICTURE, dtype=np.int64)
+        image_rows = np.full((len(queries), T, M), NO_IMAGE, dtype=np.int64)
         turn_mask = np.zeros((len(queries), T), dtype=np.bool_)
         ends = slice(None) if self.config.context.include_current else slice(-1)
         windows = [query.history[ends][-T:] for query in queries]
@@ -123,12 +123,12 @@ class Reader:
             for t, utterance in enumerate(window, start=T - len(window)):
                 turn_mask[q, t] = True
                 tokens[q, t, : pieces.shape[1]] = pieces[row_of[utterance.text]]
-                rows = [row for row in map(self.features.row, utterance.image_ids) if row != NO_PICTURE][:M]
+                rows = [row for row in map(self.features.row, utterance.image_ids) if row != NO_IMAGE][:M]
                 image_rows[q, t, : len(rows)] = rows
         return ContextArrays(tokens, image_rows, turn_mask)
 
     def products(self, products: Sequence[Product]) -> ProductBatch:
-        """Names with attributes, and first pictures, of products."""
+        """Names with attributes, and first images, of products."""
         fields, ignored = set(self.config.text.product_fields), set(self.config.text.product_ignore)
         texts = [
             product_text(
@@ -142,13 +142,13 @@ class Reader:
             for item in products
         ]
         rows = np.array(
-            [NO_PICTURE if item.image_id is None else self.features.row(item.image_id) for item in products],
+            [NO_IMAGE if item.image_id is None else self.features.row(item.image_id) for item in products],
             dtype=np.int64,
         )
         return ProductBatch(
             torch.from_numpy(self.words.encode(texts, self.config.text.product_max_tokens)),
             torch.from_numpy(self.features.gather(rows)),
-            torch.from_numpy(rows != NO_PICTURE),
+            torch.from_numpy(rows != NO_IMAGE),
         )
 
     def slot_keys(self) -> TokenArray:

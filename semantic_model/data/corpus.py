@@ -31,14 +31,14 @@ class _Turn:
 
 @dataclass(frozen=True)
 class Corpus:
-    """Dialogues, recommendation turns, products and pictures of a workspace.
+    """Dialogues, recommendation turns, products and images of a workspace.
 
     Attributes:
         products: sorted by ``product_id``; a "product row" is an index into it.
-        image_files: picture id -> file, for the pictures that can be read.
-        image_hashes: picture id -> sha256 of its file, for the same pictures where the import recorded it.
+        image_files: image id -> file, for the images that can be read.
+        image_hashes: image id -> sha256 of its file, for the same images where the import recorded it.
         splits: dialogue id -> train, valid or test, in the order of the turns table.
-        blank_images: every picture is left out, of contexts and of products.
+        blank_images: every image is left out, of contexts and of products.
         listed: where the candidates as listed are; None for a corpus made in memory.
     """
 
@@ -57,11 +57,11 @@ class Corpus:
     ) -> Corpus:
         """Read the four tables of a workspace's ``data`` folder.
 
-        Picture files with a relative path are looked for under the workspace, the folder above the table's.
+        Image files with a relative path are looked for under the workspace, the folder above the table's.
 
         Args:
             turns, recommendations, products, images: the Parquet files.
-            blank_images: leave every picture out.
+            blank_images: leave every image out.
 
         Raises:
             WorkspaceError: a table is missing.
@@ -96,7 +96,7 @@ class Corpus:
         return cls(catalogue, files, hashes, splits, blank_images, in_order, tuple(sorted(asked)), where)
 
     def with_splits(self, splits: Mapping[str, str]) -> Corpus:
-        """The same dialogues and pictures, divided otherwise: dialogue -> split for every dialogue."""
+        """The same dialogues and images, divided otherwise: dialogue -> split for every dialogue."""
         asked = tuple(
             (dialogue, turn, splits[dialogue], right, wrong)
             for dialogue, turn, _, right, wrong in self._recommendations

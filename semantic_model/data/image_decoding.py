@@ -69,7 +69,7 @@ _BITS_PER_SAMPLE = 258
 class UndecodableImageError(CorpusError):
     """A file that is not decoded; ``reason`` is a code.
 
-    ``not_a_picture``: damaged, cut off or no image; ``unsupported_format``: an image in a format or of a kind that is
+    ``not_an_image``: damaged, cut off or no image; ``unsupported_format``: an image in a format or of a kind that is
     not decoded; ``too_many_pixels``, ``too_many_bytes``: beyond :data:`MAX_PIXELS` or :data:`MAX_BYTES`.
     """
 
@@ -185,9 +185,9 @@ def _opened(content: bytes) -> Iterator[Image.Image]:
     except UnidentifiedImageError:
         others = (_OTHER_FORMATS, *(begins for name, (_, begins) in _OPTIONAL.items() if name not in _formats()))
         is_other = any(begins.match(content[:1024]) for begins in others)
-        raise UndecodableImageError("unsupported_format" if is_other else "not_a_picture") from None
+        raise UndecodableImageError("unsupported_format" if is_other else "not_an_image") from None
     except Exception:  # Pillow's decoders raise nearly anything on damaged files
-        raise UndecodableImageError("not_a_picture") from None
+        raise UndecodableImageError("not_an_image") from None
 
 
 def _formats() -> tuple[str, ...]:

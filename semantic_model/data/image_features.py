@@ -1,4 +1,4 @@
-"""Pictures as numbers: encoded once each, kept as a memory map keyed by encoder and picture hash."""
+"""Images as numbers: encoded once each, kept as a memory map keyed by encoder and image hash."""
 
 from __future__ import annotations
 
@@ -22,26 +22,26 @@ from semantic_model.data.pixels import PIXELS_VERSION, PIXELS_WIDTH, describe_pi
 from semantic_model.data.ranker import FloatArray
 
 if TYPE_CHECKING:
-    from semantic_model.data.vision import PictureNetwork, Preparation
+    from semantic_model.data.vision import ImageNetwork, Preparation
 
 __all__ = ["Features", "load_features"]
 
-NO_PICTURE = -1
-"""Row of a picture that is missing, broken or blanked."""
+NO_IMAGE = -1
+"""Row of an image that is missing, broken or blanked."""
 
 EncodeBatch = Callable[[list[Image.Image]], npt.NDArray[Any]]
 
 
 @dataclass(frozen=True)
 class Features:
-    """Picture features of a corpus.
+    """Image features of a corpus.
 
     Attributes:
         values: float32 or float16 [n, F], possibly a memory map; uint8 where they are pixels, for a network that is
             fine-tuned.
-        rows: picture id -> row; pictures that are not there count as missing.
+        rows: image id -> row; images that are not there count as missing.
         source: which encoder or folder they are from, for people.
-        broken: pictures that could not be decoded.
+        broken: images that could not be decoded.
     """
 
     values: npt.NDArray[Any]
@@ -51,15 +51,15 @@ class Features:
 
     @property
     def width(self) -> int:
-        """F, numbers a picture."""
+        """F, numbers an image."""
         return int(self.values.shape[1])
 
     def row(self, image_id: str) -> int:
-        """The row of a picture, or :data:`NO_PICTURE`."""
-        return self.rows.get(image_id, NO_PICTURE)
+        """The row of an image, or :data:`NO_IMAGE`."""
+        return self.rows.get(image_id, NO_IMAGE)
 
     def gather(self, rows: npt.NDArray[np.int64]) -> npt.NDArray[Any]:
-        """Features [.., F] of rows [..]; zeros where a picture is missing. Pixels stay uint8, all else is float32."""
+        """Features [.., F] of rows [..]; zeros where an image is missing. Pixels stay uint8, all else is float32."""
         kind = np.uint8 if self.values.dtype == np.uint8 else np.float32
         found = np.zeros((*rows.shape, self.width), dtype=kind)
         present = rows >= 0
@@ -75,11 +75,11 @@ def load_features(
     cache: Path | None = None,
     progress: Progress | None = None,
 ) -> Features:
-    """Features of the pictures ``files`` (picture id -> file): brought along, from the cache, or encoded now.
+    """Features of the images ``files`` (image id -> file): brought along, from the cache, or encoded now.
 
     Args:
         config: which encoder, or which folder. Of an encoder that is fine-tuned, the pixels it reads.
-        hashes: picture id -> sha256, where known; the rest is hashed here.
+        hashes: image id -> sha256, where known; the rest is hashed here.
         cache: folder of the memory maps (``features`` of a workspace); None keeps them in memory.
 
     Raises:
@@ -96,12 +96,12 @@ def load_features(
         try:
             keys[image_id] = known.get(image_id) or sha256_file(path)
         except OSError:
-            continue  # gone since the import: a missing picture
+            continue  # gone since the import: a missing image
     stored = _Store(cache, encoder)
     first = {key: image_id for image_id, key in reversed(keys.items()) if key not in stored.rows}
     if first:
         stored.add(sorted(first), {key: files[image_id] for key, image_id in first.items()}, shown)
-    rows = {image_id: stored.rows[key] for image_id, key in keys.items() if stored.rows.get(key, NO_PICTURE) >= 0}
+    rows = {image_id: stored.rows[key] for image_id, key in keys.items() if stored.rows.get(key, NO_IMAGE) >= 0}
     return Features(stored.values, rows, encoder.description, broken=len(keys) - len(rows))
 
 
@@ -115,7 +115,7 @@ class _Encoder:
 
 
 class _Store:
-    """A ``.npy`` of features and a JSON of picture hash -> row (-1 for a picture that cannot be decoded)."""
+    """A ``.npy`` of features and a JSON of image hash -> row (-1 for an image that cannot be decoded)."""
 
     def __init__(self, folder: Path | None, encoder: _Encoder) -> None:
         self.encoder = encoder
@@ -132,17 +132,17 @@ class _Store:
                 self.values, self.rows = values, dict(rows)
 
     def add(self, keys: list[str], paths: Mapping[str, Path], progress: Progress) -> None:
-        """Encode pictures, 32 at a time, and keep them."""
+        """Encode images, 32 at a time, and keep them."""
         found: list[npt.NDArray[Any]] = []
         row = len(self.values)
         with progress.task(f"encoding images ({self.encoder.key})", len(keys)) as task:
             for start in range(0, len(keys), 32):
                 batch: list[Image.Image] = []
                 for key in keys[start : start + 32]:
-                    picture = open_picture(paths[key])
-                    self.rows[key] = NO_PICTURE if picture is None else row + len(batch)
-                    if picture is not None:
-                        batch.append(picture)
+                    image = open_image(paths[key])
+                    self.rows[key] = NO_IMAGE if image is None else row + len(batch)
+                    if image is not None:
+                        batch.append(image)
                 if batch:
                     found.append(self.encoder.encode(batch))
                 row += len(batch)
@@ -170,7 +170,7 @@ def _read_array(path: Path, *, fix: str | None = None) -> npt.NDArray[Any]:
     return values
 
 
-def open_picture(path: Path) -> Image.Image | None:
+def open_image(path: Path) -> Image.Image | None:
     """An image as :mod:`semantic_model.data.image_decoding` decodes it, or None when it cannot be read or decoded."""
     try:
         return decode_image(path.read_bytes())
@@ -182,7 +182,7 @@ def _encoder(config: ImageConfig) -> _Encoder:
     if config.encoder == "pixels":
         description = f"pixels (a fixed descriptor of colour, pattern and shape, {PIXELS_WIDTH} numbers, no weights)"
         return _Encoder(f"pixels-v{PIXELS_VERSION}", description, PIXELS_WIDTH, _describe_all)
-    from semantic_model.data.vision import PictureNetwork, open_preparation, weights_of
+    from semantic_model.data.vision import ImageNetwork, open_preparation, weights_of
 
     preparation = open_preparation(config)
     name = re.sub(r"[^a-z0-9]+", "-", config.encoder.lower().rsplit("/", 1)[-1])
@@ -191,35 +191,35 @@ def _encoder(config: ImageConfig) -> _Encoder:
         height, width = preparation.size
         description = f"pixels, {height} x {width}, read by {config.encoder}, which trains along"
         return _Encoder(
-            key, description, preparation.width, lambda pictures: np.stack(list(map(preparation, pictures))), np.uint8
+            key, description, preparation.width, lambda images: np.stack(list(map(preparation, images))), np.uint8
         )
     weights = weights_of(config)
-    network = PictureNetwork(config, pretrained=True)
+    network = ImageNetwork(config, pretrained=True)
     ground = "" if config.normalize == "half" else f"-{config.normalize}"
     key = f"{name}-{preparation.key}{ground}-{sha256_file(weights)[:12]}"
     description = f"{config.encoder} at {preparation.size[0]} px, frozen, weights {weights.name}"
     return _Encoder(key, description, network.width, _encode_with(network, preparation))
 
 
-def _describe_all(pictures: list[Image.Image]) -> FloatArray:
-    return np.stack([describe_pixels(picture) for picture in pictures])
+def _describe_all(images: list[Image.Image]) -> FloatArray:
+    return np.stack([describe_pixels(image) for image in images])
 
 
-def _encode_with(network: PictureNetwork, preparation: Preparation) -> EncodeBatch:
+def _encode_with(network: ImageNetwork, preparation: Preparation) -> EncodeBatch:
     import torch
 
-    def encode(pictures: list[Image.Image]) -> FloatArray:
+    def encode(images: list[Image.Image]) -> FloatArray:
         with torch.inference_mode():
-            found: FloatArray = network(torch.from_numpy(np.stack(list(map(preparation, pictures))))).numpy()
+            found: FloatArray = network(torch.from_numpy(np.stack(list(map(preparation, images))))).numpy()
         return found
 
     return encode
 
 
 def _brought_along(folder: Path, files: Iterable[str] | Mapping[str, Path]) -> Features:
-    """A folder with one ``.npy`` [n, F] and ``images.txt``: a picture id, file name or file stem a line.
+    """A folder with one ``.npy`` [n, F] and ``images.txt``: an image id, file name or file stem a line.
 
-    A file name or stem that is that of several pictures, as in folders of their own, is nobody's.
+    A file name or stem that is that of several images, as in folders of their own, is nobody's.
     """
     names = folder / "images.txt"
     arrays = sorted(folder.glob("*.npy"))
@@ -250,9 +250,9 @@ def _brought_along(folder: Path, files: Iterable[str] | Mapping[str, Path]) -> F
     rows |= {image_id: row for image_id, row in guessed.items() if claims[row] == 1}
     if files and not rows:
         raise ModelError(
-            "none of the corpus's pictures is named in images.txt",
+            "none of the corpus's images is named in images.txt",
             where=names,
-            fix=f"a line is a picture id or file name, as {next(iter(files))!r}",
+            fix=f"a line is an image id or file name, as {next(iter(files))!r}",
         )
     key = sha256_bytes(names.read_bytes())[:8]
-    return Features(values, rows, f"{values.shape[1]} numbers a picture from {arrays[0].name} ({key})")
+    return Features(values, rows, f"{values.shape[1]} numbers an image from {arrays[0].name} ({key})")

@@ -1,4 +1,4 @@
-"""A picture descriptor without weights: what colours, what pattern, what shape."""
+"""An image descriptor without weights: what colours, what pattern, what shape."""
 
 from __future__ import annotations
 
@@ -30,13 +30,13 @@ PIXELS_WIDTH = _COLOUR + _LAYOUT + _SHAPE + _EDGES + _PATTERN
 _Array = npt.NDArray[np.float64]
 
 
-def describe_pixels(picture: Image.Image) -> FloatArray:
-    """The descriptor of one RGB picture: float32 [PIXELS_WIDTH], each part of about unit length.
+def describe_pixels(image: Image.Image) -> FloatArray:
+    """The descriptor of one RGB image: float32 [PIXELS_WIDTH], each part of about unit length.
 
     Colour histogram of the foreground, mean colours of a coarse grid, outline, gradient directions by cell, and the
     strength and direction of inner edges at three scales. The ground is the colour most common along the border.
     """
-    small = picture.convert("RGB").resize((SIDE, SIDE), Image.Resampling.BOX)
+    small = image.convert("RGB").resize((SIDE, SIDE), Image.Resampling.BOX)
     rgb = np.asarray(small, dtype=np.float64) / 255.0  # [SIDE, SIDE, 3]
     front = _foreground(rgb)
     grey = rgb @ np.array([0.299, 0.587, 0.114])
@@ -56,7 +56,7 @@ def _foreground(rgb: _Array) -> _Array:
     border = np.concatenate([rgb[:2].reshape(-1, 3), rgb[:, :2].reshape(-1, 3), rgb[:, -2:].reshape(-1, 3)])
     distance = np.abs(rgb - np.median(border, axis=0)).max(axis=-1)
     front: _Array = np.clip((distance - 0.04) / 0.08, 0.0, 1.0)
-    if front.mean() < 0.02:  # a product that fills the picture, or a blank one
+    if front.mean() < 0.02:  # a product that fills the image, or a blank one
         return np.ones_like(front)
     return front
 

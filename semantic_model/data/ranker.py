@@ -20,7 +20,7 @@ ProductTable = Any
 
 
 class Utterance(NamedTuple):
-    """One merged utterance: who speaks (``user`` or ``system``), the text, and the pictures shown with it."""
+    """One merged utterance: who speaks (``user`` or ``system``), the text, and the images shown with it."""
 
     speaker: str
     text: str
@@ -55,8 +55,8 @@ class Product(NamedTuple):
         name: its display name.
         text: name, then ``attribute value`` pairs, as rankers read it.
         attributes: attribute -> values.
-        image_id: its first picture that can be read; None without one, or when pictures are blanked.
-        image_file: the file of that picture.
+        image_id: its first image that can be read; None without one, or when images are blanked.
+        image_file: the file of that image.
     """
 
     product_id: str

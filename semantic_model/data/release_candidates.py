@@ -62,7 +62,7 @@ def as_listed(
 
 
 def _rows_by_reference(tables: CandidateTables, product_rows: Mapping[str, int]) -> dict[str, int]:
-    """A reference is a product's id, or the id or the address of one of its pictures."""
+    """A reference is a product's id, or the id or the address of one of its images."""
     row_of: dict[str, int] = {}
     for record in _records(tables.products, PRODUCTS, ["product_id", "image_ids"]):
         for image_id in record["image_ids"]:

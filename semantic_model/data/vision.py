@@ -1,4 +1,4 @@
-"""Picture networks: any torchvision classification model or Hugging Face vision model, frozen or fine-tuned (3.1)."""
+"""Image networks: any torchvision classification model or Hugging Face vision model, frozen or fine-tuned (3.1)."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from schemas.ontology import nearest
 from semantic_model.config.config import ImageConfig
 from semantic_model.data.hub import hub_folder, weights_in
 
-__all__ = ["FineTuned", "FineTunedBySlot", "PictureNetwork", "Preparation", "open_preparation", "require_weights"]
+__all__ = ["FineTuned", "FineTunedBySlot", "ImageNetwork", "Preparation", "open_preparation", "require_weights"]
 
 Pixels = npt.NDArray[np.uint8]
 
@@ -34,7 +34,7 @@ _WAYS_OUT = (
 
 
 class Preparation:
-    """How a picture becomes the pixels that a network looks at; needs no weights.
+    """How an image becomes the pixels that a network looks at; needs no weights.
 
     Attributes:
         size: (height, width) of the pixels.
@@ -63,17 +63,17 @@ class Preparation:
 
     @property
     def width(self) -> int:
-        """How many numbers a prepared picture is."""
+        """How many numbers a prepared image is."""
         return 3 * self.size[0] * self.size[1]
 
-    def __call__(self, picture: Image.Image) -> Pixels:
+    def __call__(self, image: Image.Image) -> Pixels:
         """uint8 [3 * height * width]."""
-        return self._pixels(picture).reshape(-1)
+        return self._pixels(image).reshape(-1)
 
 
 @cache
 def open_preparation(config: ImageConfig) -> Preparation:
-    """The preparation of an encoder's pictures.
+    """The preparation of an encoder's images.
 
     Raises:
         MissingPartError: the Hugging Face model is not here; lists the ways out.
@@ -81,8 +81,8 @@ def open_preparation(config: ImageConfig) -> Preparation:
     return Preparation(config)
 
 
-class PictureNetwork(nn.Module):
-    """Prepared pictures [P, 3 * height * width] -> [P, width], without the classification head.
+class ImageNetwork(nn.Module):
+    """Prepared images [P, 3 * height * width] -> [P, width], without the classification head.
 
     Args:
         config: which network.
@@ -90,7 +90,7 @@ class PictureNetwork(nn.Module):
 
     Raises:
         MissingPartError: the weights are not here; lists the ways out.
-        ModelError: weights of another network, or pictures of a size it does not take.
+        ModelError: weights of another network, or images of a size it does not take.
     """
 
     mean: Tensor
@@ -110,39 +110,39 @@ class PictureNetwork(nn.Module):
                 self.width = int(self.read(torch.zeros(1, 3, *self.size)).shape[1])
         except Exception as problem:  # each network checks sizes in its own way
             raise ModelError(
-                f"the encoder {config.encoder} does not take pictures of {self.size[0]} x {self.size[1]}: "
+                f"the encoder {config.encoder} does not take images of {self.size[0]} x {self.size[1]}: "
                 f"{str(problem).splitlines()[0] if str(problem) else type(problem).__name__}",
                 fix="set another image.size, as 224",
             ) from None
 
     def normalised(self, pixels: Tensor) -> Tensor:
-        """Prepared pictures [P, ..] -> what the network reads [P, 3, height, width]."""
-        pictures = pixels.reshape(-1, 3, *self.size).to(self.mean.dtype) / 255
-        return (pictures - self.mean) / self.spread
+        """Prepared images [P, ..] -> what the network reads [P, 3, height, width]."""
+        image_batch = pixels.reshape(-1, 3, *self.size).to(self.mean.dtype) / 255
+        return (image_batch - self.mean) / self.spread
 
-    def read(self, pictures: Tensor) -> Tensor:
+    def read(self, image_batch: Tensor) -> Tensor:
         """[P, 3, height, width] -> [P, width]."""
-        return _vectors(self.body(pictures))
+        return _vectors(self.body(image_batch))
 
     def forward(self, pixels: Tensor) -> Tensor:
         return self.read(self.normalised(pixels))
 
 
 class FineTuned(nn.Module):
-    """The real pictures of a batch through a network that trains along; each different picture once.
+    """The real images of a batch through a network that trains along; each different image once.
 
-    Batch norms keep the statistics they come with (``bn = "frozen"``), or take those of the batch's pictures.
+    Batch norms keep the statistics they come with (``bn = "frozen"``), or take those of the batch's images.
     """
 
     def __init__(self, config: ImageConfig) -> None:
         super().__init__()
         self.config = config
-        self.network = PictureNetwork(config, pretrained=False)
+        self.network = ImageNetwork(config, pretrained=False)
         self.width = self.network.width
 
     def start(self) -> None:
         """Take over the pre-trained weights."""
-        self.network.load_state_dict(PictureNetwork(self.config, pretrained=True).state_dict())
+        self.network.load_state_dict(ImageNetwork(self.config, pretrained=True).state_dict())
 
     def train(self, mode: bool = True) -> FineTuned:
         """As of every module; frozen batch norms stay in evaluation mode."""
@@ -154,14 +154,14 @@ class FineTuned(nn.Module):
         return self
 
     def forward(self, images: Tensor, mask: Tensor) -> Tensor:
-        """Pictures [B, .., M, F] of which ``mask`` [B, .., M] are real -> [P, width] of the P real ones, in order."""
+        """Images [B, .., M, F] of which ``mask`` [B, .., M] are real -> [P, width] of the P real ones, in order."""
         different, which = torch.unique(images[mask], dim=0, return_inverse=True)
         found: Tensor = self.network(different)
         return found[which]
 
 
 class FineTunedBySlot(FineTuned):
-    """As the release trains: a call of the network for each picture place of all contexts, empty places as zeros.
+    """As the release trains: a call of the network for each image place of all contexts, empty places as zeros.
 
     So every place has batch norm statistics of its own, and empty places count in them.
     """
@@ -173,9 +173,9 @@ class FineTunedBySlot(FineTuned):
         places, real = images.reshape(len(images), -1, images.shape[-1]), mask.reshape(len(images), -1)
         found = []
         for place in range(places.shape[1]):
-            pictures = self.network.normalised(places[:, place]) * real[:, place, None, None, None]
+            image_batch = self.network.normalised(places[:, place]) * real[:, place, None, None, None]
             with torch.set_grad_enabled(torch.is_grad_enabled() and bool(real[:, place].any())):
-                found.append(self.network.read(pictures))  # a place without any picture moves statistics only
+                found.append(self.network.read(image_batch))  # a place without any image moves statistics only
         return torch.stack(found, dim=1).reshape(*mask.shape, -1)[mask]
 
 
@@ -236,12 +236,12 @@ def _cut_to(square: tuple[int, int], size: int) -> Callable[[Image.Image], Pixel
     from torchvision.transforms import v2
 
     cut = v2.Compose([v2.Resize(square), v2.CenterCrop(size), v2.PILToTensor()])
-    return lambda picture: np.asarray(cut(picture))
+    return lambda image: np.asarray(cut(image))
 
 
 def _processed(processor: Any) -> Callable[[Image.Image], Pixels]:
-    def pixels(picture: Image.Image) -> Pixels:
-        found = processor([picture], return_tensors="np", do_normalize=False, do_rescale=False)["pixel_values"][0]
+    def pixels(image: Image.Image) -> Pixels:
+        found = processor([image], return_tensors="np", do_normalize=False, do_rescale=False)["pixel_values"][0]
         return np.asarray(found).round().clip(0, 255).astype(np.uint8)
 
     return pixels

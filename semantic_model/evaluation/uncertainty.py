@@ -168,7 +168,7 @@ def ranking_margins(judge: Judge, progress: Progress | None = None) -> Numbers:
 
 
 def context_vectors(judge: Judge, progress: Progress | None = None) -> FloatArray:
-    """Where each context lies: the last turn's vectors, c of text and of pictures, each of length one [Q, 2 D].
+    """Where each context lies: the last turn's vectors, c of text and of images, each of length one [Q, 2 D].
 
     A dual encoder has one vector for both, [Q, D].
     """

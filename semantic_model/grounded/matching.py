@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
-from semantic_model.data.image_features import NO_PICTURE
+from semantic_model.data.image_features import NO_IMAGE
 from semantic_model.grounded.beliefs import FAST, Beliefs, SlotSums
 
 __all__ = ["NothingShown", "Shown", "ValueMatch"]
@@ -80,7 +80,7 @@ class ValueMatch(nn.Module):
 class Shown(nn.Module):
     """What it is worth to have been shown before: "any others?" and "I take the red one" differ in that.
 
-        <w, h> of a product whose picture the last turn with pictures showed, <w', h> of one that an earlier turn showed
+        <w, h> of a product whose image the last turn with images showed, <w', h> of one that an earlier turn showed
 
     Args:
         width: D.
@@ -95,7 +95,7 @@ class Shown(nn.Module):
         nn.init.zeros_(self.worth.bias)
 
     def forward(self, turns: Tensor) -> Tensor:
-        """h [B, 2 D] -> [B, 2], of pictures of the last turn with any, and of earlier ones."""
+        """h [B, 2 D] -> [B, 2], of images of the last turn with any, and of earlier ones."""
         found: Tensor = FAST * self.worth(self.dropout(turns))
         return found
 
@@ -105,9 +105,9 @@ class Shown(nn.Module):
 
         Args:
             worth: [B, 2].
-            shown: rows of the pictures shown [B, R].
+            shown: rows of the images shown [B, R].
             shown_last: bool [B, R].
-            image_row: rows of the products' pictures [N], or of each context's candidates [B, C].
+            image_row: rows of the products' images [N], or of each context's candidates [B, C].
 
         Returns:
             [B, N] or [B, C].
@@ -115,9 +115,9 @@ class Shown(nn.Module):
         of_product = image_row.expand(len(shown), -1)
         ever = torch.zeros_like(of_product, dtype=torch.bool)  # [B, N]
         last = torch.zeros_like(ever)
-        # one picture after the other, so that nothing is [B, N, R]
-        for picture, of_last in zip(shown.T[..., None], shown_last.T[..., None], strict=True):
-            there = (of_product == picture) & (picture != NO_PICTURE)
+        # one image after the other, so that nothing is [B, N, R]
+        for image, of_last in zip(shown.T[..., None], shown_last.T[..., None], strict=True):
+            there = (of_product == image) & (image != NO_IMAGE)
             ever |= there
             last |= there & of_last
         return worth[:, :1] * last + worth[:, 1:] * (ever & ~last)

@@ -30,8 +30,8 @@ class EncodedDialogues:
 
     Attributes:
         worth: of having been shown [B, 2]; see :class:`Shown`.
-        shown: rows of the pictures shown [B, R].
-        shown_last: which of them the last turn with pictures showed [B, R].
+        shown: rows of the images shown [B, R].
+        shown_last: which of them the last turn with images showed [B, R].
     """
 
     context: Context
@@ -101,7 +101,7 @@ class GroundedRanker:
 
     Args:
         model: its weights; put into evaluation mode.
-        reader: how text, pictures and attributes are read.
+        reader: how text, images and attributes are read.
         name: its name in tables.
         precision: of the product tables that it makes.
     """

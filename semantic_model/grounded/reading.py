@@ -1,4 +1,4 @@
-"""What grounded models read beside words and pictures: values mentioned, values products have, products shown."""
+"""What grounded models read beside words and images: values mentioned, values products have, products shown."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from torch import Tensor
 from schemas.belief import BeliefState
 from semantic_model.config.config import Config
 from semantic_model.data.batch import ContextArrays, ContextBatch, ProductBatch, Reader, StateBatch, to_device
-from semantic_model.data.image_features import NO_PICTURE, Features
+from semantic_model.data.image_features import NO_IMAGE, Features
 from semantic_model.data.ranker import Product, Query, Utterance
 from semantic_model.data.tokenizer import Vocabulary
 from semantic_model.grounded.values import Mention, SlotValues
@@ -26,7 +26,7 @@ EVIDENCE = ("last", "before_last", "ever", "negated_last", "negated_ever", "syst
 0.7 a turn), with a negation or without; and by the system."""
 
 _FADING = 0.7
-_SHOWN = 16  # pictures shown last that are remembered
+_SHOWN = 16  # images shown last that are remembered
 
 
 class GroundedBatch(NamedTuple):
@@ -37,8 +37,8 @@ class GroundedBatch(NamedTuple):
     image_mask: Tensor
     turn_mask: Tensor
     evidence: Tensor  # float [B, V, E]
-    shown: Tensor  # int [B, R], rows of pictures in the dialogue, latest turn first; NO_PICTURE where there is none
-    shown_last: Tensor  # bool [B, R], those of the last turn with pictures
+    shown: Tensor  # int [B, R], rows of images in the dialogue, latest turn first; NO_IMAGE where there is none
+    shown_last: Tensor  # bool [B, R], those of the last turn with images
 
     @property
     def plain(self) -> ContextBatch:
@@ -53,7 +53,7 @@ class GroundedProducts(NamedTuple):
     image: Tensor
     image_mask: Tensor
     attributes: Tensor  # bool [N, V], the values that a product has
-    image_row: Tensor  # int [N], row of its picture
+    image_row: Tensor  # int [N], row of its image
 
     @property
     def plain(self) -> ProductBatch:
@@ -140,7 +140,7 @@ class GroundedReader(Reader):
         self.values = values
 
     def contexts(self, queries: Sequence[Query]) -> GroundedArrays:
-        """As :meth:`Reader.contexts`; mentions and shown pictures are those of the whole dialogue before a query.
+        """As :meth:`Reader.contexts`; mentions and shown images are those of the whole dialogue before a query.
 
         With ``context.include_current = false``, of what was before the shopper's last utterance.
         """
@@ -148,7 +148,7 @@ class GroundedReader(Reader):
         mentioned: dict[str, list[Mention]] = {}
         starts, columns = [0], list[int]()
         strengths: list[list[float]] = []
-        shown = np.full((len(queries), _SHOWN), NO_PICTURE, dtype=np.int64)
+        shown = np.full((len(queries), _SHOWN), NO_IMAGE, dtype=np.int64)
         shown_last = np.zeros((len(queries), _SHOWN), dtype=np.bool_)
         ends = slice(None) if self.config.context.include_current else slice(-1)
         for q, query in enumerate(queries):
@@ -176,7 +176,7 @@ class GroundedReader(Reader):
 
     def products(self, products: Sequence[Product]) -> GroundedProducts:  # type: ignore[override]
         """As :meth:`Reader.products`."""
-        rows = [NO_PICTURE if item.image_id is None else self.features.row(item.image_id) for item in products]
+        rows = [NO_IMAGE if item.image_id is None else self.features.row(item.image_id) for item in products]
         attributes = np.zeros((len(products), len(self.values)), dtype=np.bool_)
         for row, item in enumerate(products):
             attributes[row] = self.values.of_attributes(item.attributes)
@@ -200,11 +200,11 @@ class GroundedReader(Reader):
         return torch.from_numpy(self.words.encode(list(self.values.texts()), self.config.state.value_tokens))
 
     def _shown(self, history: Sequence[Utterance]) -> tuple[list[int], list[bool]]:
-        """Rows of the distinct pictures shown, latest turn first, and whether they are of the last turn with any."""
+        """Rows of the distinct images shown, latest turn first, and whether they are of the last turn with any."""
         last: dict[int, bool] = {}
         latest = True
         for utterance in reversed(history):
-            rows = [row for row in map(self.features.row, utterance.image_ids) if row != NO_PICTURE]
+            rows = [row for row in map(self.features.row, utterance.image_ids) if row != NO_IMAGE]
             for row in rows:
                 last.setdefault(row, latest)
             latest = latest and not rows

@@ -74,7 +74,7 @@ class GroundedTable:
     Attributes:
         patterns: bool [U, V], and the slot of each [U]; see :class:`Patterns`.
         pattern_of: of each product and slot, int32 [N, n].
-        image_row: rows of the products' pictures [N].
+        image_row: rows of the products' images [N].
     """
 
     vectors: ProductTable

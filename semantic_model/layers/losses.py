@@ -107,7 +107,7 @@ def co_sim_loss(x_PT: Tensor, x_PI: Tensor, mask: Tensor, reduce: str = "sum") -
     """L_co_sim = max(0, 1 - cos(x_PT, x_PI)) of candidates [B, C, D] (section 3.4).
 
     Args:
-        mask: bool [B, C], candidates that are there and have a picture.
+        mask: bool [B, C], candidates that are there and have an image.
         reduce: ``sum`` over a context's candidates (paper) or their ``mean`` (release); then the mean over contexts.
     """
     each = torch.where(mask, torch.relu(1.0 - cosine(x_PT, x_PI)), 0.0)

@@ -1,10 +1,10 @@
-"""A plain multimodal dual encoder: the same words, pictures and turns as the paper's model, but no belief state at all.
+"""A plain multimodal dual encoder: the same words, images and turns as the paper's model, but no belief state at all.
 
 What the states of the teacher and the student are worth is what SeMANTIC ranks better than this.
 
-    u_t = mean over tokens of SelfAttn(w W_emb + PE) + mean over pictures of Linear(v)
+    u_t = mean over tokens of SelfAttn(w W_emb + PE) + mean over images of Linear(v)
     c   = SelfAttn(u_1 + p_1, ..., u_T + p_T) of the last turn
-    rho = the same text and picture encoders on the product
+    rho = the same text and image encoders on the product
     P(rho | c) = softmax over products of s cos(c, rho), with a learned s
 
 Products are encoded without the attention over turns.
@@ -39,7 +39,7 @@ class DualEncoder(nn.Module):
         config: all settings; those of states, DSI and the paper's losses are not looked at.
         vocabulary: how many word pieces there are.
         word_width: width of their vectors.
-        feature_width: F, numbers a picture.
+        feature_width: F, numbers an image.
     """
 
     def __init__(self, config: Config, *, vocabulary: int, word_width: int, feature_width: int) -> None:
@@ -59,8 +59,8 @@ class DualEncoder(nn.Module):
         B, T = batch.turn_mask.shape
         text = self.text(batch.tokens.flatten(0, 1)).unflatten(0, (B, T))  # [B, T, D]
         mask = batch.image_mask.flatten(0, 1)
-        pictures = self.image(batch.images.flatten(0, 1), mask) / mask.sum(dim=1, keepdim=True).clamp(min=1)
-        turns = text + pictures.unflatten(0, (B, T))
+        image_vectors = self.image(batch.images.flatten(0, 1), mask) / mask.sum(dim=1, keepdim=True).clamp(min=1)
+        turns = text + image_vectors.unflatten(0, (B, T))
         if self.positions is not None:
             turns = turns + self.positions.flip(0)[-T:]
         return F.normalize(self.over_turns(turns, batch.turn_mask)[:, -1], dim=-1)

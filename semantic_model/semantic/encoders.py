@@ -23,7 +23,7 @@ class Context(NamedTuple):
     """An encoded dialogue context."""
 
     C_T: Tensor  # [B, T, D], text of all turns
-    C_I: Tensor  # [B, T, D], pictures of all turns
+    C_I: Tensor  # [B, T, D], images of all turns
     c_T: Tensor  # [B, D], the last turn's
     c_I: Tensor  # [B, D]
     turn_mask: Tensor  # bool [B, T]
@@ -33,7 +33,7 @@ class ProductVectors(NamedTuple):
     """Encoded products; they do not depend on the dialogue."""
 
     rho_T: Tensor  # [N, D]
-    rho_I: Tensor  # [N, D], zeros without a picture
+    rho_I: Tensor  # [N, D], zeros without an image
     image_mask: Tensor  # bool [N]
 
     def take(self, rows: Tensor) -> ProductVectors:
@@ -59,7 +59,7 @@ class MeanPool(nn.Module):
 
 
 def activation_of(config: Config) -> nn.Module:
-    """What follows the pooling of words and of pictures: nothing (paper), or a LeakyReLU (release)."""
+    """What follows the pooling of words and of images: nothing (paper), or a LeakyReLU (release)."""
     return nn.LeakyReLU() if config.text.activation == "leaky_relu" else nn.Identity()
 
 
@@ -107,18 +107,18 @@ class TextEncoder(FromWords):
         return found
 
 
-class RealPictures(nn.Module):
+class RealImages(nn.Module):
     """Features as they are."""
 
     def forward(self, images: Tensor, mask: Tensor) -> Tensor:
-        """Pictures [B, .., M, F] of which ``mask`` [B, .., M] are real -> [P, F] of the P real ones, in order."""
+        """Images [B, .., M, F] of which ``mask`` [B, .., M] are real -> [P, F] of the P real ones, in order."""
         return images[mask]
 
 
 class ImageEncoder(nn.Module):
-    """U^I_t = SumPool[SelfAttn(Linear(ResNet(v)))]: pictures [B, .., M, F] -> [B, .., D], zeros where there is none.
+    """U^I_t = SumPool[SelfAttn(Linear(ResNet(v)))]: images [B, .., M, F] -> [B, .., D], zeros where there is none.
 
-    Only real pictures are read, packed one turn after the other. The pictures are features of a frozen
+    Only real images are read, packed one turn after the other. The images are features of a frozen
     network, or pixels for one that trains along.
     """
 
@@ -127,7 +127,7 @@ class ImageEncoder(nn.Module):
 
     def __init__(self, config: Config, feature_width: int) -> None:
         super().__init__()
-        self.network: nn.Module = RealPictures()
+        self.network: nn.Module = RealImages()
         if config.image.fine_tuned:
             kind = FineTunedBySlot if config.image.bn == "train_per_slot" else FineTuned
             self.network = kind(config.image)
@@ -153,8 +153,8 @@ class ImageEncoder(nn.Module):
         there = mask.reshape(-1, mask.shape[-1])  # [R, M]
         v = self.linear((self.network(images, mask) - self.mean) * self.scale)  # [P, D], turn after turn
         packing = pack(there.sum(dim=1))
-        number = there.flatten().cumsum(dim=0).reshape(there.shape) - 1  # of each real picture
-        v = v[number[packing.order][there[packing.order]]]  # turns with few pictures first
+        number = there.flatten().cumsum(dim=0).reshape(there.shape) - 1  # of each real image
+        v = v[number[packing.order][there[packing.order]]]  # turns with few images first
         pooled = [part.sum(dim=1) for part in sequences(self.attention.packed(v, packing.spans), packing.spans)]
         encoded = unpack(self.activation(torch.cat(pooled)), packing.order, len(there))
         return encoded.reshape(*mask.shape[:-1], self.width)
@@ -173,12 +173,12 @@ class TurnPositions(nn.Embedding):
 
 
 def every_turn(batch: ContextBatch) -> Tensor:
-    """Turns [B, T] whose pictures are attended to: all that there are, as zeros where they show none."""
+    """Turns [B, T] whose images are attended to: all that there are, as zeros where they show none."""
     return batch.turn_mask
 
 
-def turns_with_pictures(batch: ContextBatch) -> Tensor:
-    """Turns [B, T] whose pictures are attended to: those that show some."""
+def turns_with_images(batch: ContextBatch) -> Tensor:
+    """Turns [B, T] whose images are attended to: those that show some."""
     return batch.turn_mask & batch.image_mask.any(dim=2)
 
 
@@ -193,7 +193,7 @@ class ContextEncoder(nn.Module):
         self.positions: nn.Module = TurnPositions(*turns) if config.context.turn_positions else nn.Identity()
         self.over_texts = AttentionStack(config.model)
         self.over_images = AttentionStack(config.model)
-        self.seen = every_turn if config.context.attend_imageless else turns_with_pictures
+        self.seen = every_turn if config.context.attend_imageless else turns_with_images
 
     def forward(self, batch: ContextBatch) -> Context:
         """Encode contexts; c^T and c^I are the last turn's representations."""
@@ -205,7 +205,7 @@ class ContextEncoder(nn.Module):
 
 
 class ProductEncoder(nn.Module):
-    """rho^T and rho^I, as the texts and pictures of a turn."""
+    """rho^T and rho^I, as the texts and images of a turn."""
 
     def __init__(self, text: TextEncoder, image: ImageEncoder) -> None:
         super().__init__()

@@ -34,7 +34,7 @@ class Candidates(NamedTuple):
     context_I: Interaction
     product_T: Interaction  # x_PT [B, C, D], a_PT [B, C, n]
     product_I: Interaction
-    image_mask: Tensor  # bool [B, C], candidates with a picture
+    image_mask: Tensor  # bool [B, C], candidates with an image
 
 
 class Semantic(nn.Module):
@@ -44,7 +44,7 @@ class Semantic(nn.Module):
         config: all settings.
         vocabulary: how many word pieces there are.
         word_width: width of their vectors.
-        feature_width: F, numbers a picture.
+        feature_width: F, numbers an image.
         slot_keys: word pieces of the slots' names [n, L].
     """
 

@@ -53,7 +53,7 @@ class ProductTable:
     """N encoded products."""
 
     text: Modality
-    image: Modality  # zeros without a picture
+    image: Modality  # zeros without an image
     image_mask: Tensor  # bool [N]
 
     def __len__(self) -> int:

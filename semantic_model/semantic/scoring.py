@@ -53,7 +53,7 @@ class SemanticRanker:
 
     Args:
         model: its weights; put into evaluation mode.
-        reader: how text and pictures are read.
+        reader: how text and images are read.
         name: its name in tables.
         precision: of the product tables that it makes.
     """

@@ -1,6 +1,6 @@
 """Ranking 1,000 candidates for each of many contexts, with products encoded once or again for every context.
 
-The network has the paper's size and random weights; texts and pictures are drawn at random, so no two are the same.
+The network has the paper's size and random weights; texts and images are drawn at random, so no two are the same.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ class EvaluationCase:
         queries: Q.
         candidates: C.
         products: N.
-        config: the network's settings; pictures come as features.
+        config: the network's settings; images come as features.
     """
 
     def __init__(self, queries: int, candidates: int, products: int, config: Config) -> None:

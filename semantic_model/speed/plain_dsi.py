@@ -27,7 +27,7 @@ class PlainDsi:
     """tanh of the sum of both modalities' cosines, for one context.
 
     Args:
-        sides: for text and pictures, the DSI, x_C [1, D] and S_0 ... S_K [1, K + 1, n, D].
+        sides: for text and images, the DSI, x_C [1, D] and S_0 ... S_K [1, K + 1, n, D].
     """
 
     def __init__(self, sides: Sequence[Side]) -> None:

@@ -57,7 +57,7 @@ def draw(products: int, width: int, precision: TablePrecision = "float32") -> Te
 
 
 def table_of(vectors: Tensor, products: int) -> ProductTable:
-    """Random products; the pictures' vectors are the texts' of products far away."""
+    """Random products; the images' vectors are the texts' of products far away."""
     whole, apart = Modality.of(vectors), len(vectors) - products
     text = Modality(whole.vectors[:products], whole.square[:products])
     image = Modality(whole.vectors[apart:], whole.square[apart:])

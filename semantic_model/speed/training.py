@@ -1,6 +1,6 @@
 """One training step at a given size: as the training loop does it, and as the paper's equations would be typed in.
 
-The plain step is float32, pads every text to L and every turn to M pictures, and encodes each candidate of each
+The plain step is float32, pads every text to L and every turn to M images, and encodes each candidate of each
 context; loss, gradient, clipping and Adam are the same.
 """
 
@@ -37,7 +37,7 @@ __all__ = ["Busy", "TrainingCase", "covered"]
 
 Rows = npt.NDArray[np.int64]
 
-_FEATURES, _SLOTS = 512, 15  # numbers a picture, as of resnet18; slots of a state
+_FEATURES, _SLOTS = 512, 15  # numbers an image, as of resnet18; slots of a state
 _VOCABULARY = 30_522  # rows of BERT's word table: Adam moves every one, whatever words the corpus has
 
 
@@ -70,10 +70,10 @@ def covered(spans: Iterable[tuple[float, float]]) -> float:
 
 
 class TrainingCase:
-    """Steps on the recommendation turns of a corpus, with random word vectors, picture features and states.
+    """Steps on the recommendation turns of a corpus, with random word vectors, image features and states.
 
     Args:
-        corpus: for its texts, which pictures are shown where, and the candidates of each turn.
+        corpus: for its texts, which images are shown where, and the candidates of each turn.
         words: word pieces.
         batch: B, contexts in a step.
         width: D; other sizes are the preset ``paper``'s.
@@ -97,9 +97,9 @@ class TrainingCase:
         if not self.queries:
             raise InputError("there are no recommendation turns to train on", fix="name a corpus with a train split")
         draw = np.random.default_rng(0)
-        pictures = sorted({image for query in self.queries for said in query.history for image in said.image_ids})
-        pictures += [item.image_id for item in corpus.products if item.image_id]
-        rows = {name: row for row, name in enumerate(dict.fromkeys(pictures))}
+        image_ids = sorted({image for query in self.queries for said in query.history for image in said.image_ids})
+        image_ids += [item.image_id for item in corpus.products if item.image_id]
+        rows = {name: row for row, name in enumerate(dict.fromkeys(image_ids))}
         values = draw.standard_normal((max(len(rows), 1), _FEATURES), dtype=np.float32)
         self.features = Features(values, rows, "random numbers")
         reader = Reader(self.config, words, self.features, ())
@@ -205,14 +205,14 @@ def _as_it_is() -> Iterator[None]:
 
 @contextmanager
 def plain_encoders(model: Semantic) -> Iterator[None]:
-    """Every text padded to L, every turn to M pictures, each as often as it occurs."""
+    """Every text padded to L, every turn to M images, each as often as it occurs."""
     patched: list[Any] = []
     for part in model.modules():
         if isinstance(part, TextEncoder):
             vars(part)["forward"] = partial(_plain_texts, part, model.config.text.max_tokens)
             patched.append(part)
         elif isinstance(part, ImageEncoder):
-            vars(part)["forward"] = partial(_plain_pictures, part)
+            vars(part)["forward"] = partial(_plain_images, part)
             patched.append(part)
     try:
         yield
@@ -230,7 +230,7 @@ def _plain_texts(encoder: TextEncoder, length: int, tokens: Tensor) -> Tensor:
     return found
 
 
-def _plain_pictures(encoder: ImageEncoder, images: Tensor, mask: Tensor) -> Tensor:
+def _plain_images(encoder: ImageEncoder, images: Tensor, mask: Tensor) -> Tensor:
     v = encoder.linear((images - encoder.mean) * encoder.scale)
     v = torch.where(mask[..., None], v, 0.0).flatten(0, -3)  # [R, M, D]
     pooled: Tensor = encoder.activation(encoder.attention(v, mask.flatten(0, -2)).sum(dim=1))

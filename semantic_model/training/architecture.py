@@ -37,7 +37,7 @@ class Sizes(NamedTuple):
     Attributes:
         vocabulary: how many word pieces there are.
         word_width: width of their vectors.
-        feature_width: F, numbers a picture.
+        feature_width: F, numbers an image.
         reader: what reads its inputs; knows the slots, and the values where they count.
     """
 
@@ -205,11 +205,11 @@ def refuse_idle(kind: Architecture, config: Config) -> None:
         raise UsageError(f"loss.rank = '{config.loss.rank}' is not for a dual-encoder", fix="set loss.rank=softmax")
 
 
-def fresh_model(kind: Architecture, config: Config, words: Vocabulary, reader: Reader, pictured: torch.Tensor) -> Any:
+def fresh_model(kind: Architecture, config: Config, words: Vocabulary, reader: Reader, imaged: torch.Tensor) -> Any:
     """A network as training begins with it: pre-trained parts taken over, features of mean zero and spread one.
 
     Args:
-        pictured: features of the catalogue's pictures [n, F].
+        imaged: features of the catalogue's images [n, F].
 
     Raises:
         MissingPartError: weights that are not here; lists the ways out.
@@ -221,8 +221,8 @@ def fresh_model(kind: Architecture, config: Config, words: Vocabulary, reader: R
     for part in list(model.modules()):
         if isinstance(part, FromWords):
             part.start_from(words)
-        if isinstance(part, FineTuned) and reader.features.rows:  # without any picture, no weights are needed
+        if isinstance(part, FineTuned) and reader.features.rows:  # without any image, no weights are needed
             part.start()
         if isinstance(part, ImageEncoder) and config.image.standardize:
-            part.standardize(pictured)
+            part.standardize(imaged)
     return model

@@ -162,9 +162,9 @@ class ModelCard:
         config: all settings.
         ontology: the state's slots with their values, in order.
         word_width: width of the word vectors.
-        feature_width: F, numbers a picture.
+        feature_width: F, numbers an image.
         words: where the word pieces are from, for people.
-        features: where the picture features are from, for people.
+        features: where the image features are from, for people.
     """
 
     architecture: str
@@ -223,7 +223,7 @@ def load_model(folder: Path, features: Features, card: ModelCard | None = None) 
 
     Args:
         folder: ``model`` of a run.
-        features: the pictures of the corpus it is used on.
+        features: the images of the corpus it is used on.
         card: :func:`read_card` of the folder, when read already.
 
     Raises:
@@ -232,7 +232,7 @@ def load_model(folder: Path, features: Features, card: ModelCard | None = None) 
     card = card or read_card(folder)
     if features.width != card.feature_width:
         raise ModelError(
-            f"the model reads {card.feature_width} numbers a picture, these features have {features.width}",
+            f"the model reads {card.feature_width} numbers an image, these features have {features.width}",
             where=folder,
             fix=f"it was trained on: {card.features}",
         )

@@ -26,7 +26,7 @@ from schemas.errors import ModelError
 
 __all__ = ["Processes", "SplitModel", "open_processes"]
 
-_WAIT = timedelta(hours=2)  # the first process may be encoding pictures meanwhile
+_WAIT = timedelta(hours=2)  # the first process may be encoding images meanwhile
 _BUCKET = 1 << 23  # gradients averaged at a time, in numbers
 
 
@@ -87,7 +87,7 @@ class Processes:
     def average_gradients(self, parameters: Iterable[nn.Parameter]) -> None:
         """Mean gradients over the processes; none is left where none has one.
 
-        A process whose share did not touch a parameter, as that of the pictures, counts as zeros.
+        A process whose share did not touch a parameter, as that of the images, counts as zeros.
         """
         if self.count == 1:
             return

@@ -117,7 +117,7 @@ class Trainer:
         examples: what to train on.
         corpus: the catalogue.
         words: word pieces, with vectors or without.
-        features: the pictures.
+        features: the images.
         ontology: the state's slots and their values.
         architecture: what is trained; the paper's model unless another is named.
         folder: the run's folder; gets ``metrics.jsonl``, ``tensorboard``, ``checkpoints`` and ``model``.
@@ -173,8 +173,8 @@ class Trainer:
         self.valid = self.reader.contexts(examples.valid)
         self.products = _moved(self.reader.products(corpus.products), self.device)
         torch.manual_seed(seed)
-        pictured = self.products.image[self.products.image_mask].cpu()
-        self.model: Any = fresh_model(architecture, config, words, self.reader, pictured).to(self.device)
+        imaged = self.products.image[self.products.image_mask].cpu()
+        self.model: Any = fresh_model(architecture, config, words, self.reader, imaged).to(self.device)
         self.precision = precision_of(config, self.device)
         if config.train.compile:
             self.progress.log(compile_stacks(self.model, self.device))
@@ -383,12 +383,12 @@ def load_ranker(run_folder: Path, corpus: Corpus, *, cache: Path | None = None) 
 
     Args:
         run_folder: a run's folder, with ``model`` in it.
-        corpus: the pictures it may look at.
-        cache: folder of the picture features; None: ``features`` of the workspace that the run lies in.
+        corpus: the images it may look at.
+        cache: folder of the image features; None: ``features`` of the workspace that the run lies in.
 
     Raises:
         ModelError: files missing, cut off or that do not fit together.
-        MissingPartError: the picture encoder's weights are not here.
+        MissingPartError: the image encoder's weights are not here.
     """
     folder = run_folder / "model"
     card = read_card(folder)

@@ -1,6 +1,6 @@
 """The agreement page in a real browser: it loads nothing, runs nothing, and fits a small screen.
 
-With ``SEMCTL_SCREENSHOT_DIR`` set, pictures of the page are written there.
+With ``SEMCTL_SCREENSHOT_DIR`` set, images of the page are written there.
 """
 
 from __future__ import annotations

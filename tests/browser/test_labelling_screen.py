@@ -1,6 +1,6 @@
 """The labelling screen in a real browser, as an annotator sees and uses it.
 
-With ``SEMCTL_SCREENSHOT_DIR`` set, pictures of the screen are written there.
+With ``SEMCTL_SCREENSHOT_DIR`` set, images of the screen are written there.
 """
 
 from __future__ import annotations
@@ -101,7 +101,7 @@ def browser_page(url: str, credentials: Credentials) -> Iterator[Page]:
         browser.close()
 
 
-def drawn_picture(path: Path, kind: str, colour: str, size: tuple[int, int] = (240, 300)) -> None:
+def drawn_image(path: Path, kind: str, colour: str, size: tuple[int, int] = (240, 300)) -> None:
     """A garment, drawn: enough to see what the user points at."""
     from PIL import Image, ImageDraw
 
@@ -123,7 +123,7 @@ def drawn_picture(path: Path, kind: str, colour: str, size: tuple[int, int] = (2
 
 @pytest.fixture(scope="module")
 def shop(studio_server: RunningStudio) -> Workspace:
-    """A dialogue with pictures, in the workspace whose pictures the server serves."""
+    """A dialogue with images, in the workspace whose images the server serves."""
     from schemas.tables import IMAGES, PRODUCTS, write_table
 
     rows = [
@@ -136,13 +136,13 @@ def shop(studio_server: RunningStudio) -> Workspace:
         turn(6, "user", "Great. Now show me striped shirts.", dialogue="shop"),
     ]
     workspace = write_workspace(studio_server.root, [rows], ontology=SHOP)
-    pictures = {"black": "#222222", "blue": "#3b6fb6", "grey": "#9a9a9a", "red": "#b8322a"}
+    colours = {"black": "#222222", "blue": "#3b6fb6", "grey": "#9a9a9a", "red": "#b8322a"}
     shown = {"url": None, "sha256": None, "width": 240, "height": 300}
     images: list[dict[str, Any]] = []
     products = []
-    for name, colour in pictures.items():
+    for name, colour in colours.items():
         size = (60, 45) if name == "blue" else (240, 300)
-        drawn_picture(workspace.root / "drawn" / f"{name}.png", "coat", colour, size)
+        drawn_image(workspace.root / "drawn" / f"{name}.png", "coat", colour, size)
         images.append(
             {"image_id": name, "file": str(workspace.root / "drawn" / f"{name}.png"), "status": "ok", **shown}
         )
@@ -371,7 +371,7 @@ def test_script_in_dialogues_names_and_values_fires_nothing(page: Page, studio_s
     page.keyboard.press("Escape")
 
 
-def odd_pictures() -> dict[str, bytes]:
+def odd_images() -> dict[str, bytes]:
     """Image files that browsers show in their own ways, or not at all: left half red, right half blue, 60 by 40."""
     import io
 
@@ -417,14 +417,14 @@ SHOWN_PIXELS = """image => {
 }"""
 
 
-def test_odd_pictures_are_shown_as_the_encoder_reads_them(page: Page, studio_server: RunningStudio, tmp_path: Path):
+def test_odd_images_are_shown_as_the_encoder_reads_them(page: Page, studio_server: RunningStudio, tmp_path: Path):
     import numpy as np
 
     from schemas.files import sha256_bytes
     from schemas.tables import IMAGES, write_table
-    from semantic_model.data.image_features import open_picture
+    from semantic_model.data.image_features import open_image
 
-    files = odd_pictures()
+    files = odd_images()
     rows = [turn(0, "user", "hi", dialogue="odd"), turn(1, "system", "look", *files, dialogue="odd")]
     workspace = write_workspace(
         studio_server.root, [[*rows, turn(2, "user", "the first", dialogue="odd")]], ontology=SHOP
@@ -436,16 +436,16 @@ def test_odd_pictures_are_shown_as_the_encoder_reads_them(page: Page, studio_ser
         known = {"image_id": name, "file": str(path), "url": None, "sha256": sha256_bytes(content)}
         images.append({**known, "width": 60, "height": 40, "status": "ok"})
     write_table(workspace.images, IMAGES, sorted(images, key=lambda row: str(row["image_id"])))
-    result = export_to_project(workspace, "odd pictures", Selection())
-    assert dict(result.pictures) == {"shown": len(files), "missing": 0}
+    result = export_to_project(workspace, "odd images", Selection())
+    assert dict(result.colours) == {"shown": len(files), "missing": 0}
     types: dict[str, str] = {}
     page.on("response", lambda answer: types.update({answer.url: answer.headers.get("content-type", "")}))
-    open_for_labelling(page, connect(workspace.root), "odd pictures")
+    open_for_labelling(page, connect(workspace.root), "odd images")
     shown = page.locator(".sem-i img")
     assert shown.count() == len(files)
     for number, name in enumerate(files):
         width, height, levels = shown.nth(number).evaluate(SHOWN_PIXELS)
-        read = open_picture(tmp_path / name)
+        read = open_image(tmp_path / name)
         assert read is not None
         assert (width, height) == read.size == (60, 40), name
         pixels = np.array(levels).reshape(height, width, 4)
@@ -453,4 +453,4 @@ def test_odd_pictures_are_shown_as_the_encoder_reads_them(page: Page, studio_ser
         assert np.abs(pixels[..., :3] - np.asarray(read).astype(int)).mean() < 2.5, name
         address = str(shown.nth(number).evaluate("image => image.src"))
         assert types[address].startswith("image/"), (name, types[address])
-    photograph(page, "odd-pictures")
+    photograph(page, "odd-images")

@@ -1,6 +1,6 @@
-"""Real dialogues with pictures on the screen of a small laptop: pre-labelled, in review, and on the agreement page.
+"""Real dialogues with images on the screen of a small laptop: pre-labelled, in review, and on the agreement page.
 
-With ``SEMCTL_SCREENSHOT_DIR`` set, the pictures of the README are written there: ``make screens``. They show the
+With ``SEMCTL_SCREENSHOT_DIR`` set, the images of the README are written there: ``make screens``. They show the
 generated corpus: the photos of the real one belong to others.
 """
 
@@ -38,14 +38,14 @@ pytestmark = [pytest.mark.realdata, pytest.mark.studio, pytest.mark.browser, pyt
 
 PEOPLE = {1: "ann@example.org", 2: "bo@example.org", 3: "cleo@example.org"}
 FOR_THE_README = "SEMCTL_SCREENSHOT_DIR" in os.environ
-PREFERRED, ITS_PICTURES = ("train/119", 16) if FOR_THE_README else ("12408", 13)
+PREFERRED, ITS_IMAGES = ("train/119", 16) if FOR_THE_README else ("12408", 13)
 
 
 @pytest.fixture(scope="module")
 def shop(
     shared_data: Path, studio_server: RunningStudio, tmp_path_factory: pytest.TempPathFactory
 ) -> Iterator[Workspace]:
-    """simmc2, labelled by its corpus, with a server of its own that serves its pictures."""
+    """simmc2, labelled by its corpus, with a server of its own that serves its images."""
     folder = tmp_path_factory.mktemp("fashion")
     made = Workspace(folder / "shop")
     if FOR_THE_README:
@@ -71,7 +71,7 @@ def page(shop: Workspace) -> Iterator[Page]:
 
 
 def photograph(page: Page, name: str) -> None:
-    """A picture in few colours, which the screen has anyway: a quarter of the size."""
+    """An image in few colours, which the screen has anyway: a quarter of the size."""
     folder = os.environ.get("SEMCTL_SCREENSHOT_DIR")
     if folder:
         from PIL import Image
@@ -95,7 +95,7 @@ def overlap(above: Locator, below: Locator) -> float:
 
 
 def everything_is_in_place(page: Page, gateway: Gateway, title: str) -> None:
-    """Every picture loads, every turn stands beside its controls, and the page is small enough to stay quick."""
+    """Every image loads, every turn stands beside its controls, and the page is small enough to stay quick."""
     assert page.evaluate("[...document.images].filter(i => i.closest('.sem')).every(i => i.naturalWidth > 0)")
     assert page.evaluate("document.documentElement.scrollWidth") <= 1366
     rows = page.locator(".sem-row").all()[:-1]
@@ -121,7 +121,7 @@ def test_a_prelabelled_dialogue_is_legible_and_a_mark_goes_with_one_click(shop: 
     open_for_labelling(page, gateway, title)
     page.locator(".sem-row .ant-select-selection-item").first.wait_for()
     everything_is_in_place(page, gateway, title)
-    assert page.locator(".sem-i img").count() == ITS_PICTURES
+    assert page.locator(".sem-i img").count() == ITS_IMAGES
     assert "Check every mark" in page.locator(".sem-notice").inner_text()
     photograph(page, "labelling-screen")
     wanted = page.locator(".sem-row").first.locator(".sem-want")

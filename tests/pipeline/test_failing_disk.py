@@ -71,7 +71,7 @@ def everywhere(workspace: Workspace) -> AbstractContextManager[None]:
 
 
 def written(root: Path) -> dict[str, str]:
-    """Every file by its hash, but locks, which are empty, and linked pictures, each of which is whole."""
+    """Every file by its hash, but locks, which are empty, and linked images, each of which is whole."""
     aside = (".lock", "/pixel.png", "labelling/files/pictures/")
     found = {name: sha for name, sha in hashes(root).items() if not any(each in name for each in aside)}
     assert not [name for name in hashes(root) if name.endswith(".tmp")]

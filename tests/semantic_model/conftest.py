@@ -69,9 +69,9 @@ def world() -> World:
             path = None if image is None else Path(image)
             products.append(Product(name, name, product_text(name, attributes), attributes, image, path))
     products.sort(key=lambda product: product.product_id)
-    pictured = [product.image_id for product in products if product.image_id]
-    values = np.random.default_rng(0).normal(size=(len(pictured), 5)).astype(np.float32)
-    features = Features(values, {name: row for row, name in enumerate(pictured)}, "five numbers drawn at random")
+    imaged = [product.image_id for product in products if product.image_id]
+    values = np.random.default_rng(0).normal(size=(len(imaged), 5)).astype(np.float32)
+    features = Features(values, {name: row for row, name in enumerate(imaged)}, "five numbers drawn at random")
     turns, asked, states, splits = {}, [], {}, {}
     for number in range(10):
         dialogue, wanted = f"d{number}", products[number]

@@ -101,8 +101,8 @@ class PlainSemantic:
             self.stack(f"{encoder}.attention", [plus(self.word(t), places[i]) for i, t in enumerate(real)])
         )
 
-    def pictures(self, features: Matrix) -> Vector:
-        """U^I_t = SumPool[SelfAttn(Linear(v))]; the release has no attention among a turn's pictures (3.1)."""
+    def images(self, features: Matrix) -> Vector:
+        """U^I_t = SumPool[SelfAttn(Linear(v))]; the release has no attention among a turn's images (3.1)."""
         if not features:
             return [0.0] * self.width
         rows = [self.linear("context_encoder.image.linear", feature) for feature in features]
@@ -111,13 +111,13 @@ class PlainSemantic:
     def context(self, turns: list[tuple[list[int], Matrix]]) -> tuple[Matrix, Matrix]:
         """C^T = SelfAttn(U^T), C^I = CrossAttn(C^T, U^I, U^I) over the turns that there are (3.1)."""
         U_T = [self.text("context_encoder.text", tokens) for tokens, _ in turns]
-        U_I = [self.pictures(features) for _, features in turns]
+        U_I = [self.images(features) for _, features in turns]
         C_T = self.stack("context_encoder.over_texts", U_T)
         return C_T, self.stack("context_encoder.over_images", C_T, U_I)
 
     def product(self, tokens: list[int], feature: Vector | None) -> tuple[Vector, Vector]:
         """rho^T, rho^I (3.1)."""
-        return self.text("product_encoder.text", tokens), self.pictures([] if feature is None else [feature])
+        return self.text("product_encoder.text", tokens), self.images([] if feature is None else [feature])
 
     def keys(self, slots: list[list[int]]) -> Matrix:
         """S^K: the mean over a slot's name (3.5)."""
@@ -168,7 +168,7 @@ class PlainSemantic:
         """L_rank and L_JS, means over pairs; L_co_sim summed over a context's candidates, mean over contexts (3.4).
 
         The release takes the mean over all candidates. ``scored``: for each context its positives and its negatives, as
-        :meth:`pair` says of them, None for the co_sim of a product without a picture.
+        :meth:`pair` says of them, None for the co_sim of a product without an image.
         """
         pairs = [(right, wrong) for rights, wrongs in scored for right in rights for wrong in wrongs]
         of_candidates = [[c for _, _, c in (*rights, *wrongs) if c is not None] for rights, wrongs in scored]

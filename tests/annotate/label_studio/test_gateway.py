@@ -224,9 +224,9 @@ def test_annotations_come_back_in_the_export_and_other_tasks_too(gateway: Gatewa
 
 
 @pytest.mark.studio
-def test_pictures_elsewhere_than_the_server_serves_are_reported(gateway: Gateway, tmp_path: Path):
-    project = gateway.ensure_project("pictures elsewhere", CONFIG, "")
-    problem = gateway.serve_pictures(project.id, tmp_path)
+def test_images_elsewhere_than_the_server_serves_are_reported(gateway: Gateway, tmp_path: Path):
+    project = gateway.ensure_project("images elsewhere", CONFIG, "")
+    problem = gateway.serve_images(project.id, tmp_path)
     assert problem is not None
     assert "LOCAL_FILES_DOCUMENT_ROOT" in problem
 

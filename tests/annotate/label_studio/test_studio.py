@@ -349,7 +349,7 @@ def test_the_real_server_sends_nothing_home_and_takes_no_strangers(studio_server
 
 
 @pytest.mark.studio
-def test_the_real_server_serves_no_file_outside_the_pictures(studio_server: RunningStudio):
+def test_the_real_server_serves_no_file_outside_the_images(studio_server: RunningStudio):
     header = {"Authorization": f"Token {studio_server.token}"}
     for path in ("/etc/passwd", "../../.studio/credentials.json", "pictures/../../../semctl.toml"):
         assert status_of(f"{studio_server.url}/data/local-files/?d={path}", **header) in (400, 403, 404, 500)

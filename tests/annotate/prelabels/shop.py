@@ -41,7 +41,7 @@ ATTRIBUTES = {
 
 
 def turns(*said: tuple[str, ...], dialogue: str = "d") -> list[dict[str, Any]]:
-    """Rows of ``turns.parquet``: speaker, text, pictures."""
+    """Rows of ``turns.parquet``: speaker, text, images."""
     return [
         {"dialogue_id": dialogue, "turn": number, "speaker": speaker, "text": text, "image_ids": list(images)}
         for number, (speaker, text, *images) in enumerate(said)

@@ -13,7 +13,7 @@ READER = TurnReader(SHOP)
 
 
 def update(text: str, *, topic: str | None = None, shown: tuple[str, ...] = ("a", "b")) -> TurnUpdate:
-    """Of a turn that two pictures stand before."""
+    """Of a turn that two images stand before."""
     rows = turns(("user", "hi"), ("system", "these two", *shown), ("user", text))
     *_, turn = dialogue_turns(rows, READER, ATTRIBUTES)
     return rule_update(turn, READER, frozenset({topic} if topic else ()))
@@ -79,6 +79,6 @@ def test_words_that_are_values_of_two_slots_are_those_of_the_slot_named_else_of_
     assert wants("show me any available XL") == {"available": ("XL",)}
 
 
-def test_pictures_that_are_not_there_cannot_be_pointed_at():
+def test_images_that_are_not_there_cannot_be_pointed_at():
     assert update("Show me something like the second one", shown=("a",)) == TurnUpdate()
     assert update("Show me something like the second one", shown=()) == TurnUpdate()

@@ -171,19 +171,19 @@ def test_an_amount_that_the_ontology_spells_is_that_value():
         ("the first in the back", None),
     ],
 )
-def test_pictures_pointed_at_by_their_place(text: str, picture: str | None):
+def test_images_pointed_at_by_their_place(text: str, image: str | None):
     rows = turns(("user", "hi"), ("system", "these two", "a", "b"), ("user", text))
     *_, turn = dialogue_turns(rows, READER, ATTRIBUTES)
-    assert referred(turn) == (None if picture is None else ATTRIBUTES[picture])
+    assert referred(turn) == (None if image is None else ATTRIBUTES[image])
 
 
-def test_a_turn_knows_the_pictures_last_shown_and_what_was_asked():
+def test_a_turn_knows_the_images_last_shown_and_what_was_asked():
     rows = turns(
         ("user", "hi"), ("system", "these two", "a", "b"), ("user", "ok"), ("system", "Which?"), ("user", "#1")
     )
     first, second, third = dialogue_turns(rows, READER, ATTRIBUTES)
-    assert (first.is_first, first.pictures, first.asked) == (True, (), "")
-    assert second.pictures == third.pictures == (ATTRIBUTES["a"], ATTRIBUTES["b"])
+    assert (first.is_first, first.images, first.asked) == (True, (), "")
+    assert second.images == third.images == (ATTRIBUTES["a"], ATTRIBUTES["b"])
     assert (second.asked, third.asked, third.number) == ("these two", "Which?", 4)
 
 

@@ -9,17 +9,17 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from annotate.annotations.dialogue_index import dialogue_sha256
-from annotate.tasks.dialogue_tasks import TaskStyle, dialogue_tasks, picture_url, states_html
+from annotate.tasks.dialogue_tasks import TaskStyle, dialogue_tasks, image_url, states_html
 from schemas.belief import TurnUpdate
 from schemas.errors import CorpusError
 from tests.labelling_corpus import ONTOLOGY, PAYLOADS, dialogue, turn
 
 STYLE = TaskStyle(window=2, ontology_version=3, config_sha256="c" * 64)
-PICTURES = TaskStyle(
+SERVED_IMAGES = TaskStyle(
     window=9,
     ontology_version=1,
     config_sha256="c",
-    picture=lambda image_id: None if image_id == "gone" else picture_url(f"pictures/{image_id}.jpg"),
+    image=lambda image_id: None if image_id == "gone" else image_url(f"pictures/{image_id}.jpg"),
     names={"a": "Red <Coat>"},
 )
 
@@ -104,16 +104,16 @@ def test_every_utterance_stands_in_exactly_one_row_or_the_tail(speakers: list[bo
 
 
 def test_a_click_on_an_image_opens_the_file_itself_in_a_new_tab():
-    data = dialogue_tasks([turn(0, "user", "like this", "a", "gone")], PICTURES)[0]["data"]
+    data = dialogue_tasks([turn(0, "user", "like this", "a", "gone")], SERVED_IMAGES)[0]["data"]
     tags = Reader(data["user_turns"][0]["html"]).tags
     (link,) = [attributes for tag, attributes in tags if tag == "a"]
-    assert (link["href"], link["target"]) == (picture_url("pictures/a.jpg"), "_blank")
+    assert (link["href"], link["target"]) == (image_url("pictures/a.jpg"), "_blank")
     assert [tag for tag, _ in tags if tag in ("a", "img")] == ["a", "img"]
 
 
-def test_pictures_are_numbered_from_one_in_each_turn_and_named_under_the_system():
+def test_images_are_numbered_from_one_in_each_turn_and_named_under_the_system():
     rows = [turn(0, "user", "like this", "a"), turn(1, "system", "look", "b", "gone", "a"), turn(2, "user", "the 3rd")]
-    data = dialogue_tasks(rows, PICTURES)[0]["data"]
+    data = dialogue_tasks(rows, SERVED_IMAGES)[0]["data"]
     shown, answered = data["user_turns"][0]["html"], data["user_turns"][1]["html"]
     assert '<img src="/data/local-files/?d=pictures/a.jpg" alt="image #1">' in shown
     assert "Red" not in shown
@@ -128,7 +128,7 @@ def test_pictures_are_numbered_from_one_in_each_turn_and_named_under_the_system(
 @pytest.mark.parametrize("payload", PAYLOADS)
 def test_a_payload_is_shown_and_not_interpreted(payload: str):
     rows = [turn(0, "user", payload, "pixel", dialogue=payload), turn(1, "system", payload, "pixel", dialogue=payload)]
-    style = TaskStyle(1, 1, "c", picture=lambda name: f"/x?{payload}", names={"pixel": payload})
+    style = TaskStyle(1, 1, "c", image=lambda name: f"/x?{payload}", names={"pixel": payload})
     for page in pages(dialogue_tasks([*rows, turn(2, "user", payload, dialogue=payload)], style)):
         reader = Reader(page)
         assert {tag for tag, _ in reader.tags} <= {"div", "b", "span", "figure", "a", "img", "figcaption"}
@@ -166,7 +166,7 @@ def test_any_text_reads_as_it_was_said_but_for_control_characters(text: str):
     assert said == [shown]
 
 
-def test_the_fingerprint_changes_with_every_word_speaker_and_picture():
+def test_the_fingerprint_changes_with_every_word_speaker_and_image():
     base = [turn(0, "user", "red", "a"), turn(1, "system", "here")]
     changed = [
         [turn(0, "user", "Red", "a"), base[1]],

@@ -1,4 +1,4 @@
-"""The folder of pictures that Label Studio may serve, while somebody changes the disk behind it."""
+"""The folder of images that Label Studio may serve, while somebody changes the disk behind it."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from annotate.tasks.served_images import PictureFile, PictureFolder
+from annotate.tasks.served_images import ImageFile, ImageFolder
 from schemas.errors import CorpusError, UsageError
 from schemas.files import sha256_bytes
 
@@ -23,7 +23,7 @@ def for_browser(content: bytes) -> tuple[str, Callable[[], bytes] | None]:
 
 
 class Shop:
-    """Three pictures as imported, and the folder that is served."""
+    """Three images as imported, and the folder that is served."""
 
     def __init__(self, root: Path) -> None:
         self.images = root / "images"
@@ -32,17 +32,17 @@ class Shop:
         self.secret = root / "secret"
         self.secret.write_bytes(SECRET)
         contents = {"plain": b"a photo", "odd": b"odd photo", "again": b"a third"}
-        self.files: dict[str, PictureFile] = {}
+        self.files: dict[str, ImageFile] = {}
         for name, content in contents.items():
             (self.images / name).write_bytes(content)
-            self.files[name] = PictureFile(self.images / name, sha256_bytes(content))
+            self.files[name] = ImageFile(self.images / name, sha256_bytes(content))
 
-    def link(self) -> PictureFolder:
-        folder = PictureFolder(self.served, for_browser)
+    def link(self) -> ImageFolder:
+        folder = ImageFolder(self.served, for_browser)
         folder.link_all(self.files, [*self.files, "never imported"])
         return folder
 
-    def contents(self, folder: PictureFolder) -> dict[str, bytes]:
+    def contents(self, folder: ImageFolder) -> dict[str, bytes]:
         return {image_id: (self.served / name).read_bytes() for image_id, name in folder.names.items()}
 
     def everything_served(self) -> set[bytes]:
@@ -174,7 +174,7 @@ def test_without_hard_links_files_are_copied(shop: Shop, monkeypatch: pytest.Mon
 
 def test_a_file_without_a_known_hash_is_served_if_it_is_an_image(shop: Shop):
     (shop.images / "page").write_bytes(b"no image")
-    shop.files = {name: PictureFile(shop.images / name) for name in ("plain", "page")}
+    shop.files = {name: ImageFile(shop.images / name) for name in ("plain", "page")}
     folder = shop.link()
     assert set(folder.names) == {"plain"}
     assert dict(folder.left_out) == {"cannot_be_decoded": 1}

@@ -193,7 +193,7 @@ def own_corpus(root: Path, *dialogues: Any) -> None:
     lines(root / "dialogues.jsonl", *dialogues)
 
 
-def test_json_lines_with_states_updates_and_pictures(tmp_path: Path) -> None:
+def test_json_lines_with_states_updates_and_images(tmp_path: Path) -> None:
     root = tmp_path / "corpus"
     first = {
         "dialogue_id": "b",

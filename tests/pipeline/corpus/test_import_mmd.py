@@ -20,7 +20,7 @@ from schemas.tables import ANNOTATIONS, IMAGES, PRODUCTS, RECOMMENDATIONS, TURNS
 SHOP = "http://shop.example.invalid/"
 
 
-def picture(size: tuple[int, int] = (4, 5), kind: str = "JPEG") -> bytes:
+def image(size: tuple[int, int] = (4, 5), kind: str = "JPEG") -> bytes:
     buffer = io.BytesIO()
     Image.new("RGB", size, (200, 10, 10)).save(buffer, kind)
     return buffer.getvalue()
@@ -45,7 +45,7 @@ def product(key: str, **more: Any) -> dict[str, Any]:
 
 @pytest.fixture
 def nasty(tmp_path: Path) -> Path:
-    """Five products (two views of one), seven pictures of which three can be had, six dialogue files."""
+    """Five products (two views of one), seven images of which three can be had, six dialogue files."""
     root = tmp_path / "corpus"
     write(
         root / "products/p1_front.json", product("p1", color="red, black", type="dress", price="Rs. 1,299", unk="unk")
@@ -62,12 +62,12 @@ def nasty(tmp_path: Path) -> Path:
     write(root / "products/list.json", [None, 3])
     images = root / "images"
     images.mkdir()
-    (images / "p1.jpg").write_bytes(picture())
-    (images / "p1 look.jpg").write_bytes(picture(kind="PNG"))
-    (images / "p2.jpg").write_bytes(picture()[:200])
-    (images / "p3.jpg").write_bytes(picture((7, 8), "WEBP"))
+    (images / "p1.jpg").write_bytes(image())
+    (images / "p1 look.jpg").write_bytes(image(kind="PNG"))
+    (images / "p2.jpg").write_bytes(image()[:200])
+    (images / "p3.jpg").write_bytes(image((7, 8), "WEBP"))
     outside = tmp_path / "secret.jpg"
-    outside.write_bytes(picture())
+    outside.write_bytes(image())
     (images / "p4.jpg").symlink_to(outside)
     lines = [f"{SHOP}{name}.jpg {name}.jpg" for name in ("p1", "p2", "p3", "p4", "p5")]
     lines += [f"{SHOP}p1 look.jpg".replace(" ", "%20") + " p1 look.jpg", "http://only-a-link", f"{SHOP}p1.jpg p1.jpg"]
@@ -157,7 +157,7 @@ def test_ledger_of_the_nasty_folder_is_exact(nasty: Path, tmp_path: Path) -> Non
         "images": {
             "in": 9,
             "kept": 3,
-            "dropped": {"dead": 3, "missing": 1, "not_a_picture": 1, "outside_the_folder": 1},
+            "dropped": {"dead": 3, "missing": 1, "not_an_image": 1, "outside_the_folder": 1},
         },
         "url_map": {"in": 8, "kept": 7, "dropped": {"no_file_name": 1}},
     }
@@ -202,7 +202,7 @@ def test_the_kept_recommendation_names_products_and_keeps_what_was_listed(nasty:
     ]
 
 
-def test_products_have_clean_attributes_and_all_their_pictures(nasty: Path, tmp_path: Path) -> None:
+def test_products_have_clean_attributes_and_all_their_images(nasty: Path, tmp_path: Path) -> None:
     workspace = Workspace(tmp_path / "work")
     import_corpus(workspace, nasty, "mmd")
     rows = {row["product_id"]: row for row in read_table(workspace.products, PRODUCTS).to_pylist()}
@@ -216,7 +216,7 @@ def test_products_have_clean_attributes_and_all_their_pictures(nasty: Path, tmp_
     assert rows["p5"]["price"] is None
 
 
-def test_pictures_have_one_status_each_and_none_is_read_outside_the_folder(nasty: Path, tmp_path: Path) -> None:
+def test_images_have_one_status_each_and_none_is_read_outside_the_folder(nasty: Path, tmp_path: Path) -> None:
     workspace = Workspace(tmp_path / "work")
     report = import_corpus(workspace, nasty, "mmd")
     rows = {row["image_id"]: row for row in read_table(workspace.images, IMAGES).to_pylist()}
@@ -364,7 +364,7 @@ def test_a_sentiment_that_is_not_known_costs_the_state_and_is_counted(
     assert dict(report.ledger["states"].dropped) == ({"unknown_sentiment": 1} if found is None else {})
 
 
-def test_pictures_named_by_id_and_products_by_picture_stem(tmp_path: Path) -> None:
+def test_images_named_by_id_and_products_by_image_stem(tmp_path: Path) -> None:
     root = tmp_path / "corpus"
     write(root / "knowledge/products_format/front_1.json", {"name": "One", "type": "dress", "color": "red"})
     write(root / "knowledge/products_format/front_2.json", {"name": "Two", "type": "skirt", "color": "blue"})
@@ -372,7 +372,7 @@ def test_pictures_named_by_id_and_products_by_picture_stem(tmp_path: Path) -> No
     write(root / "image_id.json", [{urls[0]: 11, urls[1]: 12}])
     write(root / "url2img.txt", f"{urls[0]} front_1.jpg\n{urls[1]} front_2.jpg\n")
     (root / "images").mkdir()
-    (root / "images/front_1.jpg").write_bytes(picture())
+    (root / "images/front_1.jpg").write_bytes(image())
     write(root / "dialogues/test/a.json", [user("hi"), system("?", images=[11], **{"false images": [12, "12", 13]})])
     workspace = Workspace(tmp_path / "work")
     report = import_corpus(workspace, root, "mmd")
@@ -532,28 +532,28 @@ def test_a_ledger_that_does_not_add_up_is_refused() -> None:
         ledger.check()
 
 
-def test_a_picture_beyond_the_pixel_cap_is_refused_undecoded(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    from pipeline.corpus import image_files as picture_files
-    from pipeline.corpus.images import Picture
+def test_an_image_beyond_the_pixel_cap_is_refused_undecoded(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    from pipeline.corpus import image_files as files_of_images
+    from pipeline.corpus.images import ReferencedImage
     from semantic_model.data import image_decoding as decoding
 
-    (tmp_path / "a.png").write_bytes(picture((40, 30), "PNG"))
-    (tmp_path / "b.bmp").write_bytes(picture((3, 3), "BMP")[:-12])
+    (tmp_path / "a.png").write_bytes(image((40, 30), "PNG"))
+    (tmp_path / "b.bmp").write_bytes(image((3, 3), "BMP")[:-12])
     (tmp_path / "c").mkdir()
     os.symlink(tmp_path.parent, tmp_path / "d")
-    (tmp_path.parent / "e.jpg").write_bytes(picture())
+    (tmp_path.parent / "e.jpg").write_bytes(image())
     names = ("a.png", "b.bmp", "c", "d/e.jpg", "../e.jpg", str(tmp_path / "a.png"))
-    found = picture_files.check_pictures([Picture(name, name, None) for name in names], tmp_path)
+    found = files_of_images.check_images([ReferencedImage(name, name, None) for name in names], tmp_path)
     assert [(file.status, file.reason) for file in found] == [
         ("ok", "ok"),
-        ("broken", "not_a_picture"),
+        ("broken", "not_an_image"),
         ("missing", "missing"),
         ("missing", "outside_the_folder"),
         ("missing", "outside_the_folder"),
         ("missing", "outside_the_folder"),
     ]
     monkeypatch.setattr(decoding, "MAX_PIXELS", 1199)
-    assert [f.reason for f in picture_files.check_pictures([Picture("a", "a.png", None)], tmp_path)] == [
+    assert [f.reason for f in files_of_images.check_images([ReferencedImage("a", "a.png", None)], tmp_path)] == [
         "too_many_pixels"
     ]
 
@@ -689,15 +689,15 @@ def test_what_lies_there_and_is_not_read_is_told(tmp_path: Path) -> None:
 
 
 def test_a_link_inside_the_folder_is_recorded_as_the_file_it_leads_to(tmp_path: Path) -> None:
-    from pipeline.corpus import image_files as picture_files
-    from pipeline.corpus.images import Picture
+    from pipeline.corpus import image_files as files_of_images
+    from pipeline.corpus.images import ReferencedImage
 
     (tmp_path / "real").mkdir()
-    (tmp_path / "real/a.jpg").write_bytes(picture())
+    (tmp_path / "real/a.jpg").write_bytes(image())
     (tmp_path / "b.jpg").symlink_to("real/a.jpg")
     (tmp_path / "folder").symlink_to("real")
-    pictures = [Picture(name, name, None) for name in ("b.jpg", "folder/a.jpg")]
-    assert [(f.status, f.path) for f in picture_files.check_pictures(pictures, tmp_path)] == [
+    image_refs = [ReferencedImage(name, name, None) for name in ("b.jpg", "folder/a.jpg")]
+    assert [(f.status, f.path) for f in files_of_images.check_images(image_refs, tmp_path)] == [
         ("ok", tmp_path / "real/a.jpg")
     ] * 2
 
@@ -712,13 +712,13 @@ def unmapped(tmp_path: Path) -> Path:
     write(root / "products/p4.json", product("p4", image_filename="fourth.jpg", color="blue"))
     (root / "images").mkdir()
     for name in ("front.jpg", "own name.jpg", "fourth.jpg"):
-        (root / "images" / name).write_bytes(picture())
+        (root / "images" / name).write_bytes(image())
     said = [user("hi"), system("?", images=[f"{SHOP}2/front.jpg?w=300"], **{"false images": [f"{SHOP}3/own name.jpg"]})]
     write(root / "dialogues/train/a.json", said)
     return root
 
 
-def test_links_that_end_in_one_file_name_are_several_pictures_of_which_none_can_be_had(
+def test_links_that_end_in_one_file_name_are_several_images_of_which_none_can_be_had(
     unmapped: Path, tmp_path: Path
 ) -> None:
     workspace = Workspace(tmp_path / "work")
@@ -733,9 +733,7 @@ def test_links_that_end_in_one_file_name_are_several_pictures_of_which_none_can_
     assert (row["positives"], row["negatives"]) == (["p2"], ["p3"])
 
 
-def test_a_link_that_only_a_dialogue_names_can_make_a_product_s_picture_ambiguous(
-    unmapped: Path, tmp_path: Path
-) -> None:
+def test_a_link_that_only_a_dialogue_names_can_make_a_product_s_image_ambiguous(unmapped: Path, tmp_path: Path) -> None:
     said = [
         user("hi"),
         system("?", images=["fourth.jpg", "own name.jpg"], **{"false images": ["http://other.invalid/own name.jpg"]}),
@@ -766,13 +764,13 @@ def test_a_link_over_http_and_https_is_one_place(unmapped: Path, tmp_path: Path)
 
 
 def test_a_file_may_be_named_with_its_escapes(tmp_path: Path) -> None:
-    from pipeline.corpus.images import Pictures
+    from pipeline.corpus.images import ImageReferences
 
     for name in ("a%20b.jpg", "c d.jpg"):
         (tmp_path / name).touch()
-    pictures = Pictures(tmp_path)
+    image_refs = ImageReferences(tmp_path)
     named = ("a%20b.jpg", f"{SHOP}a%20b.jpg", f"{SHOP}c%20d.jpg#top", "c%20d.jpg")
-    assert [pictures.resolve(name).file for name in named] == ["a%20b.jpg", "a%20b.jpg", "c d.jpg", "c d.jpg"]
+    assert [image_refs.resolve(name).file for name in named] == ["a%20b.jpg", "a%20b.jpg", "c d.jpg", "c d.jpg"]
 
 
 def test_a_file_name_names_the_product_whose_link_alone_ends_in_it(unmapped: Path, tmp_path: Path) -> None:
@@ -785,7 +783,7 @@ def test_a_file_name_names_the_product_whose_link_alone_ends_in_it(unmapped: Pat
     assert report.ledger["negatives"].dropped["unknown_product"] == 1, "front.jpg may be p1's or p2's"
 
 
-def test_a_map_says_which_links_are_one_picture(unmapped: Path, tmp_path: Path) -> None:
+def test_a_map_says_which_links_are_one_image(unmapped: Path, tmp_path: Path) -> None:
     lines = [f"{SHOP}1/front.jpg?w=300 front.jpg", f"{SHOP}2/front.jpg?w=300 front.jpg"]
     write(unmapped / "url2img.txt", "\n".join([*lines, f"{SHOP}3/own%20name.jpg own name.jpg"]))
     workspace = Workspace(tmp_path / "work")
@@ -796,18 +794,18 @@ def test_a_map_says_which_links_are_one_picture(unmapped: Path, tmp_path: Path) 
 
 
 def test_names_without_a_suffix_are_the_file_of_that_name_or_the_only_one_with_that_stem(tmp_path: Path) -> None:
-    from pipeline.corpus.images import Pictures
+    from pipeline.corpus.images import ImageReferences
 
     for name in ("whole", "whole.jpg", "twice.jpg", "twice.png", "once.webp"):
         (tmp_path / name).touch()
-    pictures = Pictures(tmp_path)
-    assert [pictures.resolve(name).file for name in ("whole", "once", "twice", "none")] == [
+    image_refs = ImageReferences(tmp_path)
+    assert [image_refs.resolve(name).file for name in ("whole", "once", "twice", "none")] == [
         "whole",
         "once.webp",
         None,
         None,
     ]
-    assert pictures.ambiguous() == {"twice"}
+    assert image_refs.ambiguous() == {"twice"}
 
 
 def test_files_whose_names_are_not_utf8_are_read_under_a_written_out_name(tmp_path: Path) -> None:

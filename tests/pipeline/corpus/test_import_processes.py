@@ -79,7 +79,7 @@ def damaged(corpus: Path) -> None:
     (train / "train-30.json").write_text('[{"speaker": "system", "utterance": {"nlg": "alone"}}]')
     (train / "train-40.json").unlink()
     (train / "train-40.json").symlink_to(corpus / "gone.json")
-    picture = "http://images.example.invalid/catalog/1/P000001/Front_Large.jpg"
+    image = "http://images.example.invalid/catalog/1/P000001/Front_Large.jpg"
     odd = [
         {"slot": ["mood"], "values": ["gloomy, glad"], "sentiment": ["Dislike"]},
         {"slot": ["moods"], "values": [], "sentiment": ["Like"]},
@@ -89,7 +89,7 @@ def damaged(corpus: Path) -> None:
     for i, name in enumerate(("mood", "Moods", "mood ", "MOOD", "moods")):
         states: list[Any] = [
             {"informable": [{**odd[0], "slot": [name]}, *odd[1:]]},
-            {"informable": odd[:1], "requestable": [{"object": [picture, "none"], "likes": ["color", name]}]},
+            {"informable": odd[:1], "requestable": [{"object": [image, "none"], "likes": ["color", name]}]},
             {"informable": 3},
             None,
             {"informable": odd[2:]},
@@ -251,7 +251,7 @@ def test_a_bug_in_a_process_is_told_with_its_place() -> None:
             "split": None,
             "attributes": [],
             "products": [[], {}, {}],
-            "pictures": {"folder": None, "url_map": {}, "id_map": {}, "url_map_given": False},
+            "images": {"folder": None, "url_map": {}, "id_map": {}, "url_map_given": False},
         },
         "dialogues": {"folder": "/", "with_states": True},
     }

@@ -32,14 +32,14 @@ ACCESS_TOKEN = "head.body.tail"
 
 @pytest.fixture
 def workspace(tmp_path: Path) -> Workspace:
-    """A workspace with every artefact in order: one picture, no dialogues."""
+    """A workspace with every artefact in order: one image, no dialogues."""
     space = Workspace(tmp_path / "shop").create()
     Ontology().write(space.ontology_file)
-    (space.root / "pictures").mkdir()
-    (space.root / "pictures" / "a.jpg").write_bytes(b"x")
-    picture = {"image_id": "a", "file": "pictures/a.jpg", "url": None, "sha256": None, "width": 1, "height": 1}
+    (space.root / "images").mkdir()
+    (space.root / "images" / "a.jpg").write_bytes(b"x")
+    image = {"image_id": "a", "file": "pictures/a.jpg", "url": None, "sha256": None, "width": 1, "height": 1}
     write_table(space.products, PRODUCTS, [])
-    write_table(space.images, IMAGES, [{**picture, "status": "ok"}])
+    write_table(space.images, IMAGES, [{**image, "status": "ok"}])
     write_table(space.turns, TURNS, [])
     write_table(space.recommendations, RECOMMENDATIONS, [])
     tables = {
@@ -110,7 +110,7 @@ def test_the_lowest_versions_will_do():
 def test_a_whole_workspace_has_nothing_wrong(workspace: Workspace):
     findings = examine_workspace(workspace)
     assert bad(findings) == {}
-    assert {"settings", "ontology", "products", "D_F", "data/manifest.json", "splits/manifest.json", "pictures"} <= {
+    assert {"settings", "ontology", "products", "D_F", "data/manifest.json", "splits/manifest.json", "images"} <= {
         f.check for f in findings
     }
 
@@ -153,12 +153,12 @@ def test_states_made_before_the_annotations_changed_are_a_warning(workspace: Wor
     )
 
 
-def test_pictures_that_went_away_are_a_problem_and_missing_ones_a_warning(workspace: Workspace):
-    (workspace.root / "pictures" / "a.jpg").unlink()
-    assert bad(examine_workspace(workspace))["pictures"][0] == "problem"
-    picture = {"image_id": "a", "file": None, "url": "u", "sha256": None, "width": None, "height": None}
-    write_table(workspace.images, IMAGES, [{**picture, "status": "dead"}])
-    assert bad(examine_workspace(workspace))["pictures"] == ("warning", "1 dead")
+def test_images_that_went_away_are_a_problem_and_missing_ones_a_warning(workspace: Workspace):
+    (workspace.root / "images" / "a.jpg").unlink()
+    assert bad(examine_workspace(workspace))["images"][0] == "problem"
+    image = {"image_id": "a", "file": None, "url": "u", "sha256": None, "width": None, "height": None}
+    write_table(workspace.images, IMAGES, [{**image, "status": "dead"}])
+    assert bad(examine_workspace(workspace))["images"] == ("warning", "1 dead")
 
 
 def test_work_that_was_broken_off_is_a_warning(workspace: Workspace):

@@ -112,7 +112,7 @@ def test_what_does_not_fit_is_refused_before_anything_is_trained(prepared: Works
         ({"models": ("gru",)}, "unknown model 'gru'; one of semantic, dual-encoder"),
         ({"pool_test": True}, "--pool-test is for folds"),
         ({"vary": ("loss.alpha",)}, "cannot read 'loss.alpha'"),
-        ({"ablate": ("pictures",)}, "cannot read 'pictures'"),
+        ({"ablate": ("images",)}, "cannot read 'images'"),
         ({"settings": ("loss.alhpa=1",)}, "did you mean 'loss.alpha'"),
         ({"models": ("dual-encoder",), "settings": ("dsi.hops=1",)}, "'dsi.hops' does nothing"),
         ({"candidates": "most"}, "unknown candidates"),

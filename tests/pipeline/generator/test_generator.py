@@ -59,7 +59,7 @@ class Files:
                 self.dialogues[path.parent.name, path.stem] = json.loads(path.read_text())
             except json.JSONDecodeError:
                 self.broken_dialogues.append(path)
-        hidden = json.loads((folder / "only_in_pictures.json").read_text())
+        hidden = json.loads((folder / "only_in_images.json").read_text())
         self.products: dict[str, dict[str, Any]] = {}
         self.written: dict[str, dict[str, Any]] = {}
         for path in sorted((folder / "products").iterdir()):
@@ -130,7 +130,7 @@ def test_what_files_leave_out_makes_some_positives_unprovable_from_text(generate
 
 
 def test_names_and_details_do_not_tell_what_the_file_leaves_out(generated: Files) -> None:
-    hidden = json.loads((generated.folder / "only_in_pictures.json").read_text())
+    hidden = json.loads((generated.folder / "only_in_images.json").read_text())
     for record in generated.written.values():
         text = " ".join([record["name"], *record["details"]]).lower().split()
         for attribute, values in hidden.get(record["id"], {}).items():
@@ -183,14 +183,14 @@ def test_wants_accumulate_are_dropped_and_are_disliked(generated: Files) -> None
     assert min(seen[kind] for kind in ("kept", "added", "dropped", "disliked")) >= 10, seen
 
 
-def test_pictures_that_are_pointed_at_show_the_value_that_the_state_resolves_to(generated: Files) -> None:
+def test_images_that_are_pointed_at_show_the_value_that_the_state_resolves_to(generated: Files) -> None:
     resolved: Counter[str] = Counter()
     for content in generated.dialogues.values():
         shown: list[str] = []
         for utterance in utterances(content):
-            pictures = utterance["utterance"].get("images") or []
+            images = utterance["utterance"].get("images") or []
             if utterance["speaker"] == "system":
-                shown = pictures or shown
+                shown = images or shown
                 continue
             state = utterance["ds"]
             for reference in state["requestable"]:
@@ -203,7 +203,7 @@ def test_pictures_that_are_pointed_at_show_the_value_that_the_state_resolves_to(
                         assert has(generated.products[reference["object"]], entry)
             if utterance.get("question-subtype", "").endswith("in_n") and state["requestable"]:
                 resolved["shown"] += any(r["object"] in shown for r in state["requestable"])
-            resolved["sent along"] += any(r["object"] in pictures for r in state["requestable"])
+            resolved["sent along"] += any(r["object"] in images for r in state["requestable"])
     assert resolved["shown"] >= 10
     assert resolved["sent along"] >= 10
 
@@ -239,7 +239,7 @@ def test_the_report_counts_what_is_in_the_files(generated: Files) -> None:
     assert merged == {"user": report["user_turns"], "system": report["system_turns"]}
 
 
-def test_pictures_are_decodable_but_for_the_faults_reported(generated: Files) -> None:
+def test_images_are_decodable_but_for_the_faults_reported(generated: Files) -> None:
     found: Counter[str] = Counter()
     listed = {url for _, s in generated.turns() for url in [*s["images"], *(s.get("false images") or [])]}
     for url in listed | set(generated.links) | set(generated.products):
@@ -278,7 +278,7 @@ def test_every_recommendation_keeps_a_positive_and_a_negative_with_sound_files(g
             assert sound & (set(shown["false images"]) - set(shown["images"]))
 
 
-def test_recommendations_split_into_pictures_and_text_as_in_mmd(generated: Files) -> None:
+def test_recommendations_split_into_images_and_text_as_in_mmd(generated: Files) -> None:
     silent = [shown["nlg"] is None for _, shown in generated.turns()]
     assert 0.6 < sum(silent) / len(silent) < 0.95
 
@@ -340,7 +340,7 @@ def test_a_killed_run_does_not_stand_in_the_way_of_the_next(tmp_path: Path) -> N
         "dialogues",
         "generated.json",
         "images",
-        "only_in_pictures.json",
+        "only_in_images.json",
         "products",
         "url2img.txt",
     ]

@@ -1,4 +1,4 @@
-"""What pictures show is measured in the pictures themselves."""
+"""What images show is measured in the images themselves."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from pipeline.generator.drawing import PICTURE_SIZE, draw_product
+from pipeline.generator.drawing import IMAGE_SIZE, draw_product
 from pipeline.generator.silhouettes import SILHOUETTES
 from pipeline.generator.vocabulary import GARMENTS, PALETTE, PRINTS, Garment
 
@@ -54,25 +54,25 @@ def test_every_garment_has_a_silhouette() -> None:
     assert {garment.type for garment in GARMENTS} == set(SILHOUETTES)
 
 
-def test_the_named_colour_is_the_one_measured_in_the_picture() -> None:
+def test_the_named_colour_is_the_one_measured_in_the_image() -> None:
     rng = Random(3)
     wrong = [look for look in every_look() if cloth_colour(draw_product(look, rng)) != look["color"]]
     assert wrong == []
 
 
-def test_one_look_drawn_from_one_seed_is_one_picture() -> None:
+def test_one_look_drawn_from_one_seed_is_one_image() -> None:
     look = {"type": "shirt", "color": "red", "print": "floral", "sleeves": "long", "fit": "slim"}
     assert draw_product(look, Random(1)).tobytes() == draw_product(look, Random(1)).tobytes()
 
 
-def test_copies_of_one_look_are_not_one_picture() -> None:
+def test_copies_of_one_look_are_not_one_image() -> None:
     look = {"type": "hat", "color": "navy", "print": "plain"}
-    pictures = {draw_product(look, Random(seed)).tobytes() for seed in range(8)}
-    assert len(pictures) == 8
+    images = {draw_product(look, Random(seed)).tobytes() for seed in range(8)}
+    assert len(images) == 8
 
 
 @pytest.mark.parametrize("kind", ["dress", "t-shirt", "sweater", "jacket", "shirt"])
-def test_longer_sleeves_cover_more_of_the_picture(kind: str) -> None:
+def test_longer_sleeves_cover_more_of_the_image(kind: str) -> None:
     garment = next(garment for garment in GARMENTS if garment.type == kind)
     look = looks(garment, Random(0)) | {"color": "blue", "print": "plain"}
     covered = []
@@ -84,7 +84,7 @@ def test_longer_sleeves_cover_more_of_the_picture(kind: str) -> None:
 
 
 @pytest.mark.parametrize("kind", ["dress", "skirt", "trousers", "coat"])
-def test_longer_garments_are_taller_in_the_picture(kind: str) -> None:
+def test_longer_garments_are_taller_in_the_image(kind: str) -> None:
     garment = next(garment for garment in GARMENTS if garment.type == kind)
     look = looks(garment, Random(0)) | {"color": "red", "print": "plain"}
     heights = []
@@ -96,16 +96,16 @@ def test_longer_garments_are_taller_in_the_picture(kind: str) -> None:
 
 
 def test_prints_can_be_told_apart_from_plain_cloth_and_from_each_other() -> None:
-    pictures = {}
+    images = {}
     for name in PRINTS:
         look = {"type": "skirt", "color": "blue", "print": name, "length": "maxi"}
         pixels = np.asarray(draw_product(look, Random(2)), dtype=float)[40:100, 44:84].mean(-1)
-        pictures[name] = (pixels.std(), pixels.mean(1).std(), pixels.mean(0).std())
-    assert all(spread[0] > 2 * pictures["plain"][0] for name, spread in pictures.items() if name != "plain")
-    assert pictures["striped"][1] > 2 * pictures["dotted"][1], "stripes run across: rows differ"
-    assert pictures["checked"][2] > 2 * pictures["striped"][2], "checks run down too: columns differ"
+        images[name] = (pixels.std(), pixels.mean(1).std(), pixels.mean(0).std())
+    assert all(spread[0] > 2 * images["plain"][0] for name, spread in images.items() if name != "plain")
+    assert images["striped"][1] > 2 * images["dotted"][1], "stripes run across: rows differ"
+    assert images["checked"][2] > 2 * images["striped"][2], "checks run down too: columns differ"
 
 
-def test_a_picture_is_rgb_of_the_stated_size() -> None:
+def test_an_image_is_rgb_of_the_stated_size() -> None:
     image = draw_product({"type": "boots", "color": "grey", "print": "zigzag"}, Random(0))
-    assert (image.mode, image.size) == ("RGB", (PICTURE_SIZE, PICTURE_SIZE))
+    assert (image.mode, image.size) == ("RGB", (IMAGE_SIZE, IMAGE_SIZE))

@@ -60,13 +60,13 @@ def test_rows_add_up_to_products_and_reasons(shop: tuple[Path, Path]) -> None:
     assert real.dropped == {
         "columns do not match the header": 1,
         "no id, type or name": 1,
-        "no picture": 1,
+        "no image": 1,
         "repeated id": 1,
     }
     assert real.rows == len(real.products) + sum(real.dropped.values())
 
 
-def test_what_is_left_to_the_picture_is_not_in_the_name(shop: tuple[Path, Path]) -> None:
+def test_what_is_left_to_the_image_is_not_in_the_name(shop: tuple[Path, Path]) -> None:
     products = read_catalogue(*shop).products
     silent = [product for product in products if "color" in product.unwritten]
     assert 15 < len(silent) < 50
@@ -111,7 +111,7 @@ def test_rows_whose_links_differ_and_end_alike_share_no_photo(tmp_path: Path) ->
         "2": f"https:{shop}/2/front.jpg",
         "3": f"http:{shop}/own%20name.jpg?w=300",
         "4": f"http:{shop}/4/shared.jpg",
-        "5": f"https:{shop}/4/shared.jpg",  # the same picture
+        "5": f"https:{shop}/4/shared.jpg",  # the same image
         "6": "a/front.jpg",
         "7": f"http:{shop}/7/front.jpg",  # of its id there is a photo
         "8": "twice",
@@ -129,17 +129,17 @@ def test_rows_whose_links_differ_and_end_alike_share_no_photo(tmp_path: Path) ->
         "5": "shared.jpg",
         "7": "7.png",
     }
-    assert real.dropped == {"a picture of several": 4}
+    assert real.dropped == {"an image of several": 4}
 
 
-def test_a_missing_file_folder_or_picture_is_one_line(shop: tuple[Path, Path], tmp_path: Path) -> None:
+def test_a_missing_file_folder_or_image_is_one_line(shop: tuple[Path, Path], tmp_path: Path) -> None:
     file, images = shop
     with pytest.raises(CorpusError, match="cannot read the file"):
         read_catalogue(tmp_path / "none.csv", images)
-    with pytest.raises(CorpusError, match="no such folder of pictures"):
+    with pytest.raises(CorpusError, match="no such folder of images"):
         read_catalogue(file, tmp_path / "none")
     (tmp_path / "empty").mkdir()
-    with pytest.raises(CorpusError, match=r"no product can be used.*no picture"):
+    with pytest.raises(CorpusError, match=r"no product can be used.*no image"):
         read_catalogue(file, tmp_path / "empty")
 
 
@@ -157,14 +157,14 @@ def test_a_forgotten_quotation_mark_and_another_delimiter_are_refused_with_their
         read_catalogue(file, images)
 
 
-def test_a_corpus_over_real_products_copies_their_pictures(shop: tuple[Path, Path], tmp_path: Path) -> None:
+def test_a_corpus_over_real_products_copies_their_images(shop: tuple[Path, Path], tmp_path: Path) -> None:
     folder = tmp_path / "corpus"
     report = generate_corpus(folder, size="test", catalogue=read_catalogue(*shop))
     assert report["products"] == 72
     assert report["catalogue"]["kind"] == "given"
     copied = {path.name: path.read_bytes() for path in (folder / "images").iterdir()}
     original = {path.name: path.read_bytes() for path in shop[1].iterdir()}
-    assert len(copied) == 70, "one dead and one missing picture"
+    assert len(copied) == 70, "one dead and one missing image"
     assert sum(copied[name] == original[name] for name in copied) == 69, "one of them broken on purpose"
 
 

@@ -6,12 +6,12 @@ from pipeline.generator.catalogue import CatalogueProduct
 from pipeline.generator.product_index import ProductIndex
 from pipeline.generator.user_goal import UserGoal
 
-PICTURE = "http://shop.example.invalid/p/1.jpg"
+IMAGE = "http://shop.example.invalid/p/1.jpg"
 
 
 def product(stem: str, **attributes: str) -> CatalogueProduct:
     values = {name: tuple(value.split("|")) for name, value in attributes.items()}
-    return CatalogueProduct(stem=stem, url=stem, picture=stem, name=stem, attributes=values)
+    return CatalogueProduct(stem=stem, url=stem, image=stem, name=stem, attributes=values)
 
 
 def satisfied(shelf: ProductIndex, wants: UserGoal) -> str:
@@ -64,22 +64,22 @@ def test_disliking_a_wanted_value_withdraws_the_want() -> None:
 
 
 def test_dropping_an_attribute_forgets_likes_dislikes_and_where_they_were_seen() -> None:
-    wants = UserGoal().like("color", "red", picture=PICTURE).dislike("color", "blue").drop("color")
+    wants = UserGoal().like("color", "red", image=IMAGE).dislike("color", "blue").drop("color")
     assert wants == UserGoal()
 
 
 def test_a_state_is_written_as_mmd_v3_has_it() -> None:
-    wants = UserGoal().like("type", "boots").dislike("material", "suede").like("color", "red", "pink", picture=PICTURE)
+    wants = UserGoal().like("type", "boots").dislike("material", "suede").like("color", "red", "pink", image=IMAGE)
     assert wants.written() == {
         "informable": [
             {"slot": ["types"], "values": ["boots"], "sentiment": ["Like"]},
             {"slot": ["colors"], "values": ["red", "pink"], "sentiment": ["Like"]},
             {"slot": ["materials >> upper materials (shoes)"], "values": ["suede"], "sentiment": ["Dislike"]},
         ],
-        "requestable": [{"object": PICTURE, "likes": ["colors"], "dislikes": []}],
+        "requestable": [{"object": IMAGE, "likes": ["colors"], "dislikes": []}],
     }
 
 
-def test_one_picture_pointed_at_twice_is_one_reference() -> None:
-    wants = UserGoal().like("color", "red", picture=PICTURE).dislike("print", "dotted", PICTURE)
-    assert wants.written()["requestable"] == [{"object": PICTURE, "likes": ["colors"], "dislikes": ["print"]}]
+def test_one_image_pointed_at_twice_is_one_reference() -> None:
+    wants = UserGoal().like("color", "red", image=IMAGE).dislike("print", "dotted", IMAGE)
+    assert wants.written()["requestable"] == [{"object": IMAGE, "likes": ["colors"], "dislikes": ["print"]}]

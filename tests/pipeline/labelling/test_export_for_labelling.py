@@ -168,11 +168,11 @@ def test_a_grown_ontology_makes_new_tasks_with_a_new_configuration(workspace: Wo
     assert "drop=size" in (workspace.labelling / "batch-0002" / "label_config.xml").read_text()
 
 
-def test_pictures_are_linked_where_they_are_served_and_missing_ones_have_a_box(tmp_path: Path):
+def test_images_are_linked_where_they_are_served_and_missing_ones_have_a_box(tmp_path: Path):
     rows = [turn(0, "user", "hi"), turn(1, "system", "look", "pixel", "gone", "never heard of"), turn(2, "user", "ok")]
     workspace = write_workspace(tmp_path / "ws", [rows])
     result = export(workspace)
-    assert dict(result.pictures) == {"shown": 1, "missing": 2}
+    assert dict(result.images) == {"shown": 1, "missing": 2}
     html = read(workspace.root / "tasks.json")[0]["data"]["user_turns"][1]["html"]
     address = html.split('<img src="/data/local-files/?d=')[1].split('"')[0]
     assert (workspace.labelling / "files" / address).read_bytes() == PIXEL
@@ -182,11 +182,11 @@ def test_pictures_are_linked_where_they_are_served_and_missing_ones_have_a_box(t
     assert len(linked) == 1
 
 
-def test_a_changed_picture_is_linked_anew(workspace: Workspace):
+def test_a_changed_image_is_linked_anew(workspace: Workspace):
     export(workspace, limit=1)
-    picture = workspace.root / "pictures" / "pixel.png"
-    picture.unlink()
-    picture.write_bytes(PIXEL + b"changed")
+    image = workspace.root / "images" / "pixel.png"
+    image.unlink()
+    image.write_bytes(PIXEL + b"changed")
     export(workspace, limit=1)
     (linked,) = [path for path in (workspace.labelling / "files").rglob("*") if path.is_file()]
     assert linked.read_bytes() == PIXEL + b"changed"
@@ -347,11 +347,11 @@ def test_a_run_killed_half_way_is_completed_by_the_next(tmp_path: Path, studio_v
 
 
 @pytest.mark.studio
-def test_pictures_of_the_studio_workspace_are_served_and_nothing_else(studio_server: RunningStudio):
-    workspace = write_workspace(studio_server.root, [dialogue("with picture")])
-    result = export_to_project(workspace, "with pictures", Selection())
-    assert result.pictures_problem is None
-    links = (workspace.labelling / "files" / "pictures").glob("*/*.png")  # other tests' pictures are served here too
+def test_images_of_the_studio_workspace_are_served_and_nothing_else(studio_server: RunningStudio):
+    workspace = write_workspace(studio_server.root, [dialogue("with image")])
+    result = export_to_project(workspace, "with images", Selection())
+    assert result.images_problem is None
+    links = (workspace.labelling / "files" / "images").glob("*/*.png")  # other tests' images are served here too
     (linked,) = (link for link in links if link.read_bytes() == PIXEL)
     address = f"{studio_server.url}/data/local-files/?d={linked.relative_to(workspace.labelling / 'files')}"
     headers = {"Authorization": f"Token {studio_server.token}"}

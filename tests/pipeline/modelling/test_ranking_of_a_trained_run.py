@@ -39,12 +39,12 @@ def test_the_figures_of_validation_are_those_that_training_saw(trained: Workspac
     assert report.rows[0].means == pytest.approx(seen, abs=1e-6)
 
 
-def test_a_run_beats_chance_and_needs_its_pictures(trained: Workspace):
-    with_pictures = {row.name: row.means["ndcg@20"] for row in evaluate(trained, candidates="all").rows}
+def test_a_run_beats_chance_and_needs_its_images(trained: Workspace):
+    with_images = {row.name: row.means["ndcg@20"] for row in evaluate(trained, candidates="all").rows}
     without = {row.name: row.means["ndcg@20"] for row in evaluate(trained, candidates="all", images=False).rows}
-    assert with_pictures["semantic"] > 2 * with_pictures["random"]
-    assert without["semantic"] != with_pictures["semantic"]
-    assert without["tfidf"] == with_pictures["tfidf"]
+    assert with_images["semantic"] > 2 * with_images["random"]
+    assert without["semantic"] != with_images["semantic"]
+    assert without["tfidf"] == with_images["tfidf"]
 
 
 def test_candidates_score_as_they_do_in_the_whole_catalogue(trained: Workspace):

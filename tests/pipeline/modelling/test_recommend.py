@@ -34,8 +34,8 @@ def workspace(tmp_path, monkeypatch: pytest.MonkeyPatch) -> Workspace:
             for i, name in enumerate(NAMES)
         ],
     )
-    picture = {"image_id": "i1", "file": "p1.jpg", "url": None, "sha256": None, "width": 1, "height": 1, "status": "ok"}
-    write_table(space.images, IMAGES, [picture])
+    image = {"image_id": "i1", "file": "p1.jpg", "url": None, "sha256": None, "width": 1, "height": 1, "status": "ok"}
+    write_table(space.images, IMAGES, [image])
     said = [
         ("train/7", ["a coat please", "which?", "a blue coat", "here", "rather jeans"]),
         ("valid/8", ["a dress"]),

@@ -121,7 +121,7 @@ def test_a_run_folder_holds_what_a_run_is(workspace: Workspace):
     assert record["epochs"] == 2
     assert set(record["best"]) > {"epoch", "ndcg@5", "precision@20"}
     assert "learned from the corpus" in record["words"]
-    assert "no weights" in record["pictures"]
+    assert "no weights" in record["images"]
     assert record["run"].startswith("tiny-r0.5-s0-")
     card = (folder / "model" / "README.md").read_text()
     assert record["run"] in card
@@ -288,9 +288,9 @@ def test_an_empty_folder_is_not_a_workspace(tmp_path: Path):
         train(Workspace(tmp_path), request())
 
 
-def test_without_pictures_none_is_read(workspace: Workspace):
+def test_without_images_none_is_read(workspace: Workspace):
     record = train(workspace, request(images=False))
-    assert record["pictures"] == "left out"
+    assert record["images"] == "left out"
     assert not list(workspace.features.glob("*.npy"))
 
 
@@ -329,7 +329,7 @@ def test_bad_usage_is_one_line_and_exit_code_two(
     assert not workspace.runs.exists()
 
 
-def test_a_corpus_without_any_picture_still_trains(workspace: Workspace):
+def test_a_corpus_without_any_image_still_trains(workspace: Workspace):
     write_table(workspace.images, IMAGES, [])
     assert train(workspace, request())["epochs"] == 2
 
@@ -386,10 +386,10 @@ def test_a_preset_whose_weights_are_not_here_is_refused_before_anything_is_writt
     assert not workspace.runs.exists()
 
 
-def test_without_pictures_no_weights_of_a_picture_network_are_needed(workspace: Workspace):
+def test_without_images_no_weights_of_an_image_network_are_needed(workspace: Workspace):
     settings = (*FAST, "text.embeddings=corpus", "image.encoder=mobilenet_v2")
     record = train(workspace, TrainRequest(0.5, preset="paper", settings=settings, epochs=1, images=False))
-    assert record["pictures"] == "left out"
+    assert record["images"] == "left out"
 
 
 def test_a_fine_tuned_run_is_used_without_the_weights_it_began_with(workspace: Workspace, tmp_path: Path):
@@ -400,7 +400,7 @@ def test_a_fine_tuned_run_is_used_without_the_weights_it_began_with(workspace: W
     save_file(torchvision.models.squeezenet1_1(weights=None).state_dict(), weights)
     chosen = ("text.embeddings=corpus", "image.encoder=squeezenet1_1", f"image.weights={weights}")
     record = train(workspace, TrainRequest(0.5, preset="release", settings=(*FAST, *chosen), epochs=1))
-    assert "which trains along" in record["pictures"]
+    assert "which trains along" in record["images"]
     weights.unlink()
     report = evaluate(workspace, record["run"], split="valid", candidates="all")
     assert report.rows[0].means["ndcg@5"] == pytest.approx(record["best"]["ndcg@5"])

@@ -168,7 +168,7 @@ def test_the_command_shows_who_differs_and_refuses_names_nobody_has(
         write_feedback(write_workspace(tmp_path / "fresh", [D1]), tmp_path / "packs")
 
 
-def test_a_picture_that_is_none_has_no_thumbnail(tmp_path: Path):
-    (tmp_path / "broken.jpg").write_bytes(b"\xff\xd8 no picture")
+def test_an_image_that_is_none_has_no_thumbnail(tmp_path: Path):
+    (tmp_path / "broken.jpg").write_bytes(b"\xff\xd8 no image")
     assert thumbnail_url(tmp_path / "broken.jpg") is None
     assert thumbnail_url(tmp_path / "gone.jpg") is None

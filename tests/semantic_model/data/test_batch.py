@@ -4,7 +4,7 @@ import pytest
 
 from schemas.belief import SlotValue
 from semantic_model.data.batch import Reader, slot_text, value_text
-from semantic_model.data.image_features import NO_PICTURE
+from semantic_model.data.image_features import NO_IMAGE
 from semantic_model.data.ranker import Query, Utterance
 
 SLOTS = ("color", "type", "sleeve_length")
@@ -26,12 +26,12 @@ def test_contexts_are_the_last_turns_set_to_the_right(reader):
     assert not arrays.tokens[1, :2].any()
 
 
-def test_pictures_that_cannot_be_read_give_their_place_to_the_next(reader, world):
+def test_images_that_cannot_be_read_give_their_place_to_the_next(reader, world):
     shown = ("lost.jpg", "red dress.jpg", "gone.jpg", "blue shirt.jpg", "green shirt.jpg")
     arrays = reader.contexts([Query("d", 1, "train", (Utterance("user", "", shown),), (), ())])
     row = world.features.row
     assert arrays.image_rows[0, 2].tolist() == [row("red dress.jpg"), row("blue shirt.jpg")]
-    assert (arrays.image_rows[0, :2] == NO_PICTURE).all()
+    assert (arrays.image_rows[0, :2] == NO_IMAGE).all()
 
 
 @pytest.mark.parametrize(

@@ -26,14 +26,14 @@ def write_corpus(root: Path, *, positive: str = "p1") -> dict[str, Path]:
             {**product, "product_id": "p1", "name": "Dress", "attributes": [], "image_ids": ["lost", "i1"]},
         ],
     )
-    picture = {"url": None, "sha256": "00", "width": 1, "height": 1}
+    image = {"url": None, "sha256": "00", "width": 1, "height": 1}
     write_table(
         files["images"],
         IMAGES,
         [
-            {**picture, "image_id": "i1", "file": "pictures/1.jpg", "status": "ok"},
-            {**picture, "image_id": "i2", "file": "/elsewhere/2.jpg", "status": "ok"},
-            {**picture, "image_id": "lost", "file": "pictures/3.jpg", "status": "missing"},
+            {**image, "image_id": "i1", "file": "pictures/1.jpg", "status": "ok"},
+            {**image, "image_id": "i2", "file": "/elsewhere/2.jpg", "status": "ok"},
+            {**image, "image_id": "lost", "file": "pictures/3.jpg", "status": "missing"},
         ],
     )
     turn = {"dialogue_id": "d", "act": "", "split": "train"}
@@ -53,14 +53,14 @@ def write_corpus(root: Path, *, positive: str = "p1") -> dict[str, Path]:
     return files
 
 
-def test_products_are_sorted_and_take_their_first_picture_that_can_be_read(tmp_path):
+def test_products_are_sorted_and_take_their_first_image_that_can_be_read(tmp_path):
     corpus = Corpus.load(**write_corpus(tmp_path))
     assert [product.product_id for product in corpus.products] == ["p1", "p2"]
     assert corpus.products[0].image_id == "i1"
-    assert corpus.products[0].image_file == tmp_path / "pictures" / "1.jpg"
+    assert corpus.products[0].image_file == tmp_path / "images" / "1.jpg"
     assert corpus.products[1].image_id is None
     assert corpus.products[1].text == "Shirt. color red blue"
-    assert corpus.image_files == {"i1": tmp_path / "pictures" / "1.jpg", "i2": Path("/elsewhere/2.jpg")}
+    assert corpus.image_files == {"i1": tmp_path / "images" / "1.jpg", "i2": Path("/elsewhere/2.jpg")}
 
 
 def test_a_query_holds_all_that_was_said_before_it(tmp_path):
@@ -70,7 +70,7 @@ def test_a_query_holds_all_that_was_said_before_it(tmp_path):
     assert (query.turn, query.positives, query.negatives) == (3, (0,), (1,))
 
 
-def test_blanking_pictures_leaves_text_alone(tmp_path):
+def test_blanking_images_leaves_text_alone(tmp_path):
     corpus = Corpus.load(**write_corpus(tmp_path), blank_images=True)
     assert corpus.image_files == {}
     assert corpus.products[0].image_id is corpus.products[0].image_file is None

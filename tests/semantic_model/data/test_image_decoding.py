@@ -199,14 +199,14 @@ def test_the_rest_is_served_as_a_copy_of_what_is_decoded(image: Image.Image, kin
 def test_a_file_that_was_cut_off_is_damaged(kind: str, share: float):
     noise = Image.fromarray(np.random.default_rng(0).integers(0, 255, (60, 50, 3), dtype=np.uint8))
     content = saved(noise, kind)
-    assert reason(content[: int(share * len(content))]) == "not_a_picture"
+    assert reason(content[: int(share * len(content))]) == "not_an_image"
 
 
 @pytest.mark.parametrize(
     "content", [b"", b"<html>404</html>", b"<?xml version='1.0'?><feed/>", b"P.S. no image", b"\0" * 99]
 )
 def test_what_is_no_image_is_damaged(content: bytes):
-    assert reason(content) == "not_a_picture"
+    assert reason(content) == "not_an_image"
 
 
 @pytest.mark.parametrize(

@@ -6,20 +6,20 @@ from PIL import Image, ImageDraw
 
 from schemas.errors import ModelError
 from semantic_model.config.config import ImageConfig
-from semantic_model.data.image_features import NO_PICTURE, load_features, open_picture
+from semantic_model.data.image_features import NO_IMAGE, load_features, open_image
 from semantic_model.data.pixels import PIXELS_WIDTH, describe_pixels
 
 PIXELS = ImageConfig(encoder="pixels")
 
 
 def garment(colour: str, *, stripes: bool = False, wide: bool = False) -> Image.Image:
-    picture = Image.new("RGB", (60, 80), "white")
-    draw = ImageDraw.Draw(picture)
+    image = Image.new("RGB", (60, 80), "white")
+    draw = ImageDraw.Draw(image)
     draw.rectangle((8, 30, 52, 60) if wide else (20, 10, 40, 70), fill=colour)
     if stripes:
         for y in range(10, 70, 6):
             draw.line((20, y, 40, y), fill="white", width=2)
-    return picture
+    return image
 
 
 def distance(one: Image.Image, two: Image.Image) -> float:
@@ -27,7 +27,7 @@ def distance(one: Image.Image, two: Image.Image) -> float:
 
 
 @pytest.fixture
-def pictures(tmp_path):
+def images(tmp_path):
     files = {}
     for name, colour in (("a", "red"), ("b", "blue"), ("c", "red")):
         files[name] = tmp_path / f"{name}.png"
@@ -39,8 +39,8 @@ def pictures(tmp_path):
 
 
 def test_the_descriptor_has_its_stated_width_and_is_finite():
-    for picture in (garment("red"), Image.new("RGB", (3, 200), "black"), Image.new("RGB", (1, 1), "white")):
-        found = describe_pixels(picture)
+    for image in (garment("red"), Image.new("RGB", (3, 200), "black"), Image.new("RGB", (1, 1), "white")):
+        found = describe_pixels(image)
         assert found.shape == (PIXELS_WIDTH,)
         assert found.dtype == np.float32
         assert np.isfinite(found).all()
@@ -58,53 +58,53 @@ def test_size_and_ground_hardly_matter_to_the_descriptor():
     assert distance(plain, plain.resize((240, 320))) < 0.25 * distance(plain, garment("blue"))
 
 
-def test_only_pictures_that_can_be_read_have_a_row(pictures):
-    features = load_features(PIXELS, pictures)
+def test_only_images_that_can_be_read_have_a_row(images):
+    features = load_features(PIXELS, images)
     assert set(features.rows) == {"a", "b", "c"}
-    assert features.row("d") == features.row("e") == NO_PICTURE
+    assert features.row("d") == features.row("e") == NO_IMAGE
     assert features.broken == 1  # e is not there at all
     assert features.rows["a"] == features.rows["c"]  # the same bytes are encoded once
-    gathered = features.gather(np.array([[features.row("b"), NO_PICTURE]]))
+    gathered = features.gather(np.array([[features.row("b"), NO_IMAGE]]))
     assert np.allclose(gathered[0, 0], describe_pixels(garment("blue")))
     assert not gathered[0, 1].any()
 
 
-def test_features_are_encoded_once_and_kept(pictures, tmp_path, monkeypatch):
+def test_features_are_encoded_once_and_kept(images, tmp_path, monkeypatch):
     cache = tmp_path / "features"
-    first = load_features(PIXELS, pictures, cache=cache)
+    first = load_features(PIXELS, images, cache=cache)
     before = {path.name: path.read_bytes() for path in cache.iterdir()}
     monkeypatch.setattr(
-        "semantic_model.data.image_features.describe_pixels", lambda picture: pytest.fail("encoded again")
+        "semantic_model.data.image_features.describe_pixels", lambda image: pytest.fail("encoded again")
     )
-    again = load_features(PIXELS, pictures, cache=cache)
+    again = load_features(PIXELS, images, cache=cache)
     assert np.array_equal(first.values, again.values)
     assert first.rows == again.rows
     assert isinstance(again.values, np.memmap)
     assert {path.name: path.read_bytes() for path in cache.iterdir()} == before
 
 
-def test_new_pictures_are_added_to_the_cache(pictures, tmp_path):
+def test_new_images_are_added_to_the_cache(images, tmp_path):
     cache = tmp_path / "features"
-    load_features(PIXELS, {"a": pictures["a"]}, cache=cache)
-    grown = load_features(PIXELS, pictures, cache=cache)
-    whole = load_features(PIXELS, pictures)
+    load_features(PIXELS, {"a": images["a"]}, cache=cache)
+    grown = load_features(PIXELS, images, cache=cache)
+    whole = load_features(PIXELS, images)
     for name in "abc":
         assert np.array_equal(grown.values[grown.rows[name]], whole.values[whole.rows[name]])
 
 
-def test_a_cut_off_cache_is_made_again(pictures, tmp_path):
+def test_a_cut_off_cache_is_made_again(images, tmp_path):
     cache = tmp_path / "features"
-    load_features(PIXELS, pictures, cache=cache)
+    load_features(PIXELS, images, cache=cache)
     array = next(cache.glob("*.npy"))
     np.save(array, np.zeros((1, PIXELS_WIDTH), dtype=np.float32))
-    assert set(load_features(PIXELS, pictures, cache=cache).rows) == {"a", "b", "c"}
+    assert set(load_features(PIXELS, images, cache=cache).rows) == {"a", "b", "c"}
 
 
-def test_transparent_pictures_lie_on_white(tmp_path):
+def test_transparent_images_lie_on_white(tmp_path):
     Image.new("RGBA", (4, 4), (255, 0, 0, 0)).save(tmp_path / "clear.png")
-    picture = open_picture(tmp_path / "clear.png")
-    assert picture is not None
-    assert picture.getpixel((0, 0)) == (255, 255, 255)
+    image = open_image(tmp_path / "clear.png")
+    assert image is not None
+    assert image.getpixel((0, 0)) == (255, 255, 255)
 
 
 def test_features_brought_along_are_found_by_id_name_or_stem(tmp_path):
@@ -116,7 +116,7 @@ def test_features_brought_along_are_found_by_id_name_or_stem(tmp_path):
     assert features.gather(np.array([2])).tolist() == [[4.0, 5.0]]
 
 
-def test_features_of_a_name_that_several_pictures_have_are_nobodys(tmp_path):
+def test_features_of_a_name_that_several_images_have_are_nobodys(tmp_path):
     np.save(tmp_path / "mine.npy", np.arange(8, dtype=np.float32).reshape(4, 2))
     (tmp_path / "images.txt").write_text("front.jpg\n2/back.jpg\nside.jpg\nside.png\n")
     names = ("1/front.jpg", "2/front.jpg", "1/back.jpg", "2/back.jpg", "side")
@@ -125,7 +125,7 @@ def test_features_of_a_name_that_several_pictures_have_are_nobodys(tmp_path):
 
 
 @pytest.mark.parametrize(
-    ("names", "says"), [("a\nb\n", "2 names for an array of shape"), ("x\ny\nz\nw\n", "none of the corpus's pictures")]
+    ("names", "says"), [("a\nb\n", "2 names for an array of shape"), ("x\ny\nz\nw\n", "none of the corpus's images")]
 )
 def test_features_that_do_not_fit_are_refused(tmp_path, names: str, says: str):
     np.save(tmp_path / "mine.npy", np.zeros((4, 2), dtype=np.float32))

@@ -32,7 +32,7 @@ class ByRow:
 
 @pytest.fixture
 def corpus(tmp_path: Path) -> Corpus:
-    """Products p0 ... p6; p2's picture is referred to by its address, p3's by its id, the others by themselves."""
+    """Products p0 ... p6; p2's image is referred to by its address, p3's by its id, the others by themselves."""
     files = {name: tmp_path / "data" / f"{name}.parquet" for name in ("turns", "recommendations", "products", "images")}
     blank = {"name": "x", "description": "", "attributes": [], "price": None, "currency": None, "source": "test"}
     products = [{**blank, "product_id": f"p{i}", "image_ids": [f"{i}.jpg"]} for i in range(7)]

@@ -1,4 +1,4 @@
-"""Picture networks: torchvision's and Hugging Face's, frozen and fine-tuned, with small random weights made here."""
+"""Image networks: torchvision's and Hugging Face's, frozen and fine-tuned, with small random weights made here."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from schemas.errors import MissingPartError, ModelError
 from semantic_model.config.config import ImageConfig
 from semantic_model.data.batch import ContextBatch, ProductBatch, Reader
 from semantic_model.data.image_features import load_features
-from semantic_model.data.vision import FineTuned, PictureNetwork, open_preparation, require_weights
+from semantic_model.data.vision import FineTuned, ImageNetwork, open_preparation, require_weights
 from semantic_model.semantic.encoders import ImageEncoder
 
 NET = "squeezenet1_1"  # small; resnet18, where batch norms matter
@@ -46,38 +46,38 @@ def vit(tmp_path_factory) -> Path:
 
 
 @pytest.fixture
-def pictures(tmp_path) -> dict[str, Path]:
+def image_paths(tmp_path) -> dict[str, Path]:
     files = {}
     for name in COLOURS:
         files[name] = tmp_path / f"{name}.png"
-        picture = Image.new("RGB", (40, 60), "white")
-        picture.paste(name, (5, 5, 30, 50))
-        picture.save(files[name])
+        opened = Image.new("RGB", (40, 60), "white")
+        opened.paste(name, (5, 5, 30, 50))
+        opened.save(files[name])
     return files
 
 
-def test_frozen_resnet18_is_torchvisions_up_to_its_average_pool(pictures, resnet18):
+def test_frozen_resnet18_is_torchvisions_up_to_its_average_pool(image_paths, resnet18):
     import torchvision
     from safetensors.torch import load_file
     from torchvision.transforms import v2
 
     config = ImageConfig(finetune=False, weights=str(resnet18 / "model.safetensors"))
-    features = load_features(config, pictures)
+    features = load_features(config, image_paths)
     network = torchvision.models.resnet18(weights=None)
     network.load_state_dict(load_file(resnet18 / "model.safetensors"))
     network.fc = torch.nn.Identity()
     network.eval()
-    with Image.open(pictures["red"]) as picture:
-        pixels = v2.functional.pil_to_tensor(v2.CenterCrop(64)(v2.Resize((72, 72))(picture.convert("RGB"))))
+    with Image.open(image_paths["red"]) as opened:
+        pixels = v2.functional.pil_to_tensor(v2.CenterCrop(64)(v2.Resize((72, 72))(opened.convert("RGB"))))
     with torch.no_grad():
         expected = network(((pixels / 255 - 0.5) / 0.5)[None])
     assert features.width == 512
     assert np.allclose(features.values[features.row("red")], expected.numpy(), atol=1e-5)
 
 
-def test_a_folder_of_weights_will_do(pictures, resnet18):
+def test_a_folder_of_weights_will_do(image_paths, resnet18):
     one, two = (
-        load_features(ImageConfig(finetune=False, weights=str(weights)), pictures).values
+        load_features(ImageConfig(finetune=False, weights=str(weights)), image_paths).values
         for weights in (resnet18, resnet18 / "model.safetensors")
     )
     assert np.array_equal(one, two)
@@ -85,25 +85,25 @@ def test_a_folder_of_weights_will_do(pictures, resnet18):
 
 @pytest.mark.parametrize(("name", "width"), [("squeezenet1_1", 1000), ("mobilenet_v2", 1280), ("regnet_y_400mf", 440)])
 def test_any_torchvision_classification_model_gives_features(name: str, width: int):
-    network = PictureNetwork(ImageConfig(encoder=name, weights="unused"), pretrained=False)
+    network = ImageNetwork(ImageConfig(encoder=name, weights="unused"), pretrained=False)
     assert network.width == width
     assert network(torch.zeros(2, 3 * 64 * 64)).shape == (2, width)
 
 
-def test_a_hugging_face_vision_model_is_prepared_as_its_processor_says(pictures, vit):
+def test_a_hugging_face_vision_model_is_prepared_as_its_processor_says(image_paths, vit):
     from transformers import AutoImageProcessor, AutoModel
 
     config = ImageConfig(encoder=str(vit), finetune=False)
-    features = load_features(config, pictures)
-    with Image.open(pictures["green"]) as picture:
-        inputs = AutoImageProcessor.from_pretrained(vit)([picture.convert("RGB")], return_tensors="pt")
+    features = load_features(config, image_paths)
+    with Image.open(image_paths["green"]) as opened:
+        inputs = AutoImageProcessor.from_pretrained(vit)([opened.convert("RGB")], return_tensors="pt")
     with torch.no_grad():
         expected = AutoModel.from_pretrained(vit).eval()(**inputs).pooler_output[0]
     assert features.width == 8
     assert np.allclose(features.values[features.row("green")], expected.numpy(), atol=1e-4)
 
 
-def test_frozen_features_are_kept_by_encoder_weights_and_size(pictures, resnet18, vit, tmp_path):
+def test_frozen_features_are_kept_by_encoder_weights_and_size(image_paths, resnet18, vit, tmp_path):
     cache = tmp_path / "features"
     for config in (
         ImageConfig(finetune=False, weights=str(resnet18)),
@@ -112,7 +112,7 @@ def test_frozen_features_are_kept_by_encoder_weights_and_size(pictures, resnet18
         ImageConfig(finetune=False, encoder=str(vit)),
         ImageConfig(weights=str(resnet18)),
     ):
-        load_features(config, pictures, cache=cache)
+        load_features(config, image_paths, cache=cache)
     assert len(list(cache.glob("*.npy"))) == 5
 
 
@@ -145,12 +145,12 @@ def test_weights_that_cannot_be_used_are_refused(tmp_path, resnet18):
     with pytest.raises(ModelError, match="no such weights file"):
         require_weights(ImageConfig(weights=str(tmp_path / "lost.safetensors")))
     with pytest.raises(ModelError, match="not the weights of resnet34"):
-        PictureNetwork(ImageConfig(encoder="resnet34", weights=str(resnet18)), pretrained=True)
+        ImageNetwork(ImageConfig(encoder="resnet34", weights=str(resnet18)), pretrained=True)
 
 
 def test_a_network_that_needs_another_size_says_so():
-    with pytest.raises(ModelError, match=r"vit_b_16 does not take pictures of 64 x 64.*set another image.size, as 224"):
-        PictureNetwork(ImageConfig(encoder="vit_b_16"), pretrained=False)
+    with pytest.raises(ModelError, match=r"vit_b_16 does not take images of 64 x 64.*set another image.size, as 224"):
+        ImageNetwork(ImageConfig(encoder="vit_b_16"), pretrained=False)
 
 
 def small(config_of, **image) -> ImageEncoder:
@@ -170,20 +170,20 @@ def running(encoder: ImageEncoder) -> torch.Tensor:
     return encoder.network.network.body.bn1.running_mean.clone()
 
 
-def test_only_real_pictures_are_read_and_each_different_one_once(config_of, monkeypatch):
+def test_only_real_images_are_read_and_each_different_one_once(config_of, monkeypatch):
     encoder = small(config_of)
     seen = []
     monkeypatch.setattr(
         encoder.network.network,
         "read",
-        lambda pictures: seen.append(len(pictures)) or pictures[:, 0, 0, :1].repeat(1, 512),
+        lambda image_paths: seen.append(len(image_paths)) or image_paths[:, 0, 0, :1].repeat(1, 512),
     )
     images, mask = batch_of(0, -1, 1, 0, -1, -1, 2, 1)
     encoder(images, mask)
     assert seen == [3]
 
 
-def test_fine_tuned_pictures_are_summed_by_turn(config_of):
+def test_fine_tuned_images_are_summed_by_turn(config_of):
     encoder = small(config_of).eval()
     images, mask = batch_of(0, -1, 1, 0, -1, -1, 2, 1)
     found = encoder(images, mask)
@@ -212,7 +212,7 @@ def test_frozen_batch_norms_keep_their_statistics_and_train_their_weights(config
     assert encoder.network.network.body.bn1.weight.requires_grad
 
 
-def test_flat_batch_norms_take_the_statistics_of_the_real_pictures(config_of):
+def test_flat_batch_norms_take_the_statistics_of_the_real_images(config_of):
     encoder = small(config_of, bn="train_flat").train()
     images, mask = batch_of(0, -1, 1, 0, -1, -1, 2, 1)
     with torch.no_grad():
@@ -241,7 +241,7 @@ def test_batch_norms_by_slot_see_empty_places_as_zeros(config_of):
 
 def test_a_fine_tuned_network_begins_with_the_weights_given(resnet18, vit):
     for config in (ImageConfig(weights=str(resnet18)), ImageConfig(encoder=str(vit))):
-        tuned, frozen = FineTuned(config), PictureNetwork(config, pretrained=True)
+        tuned, frozen = FineTuned(config), ImageNetwork(config, pretrained=True)
         tuned.start()
         assert all(torch.equal(value, frozen.state_dict()[name]) for name, value in tuned.network.state_dict().items())
 
@@ -253,29 +253,29 @@ def test_fine_tuning_and_standardising_do_not_go_together():
         ImageConfig(bn="train_flat", size=32)
 
 
-def test_pixels_are_stored_as_bytes_and_read_as_the_network_prepares_them(pictures, resnet18):
+def test_pixels_are_stored_as_bytes_and_read_as_the_network_prepares_them(image_paths, resnet18):
     config = ImageConfig(weights=str(resnet18))
-    features = load_features(config, pictures)
+    features = load_features(config, image_paths)
     assert features.values.dtype == np.uint8
-    with Image.open(pictures["blue"]) as picture:
-        assert np.array_equal(features.values[features.row("blue")], open_preparation(config)(picture.convert("RGB")))
+    with Image.open(image_paths["blue"]) as opened:
+        assert np.array_equal(features.values[features.row("blue")], open_preparation(config)(opened.convert("RGB")))
     gathered = features.gather(np.array([[features.row("blue"), -1]]))
     assert gathered.dtype == np.uint8
     assert not gathered[0, 1].any()
 
 
-def test_without_any_picture_nothing_is_read(config_of):
+def test_without_any_image_nothing_is_read(config_of):
     encoder = small(config_of)
     found = encoder(torch.zeros(2, 2, 2, 3 * 64 * 64, dtype=torch.uint8), torch.zeros(2, 2, 2, dtype=torch.bool))
     assert torch.equal(found, torch.zeros(2, 2, 8))
 
 
-def test_a_batch_of_the_reader_goes_end_to_end_from_pixels(config_of, world, pictures, resnet18):
+def test_a_batch_of_the_reader_goes_end_to_end_from_pixels(config_of, world, image_paths, resnet18):
     from semantic_model.data.image_features import Features
     from semantic_model.training.architecture import ARCHITECTURES, fresh_model
 
     config = config_of(image={"encoder": "resnet18", "weights": str(resnet18), "max_per_turn": 2})
-    stored = load_features(config.image, pictures)
+    stored = load_features(config.image, image_paths)
     rows = {image_id: row % len(stored.values) for row, image_id in enumerate(world.features.rows)}
     reader = Reader(config, world.words, Features(stored.values, rows, "pixels"), ("color", "type", "sleeve_length"))
     model = fresh_model(ARCHITECTURES["semantic"], config, world.words, reader, torch.zeros(0, 1))

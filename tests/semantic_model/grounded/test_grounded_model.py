@@ -62,7 +62,7 @@ SCORE = {"semantic.log_scale", "value_match", "shown", WORDS, CONTEXTS, PRODUCTS
         ("D_F", only("rank", alpha=0.0), {*SCORE, STUDENT, "predictor"}),
         ("D_F", only("rank", alpha=1.0), {*SCORE, TEACHER}),
         ("D_F", only("js"), {WORDS, CONTEXTS, PRODUCTS, TEACHER, DSI}),  # the teacher's alone (section 4.2)
-        ("D_F", only("co_sim"), {WORDS, CONTEXTS, PRODUCTS, TEACHER, DSI}),  # contexts have the encoder of pictures
+        ("D_F", only("co_sim"), {WORDS, CONTEXTS, PRODUCTS, TEACHER, DSI}),  # contexts have the encoder of images
         ("D_F", only("mse"), {WORDS, CONTEXTS, TEACHER, STUDENT}),
         ("D_F", only("mse", detach_teacher=True), {WORDS, CONTEXTS, STUDENT}),
         ("D_F", only("belief"), {WORDS, CONTEXTS, STUDENT, "predictor"}),
@@ -112,10 +112,10 @@ def test_scores_are_values_and_cosines_and_what_was_shown(objective_of):
     for b in range(4):
         for row in range(12):
             rows = context.shown[b].tolist()
-            picture = products.image_row[row].item()
+            image = products.image_row[row].item()
             extra = 0.0
-            if picture >= 0 and picture in rows:
-                extra = worth[b, 0 if context.shown_last[b, rows.index(picture)] else 1].item()
+            if image >= 0 and image in rows:
+                extra = worth[b, 0 if context.shown_last[b, rows.index(image)] else 1].item()
             expected = L[b, row] + model.log_scale.exp() * cosines[b, row] + extra
             assert found[b, row].item() == pytest.approx(expected.item(), abs=1e-4)
 
@@ -236,7 +236,7 @@ def test_a_bfloat16_table_gives_nearly_the_same_scores(ranker, world):
 
 
 def test_a_large_catalogue_is_scored_in_little_memory(ranker, world, monkeypatch):
-    """No tensor that is made in scoring is products x values or products x pictures of the whole catalogue."""
+    """No tensor that is made in scoring is products x values or products x images of the whole catalogue."""
     contexts = ranker.encode_contexts(world.corpus.queries("train"))
     catalogue = [
         item._replace(product_id=f"{item.product_id} {copy}") for copy in range(50) for item in world.corpus.products

@@ -176,7 +176,7 @@ def test_an_ontology_without_values_trains_on_what_is_left(trainer_of, slots: tu
     assert np.isfinite(trainer_of("run", given=bare).fit().history[-1]["D_F.loss"])
 
 
-def test_without_pictures_nothing_was_shown_and_training_goes_on(trainer_of, world):
+def test_without_images_nothing_was_shown_and_training_goes_on(trainer_of, world):
     blank = Features(np.zeros((0, 5), np.float32), {}, "left out")
     products = tuple(item._replace(image_id=None, image_file=None) for item in world.corpus.products)
     corpus = replace(world.corpus, products=products)

@@ -186,9 +186,7 @@ def plainly_added(worth: Tensor, shown: Tensor, last: Tensor, image_row: Tensor)
     found = torch.zeros(rows.shape)
     for b, products in enumerate(rows.tolist()):
         for at, row in enumerate(products):
-            when = [
-                is_last for picture, is_last in zip(shown[b].tolist(), last[b].tolist(), strict=True) if picture == row
-            ]
+            when = [is_last for image, is_last in zip(shown[b].tolist(), last[b].tolist(), strict=True) if image == row]
             if row >= 0 and when:
                 found[b, at] = worth[b, 0] if any(when) else worth[b, 1]
     return found
@@ -196,20 +194,20 @@ def plainly_added(worth: Tensor, shown: Tensor, last: Tensor, image_row: Tensor)
 
 @settings(max_examples=60, deadline=None)
 @given(st.integers(0, 10**6), st.booleans(), st.integers(0, 6))
-def test_what_was_shown_is_added_as_in_plain_loops(seed: int, candidates: bool, pictures: int):
+def test_what_was_shown_is_added_as_in_plain_loops(seed: int, candidates: bool, images: int):
     torch.manual_seed(seed)
-    shown, last = torch.randint(-1, 6, (B, pictures)), torch.rand(B, pictures) < 0.5
+    shown, last = torch.randint(-1, 6, (B, images)), torch.rand(B, images) < 0.5
     image_row = torch.randint(-1, 8, (B, 5) if candidates else (N,))
     worth = torch.randn(B, 2)
     assert torch.equal(Shown.add(worth, shown, last, image_row), plainly_added(worth, shown, last, image_row))
 
 
-def test_padding_is_not_the_picture_of_products_without_one():
+def test_padding_is_not_the_image_of_products_without_one():
     nowhere = torch.full((1, 3), -1)
     assert not Shown.add(torch.ones(1, 2), nowhere, torch.ones(1, 3, dtype=torch.bool), torch.tensor([-1, -1, 0])).any()
 
 
-def test_products_that_share_a_picture_were_all_shown():
+def test_products_that_share_an_image_were_all_shown():
     found = Shown.add(
         torch.tensor([[2.0, 7.0]]), torch.tensor([[4, -1]]), torch.tensor([[True, False]]), torch.tensor([4, 4, 5])
     )

@@ -96,7 +96,7 @@ def shown_of(reader: GroundedReader, query: Query) -> list[tuple[int, bool]]:
     return list(zip(shown, last, strict=True))[:count]
 
 
-def test_shown_pictures_are_those_of_the_last_turn_with_any_then_earlier_ones(reader):
+def test_shown_images_are_those_of_the_last_turn_with_any_then_earlier_ones(reader):
     a, b, c = (reader.features.row(f"{name} shirt.jpg") for name in ("red", "blue", "green"))
     told = [
         ("s", "these", ("red shirt.jpg", "blue shirt.jpg")),
@@ -109,19 +109,19 @@ def test_shown_pictures_are_those_of_the_last_turn_with_any_then_earlier_ones(re
     assert shown_of(reader, asked(("u", "x"), ("s", "y", ("lost.jpg",)))) == []
 
 
-def test_the_shopper_s_own_pictures_are_shown_too(reader):
+def test_the_shopper_s_own_images_are_shown_too(reader):
     row = reader.features.row("red shirt.jpg")
     assert shown_of(reader, asked(("u", "like this", ("red shirt.jpg",)))) == [(row, True)]
 
 
-def test_of_many_pictures_the_latest_sixteen_are_remembered(ontology, world, grounded_config):
+def test_of_many_images_the_latest_sixteen_are_remembered(ontology, world, grounded_config):
     features = Features(np.zeros((30, 5), np.float32), {str(row): row for row in range(30)}, "")
     reader = GroundedReader(grounded_config(), world.words, features, SlotValues(ontology))
     told = [("s", "this", (str(row),)) for row in range(30)]
     assert shown_of(reader, asked(*told)) == [(29, True), *((row, False) for row in range(28, 13, -1))]
 
 
-def test_blanked_pictures_were_never_shown_and_no_product_has_any(world, ontology, grounded_config):
+def test_blanked_images_were_never_shown_and_no_product_has_any(world, ontology, grounded_config):
     blank = Features(np.zeros((0, 5), np.float32), {}, "left out")
     reader = GroundedReader(grounded_config(), world.words, blank, SlotValues(ontology))
     assert shown_of(reader, world.corpus.queries("train")[0]) == []
@@ -130,7 +130,7 @@ def test_blanked_pictures_were_never_shown_and_no_product_has_any(world, ontolog
     assert not products.image_mask.any()
 
 
-def test_products_have_their_values_and_picture_rows(reader, world):
+def test_products_have_their_values_and_image_rows(reader, world):
     found = reader.products(world.corpus.products)
     for row, item in enumerate(world.corpus.products):
         colour, kind = item.product_id.split()

@@ -82,26 +82,26 @@ def test_contexts_and_products_have_length_one_and_padding_changes_nothing(confi
     c = model.encode_contexts(batch)
     torch.testing.assert_close(c.norm(dim=1), torch.ones(4))
     more_tokens = F.pad(batch.tokens, (0, 3))
-    more_pictures = F.pad(batch.images, (0, 0, 0, 1), value=7.0), F.pad(batch.image_mask, (0, 1))
-    padded = batch._replace(tokens=more_tokens, images=more_pictures[0], image_mask=more_pictures[1])
+    more_images = F.pad(batch.images, (0, 0, 0, 1), value=7.0), F.pad(batch.image_mask, (0, 1))
+    padded = batch._replace(tokens=more_tokens, images=more_images[0], image_mask=more_images[1])
     torch.testing.assert_close(model.encode_contexts(padded), c, rtol=1e-5, atol=1e-6)
     table = model.encode_products(reader.products(world.corpus.products))
     torch.testing.assert_close(table.norm(dim=1), torch.ones(12))
 
 
-def test_the_mean_of_a_turns_pictures_is_read(config_of, world):
+def test_the_mean_of_a_turns_images_is_read(config_of, world):
     model, reader = built(config_of(**OWN, image={"turn_attention": False}), world)
     batch = contexts_of(reader, world, world.corpus.queries("train")[:1])
     one = torch.zeros_like(batch.image_mask)
     one[0, -1, 0] = True
     two = one.clone()
     two[0, -1, 1] = True
-    pictures = torch.zeros_like(batch.images)
-    pictures[0, -1, 0], pictures[0, -1, 1] = 1.0, 3.0
+    vectors = torch.zeros_like(batch.images)
+    vectors[0, -1, 0], vectors[0, -1, 1] = 1.0, 3.0
     mean = torch.zeros_like(batch.images)
     mean[0, -1, 0] = 2.0
     torch.testing.assert_close(
-        model.encode_contexts(batch._replace(images=pictures, image_mask=two)),
+        model.encode_contexts(batch._replace(images=vectors, image_mask=two)),
         model.encode_contexts(batch._replace(images=mean, image_mask=one)),
     )
 

@@ -40,7 +40,7 @@ def test_cross_attention_reads_the_same_source_in_every_layer_and_ignores_what_i
     assert torch.equal(stack(x, every, source, mask), stack(x, every, other, mask))
 
 
-def test_longer_padding_of_words_turns_and_pictures_changes_nothing(config_of, inputs_of):
+def test_longer_padding_of_words_turns_and_images_changes_nothing(config_of, inputs_of):
     given = inputs_of(config_of())
     model, batch = given.model.eval(), given.contexts
     plain = model.encode_contexts(batch)
@@ -80,7 +80,7 @@ def test_text_is_summed_over_real_tokens_only(config_of, inputs_of):
     assert torch.allclose(found[0], expected, atol=1e-6)
 
 
-def test_a_product_without_a_picture_has_a_zero_picture_vector(config_of, inputs_of):
+def test_a_product_without_an_image_has_a_zero_image_vector(config_of, inputs_of):
     given = inputs_of(config_of())
     vectors = given.model.eval().encode_products(given.products)
     missing = ~given.products.image_mask
@@ -137,16 +137,16 @@ def test_encoders_are_shared_as_the_settings_say(config_of, inputs_of):
     assert shared.context_encoder.image is shared.product_encoder.image
 
 
-def test_pictures_are_standardised_over_the_catalogue(config_of, inputs_of):
+def test_images_are_standardised_over_the_catalogue(config_of, inputs_of):
     image = inputs_of(config_of()).model.context_encoder.image
     features = torch.tensor([[1.0, 2.0, 3.0, 4.0, 5.0], [3.0, 2.0, 1.0, 0.0, -1.0]])
     image.standardize(features)
     standard = (features - image.mean) * image.scale
     assert torch.allclose(standard[:, 0], torch.tensor([-1.0, 1.0]) / 2**0.5)
-    assert torch.equal(standard[:, 1], torch.zeros(2))  # the same in every picture: tells nothing
+    assert torch.equal(standard[:, 1], torch.zeros(2))  # the same in every image: tells nothing
 
 
-def test_only_products_with_the_same_picture_and_text_have_the_same_vectors(config_of, inputs_of):
+def test_only_products_with_the_same_image_and_text_have_the_same_vectors(config_of, inputs_of):
     given = inputs_of(config_of())
     twice = ProductBatch(*(torch.cat([part, part[:1]]) for part in given.products))
     vectors = given.model.eval().encode_products(twice)

@@ -16,7 +16,7 @@ SMALL = (
 TERMS = ("rank", "js", "co_sim", "mse")
 
 CONTEXT = {f"context_encoder.{part}" for part in ("text", "over_texts", "over_images")}
-# one image encoder reads the pictures of contexts and of products
+# one image encoder reads the images of contexts and of products
 SHARED = {"words", "context_encoder.image"}
 PRODUCT = {"product_encoder.text"}
 DSI = {f"dsi_{modality}.W.{hop}" for modality in "TI" for hop in range(2)}

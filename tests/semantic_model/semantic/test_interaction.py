@@ -82,7 +82,7 @@ def test_a_zero_vector_attends_evenly_and_stays_finite():
 def test_the_gram_form_equals_the_plain_form(hops: int, dtype: torch.dtype):
     dsi = dsi_of(hops, temperature=0.3, width=32).to(dtype)
     c, products, S = random(3, 32).to(dtype), 4 * random(50, 32).to(dtype), random(3, 5, 32).to(dtype)
-    products[7] = 0.0  # a product without a picture
+    products[7] = 0.0  # a product without an image
     stack = dsi.states(S)
     x_C = dsi.interact(c[:, None], stack).x[:, 0]
     x_P = dsi.interact(products.expand(3, -1, -1), stack).x

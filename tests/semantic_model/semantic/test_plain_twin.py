@@ -28,7 +28,7 @@ class Case(NamedTuple):
     plain: PlainSemantic
     turns: list  # per context: (tokens, features) of every turn there is
     slots: list
-    products: list  # (rho_T, rho_I, has a picture)
+    products: list  # (rho_T, rho_I, has an image)
 
 
 @pytest.fixture(params=["paper", "release"])
@@ -84,9 +84,9 @@ def losses(case: Case, who: str) -> dict[str, float]:
         for rows in (case.given.choices.positives[b], case.given.choices.negatives[b]):
             side = []
             for row in rows.tolist():
-                rho_T, rho_I, pictured = case.products[row]
+                rho_T, rho_I, imaged = case.products[row]
                 f, g, co_sim = case.plain.pair(C_T[-1], C_I[-1], rho_T, rho_I, S)
-                side.append((f, g, co_sim if pictured else None))
+                side.append((f, g, co_sim if imaged else None))
             sides.append(side)
         scored.append(tuple(sides))
     return case.plain.losses(scored)

@@ -60,7 +60,7 @@ def test_the_in_place_gram_form_equals_the_plain_form(
 ):
     dsi, x_C, stack, X_0 = a_question(seed, B=B, n=n, K=K, D=D, C=C, temperature=temperature, scale=scale)
     if empty_product:
-        X_0[0] = 0.0  # no picture
+        X_0[0] = 0.0  # no image
     if empty_slot:
         stack[:, :, 0] = 0.0
     found = in_place(dsi, x_C, stack, X_0)

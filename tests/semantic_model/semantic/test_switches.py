@@ -8,7 +8,7 @@ import torch
 from schemas.ontology import Ontology, Slot
 from semantic_model.config.config import Config, load_config
 from semantic_model.data.batch import Reader
-from semantic_model.data.image_features import NO_PICTURE
+from semantic_model.data.image_features import NO_IMAGE
 from semantic_model.data.ranker import Product, Query, Utterance
 from semantic_model.semantic.model import Semantic
 from semantic_model.semantic.objective import Choices, labelled_objective, unlabelled_objective
@@ -16,7 +16,7 @@ from semantic_model.training.trainer import Examples, Trainer
 
 SLOTS = ("color", "type", "sleeve_length")
 ONTOLOGY = Ontology(slots=tuple(Slot(name=name, attribute=name) for name in SLOTS))
-TWO_PICTURES = ("red dress.jpg", "blue shirt.jpg")
+TWO_IMAGES = ("red dress.jpg", "blue shirt.jpg")
 SMALL = (
     *("text.embeddings=corpus", "text.vocabulary=200", "text.max_tokens=6", "text.product_max_tokens=8"),
     *("image.encoder=pixels", "image.max_per_turn=2", "context.window=3"),
@@ -33,8 +33,8 @@ def figures(world, config: Config) -> dict[str, list[float]]:
     """What the whole network says of a batch: the student's scores, and the terms on D_F and D_P."""
     reader = Reader(config, world.words, world.features, SLOTS)
     queries = [
-        # two pictures in the first turn, none in the last: what is said of pictures has something to work on
-        query._replace(history=(query.history[0]._replace(image_ids=TWO_PICTURES), *query.history[1:]))
+        # two images in the first turn, none in the last: what is said of images has something to work on
+        query._replace(history=(query.history[0]._replace(image_ids=TWO_IMAGES), *query.history[1:]))
         for query in world.corpus.queries("train")[:4]
     ]
     torch.manual_seed(0)
@@ -135,13 +135,13 @@ def test_a_products_text_is_its_fields_without_those_left_out(world, config_of):
     assert read(product_ignore=["color", "type"]) == pieces("coat. care wash")[:8]
 
 
-def test_only_the_first_pictures_of_a_turn_are_read(world, config_of):
+def test_only_the_first_images_of_a_turn_are_read(world, config_of):
     ids = tuple(list(world.features.rows)[:4])
     query = Query("d", 1, "train", (Utterance("user", "red", ids),), (), ())
     for most in (1, 3):
         reader = Reader(config_of(image={"max_per_turn": most}), world.words, world.features, SLOTS)
         rows = reader.contexts([query]).image_rows[0, -1]
-        assert [row for row in rows.tolist() if row != NO_PICTURE] == [world.features.row(name) for name in ids[:most]]
+        assert [row for row in rows.tolist() if row != NO_IMAGE] == [world.features.row(name) for name in ids[:most]]
 
 
 @pytest.fixture

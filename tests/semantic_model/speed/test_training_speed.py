@@ -38,7 +38,7 @@ def places(case: TrainingCase, monkeypatch: pytest.MonkeyPatch, kind: str) -> li
 def test_the_plain_step_pads_every_text_and_turn_and_encodes_every_candidate(case, monkeypatch):
     seen = places(case, monkeypatch, "plain")
     assert seen.count((30, 30)) == 2  # 6 contexts x 5 turns, and 6 x 5 candidates, of 30 places each
-    assert seen.count((30, 5)) == 1  # 5 picture places a turn
+    assert seen.count((30, 5)) == 1  # 5 image places a turn
     assert seen.count((30, 1)) == 1  # one of each candidate
 
 
