@@ -39,7 +39,7 @@ class Annotator:
 
     Attributes:
         ontology: the slots and values there are.
-        gold: what the shoppers of all dialogues want.
+        gold: what the users of all dialogues want.
         offered: the ``slot=value`` entries that the screen offers, see :func:`offered_choices`; others are typed.
             None: every value of the ontology is offered.
         error_rate: probability that a turn is marked with a slip: something forgotten, a neighbouring value picked,
@@ -171,7 +171,7 @@ def fill_tasks(
         tasks: as ``export-for-labelling --to-file`` writes them; pre-labels in them are corrected.
         gold: the state after each user turn.
         ontology: the slots and values there are.
-        annotators: Label Studio numbers of the annotators; dialogues are dealt out to them in turn.
+        annotators: Label Studio numbers of the annotators; dialogues are assigned to them in turn.
         redundancy: how many annotators answer each task.
         offered: see :class:`Annotator`.
         error_rate: see :class:`Annotator`.
@@ -182,12 +182,12 @@ def fill_tasks(
         LabelError: a task is not one that semctl made.
     """
     people = [Annotator(ontology, gold, offered, error_rate, str(number), seed) for number in annotators]
-    dealt: dict[str, int] = {}
+    assigned: dict[str, int] = {}
     clock = {annotator.name: _FIRST_MOMENT for annotator in people}
     export = []
     for number, task in enumerate(tasks, start=1):
         data = task["data"]
-        place = dealt.setdefault(str(data.get("dialogue_id")), len(dealt))
+        place = assigned.setdefault(str(data.get("dialogue_id")), len(assigned))
         answers = []
         for step in range(min(redundancy, len(people))):
             annotator = people[(place + step) % len(people)]

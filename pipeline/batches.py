@@ -49,7 +49,7 @@ class Batch:
         config_sha256: hash of its label configuration.
         window: user turns in one task, at most.
         uids: its tasks.
-        annotator: whom it was dealt to, when it was dealt.
+        annotator: whom it was assigned to, when it was assigned.
         role: ``label``, or ``review`` for tasks that ask for verdicts.
         ontology_version: of the ontology that its tasks were made with.
     """

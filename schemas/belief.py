@@ -1,4 +1,4 @@
-"""Belief states: what the shopper wants by now, and the per-turn updates that people mark.
+"""Belief states: what the user wants by now, and the per-turn updates that people mark.
 
 Annotators mark **updates** (what a turn changes); everything downstream reads **states** (what holds after the turn).
 :mod:`annotate.states.accumulate` turns the one into the other.
@@ -67,8 +67,8 @@ class SlotValue:
 
     Attributes:
         slot: the slot's name in the ontology.
-        value: the value as the shopper means it, written as the ontology writes it when it is known there.
-        polarity: whether the shopper wants it or wants to avoid it.
+        value: the value as the user means it, written as the ontology writes it when it is known there.
+        polarity: whether the user wants it or wants to avoid it.
         attribute: the product attribute that the slot keys to.
         catalogue_value: the catalogue's value (or numeric range) that ``value`` was keyed to.
         in_catalogue: whether at least one product has it.
@@ -94,7 +94,7 @@ class TurnUpdate:
         want: slot -> values wanted from this turn on (they replace the slot's earlier wants).
         dislike: slot -> values to avoid (added to the slot's earlier dislikes).
         drop: slots that no longer matter.
-        new_topic: the shopper starts over; everything earlier is cleared first.
+        new_topic: the user starts over; everything earlier is cleared first.
         readable: False where the annotator could not label the turn.
         unknown: slots of which nothing is known after this turn, unless the turn itself wants or drops them.
     """

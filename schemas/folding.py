@@ -13,7 +13,7 @@ import regex
 __all__ = ["ENTITY", "fold", "fold_name", "plain", "snake_case", "unescape"]
 
 _LONGEST_REMEMBERED = 64
-"""Letters: the same few names and values are folded again and again; what shoppers say is not."""
+"""Letters: the same few names and values are folded again and again; what users say is not."""
 
 ENTITY = (
     r"&(?:(?:#[0-9]{1,7}|#[xX][0-9a-fA-F]{1,6}|[A-Za-z][A-Za-z0-9]{1,31});"

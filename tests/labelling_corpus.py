@@ -61,7 +61,7 @@ def turn(number: int, speaker: str, text: str, *image_ids: str, dialogue: str = 
 
 
 def dialogue(name: str, *, users: int = 2, split: str = "train", text: str = "I want red") -> list[dict[str, Any]]:
-    """``users`` shopper turns, each answered; the answers show one image."""
+    """``users`` user turns, each answered; the answers show one image."""
     rows = []
     for index in range(users):
         rows.append(turn(2 * index, "user", f"{text} {index}", dialogue=name))

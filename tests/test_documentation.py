@@ -136,7 +136,7 @@ SHOWN = {
         "D_P: 24 dialogues, 226 user turns, 207 unlabelled, 2 empty",
         "in dispute: train/4 turn 12 color",
         "marked: want",
-        " states known in every slot are what the shopper meant",
+        " states known in every slot are what the user meant",
         "catalogue_values",
         "PIL.Image.Image",
     ),

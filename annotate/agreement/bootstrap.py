@@ -1,6 +1,6 @@
 """Percentile bootstrap intervals by dialogue; Efron and Tibshirani (1993), "An Introduction to the Bootstrap".
 
-Whole dialogues are resampled, since turns of one dialogue share its annotators, its shopper and its difficulties: as if
+Whole dialogues are resampled, since turns of one dialogue share its annotators, its user and its difficulties: as if
 they were independent, intervals would come out too narrow.
 """
 

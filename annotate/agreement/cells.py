@@ -18,7 +18,7 @@ from schemas.ontology import Ontology, Slot, fold
 __all__ = ["NEW_TOPIC", "NOTHING", "Cell", "CellReader", "Element", "show_cell"]
 
 NEW_TOPIC = "new_topic"
-"""Stands among the slots for the mark that the shopper starts over: yes or nothing."""
+"""Stands among the slots for the mark that the user starts over: yes or nothing."""
 
 
 class Element(NamedTuple):

@@ -199,7 +199,7 @@ class AgreementReport:
         dialogues: with such a turn.
         same: share of pairs of answers to a turn that say the same of every slot.
         slots: worst first, those without alpha last.
-        new_topic: the mark that the shopper starts over; no part of ``alpha``.
+        new_topic: the mark that the user starts over; no part of ``alpha``.
         worst: dialogues, worst first.
         verdicts: each annotator against the verdicts.
         prelabels: ``with``, ``mixed`` and ``without``; empty when nobody started from a pre-label.

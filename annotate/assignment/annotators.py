@@ -1,8 +1,8 @@
 """``labelling/annotators.json``: who annotators are, however Label Studio names them.
 
 Label Studio names people by numbers that mean something only on its own server. What is learned there (e-mail addresses
-by number, projects dealt to somebody) is kept, so that an export of that server taken in later as a file names the same
-people; see :mod:`annotate.exports.identity` for how a file is known to be of it.
+by number, projects assigned to somebody) is kept, so that an export of that server taken in later as a file names the
+same people; see :mod:`annotate.exports.identity` for how a file is known to be of it.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ class _Server:
 
     Attributes:
         users: number -> e-mail address.
-        projects: number -> whom it was dealt to, or None for a project that was not dealt.
+        projects: number -> whom it was assigned to, or None for a project that was not assigned.
     """
 
     users: dict[str, str] = field(default_factory=dict)
@@ -91,7 +91,7 @@ class Annotators:
         Args:
             url: its address.
             users: all its users, by number, with their e-mail addresses.
-            projects: some of its projects, by number, with whom they were dealt to.
+            projects: some of its projects, by number, with whom they were assigned to.
         """
         server = self._servers.setdefault(url, _Server())
         server.users = {str(number): email.lower() for number, email in sorted(users.items())}
@@ -105,24 +105,24 @@ class Annotators:
         number: str | None,
         *,
         email: str | None = None,
-        dealt_to: str | None = None,
+        assigned_to: str | None = None,
     ) -> str | None:
         """semctl's name of who answered; None where nothing but a number is known.
 
-        The e-mail address of one of those that work was dealt to, wherever they answered; else the one whom the
-        project was dealt to: people share logins. Else the e-mail address.
+        The e-mail address of one of those that work was assigned to, wherever they answered; else the one whom the
+        project was assigned to: people share logins. Else the e-mail address.
 
         Args:
             server: its address, or None where it is not known.
             project: number of the project.
             number: who sent the answer, by number.
             email: who sent it, by e-mail address.
-            dealt_to: whom the task says it was dealt to.
+            dealt_to: whom the task says it was assigned to.
         """
         known = self._servers.get(server or "", _Server())
-        owner = dealt_to or known.projects.get(project)
+        owner = assigned_to or known.projects.get(project)
         email = email or known.users.get(number or "")
-        if email is not None and (owner is None or email in self._dealt_to()):
+        if email is not None and (owner is None or email in self._assigned_to()):
             return email
         return owner
 
@@ -133,5 +133,5 @@ class Annotators:
         name = self.annotator(annotation.server, annotation.project or "", annotation.completed_by)
         return annotation if name in (None, annotation.annotator) else replace(annotation, annotator=name)
 
-    def _dealt_to(self) -> set[str]:
+    def _assigned_to(self) -> set[str]:
         return {who for server in self._servers.values() for who in server.projects.values() if who is not None}

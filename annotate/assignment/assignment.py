@@ -1,12 +1,12 @@
-"""Who labels what: whole dialogues dealt out to annotators, evenly, reproducibly, and never dealt twice.
+"""Who labels what: whole dialogues assigned to annotators, evenly, reproducibly, and never assigned twice.
 
 A share of the dialogues (``overlap``) goes to several annotators (``redundancy``), every other dialogue to one. What is
-dealt stays as it is: a later round deals only the dialogues that are new, to whoever has the least.
+assigned stays as it is: a later round assigns only the dialogues that are new, to whoever has the least.
 
 Bounds, held by the tests. Work is counted in user turns.
 
-- Balance: after a round, the annotators it was dealt to differ by at most the longest dialogue of the round, or by what
-  they differed before it, where that was more. Proof: a dialogue of ``t`` turns goes to annotators with at most
+- Balance: after a round, the annotators it was assigned to differ by at most the longest dialogue of the round, or by
+  what they differed before it, where that was more. Proof: a dialogue of ``t`` turns goes to annotators with at most
   ``least + longest - t`` turns, or else to those who have least; neither makes the difference larger than that.
 - Overlap: over all rounds, the shared dialogues are the sum of each round's overlap x dialogues, rounded half up.
 - Pairs: whom a dialogue is shared with is decided by who shared least so far, within the bound of the balance.
@@ -29,7 +29,7 @@ __all__ = ["AssignmentTerms", "Round", "assign", "reassign", "shares_of", "turns
 
 @dataclass(frozen=True)
 class AssignmentTerms:
-    """How dialogues are dealt.
+    """How dialogues are assigned.
 
     Attributes:
         overlap: share of the dialogues that several annotators answer, 0 to 1.
@@ -62,7 +62,7 @@ class AssignmentTerms:
 
 @dataclass(frozen=True)
 class Round:
-    """Dialogues dealt at one time.
+    """Dialogues assigned at one time.
 
     Attributes:
         overlap: of the terms then.
@@ -78,7 +78,7 @@ class Round:
 def assign(
     new: Mapping[str, int], annotators: Sequence[str], terms: AssignmentTerms, earlier: Sequence[Round] = ()
 ) -> Round:
-    """Deal new dialogues out; what was dealt in earlier rounds is only looked at.
+    """Assign new dialogues; what was assigned in earlier rounds is only looked at.
 
     Args:
         new: dialogue -> its user turns; none of an earlier round.
@@ -88,7 +88,7 @@ def assign(
 
     Raises:
         UsageError: more people are to answer a dialogue than there are.
-        ValueError: a dialogue was dealt before.
+        ValueError: a dialogue was assigned before.
     """
     if terms.overlap > 0 and terms.redundancy > len(annotators):
         raise UsageError(
@@ -97,7 +97,7 @@ def assign(
         )
     again = [dialogue for round_ in earlier for dialogue in round_.hands if dialogue in new]
     if again:
-        raise ValueError(f"dealt before: {again[0]}")
+        raise ValueError(f"assigned before: {again[0]}")
     shared = _shared_dialogues(new, terms, earlier)
     table = _Table(annotators, earlier, terms.seed, longest=max(new.values(), default=0))
     hands: dict[str, tuple[str, ...]] = {}
@@ -115,7 +115,7 @@ def reassign(
     Args:
         rounds: all rounds.
         leaving: who leaves.
-        dialogues: what they hand over, of what they were dealt.
+        dialogues: what they reassign, of what they were assigned.
         annotators: who may get it, ``leaving`` not among them.
         seed: of who comes first among equals.
 
@@ -145,7 +145,7 @@ def reassign(
 
 
 def turns_of(rounds: Sequence[Round]) -> Counter[str]:
-    """User turns that each annotator was dealt."""
+    """User turns that each annotator was assigned."""
     totals: Counter[str] = Counter()
     for round_ in rounds:
         for dialogue, hands in round_.hands.items():
@@ -171,11 +171,11 @@ def _shared_dialogues(new: Mapping[str, int], terms: AssignmentTerms, earlier: S
 
 
 class _Table:
-    """Who has how much, and who shares how much with whom, while dialogues are dealt."""
+    """Who has how much, and who shares how much with whom, while dialogues are assigned."""
 
     def __init__(self, annotators: Sequence[str], earlier: Sequence[Round], seed: int, longest: int) -> None:
-        dealt = turns_of(earlier)
-        self._turns = {annotator: dealt[annotator] for annotator in annotators}
+        assigned = turns_of(earlier)
+        self._turns = {annotator: assigned[annotator] for annotator in annotators}
         self._shares = shares_of(earlier)
         self._seed = seed
         self._longest = longest

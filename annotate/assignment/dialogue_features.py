@@ -1,4 +1,4 @@
-"""What can be seen of a dialogue before anybody labels it: how long it is, and which values its shopper names."""
+"""What can be seen of a dialogue before anybody labels it: how long it is, and which values its user names."""
 
 from __future__ import annotations
 
@@ -23,10 +23,10 @@ class DialogueFeatures(NamedTuple):
     """What is seen of one dialogue.
 
     Attributes:
-        user_turns: turns of the shopper.
+        user_turns: turns of the user.
         recommendation_turns: turns of the shop that recommend a product.
-        wanted: columns of the values that the shopper names.
-        refused: columns of the values that the shopper names after a negation only.
+        wanted: columns of the values that the user names.
+        refused: columns of the values that the user names after a negation only.
     """
 
     user_turns: int
@@ -50,7 +50,7 @@ class OntologyValues:
         self._finder = MentionFinder.of_slots((slot, value) for slot in ontology.slots for value in slot.values)
 
     def look_at(self, texts: Iterable[str], recommendation_turns: int) -> DialogueFeatures:
-        """What is seen of a dialogue whose shopper says these texts."""
+        """What is seen of a dialogue whose user says these texts."""
         wanted, refused, turns = set[int](), set[int](), 0
         for text in texts:
             turns += 1
@@ -90,7 +90,7 @@ class FeatureTable:
         names = (
             *(f"{slot}={value}" for slot, value in values.columns),
             *(f"not {slot}={value}" for slot, value in values.columns),
-            *(f"{_class_name(number)} shopper turns" for number in range(classes)),
+            *(f"{_class_name(number)} user turns" for number in range(classes)),
             *("no recommendation", *(f"{_class_name(number)} recommendations" for number in range(classes))),
         )
         starts, features = [0], list[int]()

@@ -63,7 +63,7 @@ class WorkPart:
         batch: its number.
         place: the project or file.
         role: ``label`` or ``review``.
-        annotator: whom it was dealt to; None: anybody may answer it.
+        annotator: whom it was assigned to; None: anybody may answer it.
         wanted: uid -> task.
         touched: uid -> what became of it.
         has_left: whether its annotator handed the rest over.
@@ -163,7 +163,7 @@ class ProgressReport:
 
     Attributes:
         rows: sorted by annotator, then batch; what anybody may answer first, with the shares of those who did below it.
-        overall: the sum; a dialogue dealt to two annotators is to be done twice.
+        overall: the sum; a dialogue assigned to two annotators is to be done twice.
         at: when it was so.
         source: address of the server, or ``ingested``.
         notes: what to know about it.

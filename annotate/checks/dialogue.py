@@ -122,7 +122,7 @@ class DialogueLabels:
         return {self.ontology.slot(name).name for name in (update.want if part == "want" else update.drop)}
 
     def next_recommendation(self, turn: int) -> tuple[int, list[str]] | None:
-        """The recommendation that answers a user turn, before the shopper speaks again: its turn and the products."""
+        """The recommendation that answers a user turn, before the user speaks again: its turn and the products."""
         following = [row["turn"] for row in self.states if row["turn"] > turn]
         answers = [at for at in self.said.recommended if at > turn and (not following or at < following[0])]
         return (min(answers), self.said.recommended[min(answers)]) if answers else None

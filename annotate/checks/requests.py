@@ -1,4 +1,4 @@
-"""Which of the values that a shopper names are asked for, rather than pointed at; by rules for English.
+"""Which of the values that a user names are asked for, rather than pointed at; by rules for English.
 
 "Do you have any in red?" asks for red. "How much are the red ones?", "does it come in red?", "add the red, white and
 yellow blouse to my cart" and "that's a lovely coat" speak of something in sight, and ask for nothing new.

@@ -19,7 +19,7 @@ def check_states(labels: DialogueLabels, catalogue: CatalogueIndex) -> Iterator[
     """``unsatisfiable_state``, ``unavailable``, ``contradicts_recommendation`` and ``outdated_want``.
 
     A recommendation contradicts a slot when all its products that speak of the slot violate it. It is taken as an
-    answer to what the shopper wants only when the turn before it says something, and when it does not decline first
+    answer to what the user wants only when the turn before it says something, and when it does not decline first
     ("I have none in blue, but"): then the products are no answer, and the label may well be right. Each state and
     each contradiction is said once, where it begins.
     """
@@ -77,7 +77,7 @@ def _unsatisfiable(
     said = " and ".join(f"{_words(catalogue, wish)} (turn {last[wish.slot]})" for wish in together)
     detail = f"no product is {said}"
     oldest = min(together, key=lambda wish: (last[wish.slot], wish.slot))
-    # nobody can recommend what there is not: the state says more than the shopper asked for
+    # nobody can recommend what there is not: the state says more than the user asked for
     if answer is None:
         return labels.finding("unavailable", detail, at, slot=oldest.slot)
     suggestion = f"drop={oldest.slot}" if last[oldest.slot] < at.turn else None

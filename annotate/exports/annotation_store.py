@@ -100,13 +100,13 @@ class AnnotationStore(AbstractContextManager["AnnotationStore"]):
         )
         self._heard = heard.lastrowid
 
-    def add(self, annotation: Annotation, standing: Standing, *, dealt_to: str | None = None) -> None:
+    def add(self, annotation: Annotation, standing: Standing, *, assigned_to: str | None = None) -> None:
         """Note the annotation that was heard of last, under the names that its export gives.
 
         Args:
             annotation: as read.
             standing: whether it can be used.
-            dealt_to: whom the task says it was dealt to.
+            dealt_to: whom the task says it was assigned to.
         """
         self._base.execute(
             "INSERT INTO arrived (number, annotation_id, updated_at, content, standing, dealt_to, project, server,"
@@ -116,7 +116,7 @@ class AnnotationStore(AbstractContextManager["AnnotationStore"]):
                 *annotation.key,
                 annotation.to_json(),
                 standing,
-                dealt_to,
+                assigned_to,
                 annotation.project or "",
                 annotation.server,
                 annotation.completed_by,
@@ -208,10 +208,10 @@ class AnnotationStore(AbstractContextManager["AnnotationStore"]):
         if identity is not None:
             identity.settle()
         arrived = self._base.execute("SELECT number, content, standing, export, dealt_to FROM arrived ORDER BY number")
-        for number, content, standing, export, dealt_to in arrived:
+        for number, content, standing, export, assigned_to in arrived:
             annotation = replace(Annotation.from_json(content), export_sha256=export)
             if identity is not None:
-                annotation = self._named(number, identity.named(Arrival(annotation, export or "", dealt_to)))
+                annotation = self._named(number, identity.named(Arrival(annotation, export or "", assigned_to)))
             if from_server:
                 self._restore(annotation)
             stored = self._find(annotation.key)

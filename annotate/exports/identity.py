@@ -40,12 +40,12 @@ class Arrival:
     Attributes:
         annotation: as read; its server where it was pulled from one.
         export: hash of the export.
-        dealt_to: whom the task says it was dealt to.
+        dealt_to: whom the task says it was assigned to.
     """
 
     annotation: Annotation
     export: str
-    dealt_to: str | None = None
+    assigned_to: str | None = None
 
 
 class Match(NamedTuple):
@@ -64,13 +64,13 @@ class Match(NamedTuple):
     server: str | None
     number: str | None
     stored_server: str | None
-    dealt_to: str | None
+    assigned_to: str | None
     arrived: bytes
     stored: bytes
 
     def both(self) -> tuple[Arrival, Annotation]:
         """What arrived, and what is stored."""
-        arrival = Arrival(Annotation.from_json(self.arrived), self.source[0], self.dealt_to)
+        arrival = Arrival(Annotation.from_json(self.arrived), self.source[0], self.assigned_to)
         return arrival, Annotation.from_json(self.stored)
 
 
@@ -193,7 +193,7 @@ class Identity:
             one.project or "",
             one.completed_by,
             email=email,
-            dealt_to=arrival.dealt_to,
+            assigned_to=arrival.assigned_to,
         )
 
     def _numbered(self, server: str, number: str) -> str:

@@ -21,8 +21,8 @@ from annotate.exports.task import (
     TaskKeys,
     annotation_head,
     annotation_id,
+    assigned_to,
     check_task,
-    dealt_to,
     fits_workspace,
     is_skipped,
     prelabel_fields,
@@ -124,7 +124,7 @@ def _stage_task(
         keys: TaskKeys | Refusal = check_task(task, index)
     except Refused as problem:
         keys = problem.refusal
-    owner = dealt_to(task)
+    owner = assigned_to(task)
     for position, raw in enumerate(task.annotations):
         name = annotation_id(raw, task, position)
         staged.received += 1
@@ -134,7 +134,7 @@ def _stage_task(
             head = replace(annotation_head(raw, task, name), server=server)
             if is_skipped(raw):
                 staged.skipped += 1
-                store.add(head, "void", dealt_to=owner)
+                store.add(head, "void", assigned_to=owner)
                 continue
             if isinstance(keys, Refusal):
                 raise Refused(keys.reason, keys.detail)
@@ -149,7 +149,7 @@ def _stage_task(
             staged.quarantined[problem.refusal.reason] += 1
             if head is not None:
                 standing: Standing = "void" if problem.refusal.reason == "dialogue_changed" else "unreadable"
-                store.add(head, standing, dealt_to=owner)
+                store.add(head, standing, assigned_to=owner)
             whole = replace(problem.refusal, turn=None, raw=problem.refusal.raw or raw_json(raw))
             store.refuse(_row(whole, name, task, head))
             continue
@@ -166,7 +166,7 @@ def _stage_task(
         marks = list(read.marks)
         if keys.role == "review":
             marks += decided_marks(raw, task.data, read.marks, migration, version)
-        store.add(head.with_marks(marks), "usable", dealt_to=owner)
+        store.add(head.with_marks(marks), "usable", assigned_to=owner)
         staged.refused_turns.update(read.refused_turns.values())
         for refusal in read.refused:
             if refusal.turn not in read.refused_turns:

@@ -51,8 +51,8 @@ def fits_workspace(task: ExportedTask, index: Mapping[str, IndexedDialogue]) -> 
     return "semctl_schema" in task.data and isinstance(dialogue_id, str) and dialogue_id in index
 
 
-def dealt_to(task: ExportedTask) -> str | None:
-    """The annotator that the task was dealt to, as its data says, or None."""
+def assigned_to(task: ExportedTask) -> str | None:
+    """The annotator that the task was assigned to, as its data says, or None."""
     annotator = task.data.get("annotator")
     return annotator if isinstance(annotator, str) and annotator else None
 

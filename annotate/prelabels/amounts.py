@@ -34,7 +34,7 @@ class Amount(NamedTuple):
 
     Attributes:
         slot: the numeric slot that it can only be of; None where it may be of several or of none.
-        said: as the shopper put it.
+        said: as the user put it.
         start, stop: where it stands in the text, with the words that make it a bound.
         is_sure: it is an amount, even where it is of no slot: a number with a bound or a currency.
     """

@@ -64,7 +64,7 @@ def corrected(
 
     Args:
         update: as marked so far; an empty one asks what somebody marks who starts from nothing.
-        before: the state after the shopper turn before, ``()`` at the start; None when it is not known, in which case a
+        before: the state after the user turn before, ``()`` at the start; None when it is not known, in which case a
             new topic has to be marked.
         after: the state after this turn; None when nobody can tell, which is marked ``unsure``.
         ontology: tells which spellings are one value.

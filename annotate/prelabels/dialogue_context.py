@@ -1,4 +1,4 @@
-"""What a dialogue has shown and said before a shopper turn, as far as the lexicon looks back."""
+"""What a dialogue has shown and said before a user turn, as far as the lexicon looks back."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ _IMAGE = re.compile(
 
 @dataclass(frozen=True)
 class Turn:
-    """A shopper turn with what stood before it.
+    """A user turn with what stood before it.
 
     Attributes:
         number: of the turn.
@@ -38,7 +38,7 @@ class Turn:
         asked: what the system said right before.
         images: what the products of the last images shown have, in the order of the images.
         seen: the same of all images shown so far, the latest first.
-        is_first: the shopper has said nothing before.
+        is_first: the user has said nothing before.
     """
 
     number: int
@@ -53,7 +53,7 @@ class Turn:
 def dialogue_turns(
     rows: Sequence[Mapping[str, Any]], reader: TurnReader, attributes: Mapping[str, frozenset[Choice]]
 ) -> Iterator[Turn]:
-    """The shopper turns of one dialogue.
+    """The user turns of one dialogue.
 
     Args:
         rows: its rows of ``turns.parquet``, in order.

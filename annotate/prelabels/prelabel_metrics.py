@@ -126,7 +126,7 @@ def measure_dialogue(
 
     Args:
         figures: changed.
-        prelabels: an update for each shopper turn.
+        prelabels: an update for each user turn.
         gold: the state after each; where it is None the turn is left out.
         ontology: of both.
         offered: ``slot=value`` entries that the screen offers.

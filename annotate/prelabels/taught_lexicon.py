@@ -27,11 +27,11 @@ _HARDLY = 0.02
 
 @dataclass(frozen=True)
 class LabelledDialogue:
-    """A dialogue with the state after each of its shopper turns.
+    """A dialogue with the state after each of its user turns.
 
     Attributes:
         rows: of ``turns.parquet``, in order.
-        states: after each shopper turn, by its number; turns without one teach nothing.
+        states: after each user turn, by its number; turns without one teach nothing.
     """
 
     rows: Sequence[Mapping[str, Any]]
@@ -119,7 +119,7 @@ class TaughtLexicon:
         return cls(reader, attributes, aliases, gate, Logistic.fit(wanted), Logistic.fit(kept), single)
 
     def updates(self, rows: Sequence[Mapping[str, Any]]) -> dict[int, tuple[TurnUpdate, float]]:
-        """What each shopper turn changes, and how sure that is: the probability that all of it is right."""
+        """What each user turn changes, and how sure that is: the probability that all of it is right."""
         known = _Known({}, {})
         found: dict[int, tuple[TurnUpdate, float]] = {}
         for turn in dialogue_turns(rows, self.reader, self.attributes):

@@ -1,4 +1,4 @@
-"""One shopper turn as the lexicon reads it: the values it names, for or against, and where in the sentence."""
+"""One user turn as the lexicon reads it: the values it names, for or against, and where in the sentence."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ class Named:
     """A value that a sentence names.
 
     Attributes:
-        slot, value: as the ontology has them; a number as the shopper put it.
+        slot, value: as the ontology has them; a number as the user put it.
         negated: it is to be avoided.
         span: the words that name it; None for a number.
     """

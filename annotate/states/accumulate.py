@@ -145,7 +145,7 @@ def difference_by_slot(before: Mapping[str, Sides], after: Mapping[str, Sides]) 
             new = tuple([value for value in avoided if value not in avoided_before])
             if new:
                 dislike[slot] = new
-    # one slot given up is a drop; only when all of several are does the shopper start over
+    # one slot given up is a drop; only when all of several are does the user start over
     new_topic = len(drop) > 1 and drop == before.keys()
     return TurnUpdate(
         want=want, dislike=dislike, drop=frozenset() if new_topic else frozenset(drop), new_topic=new_topic

@@ -32,7 +32,7 @@ def experiment(
         int | None, typer.Option("--folds", min=2, help="Cross-validate by dialogue, instead of the corpus's splits.")
     ] = None,
     pool_test: Annotated[
-        bool, typer.Option("--pool-test", help="Deal the corpus's test dialogues out to folds, too.")
+        bool, typer.Option("--pool-test", help="Spread the corpus's test dialogues over the folds, too.")
     ] = False,
     settings: Annotated[
         list[str] | None, typer.Option("--set", metavar="KEY=VALUE", help="A setting of every run; repeatable.")

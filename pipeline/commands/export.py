@@ -48,11 +48,12 @@ def export_for_labelling(
     ] = 0,
     split: Annotated[str, typer.Option("--split", help="train, valid, test or all.")] = "train",
     seed: Annotated[
-        int | None, typer.Option("--seed", help="Of the order in which -n counts, and of the deal; a larger N adds.")
+        int | None,
+        typer.Option("--seed", help="Of the order in which -n counts, and of the assignment; a larger N adds."),
     ] = None,
     annotators: Annotated[
         str | None,
-        typer.Option("--annotators", metavar="A,B", help="Deal the dialogues out to these: one project or file each."),
+        typer.Option("--annotators", metavar="A,B", help="Assign the dialogues to these: one project or file each."),
     ] = None,
     overlap: Annotated[
         float | None, typer.Option("--overlap", help="Share of the dialogues that several of them answer; else 0.2.")
@@ -62,11 +63,13 @@ def export_for_labelling(
     ] = None,
     leaving: Annotated[
         str | None,
-        typer.Option("--hand-over", metavar="A", help="Somebody who leaves: what they did not finish goes to others."),
+        typer.Option(
+            "--reassign-from", metavar="A", help="Somebody who leaves: what they did not finish goes to others."
+        ),
     ] = None,
     dry_run: Annotated[
         bool,
-        typer.Option("--dry-run", help="With --annotators or --hand-over: only show who would get what."),
+        typer.Option("--dry-run", help="With --annotators or --reassign-from: only show who would get what."),
     ] = False,
     prelabel: Annotated[
         str | None,
@@ -77,7 +80,7 @@ def export_for_labelling(
     """Put dialogues in front of annotators: into a Label Studio project, or into a file.
 
     With --annotators, each gets a project (or file) of their own and sees nobody else's answers. Run again under the
-    same name, it deals what is new to those named (else to all); what was dealt stays where it is.
+    same name, it assigns what is new to those named (else to all); what was assigned stays where it is.
 
     Example: semctl export-for-labelling --project "dresses, round 1" -n 100 --annotators ann@x.org,bo@x.org
     """
@@ -93,10 +96,10 @@ def export_for_labelling(
         raise UsageError("say where to: --project NAME or --to-file FILE", fix="one of the two")
     dealing = (annotators, overlap, redundancy, leaving)
     if any(option is not None for option in dealing) or is_assigned(workspace, project, to_file):
-        # who only leaves gets nothing new dealt in passing: the default selection is everything
+        # who only leaves gets nothing new assigned in passing: the default selection is everything
         nothing_new = leaving is not None and limit is None and dialogues is None
         request = replace(_request(annotators, overlap, redundancy, seed, leaving), dry_run=dry_run)
-        dealt = export_assigned(
+        assigned = export_assigned(
             workspace,
             request,
             None if nothing_new else selection,
@@ -107,13 +110,13 @@ def export_for_labelling(
             progress=console,
         )
         if as_json:
-            console.json(_dealt_as_json(dealt))
+            console.json(_dealt_as_json(assigned))
         else:
-            _show_dealt(console, dealt)
+            _show_dealt(console, assigned)
         return
     if dry_run:
         raise UsageError(
-            "--dry-run shows who would get what", fix="give it with --annotators or --hand-over, or leave it out"
+            "--dry-run shows who would get what", fix="give it with --annotators or --reassign-from, or leave it out"
         )
     if project is not None:
         result = export_to_project(workspace, project, selection, window=window, prelabel=prelabel, progress=console)
@@ -165,15 +168,15 @@ def _as_json(result: ExportResult) -> dict[str, Any]:
     }
 
 
-def _dealt_as_json(dealt: AssignedExport) -> dict[str, Any]:
-    kind = "file" if dealt.is_file else "project"
+def _dealt_as_json(assigned: AssignedExport) -> dict[str, Any]:
+    kind = "file" if assigned.is_file else "project"
     return {
-        kind: dealt.name,
-        "tasks_new": sum(export.tasks_new for export in dealt.exports),
-        "tasks_present": sum(export.tasks_present for export in dealt.exports),
-        "dialogues": dealt.dialogues,
-        "dialogues_new": dealt.dialogues_new,
-        "shared": dealt.shared,
+        kind: assigned.name,
+        "tasks_new": sum(export.tasks_new for export in assigned.exports),
+        "tasks_present": sum(export.tasks_present for export in assigned.exports),
+        "dialogues": assigned.dialogues,
+        "dialogues_new": assigned.dialogues_new,
+        "shared": assigned.shared,
         "annotators": [
             {
                 "annotator": part.annotator,
@@ -182,45 +185,52 @@ def _dealt_as_json(dealt: AssignedExport) -> dict[str, Any]:
                 "user_turns": part.user_turns,
                 "export": None if part.export is None else _as_json(part.export),
             }
-            for part in dealt.parts
+            for part in assigned.parts
         ],
-        "pairs": [{"annotators": list(pair), "dialogues": count} for pair, count in dealt.pairs.items()],
-        "handed_over": dealt.handed_over,
-        "handed_to_nobody": dealt.handed_to_nobody,
-        "tasks_removed": dealt.removed,
-        "open_points": [point.as_json() for export in dealt.exports[:1] for point in export.open_points],
-        "dry_run": dealt.dry_run,
+        "pairs": [{"annotators": list(pair), "dialogues": count} for pair, count in assigned.pairs.items()],
+        "handed_over": assigned.reassigned,
+        "handed_to_nobody": assigned.handed_to_nobody,
+        "tasks_removed": assigned.removed,
+        "open_points": [point.as_json() for export in assigned.exports[:1] for point in export.open_points],
+        "dry_run": assigned.dry_run,
     }
 
 
-def _show_dealt(console: Console, dealt: AssignedExport) -> None:
-    columns = ["annotator", "file" if dealt.is_file else "project", "dialogues", "user turns"]
-    rows: list[list[object]] = [[part.annotator, part.place, part.dialogues, part.user_turns] for part in dealt.parts]
-    if not dealt.dry_run:
+def _show_dealt(console: Console, assigned: AssignedExport) -> None:
+    columns = ["annotator", "file" if assigned.is_file else "project", "dialogues", "user turns"]
+    rows: list[list[object]] = [
+        [part.annotator, part.place, part.dialogues, part.user_turns] for part in assigned.parts
+    ]
+    if not assigned.dry_run:
         columns += ["new tasks", "existing"]
-        for row, part in zip(rows, dealt.parts, strict=True):
+        for row, part in zip(rows, assigned.parts, strict=True):
             row += [part.export.tasks_new, part.export.tasks_present] if part.export else [0, 0]
-    said = [f"{dealt.dialogues} dialogues, {dealt.dialogues_new} of them new; {dealt.shared} are answered by several"]
-    if dealt.handed_over:
-        said.append(f"{dealt.handed_over} dialogues handed over, {dealt.removed} tasks that nobody touched taken out")
-    if dealt.handed_to_nobody:
-        said.append(f"{dealt.handed_to_nobody} of them stay with one annotator fewer: the others have them already")
-    title = f"dealt out as {dealt.name}"
-    if dealt.dry_run:
+    said = [
+        f"{assigned.dialogues} dialogues, {assigned.dialogues_new} of them new; "
+        f"{assigned.shared} are answered by several"
+    ]
+    if assigned.reassigned:
+        said.append(
+            f"{assigned.reassigned} dialogues reassigned, {assigned.removed} tasks that nobody touched taken out"
+        )
+    if assigned.handed_to_nobody:
+        said.append(f"{assigned.handed_to_nobody} of them stay with one annotator fewer: the others have them already")
+    title = f"assigned as {assigned.name}"
+    if assigned.dry_run:
         title = f"dry run, nothing is changed: {title}"
     console.table(title, columns, rows, caption="; ".join(said))
-    if dealt.pairs:
-        console.table("shared", ("", "", "dialogues"), [(*pair, count) for pair, count in dealt.pairs.items()])
-    _show_open_points(console, dealt.exports[0].open_points if dealt.exports else ())
-    for export in dealt.exports:
+    if assigned.pairs:
+        console.table("shared", ("", "", "dialogues"), [(*pair, count) for pair, count in assigned.pairs.items()])
+    _show_open_points(console, assigned.exports[0].open_points if assigned.exports else ())
+    for export in assigned.exports:
         if export.outdated:
             console.log(f"warning: {export.outdated} tasks of '{export.destination}' show an older wording")
         if export.images_problem:
             console.log(f"warning: '{export.destination}' cannot show the images ({export.images_problem})")
-    if dealt.dry_run:
+    if assigned.dry_run:
         console.say("Next: the same command without --dry-run")
-    elif not dealt.is_file:
-        console.say(f"Next: label them, then semctl ingest-labels --project {shlex.quote(dealt.name)}")
+    elif not assigned.is_file:
+        console.say(f"Next: label them, then semctl ingest-labels --project {shlex.quote(assigned.name)}")
 
 
 def _show_open_points(console: Console, points: Sequence[OpenPoint]) -> None:

@@ -51,7 +51,7 @@ def progress(
         float, typer.Argument(metavar="SECONDS", min=0.5, help="With --watch: how often to ask.", show_default=True)
     ] = 10.0,
     project: Annotated[
-        str | None, typer.Option("--project", metavar="NAME", help="Only this project, or what was dealt under it.")
+        str | None, typer.Option("--project", metavar="NAME", help="Only this project, or what was assigned under it.")
     ] = None,
     watch: Annotated[bool, typer.Option("--watch", help="Ask again and again, until Ctrl-C.")] = False,
     as_json: Annotated[bool, JSON_OPTION] = False,

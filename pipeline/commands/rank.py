@@ -128,7 +128,7 @@ def recommend(
     dialogue: Annotated[str, typer.Option(help="Dialogue id.")],
     run: Annotated[str, _RUN] = "latest",
     turn: Annotated[
-        int | None, typer.Option(help="Read up to this turn, counted from 0; else up to the shopper's last.")
+        int | None, typer.Option(help="Read up to this turn, counted from 0; else up to the user's last.")
     ] = None,
     top: Annotated[int, typer.Option(min=1, help="How many products.")] = 10,
     product_table: Annotated[ProductTable, _PRODUCT_TABLE] = ProductTable.float32,

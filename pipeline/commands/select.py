@@ -21,7 +21,7 @@ __all__ = ["register"]
 _MOST_SHOWN = 20
 _WORDS = {
     "seeds": "how much these runs disagree",
-    "teacher": "how much student and teacher disagree, who is told the values that the shopper names",
+    "teacher": "how much student and teacher disagree, who is told the values that the user names",
     "margin": "how little the first product is ahead",
 }
 

@@ -9,7 +9,7 @@ __all__ = ["keep_or_drop"]
 
 
 def keep_or_drop(turns: MergedTurns, ledger: Ledger) -> bool:
-    """Count a dialogue, its utterances and its turns as kept, or as dropped when the shopper says nothing in it."""
+    """Count a dialogue, its utterances and its turns as kept, or as dropped when the user says nothing in it."""
     if "user" not in turns.speakers:
         ledger["dialogues"].drop("no_user_utterance")
         ledger["utterances"].drop("in_dropped_dialogue", turns.utterances)

@@ -22,7 +22,7 @@ NOT_ATTRIBUTES = frozenset(
         *("prefab", "prefab_path", "asset_type", "scene_class", "domain", "obj_id", "position", "bbox"),
     }
 )
-"""Fields that say nothing a shopper could ask for: identity, links, long texts, and marks of a 3-D scene."""
+"""Fields that say nothing a user could ask for: identity, links, long texts, and marks of a 3-D scene."""
 
 RECORDS_WITHIN = frozenset(
     {

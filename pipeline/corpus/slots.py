@@ -162,7 +162,7 @@ class CorpusSlots(SlotKeys):
 
     def _of_its_number(self, key: str, values_of: Mapping[str, set[str]]) -> str:
         """The attribute, or the one that is its singular or plural where no slot is called so and it has more of what
-        is said: shoppers say "embellishment", and the catalogue has the values in ``embellishments``."""
+        is said: users say "embellishment", and the catalogue has the values in ``embellishments``."""
         alike = [name for name in values_of if name_key(name) == name_key(key) and name not in self.spellings]
         said = self.said[key]
         return max((key, *alike), key=lambda name: (_share(said, values_of.get(name, set())), name == key))

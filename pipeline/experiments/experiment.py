@@ -1,4 +1,4 @@
-"""``semctl experiment``: plan a grid, train and measure what is missing of it, put it beside the floors."""
+"""``semctl experiment``: plan a grid, train and measure what is missing of it, put it beside the baselines."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ class ExperimentReport:
         name: its folder's name.
         folder: with ``grid.json``, ``results.json``, ``table.md`` and, for two ratios and more, ``ratios.svg``.
         title: what was measured.
-        rows: models in the order of the grid, then the floors.
+        rows: models in the order of the grid, then the baselines.
         against: label of the row that the others are compared with; None without one.
         notes: what a reader of the figures has to know.
         failed: run -> why, of the runs that could not be trained.
@@ -211,7 +211,7 @@ def _notes(request: ExperimentRequest, rows: Sequence[RowSummary]) -> tuple[str,
             f"mean ± standard deviation over {request.folds} folds, each {_seeds(request.seeds)}; "
             "95 %: by Student's t, too narrow as the folds' training parts overlap"
         )
-        kept = "dealt out, too" if request.pool_test else "untouched"
+        kept = "assigned, too" if request.pool_test else "untouched"
         notes.append(f"the corpus's own test part: {kept}; a tenth of a fold's other dialogues chose the epoch")
     if any(row.name == "state-rule (gold)" for row in rows):
         notes.append("state-rule (gold) is told the gold states, which no trained model sees")

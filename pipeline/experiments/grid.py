@@ -29,8 +29,8 @@ class ExperimentRequest:
         ratios: shares of the training dialogues whose labels are used, for models that read labels.
         seeds: how many, counted from 0.
         folds: None for the corpus's own splits.
-        fold_seed: of the order in which dialogues are dealt out to folds.
-        pool_test: the corpus's own test part is dealt out, too; else no fold touches it.
+        fold_seed: of the order in which dialogues are assigned to folds.
+        pool_test: the corpus's own test part is assigned, too; else no fold touches it.
         settings: ``KEY=VALUE`` for every run.
         vary: ``KEY=V1,V2``: one row for each value, and for each combination of several such keys.
         ablate: ``KEY=VALUE`` or :data:`NO_IMAGES`: one further row with that one change.

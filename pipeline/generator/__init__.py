@@ -3,8 +3,8 @@
 vocabulary   garments, colours, prints, brands: what there is in this world
 catalogue    products made of it; real_catalogue reads them from a CSV file instead
 silhouettes, prints, drawing   one flat image a product
-wants, shelf what a shopper wants by now, and which products satisfy it
-shopper      a dialogue, move by move; phrases and wording put it into words
+wants, shelf what a user wants by now, and which products satisfy it
+user      a dialogue, move by move; phrases and wording put it into words
 quirks       what real corpora have wrong with them, planted and counted
 mmd_layout   files as MMD has them; corpus puts everything together
 """

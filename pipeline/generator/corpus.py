@@ -225,7 +225,7 @@ def _report(
         "positives_per_recommendation": round(counts["positives"] / turns, 3),
         "negatives": counts["negatives"],
         "negatives_per_recommendation": round(counts["negatives"] / turns, 3),
-        "images_sent_by_shopper": counts["images_sent_by_shopper"],
+        "images_sent_by_user": counts["images_sent_by_user"],
         "products": len(products),
         "images": {
             "ok": faults[""] + faults["missing_json"] + faults["broken_json"],

@@ -144,7 +144,7 @@ class DialogueWriter:
             _absent(said, "false images", rng)
             if utterance.images:
                 said["images"] = [self._urls[number] for number in utterance.images]
-                self._refer("shown_by_shopper", utterance.images)
+                self._refer("shown_by_user", utterance.images)
             else:
                 _absent(said, "images", rng)
         if utterance.wants is not None:
@@ -186,7 +186,7 @@ class DialogueWriter:
                 self.counts["user_turns" if utterance.speaker == "user" else "system_turns"] += 1
             before = utterance.speaker
             self.counts["typographic_quotes"] += (utterance.text or "").startswith("‘")
-            self.counts["images_sent_by_shopper"] += len(utterance.images) if utterance.speaker == "user" else 0
+            self.counts["images_sent_by_user"] += len(utterance.images) if utterance.speaker == "user" else 0
 
 
 def _absent(said: dict[str, Any], key: str, rng: Random) -> None:

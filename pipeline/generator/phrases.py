@@ -80,7 +80,7 @@ SYNONYMS: Mapping[str, Mapping[str, tuple[str, ...]]] = {
     "fit": {"loose": ("baggy", "oversized"), "slim": ("fitted", "tight"), "regular": ("standard",)},
     "material": {"wool": ("woollen",), "polyester": ("synthetic",), "leather": ("real leather",), "silk": ("silky",)},
 }
-"""Attribute -> value -> other words that shoppers use for it."""
+"""Attribute -> value -> other words that users use for it."""
 
 PLURALS: Mapping[str, str] = {
     "dress": "dresses",

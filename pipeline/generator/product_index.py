@@ -1,4 +1,4 @@
-"""Which products satisfy what a shopper wants, by one bit mask for each value of each attribute."""
+"""Which products satisfy what a user wants, by one bit mask for each value of each attribute."""
 
 from __future__ import annotations
 

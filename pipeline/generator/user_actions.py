@@ -1,4 +1,4 @@
-"""What a shopper can do in one turn: reveal, change, avoid or drop a want, or point at an image."""
+"""What a user can do in one turn: reveal, change, avoid or drop a want, or point at an image."""
 
 from __future__ import annotations
 
@@ -64,7 +64,7 @@ _INTEREST: Mapping[str, float] = {
 
 
 def interesting(attributes: Sequence[str], rng: Random) -> str | None:
-    """One of the attributes, those that shoppers readily speak of more often; None when there is none."""
+    """One of the attributes, those that users readily speak of more often; None when there is none."""
     if not attributes:
         return None
     return rng.choices(attributes, [_INTEREST.get(name, 1.0) for name in attributes])[0]
@@ -72,7 +72,7 @@ def interesting(attributes: Sequence[str], rng: Random) -> str | None:
 
 @dataclass(frozen=True)
 class UserAction:
-    """One turn of the shopper.
+    """One turn of the user.
 
     Attributes:
         kind: what it does.
@@ -80,7 +80,7 @@ class UserAction:
         attribute: the attribute it is about.
         values: the values it names in words.
         place: the shown image it points at, counted from 0.
-        image: number of the product whose image the shopper sends along.
+        image: number of the product whose image the user sends along.
         mentioned: attributes named when a topic opens.
     """
 

@@ -1,4 +1,4 @@
-"""What a shopper wants by now, and its written form: MMD-v3's ``ds``."""
+"""What a user wants by now, and its written form: MMD-v3's ``ds``."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ _NO_VALUES: Mapping[str, tuple[str, ...]] = {}
 
 @dataclass(frozen=True)
 class ImageReference:
-    """An image that the shopper pointed at, and which attributes of it are liked or disliked."""
+    """An image that the user pointed at, and which attributes of it are liked or disliked."""
 
     url: str
     likes: tuple[str, ...] = ()

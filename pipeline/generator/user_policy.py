@@ -1,4 +1,4 @@
-"""What the shopper does next: opens topics, refines them, answers, asks too much and relaxes."""
+"""What the user does next: opens topics, refines them, answers, asks too much and relaxes."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ class UserPolicy:
         return int(np.count_nonzero(self._shelf.satisfying(wants) & self._shelf.healthy))
 
     def open(self, before: UserGoal | None, shown: Sequence[int], rng: Random) -> tuple[UserAction, int]:
-        """Open a topic, or switch to another type than before; with the product the shopper has in mind."""
+        """Open a topic, or switch to another type than before; with the product the user has in mind."""
         gender = () if before is None else before.likes.get("gender", ())
         last = None if before is None else before.likes.get("type", (None,))[0]
         ideas: list[tuple[UserAction, int]] = []

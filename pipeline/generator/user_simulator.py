@@ -1,4 +1,4 @@
-"""Simulates one dialogue: a shopper who reveals a goal bit by bit, and an agent who recommends what satisfies it."""
+"""Simulates one dialogue: a user who reveals a goal bit by bit, and an agent who recommends what satisfies it."""
 
 from __future__ import annotations
 
@@ -49,7 +49,7 @@ class Recommendation:
 
 @dataclass
 class Utterance:
-    """One utterance before it is written; ``wants`` is set on the shopper's."""
+    """One utterance before it is written; ``wants`` is set on the user's."""
 
     speaker: str
     act: str
@@ -147,7 +147,7 @@ class _Conversation:
             self._say(move)
             positives = self._recommend(pool, new=move.kind == "more")
             if target not in np.flatnonzero(self._shelf.satisfying(self._wants)):
-                target = rng.choice(positives)  # the shopper has another product in mind now
+                target = rng.choice(positives)  # the user has another product in mind now
 
     def _fail(self, pool: NDArray[np.int64]) -> bool:
         """Ask for what there is not, hear so, give up something else or that."""

@@ -16,12 +16,12 @@ _BEHIND = ("neck", "available_sizes", "gender", "season", "care", "age")
 
 
 class Wording:
-    """Speaks for shopper and agent of one dialogue.
+    """Speaks for user and agent of one dialogue.
 
     Args:
         rng: the dialogue's own source of chance.
         synonym_rate: share of values said in another word.
-        slip_rate: share of the shopper's sentences with a typing slip.
+        slip_rate: share of the user's sentences with a typing slip.
     """
 
     def __init__(self, rng: Random, *, synonym_rate: float = 0.3, slip_rate: float = 0.07) -> None:
@@ -38,7 +38,7 @@ class Wording:
         return of.get(attribute) or of.get("default") or phrases.ADD["style"]
 
     def value(self, attribute: str, value: str) -> str:
-        """A value as the shopper says it."""
+        """A value as the user says it."""
         if (attribute, value.lower()) == ("gender", "unisex"):
             return "everyone"
         words = phrases.SYNONYMS.get(attribute, {}).get(value)
@@ -54,7 +54,7 @@ class Wording:
         return " or ".join(self.value(attribute, value) for value in values)
 
     def slot(self, attribute: str) -> str:
-        """An attribute as the shopper calls it."""
+        """An attribute as the user calls it."""
         return self._rng.choice(phrases.SLOT_WORDS.get(attribute, (attribute.replace("_", " "),)))
 
     def ordinal(self, place: int) -> str:
@@ -90,7 +90,7 @@ class Wording:
         return " ".join([article, words, *end]), " ".join([*front, many, *end])
 
     def shopper(self, text: str, *, opening: bool = False) -> str:
-        """The shopper's finishing touch: fillers, capitals, slips of the fingers, quotes."""
+        """The user's finishing touch: fillers, capitals, slips of the fingers, quotes."""
         rng = self._rng
         if not opening and rng.random() < 0.3:
             text = rng.choice(phrases.FILLERS) + text

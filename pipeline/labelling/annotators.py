@@ -26,12 +26,12 @@ def learn_annotators(workspace: Workspace, gateway: Gateway, projects: Mapping[i
     Raises:
         ServiceError: Label Studio is down, failed, or refuses the key.
     """
-    dealt = {
+    assigned = {
         part.place: part.annotator
-        for deal in read_assignments(workspace.labelling)
-        if not deal.is_file
-        for part in deal.parts
+        for assignment in read_assignments(workspace.labelling)
+        if not assignment.is_file
+        for part in assignment.parts
     }
     roster = Annotators.read(workspace.labelling)
-    roster.learn(gateway.url, gateway.users(), {number: dealt.get(title) for number, title in projects.items()})
+    roster.learn(gateway.url, gateway.users(), {number: assigned.get(title) for number, title in projects.items()})
     return roster

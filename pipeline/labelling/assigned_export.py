@@ -1,6 +1,6 @@
-"""Export dealt out to several annotators: one project (or file) each, and nobody sees what others answer.
+"""Export assigned to several annotators: one project (or file) each, and nobody sees what others answer.
 
-What is dealt is written down first, then pushed, so that a run that was killed is completed by the next one. Later
+What is assigned is written down first, then pushed, so that a run that was killed is completed by the next one. Later
 exports under the same name assign only what is new; see :mod:`annotate.assignment.assignment` for how,
 :mod:`pipeline.labelling.assignment_record` for what is kept.
 """
@@ -37,9 +37,9 @@ class AssignedPart:
     Attributes:
         annotator: whose.
         place: title of the project, or path of the file.
-        dialogues: dealt to them, in all.
+        dialogues: assigned to them, in all.
         user_turns: of these.
-        export: what was pushed; None when nothing is dealt to them, and in a dry run.
+        export: what was pushed; None when nothing is assigned to them, and in a dry run.
     """
 
     annotator: str
@@ -51,17 +51,17 @@ class AssignedPart:
 
 @dataclass(frozen=True)
 class AssignedExport:
-    """What a dealt export did.
+    """What an assigned export did.
 
     Attributes:
-        name: of the assign.
+        name: of the assignment.
         is_file: whether the parts are files.
         parts: one for each annotator who has not left.
-        dialogues: different dialogues dealt under this name, in all.
-        dialogues_new: those dealt now.
+        dialogues: different dialogues assigned under this name, in all.
+        dialogues_new: those assigned now.
         shared: those of all that several annotators have.
         pairs: two annotators -> dialogues they share.
-        handed_over: dialogues handed over now.
+        handed_over: dialogues reassigned now.
         handed_to_nobody: those of them that every other annotator has already.
         removed: tasks taken out of the project of who left.
         dry_run: nothing of this was done: it is what the same command does without ``--dry-run``.
@@ -74,7 +74,7 @@ class AssignedExport:
     dialogues_new: int
     shared: int
     pairs: Mapping[tuple[str, str], int]
-    handed_over: int = 0
+    reassigned: int = 0
     handed_to_nobody: int = 0
     removed: int = 0
     dry_run: bool = False
@@ -85,7 +85,7 @@ class AssignedExport:
 
 
 def is_assigned(workspace: Workspace, project: str | None, to_file: Path | None) -> bool:
-    """Whether something was dealt under this name before."""
+    """Whether something was assigned under this name before."""
     return assignment_file(workspace.labelling, assignment_name(project, to_file)).is_file()
 
 
@@ -100,14 +100,14 @@ def export_assigned(
     prelabel: str | None = None,
     progress: Progress | None = None,
 ) -> AssignedExport:
-    """Deal what of the selection was not dealt yet, and push to everybody whatever of theirs is not there.
+    """Assign what of the selection was not assigned yet, and push to everybody whatever of theirs is not there.
 
     Args:
         workspace: an imported corpus.
         request: to whom, and how.
-        selection: which dialogues; those dealt earlier under this name stay dealt, whether they are among them or
-            not. None: nothing new is dealt.
-        project: name of the assign; each annotator's project is called after it and them.
+        selection: which dialogues; those assigned earlier under this name stay assigned, whether they are among them or
+            not. None: nothing new is assigned.
+        project: name of the assignment; each annotator's project is called after it and them.
         to_file: instead, a file name; each annotator's file lies beside it and is called after it and them.
         window: user turns in one task, the same for everybody.
         prelabel: what labels the tasks before people do, see :mod:`pipeline.labelling.prelabelling`; None: nothing.
@@ -131,7 +131,7 @@ def export_assigned(
         if request.leaving is not None:
             unfinished = unfinished_dialogues(workspace, record, request.leaving)
             record, nobody = _leave(record, request.leaving, unfinished, people)
-        # the seed of the assign orders later selections too: a larger -n adds to a smaller one
+        # the seed of the assignment orders later selections too: a larger -n adds to a smaller one
         new = _new_dialogues(workspace, record, replace(selection, seed=terms.seed)) if selection else {}
         if new:
             record = replace(record, rounds=(*record.rounds, assign(new, people, terms, record.rounds)))
@@ -151,11 +151,11 @@ def export_assigned(
         name=name,
         is_file=record.is_file,
         parts=parts,
-        dialogues=len(record.dealt()),
+        dialogues=len(record.assigned()),
         dialogues_new=len(new),
         shared=sum(len(hands) > 1 for round_ in record.rounds for hands in round_.hands.values()),
         pairs={pair: shares[pair] for pair in sorted(shares)},
-        handed_over=len(unfinished),
+        reassigned=len(unfinished),
         handed_to_nobody=len(nobody),
         removed=removed,
         dry_run=request.dry_run,
@@ -166,7 +166,7 @@ def _same_places(record: Assignment, places: Mapping[str, str]) -> Assignment:
     for part in record.parts:
         if places.get(part.annotator, part.place) != part.place:
             raise UsageError(
-                f"'{record.name}' was dealt out to other files before", where=part.place, fix="use another file name"
+                f"'{record.name}' was assigned to other files before", where=part.place, fix="use another file name"
             )
     titles = Counter(part.place for part in record.parts)
     twice = [title for title, count in titles.items() if count > 1]
@@ -179,18 +179,16 @@ def _leave(
     record: Assignment, leaving: str, unfinished: Sequence[str], people: Sequence[str]
 ) -> tuple[Assignment, list[str]]:
     rounds, nobody = reassign(record.rounds, leaving, unfinished, people, record.seed)
-    gone = sorted({*record.handed_over.get(leaving, ()), *unfinished})
+    gone = sorted({*record.reassigned.get(leaving, ()), *unfinished})
     parts = tuple(replace(part, has_left=part.has_left or part.annotator == leaving) for part in record.parts)
-    changed = replace(
-        record, parts=parts, rounds=tuple(rounds), handed_over={**record.handed_over, leaving: tuple(gone)}
-    )
+    changed = replace(record, parts=parts, rounds=tuple(rounds), reassigned={**record.reassigned, leaving: tuple(gone)})
     return changed, nobody
 
 
 def _new_dialogues(workspace: Workspace, record: Assignment, selection: Selection) -> dict[str, int]:
-    """Dialogue -> user turns, of those of the selection that were not dealt; without those where no user speaks."""
-    dealt = record.dealt()
-    wanted = [dialogue for dialogue in choose_dialogues(workspace.turns, selection) if dialogue not in dealt]
+    """Dialogue -> user turns, of those of the selection that were not assigned; without those where no user speaks."""
+    assigned = record.assigned()
+    wanted = [dialogue for dialogue in choose_dialogues(workspace.turns, selection) if dialogue not in assigned]
     turns: Counter[str] = Counter()
     with open_table(workspace.turns, TURNS) as file:
         for batch in file.iter_batches(columns=["dialogue_id", "speaker"]):
@@ -225,7 +223,7 @@ def _push(
 
 
 def _parts(record: Assignment) -> tuple[AssignedPart, ...]:
-    """What everybody who has not left was dealt, nothing of it pushed yet."""
+    """What everybody who has not left was assigned, nothing of it pushed yet."""
     loads = turns_of(record.rounds)
     return tuple(
         AssignedPart(part.annotator, part.place, len(record.dialogues_of(part.annotator)), loads[part.annotator], None)

@@ -1,6 +1,6 @@
-"""``labelling/deals/NAME.json``: what was dealt to whom under a name, and which project or file holds whose part.
+"""``labelling/deals/NAME.json``: what was assigned to whom under a name, and which project or file holds whose part.
 
-The record is written before anything is pushed: a run that was killed is completed from it, and nothing is dealt twice.
+The record is written before anything is pushed: a killed run is completed from it, and nothing is assigned twice.
 """
 
 from __future__ import annotations
@@ -27,12 +27,12 @@ _RESERVED = ("corpus",)
 
 @dataclass(frozen=True)
 class Part:
-    """One annotator's part of a deal.
+    """One annotator's part of an assignment.
 
     Attributes:
         annotator: whose.
         place: title of the Label Studio project, or path of the file.
-        has_left: everything they did not finish was handed over, and nothing new is dealt to them.
+        has_left: everything they did not finish was reassigned, and nothing new is assigned to them.
     """
 
     annotator: str
@@ -42,14 +42,14 @@ class Part:
 
 @dataclass(frozen=True)
 class Assignment:
-    """Everything dealt under one name.
+    """Everything assigned under one name.
 
     Attributes:
         name: as given with ``--project`` or ``--to-file``.
         is_file: whether the parts are files.
         redundancy, seed: of the terms; they stay as they are.
         parts: one for each annotator there ever was, in the order they came.
-        rounds: what was dealt, oldest first; see :class:`annotate.assignment.assignment.Round`.
+        rounds: what was assigned, oldest first; see :class:`annotate.assignment.assignment.Round`.
         handed_over: annotator who left -> the dialogues that were theirs.
         pushed: whether everything of it arrived where it belongs.
     """
@@ -60,7 +60,7 @@ class Assignment:
     seed: int
     parts: tuple[Part, ...] = ()
     rounds: tuple[Round, ...] = ()
-    handed_over: Mapping[str, Sequence[str]] = field(default_factory=dict)
+    reassigned: Mapping[str, Sequence[str]] = field(default_factory=dict)
     pushed: bool = False
 
     def part(self, annotator: str) -> Part | None:
@@ -73,11 +73,11 @@ class Assignment:
         return [part.annotator for part in self.parts if not part.has_left]
 
     def dialogues_of(self, annotator: str) -> list[str]:
-        """What an annotator was dealt, in the order of the selections."""
+        """What an annotator was assigned, in the order of the selections."""
         return [dialogue for round_ in self.rounds for dialogue, hands in round_.hands.items() if annotator in hands]
 
-    def dealt(self) -> set[str]:
-        """Every dialogue dealt."""
+    def assigned(self) -> set[str]:
+        """Every dialogue assigned."""
         return {dialogue for round_ in self.rounds for dialogue in round_.hands}
 
     def with_annotators(self, annotators: Iterable[str], places: Mapping[str, str]) -> Assignment:
@@ -112,13 +112,13 @@ class Assignment:
                 }
                 for round_ in self.rounds
             ],
-            "handed_over": {annotator: sorted(dialogues) for annotator, dialogues in self.handed_over.items()},
+            "handed_over": {annotator: sorted(dialogues) for annotator, dialogues in self.reassigned.items()},
             "pushed": self.pushed,
         }
 
     @classmethod
     def read(cls, labelling: Path, name: str) -> Assignment | None:
-        """The deal of this name, or None.
+        """The assignment of this name, or None.
 
         Raises:
             LabelError: a record that is not one.
@@ -128,7 +128,7 @@ class Assignment:
 
 
 def assignment_file(labelling: Path, name: str) -> Path:
-    """Where the record of a deal is kept: under its name, where that can be a file's name."""
+    """Where the record of an assignment is kept: under its name, where that can be a file's name."""
     if _PLAIN.fullmatch(name):
         return labelling / "deals" / f"{name}.json"
     plain = re.sub(r"[^A-Za-z0-9_.-]+", "-", name).strip("-.")[:40]
@@ -136,12 +136,14 @@ def assignment_file(labelling: Path, name: str) -> Path:
 
 
 def read_assignments(labelling: Path) -> list[Assignment]:
-    """All deals, sorted by name.
+    """All assigns, sorted by name.
 
     Raises:
         LabelError: a record that is not one.
     """
-    return sorted((_read(path) for path in (labelling / "deals").glob("*.json")), key=lambda deal: deal.name)
+    return sorted(
+        (_read(path) for path in (labelling / "deals").glob("*.json")), key=lambda assignment: assignment.name
+    )
 
 
 def annotators_named(text: str) -> list[str]:
@@ -178,7 +180,9 @@ def part_title(name: str, annotator: str) -> str:
 
 def _read(path: Path) -> Assignment:
     value: Any = read_json(path, error=LabelError)
-    with taken_apart(path, error=LabelError, what="not the record of a deal", fix="put that file back from a copy"):
+    with taken_apart(
+        path, error=LabelError, what="not the record of an assignment", fix="put that file back from a copy"
+    ):
         if value["semctl_deal"] != _RECORD:
             raise ValueError(f"record {value['semctl_deal']}")
         return Assignment(
@@ -190,7 +194,7 @@ def _read(path: Path) -> Assignment:
                 Part(str(part["name"]), str(part["place"]), bool(part["has_left"])) for part in value["annotators"]
             ),
             rounds=tuple(_read_round(round_) for round_ in value["rounds"]),
-            handed_over={str(who): tuple(dialogues) for who, dialogues in value["handed_over"].items()},
+            reassigned={str(who): tuple(dialogues) for who, dialogues in value["handed_over"].items()},
             pushed=bool(value["pushed"]),
         )
 
@@ -205,12 +209,10 @@ def _read_round(value: Mapping[str, Any]) -> Round:
 
 
 def projects_of(labelling: Path, name: str) -> list[str]:
-    """Titles of all projects of a dealt name, of annotators who left too; the name itself when it was not dealt."""
+    """Titles of all projects under a name, of annotators who left too; the name itself when nothing was assigned."""
     found = Assignment.read(labelling, name)
     if found is None or found.is_file:
         return [name]
     return [
-        part.place
-        for part in found.parts
-        if found.dialogues_of(part.annotator) or found.handed_over.get(part.annotator)
+        part.place for part in found.parts if found.dialogues_of(part.annotator) or found.reassigned.get(part.annotator)
     ]

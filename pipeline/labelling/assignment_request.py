@@ -1,4 +1,4 @@
-"""What is asked of a dealt export, held against what was dealt under that name before."""
+"""What is asked of an assigned export, held against what was assigned under that name before."""
 
 from __future__ import annotations
 
@@ -20,13 +20,13 @@ _REDUNDANCY = 2
 
 @dataclass(frozen=True)
 class AssignmentRequest:
-    """What is asked for; None is what the name was dealt with before, else the default.
+    """What is asked for; None is what the name was assigned with before, else the default.
 
     Attributes:
         annotators: who gets what is new; None: everybody who has not left.
         overlap: share of the new dialogues that several answer; by default 0.2, and 0 where nobody can share.
         redundancy: how many answer these; by default 2.
-        seed: of the deal; by default 0.
+        seed: of the assignment; by default 0.
         leaving: somebody whose unfinished dialogues go to the others.
         dry_run: only say what would be done.
     """
@@ -40,7 +40,7 @@ class AssignmentRequest:
 
 
 def assignment_name(project: str | None, to_file: Path | None) -> str:
-    """The name of a deal: the project's, or the file's without its ending."""
+    """The name of an assignment: the project's, or the file's without its ending."""
     return project if project is not None else (to_file or Path()).stem
 
 
@@ -57,22 +57,22 @@ def agreed(
     """Who gets what is new, and on what terms.
 
     Raises:
-        UsageError: what was dealt under this name was dealt otherwise. Overlap and annotators may change.
+        UsageError: what was assigned under this name was assigned otherwise. Overlap and annotators may change.
     """
     another = "use another name for it; under one name --overlap and --annotators may change"
     if earlier is not None and earlier.is_file != is_file:
         kind = "files" if earlier.is_file else "projects"
-        raise UsageError(f"'{name}' was dealt out as {kind} before", fix="use another name")
+        raise UsageError(f"'{name}' was assigned as {kind} before", fix="use another name")
     if earlier is None and any(str(each.destination) == name for each in read_batches(workspace.labelling)):
-        raise UsageError(f"'{name}' was exported whole before, not dealt out", fix="use another name")
+        raise UsageError(f"'{name}' was exported whole before, not assigned", fix="use another name")
     if earlier is None and request.annotators is None:
-        raise UsageError("nobody to deal to", fix="name them: --annotators ann@x,bo@x")
+        raise UsageError("nobody to assign to", fix="name them: --annotators ann@x,bo@x")
     for option, given, was in (
         ("--redundancy", request.redundancy, earlier.redundancy if earlier else None),
         ("--seed", request.seed, earlier.seed if earlier else None),
     ):
         if given is not None and was is not None and given != was:
-            raise UsageError(f"'{name}' was dealt with {option} {was}, not {given}", fix=another)
+            raise UsageError(f"'{name}' was assigned with {option} {was}, not {given}", fix=another)
     people = list(request.annotators if request.annotators is not None else earlier.present if earlier else ())
     if request.leaving is not None:
         people = _others(name, earlier, request.leaving, people)
@@ -89,11 +89,11 @@ def agreed(
 def _others(name: str, earlier: Assignment | None, leaving: str, people: Sequence[str]) -> list[str]:
     part = earlier.part(leaving) if earlier else None
     if part is None:
-        raise UsageError(f"'{leaving}' has nothing of '{name}' to hand over", fix="see labelling/deals for who has")
+        raise UsageError(f"'{leaving}' has nothing of '{name}' to reassign", fix="see labelling/deals for who has")
     if earlier is not None and earlier.is_file:
         raise UsageError(
-            "work dealt out as files cannot be handed over: nobody can tell from here what of it is done",
-            fix="deal out projects, or move the tasks by hand",
+            "work assigned as files cannot be reassigned: nobody can tell from here what of it is done",
+            fix="assign projects, or move the tasks by hand",
         )
     others = [each for each in people if each != leaving]
     if not others:

@@ -121,7 +121,7 @@ def export_to_file(
         file: the JSON file; replaced.
         selection: which dialogues.
         window: user turns in one task; 0 takes the setting, which may leave the choice to semctl.
-        annotator: whom these tasks are dealt to, see :mod:`pipeline.labelling.assigned_export`.
+        annotator: whom these tasks are assigned to, see :mod:`pipeline.labelling.assigned_export`.
         prelabel: what labels the tasks before people do, see :mod:`pipeline.labelling.prelabelling`; None: nothing.
         progress: shows how far it is.
 

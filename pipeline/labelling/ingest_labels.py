@@ -60,7 +60,7 @@ def ingest_labels(
         export: a JSON export of Label Studio, or its gzip.
         server: address of the Label Studio that the export is from: users of one server are the same people, whatever
             export names them; without it only those exports are known to be of one server that share an answer.
-        project: name of a project, or of work dealt out over several, or several names: what changed there since the
+        project: name of a project, or of work assigned over several, or several names: what changed there since the
             last pull, and in the reviews of their answers, is fetched now, and what is gone there is withdrawn.
             Without either, only what the corpus brought is taken.
         full: fetch all answers of the project anew.

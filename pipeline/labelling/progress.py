@@ -42,7 +42,7 @@ class LabellingProgress:
 
     Args:
         workspace: whose.
-        project: only the work of this name, dealt out or not.
+        project: only the work of this name, assigned or not.
         progress: shows how far the asking is.
     """
 
@@ -112,8 +112,8 @@ class LabellingProgress:
         if self._project is None:
             return batches
         titles = {*projects_of(self._workspace.labelling, self._project), self._project}
-        deal = Assignment.read(self._workspace.labelling, self._project)
-        titles |= {part.place for part in deal.parts} if deal else set()
+        assignment = Assignment.read(self._workspace.labelling, self._project)
+        titles |= {part.place for part in assignment.parts} if assignment else set()
         chosen = [batch for batch in batches if str(batch.destination) in titles]
         if not chosen:
             raise LabelError(f"nothing was exported as '{self._project}'", fix=_export_first(self._project))
@@ -195,15 +195,17 @@ class LabellingProgress:
 
     def _parts(self, batches: list[Batch], touched: Mapping[int, Touched]) -> list[WorkPart]:
         deals = {
-            part.place: (deal, part) for deal in read_assignments(self._workspace.labelling) for part in deal.parts
+            part.place: (assignment, part)
+            for assignment in read_assignments(self._workspace.labelling)
+            for part in assignment.parts
         }
         parts = []
         for batch in batches:
             wanted, done = self._tasks(batch), touched.get(batch.number, {})
-            deal, part = deals.get(str(batch.destination), (None, None))
-            if deal is not None and part is not None:
-                theirs = set(deal.dialogues_of(part.annotator))
-                # what was handed over is theirs only as far as they had done it
+            assignment, part = deals.get(str(batch.destination), (None, None))
+            if assignment is not None and part is not None:
+                theirs = set(assignment.dialogues_of(part.annotator))
+                # what was reassigned is theirs only as far as they had done it
                 wanted = {
                     uid: task for uid, task in wanted.items() if task.dialogue_id in theirs or _answered(done.get(uid))
                 }

@@ -40,7 +40,7 @@ class Pull:
 
     @classmethod
     def of(cls, workspace: Workspace, names: Sequence[str]) -> Pull:
-        """The projects of these names, all those over which work of such a name was dealt out, and their reviews.
+        """The projects of these names, all those over which work of such a name was assigned, and their reviews.
 
         Raises:
             LabelError: there is no such project, or several; its configuration was edited by hand.

@@ -1,6 +1,6 @@
 """An annotator leaves: which of their dialogues others must do, and what is taken out of their project.
 
-A dialogue is unfinished as long as one of its tasks has no answer, or only a skipped one; it is handed over whole,
+A dialogue is unfinished as long as one of its tasks has no answer, or only a skipped one; it is reassigned whole,
 since an update is relative to the turns before it. Answers given so far stay where they are, and are taken in like any
 others.
 """
@@ -21,34 +21,36 @@ if TYPE_CHECKING:
 __all__ = ["remove_reassigned", "unfinished_dialogues"]
 
 
-def unfinished_dialogues(workspace: Workspace, deal: Assignment, annotator: str) -> list[str]:
-    """Dialogues dealt to an annotator and not finished, in the order in which they were dealt.
+def unfinished_dialogues(workspace: Workspace, assignment: Assignment, annotator: str) -> list[str]:
+    """Dialogues assigned to an annotator and not finished, in the order in which they were assigned.
 
     Raises:
         ServiceError: Label Studio is down: only it knows what is done.
     """
-    part = deal.part(annotator)
+    part = assignment.part(annotator)
     gateway, project = _project(workspace, part.place if part else "")
-    dealt = deal.dialogues_of(annotator)
+    assigned = assignment.dialogues_of(annotator)
     if project is None:
-        return dealt
+        return assigned
     wanted: Counter[str] = Counter()
     for batch in read_batches(workspace.labelling):
         if batch.destination.project == project.title:
             wanted.update(uid.rpartition("#")[0] for uid in batch.uids)
     answered = Counter(task.dialogue_id for task in gateway.activity(project) if task.is_done)
-    return [each for each in dealt if not wanted[each] or answered[each] < wanted[each]]
+    return [each for each in assigned if not wanted[each] or answered[each] < wanted[each]]
 
 
-def remove_reassigned(workspace: Workspace, deal: Assignment, progress: Progress, *, dry_run: bool = False) -> int:
+def remove_reassigned(
+    workspace: Workspace, assignment: Assignment, progress: Progress, *, dry_run: bool = False
+) -> int:
     """Take tasks that nobody touched out of the projects of those who handed them over; how many there were.
 
     What was begun, answered or skipped stays. With ``dry_run`` they are only counted.
     """
     removed = 0
-    for annotator, dialogues in deal.handed_over.items():
-        part = deal.part(annotator)
-        gone = set(dialogues).difference(deal.dialogues_of(annotator))
+    for annotator, dialogues in assignment.reassigned.items():
+        part = assignment.part(annotator)
+        gone = set(dialogues).difference(assignment.dialogues_of(annotator))
         if part is None or not gone:
             continue
         gateway, project = _project(workspace, part.place)

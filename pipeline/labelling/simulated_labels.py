@@ -60,8 +60,8 @@ def answer_tasks(
         workspace: where the tasks are from.
         tasks: the file of tasks.
         export: written; as Label Studio would export the answers.
-        gold: what the shoppers want, see :func:`gold_states`.
-        annotators: their numbers; dialogues are dealt out to them in turn.
+        gold: what the users want, see :func:`gold_states`.
+        annotators: their numbers; dialogues are assigned to them in turn.
         redundancy: how many of them answer each task.
         error_rate: probability that a turn is marked with a slip.
         seed: of the slips and the times.

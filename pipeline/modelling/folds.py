@@ -24,8 +24,8 @@ class Fold:
     Attributes:
         number: which one, from 1.
         of: how many there are.
-        seed: of the order in which dialogues are dealt out.
-        pool_test: the corpus's own test part is dealt out, too; else it stays untouched.
+        seed: of the order in which dialogues are assigned.
+        pool_test: the corpus's own test part is assigned, too; else it stays untouched.
     """
 
     number: int
@@ -64,7 +64,7 @@ def fold_of_record(value: Mapping[str, Any] | None) -> Fold | None:
 def fold_splits(splits: Mapping[str, str], fold: Fold) -> dict[str, str]:
     """Dialogue -> train, valid, test or :data:`KEPT`, for one fold.
 
-    All dialogues of the corpus's train and valid parts are dealt out in an order that depends on the seed alone. Those
+    All dialogues of the corpus's train and valid parts are assigned in an order that depends on the seed alone. Those
     of this fold are ``test``; a tenth of the others is ``valid``, which chooses the epoch, and the rest is ``train``.
 
     Args:

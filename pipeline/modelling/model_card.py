@@ -44,7 +44,7 @@ def model_card(record: Mapping[str, Any]) -> str:
 
 {measured}
 The validation split chose the epoch, so its figures flatter; `semctl evaluate --split test` gives the ones to quote.
-The model knows the words, products and slots of its training data, in the language of that data; what a shopper asks
+The model knows the words, products and slots of its training data, in the language of that data; what a user asks
 for beyond them it cannot rank by. It scores products and explains nothing.
 
 Files: `model.safetensors` (weights), `config.json` (settings and sizes), `tokenizer.json` (word pieces).

@@ -104,7 +104,7 @@ def recommend(
         workspace: where the corpus and the runs are.
         run: a run's id, or ``latest``.
         dialogue: a dialogue's id, or the part after its split when that is unique.
-        turn: the last merged turn to read, counted from 0; the shopper's last when left out.
+        turn: the last merged turn to read, counted from 0; the user's last when left out.
         top: how many products.
         images: False leaves every image out.
         product_table: how exactly the run keeps encoded products: float32, or bfloat16 in half the memory.
@@ -180,7 +180,7 @@ def _last_turn(corpus: Corpus, dialogue_id: str, turn: int | None) -> int:
     if turn is None:
         asked = [index for index, utterance in said if utterance.speaker == "user"]
         if not asked:
-            raise UsageError(f"the shopper says nothing in dialogue '{dialogue_id}'", fix="name a turn with --turn")
+            raise UsageError(f"the user says nothing in dialogue '{dialogue_id}'", fix="name a turn with --turn")
         return asked[-1]
     if turn not in {index for index, _ in said}:
         raise UsageError(

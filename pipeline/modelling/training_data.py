@@ -255,7 +255,7 @@ def gold_states(workspace: Workspace) -> dict[str, list[tuple[int, BeliefState]]
 
 
 def state_before(states: Sequence[tuple[int, BeliefState]], turn: int) -> BeliefState:
-    """The state after the shopper's last turn before ``turn``; nothing is wanted before the first."""
+    """The state after the user's last turn before ``turn``; nothing is wanted before the first."""
     at = bisect_left(states, turn, key=lambda row: row[0])
     return states[at - 1][1] if at else ()
 

@@ -24,7 +24,7 @@ USEFULNESS = (
     *("brand", "sleeve_length", "sleeves", "sleeve_style", "neck", "neckline_style", "length", "hem_length", "fit"),
     *("style", "dress_style", "size", "available_sizes", "price", "customer_review", "customer_rating", "avg_stars"),
 )
-"""Attributes in the order in which shoppers tend to speak of them."""
+"""Attributes in the order in which users tend to speak of them."""
 
 NOT_ASKED_FOR = frozenset(
     {
@@ -55,7 +55,7 @@ NOT_ASKED_FOR = frozenset(
         ),
     }
 )
-"""Attributes that a shopper does not ask for by value."""
+"""Attributes that a user does not ask for by value."""
 
 NUMBERS_OF_RECORDS = frozenset(
     {

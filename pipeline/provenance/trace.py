@@ -83,7 +83,7 @@ class Step:
 
     Attributes:
         origin: the turn and what it set.
-        text: what the shopper said there.
+        text: what the user said there.
         witnesses: annotations of that turn, what counts first.
     """
 
@@ -110,7 +110,7 @@ class Trace:
         split: train, valid or test.
         file: the split's file that holds its row.
         row: the turn's row of ``states.parquet``.
-        text: what the shopper said at the turn.
+        text: what the user said at the turn.
         known: whether the slot is labelled there.
         steps: the turns that made it so, latest first.
         ontology_version: of the ontology now.

@@ -101,7 +101,7 @@ def render_page(
     Args:
         title: of the workspace.
         turns: dialogue id -> its turns with different answers.
-        examples: (dialogue id, turn) -> what the shopper says.
+        examples: (dialogue id, turn) -> what the user says.
     """
     page = Element("html", {"lang": "en"})
     head = _add(page, "head")

@@ -41,7 +41,7 @@ class TurnShown(NamedTuple):
 
     Attributes:
         before: what the assistant said before it.
-        text: what the shopper says.
+        text: what the user says.
     """
 
     turn: int
@@ -67,7 +67,7 @@ def differing_turns(
 
 
 def example_texts(workspace: Workspace, confusions: Iterable[ConfusionCount]) -> dict[tuple[str, int], str]:
-    """(dialogue id, turn) -> what the shopper says, for the examples of some confusions."""
+    """(dialogue id, turn) -> what the user says, for the examples of some confusions."""
     places = {(each.dialogue_id, each.turn) for confusion in confusions for each in confusion.examples}
     texts = _texts(workspace, sorted({dialogue_id for dialogue_id, _ in places}))
     return {(dialogue, turn): _text(texts.get(dialogue, {}), turn, "user") for dialogue, turn in sorted(places)}

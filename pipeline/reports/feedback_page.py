@@ -179,7 +179,7 @@ def _turn(body: Element, one: Difference, said: Said, images: Images, used: dict
 
 def _utterance(box: Element, row: Mapping[str, Any], current: bool, images: Images, used: dict[str, str]) -> None:
     is_user = row["speaker"] == "user"
-    line = _add(box, "div", _class="u" + (" shopper" if is_user else "") + (" current" if current else ""))
+    line = _add(box, "div", _class="u" + (" user" if is_user else "") + (" current" if current else ""))
     _add(line, "b", "USER" if is_user else "ASSISTANT")
     _add(line, "span", row["text"], _class="x")
     shown = [(number, image_id) for number, image_id in enumerate(row["image_ids"], start=1)]

@@ -30,7 +30,7 @@ a { color: #1f4e79; }
 .u { padding: 4px 10px; margin: 0 0 4px; border-radius: 6px; background: #f1f3f5; font-size: 14px; line-height: 1.4; }
 .u > b { font-size: 11px; letter-spacing: .04em; color: #445; margin-right: 8px; }
 .x { white-space: pre-wrap; overflow-wrap: anywhere; }
-.shopper { background: #e3eefc; }
+.user { background: #e3eefc; }
 .current { border-left: 5px solid #d9580d; }
 .current .x { font-weight: 600; }
 .images { display: flex; flex-wrap: wrap; gap: 8px; margin-top: 4px; }

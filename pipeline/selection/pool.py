@@ -49,7 +49,7 @@ class Pool:
             "candidates": len(self.candidates),
             "labelled": self.labelled,
             "exported": self.exported,
-            "without_shopper_turns": self.silent,
+            "without_user_turns": self.silent,
             "unlisted_ids": self.unlisted,
         }
 
@@ -119,7 +119,7 @@ def _exported(workspace: Workspace) -> set[str]:
 def look_at(
     workspace: Workspace, dialogues: Sequence[str], values: OntologyValues, progress: Progress
 ) -> list[DialogueFeatures]:
-    """What is seen of some dialogues, in their order; see :class:`annotate.assignment.dialogue_features.DialogueFeatures`."""
+    """Features of some dialogues, in their order."""
     wanted = set(dialogues)
     asked: Counter[str] = Counter()
     with open_table(workspace.recommendations, RECOMMENDATIONS) as file:

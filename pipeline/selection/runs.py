@@ -35,7 +35,7 @@ __all__ = ["MEASURES", "Measure", "OpenedRuns", "Uncertainty"]
 
 Measure = Literal["seeds", "teacher", "margin"]
 """How unsure: two and more runs disagree; the student disagrees with its teacher, who is told the values that the
-shopper's words name; or the first product is hardly ahead of the second. The first that the runs allow is taken."""
+user's words name; or the first product is hardly ahead of the second. The first that the runs allow is taken."""
 
 MEASURES: tuple[Measure, ...] = get_args(Measure)
 
@@ -204,7 +204,7 @@ def _contexts(corpus: Corpus, dialogues: Sequence[str]) -> tuple[list[Query], li
 
 
 def _spoken_states(corpus: Corpus, queries: Sequence[Query], ontology: Ontology) -> list[BeliefState]:
-    """The state before each query, if shoppers want exactly the values that they name."""
+    """The state before each query, if users want exactly the values that they name."""
     values = OntologyValues(ontology)
     states: dict[str, list[tuple[int, BeliefState]]] = {}
     for name in dict.fromkeys(query.dialogue_id for query in queries):

@@ -107,7 +107,7 @@ class ContextConfig(Section):
     """Which part of the dialogue is read (section 4.2)."""
 
     window: int = Field(default=5, ge=1, description="T, merged utterances that are read")
-    include_current: bool = Field(default=True, description="they end with the shopper's last one; false: before it")
+    include_current: bool = Field(default=True, description="they end with the user's last one; false: before it")
     turn_positions: bool = Field(default=False, description="position embeddings over turns, last turn first")
     attend_imageless: bool = Field(default=True, description="turns without an image take part as zero vectors")
 

@@ -28,7 +28,7 @@ NO_VALUE = "none"
 
 
 class ContextBatch(NamedTuple):
-    """Dialogue contexts, turns to the right: the shopper's last one is at T - 1."""
+    """Dialogue contexts, turns to the right: the user's last one is at T - 1."""
 
     tokens: Tensor  # int [B, T, L], PAD where there is none
     images: Tensor  # float [B, T, M, F]

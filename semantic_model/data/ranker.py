@@ -1,6 +1,6 @@
 """What every ranker is: products are encoded once, contexts once, and scores are cheap.
 
-The paper's model, its baselines and the floors share this protocol, so that evaluation needs no special cases.
+The paper's model, its baselines and the baselines share this protocol, so that evaluation needs no special cases.
 """
 
 from __future__ import annotations

@@ -22,7 +22,7 @@ from semantic_model.grounded.values import Mention, SlotValues
 __all__ = ["EVIDENCE", "GroundedArrays", "GroundedBatch", "GroundedProducts", "GroundedReader", "GroundedStates"]
 
 EVIDENCE = ("last", "before_last", "ever", "negated_last", "negated_ever", "system_last", "system_ever")
-"""How a value was mentioned, one number in 0 ... 1 each: in the shopper's last turn, the one before, or ever (fading by
+"""How a value was mentioned, one number in 0 ... 1 each: in the user's last turn, the one before, or ever (fading by
 0.7 a turn), with a negation or without; and by the system."""
 
 _FADING = 0.7
@@ -142,7 +142,7 @@ class GroundedReader(Reader):
     def contexts(self, queries: Sequence[Query]) -> GroundedArrays:
         """As :meth:`Reader.contexts`; mentions and shown images are those of the whole dialogue before a query.
 
-        With ``context.include_current = false``, of what was before the shopper's last utterance.
+        With ``context.include_current = false``, of what was before the user's last utterance.
         """
         plain = super().contexts(queries)
         mentioned: dict[str, list[Mention]] = {}

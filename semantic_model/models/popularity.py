@@ -1,4 +1,4 @@
-"""How often a product was recommended in the training dialogues, whatever the shopper says."""
+"""How often a product was recommended in the training dialogues, whatever the user says."""
 
 from __future__ import annotations
 

@@ -1,6 +1,6 @@
 """What a rule could do that knew the belief state: count the wanted values that a product has.
 
-It reads the *gold* state of the shopper's last turn, which no trained model sees, so it is a yardstick rather than a
+It reads the *gold* state of the user's last turn, which no trained model sees, so it is a yardstick rather than a
 competitor: a model with a poor idea of the state, but with all that the words say beyond it, may rank better.
 """
 

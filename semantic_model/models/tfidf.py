@@ -1,7 +1,7 @@
-"""The shopper's last words against the products' texts: TF-IDF over words and word pairs, by cosine.
+"""The user's last words against the products' texts: TF-IDF over words and word pairs, by cosine.
 
 The weighting is the usual one: tf = 1 + ln(count), idf = ln((1 + D) / (1 + documents with the term)) + 1, vectors of
-length one. Documents are the products' texts and what shoppers say in the training split: a catalogue alone takes
+length one. Documents are the products' texts and what users say in the training split: a catalogue alone takes
 "show" and "with" for telling words, since hardly a product's text has them. Terms seen in neither count for nothing.
 """
 
@@ -59,7 +59,7 @@ class TfIdf:
     """Scores products by the cosine of TF-IDF vectors, in [0, 1]; a text without a known term scores 0 everywhere.
 
     Args:
-        said: what shoppers say, as further documents for the document frequencies.
+        said: what users say, as further documents for the document frequencies.
     """
 
     name = "tfidf"

@@ -56,7 +56,7 @@ class Examples:
 
     Attributes:
         labelled: recommendation turns of D_F.
-        states: the gold state of each, as of the shopper's last turn.
+        states: the gold state of each, as of the user's last turn.
         unlabelled: recommendation turns of D_P, which holds D_F's dialogues with their labels hidden.
         valid: recommendation turns to select on; may be empty.
     """

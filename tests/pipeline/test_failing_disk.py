@@ -48,7 +48,7 @@ COMMANDS = {
     "export": ("export-for-labelling", "--to-file", "{out}/tasks.json"),
     "export of one": ("export-for-labelling", "--to-file", "{out}/tasks.json", "-n", "1"),
     "prelabelled": ("export-for-labelling", "--to-file", "{out}/tasks.json", "--prelabel", "lexicon"),
-    "dealt": ("export-for-labelling", "--to-file", "{out}/dealt.json", "--annotators", "a@x.org,b@x.org"),
+    "assigned": ("export-for-labelling", "--to-file", "{out}/assigned.json", "--annotators", "a@x.org,b@x.org"),
     "ingest": ("ingest-labels", "{above}/second.json"),
     "agreement": ("agreement", "--bootstrap", "20", "--html", "{out}/page.html"),
     "adjudicate": ("adjudicate", "--to-file", "{out}/review.json"),
@@ -115,7 +115,7 @@ def test_at_whatever_file_the_disk_is_full_nothing_is_half_written_and_the_next_
         assert codes[-1] == 2
         assert printed.out == ""
         assert is_one_line_about_the_disk(printed.err), printed.err
-        if name != "dealt":  # who gets what is kept: the next run deals the same
+        if name != "assigned":  # who gets what is kept: the next run assigns the same
             assert written(workspace.root.parent) == before, room
     assert codes[0] == 2
     assert codes[-1] == 0

@@ -1,4 +1,4 @@
-"""Who annotators are: projects dealt to somebody, e-mail addresses learned, and what is stored already."""
+"""Who annotators are: projects assigned to somebody, e-mail addresses learned, and what is stored already."""
 
 from __future__ import annotations
 
@@ -46,7 +46,7 @@ def test_numbers_mean_nothing_on_another_server_or_on_one_not_known(roster: Anno
     assert roster.annotator(THERE, "7", "2") is None
     assert roster.annotator(None, "7", "3") is None
     assert roster.annotator(None, "7", "3", email="bo@x") == "bo@x"
-    assert roster.annotator(None, "7", "5", dealt_to="cy@x") == "cy@x"  # the task itself says so
+    assert roster.annotator(None, "7", "5", assigned_to="cy@x") == "cy@x"  # the task itself says so
 
 
 def test_what_is_learned_is_kept_and_written_once(roster: Annotators, tmp_path: Path):

@@ -122,7 +122,7 @@ def test_terms_that_cannot_be_are_refused():
         AssignmentTerms(0.2, 1)
     with pytest.raises(UsageError, match="--redundancy 3 with 2 annotators; name 3 annotators or more"):
         assign({"a": 1}, [ANN, BO], AssignmentTerms(0.2, 3))
-    with pytest.raises(ValueError, match="dealt before: a"):
+    with pytest.raises(ValueError, match="assigned before: a"):
         assign({"a": 1}, [ANN], AssignmentTerms(0), [Round(0, {"a": (BO,)}, {"a": 1})])
 
 

@@ -62,10 +62,10 @@ def test_features_are_values_and_classes_of_length():
     assert [found.names[v] for v in found.row(0)] == [
         "color=red",
         "not color=blue",
-        "3 to 4 shopper turns",
+        "3 to 4 user turns",
         "no recommendation",
     ]
-    assert [found.names[v] for v in found.row(1)] == ["more than 16 shopper turns", "9 to 16 recommendations"]
+    assert [found.names[v] for v in found.row(1)] == ["more than 16 user turns", "9 to 16 recommendations"]
     assert found.counts().sum() == 6
 
 

@@ -70,9 +70,9 @@ def test_picked_and_typed_values_of_a_slot_come_together_once():
 
 
 def test_flags_and_notes_of_the_dialogue_stand_at_the_first_turn_and_label_nothing():
-    found = read(pick("dialogue_op", "flag=bad_dialogue", "flag=images_missing"), typed("note", "two shoppers"))
+    found = read(pick("dialogue_op", "flag=bad_dialogue", "flag=images_missing"), typed("note", "two users"))
     remarks = [mark for mark in found.marks if mark.op != "none"]
-    assert remarks == [Mark(4, "bad_dialogue"), Mark(4, "images_missing"), Mark(4, "note", value="two shoppers")]
+    assert remarks == [Mark(4, "bad_dialogue"), Mark(4, "images_missing"), Mark(4, "note", value="two users")]
 
 
 def test_where_an_answer_comes_from_is_kept():

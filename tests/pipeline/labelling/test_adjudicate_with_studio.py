@@ -29,7 +29,7 @@ def workspace(tmp_path: Path, studio_variables: RunningStudio) -> Workspace:
     gateway = connect(space.root)
     for title, value in (("two: ann", "color=blue"), ("two: bo", "color=black")):
         export_to_project(space, title, Selection(split="all"), window=3)
-        # both come back as the same user of this server unless the projects are dealt to people
+        # both come back as the same user of this server unless the projects are assigned to people
         (task,) = gateway.tasks(gateway.require_project(title))
         batch = read_batches(space.labelling)[-1]
         assert batch.destination.project == title

@@ -1,4 +1,4 @@
-"""Work dealt out through export-for-labelling and taken in again, as files: no server is needed."""
+"""Work assigned through export-for-labelling and taken in again, as files: no server is needed."""
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ def workspace(tmp_path: Path) -> Workspace:
     return write_workspace(tmp_path / "ws", FORTY)
 
 
-def dealt(workspace: Workspace, *people: str, n: int = 20, **terms: Any) -> AssignedExport:
+def assigned(workspace: Workspace, *people: str, n: int = 20, **terms: Any) -> AssignedExport:
     request = AssignmentRequest(annotators=list(people) or None, **terms)
     return export_assigned(workspace, request, Selection(limit=n), to_file=workspace.root / "round1.json")
 
@@ -55,7 +55,7 @@ def dialogues_in(workspace: Workspace, annotator: str) -> list[str]:
 
 
 def test_each_annotator_gets_a_file_with_whole_dialogues_and_nothing_of_the_others(workspace: Workspace):
-    done = dealt(workspace, ANN, BO, CY, overlap=0.2)
+    done = assigned(workspace, ANN, BO, CY, overlap=0.2)
     files = {each: dialogues_in(workspace, each) for each in (ANN, BO, CY)}
     counts = Counter(name for names in files.values() for name in set(names))
     assert sorted(counts.values()) == [1] * 16 + [2] * 4
@@ -69,7 +69,7 @@ def test_each_annotator_gets_a_file_with_whole_dialogues_and_nothing_of_the_othe
 
 
 def test_the_batches_say_whose_they_are(workspace: Workspace):
-    dealt(workspace, ANN, BO)
+    assigned(workspace, ANN, BO)
     batches = read_batches(workspace.labelling)
     assert [(batch.annotator, Path(str(batch.destination)).name) for batch in batches] == [
         (ANN, f"round1-{ANN}.json"),
@@ -78,18 +78,18 @@ def test_the_batches_say_whose_they_are(workspace: Workspace):
 
 
 def test_the_same_export_again_changes_no_byte(workspace: Workspace):
-    dealt(workspace, ANN, BO, CY)
+    assigned(workspace, ANN, BO, CY)
     before = {path: path.read_bytes() for path in workspace.root.rglob("*") if path.is_file()}
-    again = dealt(workspace, ANN, BO, CY)
+    again = assigned(workspace, ANN, BO, CY)
     assert again.dialogues_new == sum(export.tasks_new for export in again.exports) == 0
     assert {path: path.read_bytes() for path in workspace.root.rglob("*") if path.is_file()} == before
 
 
 def test_more_dialogues_and_more_annotators_never_move_what_was_dealt(workspace: Workspace):
-    dealt(workspace, ANN, BO, n=20)
+    assigned(workspace, ANN, BO, n=20)
     first = Assignment.read(workspace.labelling, "round1")
     before = {each: dialogues_in(workspace, each) for each in (ANN, BO)}
-    dealt(workspace, ANN, BO, CY, n=30)
+    assigned(workspace, ANN, BO, CY, n=30)
     after = {each: dialogues_in(workspace, each) for each in (ANN, BO, CY)}
     record = Assignment.read(workspace.labelling, "round1")
     assert first is not None
@@ -102,9 +102,9 @@ def test_more_dialogues_and_more_annotators_never_move_what_was_dealt(workspace:
 
 
 def test_who_is_left_out_keeps_what_is_theirs_and_gets_nothing_new(workspace: Workspace):
-    dealt(workspace, ANN, BO, CY, n=20)
+    assigned(workspace, ANN, BO, CY, n=20)
     before = dialogues_in(workspace, CY)
-    done = dealt(workspace, ANN, BO, n=40)
+    done = assigned(workspace, ANN, BO, n=40)
     assert dialogues_in(workspace, CY) == before
     assert [part.annotator for part in done.parts] == [ANN, BO, CY]
 
@@ -118,41 +118,43 @@ def test_a_run_that_was_killed_before_it_pushed_is_completed_as_it_was_dealt(
     with monkeypatch.context() as patch:
         patch.setattr("pipeline.labelling.assigned_export.export_to_file", killed)
         with pytest.raises(KeyboardInterrupt):
-            dealt(workspace, ANN, BO, n=20)
+            assigned(workspace, ANN, BO, n=20)
     record = Assignment.read(workspace.labelling, "round1")
     assert record is not None
     assert not record.pushed
-    dealt(workspace, ANN, BO, n=10)  # whatever is asked for now, what was dealt is pushed
+    assigned(workspace, ANN, BO, n=10)  # whatever is asked for now, what was assigned is pushed
     completed = Assignment.read(workspace.labelling, "round1")
     assert completed is not None
     assert completed.pushed
     assert completed.rounds == record.rounds
-    assert dialogues_in(workspace, ANN)[0] in record.dealt()
-    assert set(dialogues_in(workspace, ANN)) | set(dialogues_in(workspace, BO)) == record.dealt()
+    assert dialogues_in(workspace, ANN)[0] in record.assigned()
+    assert set(dialogues_in(workspace, ANN)) | set(dialogues_in(workspace, BO)) == record.assigned()
 
 
 def test_another_name_is_another_deal(workspace: Workspace):
-    dealt(workspace, ANN, BO)
+    assigned(workspace, ANN, BO)
     export_assigned(workspace, AssignmentRequest([CY]), Selection(limit=3), to_file=workspace.root / "round2.json")
     assert [each.name for each in read_assignments(workspace.labelling)] == ["round1", "round2"]
     assert (workspace.root / f"round2-{CY}.json").is_file()
 
 
 def test_terms_of_another_deal_are_refused_and_the_overlap_may_change(workspace: Workspace):
-    dealt(workspace, ANN, BO, CY, n=10, overlap=0.2)
-    with pytest.raises(UsageError, match=r"dealt with --redundancy 2, not 3; .*--overlap and --annotators may change"):
-        dealt(workspace, n=12, redundancy=3)
-    with pytest.raises(UsageError, match="dealt with --seed 0, not 1"):
-        dealt(workspace, n=12, seed=1)
-    with pytest.raises(UsageError, match="dealt out as files before"):
+    assigned(workspace, ANN, BO, CY, n=10, overlap=0.2)
+    with pytest.raises(
+        UsageError, match=r"assigned with --redundancy 2, not 3; .*--overlap and --annotators may change"
+    ):
+        assigned(workspace, n=12, redundancy=3)
+    with pytest.raises(UsageError, match="assigned with --seed 0, not 1"):
+        assigned(workspace, n=12, seed=1)
+    with pytest.raises(UsageError, match="assigned as files before"):
         export_assigned(workspace, AssignmentRequest(), Selection(), project="round1")
-    with pytest.raises(UsageError, match="dealt out to other files before"):
+    with pytest.raises(UsageError, match="assigned to other files before"):
         export_assigned(
             workspace, AssignmentRequest(), Selection(), to_file=workspace.root / "elsewhere" / "round1.json"
         )
-    with pytest.raises(UsageError, match="cannot be handed over"):
-        dealt(workspace, leaving=ANN)
-    assert dealt(workspace, n=20, overlap=0.5).shared == 2 + 5
+    with pytest.raises(UsageError, match="cannot be reassigned"):
+        assigned(workspace, leaving=ANN)
+    assert assigned(workspace, n=20, overlap=0.5).shared == 2 + 5
 
 
 def test_a_name_exported_whole_is_not_dealt_out_later(workspace: Workspace):
@@ -192,14 +194,14 @@ def test_every_name_has_a_file_of_its_own_in_the_folder(one: str, other: str):
 
 
 def test_a_record_that_is_not_one_is_refused(workspace: Workspace):
-    dealt(workspace, ANN, BO)
+    assigned(workspace, ANN, BO)
     assignment_file(workspace.labelling, "round1").write_text('{"semctl_deal": 1, "name": "round1"}')
-    with pytest.raises(LabelError, match="not the record of a deal"):
-        dealt(workspace)
+    with pytest.raises(LabelError, match="not the record of an assignment"):
+        assigned(workspace)
 
 
 def test_projects_of_a_name_that_was_not_dealt_is_the_name(workspace: Workspace):
-    dealt(workspace, ANN, BO)
+    assigned(workspace, ANN, BO)
     assert projects_of(workspace.labelling, "anything") == ["anything"]
     assert projects_of(workspace.labelling, "round1") == ["round1"]  # files have no projects
 
@@ -235,7 +237,7 @@ def _result(index: int, said: Mapping[str, Any]) -> list[dict[str, Any]]:
 @given(data=st.data())
 @settings(max_examples=25, deadline=None, suppress_health_check=[HealthCheck.too_slow])
 def test_everything_that_anybody_answered_is_kept_exactly_once(data: st.DataObject, tmp_path_factory: Any):
-    """Every (annotator, dialogue, turn, mark), for any assign and any answers, ingested in any order, again and again."""
+    """Every (annotator, dialogue, turn, mark), for any assignment and answers, ingested in any order, again and again."""
     sizes = data.draw(st.lists(st.integers(1, 4), min_size=1, max_size=5))
     dialogues = [dialogue(f"d{number}", users=users) for number, users in enumerate(sizes)]
     people = [ANN, BO, CY][: data.draw(st.integers(1, 3))]

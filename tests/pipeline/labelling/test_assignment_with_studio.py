@@ -1,4 +1,4 @@
-"""Work dealt out over projects of a real Label Studio, answered by three users, handed over, and taken in."""
+"""Work assigned over projects of a real Label Studio, answered by three users, reassigned, and taken in."""
 
 from __future__ import annotations
 
@@ -60,7 +60,7 @@ def title() -> str:
     return f"deal {uuid.uuid4().hex[:6]}"
 
 
-def dealt(workspace: Workspace, title: str, *people: str, n: int | None = 9, **terms: Any) -> AssignedExport:
+def assigned(workspace: Workspace, title: str, *people: str, n: int | None = 9, **terms: Any) -> AssignedExport:
     request = AssignmentRequest(annotators=list(people) or None, **terms)
     return export_assigned(workspace, request, Selection(limit=n) if n else None, project=title, window=2)
 
@@ -82,7 +82,7 @@ def uids(gateway: Gateway, place: str) -> Counter[str]:
 def test_three_annotators_answer_apart_and_are_taken_in_together(
     workspace: Workspace, people: dict[str, int], title: str
 ):
-    done = dealt(workspace, title, *people, overlap=1 / 3)
+    done = assigned(workspace, title, *people, overlap=1 / 3)
     gateway = connect(workspace.root)
     assert done.shared == 3
     assert projects_of(workspace.labelling, title) == [f"{title} ({person})"[:50] for person in people]
@@ -120,7 +120,7 @@ def test_a_file_taken_in_later_names_the_same_people_and_nobody_counts_twice(
 ):
     from pipeline.labelling.export_for_labelling import export_to_project
 
-    # not dealt out: two people answer the same tasks of one project
+    # not assigned: two people answer the same tasks of one project
     export_to_project(workspace, title, Selection(limit=2), window=2)
     gateway = connect(workspace.root)
     first, second, _ = people
@@ -145,7 +145,7 @@ def test_who_leaves_hands_over_what_is_not_finished_and_their_answers_stay(
     workspace: Workspace, people: dict[str, int], title: str, http: httpx.Client
 ):
     first, leaving, third = people
-    done = dealt(workspace, title, *people, overlap=1 / 3)
+    done = assigned(workspace, title, *people, overlap=1 / 3)
     gateway = connect(workspace.root)
     place = done.parts[1].place
     theirs = sorted(dialogues(workspace, title, leaving))
@@ -160,29 +160,29 @@ def test_who_leaves_hands_over_what_is_not_finished_and_their_answers_stay(
     assert http.post(f"/api/tasks/{tasks[f'{drafted}#0']}/drafts", json=draft).status_code == 201
 
     before = {path: path.read_bytes() for path in workspace.labelling.rglob("*") if path.is_file()}
-    asked = dealt(workspace, title, leaving=leaving, n=None, dry_run=True)
+    asked = assigned(workspace, title, leaving=leaving, n=None, dry_run=True)
     assert {path: path.read_bytes() for path in workspace.labelling.rglob("*") if path.is_file()} == before
     assert {task.uid for task in gateway.tasks(gateway.require_project(place))} == set(tasks)
-    handed = dealt(workspace, title, leaving=leaving, n=None)
-    assert handed.handed_over == len(theirs) - 1
+    reassigned = assigned(workspace, title, leaving=leaving, n=None)
+    assert reassigned.reassigned == len(theirs) - 1
     assert [(part.annotator, part.dialogues) for part in asked.parts] == [
-        (part.annotator, part.dialogues) for part in handed.parts
+        (part.annotator, part.dialogues) for part in reassigned.parts
     ]
-    assert (asked.dry_run, asked.handed_over, asked.removed) == (True, handed.handed_over, handed.removed)
-    assert handed.dialogues_new == 0
-    assert [part.annotator for part in handed.parts] == [first, third]
+    assert (asked.dry_run, asked.reassigned, asked.removed) == (True, reassigned.reassigned, reassigned.removed)
+    assert reassigned.dialogues_new == 0
+    assert [part.annotator for part in reassigned.parts] == [first, third]
     assert sorted(uids(gateway, place)) == sorted([f"{finished}#0", f"{finished}#1", f"{half}#0", f"{drafted}#0"])
     now = {person: dialogues(workspace, title, person) for person in people}
     assert now[leaving] == [finished]
     for name in theirs[1:]:
         assert sum(name in now[person] for person in (first, third)) >= 1
-    for part in handed.parts:
+    for part in reassigned.parts:
         assert uids(gateway, part.place) == Counter(
             f"{name}#{window}" for name in now[part.annotator] for window in (0, 1)
         )
     # nothing more the second time, and what they answered is taken in under their name
-    again = dealt(workspace, title, leaving=leaving, n=None)
-    assert (again.handed_over, again.removed) == (0, 0)
+    again = assigned(workspace, title, leaving=leaving, n=None)
+    assert (again.reassigned, again.removed) == (0, 0)
     report = ingest_labels(workspace, project=title)
     assert report.received == 3
     assert {each.annotator for each in read_annotations(workspace.annotations)} == {leaving}
@@ -209,11 +209,11 @@ def test_a_push_that_broke_off_between_two_annotators_is_completed_without_doubl
     with monkeypatch.context() as patch:
         patch.setattr(Gateway, "push", breaks_off)
         with pytest.raises(ServiceError):
-            dealt(workspace, title, *people)
+            assigned(workspace, title, *people)
     before = Assignment.read(workspace.labelling, title)
     assert before is not None
     assert not before.pushed
-    done = dealt(workspace, title)
+    done = assigned(workspace, title)
     after = Assignment.read(workspace.labelling, title)
     assert after is not None
     assert after.pushed
@@ -226,8 +226,8 @@ def test_a_push_that_broke_off_between_two_annotators_is_completed_without_doubl
 
 def test_nobody_left_to_take_over_is_refused(workspace: Workspace, people: dict[str, int], title: str):
     first, second, _ = people
-    dealt(workspace, title, first, n=2)
+    assigned(workspace, title, first, n=2)
     with pytest.raises(UsageError, match="nobody is left to take over"):
-        dealt(workspace, title, leaving=first, n=None)
+        assigned(workspace, title, leaving=first, n=None)
     with pytest.raises(UsageError, match="has nothing of"):
-        dealt(workspace, title, leaving=second, n=None)
+        assigned(workspace, title, leaving=second, n=None)

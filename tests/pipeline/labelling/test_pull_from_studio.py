@@ -355,27 +355,27 @@ def test_a_dealt_name_brings_everybody_and_the_verdicts_of_their_review(
 ):
     workspace = write_workspace(tmp_path / "shop", [dialogue(name) for name in NAMES[:2]])
     request = AssignmentRequest(annotators=["ann@x.org", "bo@x.org"], overlap=1.0, redundancy=2)
-    export_assigned(workspace, request, Selection(split="all"), project="dealt pull", window=5)
+    export_assigned(workspace, request, Selection(split="all"), project="assigned pull", window=5)
     gateway = connect(workspace.root)
-    titles = projects_of(workspace.labelling, "dealt pull")
+    titles = projects_of(workspace.labelling, "assigned pull")
     assert len(titles) == 2
     for title, value in zip(titles, ("red", "blue"), strict=True):
         for task in gateway.tasks(gateway.require_project(title)):
             gateway.create_annotation(task.id, [pick("want_0", f"color={value}")], lead_time=60.0)
-    assert changes(ingest_labels(workspace, project="dealt pull")) == (4, 0, 0, 0)
+    assert changes(ingest_labels(workspace, project="assigned pull")) == (4, 0, 0, 0)
     assert set(states_in(workspace).values()) == {()}  # the slot is in dispute
-    adjudicate_to_project(workspace, "dealt pull: review")
-    review = gateway.require_project("dealt pull: review")
+    adjudicate_to_project(workspace, "assigned pull: review")
+    review = gateway.require_project("assigned pull: review")
     for task in gateway.tasks(review):
         gateway.create_annotation(task.id, [pick("want_0", "color=blue")], lead_time=60.0)
-    report = ingest_labels(workspace, project="dealt pull")
+    report = ingest_labels(workspace, project="assigned pull")
     assert changes(report) == (2, 0, 0, 4)
-    assert [project["project"] for project in report.as_json()["pulled"]] == [*titles, "dealt pull: review"]
+    assert [project["project"] for project in report.as_json()["pulled"]] == [*titles, "assigned pull: review"]
     assert marked(states_in(workspace)["d0", 2]) == {"color=blue"}
     assert len(pull_states(workspace)) == 3
     # a review that was deleted on the server does not stand in the way; its verdicts stay
     headers = {"Authorization": f"Token {studio_variables.token}"}
     gone = f"{studio_variables.url}/api/projects/{review.id}/"
     assert httpx.delete(gone, headers=headers, trust_env=False, timeout=60).status_code == 204
-    assert changes(ingest_labels(workspace, project="dealt pull")) == (0, 0, 0, 4)
+    assert changes(ingest_labels(workspace, project="assigned pull")) == (0, 0, 0, 4)
     assert marked(states_in(workspace)["d0", 2]) == {"color=blue"}

@@ -26,7 +26,7 @@ Wants = dict[str, tuple[str, ...]]
 
 
 def gold_wants(corpus: Path, dialogue_id: str, ontology: Ontology) -> Iterator[tuple[int, Wants]]:
-    """(turn, wants of that turn) of each shopper turn, straight from the corpus file."""
+    """(turn, wants of that turn) of each user turn, straight from the corpus file."""
     (file,) = (corpus / "dialogues").glob(f"*/{dialogue_id}.json")
     for turn, utterance in enumerate(json.loads(file.read_text())):
         assert utterance["speaker"] == ("user" if turn % 2 == 0 else "system")  # nothing to merge in this corpus

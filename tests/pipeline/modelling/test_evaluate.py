@@ -32,7 +32,7 @@ WORDS = (
 
 @pytest.fixture
 def workspace(tmp_path: Path) -> Workspace:
-    """Eight products; in each dialogue the shopper asks for one by its two words and the system shows it."""
+    """Eight products; in each dialogue the user asks for one by its two words and the system shows it."""
     space = Workspace(tmp_path / "shop").create()
     products = [
         {
