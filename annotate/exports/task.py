@@ -16,7 +16,7 @@ from annotate.exports.reader import UNKNOWN, ExportedTask, name_of_number
 from annotate.exports.refusals import Refused
 from annotate.tasks.dialogue_tasks import TASK_SCHEMA
 
-__all__ = ["TaskKeys", "annotation_head", "annotation_id", "check_task", "dealt_to", "fits_workspace", "is_skipped"]
+__all__ = ["TaskKeys", "annotation_head", "annotation_id", "assigned_to", "check_task", "fits_workspace", "is_skipped"]
 
 _BESIDE = re.compile(r"(\S+@\S+), (\d+)$")
 

@@ -157,7 +157,7 @@ def test_an_amount_that_the_ontology_spells_is_that_value():
 
 
 @pytest.mark.parametrize(
-    ("text", "picture"),
+    ("text", "image"),
     [
         ("like the second one but in red", "b"),
         ("I like the 1st image", "a"),

@@ -19,7 +19,7 @@ SERVED_IMAGES = TaskStyle(
     window=9,
     ontology_version=1,
     config_sha256="c",
-    image=lambda image_id: None if image_id == "gone" else image_url(f"pictures/{image_id}.jpg"),
+    shown_image=lambda image_id: None if image_id == "gone" else image_url(f"pictures/{image_id}.jpg"),
     names={"a": "Red <Coat>"},
 )
 
@@ -128,7 +128,7 @@ def test_images_are_numbered_from_one_in_each_turn_and_named_under_the_system():
 @pytest.mark.parametrize("payload", PAYLOADS)
 def test_a_payload_is_shown_and_not_interpreted(payload: str):
     rows = [turn(0, "user", payload, "pixel", dialogue=payload), turn(1, "system", payload, "pixel", dialogue=payload)]
-    style = TaskStyle(1, 1, "c", image=lambda name: f"/x?{payload}", names={"pixel": payload})
+    style = TaskStyle(1, 1, "c", shown_image=lambda name: f"/x?{payload}", names={"pixel": payload})
     for page in pages(dialogue_tasks([*rows, turn(2, "user", payload, dialogue=payload)], style)):
         reader = Reader(page)
         assert {tag for tag, _ in reader.tags} <= {"div", "b", "span", "figure", "a", "img", "figcaption"}

@@ -127,7 +127,7 @@ def test_small_corpora_and_single_jobs_start_no_process(tmp_path: Path, monkeypa
     def refuse(jobs: int) -> WorkerPool:
         raise AssertionError(f"{jobs} processes were started")
 
-    monkeypatch.setattr(reading, "Crew", refuse)
+    monkeypatch.setattr(reading, "WorkerPool", refuse)
     write_corpus(tmp_path / "corpus", Shape("x", dialogues=20, negatives=5, products=10))
     import_corpus(Workspace(tmp_path / "small"), tmp_path / "corpus", "mmd", jobs=4)
     monkeypatch.setattr(reading, "_WORTH_BYTES", 0)

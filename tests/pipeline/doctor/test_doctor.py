@@ -37,7 +37,7 @@ def workspace(tmp_path: Path) -> Workspace:
     Ontology().write(space.ontology_file)
     (space.root / "images").mkdir()
     (space.root / "images" / "a.jpg").write_bytes(b"x")
-    image = {"image_id": "a", "file": "pictures/a.jpg", "url": None, "sha256": None, "width": 1, "height": 1}
+    image = {"image_id": "a", "file": "images/a.jpg", "url": None, "sha256": None, "width": 1, "height": 1}
     write_table(space.products, PRODUCTS, [])
     write_table(space.images, IMAGES, [{**image, "status": "ok"}])
     write_table(space.turns, TURNS, [])

@@ -237,7 +237,7 @@ def _result(index: int, said: Mapping[str, Any]) -> list[dict[str, Any]]:
 @given(data=st.data())
 @settings(max_examples=25, deadline=None, suppress_health_check=[HealthCheck.too_slow])
 def test_everything_that_anybody_answered_is_kept_exactly_once(data: st.DataObject, tmp_path_factory: Any):
-    """Every (annotator, dialogue, turn, mark), for any assignment and answers, ingested in any order, again and again."""
+    """Every (annotator, dialogue, turn, mark), for any assignment and answers, ingested in any order, again."""
     sizes = data.draw(st.lists(st.integers(1, 4), min_size=1, max_size=5))
     dialogues = [dialogue(f"d{number}", users=users) for number, users in enumerate(sizes)]
     people = [ANN, BO, CY][: data.draw(st.integers(1, 3))]

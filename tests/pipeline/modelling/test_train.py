@@ -121,7 +121,7 @@ def test_a_run_folder_holds_what_a_run_is(workspace: Workspace):
     assert record["epochs"] == 2
     assert set(record["best"]) > {"epoch", "ndcg@5", "precision@20"}
     assert "learned from the corpus" in record["words"]
-    assert "no weights" in record["images"]
+    assert "no weights" in record["pictures"]
     assert record["run"].startswith("tiny-r0.5-s0-")
     card = (folder / "model" / "README.md").read_text()
     assert record["run"] in card
@@ -290,7 +290,7 @@ def test_an_empty_folder_is_not_a_workspace(tmp_path: Path):
 
 def test_without_images_none_is_read(workspace: Workspace):
     record = train(workspace, request(images=False))
-    assert record["images"] == "left out"
+    assert record["pictures"] == "left out"
     assert not list(workspace.features.glob("*.npy"))
 
 
@@ -389,7 +389,7 @@ def test_a_preset_whose_weights_are_not_here_is_refused_before_anything_is_writt
 def test_without_images_no_weights_of_an_image_network_are_needed(workspace: Workspace):
     settings = (*FAST, "text.embeddings=corpus", "image.encoder=mobilenet_v2")
     record = train(workspace, TrainRequest(0.5, preset="paper", settings=settings, epochs=1, images=False))
-    assert record["images"] == "left out"
+    assert record["pictures"] == "left out"
 
 
 def test_a_fine_tuned_run_is_used_without_the_weights_it_began_with(workspace: Workspace, tmp_path: Path):
@@ -400,7 +400,7 @@ def test_a_fine_tuned_run_is_used_without_the_weights_it_began_with(workspace: W
     save_file(torchvision.models.squeezenet1_1(weights=None).state_dict(), weights)
     chosen = ("text.embeddings=corpus", "image.encoder=squeezenet1_1", f"image.weights={weights}")
     record = train(workspace, TrainRequest(0.5, preset="release", settings=(*FAST, *chosen), epochs=1))
-    assert "which trains along" in record["images"]
+    assert "which trains along" in record["pictures"]
     weights.unlink()
     report = evaluate(workspace, record["run"], split="valid", candidates="all")
     assert report.rows[0].means["ndcg@5"] == pytest.approx(record["best"]["ndcg@5"])

@@ -31,9 +31,9 @@ def write_corpus(root: Path, *, positive: str = "p1") -> dict[str, Path]:
         files["images"],
         IMAGES,
         [
-            {**image, "image_id": "i1", "file": "pictures/1.jpg", "status": "ok"},
+            {**image, "image_id": "i1", "file": "images/1.jpg", "status": "ok"},
             {**image, "image_id": "i2", "file": "/elsewhere/2.jpg", "status": "ok"},
-            {**image, "image_id": "lost", "file": "pictures/3.jpg", "status": "missing"},
+            {**image, "image_id": "lost", "file": "images/3.jpg", "status": "missing"},
         ],
     )
     turn = {"dialogue_id": "d", "act": "", "split": "train"}

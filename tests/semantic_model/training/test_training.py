@@ -129,7 +129,7 @@ def test_stopping_after_any_step_and_going_on_equals_the_straight_run(trainer_of
     sections = {**DROPOUT, "train": {"precision": precision}}
     trainer_of("straight", **sections).fit()  # 2 epochs of 1 step on D_F and 2 on D_P
     first = trainer_of("stopped", **sections)
-    first.shown = StopAt(stop)
+    first.progress = StopAt(stop)
     with pytest.raises(Interrupted):
         first.fit()
     assert not (tmp_path / "stopped" / "model").exists()
@@ -176,11 +176,11 @@ def test_a_kill_within_an_epoch_loses_only_the_steps_since_the_last_checkpoint(t
 def test_figures_that_arrive_a_step_late_are_the_same_figures(trainer_of, tmp_path):
     trainer_of("now", **DROPOUT).fit()
     late = trainer_of("late", **DROPOUT)
-    late.coming = AsyncMetrics(late.device, lag=1)  # as on a GPU
+    late.pending_metrics = AsyncMetrics(late.device, lag=1)  # as on a GPU
     late.fit()
     assert lines(tmp_path / "now") == lines(tmp_path / "late")
     broken = trainer_of("broken")
-    broken.coming = AsyncMetrics(broken.device, lag=1)
+    broken.pending_metrics = AsyncMetrics(broken.device, lag=1)
     with torch.no_grad():
         broken.model.teacher.attention.blocks[0].norm_forward.weight[0] = float("nan")
     with pytest.raises(ModelError, match="epoch 1, step 1, D_F"):
@@ -198,7 +198,7 @@ def test_a_gradient_that_is_not_a_number_is_told_from_a_loss(trainer_of):
 def test_tensorboard_shows_the_run(trainer_of, tmp_path):
     accumulator = pytest.importorskip("tensorboard.backend.event_processing.event_accumulator")
     first = trainer_of("run", **DROPOUT)
-    first.shown = StopAt(4)
+    first.progress = StopAt(4)
     with pytest.raises(Interrupted):
         first.fit()
     second = trainer_of("run", **DROPOUT)
