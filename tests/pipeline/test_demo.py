@@ -25,6 +25,7 @@ def finished(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return root
 
 
+@pytest.mark.slow
 def test_the_demo_prints_one_json_object_with_every_promised_row(tmp_path: Path) -> None:
     command = [sys.executable, "-m", "pipeline.cli", "-w", str(tmp_path / "ws"), "demo", "--size", "test"]
     done = subprocess.run([*command, "--epochs", "1", "--json"], capture_output=True, text=True, check=True)

@@ -85,6 +85,7 @@ def test_same_seed_same_report_and_no_interval_without_resamples_or_dialogues():
     assert measure(tallied(noisy(1, 0.0, seed=2)), bootstrap=50).alpha.low is None
 
 
+@pytest.mark.slow
 def test_the_interval_holds_the_truth_about_as_often_as_it_says():
     truth = measure(tallied(noisy(3_000, 0.3, seed=0)), bootstrap=0).alpha.value
     assert truth is not None

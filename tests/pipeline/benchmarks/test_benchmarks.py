@@ -55,6 +55,7 @@ def test_scoring_is_compared_with_its_opponents_on_equal_scores():
     assert not torch.equal(case.table.text.vectors, case.table.image.vectors)
 
 
+@pytest.mark.slow
 def test_the_scoring_benchmark_says_what_it_measured():
     rows = run_benchmark("scoring", Options(rounds=2, sizes=(600,), width=32))["benchmarks"]
     assert all(row["name"].startswith(("scoring 600 products", "memory of scoring 600", "ranking 600")) for row in rows)
@@ -143,6 +144,7 @@ def test_pushing_is_compared_with_the_bare_import_of_as_many_tasks(monkeypatch: 
     assert os.environ["LABEL_STUDIO_URL"] == "http://127.0.0.1:9"
 
 
+@pytest.mark.slow
 def test_a_command_is_held_against_its_libraries_and_its_warm_run(monkeypatch: pytest.MonkeyPatch):
     monkeypatch.setattr(commands, "COMMANDS", {"ontology show": commands.COMMANDS["ontology show"]})
     (row,) = run_benchmark("commands", Options(rounds=1))["benchmarks"]

@@ -6,6 +6,7 @@ from pipeline.benchmarks.measure import Options
 from pipeline.benchmarks.training import benchmark
 
 
+@pytest.mark.slow
 def test_the_benchmark_says_ratio_goal_and_throughput():
     rows = benchmark(Options(rounds=1, sizes=(3,), width=16))
     assert len(rows) == 4

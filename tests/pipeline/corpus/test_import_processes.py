@@ -211,6 +211,7 @@ def test_a_killed_process_and_ctrl_c_leave_nothing(tmp_path: Path, small_parts: 
     wait_until(lambda: not parents().keys() & set(crew))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGKILL, -signal.SIGKILL)])
 def test_the_command_ends_with_its_crew(tmp_path: Path, number: signal.Signals, code: int) -> None:
     write_corpus(tmp_path / "corpus", Shape("x", dialogues=30, negatives=5, products=20))

@@ -45,6 +45,7 @@ def peak_of_import(tmp_path: Path, dialogues: int, monkeypatch: pytest.MonkeyPat
     return peak, max(arrow)
 
 
+@pytest.mark.slow
 def test_memory_does_not_grow_with_the_number_of_dialogues(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     # batches small enough that both corpora fill several
     monkeypatch.setattr("pipeline.corpus.mmd.PART_BYTES", 50_000)
@@ -80,6 +81,7 @@ def test_the_benchmark_corpus_is_the_same_every_time(tmp_path: Path) -> None:
     assert all((tmp_path / "a" / f).read_bytes() == (tmp_path / "b" / f).read_bytes() for f in files)
 
 
+@pytest.mark.slow
 def test_the_benchmark_gives_a_ratio_against_each_parser_on_each_clock(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("pipeline.corpus.reading._WORTH_BYTES", 0)
     monkeypatch.setattr("pipeline.corpus.reading._cores", lambda: 2)

@@ -54,6 +54,7 @@ def test_every_garment_has_a_silhouette() -> None:
     assert {garment.type for garment in GARMENTS} == set(SILHOUETTES)
 
 
+@pytest.mark.slow
 def test_the_named_colour_is_the_one_measured_in_the_image() -> None:
     rng = Random(3)
     wrong = [look for look in every_look() if cloth_colour(draw_product(look, rng)) != look["color"]]

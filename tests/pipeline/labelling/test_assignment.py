@@ -234,6 +234,7 @@ def _result(index: int, said: Mapping[str, Any]) -> list[dict[str, Any]]:
     return [*found, pick(f"op_{index}", "drop=price")] if said["drop"] else found
 
 
+@pytest.mark.slow
 @given(data=st.data())
 @settings(max_examples=25, deadline=None, suppress_health_check=[HealthCheck.too_slow])
 def test_everything_that_anybody_answered_is_kept_exactly_once(data: st.DataObject, tmp_path_factory: Any):

@@ -619,6 +619,7 @@ ingest_labels(Workspace(Path(sys.argv[1])), export=Path(sys.argv[2]))
 """
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("renames", [0, 10, 13, 15])
 def test_killed_at_any_rename_it_leaves_old_or_new_and_the_next_run_completes_it(
     renames: int, workspace: Workspace, tmp_path: Path
@@ -664,6 +665,7 @@ def test_a_full_or_read_only_disk_is_one_error_and_nothing_changes(
 # --- any states, any damage
 
 
+@pytest.mark.slow
 @settings(max_examples=20, deadline=None)
 @given(
     st.lists(st.lists(st.one_of(states(), st.none()), min_size=1, max_size=5), min_size=1, max_size=3),
@@ -710,6 +712,7 @@ def damage(export: list[Any], random: random.Random) -> None:
         container[key] = copy.deepcopy(other[place]) if place in range(len(other)) or place in other else None
 
 
+@pytest.mark.slow
 @settings(max_examples=30, deadline=None)
 @given(st.integers(min_value=1, max_value=6), st.randoms(use_true_random=False))
 def test_the_ledger_adds_up_whatever_is_damaged(

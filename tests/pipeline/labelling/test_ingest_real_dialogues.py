@@ -32,6 +32,7 @@ def corpus(shared_data: Path) -> Path:
     return shared_data / "simmc2_fashion_mmd"
 
 
+@pytest.mark.slow
 def test_every_gold_value_of_a_turn_is_in_its_state(corpus: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]):
     workspace = Workspace(tmp_path / "shop")
     semctl(capsys, workspace, "import", corpus, "--format", "mmd")
@@ -59,6 +60,7 @@ def test_every_gold_value_of_a_turn_is_in_its_state(corpus: Path, tmp_path: Path
     assert hashes(workspace.root) == before
 
 
+@pytest.mark.slow
 def test_gold_states_come_back_from_annotators_who_see_only_the_tasks(
     corpus: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ):

@@ -22,6 +22,7 @@ def imported(root: Path, folder: Path, kind: str, *more: str) -> Workspace:
     return Workspace(root)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("folder", "kind", "found", "again"),
     [
@@ -69,6 +70,7 @@ def test_what_the_gold_states_of_real_dialogues_give(
     )
 
 
+@pytest.mark.slow
 def test_slips_put_into_real_answers_are_found_and_nothing_else_is_called_one(shared_data: Path, tmp_path: Path):
     labelled = imported(tmp_path / "labelled", shared_data / "simmc2_fashion_mmd", "mmd")
     ingest_labels(labelled)

@@ -233,6 +233,7 @@ def test_training_goes_on_where_it_was_interrupted(workspace: Workspace, tmp_pat
     assert resume(workspace, record["run"]) == record
 
 
+@pytest.mark.slow
 def test_a_killed_process_is_gone_on_with(workspace: Workspace):
     straight = train(workspace, request(epochs=40))
     expected = (Path(straight["path"]) / "model" / "model.safetensors").read_bytes()

@@ -22,6 +22,7 @@ def semctl(capsys: pytest.CaptureFixture[str], workspace: Workspace, *arguments:
     return json.loads(said.out)
 
 
+@pytest.mark.slow
 def test_alpha_falls_with_the_error_rate_and_the_careless_annotator_is_found(
     shared_data: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ):

@@ -235,6 +235,7 @@ def test_a_bfloat16_table_gives_nearly_the_same_scores(ranker, world):
     assert (difference > 0) == ranker.model.similarity
 
 
+@pytest.mark.slow
 def test_a_large_catalogue_is_scored_in_little_memory(ranker, world, monkeypatch):
     """No tensor that is made in scoring is products x values or products x images of the whole catalogue."""
     contexts = ranker.encode_contexts(world.corpus.queries("train"))

@@ -67,6 +67,7 @@ def test_a_run_teaches_beliefs_on_d_f_and_ranks_on_both(trainer_of, tmp_path):
     assert [value["value"] for value in card["ontology"]["slots"][0]["values"]] == ["red", "blue", "green", "black"]
 
 
+@pytest.mark.slow
 def test_training_learns_beliefs_and_products(trainer_of):
     sections = {"train": {"epochs": 15, "learning_rate": 0.03}, "model": {"width": 16}}
     trainer = trainer_of("run", labelled=8, **sections)

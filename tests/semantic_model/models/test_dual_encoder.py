@@ -120,6 +120,7 @@ def test_candidates_score_as_in_the_whole_catalogue_and_padding_is_last(config_o
     np.testing.assert_allclose(ranker.score(contexts[2:4], table), whole[2:4], atol=1e-6)
 
 
+@pytest.mark.slow
 def test_it_learns_what_was_asked_for(config_of, world, tmp_path):
     config = config_of(**OWN | {"train": {"rank_candidates": "all", "epochs": 60, "learning_rate": 1e-2}})
     made = trainer(config, world, tmp_path, valid="test")  # there is none: the last epoch is kept

@@ -173,6 +173,7 @@ def losses(line: dict) -> set[str]:
     return {name for name in line if name.startswith("D_") and not name.endswith(".loss")}
 
 
+@pytest.mark.slow
 def test_row_34_the_teacher_warms_up_alone_where_every_dialogue_is_labelled(trained):
     history = trained("all", "train.teacher_warmup_epochs=1").history
     assert not {name for name in losses(history[0]) if name.startswith("D_F.student")}

@@ -314,6 +314,7 @@ def test_nothing_to_train_on_is_said(trainer_of, world):
         )
 
 
+@pytest.mark.slow
 def test_training_learns_what_the_dialogues_say(trainer_of):
     sections = {
         "loss": {"rank": "softmax"},
