@@ -1,6 +1,7 @@
 """Fixtures for every test: where the real data is, and which parts must be there.
 
 ``SEMCTL_REQUIRE=studio,browser,realdata`` turns "skipped because it is missing" into a failure.
+With ``SEMCTL_FIXED_EXAMPLES`` set, hypothesis draws the same examples in every run, as a check of one commit has to.
 """
 
 from __future__ import annotations
@@ -9,6 +10,7 @@ import os
 from pathlib import Path
 
 import pytest
+from hypothesis import settings
 
 from tests.skipping import skip_or_fail
 from tests.studio_fixtures import personal_token, studio_server, studio_variables
@@ -16,6 +18,9 @@ from tests.studio_fixtures import personal_token, studio_server, studio_variable
 __all__ = ["personal_token", "skip_or_fail", "studio_server", "studio_variables"]
 
 ROOT = Path(__file__).resolve().parent.parent
+
+settings.register_profile("fixed", derandomize=True)
+settings.load_profile("fixed" if "SEMCTL_FIXED_EXAMPLES" in os.environ else "default")
 
 
 @pytest.fixture(scope="session")
