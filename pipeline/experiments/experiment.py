@@ -30,13 +30,14 @@ class ExperimentReport:
 
     Attributes:
         name: its folder's name.
-        folder: with ``grid.json``, ``results.json``, ``table.md`` and, for two ratios and more, ``ratios.svg``.
+        folder: with ``grid.json``, ``results.json``, ``table.md`` and, for two ratios and more, ``ratios.svg`` and
+            ``ratios.png``.
         title: what was measured.
         rows: models in the order of the grid, then the baselines.
         against: label of the row that the others are compared with; None without one.
         notes: what a reader of the figures has to know.
         failed: run -> why, of the runs that could not be trained.
-        figure: what ``ratios.svg`` holds; None where there is none.
+        figure: what ``ratios.svg`` and ``ratios.png`` hold; None where there is none.
     """
 
     name: str
@@ -121,7 +122,8 @@ def experiment(
     write_json(folder / "results.json", report.as_dict())
     write_atomic(folder / "table.md", markdown(report.title, report.rows, report.against, report.notes))
     if report.figure is not None:
-        write_atomic(folder / "ratios.svg", report.figure)
+        write_atomic(folder / "ratios.svg", report.figure.svg)
+        write_atomic(folder / "ratios.png", report.figure.png)
     if failed:
         raise _some_failed(failed, len(runs), folder)
     return report

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import json
 import math
 import os
@@ -15,6 +16,7 @@ from xml.etree import ElementTree
 
 import numpy as np
 import pytest
+from PIL import Image
 
 from pipeline import cli
 from pipeline.corpus.import_corpus import import_corpus
@@ -132,7 +134,8 @@ def test_a_grid_is_trained_measured_and_kept_and_not_trained_again(workspace: Wo
         *("random", "popularity", "tfidf", "state-rule (gold)"),
     ]
     folder = workspace.root / "experiments" / "first"
-    assert sorted(path.name for path in folder.iterdir()) == ["grid.json", "ratios.svg", "results.json", "table.md"]
+    written = ["grid.json", "ratios.png", "ratios.svg", "results.json", "table.md"]
+    assert sorted(path.name for path in folder.iterdir()) == written
     results = json.loads((folder / "results.json").read_text())
     runs = [run for row in results["rows"] for run in row["runs"] if run["run"]]
     assert len(runs) == 6
@@ -235,11 +238,15 @@ def test_an_unfinished_run_of_a_grid_is_told_apart_by_its_fold(workspace: Worksp
 def test_the_figure_is_drawn_for_two_ratios_and_more():
     rows = [summarise("tiny", r, f"tiny r{r:g}", [measured({("a", 1): 0.3 + r / 5})]) for r in (0.0, 0.2, 1.0)]
     rows.append(summarise("tfidf", None, "tfidf", [measured({("a", 1): 0.2})], floor=True))
-    drawing = ElementTree.fromstring(ratio_figure(rows, "valid & all"))
+    figure = ratio_figure(rows, "valid & all")
+    assert figure == ratio_figure(rows, "valid & all")
+    assert Image.open(io.BytesIO(figure.png)).size == (1140, 630)
+    drawing = ElementTree.fromstring(figure.svg)
     texts = [node.text for node in drawing.iter("{http://www.w3.org/2000/svg}text")]
     assert {"tiny", "tfidf", "valid & all", "0", "0.2", "1"} <= set(texts)
-    circles = list(drawing.iter("{http://www.w3.org/2000/svg}circle"))
-    heights = [float(circle.attrib["cy"]) for circle in circles]
+    (line,) = (node for node in drawing.iter() if node.get("id") == "model-0")
+    heights = [float(point.attrib["y"]) for point in line.iter("{http://www.w3.org/2000/svg}use")]
+    assert len(heights) == 3
     assert heights == sorted(heights, reverse=True)
     assert (heights[0] - heights[1]) / (heights[1] - heights[2]) == pytest.approx(0.04 / 0.16, rel=0.02)
     assert ratio_figure([rows[0], rows[3]], "one ratio") is None
