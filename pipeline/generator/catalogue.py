@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from random import Random
@@ -132,7 +132,7 @@ def _weighted(weights: Mapping[str, int], rng: Random) -> str:
     return rng.choices(list(weights), list(weights.values()))[0]
 
 
-def _skewed(values: tuple[str, ...], rng: Random) -> str:
+def _skewed(values: Sequence[str], rng: Random) -> str:
     """The first values oftener than the last, as in shops."""
     return rng.choices(values, [1 / (rank + 2) for rank in range(len(values))])[0]
 
@@ -156,9 +156,9 @@ def _design(garment: Garment, rng: Random) -> dict[str, tuple[str, ...]]:
     return {attribute: (value,) for attribute, value in design.items()}
 
 
-def _sizes(sizes: tuple[str, ...], rng: Random) -> tuple[str, ...]:
+def _sizes(sizes: Sequence[str], rng: Random) -> tuple[str, ...]:
     if len(sizes) == 1:
-        return sizes
+        return tuple(sizes)
     kept = [size for size in sizes if rng.random() < 0.6]
     return tuple(kept) or (rng.choice(sizes),)
 

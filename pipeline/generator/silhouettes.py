@@ -1,12 +1,16 @@
 """Outlines of garments in a unit square (x to the right, y down): parts to cut out of cloth, lines to sew on.
 
-A garment is symmetric about x = 0.5 unless it is a shoe; points are given for the left half and mirrored.
+A garment is symmetric about x = 0.5; points are given for the left half and mirrored. Shoes, bags and hats always look
+the same: ``data/silhouettes.toml``.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from functools import partial
+from typing import Any
 
+from pipeline.generator.data import load
 from pipeline.generator.outlines import Line, Part, Point, Shape, Spot, both, curve, flip, rounded, whole
 
 __all__ = ["SILHOUETTES", "silhouette"]
@@ -209,108 +213,33 @@ def _shorts(look: Look) -> list[Shape]:
     return [*shapes, *both(((0.262, 0.568), (0.476, 0.576)), 1.4)]
 
 
-def _sneakers(look: Look) -> list[Shape]:
+def _as_drawn(shapes: Sequence[dict[str, Any]], look: Look) -> list[Shape]:
+    """A garment that looks the same whatever its attributes."""
     del look
-    upper = (
-        (0.1, 0.63),
-        *curve((0.1, 0.63), (0.085, 0.46), (0.12, 0.33), steps=6),
-        *curve((0.12, 0.33), (0.17, 0.30), (0.2, 0.33), steps=4),
-        *curve((0.2, 0.33), (0.3, 0.42), (0.42, 0.31), steps=6),
-        *curve((0.42, 0.31), (0.6, 0.50), (0.78, 0.525), steps=6),
-        *curve((0.78, 0.525), (0.93, 0.56), (0.92, 0.67), steps=6),
-        (0.1, 0.67),
-    )
-    toe = (
-        *curve((0.76, 0.522), (0.93, 0.56), (0.92, 0.67), steps=6),
-        *curve((0.73, 0.67), (0.7, 0.6), (0.76, 0.522)),
-    )
-    sole = rounded(0.08, 0.645, 0.94, 0.735, 0.04)
-    shapes: list[Shape] = [Part(upper), Part(toe, shade=0.86), Part(sole, "sole")]
-    for index in range(4):
-        x, y = 0.44 + index * 0.065, 0.345 + index * 0.045
-        shapes.append(Line(((x - 0.045, y + 0.075), (x + 0.01, y)), 2.6))
-    shapes += [Line(curve((0.1, 0.52), (0.22, 0.5), (0.24, 0.65)), 1.6), Line(((0.08, 0.69), (0.94, 0.69)))]
-    return shapes
+    drawn: list[Shape] = []
+    for given in shapes:
+        match given:
+            case {"part": points, **rest}:
+                drawn.append(Part(_outline(points), **rest))
+            case {"line": points, **rest}:
+                drawn.append(Line(_outline(points), **rest))
+            case {"spot": (x, y), **rest}:
+                drawn.append(Spot((x, y), **rest))
+    return drawn
 
 
-def _boots(look: Look) -> list[Shape]:
-    del look
-    upper = (
-        (0.24, 0.12),
-        (0.52, 0.12),
-        *curve((0.52, 0.12), (0.5, 0.4), (0.535, 0.54), steps=6),
-        *curve((0.535, 0.54), (0.62, 0.6), (0.76, 0.64), steps=6),
-        *curve((0.76, 0.64), (0.87, 0.68), (0.86, 0.80), steps=6),
-        (0.22, 0.80),
-        *curve((0.22, 0.80), (0.25, 0.5), (0.24, 0.12), steps=6),
-    )
-    sole = ((0.21, 0.79), (0.88, 0.79), (0.875, 0.85), (0.46, 0.85), (0.44, 0.835), (0.42, 0.9), (0.21, 0.9))
-    shapes: list[Shape] = [Part(upper), Part(sole, "trim")]
-    shapes.append(Part(((0.235, 0.12), (0.525, 0.12), (0.52, 0.2), (0.24, 0.2)), shade=0.84))
-    shapes += [Line(curve((0.24, 0.6), (0.4, 0.66), (0.535, 0.54)), 1.6), Line(((0.445, 0.2), (0.455, 0.56)), 1.6)]
-    return [*shapes, Line(curve((0.7, 0.79), (0.66, 0.7), (0.74, 0.635)), 1.4)]
-
-
-def _heels(look: Look) -> list[Shape]:
-    del look
-    upper = (
-        *curve((0.1, 0.36), (0.13, 0.28), (0.2, 0.3), steps=4),
-        *curve((0.2, 0.3), (0.42, 0.78), (0.66, 0.625), steps=10),
-        *curve((0.66, 0.625), (0.86, 0.66), (0.94, 0.775), steps=6),
-        (0.6, 0.785),
-        *curve((0.6, 0.785), (0.4, 0.76), (0.23, 0.52), steps=8),
-        *curve((0.23, 0.52), (0.1, 0.52), (0.1, 0.36), steps=4),
-    )
-    heel = ((0.1, 0.4), (0.25, 0.55), (0.17, 0.66), (0.15, 0.82), (0.115, 0.82))
-    sole = (
-        *curve((0.21, 0.5), (0.38, 0.77), (0.6, 0.785), steps=8),
-        (0.95, 0.772),
-        (0.94, 0.8),
-        (0.6, 0.81),
-        (0.35, 0.72),
-    )
-    return [Part(heel, shade=0.86), Part(sole, "trim", outline=False), Part(upper)]
-
-
-def _handbag(look: Look) -> list[Shape]:
-    del look
-    ring = curve((0.33, 0.43), (0.33, 0.06), (0.67, 0.06), (0.67, 0.43), steps=16)
-    inner = curve((0.635, 0.43), (0.635, 0.115), (0.365, 0.115), (0.365, 0.43), steps=16)
-    body = (
-        *curve((0.17, 0.44), (0.17, 0.4), (0.21, 0.4), steps=4),
-        *curve((0.79, 0.4), (0.83, 0.4), (0.83, 0.44), steps=4),
-        *curve((0.9, 0.82), (0.9, 0.88), (0.84, 0.88), steps=4),
-        *curve((0.16, 0.88), (0.1, 0.88), (0.1, 0.82), steps=4),
-    )
-    flap = (*curve((0.17, 0.41), (0.185, 0.4), (0.21, 0.4)), *curve((0.79, 0.4), (0.815, 0.4), (0.83, 0.41)))
-    flap = (*flap, *curve((0.835, 0.47), (0.79, 0.64), (0.5, 0.64), (0.21, 0.64), (0.165, 0.47), steps=12))
-    shapes: list[Shape] = [Part((*ring, *inner), shade=0.8), Part(body), Part(flap, shade=0.9)]
-    shapes += [
-        Part(rounded(0.46, 0.59, 0.54, 0.68, 0.015), "metal"),
-        Spot((0.35, 0.435), 0.016),
-        Spot((0.65, 0.435), 0.016),
-    ]
-    return [*shapes, Line(((0.115, 0.845), (0.885, 0.845)))]
-
-
-def _hat(look: Look) -> list[Shape]:
-    del look
-    brim = (
-        *curve((0.03, 0.66), (0.1, 0.5), (0.5, 0.5), (0.9, 0.5), (0.97, 0.66), steps=14),
-        *curve((0.97, 0.66), (0.86, 0.82), (0.5, 0.82), (0.14, 0.82), (0.03, 0.66), steps=14),
-    )
-    crown = (
-        (0.24, 0.63),
-        *curve((0.24, 0.63), (0.25, 0.24), (0.36, 0.2), (0.44, 0.24), (0.5, 0.25), steps=10),
-        *curve((0.5, 0.25), (0.56, 0.24), (0.64, 0.2), (0.75, 0.24), (0.76, 0.63), steps=10),
-        *curve((0.76, 0.63), (0.66, 0.7), (0.5, 0.7), (0.34, 0.7), (0.24, 0.63), steps=10),
-    )
-    band = (
-        (0.245, 0.53),
-        *curve((0.245, 0.53), (0.34, 0.6), (0.5, 0.6), (0.66, 0.6), (0.755, 0.53), steps=10),
-        *curve((0.76, 0.63), (0.66, 0.7), (0.5, 0.7), (0.34, 0.7), (0.24, 0.63), steps=10),
-    )
-    return [Part(brim, shade=0.93), Part(crown), Part(band, "trim")]
+def _outline(items: Sequence[Any]) -> tuple[Point, ...]:
+    """Points, curves and round rectangles one after the other."""
+    points: list[Point] = []
+    for item in items:
+        match item:
+            case {"curve": through}:
+                points += curve(*((x, y) for x, y in through), steps=item.get("steps", 8))
+            case {"rounded": box}:
+                points += rounded(*box)
+            case x, y:
+                points.append((x, y))
+    return tuple(points)
 
 
 SILHOUETTES: dict[str, Callable[[Look], list[Shape]]] = {
@@ -323,10 +252,6 @@ SILHOUETTES: dict[str, Callable[[Look], list[Shape]]] = {
     "coat": _coat,
     "trousers": _trousers,
     "shorts": _shorts,
-    "sneakers": _sneakers,
-    "boots": _boots,
-    "heels": _heels,
-    "handbag": _handbag,
-    "hat": _hat,
+    **{name: partial(_as_drawn, shapes) for name, shapes in load("silhouettes.toml").items()},
 }
 """Garment type -> the function that draws its shapes."""

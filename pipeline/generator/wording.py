@@ -33,7 +33,7 @@ class Wording:
         """One of the templates, filled in."""
         return self._rng.choice(templates).format(**words)
 
-    def templates(self, of: Mapping[str, tuple[str, ...]], attribute: str) -> tuple[str, ...]:
+    def templates(self, of: Mapping[str, Sequence[str]], attribute: str) -> Sequence[str]:
         """The templates of an attribute, or the common ones."""
         return of.get(attribute) or of.get("default") or phrases.ADD["style"]
 
