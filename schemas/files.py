@@ -65,7 +65,7 @@ _DISK_PROBLEMS = {
     errno.EISDIR: ("cannot read or write", "move the folder that is where a file should be"),
     errno.ENAMETOOLONG: ("cannot write", "take a shorter name"),
 }
-"""What the disk refuses: what cannot be done, and the mend."""
+"""What the disk refuses: what cannot be done, and the fix."""
 
 
 @contextmanager
@@ -212,9 +212,9 @@ def disk_problem(problem: OSError) -> InputError | None:
     found = _DISK_PROBLEMS.get(problem.errno or 0)
     if found is None:
         return None
-    what, mend = found
+    what, fix = found
     return WorkspaceError(
-        f"{what}: {os.strerror(problem.errno or 0)}", where=problem.filename, fix=f"{mend}, then run this again"
+        f"{what}: {os.strerror(problem.errno or 0)}", where=problem.filename, fix=f"{fix}, then run this again"
     )
 
 

@@ -7,7 +7,7 @@ from collections.abc import Iterable, Sequence
 from itertools import combinations, product
 from typing import Literal, NamedTuple
 
-from annotate.agreement.answered import AlignedLabels, LabelledTurn, same_state
+from annotate.agreement.aligned_labels import AlignedLabels, LabelledTurn, same_state
 from annotate.agreement.cells import NEW_TOPIC, NOTHING, Cell, Element
 from annotate.agreement.counts import CountTable, CountTableBuilder
 from annotate.agreement.similarity import Distance, similarity
@@ -130,7 +130,7 @@ class Tally:
         confusions: what was mixed up, and in how many pairs of answers.
         examples: of each, up to three in different dialogues.
         answered, unreadable, untouched: turns of each annotator, shared with somebody or not.
-        orphaned: answers left out, see :class:`~annotate.agreement.answered.AlignedLabels`.
+        orphaned: answers left out, see :class:`~annotate.agreement.aligned_labels.AlignedLabels`.
     """
 
     def __init__(self, slots: Sequence[str], distance: Distance = "nominal", *, prelabels: bool = True) -> None:

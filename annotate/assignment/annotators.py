@@ -52,10 +52,10 @@ class Annotators:
 
     @classmethod
     def read(cls, labelling: Path) -> Annotators:
-        """The roster of a workspace's labelling folder; an empty one when nothing was learned yet.
+        """The annotators that a workspace's labelling folder knows; an empty one when nothing was learned yet.
 
         Raises:
-            LabelError: the file is not a roster.
+            LabelError: the file lists no annotators.
         """
         path = labelling / "annotators.json"
         if not path.is_file():

@@ -12,9 +12,9 @@ from annotate.checks.answers import check_answers, check_blanks
 from annotate.checks.catalogue import CatalogueIndex
 from annotate.checks.codes import CODES, SEVERITIES
 from annotate.checks.dialogue import DialogueLabels, Refused
+from annotate.checks.dialogue_store import DialogueStore
 from annotate.checks.finding import Finding
 from annotate.checks.requests import RequestFinder
-from annotate.checks.said import DialogueStore
 from annotate.checks.spelling import Spellings
 from annotate.checks.states import check_states
 from annotate.checks.values import check_values

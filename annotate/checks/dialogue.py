@@ -8,8 +8,8 @@ from functools import cached_property
 from typing import Any, Literal, NamedTuple
 
 from annotate.annotations.annotation import Annotation
+from annotate.checks.dialogue_store import StoredDialogue
 from annotate.checks.finding import Finding
-from annotate.checks.said import StoredDialogue
 from annotate.resolution.resolve import TurnResolution
 from schemas.belief import TurnUpdate
 from schemas.ontology import Ontology, fold

@@ -94,13 +94,13 @@ class Identity:
 
     Args:
         store: what is stored and what arrived.
-        roster: who annotators are, as servers tell.
+        known_annotators: who annotators are, as servers tell.
         progress: is told when people are kept apart for want of knowledge.
     """
 
-    def __init__(self, store: AnnotationStore, roster: Annotators, progress: Progress | None = None) -> None:
+    def __init__(self, store: AnnotationStore, known_annotators: Annotators, progress: Progress | None = None) -> None:
         self._store = store
-        self._roster = roster
+        self._known_annotators = known_annotators
         self._progress = progress or SilentProgress()
         self._sources: dict[tuple[str, str], str] = {}
         self._people: dict[tuple[str, str], str] = {}
@@ -188,7 +188,7 @@ class Identity:
     def _known(self, arrival: Arrival, server: str | None) -> str | None:
         one = arrival.annotation
         email = None if _is_numbered(one.annotator) else one.annotator
-        return self._roster.annotator(
+        return self._known_annotators.annotator(
             server if is_address(server) else None,
             one.project or "",
             one.completed_by,
@@ -241,7 +241,7 @@ class Identity:
             if annotator.startswith(NUMBERED) and each.completed_by is not None:
                 known = None
                 if is_address(now):
-                    known = self._roster.annotator(now, each.project or "", each.completed_by)
+                    known = self._known_annotators.annotator(now, each.project or "", each.completed_by)
                 elif self._store.people(now, each.completed_by):
                     known = self._numbered(now, each.completed_by)
                 annotator = known or (self._numbered(now, each.completed_by) if is_address(now) else annotator)

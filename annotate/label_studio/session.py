@@ -1,6 +1,6 @@
 """One logged-in connection to Label Studio: the only module that knows its SDK.
 
-Every failure becomes a :class:`~schemas.errors.ServiceError` (exit code 4) that names the mend; no message holds a
+Every failure becomes a :class:`~schemas.errors.ServiceError` (exit code 4) that names the fix; no message holds a
 token. No request goes to another origin than the address names, wherever the server redirects. Writes are never
 retried: a request that seems to have failed may have arrived.
 """

@@ -55,7 +55,7 @@ def experiment(
     jobs: Annotated[int, typer.Option("--jobs", min=1, help="Worker processes of one thread each.")] = 1,
     as_json: Annotated[bool, JSON_OPTION] = False,
 ) -> None:
-    """Train and measure a grid of runs with several seeds, or cross-validate; goes on where it was stopped.
+    """Train and measure a grid of runs with several seeds, or cross-validate; continues where it was stopped.
 
     Example: semctl -w shop experiment --models semantic,dual-encoder --ratios 0,0.2,1 --seeds 5 --jobs 2
     """

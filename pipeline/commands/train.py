@@ -51,7 +51,7 @@ def train(
     epochs: Annotated[int | None, typer.Option("--epochs", min=1, help="Instead of the preset's.")] = None,
     no_images: Annotated[bool, typer.Option("--no-images", help="Leave every image out.")] = False,
     run: Annotated[
-        str | None, typer.Option("--resume", metavar="RUN", help="Go on with an interrupted run (an id, or latest).")
+        str | None, typer.Option("--resume", metavar="RUN", help="Resume an interrupted run (an id, or latest).")
     ] = None,
     as_json: Annotated[bool, JSON_OPTION] = False,
 ) -> None:
@@ -79,7 +79,7 @@ def train(
             no_images or None,
         )
         if any(value is not None for value in others):
-            raise UsageError("--resume goes on with the run's own settings", fix="leave the other options out")
+            raise UsageError("--resume takes the run's own settings", fix="leave the other options out")
         record = resume(given.workspace, run, progress=console)
     elif labeled_ratio is None and labelled is None and model in {None, "semantic"}:
         raise UsageError(

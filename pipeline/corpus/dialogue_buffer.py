@@ -21,7 +21,7 @@ class DialogueBuffer:
     """
 
     def __init__(self) -> None:
-        self._file = tempfile.TemporaryFile()  # noqa: SIM115 - lives as long as the spool
+        self._file = tempfile.TemporaryFile()  # noqa: SIM115 - lives as long as the buffer
         self._index: dict[tuple[str, str, str], tuple[int, int]] = {}
 
     def __len__(self) -> int:

@@ -192,7 +192,7 @@ class SimmcReader(ABC):
     def dialogues(self, ledger: Ledger) -> Iterator[Dialogue]:
         """Dialogues sorted by id; the files are read one after the other."""
         line = ledger["dialogues"]
-        spool = DialogueBuffer()
+        buffer = DialogueBuffer()
         for path in self._dialogue_files:
             content = self._files.read_json(path, line)
             if content is UNREADABLE:
@@ -216,13 +216,13 @@ class SimmcReader(ABC):
                 if not dialogue_id or not isinstance(_turns(raw), list):
                     line.drop("no_id_or_no_turns")
                 else:
-                    spool.add(dialogue_id, split or "train", domain, raw, ledger)
-        if not len(spool):
+                    buffer.add(dialogue_id, split or "train", domain, raw, ledger)
+        if not len(buffer):
             reasons = ", ".join(f"{reason} {n}" for reason, n in sorted(line.dropped.items()))
             what = f"no dialogues in these files{f' ({reasons})' if reasons else ''}"
             fix = "fetch the files with: git lfs pull" if line.dropped["git_lfs_pointer"] else "check --format"
             raise CorpusError(what, where=self._dialogue_files[0].parent, fix=fix)
-        for dialogue_id, split, domain, raw in spool.sorted():
+        for dialogue_id, split, domain, raw in buffer.sorted():
             turns = MergedTurns()
             dialogue = SimmcDialogue(_dialogue_id(raw), domain, raw)
             for index, turn in enumerate(_turns(raw)):

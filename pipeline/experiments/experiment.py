@@ -72,7 +72,7 @@ def experiment(
 ) -> ExperimentReport:
     """Train and measure a grid, and keep what came out in ``experiments/<name>``.
 
-    Runs that are there are not trained again and interrupted ones go on, so the same call after a kill does the rest.
+    Finished runs are not trained again and interrupted ones are resumed: the same call after a kill does the rest.
 
     Args:
         workspace: where the corpus, the labels and the runs are.
@@ -102,7 +102,7 @@ def experiment(
     try:
         measured, failed = run_all(workspace, runs, split=request.asked, candidates=kind, jobs=jobs, progress=shown)
     except KeyboardInterrupt:
-        shown.log("stopped; the same command goes on from here")
+        shown.log("stopped; the same command continues from here")
         raise
     summaries = [*_summaries(rows, measured), *floors]
     chosen = by_label(summaries).get(against) if against else None

@@ -56,7 +56,7 @@ def run_all(
         jobs: worker processes, each of one thread; with 1 all is done in this process.
 
     Raises:
-        KeyboardInterrupt: stopped; runs under way have saved a checkpoint, and the same grid goes on from there.
+        KeyboardInterrupt: stopped; runs under way have saved a checkpoint, and the same grid continues from there.
     """
     found: dict[str, Measured] = {}
     failed: dict[str, SemctlError] = {}
@@ -79,7 +79,7 @@ def run_all(
 
 
 def carry_out(workspace: Workspace, planned: PlannedRun, split: str, candidates: str) -> Measured:
-    """Train one run, go on with it, or find it there; then measure it. Two processes never work on one run.
+    """Train one run, resume it, or find it there; then measure it. Two processes never work on one run.
 
     Raises:
         SemctlError: as training and evaluation do.

@@ -16,7 +16,7 @@ __all__ = ["learn_annotators"]
 
 
 def learn_annotators(workspace: Workspace, gateway: Gateway, projects: Mapping[int, str]) -> Annotators:
-    """The roster of the workspace with what this server says; not written yet.
+    """The known_annotators of the workspace with what this server says; not written yet.
 
     Args:
         workspace: whose.
@@ -32,6 +32,8 @@ def learn_annotators(workspace: Workspace, gateway: Gateway, projects: Mapping[i
         if not assignment.is_file
         for part in assignment.parts
     }
-    roster = Annotators.read(workspace.labelling)
-    roster.learn(gateway.url, gateway.users(), {number: assigned.get(title) for number, title in projects.items()})
-    return roster
+    known_annotators = Annotators.read(workspace.labelling)
+    known_annotators.learn(
+        gateway.url, gateway.users(), {number: assigned.get(title) for number, title in projects.items()}
+    )
+    return known_annotators

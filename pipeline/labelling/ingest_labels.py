@@ -90,7 +90,7 @@ def ingest_labels(
     with ExitStack() as stack:
         stack.enter_context(_writing(workspace))
         source = LabelSource(
-            screens=read_interface_versions(workspace.labelling), roster=Annotators.read(workspace.labelling)
+            screens=read_interface_versions(workspace.labelling), known_annotators=Annotators.read(workspace.labelling)
         )
         taking_in = export is not None or bool(names)
         if taking_in:
@@ -98,7 +98,7 @@ def ingest_labels(
         lock = locked(workspace.annotations.parent / ".lock")
         if names:
             pulling = Pull.of(workspace, names)  # before anything is written, see whether the server is there
-            source.roster = pulling.roster()
+            source.known_annotators = pulling.known_annotators()
             stack.enter_context(lock)
             incoming = stack.enter_context(temporary_folder(workspace.annotations.parent / "pulled"))
             pulled = pulling.fetch(incoming, whole=full, progress=progress)
@@ -112,7 +112,7 @@ def ingest_labels(
         else:
             stack.enter_context(lock)
         # what was stored under a number gets the name that is known by now, or it would count as somebody else's
-        store.load(map(source.roster.named, read_annotations(workspace.annotations)))
+        store.load(map(source.known_annotators.named, read_annotations(workspace.annotations)))
         source.merge(store, progress)
         _load_quarantine(workspace, store)
         report = _write(workspace, store, index, ontology, source, policy, again, progress)

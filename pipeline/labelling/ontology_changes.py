@@ -141,7 +141,7 @@ def change_ontology(
     Raises:
         InputError: the change is not possible, or a project on the server cannot take it; nothing is changed.
         ServiceError: the server of the projects does not answer; nothing is changed. Or it failed in between: the same
-            command again goes on.
+            command again continues.
     """
     progress = progress or SilentProgress()
     with ExitStack() as stack:

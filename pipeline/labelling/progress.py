@@ -52,7 +52,7 @@ class LabellingProgress:
         self._progress = progress or SilentProgress()
         self._cache = ActivityCache(workspace.labelling / "activity")
         self._gateway: Gateway | None = None
-        self._roster: Annotators | None = None
+        self._known_annotators: Annotators | None = None
         self._found: dict[str, Project | None] = {}
         self._wanted: dict[int, dict[str, WantedTask]] = {}
 
@@ -68,7 +68,7 @@ class LabellingProgress:
         touched: dict[int, Touched] = {}
         if any(batch.destination.project for batch in batches):
             gateway = self._connected()
-            roster = self._learned(gateway, batches)
+            known_annotators = self._learned(gateway, batches)
             projects = self._projects(gateway, batches)
             answers = gateway.answer_counts([project.id for project in projects.values() if project])
             by_title: dict[str, Touched] = {}
@@ -77,7 +77,7 @@ class LabellingProgress:
                     notes.append(f"the project '{title}' is not on {gateway.url}")
                     by_title[title] = {}
                 else:
-                    by_title[title] = self._ask(gateway, project, answers[project.id], roster)
+                    by_title[title] = self._ask(gateway, project, answers[project.id], known_annotators)
             touched = {each.number: by_title[each.destination.project] for each in batches if each.destination.project}
         in_files = [batch for batch in batches if not batch.destination.project]
         if in_files:
@@ -127,10 +127,10 @@ class LabellingProgress:
         return self._gateway
 
     def _learned(self, gateway: Gateway, batches: list[Batch]) -> Annotators:
-        if self._roster is None:
+        if self._known_annotators is None:
             found = {project.id: project.title for project in self._projects(gateway, batches).values() if project}
-            self._roster = learn_annotators(self._workspace, gateway, found)
-        return self._roster
+            self._known_annotators = learn_annotators(self._workspace, gateway, found)
+        return self._known_annotators
 
     def _projects(self, gateway: Gateway, batches: list[Batch]) -> Mapping[str, Project | None]:
         """Title -> project; looked up once, by number where it still has that title."""
@@ -142,14 +142,14 @@ class LabellingProgress:
                 self._found[title] = there.get(title) or gateway.find_project(title)
         return self._found
 
-    def _ask(self, gateway: Gateway, project: Project, answers: int, roster: Annotators) -> Touched:
+    def _ask(self, gateway: Gateway, project: Project, answers: int, known_annotators: Annotators) -> Touched:
         named: dict[int | None, str | None] = {}
         touched = {}
         for task in self._cache.read(gateway, project, answers, self._progress):
             for answer in task.answers:
                 if answer.by not in named:
                     number = None if answer.by is None else str(answer.by)
-                    known = roster.annotator(gateway.url, str(project.id), number)
+                    known = known_annotators.annotator(gateway.url, str(project.id), number)
                     named[answer.by] = known or (number and numbered_name(gateway.url, number))
             given = tuple(
                 # of nobody known: of nobody else either
@@ -161,10 +161,10 @@ class LabellingProgress:
 
     def _ingested(self, batches: list[Batch]) -> dict[int, Touched]:
         """Batch -> uid -> what the annotations of the workspace say."""
-        roster = Annotators.read(self._workspace.labelling)
+        known_annotators = Annotators.read(self._workspace.labelling)
         people = (each for each in read_annotations(self._workspace.annotations) if not each.is_corpus)
         answers: dict[tuple[str | None, str], list[tuple[str | None, str, Answer]]] = defaultdict(list)
-        for annotation in map(roster.named, newest_versions(people)):
+        for annotation in map(known_annotators.named, newest_versions(people)):
             if annotation.task_uid is not None:
                 said = Answer(annotation.annotator, annotation.lead_time, _time(annotation.updated_at))
                 answers[annotation.role, annotation.task_uid].append(

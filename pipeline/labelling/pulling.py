@@ -57,7 +57,7 @@ class Pull:
             gateway.check_config(project)
         return cls(workspace, gateway, tuple(found.values()))
 
-    def roster(self) -> Annotators:
+    def known_annotators(self) -> Annotators:
         """Who annotators are, with what this server says.
 
         Raises:

@@ -35,7 +35,7 @@ class LabelSource:
         changes: what arrived against what the workspace held; known once merged.
         states: what the next pull of each project starts from; known once merged.
         screens: since when the screens of projects offer a newer ontology than their tasks were made with.
-        roster: who annotators are.
+        known_annotators: who annotators are.
     """
 
     exports: list[StagedExport] = field(default_factory=list)
@@ -43,7 +43,7 @@ class LabelSource:
     changes: Changes = field(default_factory=Changes)
     states: dict[str, PullState] = field(default_factory=dict)
     screens: InterfaceVersions = field(default_factory=InterfaceVersions)
-    roster: Annotators = field(default_factory=Annotators)
+    known_annotators: Annotators = field(default_factory=Annotators)
 
     @property
     def is_corpus(self) -> bool:
@@ -117,7 +117,7 @@ class LabelSource:
         for project in self.pulled:
             if project.before is not None and project.before.url != project.url:
                 store.move(project.before.url, project.url, str(project.project.id))
-        self.changes = store.merge(Identity(store, self.roster, progress), from_server=bool(self.pulled))
+        self.changes = store.merge(Identity(store, self.known_annotators, progress), from_server=bool(self.pulled))
         for project in self.pulled:
             heard = store.heard(str(project.project.id))
             export = next((staged.sha256 for staged in self.exports if staged.path == project.export), None)
@@ -132,7 +132,7 @@ class LabelSource:
             if PullState.read(path) != state:
                 state.write(path)
         if self.pulled:
-            self.roster.write(workspace.labelling)
+            self.known_annotators.write(workspace.labelling)
 
     def as_json(self) -> dict[str, Any]:
         """What a report says of it."""

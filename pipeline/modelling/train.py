@@ -40,7 +40,7 @@ def train(
     """Train a ranker on D_F and D_P; returns the run's record.
 
     The same request on the same data is the same run: when it is there and complete, nothing is trained again; when it
-    was interrupted, it starts over (:func:`resume` goes on instead).
+    was interrupted, it starts over (:func:`resume` continues instead).
 
     Args:
         workspace: where the corpus, the labels and the runs are.
@@ -78,7 +78,7 @@ def train(
 
 
 def resume(workspace: Workspace, run: str, *, progress: Progress | None = None) -> dict[str, Any]:
-    """Go on with an interrupted run from its last checkpoint, as if it had never stopped; returns its record.
+    """Resume an interrupted run from its last checkpoint, as if it had never stopped; returns its record.
 
     Args:
         run: its id, or ``latest`` for the unfinished run worked on last.
@@ -171,9 +171,7 @@ def _run(
     shown.log(f"computing on: {computing}" + (f", {processes.count} processes" if processes.count > 1 else ""))
     if resumed:
         trainer.restore()
-        shown.log(
-            f"going on with {folder.name} after epoch {trainer.state.epoch}, step {trainer.state.step} of the next"
-        )
+        shown.log(f"resuming {folder.name} after epoch {trainer.state.epoch}, step {trainer.state.step} of the next")
     try:
         trained = trainer.fit()
     except Interrupted:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 
-from annotate.agreement.answered import AlignedLabels, read_dialogue
+from annotate.agreement.aligned_labels import AlignedLabels, read_dialogue
 from annotate.agreement.cells import CellReader
 from annotate.agreement.measure import measure
 from annotate.agreement.reading import (

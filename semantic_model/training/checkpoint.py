@@ -57,7 +57,7 @@ def load_weights(path: Path, module: nn.Module) -> None:
 def save_checkpoint(
     path: Path, module: nn.Module, optimiser: torch.optim.Optimizer, progress: Mapping[str, Any]
 ) -> None:
-    """Write all that training needs to go on: weights, optimiser, random states, and ``progress`` (plain JSON)."""
+    """Write all that training needs to resume: weights, optimiser, random states, and ``progress`` (plain JSON)."""
     tensors = {f"model.{name}": value for name, value in _state(module).items()}
     for name, parameter in module.named_parameters():
         for key, value in optimiser.state.get(parameter, {}).items():

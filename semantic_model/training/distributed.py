@@ -233,5 +233,5 @@ def _together() -> Iterator[None]:
     except RuntimeError as problem:
         raise ModelError(
             f"another process of this training ended: {str(problem).splitlines()[0][:200]}",
-            fix="see what it said; `semctl train --resume latest`, started the same way, goes on",
+            fix="see what it said; `semctl train --resume latest`, started the same way, continues",
         ) from None

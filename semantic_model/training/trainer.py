@@ -188,7 +188,7 @@ class Trainer:
 
     @property
     def last(self) -> Path:
-        """The checkpoint to go on from."""
+        """The checkpoint to resume from."""
         return self.folder / "checkpoints" / "last.safetensors"
 
     @property
@@ -197,7 +197,7 @@ class Trainer:
         return self.folder / "checkpoints" / "best.safetensors"
 
     def restore(self) -> None:
-        """Go on from the run's checkpoint; without one, from the start.
+        """Resume from the run's checkpoint; without one, from the start.
 
         Raises:
             ModelError: a checkpoint that cannot be used.

@@ -7,7 +7,7 @@ from itertools import combinations
 
 from hypothesis import strategies as st
 
-from annotate.agreement.answered import read_dialogue
+from annotate.agreement.aligned_labels import read_dialogue
 from annotate.agreement.cells import CellReader
 from annotate.agreement.similarity import Distance
 from annotate.agreement.tally import Tally

@@ -264,7 +264,7 @@ def test_a_slot_of_which_one_answer_does_not_tell_is_a_missing_value():
     told = [{"ann": {0: ["color=red"], 2: ["size=S"]}, "bo": {0: ["color=blue"], 2: ["size=S"]}, "cy": {0: [], 2: []}}]
     report = measure(tallied(told))
     assert {slot.slot: slot.n for slot in report.slots} == {"color": 2, "size": 2}
-    from annotate.agreement.answered import read_dialogue
+    from annotate.agreement.aligned_labels import read_dialogue
     from annotate.agreement.tally import Tally
     from annotate.annotations.annotation import Mark
     from tests.annotate.agreement.given_answers import annotation
@@ -287,7 +287,7 @@ def test_a_slot_of_which_one_answer_does_not_tell_is_a_missing_value():
 
 
 def test_verdicts_and_prelabels_are_compared_on_their_own():
-    from annotate.agreement.answered import read_dialogue
+    from annotate.agreement.aligned_labels import read_dialogue
     from annotate.agreement.tally import Tally
     from tests.annotate.agreement.given_answers import annotation
 

@@ -16,41 +16,41 @@ USERS = {1: "owner@shop", 2: "Ann@x", 3: "bo@x"}
 
 
 @pytest.fixture
-def roster() -> Annotators:
-    roster = Annotators()
-    roster.learn(HERE, USERS, {7: "ann@x", 8: "bo@x", 9: None})
-    return roster
+def known_annotators() -> Annotators:
+    known_annotators = Annotators()
+    known_annotators.learn(HERE, USERS, {7: "ann@x", 8: "bo@x", 9: None})
+    return known_annotators
 
 
-def test_answers_of_a_project_dealt_to_somebody_are_theirs_whoever_was_logged_in(roster: Annotators):
-    assert roster.annotator(HERE, "7", "2") == "ann@x"
-    assert roster.annotator(HERE, "7", "1") == "ann@x"
-    assert roster.annotator(HERE, "7", None) == "ann@x"
+def test_answers_of_a_project_dealt_to_somebody_are_theirs_whoever_was_logged_in(known_annotators: Annotators):
+    assert known_annotators.annotator(HERE, "7", "2") == "ann@x"
+    assert known_annotators.annotator(HERE, "7", "1") == "ann@x"
+    assert known_annotators.annotator(HERE, "7", None) == "ann@x"
 
 
-def test_an_annotator_who_answers_in_anothers_project_stays_themselves(roster: Annotators):
-    assert roster.annotator(HERE, "7", "3") == "bo@x"
-    assert roster.annotator(HERE, "7", "44", email="bo@x") == "bo@x"
+def test_an_annotator_who_answers_in_anothers_project_stays_themselves(known_annotators: Annotators):
+    assert known_annotators.annotator(HERE, "7", "3") == "bo@x"
+    assert known_annotators.annotator(HERE, "7", "44", email="bo@x") == "bo@x"
 
 
-def test_elsewhere_the_e_mail_address_names_them_in_small_letters(roster: Annotators):
-    assert roster.annotator(HERE, "9", "2") == "ann@x"
-    assert roster.annotator(HERE, "9", "1") == "owner@shop"
-    assert roster.annotator(HERE, "9", "44") is None
-    assert roster.annotator(HERE, "9", "44", email="cy@x") == "cy@x"
+def test_elsewhere_the_e_mail_address_names_them_in_small_letters(known_annotators: Annotators):
+    assert known_annotators.annotator(HERE, "9", "2") == "ann@x"
+    assert known_annotators.annotator(HERE, "9", "1") == "owner@shop"
+    assert known_annotators.annotator(HERE, "9", "44") is None
+    assert known_annotators.annotator(HERE, "9", "44", email="cy@x") == "cy@x"
 
 
-def test_numbers_mean_nothing_on_another_server_or_on_one_not_known(roster: Annotators):
-    roster.learn(THERE, {3: "someone@else"}, {7: None})
-    assert roster.annotator(THERE, "7", "3") == "someone@else"
-    assert roster.annotator(THERE, "7", "2") is None
-    assert roster.annotator(None, "7", "3") is None
-    assert roster.annotator(None, "7", "3", email="bo@x") == "bo@x"
-    assert roster.annotator(None, "7", "5", assigned_to="cy@x") == "cy@x"  # the task itself says so
+def test_numbers_mean_nothing_on_another_server_or_on_one_not_known(known_annotators: Annotators):
+    known_annotators.learn(THERE, {3: "someone@else"}, {7: None})
+    assert known_annotators.annotator(THERE, "7", "3") == "someone@else"
+    assert known_annotators.annotator(THERE, "7", "2") is None
+    assert known_annotators.annotator(None, "7", "3") is None
+    assert known_annotators.annotator(None, "7", "3", email="bo@x") == "bo@x"
+    assert known_annotators.annotator(None, "7", "5", assigned_to="cy@x") == "cy@x"  # the task itself says so
 
 
-def test_what_is_learned_is_kept_and_written_once(roster: Annotators, tmp_path: Path):
-    roster.write(tmp_path)
+def test_what_is_learned_is_kept_and_written_once(known_annotators: Annotators, tmp_path: Path):
+    known_annotators.write(tmp_path)
     before = (tmp_path / "annotators.json").stat().st_mtime_ns
     again = Annotators.read(tmp_path)
     assert again.annotator(HERE, "7", "1") == "ann@x"
@@ -69,13 +69,13 @@ def test_a_file_that_is_no_roster_is_refused(text: str, tmp_path: Path):
         Annotators.read(tmp_path)
 
 
-def test_a_stored_annotation_gets_its_name_and_keeps_what_label_studio_said(roster: Annotators):
+def test_a_stored_annotation_gets_its_name_and_keeps_what_label_studio_said(known_annotators: Annotators):
     stored = Annotation("ls:9:a", "d", "user:3@here", "2026", project="9", completed_by="3", server=HERE)
-    named = roster.named(stored)
+    named = known_annotators.named(stored)
     assert (named.annotator, named.completed_by, named.key) == ("bo@x", "3", stored.key)
     for elsewhere in (replace(stored, server=None), replace(stored, server=THERE), replace(stored, server="export-1")):
-        assert roster.named(elsewhere) is elsewhere
+        assert known_annotators.named(elsewhere) is elsewhere
     corpus = Annotation("corpus:d", "d", "corpus")
-    assert roster.named(corpus) is corpus
+    assert known_annotators.named(corpus) is corpus
     named_before = Annotation("ls:9:a", "d", "cy@x", project="9", completed_by="3", server=HERE)
-    assert roster.named(named_before) is named_before
+    assert known_annotators.named(named_before) is named_before

@@ -171,10 +171,10 @@ def test_both_servers_refusals_are_kept(workspace: Workspace):
 
 
 def test_a_file_is_of_the_server_whose_answers_it_holds(workspace: Workspace):
-    roster = Annotators()
-    roster.learn(HERE, {1: "ann@x.org", 2: "bo@x.org"}, {1: None})
+    known_annotators = Annotators()
+    known_annotators.learn(HERE, {1: "ann@x.org", 2: "bo@x.org"}, {1: None})
     workspace.labelling.mkdir(exist_ok=True)
-    roster.write(workspace.labelling)
+    known_annotators.write(workspace.labelling)
     first = answered(T1, answer(1, RED, unique_id=UUID.format(1)), project=1)
     take_in(workspace, first, server=HERE)
     take_in(workspace, first, answered(T2, answer(2, BLUE, by=2, unique_id=UUID.format(2)), project=1))
@@ -188,10 +188,10 @@ def test_what_came_as_a_file_gets_its_names_once_its_server_is_known(workspace: 
     take_in(workspace, task)
     take_in(workspace, answered(T1, task["annotations"][0]), server=HERE)
     assert people(workspace) == {"user:1@here:8080", "user:2@here:8080"}
-    roster = Annotators()
-    roster.learn(HERE, {2: "bo@x.org"}, {})
+    known_annotators = Annotators()
+    known_annotators.learn(HERE, {2: "bo@x.org"}, {})
     workspace.labelling.mkdir(exist_ok=True)
-    roster.write(workspace.labelling)
+    known_annotators.write(workspace.labelling)
     ingest_labels(workspace)
     assert people(workspace) == {"user:1@here:8080", "bo@x.org"}
 
@@ -269,9 +269,9 @@ def test_a_server_at_another_address_keeps_its_answers():
         store.load([replace(one, server=HERE), replace(one, annotation_id="ls:8:b", project="8", server=HERE)])
         store.move(HERE, THERE, "7")
         assert [each.server for each in store.all()] == [THERE, HERE]
-        roster = Annotators()
-        roster.learn(THERE, {3: "cy@x"}, {})
-        identity = Identity(store, roster)
+        known_annotators = Annotators()
+        known_annotators.learn(THERE, {3: "cy@x"}, {})
+        identity = Identity(store, known_annotators)
         identity.settle()
         named = identity.named(Arrival(replace(one, annotator="user:3", server=THERE), "e" * 64))
     assert (named.annotation_id, named.annotator, named.server) == ("ls:7:a", "cy@x", THERE)
