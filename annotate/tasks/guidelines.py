@@ -6,10 +6,12 @@ Written once as blocks, rendered as Markdown (beside the tasks) and as HTML (the
 # ruff: noqa: E501 - one table row a line reads best
 from __future__ import annotations
 
-import html
 import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from pathlib import Path
+
+from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
 from annotate.tasks.open_points import OpenPoint, decision_on, other_decisions, points
 from schemas.ontology import Ontology, Slot, Value, fold
@@ -61,7 +63,9 @@ def guideline_markdown(ontology: Ontology) -> str:
 
 def guideline_html(ontology: Ontology) -> str:
     """The guideline as HTML; everything that comes from the ontology is escaped."""
-    return "\n".join(_html(block) for block in _blocks(ontology))
+    folder = FileSystemLoader(Path(__file__).with_name("templates"))
+    environment = Environment(loader=folder, autoescape=True, trim_blocks=True, undefined=StrictUndefined)
+    return environment.get_template("guideline.html").render(blocks=_blocks(ontology))
 
 
 def _blocks(ontology: Ontology) -> list[_Block]:
@@ -285,26 +289,3 @@ def _fenced(text: str) -> str:
     longest = max((len(run) for run in re.findall(r"`+", text)), default=0)
     fence, space = "`" * (longest + 1), " " if longest else ""
     return f"{fence}{space}{' '.join(text.splitlines())}{space}{fence}"
-
-
-def _html(block: _Block) -> str:
-    match block:
-        case _Heading(text, level):
-            return f"<h{level + 1}>{html.escape(text)}</h{level + 1}>"
-        case _Paragraph(line):
-            return f"<p>{_html_line(line)}</p>"
-        case _Bullets(lines):
-            items = "".join(f"<li>{_html_line(line)}</li>" for line in lines)
-            return f"<ul>{items}</ul>"
-        case _Table(columns, rows):
-            head = "".join(f"<th>{html.escape(column)}</th>" for column in columns)
-            cells = ["".join(f"<td>{_html_line(cell)}</td>" for cell in row) for row in rows]
-            return f"<table><tr>{head}</tr>{''.join(f'<tr>{row}</tr>' for row in cells)}</table>"
-
-
-def _html_line(line: Sequence[str | _Code]) -> str:
-    parts = []
-    for part in line:
-        text = html.escape(part.text if isinstance(part, _Code) else part)
-        parts.append(f"<code>{text}</code>" if isinstance(part, _Code) else text)
-    return "".join(parts)
