@@ -107,10 +107,9 @@ class Figures:
         sums = {name: table.sums(ones) for name, table in self._table.items()}
         given = sums["values"] - sums["missing"]
         rates = self._is_slot * np.nan_to_num(ratio(self._expected(sums, given), given))[0]
-        count = len(self._tally.dialogues)
-        observed = self._table["disagreement"].of_dialogues(self._is_slot.astype(float), count)
-        values = self._table["values"].of_dialogues(np.ones(1), count)
-        return one_minus_ratio(observed, rates.sum() * values - self._table["missing"].of_dialogues(rates, count))
+        observed = self._table["disagreement"].of_dialogues(self._is_slot.astype(float))
+        values = self._table["values"].of_dialogues(np.ones(1))
+        return one_minus_ratio(observed, rates.sum() * values - self._table["missing"].of_dialogues(rates))
 
     def _members(self, names: list[str | bool]) -> Floats:
         """Which annotator stands on one side of each group, [groups, annotators]."""

@@ -135,7 +135,7 @@ class _Measured:
 
     def per_dialogue(self, name: Any) -> Floats:
         table = self._tally.table(name)
-        return table.of_dialogues(np.ones(table.size), len(self._tally.dialogues))
+        return table.of_dialogues(np.ones(table.size))
 
     def estimate(self, name: str, at: int | None = None, *, interval_at: int | None = None) -> Estimate:
         """One figure; ``interval_at`` is its place among the resampled figures where that is another one."""

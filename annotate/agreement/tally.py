@@ -171,7 +171,7 @@ class Tally:
                 self._pairs(dialogue_id, turn, given)
         if self._tables["group_turns"].open:
             for table in self._tables.values():
-                table.close(len(self.dialogues))
+                table.close()
             self.dialogues.append(dialogue_id)
 
     def table(self, name: TableName) -> CountTable:

@@ -5,21 +5,19 @@ Here is also what keeps keys where they belong: addresses hold none, and no requ
 
 from __future__ import annotations
 
-import http.client
 import ipaddress
-import urllib.error
-import urllib.request
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
 import orjson
 
 from schemas.errors import UsageError
 
-__all__ = ["StudioAnswer", "ask", "is_key", "is_loopback", "open_url", "origin", "server_address"]
+if TYPE_CHECKING:
+    import httpx
 
-_LONGEST_ANSWER = 1 << 26
+__all__ = ["StudioAnswer", "ask", "http_client", "is_key", "is_loopback", "origin", "send", "server_address"]
 
 
 def server_address(url: str) -> str:
@@ -63,18 +61,33 @@ def is_loopback(host: str) -> bool:
         return False
 
 
-class _NoRedirect(urllib.request.HTTPRedirectHandler):
-    """A redirect would carry the key to another address."""
+def http_client(url: str, seconds: float, **options: Any) -> httpx.Client:
+    """A client for one server: no redirect is followed unless asked, and no proxy sees a request to this machine.
 
-    def redirect_request(self, *arguments: Any) -> None:
-        del arguments
+    Args:
+        url: an address of the server.
+        seconds: how long an answer may take.
+        options: of the client.
+    """
+    import httpx
+
+    timeout = httpx.Timeout(seconds, connect=min(seconds, 10.0))
+    return httpx.Client(timeout=timeout, trust_env=not is_loopback(origin(url)[1]), **options)
 
 
-def open_url(request: urllib.request.Request, *, seconds: float) -> Any:
-    """As :func:`urllib.request.urlopen`, but redirects are errors, and no proxy sees a request to this machine."""
-    here = is_loopback(urlsplit(request.full_url).hostname or "")
-    handlers = [_NoRedirect(), *([urllib.request.ProxyHandler({})] if here else [])]
-    return urllib.request.build_opener(*handlers).open(request, timeout=seconds)
+def send(method: str, url: str, seconds: float, **request: Any) -> httpx.Response:
+    """One request with a client of its own.
+
+    Raises:
+        ConnectionError: nobody answered.
+    """
+    import httpx
+
+    try:
+        with http_client(url, seconds) as client:
+            return client.request(method, url, **request)
+    except httpx.HTTPError as problem:
+        raise ConnectionError(problem) from None
 
 
 @dataclass(frozen=True)
@@ -94,15 +107,11 @@ def ask(url: str, path: str, *, token: str | None = None, method: str = "GET", s
     headers = {"Accept": "application/json"}
     if token is not None:
         headers["Authorization"] = f"Token {token}"
-    request = urllib.request.Request(url + path, headers=headers, method=method)
     try:
-        with open_url(request, seconds=seconds) as answer:
-            return StudioAnswer(answer.status, _object(answer.read(_LONGEST_ANSWER)))
-    except urllib.error.HTTPError as problem:
-        with problem:
-            return StudioAnswer(problem.code, {})
-    except (OSError, http.client.HTTPException):
+        answer = send(method, url + path, seconds, headers=headers)
+    except ConnectionError:
         return StudioAnswer(None, {})
+    return StudioAnswer(answer.status_code, _object(answer.content) if answer.is_success else {})
 
 
 def _object(content: bytes) -> dict[str, Any]:

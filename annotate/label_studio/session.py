@@ -12,7 +12,7 @@ from contextlib import contextmanager
 from typing import Any
 
 from annotate.label_studio.errors import describe, elsewhere, not_label_studio, refusal
-from annotate.label_studio.plain_http import is_key, is_loopback, origin, server_address
+from annotate.label_studio.plain_http import http_client, is_key, origin, server_address
 from schemas.errors import SemctlError, ServiceError, UsageError
 from schemas.safe_text import guard
 
@@ -56,19 +56,12 @@ class Session:
             raise UsageError("the API key is empty or holds what no key does", fix="set LABEL_STUDIO_API_KEY anew")
         guard(self._secret)
         with self._asking("log in"):
-            import httpx
-
             # the whole client imports pandas, faker and more for parts that nobody asks for here
             from label_studio_sdk.base_client import LabelStudioBase
             from label_studio_sdk.tasks.client_ext import TasksClientExt
 
-            self._http = httpx.Client(
-                timeout=httpx.Timeout(seconds, connect=10.0),
-                follow_redirects=True,
-                # a proxy for the outside world must not see requests to this machine
-                trust_env=not is_loopback(origin(self.url)[1]),
-                event_hooks={"request": [self._before_request]},
-            )
+            hooks = {"request": [self._before_request]}
+            self._http = http_client(self.url, seconds, follow_redirects=True, event_hooks=hooks)
             self._client: Any = LabelStudioBase(base_url=self.url, api_key=self._secret, httpx_client=self._http)
             self._tasks: Any = TasksClientExt(client_wrapper=self._client._client_wrapper)
             self.user = str(self._client.users.whoami().email)

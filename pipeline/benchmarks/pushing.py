@@ -12,18 +12,17 @@ import os
 import shutil
 import socket
 import tempfile
-import urllib.request
 from collections.abc import Iterator
 from contextlib import contextmanager
 from itertools import count
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
-from urllib.error import URLError
 
+import httpx
 import orjson
 import pyarrow as pa
 
-from annotate.label_studio.plain_http import open_url
+from annotate.label_studio.plain_http import send
 from pipeline.benchmarks.measure import Goal, Options, compared, interleaved
 from pipeline.chosen_dialogues import Selection
 from pipeline.environment import variables_set
@@ -159,9 +158,7 @@ def _rows(workspace: Workspace, tasks: int, options: Options) -> list[dict[str, 
 def _post(path: str, body: bytes) -> Any:
     url, token = (os.environ[name] for name in _NAMES)
     headers = {"Authorization": f"Token {token}", "Content-Type": "application/json"}
-    request = urllib.request.Request(f"{url}{path}", data=body, headers=headers)
     try:
-        with open_url(request, seconds=600) as answer:
-            return orjson.loads(answer.read())
-    except URLError as problem:
+        return orjson.loads(send("POST", f"{url}{path}", 600, content=body, headers=headers).raise_for_status().content)
+    except (ConnectionError, httpx.HTTPStatusError) as problem:
         raise ServiceError(f"the bare import failed: {problem}", where=url) from None

@@ -2,17 +2,15 @@
 
 from __future__ import annotations
 
-import http.client
+import importlib.util
 import json
-import urllib.error
-import urllib.request
 from collections.abc import Mapping
 from typing import Any
 
 from annotate.label_studio.address import ServerAddress
 from annotate.label_studio.environment import SERIES
 from annotate.label_studio.errors import describe
-from annotate.label_studio.plain_http import is_key, open_url, server_address
+from annotate.label_studio.plain_http import is_key, send, server_address
 from annotate.label_studio.studio import Studio
 from pipeline.doctor.finding import Finding, Level
 from pipeline.workspace import Workspace
@@ -64,15 +62,16 @@ def examine_server(workspace: Workspace, environment: Mapping[str, str], timeout
         url = server_address(url)
     except UsageError as problem:
         return [Finding(_AREA, "address", "problem", problem.what, problem.fix)]
+    if importlib.util.find_spec("httpx") is None:
+        return [Finding(_AREA, "server", "warning", f"{url} cannot be asked: httpx is not installed")]
     try:
         version = _ask(f"{url}/api/version", timeout)
     except _RefusedError as refused:
         fix = "see what else listens there"
         return [Finding(_AREA, "server", "problem", f"{url} answers, but not as Label Studio does: {refused}", fix)]
-    except (OSError, http.client.HTTPException) as problem:
-        reason = getattr(problem, "reason", problem)
+    except ConnectionError as problem:
         fix = "start it, or correct LABEL_STUDIO_URL" if named else "semctl studio stop, then semctl studio start"
-        return [Finding(_AREA, "server", "problem", f"{url} does not answer: {reason}", fix)]
+        return [Finding(_AREA, "server", "problem", f"{url} does not answer: {problem}", fix)]
     release = str(version.get("release", "?"))
     level: Level = "ok" if release == SERIES or release.startswith(f"{SERIES}.") else "warning"
     other = None if level == "ok" else f"semctl is tested with {SERIES}.x, which `semctl studio start` installs"
@@ -107,7 +106,7 @@ def _token(url: str, token: str, source: str, timeout: float) -> Finding:
         detail = str(refused)
         fix = f"set LABEL_STUDIO_API_KEY to the token shown at {where}"
         return Finding(_AREA, "token", "problem", f"the one of {source} is refused: {detail}", fix)
-    except (OSError, http.client.HTTPException) as problem:
+    except ConnectionError as problem:
         return Finding(_AREA, "token", "problem", f"could not be tried: {problem}", "try again")
     return Finding(_AREA, "token", "ok", f"valid, for {who.get('email') or who.get('username') or 'a user'}")
 
@@ -115,18 +114,12 @@ def _token(url: str, token: str, source: str, timeout: float) -> Finding:
 def _ask(
     url: str, timeout: float, *, authorization: str | None = None, body: Mapping[str, str] | None = None
 ) -> dict[str, Any]:
-    headers = {"Accept": "application/json"}
-    if authorization is not None:
-        headers["Authorization"] = authorization
-    if body is not None:
-        headers["Content-Type"] = "application/json"
-    request = urllib.request.Request(url, json.dumps(body).encode() if body is not None else None, headers)
+    headers = {"Accept": "application/json"} | ({"Authorization": authorization} if authorization else {})
+    answer = send("GET" if body is None else "POST", url, timeout, headers=headers, json=body)
+    if not answer.is_success:
+        raise _RefusedError(answer.status_code, _detail(answer.content) or describe(answer.reason_phrase))
     try:
-        with open_url(request, seconds=timeout) as answer:
-            value = json.loads(answer.read(1 << 20))
-    except urllib.error.HTTPError as problem:
-        with problem:
-            raise _RefusedError(problem.code, _detail(problem.read(1 << 16)) or describe(problem.reason)) from None
+        value = json.loads(answer.content)
     except (ValueError, RecursionError):
         raise _RefusedError(200, "what came back is not JSON") from None
     if not isinstance(value, dict):

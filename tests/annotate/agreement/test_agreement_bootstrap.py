@@ -66,13 +66,13 @@ def test_sums_and_groups_of_counts_are_those_of_the_dense_matrix(rows: list[dict
         for key, value in row.items():
             builder.add(key, value)
             dense[number, key] += value
-        builder.close(number)
+        builder.close()
     table = builder.build(6)
     weights = np.arange(3 * len(rows), dtype=float).reshape(3, len(rows))
     assert np.array_equal(table.sums(weights), weights @ dense)
     assert np.array_equal(table.dialogues(), (dense > 0).sum(axis=0))
     per_key = np.arange(6.0)
-    assert np.array_equal(table.of_dialogues(per_key, len(rows)), dense @ per_key)
+    assert np.array_equal(table.of_dialogues(per_key), dense @ per_key)
     together = np.stack([dense[:, [g == group for g in groups]].sum(axis=1) for group in range(3)], axis=1)
     assert np.array_equal(table.regrouped(np.array(groups), 3).sums(weights), weights @ together)
 
