@@ -24,8 +24,9 @@ def experiment(
         str | None, typer.Option("--presets", help="Presets or .toml files, as tiny,paper; else the workspace's.")
     ] = None,
     models: Annotated[
-        str, typer.Option("--models", help="What to train: semantic, dual-encoder, or both.")
-    ] = "semantic",
+        str | None,
+        typer.Option("--models", help="What to train, as grounded,semantic,dual-encoder; else what the presets say."),
+    ] = None,
     ratios: Annotated[str, typer.Option("--ratios", help="Shares of dialogues used with labels, as 0,0.2,1.")] = "1",
     seeds: Annotated[int, typer.Option("--seeds", min=1, help="How many seeds, from 0.")] = 5,
     folds: Annotated[
@@ -57,7 +58,7 @@ def experiment(
 ) -> None:
     """Train and measure a grid of runs with several seeds, or cross-validate; continues where it was stopped.
 
-    Example: semctl -w shop experiment --models semantic,dual-encoder --ratios 0,0.2,1 --seeds 5 --jobs 2
+    Example: semctl -w shop experiment --models grounded,dual-encoder --ratios 0,0.2,1 --seeds 5 --jobs 2
     """
     from pipeline.experiments.experiment import experiment as run_experiment
     from pipeline.experiments.grid import ExperimentRequest
@@ -69,7 +70,7 @@ def experiment(
         raise UsageError("--folds measures on the held-out dialogues", fix="leave --split out")
     request = ExperimentRequest(
         presets=_words(presets or ""),
-        models=_words(models),
+        models=_words(models or ""),
         ratios=tuple(_share(text) for text in _words(ratios)),
         seeds=seeds,
         folds=folds,

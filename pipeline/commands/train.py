@@ -35,7 +35,10 @@ def train(
         ),
     ] = None,
     model: Annotated[
-        str | None, typer.Option("--model", help="What to train: semantic, or dual-encoder (without states).")
+        str | None,
+        typer.Option(
+            "--model", help="What to train: grounded, semantic or dual-encoder (without states); else the preset's."
+        ),
     ] = None,
     preset: Annotated[
         str | None,
@@ -81,16 +84,11 @@ def train(
         if any(value is not None for value in others):
             raise UsageError("--resume takes the run's own settings", fix="leave the other options out")
         record = resume(given.workspace, run, progress=console)
-    elif labeled_ratio is None and labelled is None and model in {None, "semantic"}:
-        raise UsageError(
-            "--labeled-ratio is missing",
-            fix="say which share of the dialogues to use with labels, as 0.2, or name them with --labelled FILE",
-        )
     else:
         size = [] if unlabeled_ratio is None else [f"train.unlabelled_ratio={unlabeled_ratio}"]
         request = TrainRequest(
-            labeled_ratio=labeled_ratio or 0.0,
-            model=model or "semantic",
+            labeled_ratio=labeled_ratio,
+            model=model,
             preset=preset,
             settings=(*(settings or ()), *size),
             seed=seed or 0,

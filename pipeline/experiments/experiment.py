@@ -18,8 +18,8 @@ from schemas.errors import CheckError, SemctlError, UsageError
 from schemas.files import sha256_bytes, write_atomic, write_json
 from schemas.ontology import nearest
 from schemas.progress import Progress, SilentProgress
-from semantic_model.data.ranker import Ranker
 from semantic_model.evaluation.evaluation import evaluate_ranker
+from semantic_model.ranking.ranker import Ranker
 
 __all__ = ["ExperimentReport", "experiment"]
 

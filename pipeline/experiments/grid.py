@@ -8,10 +8,10 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from pipeline.modelling.folds import Fold
-from pipeline.modelling.run_plan import MODELS, TrainRequest, plan_run
+from pipeline.modelling.run_plan import TrainRequest, find_named, plan_run
 from pipeline.workspace import Workspace
 from schemas.errors import UsageError
-from schemas.ontology import nearest
+from semantic_model.config.config import load_config
 
 __all__ = ["NO_IMAGES", "ExperimentRequest", "PlannedRun", "Row", "plan_grid", "rows_of"]
 
@@ -24,8 +24,8 @@ class ExperimentRequest:
     """What ``semctl experiment`` was asked to do.
 
     Attributes:
-        presets: for models that read labels; empty: the workspace's. Others begin with a preset of their own.
-        models: names of :data:`pipeline.modelling.run_plan.MODELS`.
+        presets: for models without a preset of their own; empty: the workspace's.
+        models: names of :data:`semantic_model.registry.MODELS`; empty: what the presets say.
         ratios: shares of the training dialogues whose labels are used, for models that read labels.
         seeds: how many, counted from 0.
         folds: None for the corpus's own splits.
@@ -41,7 +41,7 @@ class ExperimentRequest:
     """
 
     presets: tuple[str, ...] = ()
-    models: tuple[str, ...] = ("semantic",)
+    models: tuple[str, ...] = ()
     ratios: tuple[float, ...] = (1.0,)
     seeds: int = 5
     folds: int | None = None
@@ -102,32 +102,23 @@ def rows_of(workspace: Workspace, request: ExperimentRequest) -> list[Row]:
     Raises:
         UsageError: no model, ratio or seed, an unknown model, or a change that cannot be read.
     """
-    from semantic_model.training.architecture import find_architecture
-
-    if not request.models or not request.ratios or request.seeds < 1:
-        raise UsageError("a grid needs a model, a ratio and a seed at least")
+    if not request.ratios or request.seeds < 1:
+        raise UsageError("a grid needs a ratio and a seed at least")
     if request.folds is not None and request.folds < 2:
         raise UsageError(f"{request.folds} fold holds nothing out", fix="make 2 folds or more")
     if request.pool_test and request.folds is None:
         raise UsageError(
             "--pool-test is for folds, and none were asked for", fix="give --folds N, too, or leave it out"
         )
-    unknown = next((name for name in request.models if name not in MODELS), None)
-    if unknown is not None:
-        close = nearest(unknown, MODELS)
-        raise UsageError(
-            f"unknown model '{unknown}'", fix=f"did you mean '{close}'?" if close else f"one of {', '.join(MODELS)}"
-        )
     rows = []
-    for model in dict.fromkeys(request.models):
-        kind = find_architecture(model)
-        presets: Sequence[str] = request.presets or (workspace.settings().train.preset,)
-        ratios: Sequence[float | None] = request.ratios
-        if not kind.reads_states:
-            presets, ratios = (str(kind.preset),), (None,)
-        for preset, change, ratio in itertools.product(
-            dict.fromkeys(presets), _changes(request.vary, request.ablate), dict.fromkeys(ratios)
-        ):
+    asked: Sequence[str | None] = list(dict.fromkeys(request.models)) or [None]
+    presets = list(dict.fromkeys(request.presets)) or [workspace.settings().train.preset]
+    for model, preset in [(name, preset) for name in asked for preset in _own_presets(name) or presets]:
+        usual = load_config(preset).model.kind
+        kind = find_named(model or usual)
+        ratios: Sequence[float | None] = list(dict.fromkeys(request.ratios)) if kind.reads_states else [None]
+        called = [Path(preset).stem] if kind.name == usual else [Path(preset).stem, kind.name]
+        for change, ratio in itertools.product(_changes(request.vary, request.ablate), ratios):
             trained = TrainRequest(
                 labeled_ratio=ratio or 0.0,
                 model=model,
@@ -136,9 +127,13 @@ def rows_of(workspace: Workspace, request: ExperimentRequest) -> list[Row]:
                 epochs=request.epochs,
                 images=request.images and NO_IMAGES not in change,
             )
-            name = " ".join([model if model != "semantic" else Path(preset).stem, *change])
-            rows.append(Row(name, ratio, trained))
+            rows.append(Row(" ".join([*called, *change]), ratio, trained))
     return rows
+
+
+def _own_presets(model: str | None) -> list[str]:
+    own = None if model is None else find_named(model).preset
+    return [] if own is None else [own]
 
 
 def _changes(vary: Iterable[str], ablate: Iterable[str]) -> list[tuple[str, ...]]:

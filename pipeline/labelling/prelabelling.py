@@ -167,22 +167,25 @@ class _Run:
 
     def __init__(self, workspace: Workspace, run: str, dialogues: Mapping[str, Rows], progress: Progress) -> None:
         from pipeline.modelling.runs import find_run, load_corpus, open_ranker
-        from semantic_model.data.ranker import Query
-        from semantic_model.grounded.ranker import GroundedRanker
+        from semantic_model.data.records import Query
+        from semantic_model.ranking.network import PredictsStates
+        from semantic_model.ranking.network_ranker import network_of
+        from semantic_model.training.checkpoint import read_card
 
         folder = find_run(workspace, run)
         self.version = f"run:{folder.name}"
         corpus = load_corpus(workspace)
         ranker = open_ranker(folder, corpus)
-        if not isinstance(ranker, GroundedRanker):
+        network = network_of(ranker)
+        if not isinstance(network, PredictsStates):
             raise ModelError(
                 f"the run '{folder.name}' predicts no states that can be read",
                 where=folder,
                 fix="name a run whose preset has grounded states, as `default` has, or use --prelabel lexicon",
             )
         self._migration = Migration(workspace.ontology())
-        self._made_with = ranker.reader.values.ontology.version
-        self._ranker = ranker
+        self._made_with = read_card(folder / "model").ontology.version
+        self._ranker, self._network = ranker, network
         self._queries = {
             name: [
                 Query(name, row["turn"], "", corpus.history(name, row["turn"] + 1), (), ())
@@ -195,12 +198,11 @@ class _Run:
         del progress
 
     def prelabel(self, dialogue_id: str) -> Prelabel:
-        from semantic_model.grounded.states import predicted_states
-
         queries = self._queries[dialogue_id]
         held: dict[str, BeliefState] = {}
         found: dict[int, tuple[BeliefState | None, float]] = {}
-        for query, read in zip(queries, predicted_states(self._ranker, queries), strict=True):
+        states = self._network.predicted_states(self._ranker.encode_contexts(queries)) if queries else ()
+        for query, read in zip(queries, states, strict=True):
             score = 1.0
             for slot, sure in read.sure.items():
                 said = tuple(item for item in read.state if item.slot == slot)

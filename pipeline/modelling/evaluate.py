@@ -15,13 +15,13 @@ from schemas.files import sha256_file, write_json
 from schemas.ontology import nearest
 from schemas.progress import Progress, SilentProgress
 from semantic_model.data.corpus import Corpus
-from semantic_model.data.ranker import Ranker
 from semantic_model.evaluation.evaluation import CANDIDATE_KINDS, CandidateKind, Evaluation, evaluate_ranker
 from semantic_model.evaluation.metrics import Formula
 from semantic_model.models.popularity import Popularity
 from semantic_model.models.random_order import RandomOrder
 from semantic_model.models.state_rule import StateRule
 from semantic_model.models.tfidf import TfIdf
+from semantic_model.ranking.ranker import Ranker
 
 __all__ = ["EvaluationReport", "baselines", "candidate_kind", "evaluate", "gold_rule"]
 

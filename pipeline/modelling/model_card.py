@@ -8,15 +8,8 @@ from typing import Any
 __all__ = ["model_card"]
 
 
-_WHAT = {
-    "semantic": "SeMANTIC, a teacher-student ranker of products for shopping dialogues",
-    "grounded": "SeMANTIC with states grounded in the catalogue, a ranker of products for shopping dialogues",
-    "dual-encoder": "A dual encoder without belief states, which ranks products for shopping dialogues",
-}
-
-
-def model_card(record: Mapping[str, Any]) -> str:
-    """``model/README.md`` of a run's record."""
+def model_card(record: Mapping[str, Any], about: str) -> str:
+    """``model/README.md`` of a run's record; ``about``: what kind of model it is."""
     best = {name: value for name, value in record["best"].items() if name != "epoch"}
     with_states, without = record["labelled_dialogues"], record["unlabelled_dialogues"]
     figures = "\n".join(f"| {name} | {100 * value:.2f} |" for name, value in best.items())
@@ -29,18 +22,18 @@ def model_card(record: Mapping[str, Any]) -> str:
     labels = (
         f"labelled ratio {record['labeled_ratio']:g}: {with_states} dialogues with belief states, {without} without; "
         f"slots: {', '.join(record['slots'])}"
-        if record["model"] != "dual-encoder"
+        if "D_F" in record["inputs"]
         else f"{without} dialogues, without belief states"
     )
     return f"""# {record["run"]}
 
-{_WHAT[record["model"]]}, trained by semctl {record["versions"]["semctl"]}.
+{about}, trained by semctl {record["versions"]["semctl"]}.
 
 - preset `{record["preset"]}`, seed {record["seed"]}, {record["epochs"]} epochs on {record["device"]}
 - {record["parameters"]:,} trained parameters
 - {labels}
 - words: {record["words"]}
-- images: {record["images"]}
+- images: {record["pictures"]}
 
 {measured}
 The validation split chose the epoch, so its figures flatter; `semctl evaluate --split test` gives the ones to quote.

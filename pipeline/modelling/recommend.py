@@ -13,7 +13,7 @@ from pipeline.workspace import Workspace
 from schemas.errors import CorpusError, UsageError
 from schemas.ontology import fold, nearest
 from semantic_model.data.corpus import Corpus
-from semantic_model.data.ranker import FloatArray, Query, Utterance
+from semantic_model.data.records import FloatArray, Query, Utterance
 
 __all__ = ["Recommendation", "RecommendedProduct", "find_dialogue", "recommend", "top_rows"]
 

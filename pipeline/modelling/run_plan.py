@@ -5,7 +5,7 @@ from __future__ import annotations
 import importlib.metadata
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from pipeline.modelling.folds import Fold
 from pipeline.modelling.training_data import input_hashes
@@ -13,12 +13,16 @@ from pipeline.workspace import Workspace
 from schemas.errors import UsageError
 from schemas.files import sha256_bytes
 from schemas.ontology import nearest
-from semantic_model.config.config import Config, load_config
+from semantic_model.config.config import Config, ModelConfig, TrainConfig, load_config
+from semantic_model.registry import MODELS
 
-__all__ = ["MODELS", "Plan", "TrainRequest", "package_version", "plan_run"]
+if TYPE_CHECKING:
+    from semantic_model.ranking.model_spec import ModelSpec
 
-MODELS = ("semantic", "dual-encoder")
-"""What can be trained."""
+__all__ = ["Plan", "TrainRequest", "find_named", "package_version", "plan_run"]
+
+_EXECUTION = ("log_every", "checkpoint_every", "compile")
+"""Settings of ``train`` that do not change what comes out."""
 
 
 @dataclass(frozen=True)
@@ -26,8 +30,9 @@ class TrainRequest:
     """What ``semctl train`` was asked to do.
 
     Attributes:
-        labeled_ratio: share of the training dialogues whose labels are used, 0 to 1; 0 for a model that reads none.
-        model: one of :data:`MODELS`.
+        labeled_ratio: share of the training dialogues whose labels are used, 0 to 1; None: not said, for a model that
+            reads none, or with ``labelled``.
+        model: what is trained, instead of ``model.kind``: a name of :data:`semantic_model.registry.MODELS`.
         preset: settings to begin with; None: the model's own, else the workspace's.
         settings: ``KEY=VALUE`` on top of the preset.
         seed: of everything drawn at random.
@@ -37,8 +42,8 @@ class TrainRequest:
         labelled: the dialogues whose labels are used, instead of a share drawn at random; None: the share.
     """
 
-    labeled_ratio: float = 0.0
-    model: str = "semantic"
+    labeled_ratio: float | None = 0.0
+    model: str | None = None
     preset: str | None = None
     settings: tuple[str, ...] = ()
     seed: int = 0
@@ -72,57 +77,96 @@ def plan_run(workspace: Workspace, request: TrainRequest) -> tuple[Plan, Config]
         UsageError: unknown model, preset or setting, one that the model does not look at, or a ratio outside 0 ... 1.
         WorkspaceError: an earlier stage has not been run.
     """
-    from semantic_model.training.architecture import find_architecture, refuse_idle
+    from semantic_model.ranking.model_spec import find_model
 
-    if request.model not in MODELS:
-        close = nearest(request.model, MODELS)
-        raise UsageError(
-            f"unknown model '{request.model}'",
-            fix=f"did you mean '{close}'?" if close else f"one of {', '.join(MODELS)}",
-        )
-    if not 0.0 <= request.labeled_ratio <= 1.0:
-        raise UsageError(f"the labelled ratio is {request.labeled_ratio:g}", fix="give a share from 0 to 1")
-    kind = find_architecture(request.model)
-    if (request.labeled_ratio or request.labelled is not None) and not kind.reads_states:
-        option = "--labelled" if request.labelled is not None else "--labeled-ratio"
-        raise UsageError(f"a model of kind {kind.name} reads no labels", fix=f"leave {option} out")
-    if request.labeled_ratio and request.labelled is not None:
-        raise UsageError("whose labels are used is said twice", fix="give --labelled or --labeled-ratio")
-    preset = request.preset or kind.preset or workspace.settings().train.preset
+    preset = request.preset or _own_preset(request.model) or workspace.settings().train.preset
     settings = [*request.settings, *([] if request.epochs is None else [f"train.epochs={request.epochs}"])]
+    if request.model is not None:
+        if any(setting.partition("=")[0].strip() == "model.kind" for setting in settings):
+            raise UsageError("which model is said twice", fix="give --model or --set model.kind=M")
+        settings.append(f"model.kind={request.model}")
     config = load_config(preset, settings)
-    if kind.name == "semantic":
-        kind = find_architecture(config.model.kind)
-    refuse_idle(kind, config)
-    inputs = input_hashes(workspace, labels=kind.reads_states)
+    spec = find_model(config.model.kind)
+    spec.check(config)
+    ratio = _ratio(request, spec)
+    inputs = input_hashes(workspace, labels=spec.reads_states)
     version = package_version("semctl")
-    decisive = [config.model_dump_json(), inputs, request.labeled_ratio, request.seed, request.images, version]
     labelled = None if request.labelled is None else sorted(set(request.labelled))
-    parts = [Path(preset).stem, f"r{request.labeled_ratio:g}" if labelled is None else f"n{len(labelled)}"]
-    if labelled is not None:
-        decisive.append(labelled)
-    if request.model != "semantic":
-        parts = [request.model, Path(preset).stem]
-        decisive.append(request.model)
-    parts.append(f"s{request.seed}")
-    if request.fold is not None:
-        parts.append(request.fold.tag)
-        decisive.append(request.fold.as_dict())
-    run = f"{'-'.join(dict.fromkeys(parts))}-{sha256_bytes(repr(decisive).encode())[:6]}"
+    fold = None if request.fold is None else request.fold.as_dict()
+
+    def named(settings: Config) -> str:
+        decisive = [settings.model_dump_json(), inputs, ratio, request.seed, request.images, version]
+        parts = [Path(preset).stem, f"r{ratio:g}" if labelled is None else f"n{len(labelled)}"]
+        if labelled is not None:
+            decisive.append(labelled)
+        if spec.preset is not None:
+            parts = [spec.name, Path(preset).stem]
+            decisive.append(spec.name)
+        parts.append(f"s{request.seed}")
+        if request.fold is not None:
+            parts.append(request.fold.tag)
+            decisive.append(fold)
+        return f"{'-'.join(dict.fromkeys(parts))}-{sha256_bytes(repr(decisive).encode())[:6]}"
+
+    # what has a preset of its own was told apart by its name alone when the first runs got theirs
+    counted = config if spec.preset is None else _with(config, "model", kind=ModelConfig().kind)
+    run, plain = named(counted), TrainConfig()
+    if not (workspace.runs / run).is_dir():  # settings of execution counted then, too
+        run = named(_with(counted, "train", **{name: getattr(plain, name) for name in _EXECUTION}))
     plan = Plan(
         run=run,
-        model=kind.name,
+        model=spec.name,
         preset=preset,
-        labeled_ratio=request.labeled_ratio,
+        labeled_ratio=ratio,
         seed=request.seed,
         images=request.images,
         config=config.model_dump(mode="json"),
         inputs=inputs,
         semctl=version,
-        fold=None if request.fold is None else request.fold.as_dict(),
+        fold=fold,
         labelled=labelled,
     )
     return plan, config
+
+
+def find_named(model: str) -> ModelSpec:
+    """What the model of that name says of itself.
+
+    Raises:
+        UsageError: there is none; says the nearest.
+    """
+    from semantic_model.ranking.model_spec import find_model
+
+    if model not in MODELS:
+        close = nearest(model, MODELS)
+        fix = f"did you mean '{close}'?" if close else f"one of {', '.join(MODELS)}"
+        raise UsageError(f"unknown model '{model}'", fix=fix)
+    return find_model(model)
+
+
+def _own_preset(model: str | None) -> str | None:
+    return None if model is None else find_named(model).preset
+
+
+def _ratio(request: TrainRequest, spec: ModelSpec) -> float:
+    ratio, named = request.labeled_ratio, request.labelled is not None
+    if ratio is not None and not 0.0 <= ratio <= 1.0:
+        raise UsageError(f"the labelled ratio is {ratio:g}", fix="give a share from 0 to 1")
+    if not spec.reads_states and (ratio or named):
+        option = "--labelled" if named else "--labeled-ratio"
+        raise UsageError(f"a model of kind {spec.name} reads no labels", fix=f"leave {option} out")
+    if ratio and named:
+        raise UsageError("whose labels are used is said twice", fix="give --labelled or --labeled-ratio")
+    if spec.reads_states and ratio is None and not named:
+        raise UsageError(
+            "--labeled-ratio is missing",
+            fix="say which share of the dialogues to use with labels, as 0.2, or name them with --labelled FILE",
+        )
+    return ratio or 0.0
+
+
+def _with(config: Config, section: str, **values: Any) -> Config:
+    return config.model_copy(update={section: getattr(config, section).model_copy(update=values)})
 
 
 def package_version(package: str) -> str:

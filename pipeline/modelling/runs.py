@@ -10,7 +10,7 @@ from pipeline.workspace import Workspace
 from schemas.errors import ModelError, UsageError
 from schemas.ontology import nearest
 from semantic_model.data.corpus import Corpus
-from semantic_model.data.ranker import Ranker
+from semantic_model.ranking.ranker import Ranker
 
 __all__ = ["find_run", "load_corpus", "open_ranker", "trained_on_fold"]
 
@@ -87,8 +87,7 @@ def open_ranker(folder: Path, corpus: Corpus, *, product_table: str = "float32")
         ModelError: weights or settings that cannot be used.
         UsageError: another kind of product table, or one that this kind of model does not have.
     """
-    from semantic_model.grounded.ranker import GroundedRanker
-    from semantic_model.semantic.scoring import SemanticRanker
+    from semantic_model.ranking.network import ScoresTables
     from semantic_model.training.trainer import load_ranker
 
     ranker = load_ranker(folder, corpus)
@@ -96,7 +95,7 @@ def open_ranker(folder: Path, corpus: Corpus, *, product_table: str = "float32")
         return ranker
     if product_table != "bfloat16":
         raise UsageError(f"no product table of '{product_table}'", fix="float32 or bfloat16")
-    if not isinstance(ranker, SemanticRanker | GroundedRanker):
+    if not isinstance(ranker.model, ScoresTables):
         raise UsageError(f"a {ranker.name} has a float32 product table only", fix="leave --product-table out")
     ranker.precision = "bfloat16"
     return ranker

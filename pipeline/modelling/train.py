@@ -13,7 +13,7 @@ from pydantic import TypeAdapter
 
 from pipeline.modelling.folds import fold_of_record
 from pipeline.modelling.model_card import model_card
-from pipeline.modelling.run_plan import MODELS, Plan, TrainRequest, package_version, plan_run
+from pipeline.modelling.run_plan import Plan, TrainRequest, package_version, plan_run
 from pipeline.modelling.run_record import RECORD, read_record
 from pipeline.modelling.training_data import TrainingData, input_hashes, prepare
 from pipeline.workspace import Workspace
@@ -26,7 +26,7 @@ from semantic_model.config.config import Config, config_from, config_toml
 if TYPE_CHECKING:
     from semantic_model.training.distributed import Processes
 
-__all__ = ["MODELS", "TrainRequest", "resume", "train"]
+__all__ = ["TrainRequest", "resume", "train"]
 
 _PLAN = "plan.json"  # what a run was asked to do; written before training
 
@@ -96,7 +96,7 @@ def resume(workspace: Workspace, run: str, *, progress: Progress | None = None) 
     value = read_json(folder / _PLAN, error=ModelError, fix="delete the run and train again")
     with taken_apart(folder / _PLAN, error=ModelError, what="a run of another version of semctl", fix="train again"):
         plan = TypeAdapter(Plan).validate_python(value)
-    config = config_from(plan.config, where=folder / _PLAN)
+    config = config_from(plan.config, where=folder / _PLAN, kind=plan.model)
     now = input_hashes(workspace, labels="D_F" in plan.inputs)
     changed = sorted(name for name in now.keys() | plan.inputs.keys() if now.get(name) != plan.inputs.get(name))
     if changed:
@@ -140,7 +140,6 @@ def _run(
     import torch
 
     from semantic_model.data.image_features import load_features
-    from semantic_model.training.architecture import find_architecture
     from semantic_model.training.trainer import Examples, Interrupted, Trainer
 
     began = time.perf_counter()
@@ -164,7 +163,6 @@ def _run(
         folder=folder,
         seed=plan.seed,
         progress=shown,
-        architecture=find_architecture(plan.model),
         processes=processes,
     )
     computing = f"{trainer.device}, {trainer.precision}"
@@ -206,7 +204,7 @@ def _run(
         "seconds": round(time.perf_counter() - began, 1),
     }
     if processes.first:
-        write_atomic(folder / "model" / "README.md", model_card(record))
+        write_atomic(folder / "model" / "README.md", model_card(record, trainer.spec.about))
         write_json(folder / RECORD, record)
     processes.wait()
     return record

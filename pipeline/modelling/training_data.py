@@ -23,7 +23,7 @@ from schemas.ontology import Ontology
 from schemas.progress import Progress
 from semantic_model.config.config import Config
 from semantic_model.data.corpus import Corpus
-from semantic_model.data.ranker import Query
+from semantic_model.data.records import Query
 
 if TYPE_CHECKING:
     from semantic_model.data.tokenizer import Vocabulary

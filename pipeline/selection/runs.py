@@ -21,7 +21,7 @@ from schemas.errors import ModelError, UsageError
 from schemas.ontology import Ontology, nearest
 from schemas.progress import Progress
 from semantic_model.data.corpus import Corpus
-from semantic_model.data.ranker import Query
+from semantic_model.data.records import Query
 from semantic_model.evaluation.uncertainty import (
     Judge,
     context_vectors,

@@ -143,7 +143,7 @@ def _runs(workspace: Workspace) -> list[_Run]:
         try:
             record = read_record(path.parent)
             kept = not record.get("fold") and not record.get("labelled_list") and METRIC in record["best"]
-            kept = kept and record["model"] != "dual-encoder"
+            kept = kept and "D_F" in record["inputs"]  # its model reads labels
         except (ModelError, KeyError, TypeError):
             continue  # a run of another version tells nothing, and is no reason not to select
         if kept:

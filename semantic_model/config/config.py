@@ -72,16 +72,6 @@ class Config(Section):
     def _settings_fit_together(self) -> Config:
         if self.text.full_bert and self.text.embeddings == "corpus":
             raise ValueError("text.full_bert needs text.embeddings to name a BERT: 'corpus' has word vectors only")
-        if self.model.kind == "grounded" and self.loss.rank != "softmax":
-            raise ValueError("model.kind = 'grounded' needs loss.rank = 'softmax': its scores are log-odds")
-        if (
-            self.model.kind == "grounded"
-            and not self.grounding.similarity
-            and (self.loss.js_weight or self.loss.co_sim_weight)
-        ):
-            raise ValueError(
-                "grounding.similarity = false leaves the DSI out: set loss.js_weight = 0 and loss.co_sim_weight = 0"
-            )
         return self
 
     @property
@@ -130,12 +120,17 @@ def load_config(preset: str, settings: Iterable[str] = ()) -> Config:
     return config_from(values, where=path if not list(settings) else f"preset {preset} with --set")
 
 
-def config_from(values: Mapping[str, Any], *, where: object) -> Config:
+def config_from(values: Mapping[str, Any], *, where: object, kind: str | None = None) -> Config:
     """Check settings given as nested tables.
+
+    Args:
+        kind: what ``model.kind`` is, whatever they say: settings of earlier runs did not tell all kinds apart.
 
     Raises:
         UsageError: an unknown key (the nearest known one is named), or a value that does not fit.
     """
+    if kind is not None:
+        values = {**values, "model": {**values.get("model", {}), "kind": kind}}
     try:
         return Config.model_validate(dict(values))
     except ValidationError as problem:

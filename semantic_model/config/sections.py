@@ -4,7 +4,10 @@ from __future__ import annotations
 
 from typing import Literal
 
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
+
+from schemas.ontology import nearest
+from semantic_model.registry import MODELS
 
 __all__ = [
     "ContextConfig",
@@ -157,10 +160,11 @@ class GroundingConfig(Section):
 class ModelConfig(Section):
     """Which model, its widths and depths (section 4.2)."""
 
-    kind: Literal["semantic", "grounded"] = Field(
-        default="semantic", description="the paper's, or the paper's with its states grounded in the catalogue"
+    kind: str = Field(
+        default="semantic",
+        description="semantic, the paper's; grounded, the paper's with its states grounded in the catalogue; or "
+        "dual-encoder, without states",
     )
-
     width: int = Field(default=768, ge=4, description="D")
     layers: int = Field(default=3, ge=0, description="layers of each attention stack")
     heads: int = Field(default=8, ge=1, description="attention heads; divides the width")
@@ -170,6 +174,16 @@ class ModelConfig(Section):
         description="blocks begin by passing their input on, and W_k as half the identity: word overlap counts at once",
     )
     dropout: float = Field(default=0.1, ge=0, lt=1, description="after every part, and of attention")
+
+    @field_validator("kind")
+    @classmethod
+    def _kind_is_known(cls, kind: str) -> str:
+        if kind not in MODELS:
+            close = nearest(kind, MODELS)
+            raise ValueError(
+                f"unknown model '{kind}'; " + (f"did you mean '{close}'?" if close else f"one of {', '.join(MODELS)}")
+            )
+        return kind
 
     @model_validator(mode="after")
     def _heads_divide_the_width(self) -> ModelConfig:

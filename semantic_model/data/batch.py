@@ -18,7 +18,7 @@ from schemas.belief import BeliefState
 from semantic_model.config.config import Config
 from semantic_model.data.corpus import product_text
 from semantic_model.data.image_features import NO_IMAGE, Features
-from semantic_model.data.ranker import Product, Query
+from semantic_model.data.records import Product, Query
 from semantic_model.data.tokenizer import PAD, TokenArray, Vocabulary
 
 __all__ = ["ContextArrays", "ContextBatch", "ProductBatch", "Reader", "StateBatch", "to_device", "value_text"]

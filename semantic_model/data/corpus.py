@@ -11,7 +11,7 @@ from typing import Any
 
 from schemas.errors import CorpusError
 from schemas.tables import IMAGES, PRODUCTS, RECOMMENDATIONS, TURNS, read_table
-from semantic_model.data.ranker import Product, Query, Utterance
+from semantic_model.data.records import Product, Query, Utterance
 from semantic_model.data.release_candidates import CandidateTables
 
 __all__ = ["Corpus", "product_text"]

@@ -19,7 +19,7 @@ from schemas.progress import Progress, SilentProgress
 from semantic_model.config.config import ImageConfig
 from semantic_model.data.image_decoding import DECODING_VERSION, UndecodableImageError, decode_image
 from semantic_model.data.pixels import PIXELS_VERSION, PIXELS_WIDTH, describe_pixels
-from semantic_model.data.ranker import FloatArray
+from semantic_model.data.records import FloatArray
 
 if TYPE_CHECKING:
     from semantic_model.data.vision import ImageNetwork, Preparation

@@ -6,7 +6,7 @@ import numpy as np
 import numpy.typing as npt
 from PIL import Image
 
-from semantic_model.data.ranker import FloatArray
+from semantic_model.data.records import FloatArray
 
 __all__ = ["PIXELS_VERSION", "PIXELS_WIDTH", "describe_pixels"]
 

@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 
 from schemas.errors import CorpusError
 from schemas.tables import IMAGES, PRODUCTS, RECOMMENDATIONS, read_table
-from semantic_model.data.ranker import Query
+from semantic_model.data.records import Query
 
 __all__ = ["CandidateTables", "as_listed"]
 

@@ -19,7 +19,7 @@ from tokenizers.trainers import WordPieceTrainer
 from schemas.errors import MissingPartError, ModelError
 from schemas.files import write_atomic
 from semantic_model.data.hub import hub_folder
-from semantic_model.data.ranker import FloatArray
+from semantic_model.data.records import FloatArray
 
 __all__ = ["PAD", "TokenArray", "Vocabulary", "learn_words", "load_words", "words_folder"]
 

@@ -19,7 +19,7 @@ import numpy.typing as npt
 from schemas.errors import UsageError
 from schemas.progress import Progress, SilentProgress
 from semantic_model.data.corpus import Corpus
-from semantic_model.data.ranker import Query, Ranker
+from semantic_model.data.records import Query
 from semantic_model.data.release_candidates import as_listed
 from semantic_model.evaluation.metrics import (
     KS,
@@ -30,6 +30,7 @@ from semantic_model.evaluation.metrics import (
     rank_metrics,
     release_rank_metrics,
 )
+from semantic_model.ranking.ranker import Ranker
 
 __all__ = ["CANDIDATE_KINDS", "CandidateKind", "CandidateSet", "Evaluation", "candidate_set", "evaluate_ranker"]
 

@@ -7,22 +7,21 @@ log-odds, else of the scaled cosines. Products with one score share a place.
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 import torch
-import torch.nn.functional as F
-from torch import Tensor
 
 from schemas.belief import BeliefState
+from schemas.errors import ModelError
 from schemas.progress import Progress, SilentProgress
-from semantic_model.data.ranker import FloatArray, Product, Query, Ranker
-from semantic_model.grounded.model import State
-from semantic_model.grounded.ranker import EncodedDialogues, GroundedRanker
-from semantic_model.models.dual_encoder import DualEncoderRanker
-from semantic_model.semantic.scoring import EncodedContexts, SemanticRanker
+from semantic_model.data.records import FloatArray, Product, Query
+from semantic_model.data.rows import moved
+from semantic_model.ranking.network import HasLogOdds, HasPlaces, HasTeacher
+from semantic_model.ranking.network_ranker import NetworkRanker, network_of
+from semantic_model.ranking.ranker import Ranker
 
 __all__ = [
     "Judge",
@@ -60,14 +59,12 @@ class Judge:
 def log_probabilities(ranker: Ranker, scores: FloatArray) -> Numbers:
     """Scores of the whole catalogue as log-probabilities: [B, N] -> [B, N].
 
-    f = tanh(match) of the paper's model is taken back to the match, which training scales before its softmax; a model
-    trained with the hinge loss has the scale that it was made with.
+    A model says what its scores come to as log-odds (:class:`semantic_model.ranking.network.HasLogOdds`).
     """
+    network = network_of(ranker)
     logits = scores.astype(np.float64)
-    if isinstance(ranker, SemanticRanker):
-        logits = np.arctanh(np.clip(logits, -1 + 1e-7, 1 - 1e-7))
-    if isinstance(ranker, SemanticRanker | DualEncoderRanker):
-        logits = logits * float(ranker.model.log_scale.detach().exp())
+    if isinstance(network, HasLogOdds):
+        logits = network.log_odds(logits)
     logits = logits - logits.max(axis=1, keepdims=True)
     found: Numbers = logits - np.log(np.exp(logits).sum(axis=1, keepdims=True))
     return found
@@ -118,7 +115,7 @@ def seed_disagreement(judges: Sequence[Judge], progress: Progress | None = None)
 
 def has_teacher(ranker: Ranker) -> bool:
     """Whether the model also reads states."""
-    return isinstance(ranker, SemanticRanker | GroundedRanker)
+    return isinstance(network_of(ranker), HasTeacher)
 
 
 def teacher_disagreement(judge: Judge, states: Sequence[BeliefState], progress: Progress | None = None) -> Numbers:
@@ -129,31 +126,22 @@ def teacher_disagreement(judge: Judge, states: Sequence[BeliefState], progress: 
         states: one a query. Nobody labelled them: they are guesses from the words, say.
     """
     ranker, found = judge.ranker, []
-    assert isinstance(ranker, SemanticRanker | GroundedRanker)
-    table: Any = ranker.encode_products(judge.products)
+    table = ranker.encode_products(judge.products)
     for part in _parts(judge, progress, "asking student and teacher"):
         student = ranker.encode_contexts(judge.queries[part])
-        teacher: Any = _told(ranker, student, states[part])
+        teacher = _taught(ranker, student, states[part])
         for block in _blocks(judge, part):
             both = (student[block], teacher[block])
-            found.append(
-                jensen_shannon([log_probabilities(ranker, ranker.score(some, table)) for some in both])  # type: ignore[arg-type]
-            )
+            found.append(jensen_shannon([log_probabilities(ranker, ranker.score(some, table)) for some in both]))
     return np.concatenate(found)
 
 
 @torch.inference_mode()
-def _told(
-    ranker: SemanticRanker | GroundedRanker, student: EncodedContexts | EncodedDialogues, states: Sequence[BeliefState]
-) -> EncodedContexts | EncodedDialogues:
-    read = ranker.reader.states(list(states))
-    told: Any = type(read)(*(field.to(ranker.device) for field in read))
-    state: Tensor | State = ranker.model.teacher_state(told)
-    if isinstance(student, EncodedContexts):
-        assert isinstance(state, Tensor)
-        return replace(student, S=state)
-    assert isinstance(state, State)
-    return replace(student, state=state)
+def _taught(ranker: Ranker, student: Any, states: Sequence[BeliefState]) -> Any:
+    assert isinstance(ranker, NetworkRanker)
+    network = ranker.model
+    assert isinstance(network, HasTeacher)
+    return network.taught(student, moved(ranker.reader.states(states), ranker.device))
 
 
 def ranking_margins(judge: Judge, progress: Progress | None = None) -> Numbers:
@@ -168,16 +156,20 @@ def ranking_margins(judge: Judge, progress: Progress | None = None) -> Numbers:
 
 
 def context_vectors(judge: Judge, progress: Progress | None = None) -> FloatArray:
-    """Where each context lies: the last turn's vectors, c of text and of images, each of length one [Q, 2 D].
+    """Where each context lies, in parts of length one [Q, D].
 
-    A dual encoder has one vector for both, [Q, D].
+    Raises:
+        ModelError: the contexts of this kind of model lie nowhere.
     """
+    network = network_of(judge.ranker)
+    if not isinstance(network, HasPlaces):
+        raise ModelError(
+            f"contexts of a {judge.ranker.name} have no vectors", fix="name a run of another kind of model"
+        )
     found = []
     for part in _parts(judge, progress, "encoding contexts"):
         encoded = judge.ranker.encode_contexts(judge.queries[part])
-        if isinstance(encoded, EncodedContexts | EncodedDialogues):
-            encoded = torch.cat([F.normalize(encoded.context.c_T, dim=-1), F.normalize(encoded.context.c_I, dim=-1)], 1)
-        found.append(encoded.float().cpu().numpy())
+        found.append(network.places(encoded).float().cpu().numpy())
     return np.concatenate(found)
 
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+from dataclasses import replace
 from typing import NamedTuple
 
 import torch
@@ -12,11 +14,15 @@ from semantic_model.data.tokenizer import PAD, TokenArray
 from semantic_model.grounded.beliefs import BeliefPredictor, Beliefs, LogBeliefs, SlotSums, gold_beliefs
 from semantic_model.grounded.matching import NothingShown, Shown, ValueMatch
 from semantic_model.grounded.reading import GroundedBatch, GroundedProducts, GroundedStates
+from semantic_model.grounded.scoring import EncodedDialogues, GroundedQuery
+from semantic_model.grounded.states import state_of_beliefs
+from semantic_model.grounded.table import GroundedTable
 from semantic_model.grounded.values import SlotValues
 from semantic_model.layers.slot_values import masked_mean
+from semantic_model.ranking.network import PredictedState, TablePrecision
 from semantic_model.semantic.encoders import Context, ProductVectors
 from semantic_model.semantic.model import Semantic
-from semantic_model.semantic.scoring import match_all
+from semantic_model.semantic.scoring import EncodedContexts, match_all
 
 __all__ = ["GroundedContext", "GroundedSemantic", "GroundedVectors", "Predicted", "State"]
 
@@ -127,6 +133,7 @@ class GroundedSemantic(nn.Module):
     ) -> None:
         super().__init__()
         self.config = config
+        self.values = values
         self.semantic = Semantic(
             config, vocabulary=vocabulary, word_width=word_width, feature_width=feature_width, slot_keys=slot_keys
         )
@@ -176,3 +183,32 @@ class GroundedSemantic(nn.Module):
         if self.similarity:
             found = found + self.log_scale.exp() * match_all(self.semantic, context.plain, products.plain, state.S)
         return found + Shown.add(context.worth, context.shown, context.shown_last, products.image_row)
+
+    def encode_queries(self, batch: GroundedBatch) -> EncodedDialogues:
+        """Contexts with the student's state."""
+        context = self.encode_contexts(batch)
+        state = self.student_state(context).state
+        return EncodedDialogues(context.plain, state, context.worth, context.shown, context.shown_last)
+
+    def taught(self, contexts: EncodedDialogues, states: GroundedStates) -> EncodedDialogues:
+        """The same contexts with the teacher's state."""
+        return replace(contexts, state=self.teacher_state(states))
+
+    def predicted_states(self, contexts: EncodedDialogues) -> list[PredictedState]:
+        """The states that contexts come with, read out."""
+        beliefs = (field.double().cpu().numpy() for field in contexts.state.beliefs)
+        slots, values = [slot.name for slot in self.values.slots], [value.value for value in self.values.values]
+        return [state_of_beliefs(slots, self.values.slot_of, values, *row) for row in zip(*beliefs, strict=True)]
+
+    def table(self, parts: Iterable[GroundedVectors], count: int, precision: TablePrecision) -> GroundedTable:
+        """rho^T, rho^I and the values of a catalogue."""
+        width, device = self.config.model.width, self.log_scale.device
+        return GroundedTable.collect(parts, count, width, self.sums.columns, precision=precision, device=device)
+
+    def query(self, contexts: EncodedDialogues, table: GroundedTable) -> GroundedQuery:
+        """What contexts bring to the scoring of a table; scores are log-odds up to a constant."""
+        return GroundedQuery.of(self, contexts, table)
+
+    def places(self, contexts: EncodedDialogues) -> Tensor:
+        """As :meth:`Semantic.places`."""
+        return self.semantic.places(EncodedContexts(contexts.context, contexts.state.S))

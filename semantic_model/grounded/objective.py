@@ -11,24 +11,16 @@ from torch import Tensor
 
 from semantic_model.grounded.beliefs import belief_loss
 from semantic_model.grounded.model import GroundedContext, GroundedSemantic, GroundedVectors, State
-from semantic_model.grounded.reading import GroundedBatch, GroundedStates
 from semantic_model.layers.losses import state_mse
-from semantic_model.semantic.objective import Choices, Objective, agreement_losses, rank_term, weighted
+from semantic_model.ranking.model_spec import Choices, Objective, StepBatch
+from semantic_model.semantic.objective import agreement_losses, rank_term, weighted
 
 __all__ = ["grounded_objective"]
 
 
-def grounded_objective(
-    model: GroundedSemantic,
-    batch: GroundedBatch,
-    states: GroundedStates | None,
-    products: GroundedVectors,
-    choices: Choices,
-    teacher_only: bool = False,
-) -> Objective:
-    """What is minimised on a batch of D_F, or, without states, of D_P; arguments as
-    :func:`semantic_model.semantic.objective.labelled_objective`.
-    """
+def grounded_objective(model: GroundedSemantic, step: StepBatch) -> Objective:
+    """What is minimised on a batch of D_F, or, without states, of D_P."""
+    batch, states, products, choices, teacher_only = step
     config = model.config.loss
     context = model.encode_contexts(batch)
     predicted = model.student_state(context)

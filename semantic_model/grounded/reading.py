@@ -15,7 +15,7 @@ from schemas.belief import BeliefState
 from semantic_model.config.config import Config
 from semantic_model.data.batch import ContextArrays, ContextBatch, ProductBatch, Reader, StateBatch, to_device
 from semantic_model.data.image_features import NO_IMAGE, Features
-from semantic_model.data.ranker import Product, Query, Utterance
+from semantic_model.data.records import Product, Query, Utterance
 from semantic_model.data.tokenizer import Vocabulary
 from semantic_model.grounded.values import Mention, SlotValues
 

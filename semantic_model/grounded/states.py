@@ -2,46 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from typing import NamedTuple
+from collections.abc import Sequence
 
 import numpy as np
 import numpy.typing as npt
 
-from schemas.belief import BeliefState, SlotValue
-from semantic_model.data.ranker import Query
-from semantic_model.grounded.ranker import GroundedRanker
+from schemas.belief import SlotValue
+from semantic_model.ranking.network import PredictedState
 
-__all__ = ["PredictedState", "predicted_states", "state_of_beliefs"]
+__all__ = ["state_of_beliefs"]
 
 _SHARE = 0.5
 """Several values of a slot share its probability; one with less than this part of the likeliest's is not meant."""
 
 Numbers = npt.NDArray[np.float64]
-
-
-class PredictedState(NamedTuple):
-    """What the student takes a dialogue to want.
-
-    Attributes:
-        state: its values spelled as the ontology does, without attributes and catalogue values.
-        sure: slot -> probability of what was read of it, from 0 to 1.
-    """
-
-    state: BeliefState
-    sure: Mapping[str, float]
-
-
-def predicted_states(ranker: GroundedRanker, queries: Sequence[Query]) -> list[PredictedState]:
-    """The state after each query's history; their turns, positives and negatives do not count."""
-    if not queries:
-        return []
-    beliefs = ranker.encode_contexts(queries).state.beliefs
-    none, like, dislike = (field.double().cpu().numpy() for field in beliefs)
-    values = ranker.reader.values
-    slots = [slot.name for slot in values.slots]
-    spelled = [value.value for value in values.values]
-    return [state_of_beliefs(slots, values.slot_of, spelled, *row) for row in zip(none, like, dislike, strict=True)]
 
 
 def state_of_beliefs(

@@ -4,16 +4,20 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
 
 import numpy as np
 import numpy.typing as npt
 import torch
 from torch import Tensor
 
-from semantic_model.grounded.model import GroundedVectors
+from semantic_model.ranking.network import TablePrecision
+from semantic_model.ranking.workers import Scratch
 from semantic_model.semantic.encoders import ProductVectors
-from semantic_model.semantic.gram_in_place import Scratch
-from semantic_model.semantic.product_table import ProductTable, TablePrecision
+from semantic_model.semantic.product_table import ProductTable
+
+if TYPE_CHECKING:
+    from semantic_model.grounded.model import GroundedVectors
 
 __all__ = ["GroundedTable", "Patterns"]
 
@@ -101,13 +105,6 @@ class GroundedTable:
         return self.image_row.device
 
     @classmethod
-    def of(cls, products: GroundedVectors, columns: Sequence[slice]) -> GroundedTable:
-        """Encoded products in the precision they come in; ``columns``: of each slot's values."""
-        patterns = Patterns(columns)
-        pattern_of = torch.from_numpy(patterns.number(products.attributes.cpu().numpy()))
-        return cls._of(ProductTable.of(products.plain), patterns, pattern_of, products.image_row)
-
-    @classmethod
     def collect(
         cls,
         parts: Iterable[GroundedVectors],
@@ -134,12 +131,7 @@ class GroundedTable:
                 yield part.plain
 
         vectors = ProductTable.collect(plain(), count, width, precision=precision, device=device)
-        return cls._of(vectors, patterns, pattern_of, image_row)
-
-    @classmethod
-    def _of(cls, vectors: ProductTable, patterns: Patterns, pattern_of: Tensor, image_row: Tensor) -> GroundedTable:
-        device = image_row.device
-        width = max((columns.stop for columns in patterns.columns), default=0)
-        rows = np.array(patterns.rows, dtype=np.bool_).reshape(len(patterns.rows), width)
+        values = max((column.stop for column in columns), default=0)
+        rows = np.array(patterns.rows, dtype=np.bool_).reshape(len(patterns.rows), values)
         slots = torch.tensor(patterns.slots, dtype=torch.int64, device=device)
         return cls(vectors, (torch.from_numpy(rows).to(device), slots), pattern_of.to(device), image_row)

@@ -12,43 +12,34 @@ Products are encoded without the attention over turns.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-
 import numpy as np
 import numpy.typing as npt
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from schemas.errors import UsageError
 from semantic_model.config.config import Config
-from semantic_model.data.batch import ContextArrays, ContextBatch, ProductBatch, Reader
-from semantic_model.data.ranker import FloatArray, Product, Query
+from semantic_model.data.batch import ContextBatch, ProductBatch
+from semantic_model.data.rows import Encoded
 from semantic_model.layers.attention import AttentionStack
 from semantic_model.layers.losses import softmax_rank_loss
 from semantic_model.layers.word_vectors import word_vectors
+from semantic_model.ranking.model_spec import ModelSpec, Objective, Sizes, StepBatch
 from semantic_model.semantic.encoders import ImageEncoder, TextEncoder
-from semantic_model.semantic.objective import Choices, Objective
 
-__all__ = ["DualEncoder", "DualEncoderRanker", "dual_encoder_objective"]
+__all__ = ["MODEL", "DualEncoder", "objective"]
 
 
 class DualEncoder(nn.Module):
-    """Contexts and products as vectors of length one.
+    """Contexts and products as vectors of length one."""
 
-    Args:
-        config: all settings; those of states, DSI and the paper's losses are not looked at.
-        vocabulary: how many word pieces there are.
-        word_width: width of their vectors.
-        feature_width: F, numbers an image.
-    """
-
-    def __init__(self, config: Config, *, vocabulary: int, word_width: int, feature_width: int) -> None:
+    def __init__(self, config: Config, sizes: Sizes) -> None:
         super().__init__()
-        self.config = config
-        self.words = word_vectors(config, vocabulary, word_width)
+        self.words = word_vectors(config, sizes.vocabulary, sizes.word_width)
         longest = max(config.text.max_tokens, config.text.product_max_tokens)
         self.text = TextEncoder(config, self.words, longest)
-        self.image = ImageEncoder(config, feature_width)
+        self.image = ImageEncoder(config, sizes.feature_width)
         turns = (config.context.window, config.model.width)
         self.positions = nn.Parameter(0.02 * torch.randn(turns)) if config.context.turn_positions else None
         self.over_turns = AttentionStack(config.model)
@@ -71,70 +62,50 @@ class DualEncoder(nn.Module):
             self.text(batch.tokens) + self.image(batch.image[:, None], batch.image_mask[:, None]), dim=-1
         )
 
+    def score(self, contexts: Tensor, products: Tensor) -> Tensor:
+        """Cosines of all products [N, D], or of each context's own candidates [B, C, D]."""
+        if products.dim() == 2:
+            return contexts @ products.T
+        return torch.einsum("bd,bcd->bc", contexts, products)
 
-def dual_encoder_objective(model: DualEncoder, batch: ContextBatch, products: Tensor, choices: Choices) -> Objective:
-    """Cross-entropy of the positives among the encoded products [N, D], or among each context's own candidates."""
-    contexts = model.encode_contexts(batch)
+    def log_odds(self, scores: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
+        """What training takes the softmax of."""
+        return scores * float(self.log_scale.detach().exp())
+
+    def places(self, contexts: Encoded) -> Tensor:
+        """One vector for text and images, c as it is."""
+        found: Tensor = contexts.rows
+        return found
+
+
+def objective(model: DualEncoder, step: StepBatch) -> Objective:
+    """Cross-entropy of the positives among the encoded products, or among each context's own candidates."""
+    contexts, choices = model.encode_contexts(step.contexts), step.choices
     if choices.relevant is not None:
-        scores, relevant = contexts @ products.T, choices.relevant  # [B, N]
+        scores, relevant = model.score(contexts, step.products), choices.relevant  # [B, N]
         valid = torch.ones_like(relevant)
     else:
-        rows = torch.cat([choices.positives, choices.negatives], dim=1)  # [B, C]
-        scores = torch.einsum("bd,bcd->bc", contexts, products[rows.clamp(min=0)])
+        rows = torch.cat([choices.positives, choices.negatives], dim=1)
+        scores = model.score(contexts, step.products[rows.clamp(min=0)])  # [B, C]
         valid = rows >= 0
         relevant = valid & (torch.arange(rows.shape[1], device=rows.device) < choices.positives.shape[1])
     loss = softmax_rank_loss(model.log_scale.exp() * scores, relevant, valid)
     return Objective(loss, {"rank": loss})
 
 
-class DualEncoderRanker:
-    """A trained dual encoder; implements :class:`semantic_model.data.ranker.Ranker`."""
+def _rules(config: Config) -> None:
+    if config.loss.rank != "softmax":
+        raise UsageError(f"loss.rank = '{config.loss.rank}' is not for a dual-encoder", fix="set loss.rank=softmax")
 
-    chunk = 256
 
-    def __init__(self, model: DualEncoder, reader: Reader, name: str = "dual-encoder") -> None:
-        self.model = model.eval()
-        self.reader = reader
-        self.name = name
-
-    @property
-    def device(self) -> torch.device:
-        """Where the weights are."""
-        return self.model.log_scale.device
-
-    @torch.inference_mode()
-    def encode_products(self, products: Sequence[Product]) -> Tensor:
-        """rho [N, D] of products, once."""
-        self.model.eval()
-        parts = []
-        for start in range(0, len(products), self.chunk):
-            batch = self.reader.products(products[start : start + self.chunk])
-            parts.append(self.model.encode_products(type(batch)(*(field.to(self.device) for field in batch))))
-        return torch.cat(parts) if parts else torch.zeros(0, self.model.config.model.width, device=self.device)
-
-    def encode_contexts(self, queries: Sequence[Query]) -> Tensor:
-        """c [Q, D] of contexts, once."""
-        return self.encode_arrays(self.reader.contexts(queries))
-
-    @torch.inference_mode()
-    def encode_arrays(self, arrays: ContextArrays) -> Tensor:
-        """:meth:`encode_contexts`, of contexts that have been read already."""
-        self.model.eval()
-        parts = [
-            self.model.encode_contexts(
-                arrays.batch(slice(start, start + self.chunk), self.reader.features, self.device)
-            )
-            for start in range(0, len(arrays), self.chunk)
-        ]
-        return torch.cat(parts) if parts else torch.zeros(0, self.model.config.model.width, device=self.device)
-
-    @torch.inference_mode()
-    def score(self, contexts: Tensor, table: Tensor, candidates: npt.NDArray[np.int64] | None = None) -> FloatArray:
-        """Cosines of every product, or of each context's candidates; see :class:`Ranker`."""
-        if candidates is None:
-            found: FloatArray = (contexts @ table.T).cpu().numpy()
-            return found
-        rows = torch.from_numpy(candidates.clip(min=0)).to(self.device)
-        scores: FloatArray = torch.einsum("bd,bcd->bc", contexts, table[rows]).cpu().numpy()
-        scores[candidates < 0] = -np.inf
-        return scores
+MODEL = ModelSpec(
+    "dual-encoder",
+    "A dual encoder without belief states, which ranks products for shopping dialogues",
+    DualEncoder,
+    objective,
+    reads=("text", "image", "context", "model", "loss.rank", "loss.scale"),
+    but_for=("text.share_encoder", "image.share_encoder", "context.attend_imageless"),
+    reads_states=False,
+    rules=_rules,
+    preset="dual-encoder",
+)

@@ -9,7 +9,7 @@ import numpy as np
 import numpy.typing as npt
 
 from semantic_model.data.corpus import Corpus
-from semantic_model.data.ranker import FloatArray, Product, Query
+from semantic_model.data.records import FloatArray, Product, Query
 
 __all__ = ["Popularity"]
 
@@ -43,7 +43,7 @@ class Popularity:
     def score(
         self, contexts: npt.NDArray[np.bool_], table: FloatArray, candidates: npt.NDArray[np.int64] | None = None
     ) -> FloatArray:
-        """Counts, [B, N] or [B, C]; see :meth:`semantic_model.data.ranker.Ranker.score`."""
+        """Counts, [B, N] or [B, C]; see :meth:`semantic_model.ranking.ranker.Ranker.score`."""
         if candidates is None:
             return np.tile(table, (len(contexts), 1))
         return np.where(candidates < 0, np.float32(-np.inf), table[candidates])

@@ -8,7 +8,7 @@ from collections.abc import Sequence
 import numpy as np
 import numpy.typing as npt
 
-from semantic_model.data.ranker import FloatArray, Product, Query
+from semantic_model.data.records import FloatArray, Product, Query
 
 __all__ = ["RandomOrder"]
 
@@ -36,7 +36,7 @@ class RandomOrder:
         return _hashes([f"{self.seed} {query.turn} {query.dialogue_id}" for query in queries])
 
     def score(self, contexts: Hashes, table: Hashes, candidates: npt.NDArray[np.int64] | None = None) -> FloatArray:
-        """Uniform scores, [B, N] or [B, C]; see :meth:`semantic_model.data.ranker.Ranker.score`."""
+        """Uniform scores, [B, N] or [B, C]; see :meth:`semantic_model.ranking.ranker.Ranker.score`."""
         products = table[None, :] if candidates is None else table[candidates]
         mixed = _mix(contexts[:, None] ^ _mix(products))
         scores = ((mixed >> np.uint64(40)).astype(np.float32)) * np.float32(2.0**-24)

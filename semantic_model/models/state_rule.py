@@ -14,7 +14,7 @@ import numpy.typing as npt
 
 from schemas.belief import BeliefState, SlotValue
 from schemas.ontology import Ontology, fold
-from semantic_model.data.ranker import FloatArray, Product, Query
+from semantic_model.data.records import FloatArray, Product, Query
 
 __all__ = ["StateRule", "ValueIndex", "Weights"]
 

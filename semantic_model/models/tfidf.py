@@ -17,7 +17,7 @@ import numpy as np
 import numpy.typing as npt
 
 from semantic_model.data.corpus import Corpus
-from semantic_model.data.ranker import FloatArray, Product, Query
+from semantic_model.data.records import FloatArray, Product, Query
 
 __all__ = ["InvertedIndex", "TfIdf", "terms"]
 
@@ -108,7 +108,7 @@ class TfIdf:
         table: InvertedIndex,
         candidates: npt.NDArray[np.int64] | None = None,
     ) -> FloatArray:
-        """Cosines, [B, N] or [B, C]; see :meth:`semantic_model.data.ranker.Ranker.score`."""
+        """Cosines, [B, N] or [B, C]; see :meth:`semantic_model.ranking.ranker.Ranker.score`."""
         shape = (len(contexts), table.products) if candidates is None else candidates.shape
         scores = np.full(shape, -np.inf, dtype=np.float32)
         for row, counts in enumerate(contexts):

@@ -11,10 +11,11 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from semantic_model.ranking.workers import Scratch
 from semantic_model.semantic.gram import gram_rows, smallest_square
 from semantic_model.semantic.interaction import DialogueStateInteraction
 
-__all__ = ["GramQuery", "Scratch", "gram_cosine_"]
+__all__ = ["GramQuery", "gram_cosine_"]
 
 LARGEST_EXPONENT = 60.0
 """Weights from 2^-60 to 2^60 and their sums are ordinary float32 numbers: no maximum is subtracted in the softmax while
@@ -59,22 +60,6 @@ class GramQuery:
     def __getitem__(self, part: slice) -> GramQuery:
         H = tuple(block[part] for block in self.H)
         return GramQuery(self.M[part], H, self.inverse_norms[part], self.inverse_temperature, self.K, self.n)
-
-
-class Scratch:
-    """Memory that one worker computes in, used again for every chunk."""
-
-    def __init__(self, device: torch.device) -> None:
-        self.device = device
-        self._flat: dict[str, Tensor] = {}
-
-    def tensor(self, name: str, *shape: int, dtype: torch.dtype = torch.float32) -> Tensor:
-        """A contiguous tensor with any content; the same memory as the last one of that name."""
-        size = math.prod(shape)
-        flat = self._flat.get(name)
-        if flat is None or len(flat) < size:
-            flat = self._flat[name] = torch.empty(size, dtype=dtype, device=self.device)
-        return flat[:size].view(shape)
 
 
 def gram_cosine_(query: GramQuery, X_0: Tensor, square: Tensor, scratch: Scratch) -> Tensor:

@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+from dataclasses import replace
 from typing import NamedTuple
 
+import numpy as np
+import numpy.typing as npt
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
@@ -13,6 +17,7 @@ from semantic_model.data.batch import ContextBatch, ProductBatch, StateBatch
 from semantic_model.data.tokenizer import TokenArray
 from semantic_model.layers.similarity import cosine
 from semantic_model.layers.word_vectors import word_vectors
+from semantic_model.ranking.network import TablePrecision
 from semantic_model.semantic.encoders import (
     Context,
     ContextEncoder,
@@ -22,6 +27,8 @@ from semantic_model.semantic.encoders import (
     TextEncoder,
 )
 from semantic_model.semantic.interaction import DialogueStateInteraction, Interaction
+from semantic_model.semantic.product_table import ProductTable
+from semantic_model.semantic.scoring import EncodedContexts, MatchQuery
 from semantic_model.semantic.state import SlotKeys, StudentEncoder, TeacherEncoder
 
 __all__ = ["Candidates", "Semantic"]
@@ -118,3 +125,35 @@ class Semantic(nn.Module):
     def score(self, candidates: Candidates) -> Tensor:
         """f(tau, rho) = tanh(cos(x_CT, x_PT) + cos(x_CI, x_PI)) (section 3.3): [B, C]."""
         return torch.tanh(self.match(candidates))
+
+    def encode_queries(self, batch: ContextBatch) -> EncodedContexts:
+        """Contexts with the student's state."""
+        context = self.encode_contexts(batch)
+        return EncodedContexts(context, self.student_state(context))
+
+    def taught(self, contexts: EncodedContexts, states: StateBatch) -> EncodedContexts:
+        """The same contexts with the teacher's state."""
+        return replace(contexts, S=self.teacher_state(states))
+
+    def table(self, parts: Iterable[ProductVectors], count: int, precision: TablePrecision) -> ProductTable:
+        """rho^T and rho^I of a catalogue."""
+        return ProductTable.collect(
+            parts, count, self.config.model.width, precision=precision, device=self.log_scale.device
+        )
+
+    def query(self, contexts: EncodedContexts, table: ProductTable) -> MatchQuery:
+        """What contexts bring to the scoring of a table."""
+        del table
+        return MatchQuery.of(self, contexts.context, contexts.S)
+
+    def log_odds(self, scores: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
+        """f = tanh(match) taken back to the match, which training scales before its softmax.
+
+        A model trained with the hinge loss has the scale that it was made with.
+        """
+        return np.arctanh(np.clip(scores, -1 + 1e-7, 1 - 1e-7)) * float(self.log_scale.detach().exp())
+
+    def places(self, contexts: EncodedContexts) -> Tensor:
+        """The last turn's vectors, c of text and of images, each of length one [B, 2 D]."""
+        c = contexts.context
+        return torch.cat([F.normalize(c.c_T, dim=-1), F.normalize(c.c_I, dim=-1)], dim=1)

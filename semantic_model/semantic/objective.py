@@ -7,7 +7,7 @@ on D_P   [rank + JS + co_sim] of the student
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import NamedTuple, Protocol, Self, TypeVar
+from typing import Protocol, Self, TypeVar
 
 import torch
 from torch import Tensor
@@ -23,13 +23,12 @@ from semantic_model.layers.losses import (
     softmax_rank_loss,
     state_mse,
 )
+from semantic_model.ranking.model_spec import Choices, Objective
 from semantic_model.semantic.encoders import Context, ProductVectors
 from semantic_model.semantic.model import Semantic
 from semantic_model.semantic.scoring import match_all
 
 __all__ = [
-    "Choices",
-    "Objective",
     "agreement_losses",
     "labelled_objective",
     "rank_term",
@@ -43,37 +42,6 @@ class _Rows(Protocol):
 
 
 Vectors = TypeVar("Vectors", bound=_Rows)
-
-
-class Choices(NamedTuple):
-    """The candidates of a batch, as rows of its encoded products.
-
-    Attributes:
-        positives: [B, P], -1 for padding.
-        negatives: [B, N], -1 for padding.
-        relevant: bool [B, products], every positive of a context; None unless the ranking loss looks at all of them.
-    """
-
-    positives: Tensor
-    negatives: Tensor
-    relevant: Tensor | None = None
-
-    def to(self, device: torch.device) -> Choices:
-        """The same, where ``device`` can compute with it."""
-        relevant = None if self.relevant is None else self.relevant.to(device)
-        return Choices(self.positives.to(device), self.negatives.to(device), relevant)
-
-
-class Objective(NamedTuple):
-    """A weighted sum and what it is made of.
-
-    Attributes:
-        total: what is minimised.
-        terms: term -> its value before weighting, as ``teacher_rank``.
-    """
-
-    total: Tensor
-    terms: dict[str, Tensor]
 
 
 def labelled_objective(

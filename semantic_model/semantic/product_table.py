@@ -4,19 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import dataclass
-from typing import Literal, NamedTuple
+from typing import NamedTuple
 
 import torch
 from torch import Tensor
 
+from semantic_model.ranking.network import TablePrecision
+from semantic_model.ranking.workers import Scratch
 from semantic_model.semantic.encoders import ProductVectors
-from semantic_model.semantic.gram_in_place import Scratch
 
-__all__ = ["Modality", "ProductTable", "TablePrecision"]
-
-TablePrecision = Literal["float32", "bfloat16"]
-"""bfloat16 takes half the memory and keeps 8 bits of each number: products are rounded once, and everything that is
-computed with them stays float32. Each cosine moves by at most 2^-8, of usual vectors by less than a thousandth."""
+__all__ = ["Modality", "ProductTable"]
 
 _ROWS = 1 << 12  # rows whose squares are held at a time
 

@@ -11,9 +11,10 @@ import torch
 from semantic_model.config.config import Config
 from semantic_model.data.batch import ContextBatch, ProductBatch
 from semantic_model.evaluation.metrics import rank_metrics
-from semantic_model.semantic.chunked_scoring import MatchQuery, score_candidates
+from semantic_model.ranking.chunked_scoring import score_candidates
 from semantic_model.semantic.model import Semantic
 from semantic_model.semantic.product_table import ProductTable
+from semantic_model.semantic.scoring import MatchQuery
 
 __all__ = ["EvaluationCase"]
 

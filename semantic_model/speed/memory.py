@@ -13,8 +13,8 @@ from pathlib import Path
 import torch
 
 from schemas.errors import CheckError
-from semantic_model.semantic.chunked_scoring import score_catalogue
-from semantic_model.semantic.product_table import TablePrecision
+from semantic_model.ranking.chunked_scoring import score_catalogue
+from semantic_model.ranking.network import TablePrecision
 from semantic_model.speed.scoring import draw, query_of, random_sides, table_of
 
 __all__ = ["extra_mebibytes"]

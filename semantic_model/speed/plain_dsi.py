@@ -12,11 +12,10 @@ import torch
 from torch import Tensor
 
 from semantic_model.layers.similarity import EPSILON
-from semantic_model.semantic.chunked_scoring import MatchQuery
-from semantic_model.semantic.gram_in_place import Scratch
+from semantic_model.ranking.workers import Scratch, for_each
 from semantic_model.semantic.interaction import DialogueStateInteraction
 from semantic_model.semantic.product_table import ProductTable
-from semantic_model.semantic.workers import for_each
+from semantic_model.semantic.scoring import MatchQuery
 
 __all__ = ["MatrixProduct", "PlainDsi"]
 

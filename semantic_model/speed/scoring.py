@@ -1,6 +1,6 @@
 """Scoring a whole catalogue of random products for one random context, in every way that is compared.
 
-Everything runs on every core in independent chunks (:mod:`semantic_model.semantic.workers`), the opponents as well,
+Everything runs on every core in independent chunks (:mod:`semantic_model.ranking.workers`), the opponents as well,
 each with the chunk that suits it best. No time depends on the vectors' values.
 """
 
@@ -13,10 +13,12 @@ import torch
 from torch import Tensor
 
 from semantic_model.config.config import DsiConfig
-from semantic_model.semantic.chunked_scoring import MatchQuery, score_catalogue
+from semantic_model.ranking.chunked_scoring import score_catalogue
+from semantic_model.ranking.network import TablePrecision
 from semantic_model.semantic.gram_in_place import GramQuery
 from semantic_model.semantic.interaction import DialogueStateInteraction
-from semantic_model.semantic.product_table import Modality, ProductTable, TablePrecision
+from semantic_model.semantic.product_table import Modality, ProductTable
+from semantic_model.semantic.scoring import MatchQuery
 from semantic_model.speed.plain_dsi import MatrixProduct, PlainDsi, Side
 
 __all__ = ["ScoringCase", "draw", "query_of", "random_sides", "table_of"]
@@ -85,7 +87,7 @@ class ScoringCase:
         self.product_chunk = _best_chunk(lambda chunk: self._product.run(few, chunk))
 
     def gram(self) -> None:
-        """What :meth:`SemanticRanker.score` does with a context."""
+        """What :meth:`NetworkRanker.score` does with a context."""
         score_catalogue(self.query, self.table, self.scores)
 
     def bfloat16(self) -> None:

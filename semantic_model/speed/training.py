@@ -26,9 +26,10 @@ from semantic_model.data.corpus import Corpus
 from semantic_model.data.image_features import Features
 from semantic_model.data.tokenizer import PAD, Vocabulary
 from semantic_model.layers.precision import Precision, precision_of, set_precision
+from semantic_model.ranking.model_spec import Choices, Objective
 from semantic_model.semantic.encoders import ImageEncoder, TextEncoder
 from semantic_model.semantic.model import Semantic
-from semantic_model.semantic.objective import Choices, Objective, labelled_objective, unlabelled_objective
+from semantic_model.semantic.objective import labelled_objective, unlabelled_objective
 from semantic_model.training.distributed import Processes
 from semantic_model.training.optimizer import ScheduledAdam
 from semantic_model.training.sampling import Part, Step, sample

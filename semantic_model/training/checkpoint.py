@@ -21,7 +21,7 @@ from semantic_model.config.config import Config, config_from
 from semantic_model.data.batch import Reader
 from semantic_model.data.image_features import Features
 from semantic_model.data.tokenizer import Vocabulary, read_words
-from semantic_model.training.architecture import Sizes, find_architecture
+from semantic_model.ranking.model_spec import Sizes, find_model
 
 __all__ = [
     "MODEL_FORMAT",
@@ -158,8 +158,7 @@ class ModelCard:
     """What a trained model was made from; ``model/config.json`` beside the weights.
 
     Attributes:
-        architecture: what it is, a name of :data:`semantic_model.training.architecture.ARCHITECTURES`.
-        config: all settings.
+        config: all settings; ``model.kind`` says what it is.
         ontology: the state's slots with their values, in order.
         word_width: width of the word vectors.
         feature_width: F, numbers an image.
@@ -167,7 +166,6 @@ class ModelCard:
         features: where the image features are from, for people.
     """
 
-    architecture: str
     config: Config
     ontology: Ontology
     word_width: int
@@ -184,7 +182,7 @@ def save_model(folder: Path, model: nn.Module, words: Vocabulary, card: ModelCar
         folder / "config.json",
         {
             "format": MODEL_FORMAT,
-            "architecture": card.architecture,
+            "architecture": card.config.model.kind,
             "config": card.config.model_dump(mode="json"),
             "ontology": card.ontology.model_dump(mode="json"),
             "word_width": card.word_width,
@@ -208,8 +206,7 @@ def read_card(folder: Path) -> ModelCard:
         raise ModelError(f"a model of format {found}, this semctl reads {MODEL_FORMAT}", where=path, fix="train again")
     with taken_apart(path, error=ModelError, what="not the config.json of a model", fix="train again"):
         return ModelCard(
-            find_architecture(value["architecture"], where=path).name,
-            config_from(value["config"], where=path),
+            config_from(value["config"], where=path, kind=find_model(value["architecture"], where=path).name),
             Ontology.model_validate(value["ontology"]),
             int(value["word_width"]),
             int(value["feature_width"]),
@@ -237,10 +234,10 @@ def load_model(folder: Path, features: Features, card: ModelCard | None = None) 
             fix=f"it was trained on: {card.features}",
         )
     words = read_words(folder / "tokenizer.json")
-    kind = find_architecture(card.architecture)
-    reader = kind.reader(card.config, words, features, card.ontology)
+    spec = find_model(card.config.model.kind)
+    reader = spec.reader(card.config, words, features, card.ontology)
     try:
-        model = kind.build(card.config, Sizes(words.size, card.word_width, card.feature_width, reader))
+        model = spec.build(card.config, Sizes(words.size, card.word_width, card.feature_width, reader))
     except (RuntimeError, MemoryError, ValueError, TypeError, AssertionError) as problem:
         raise ModelError(f"no model can be made: {problem}", where=folder / "config.json", fix="train again") from None
     load_weights(folder / "model.safetensors", model)

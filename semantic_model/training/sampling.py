@@ -10,8 +10,8 @@ import numpy.typing as npt
 import torch
 
 from semantic_model.config.config import TrainConfig
-from semantic_model.data.ranker import Query
-from semantic_model.semantic.objective import Choices
+from semantic_model.data.records import Query
+from semantic_model.ranking.model_spec import Choices
 
 __all__ = ["Sampled", "Step", "epoch_steps", "sample"]
 

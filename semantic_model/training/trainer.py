@@ -22,10 +22,12 @@ from semantic_model.config.config import Config
 from semantic_model.data.batch import to_device
 from semantic_model.data.corpus import Corpus
 from semantic_model.data.image_features import Features, load_features
-from semantic_model.data.ranker import Query, Ranker
+from semantic_model.data.records import Query
+from semantic_model.data.rows import map_rows, moved
 from semantic_model.data.tokenizer import Vocabulary
 from semantic_model.layers.precision import compile_stacks, precision_of, set_precision
-from semantic_model.training.architecture import ARCHITECTURES, Architecture, find_architecture, fresh_model
+from semantic_model.ranking.model_spec import StepBatch, find_model
+from semantic_model.ranking.network_ranker import NetworkRanker
 from semantic_model.training.async_metrics import AsyncMetrics
 from semantic_model.training.checkpoint import (
     ModelCard,
@@ -38,6 +40,7 @@ from semantic_model.training.checkpoint import (
     save_weights,
 )
 from semantic_model.training.distributed import Processes, SplitModel
+from semantic_model.training.fresh_model import fresh_model, word_width
 from semantic_model.training.graceful_stop import Interrupted, stop_request
 from semantic_model.training.metrics_log import MetricsLog
 from semantic_model.training.optimizer import ScheduledAdam
@@ -113,13 +116,12 @@ class Trainer:
     Whatever is drawn at random in a step depends on the seed, the epoch, the step and the process alone.
 
     Args:
-        config: all settings.
+        config: all settings; ``model.kind`` says what is trained.
         examples: what to train on.
         corpus: the catalogue.
         words: word pieces, with vectors or without.
         features: the images.
         ontology: the state's slots and their values.
-        architecture: what is trained; the paper's model unless another is named.
         folder: the run's folder; gets ``metrics.jsonl``, ``tensorboard``, ``checkpoints`` and ``model``.
         seed: of the weights, the order, the candidates and the dropout.
         device: where to compute; None: a GPU when there is one.
@@ -142,11 +144,10 @@ class Trainer:
         seed: int,
         device: torch.device | None = None,
         progress: Progress | None = None,
-        architecture: Architecture = ARCHITECTURES["semantic"],
         processes: Processes | None = None,
     ) -> None:
         self.config = config
-        self.architecture = architecture
+        self.spec = find_model(config.model.kind)
         self.corpus = corpus
         self.words = words
         self.features = features
@@ -155,7 +156,7 @@ class Trainer:
         self.progress: Progress = progress or SilentProgress()
         self.device = device or torch.device("cuda" if torch.cuda.is_available() else "cpu")
         self.processes = processes or Processes()
-        self.reader = architecture.reader(config, words, features, ontology)
+        self.reader = self.spec.reader(config, words, features, ontology)
         self.ontology = ontology
         self.examples = examples
         self.queries: dict[Part, Sequence[Query]] = {"D_F": examples.labelled, "D_P": examples.unlabelled}
@@ -169,19 +170,19 @@ class Trainer:
                 fix="import dialogues in which products are recommended",
             )
         self.contexts = {part: self.reader.contexts(self.queries[part]) for part in self.sizes}
-        self.states = _moved(self.reader.states(examples.states), self.device)
+        self.states = moved(self.reader.states(examples.states), self.device)
         self.valid = self.reader.contexts(examples.valid)
-        self.products = _moved(self.reader.products(corpus.products), self.device)
+        self.products = moved(self.reader.products(corpus.products), self.device)
         torch.manual_seed(seed)
         imaged = self.products.image[self.products.image_mask].cpu()
-        self.model: Any = fresh_model(architecture, config, words, self.reader, imaged).to(self.device)
+        self.model: Any = fresh_model(self.spec, config, words, self.reader, imaged).to(self.device)
         self.precision = precision_of(config, self.device)
         if config.train.compile:
             self.progress.log(compile_stacks(self.model, self.device))
         self.split_model = SplitModel(self.model, self.processes) if self.processes.count > 1 else self.model
         self.optimizer = ScheduledAdam(config, self.model, self.processes)
         self.steps_an_epoch = len(self._steps(0))
-        self.ranker = architecture.ranker(self.model, self.reader)
+        self.ranker = NetworkRanker(self.model, self.reader, self.spec.title)
         self.metrics_log = MetricsLog(folder, first=self.processes.first)
         self.state = _Progress()
         self.pending_metrics: AsyncMetrics[_Done] = AsyncMetrics(self.device)
@@ -230,10 +231,9 @@ class Trainer:
         load_weights(self.best, self.model)
         if self.processes.first:
             card = ModelCard(
-                self.architecture.name,
                 self.config,
                 self.ontology,
-                self.model.words.table.embedding_dim,
+                word_width(self.config, self.words),
                 self.features.width,
                 self.words.source,
                 self.features.source,
@@ -308,14 +308,14 @@ class Trainer:
         products, states = self.products, None
         if drawn.products is not None:
             rows = to_device(drawn.products, self.device)
-            products = type(products)(*(part[rows] for part in products))
+            products = map_rows(lambda part: part[rows], products)
         if step.part == "D_F":
             rows = to_device(step.rows, self.device)
-            states = type(self.states)(*(part[rows] for part in self.states))
+            states = map_rows(lambda part: part[rows], self.states)
         teacher_only = self.all_labelled and at.epoch < train.teacher_warmup_epochs
         with torch.autocast(self.device.type, enabled=False):  # keeps what stacks cast until the step ends
             encoded = self.split_model.encode_products(products)
-            objective = self.architecture.objective(self.split_model, batch, states, encoded, choices, teacher_only)
+            objective = self.spec.objective(self.split_model, StepBatch(batch, states, encoded, choices, teacher_only))
         norm = self.optimizer.step(objective.total, step)
         set_precision(self.model, "float32")  # for validation, so that it says what `semctl evaluate` will
         figures = {"loss": objective.total, **objective.terms, "gradient": norm}
@@ -370,15 +370,11 @@ class Trainer:
         self.processes.wait()
 
 
-def _moved(batch: Any, device: torch.device) -> Any:
-    return type(batch)(*(part.to(device) for part in batch))
-
-
 def _mixed(*numbers: int) -> int:
     return int(np.random.SeedSequence(numbers).generate_state(1, np.uint64)[0])
 
 
-def load_ranker(run_folder: Path, corpus: Corpus, *, cache: Path | None = None) -> Ranker:
+def load_ranker(run_folder: Path, corpus: Corpus, *, cache: Path | None = None) -> NetworkRanker:
     """The trained ranker of a run, ready to score this corpus.
 
     Args:
@@ -397,5 +393,4 @@ def load_ranker(run_folder: Path, corpus: Corpus, *, cache: Path | None = None) 
     features = load_features(card.config.image, corpus.image_files, hashes=corpus.image_hashes, cache=cache)
     model, reader = load_model(folder, features, card)
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
-    ranker: Ranker = find_architecture(card.architecture).ranker(model.to(device), reader)
-    return ranker
+    return NetworkRanker(model.to(device), reader, find_model(card.config.model.kind).title)

@@ -9,9 +9,10 @@ import numpy as np
 import torch
 
 from semantic_model.data.batch import ContextArrays, ProductBatch
-from semantic_model.data.ranker import Query
+from semantic_model.data.records import Query
+from semantic_model.data.rows import Encoded
 from semantic_model.evaluation.metrics import mean_metrics, rank_metrics
-from semantic_model.training.architecture import ArrayRanker
+from semantic_model.ranking.network_ranker import NetworkRanker
 from semantic_model.training.distributed import Processes
 
 __all__ = ["is_better", "validate"]
@@ -20,7 +21,7 @@ __all__ = ["is_better", "validate"]
 @torch.inference_mode()
 def validate(
     model: Any,
-    ranker: ArrayRanker,
+    ranker: NetworkRanker,
     queries: Sequence[Query],
     contexts: ContextArrays,
     products: ProductBatch,
@@ -36,7 +37,7 @@ def validate(
     if not queries:
         return {}
     model.eval()
-    table = model.encode_products(products)
+    table = ranker.collect([model.encode_products(products)], len(Encoded(products)))
     here = processes.share(len(queries))
     found: list[dict[str, Any]] = []
     for start in range(here.start, here.stop, 256):

@@ -15,10 +15,10 @@ from semantic_model.config.config import Config
 from semantic_model.data.batch import ContextBatch, ProductBatch, Reader, StateBatch
 from semantic_model.data.corpus import Corpus, _Turn, product_text
 from semantic_model.data.image_features import Features
-from semantic_model.data.ranker import Product, Query, Utterance
+from semantic_model.data.records import Product, Query, Utterance
 from semantic_model.data.tokenizer import Vocabulary, learn_words
+from semantic_model.ranking.model_spec import Choices
 from semantic_model.semantic.model import Semantic
-from semantic_model.semantic.objective import Choices
 
 torch.set_num_threads(1)  # threads of tiny tensors wait for each other more than they work
 

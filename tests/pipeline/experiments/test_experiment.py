@@ -111,7 +111,7 @@ def test_rows_of_a_grid_are_models_presets_changes_and_ratios(prepared: Workspac
 
 def test_what_does_not_fit_is_refused_before_anything_is_trained(prepared: Workspace):
     for wrong, said in (
-        ({"models": ("gru",)}, "unknown model 'gru'; one of semantic, dual-encoder"),
+        ({"models": ("lstm",)}, "unknown model 'lstm'; one of semantic, dual-encoder"),
         ({"pool_test": True}, "--pool-test is for folds"),
         ({"vary": ("loss.alpha",)}, "cannot read 'loss.alpha'"),
         ({"ablate": ("images",)}, "cannot read 'images'"),

@@ -65,7 +65,7 @@ def test_the_default_preset_goes_through_every_command(told, workspace: Workspac
     assert len({product["product_id"] for product in query["products"]}) == len(scores) > 0
 
     blind = told(*TRAIN, "--labeled-ratio", "0", "--no-images")
-    assert (blind["images"], blind["labelled_dialogues"], blind["images"]) == (False, 0, "left out")
+    assert (blind["images"], blind["labelled_dialogues"], blind["pictures"]) == (False, 0, "left out")
     every = told(*TRAIN, "--labeled-ratio", "1")
     assert every["examples"]["D_F"] == every["examples"]["D_P"]
 

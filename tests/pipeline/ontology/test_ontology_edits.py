@@ -17,7 +17,7 @@ from pipeline.ontology.split import split_value
 from schemas.belief import BeliefState
 from schemas.errors import InputError
 from schemas.ontology import Ontology, Slot, Value
-from semantic_model.data.ranker import Product, Query
+from semantic_model.data.records import Product, Query
 from semantic_model.grounded.values import SlotValues
 from semantic_model.models.state_rule import StateRule
 

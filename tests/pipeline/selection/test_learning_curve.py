@@ -147,7 +147,7 @@ def test_runs_that_differ_in_more_than_ratio_and_seed_are_not_mixed(workspace: W
     write_run(workspace, 400, 2, 0.1, images=False)
     write_run(workspace, 400, 3, 0.1, fold={"number": 1})
     write_run(workspace, 400, 4, 0.1, labelled_list=True)  # not drawn at random
-    write_run(workspace, 400, 5, 0.1, model="dual-encoder")
+    write_run(workspace, 400, 5, 0.1, model="dual-encoder", inputs={"turns": "t"})
     assert len(signal(workspace).runs) == 9
     (workspace.runs / "broken").mkdir()
     (workspace.runs / "broken" / "record.json").write_text("{")

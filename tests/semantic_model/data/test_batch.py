@@ -5,7 +5,7 @@ import pytest
 from schemas.belief import SlotValue
 from semantic_model.data.batch import Reader, slot_text, value_text
 from semantic_model.data.image_features import NO_IMAGE
-from semantic_model.data.ranker import Query, Utterance
+from semantic_model.data.records import Query, Utterance
 
 SLOTS = ("color", "type", "sleeve_length")
 

@@ -272,13 +272,14 @@ def test_without_any_image_nothing_is_read(config_of):
 
 def test_a_batch_of_the_reader_goes_end_to_end_from_pixels(config_of, world, image_paths, resnet18):
     from semantic_model.data.image_features import Features
-    from semantic_model.training.architecture import ARCHITECTURES, fresh_model
+    from semantic_model.ranking.model_spec import find_model
+    from semantic_model.training.fresh_model import fresh_model
 
     config = config_of(image={"encoder": "resnet18", "weights": str(resnet18), "max_per_turn": 2})
     stored = load_features(config.image, image_paths)
     rows = {image_id: row % len(stored.values) for row, image_id in enumerate(world.features.rows)}
     reader = Reader(config, world.words, Features(stored.values, rows, "pixels"), ("color", "type", "sleeve_length"))
-    model = fresh_model(ARCHITECTURES["semantic"], config, world.words, reader, torch.zeros(0, 1))
+    model = fresh_model(find_model("semantic"), config, world.words, reader, torch.zeros(0, 1))
     contexts = reader.contexts(world.corpus.queries("train")[:3])
     batch: ContextBatch = contexts.batch(slice(None), reader.features, torch.device("cpu"))
     products: ProductBatch = reader.products(world.corpus.products)

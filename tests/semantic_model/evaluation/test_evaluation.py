@@ -5,7 +5,7 @@ import pytest
 
 from schemas.errors import ModelError, UsageError
 from semantic_model.data.corpus import Corpus
-from semantic_model.data.ranker import Product, Query
+from semantic_model.data.records import Product, Query
 from semantic_model.evaluation.evaluation import CANDIDATE_KINDS, candidate_set, evaluate_ranker
 from semantic_model.evaluation.metrics import metric_names
 from semantic_model.models.random_order import RandomOrder

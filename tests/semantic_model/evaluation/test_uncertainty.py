@@ -23,8 +23,9 @@ from semantic_model.evaluation.uncertainty import (
     seed_disagreement,
     teacher_disagreement,
 )
+from semantic_model.ranking.model_spec import Sizes, find_model
+from semantic_model.ranking.network_ranker import NetworkRanker
 from semantic_model.semantic.scoring import match_all
-from semantic_model.training.architecture import Sizes, find_architecture
 
 ONTOLOGY = Ontology(
     slots=(
@@ -64,11 +65,11 @@ def test_a_margin_is_to_the_next_product_that_is_not_tied():
 def ranker_of(kind: str, world, config_of, seed: int):
     section = {"model": {"kind": "grounded"}} if kind == "grounded" else {}
     config = config_of(**section, loss={"rank": "softmax", "scale": 7.0})
-    architecture = find_architecture(kind)
-    reader = architecture.reader(config, world.words, world.features, ONTOLOGY)
+    spec = find_model(kind)
+    reader = spec.reader(config, world.words, world.features, ONTOLOGY)
     torch.manual_seed(seed)
-    model = architecture.build(config, Sizes(world.words.size, config.model.width, world.features.width, reader))
-    return architecture.ranker(model, reader)
+    model = spec.build(config, Sizes(world.words.size, config.model.width, world.features.width, reader))
+    return NetworkRanker(model, reader, spec.title)
 
 
 @pytest.fixture

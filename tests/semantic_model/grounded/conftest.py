@@ -13,7 +13,7 @@ from semantic_model.config.config import Config
 from semantic_model.grounded.model import GroundedSemantic
 from semantic_model.grounded.reading import GroundedBatch, GroundedProducts, GroundedReader, GroundedStates
 from semantic_model.grounded.values import SlotValues
-from semantic_model.semantic.objective import Choices
+from semantic_model.ranking.model_spec import Choices
 
 COLOURS, TYPES = ("red", "blue", "green", "black"), ("dress", "shirt", "jacket")
 LENGTHS = ("long",)  # which no product has

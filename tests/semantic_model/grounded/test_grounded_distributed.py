@@ -11,7 +11,7 @@ import torch
 from safetensors.torch import load_file
 
 from semantic_model.grounded.objective import grounded_objective
-from semantic_model.training.architecture import ARCHITECTURES
+from semantic_model.ranking.model_spec import StepBatch
 from semantic_model.training.distributed import Processes, SplitModel, open_processes
 from semantic_model.training.sampling import sample
 from semantic_model.training.trainer import Examples, Trainer
@@ -51,7 +51,6 @@ def trainer_of(world, ontology, grounded_config, tmp_path, processes):
             ontology=ontology,
             folder=shared / (folder if together else f"{folder}-{processes.rank}"),
             seed=0,
-            architecture=ARCHITECTURES["grounded"],
             processes=processes if together else Processes(),
         )
 
@@ -66,10 +65,10 @@ def gradients(trainer: Trainer, model, rows: list[int], part: str) -> dict[str, 
         chosen = type(chosen)(*(leaf[torch.from_numpy(drawn.products)] for leaf in chosen))
     batch = trainer.contexts["D_P"].batch(torch.tensor(rows).numpy(), trainer.features, torch.device("cpu"))
     states = type(trainer.states)(*(leaf[rows] for leaf in trainer.states)) if part == "D_F" else None
-    loss = grounded_objective(model, batch, states, model.encode_products(chosen), drawn.choices).total
+    loss = grounded_objective(model, StepBatch(batch, states, model.encode_products(chosen), drawn.choices)).total
     trainer.model.zero_grad(set_to_none=True)
     loss.backward()
-    trainer.processes.average_gradients(trainer.optimisation.parameters)
+    trainer.processes.average_gradients(trainer.optimizer.parameters)
     found = {name: p.grad.clone() for name, p in trainer.model.named_parameters() if p.grad is not None}
     return {**found, "loss": loss.detach()}
 

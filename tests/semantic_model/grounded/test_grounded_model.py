@@ -13,10 +13,10 @@ from semantic_model.config.config import Config, load_config
 from semantic_model.grounded import table as tables
 from semantic_model.grounded.model import State
 from semantic_model.grounded.objective import grounded_objective
-from semantic_model.grounded.ranker import GroundedRanker
-from semantic_model.semantic.chunked_scoring import Chunk
+from semantic_model.ranking.chunked_scoring import Chunk
+from semantic_model.ranking.model_spec import StepBatch, find_model
+from semantic_model.ranking.network_ranker import NetworkRanker
 from semantic_model.semantic.scoring import match_all
-from semantic_model.training.architecture import ARCHITECTURES, refuse_idle
 
 TERMS = ("rank", "js", "co_sim", "mse", "belief")
 EVERY = {"rank_weight": 1.0, "js_weight": 1.0, "co_sim_weight": 1.0, "mse_weight": 1.0, "belief_weight": 1.0}
@@ -33,7 +33,7 @@ def objective_of(grounded_config, grounded_inputs, stir) -> Callable:
         model = stir(given.model)
         products = model.encode_products(given.products)
         states = given.states if part == "D_F" else None
-        found = grounded_objective(model, given.contexts, states, products, given.choices)
+        found = grounded_objective(model, StepBatch(given.contexts, states, products, given.choices))
         return SimpleNamespace(found=found, model=model, given=given)
 
     return build
@@ -154,12 +154,12 @@ def test_switched_off_parts_have_nothing_to_train(objective_of, switch: str, gon
 
 
 @pytest.fixture(params=[{}, {"similarity": False}, {"shown": False}], ids=["all", "no similarity", "nothing shown"])
-def ranker(request, grounded_config, grounded_inputs, stir) -> GroundedRanker:
+def ranker(request, grounded_config, grounded_inputs, stir) -> NetworkRanker:
     given = grounded_inputs(grounded_config(grounding=request.param))
-    return GroundedRanker(stir(given.model), given.reader)
+    return NetworkRanker(stir(given.model), given.reader, "semantic")
 
 
-def logits(ranker: GroundedRanker, world) -> np.ndarray:
+def logits(ranker: NetworkRanker, world) -> np.ndarray:
     """Of the training queries and all products, by the network's own formula."""
     model, reader = ranker.model, ranker.reader
     arrays = reader.contexts(world.corpus.queries("train"))
@@ -208,7 +208,7 @@ def test_a_table_made_of_parts_is_the_table_made_at_once(ranker, world):
     with torch.inference_mode():
         vectors = ranker.model.encode_products(batch)
         columns = ranker.model.sums.columns
-        one = tables.GroundedTable.of(vectors, columns)
+        one = tables.GroundedTable.collect([vectors], 12, 8, columns, precision="float32", device=torch.device("cpu"))
 
         def parts() -> Iterator:
             for rows in (torch.arange(5), torch.arange(5, 12)):
@@ -265,15 +265,13 @@ def test_a_large_catalogue_is_scored_in_little_memory(ranker, world, monkeypatch
 
 
 def test_settings_that_a_kind_of_model_does_not_look_at_are_refused():
-    grounded, semantic = ARCHITECTURES["grounded"], ARCHITECTURES["semantic"]
+    grounded, semantic = find_model("grounded"), find_model("semantic")
     for setting in ("grounding.shown=false", "grounding.sharpness=2.0", "loss.belief_weight=0.5"):
         with pytest.raises(UsageError, match=f"'{setting.partition('=')[0]}' does nothing in a model of kind semantic"):
-            refuse_idle(semantic, load_config("tiny", [setting]))
-        refuse_idle(grounded, load_config("default", [setting]))
+            semantic.check(load_config("tiny", [setting]))
+        grounded.check(load_config("default", [setting]))
     with pytest.raises(UsageError, match=r"'loss.margin' does nothing"):
-        refuse_idle(grounded, load_config("default", ["loss.margin=0.5"]))
-    with pytest.raises(UsageError, match=r"'model.kind' does nothing in a model of kind dual-encoder"):
-        refuse_idle(ARCHITECTURES["dual-encoder"], load_config("dual-encoder", ["model.kind=grounded"]))
+        grounded.check(load_config("default", ["loss.margin=0.5"]))
 
 
 @pytest.mark.parametrize(
@@ -289,14 +287,14 @@ def test_settings_that_a_kind_of_model_does_not_look_at_are_refused():
 )
 def test_settings_that_contradict_each_other_are_refused(settings: list[str], message: str):
     with pytest.raises(UsageError, match=message):
-        load_config("default", settings)
+        find_model("grounded").check(load_config("default", settings))
 
 
 def test_the_preset_default_is_grounded():
     config = load_config("default")
     assert config.model.kind == "grounded"
     assert load_config("default", ["grounding.similarity=false"]).grounding.similarity is False
-    refuse_idle(ARCHITECTURES["grounded"], config)
+    find_model("grounded").check(config)
     assert Config().model.kind == "semantic"
 
 
@@ -317,7 +315,7 @@ def test_beliefs_are_not_taught_what_the_ontology_has_no_word_for(grounded_confi
 
     def loss(value: str) -> float:
         states = given.reader.states([(SlotValue("color", value), SlotValue("type", "dress"))] * 4)
-        return grounded_objective(model, given.contexts, states, products, given.choices).total.item()
+        return grounded_objective(model, StepBatch(given.contexts, states, products, given.choices)).total.item()
 
     context = model.encode_contexts(given.contexts)
     log = model.student_state(context)

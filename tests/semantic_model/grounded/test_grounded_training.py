@@ -14,8 +14,7 @@ from safetensors.torch import load_file
 from schemas.errors import ModelError
 from schemas.ontology import Ontology, Slot
 from semantic_model.data.image_features import Features
-from semantic_model.grounded.ranker import GroundedRanker
-from semantic_model.training.architecture import ARCHITECTURES
+from semantic_model.grounded.model import GroundedSemantic
 from semantic_model.training.graceful_stop import Interrupted
 from semantic_model.training.trainer import Examples, Trainer, load_ranker
 
@@ -38,7 +37,6 @@ def trainer_of(world, ontology, grounded_config, tmp_path):
             ontology=given,
             folder=tmp_path / folder,
             seed=seed,
-            architecture=ARCHITECTURES["grounded"],
         )
 
     return build
@@ -133,7 +131,7 @@ def test_a_loaded_ranker_scores_as_the_trained_model_did(trainer_of, world, tmp_
     trainer.fit()
     monkeypatch.setattr("semantic_model.training.trainer.load_features", lambda *args, **more: world.features)
     ranker = load_ranker(tmp_path / "runs" / "run", world.corpus)
-    assert isinstance(ranker, GroundedRanker)
+    assert isinstance(ranker.model, GroundedSemantic)
     queries = world.corpus.queries("valid")
     scores = ranker.score(ranker.encode_contexts(queries), ranker.encode_products(world.corpus.products))
     trainer.model.eval()

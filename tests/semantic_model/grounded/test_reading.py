@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from schemas.belief import SlotValue
 from semantic_model.data.image_features import Features
-from semantic_model.data.ranker import Product, Query, Utterance
+from semantic_model.data.records import Product, Query, Utterance
 from semantic_model.grounded.reading import EVIDENCE, GroundedArrays, GroundedReader
 from semantic_model.grounded.values import SlotValues
 

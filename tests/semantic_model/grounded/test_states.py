@@ -4,8 +4,8 @@ import numpy as np
 import pytest
 
 from schemas.belief import SlotValue
-from semantic_model.grounded.ranker import GroundedRanker
-from semantic_model.grounded.states import predicted_states, state_of_beliefs
+from semantic_model.grounded.states import state_of_beliefs
+from semantic_model.ranking.network_ranker import NetworkRanker
 
 SLOTS, SLOT_OF, VALUES = ("color", "type"), np.array([0, 0, 0, 1]), ("red", "blue", "black", "dress")
 
@@ -38,15 +38,15 @@ def test_beliefs_read_by_hand(none, like, dislike, values, sure):
 
 def test_a_student_says_a_state_of_its_ontology_for_every_context(grounded_config, grounded_inputs, world):
     inputs = grounded_inputs(grounded_config())
-    ranker = GroundedRanker(inputs.model, inputs.reader)
+    ranker = NetworkRanker(inputs.model, inputs.reader, "semantic")
     queries = world.corpus.queries("train")[:4]
-    found = predicted_states(ranker, queries)
+    found = ranker.model.predicted_states(ranker.encode_contexts(queries))
     assert len(found) == 4
     for state, sure in found:
         assert sure.keys() == {"color", "type", "sleeve_length"}
         assert all(0 <= each <= 1 for each in sure.values())
         assert all(isinstance(item, SlotValue) and item.slot in {"color", "type", "sleeve_length"} for item in state)
-    (alone,) = predicted_states(ranker, queries[1:2])
+    (alone,) = ranker.model.predicted_states(ranker.encode_contexts(queries[1:2]))
     assert alone.state == found[1].state
     assert alone.sure == pytest.approx(found[1].sure, rel=1e-5)
-    assert predicted_states(ranker, []) == []
+    assert ranker.model.predicted_states(ranker.encode_contexts([])) == []

@@ -13,7 +13,8 @@ from semantic_model.config.config import Config, load_config
 from semantic_model.data.batch import Reader
 from semantic_model.data.tokenizer import MINILM, learn_words, load_words, words_folder
 from semantic_model.layers.word_vectors import WholeBert
-from semantic_model.training.architecture import ARCHITECTURES, fresh_model
+from semantic_model.ranking.model_spec import find_model
+from semantic_model.training.fresh_model import fresh_model
 from tests.skipping import skip_or_fail
 
 TEXTS = ["show me a red dress", "a blue dress please", "red and blue dresses", "a black jacket shirt"] * 3
@@ -36,7 +37,7 @@ def model_with(config: Config, world, folder: Path | str):
     words = load_words(str(folder))
     reader = Reader(config, words, world.features, ("color", "type"))
     torch.manual_seed(0)
-    return fresh_model(ARCHITECTURES["semantic"], config, words, reader, torch.zeros(0, 5)), reader
+    return fresh_model(find_model("semantic"), config, words, reader, torch.zeros(0, 5)), reader
 
 
 def test_a_bert_folder_brings_word_and_position_vectors(bert):

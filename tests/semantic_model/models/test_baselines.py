@@ -10,11 +10,12 @@ from hypothesis import strategies as st
 
 import semantic_model.models.tfidf
 from semantic_model.data.corpus import Corpus, _Turn
-from semantic_model.data.ranker import Product, Query, Ranker, Utterance
+from semantic_model.data.records import Product, Query, Utterance
 from semantic_model.evaluation.metrics import rank_metrics
 from semantic_model.models.popularity import Popularity
 from semantic_model.models.random_order import RandomOrder
 from semantic_model.models.tfidf import TfIdf
+from semantic_model.ranking.ranker import Ranker
 
 TEXTS = (
     "red summer dress. color red. type dress",

@@ -12,19 +12,23 @@ from schemas.errors import ModelError, UsageError
 from schemas.ontology import Ontology
 from semantic_model.config.config import load_config
 from semantic_model.data.batch import Reader
-from semantic_model.models.dual_encoder import DualEncoder, DualEncoderRanker, dual_encoder_objective
-from semantic_model.semantic.objective import Choices
-from semantic_model.training.architecture import ARCHITECTURES, Sizes, find_architecture, refuse_idle
+from semantic_model.models.dual_encoder import MODEL, DualEncoder, objective
+from semantic_model.ranking.model_spec import Choices, Sizes, StepBatch, find_model
+from semantic_model.ranking.network_ranker import NetworkRanker
 from semantic_model.training.trainer import Examples, Trainer
 
-KIND = ARCHITECTURES["dual-encoder"]
-OWN = {"loss": {"rank": "softmax"}, "train": {"rank_candidates": "all"}, "text": {"pool": "mean"}}
+OWN = {
+    "model": {"kind": "dual-encoder"},
+    "loss": {"rank": "softmax"},
+    "train": {"rank_candidates": "all"},
+    "text": {"pool": "mean"},
+}
 
 
 def built(config, world) -> tuple[DualEncoder, Reader]:
     reader = Reader(config, world.words, world.features, ())
     torch.manual_seed(0)
-    return KIND.build(config, Sizes(world.words.size, 8, 5, reader)).eval(), reader
+    return MODEL.build(config, Sizes(world.words.size, 8, 5, reader)).eval(), reader
 
 
 def contexts_of(reader, world, queries):
@@ -41,7 +45,6 @@ def trainer(config, world, folder: Path, valid: str = "valid") -> Trainer:
         ontology=Ontology(),
         folder=folder,
         seed=0,
-        architecture=KIND,
     )
 
 
@@ -53,7 +56,7 @@ def test_the_loss_is_cross_entropy_over_all_products_where_one_is_right(config_o
     right = torch.tensor([query.positives[0] for query in queries])
     relevant = F.one_hot(right, len(products)).bool()
     none = torch.full((4, 1), -1)
-    found = dual_encoder_objective(model, batch, products, Choices(none, none, relevant)).total
+    found = objective(model, StepBatch(batch, None, products, Choices(none, none, relevant))).total
     scores = 10.0 * F.cosine_similarity(model.encode_contexts(batch)[:, None], products[None], dim=2)
     assert found.item() == pytest.approx(F.cross_entropy(scores, right).item(), rel=1e-5)
 
@@ -66,7 +69,7 @@ def test_the_loss_over_sampled_candidates_looks_at_these_alone(config_of, world)
     positives = torch.tensor([[query.positives[0]] for query in queries])
     negatives = torch.tensor([list(query.negatives) for query in queries])
     negatives[1, 1] = -1
-    found = dual_encoder_objective(model, batch, products, Choices(positives, negatives)).total.item()
+    found = objective(model, StepBatch(batch, None, products, Choices(positives, negatives))).total.item()
     each = []
     for c, query, kept in zip(model.encode_contexts(batch), queries, (2, 1, 2), strict=True):
         s = [10.0 * (c @ products[row]).item() for row in (query.positives[0], *query.negatives[:kept])]
@@ -108,7 +111,7 @@ def test_the_mean_of_a_turns_images_is_read(config_of, world):
 
 def test_candidates_score_as_in_the_whole_catalogue_and_padding_is_last(config_of, world):
     model, reader = built(config_of(**OWN), world)
-    ranker = DualEncoderRanker(model, reader)
+    ranker = NetworkRanker(model, reader, MODEL.title)
     contexts = ranker.encode_contexts(world.corpus.queries("train"))
     table = ranker.encode_products(world.corpus.products)
     whole = ranker.score(contexts, table)
@@ -131,7 +134,7 @@ def test_it_learns_what_was_asked_for(config_of, world, tmp_path):
 
 
 def test_seeds_repeat_bit_for_bit_and_the_loop_keeps_what_it_is(config_of, world, tmp_path):
-    config = config_of(**OWN, model={"dropout": 0.2})
+    config = config_of(**OWN | {"model": {"kind": "dual-encoder", "dropout": 0.2}})
     for name in ("a", "b"):
         trainer(config, world, tmp_path / name).fit()
     files = [(tmp_path / name / "model" / "model.safetensors").read_bytes() for name in ("a", "b")]
@@ -140,15 +143,15 @@ def test_seeds_repeat_bit_for_bit_and_the_loop_keeps_what_it_is(config_of, world
 
 
 def test_settings_that_would_do_nothing_are_refused():
-    refuse_idle(KIND, load_config("dual-encoder"))
+    MODEL.check(load_config("dual-encoder"))
     for setting in ("dsi.hops=2", "loss.alpha=0.3", "state.sentiment=false", "text.share_encoder=true"):
         with pytest.raises(UsageError, match=f"the setting '{setting.partition('=')[0]}' does nothing"):
-            refuse_idle(KIND, load_config("dual-encoder", [setting]))
+            MODEL.check(load_config("dual-encoder", [setting]))
     with pytest.raises(UsageError, match="begin with --preset dual-encoder"):
-        refuse_idle(KIND, load_config("tiny"))
-    refuse_idle(ARCHITECTURES["semantic"], load_config("tiny"))
+        MODEL.check(load_config("tiny"))
+    find_model("semantic").check(load_config("tiny"))
 
 
 def test_an_unknown_kind_of_model_is_refused():
     with pytest.raises(ModelError, match="an unknown kind of model, 'gru'"):
-        find_architecture("gru")
+        find_model("gru")

@@ -7,7 +7,7 @@ import pytest
 
 from schemas.belief import SlotValue
 from schemas.ontology import Ontology, Slot, Value
-from semantic_model.data.ranker import Product, Query
+from semantic_model.data.records import Product, Query
 from semantic_model.evaluation.evaluation import evaluate_ranker
 from semantic_model.models.state_rule import StateRule
 

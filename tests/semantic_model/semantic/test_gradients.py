@@ -6,7 +6,8 @@ import pytest
 import torch
 
 from semantic_model.config.config import load_config
-from semantic_model.semantic.objective import Objective, labelled_objective, unlabelled_objective
+from semantic_model.ranking.model_spec import Objective
+from semantic_model.semantic.objective import labelled_objective, unlabelled_objective
 
 SMALL = (
     *("text.embeddings=corpus", "text.vocabulary=200", "text.max_tokens=6", "text.product_max_tokens=8"),

@@ -8,7 +8,8 @@ import pytest
 import torch
 
 from semantic_model.data.batch import StateBatch
-from semantic_model.semantic.objective import Objective, labelled_objective, unlabelled_objective
+from semantic_model.ranking.model_spec import Objective
+from semantic_model.semantic.objective import labelled_objective, unlabelled_objective
 
 WEIGHTS = ("rank_weight", "js_weight", "co_sim_weight", "mse_weight")
 EVERYTHING_BUT_STATES = {"context_encoder", "product_encoder", "words", "dsi_T", "dsi_I"}

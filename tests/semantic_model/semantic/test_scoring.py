@@ -11,14 +11,14 @@ from torch import Tensor
 
 from semantic_model.config.config import DsiConfig
 from semantic_model.data.batch import Reader
-from semantic_model.semantic.chunked_scoring import Chunk
+from semantic_model.ranking.chunked_scoring import Chunk
+from semantic_model.ranking.network_ranker import NetworkRanker
+from semantic_model.ranking.workers import Scratch, for_each
 from semantic_model.semantic.encoders import ProductVectors
 from semantic_model.semantic.gram import gram_cosine
-from semantic_model.semantic.gram_in_place import GramQuery, Scratch, gram_cosine_
+from semantic_model.semantic.gram_in_place import GramQuery, gram_cosine_
 from semantic_model.semantic.interaction import DialogueStateInteraction
 from semantic_model.semantic.product_table import ProductTable
-from semantic_model.semantic.scoring import SemanticRanker
-from semantic_model.semantic.workers import for_each
 
 CPU = torch.device("cpu")
 
@@ -123,7 +123,7 @@ def test_a_bfloat16_table_moves_scores_little_and_keeps_the_best_products(temper
 def ranker_and_contexts(inputs_of, config_of, world):
     config = config_of()
     reader = Reader(config, world.words, world.features, ("color", "type", "sleeve_length"))
-    ranker = SemanticRanker(inputs_of(config).model, reader)
+    ranker = NetworkRanker(inputs_of(config).model, reader, "semantic")
     return ranker, ranker.encode_contexts(world.corpus.queries("train"))
 
 

@@ -9,9 +9,10 @@ from schemas.ontology import Ontology, Slot
 from semantic_model.config.config import Config, load_config
 from semantic_model.data.batch import Reader
 from semantic_model.data.image_features import NO_IMAGE
-from semantic_model.data.ranker import Product, Query, Utterance
+from semantic_model.data.records import Product, Query, Utterance
+from semantic_model.ranking.model_spec import Choices
 from semantic_model.semantic.model import Semantic
-from semantic_model.semantic.objective import Choices, labelled_objective, unlabelled_objective
+from semantic_model.semantic.objective import labelled_objective, unlabelled_objective
 from semantic_model.training.trainer import Examples, Trainer
 
 SLOTS = ("color", "type", "sleeve_length")

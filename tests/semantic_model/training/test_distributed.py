@@ -98,7 +98,7 @@ def gradients(trainer: Trainer, model, rows: list[int], part: str) -> dict[str, 
         loss = unlabelled_objective(model, batch, encoded, drawn.choices).total
     trainer.model.zero_grad(set_to_none=True)
     loss.backward()
-    trainer.processes.average_gradients(trainer.optimisation.parameters)
+    trainer.processes.average_gradients(trainer.optimizer.parameters)
     found = {name: p.grad.clone() for name, p in trainer.model.named_parameters() if p.grad is not None}
     return {**found, "loss": loss.detach()}
 

@@ -17,7 +17,7 @@ from safetensors.torch import load_file
 from schemas.errors import InputError, ModelError, UsageError
 from schemas.ontology import Ontology, Slot
 from semantic_model.config.config import Config, TrainConfig
-from semantic_model.data.ranker import Query
+from semantic_model.data.records import Query
 from semantic_model.training.async_metrics import AsyncMetrics
 from semantic_model.training.checkpoint import load_model
 from semantic_model.training.sampling import epoch_steps, sample

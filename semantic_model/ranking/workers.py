@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
@@ -9,11 +10,28 @@ from threading import Lock
 from typing import TypeVar
 
 import torch
+from torch import Tensor
 
-__all__ = ["for_each", "one_thread"]
+__all__ = ["Scratch", "for_each", "one_thread"]
 
 Piece = TypeVar("Piece")
 Found = TypeVar("Found")
+
+
+class Scratch:
+    """Memory that one worker computes in, used again for every chunk."""
+
+    def __init__(self, device: torch.device) -> None:
+        self.device = device
+        self._flat: dict[str, Tensor] = {}
+
+    def tensor(self, name: str, *shape: int, dtype: torch.dtype = torch.float32) -> Tensor:
+        """A contiguous tensor with any content; the same memory as the last one of that name."""
+        size = math.prod(shape)
+        flat = self._flat.get(name)
+        if flat is None or len(flat) < size:
+            flat = self._flat[name] = torch.empty(size, dtype=dtype, device=self.device)
+        return flat[:size].view(shape)
 
 
 @contextmanager

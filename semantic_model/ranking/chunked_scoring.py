@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
 from typing import NamedTuple, Protocol, Self, TypeVar
 
 import numpy as np
@@ -11,14 +10,10 @@ import numpy.typing as npt
 import torch
 from torch import Tensor
 
-from semantic_model.data.ranker import FloatArray
-from semantic_model.semantic.encoders import Context
-from semantic_model.semantic.gram_in_place import GramQuery, Scratch, gram_cosine_
-from semantic_model.semantic.model import Semantic
-from semantic_model.semantic.product_table import ProductTable
-from semantic_model.semantic.workers import for_each, one_thread
+from semantic_model.data.records import FloatArray
+from semantic_model.ranking.workers import Scratch, for_each, one_thread
 
-__all__ = ["Chunk", "MatchQuery", "Scoring", "Table", "rank_scores", "score_candidates", "score_catalogue"]
+__all__ = ["Chunk", "Scoring", "Table", "rank_scores", "score_candidates", "score_catalogue", "slices"]
 
 
 class Chunk(NamedTuple):
@@ -39,46 +34,6 @@ class Chunk(NamedTuple):
             return cls(some, (1 << 18) // some)
         share = max(256, -(-products // torch.get_num_threads()))
         return cls(1, min(4096, share)) if contexts == 1 else cls(4, min(2048, share))
-
-
-@dataclass(frozen=True)
-class MatchQuery:
-    """What B contexts bring to the scoring of products, of both modalities.
-
-    Attributes:
-        weights: of the text and the image cosine.
-    """
-
-    text: GramQuery
-    image: GramQuery
-    weights: tuple[float, float]
-
-    @classmethod
-    def of(cls, model: Semantic, context: Context, S: Tensor) -> MatchQuery:
-        """Of contexts with their states, as :func:`match_all` takes them."""
-        queries = []
-        for dsi, c in ((model.dsi_T, context.c_T), (model.dsi_I, context.c_I)):
-            stack = dsi.states(S)
-            queries.append(GramQuery.of(dsi, dsi.interact(c[:, None], stack).x[:, 0], stack))
-        text, image = model.modality_weights.tolist()
-        return cls(queries[0], queries[1], (text, image))
-
-    def __len__(self) -> int:
-        return len(self.text)
-
-    def __getitem__(self, part: slice) -> MatchQuery:
-        return MatchQuery(self.text[part], self.image[part], self.weights)
-
-    def match(self, products: ProductTable, scratch: Scratch) -> Tensor:
-        """As :func:`match_all`, without gradients: [B, N], in memory that the next call uses again."""
-        found = scratch.tensor("match", len(self), len(products))
-        w = self.weights
-        torch.mul(gram_cosine_(self.text, *products.text, scratch), w[0], out=found)
-        return found.add_(gram_cosine_(self.image, *products.image, scratch), alpha=w[1])
-
-    def score(self, products: ProductTable, scratch: Scratch, scores: Tensor) -> None:
-        """f(tau, rho) = tanh of the match (section 3.3), into ``scores`` [B, N]."""
-        torch.tanh(self.match(products, scratch), out=scores)
 
 
 class Table(Protocol):
@@ -120,10 +75,10 @@ def score_catalogue(query: Scoring[AnyTable], table: AnyTable, scores: Tensor) -
         scratch = Scratch(device)
         for part in parts:
             some = table[part]
-            for b in _slices(len(query), chunk.contexts):
+            for b in slices(len(query), chunk.contexts):
                 query[b].score(some, scratch, scores[b, part])
 
-    for_each(_slices(len(table), chunk.products), work, device)
+    for_each(slices(len(table), chunk.products), work, device)
 
 
 def score_candidates(
@@ -137,7 +92,7 @@ def score_candidates(
     """
     device = table.device
     rows = torch.from_numpy(candidates).to(device)
-    columns = _slices(candidates.shape[1], Chunk.of(1, candidates.size, device).products)
+    columns = slices(candidates.shape[1], Chunk.of(1, candidates.size, device).products)
 
     def work(parts: Iterator[slice]) -> None:
         scratch = Scratch(device)
@@ -149,7 +104,7 @@ def score_candidates(
                     some = table.take(row.clamp(min=0), scratch)
                     query[b : b + 1].score(some, scratch, scores[part][b : b + 1, column])
 
-    for_each(_slices(len(rows), 8), work, device)
+    for_each(slices(len(rows), 8), work, device)
     scores.masked_fill_(rows < 0, -torch.inf)
 
 
@@ -175,7 +130,7 @@ def rank_scores(
         score_candidates(query_of, table, candidates, answer)
         return answer.cpu().numpy()
     scores = np.empty((contexts, len(table)), dtype=np.float32)
-    for part in _slices(contexts, at_a_time):
+    for part in slices(contexts, at_a_time):
         with one_thread():
             query = query_of(part)
         answer = torch.empty(len(query), len(table), device=table.device)
@@ -184,5 +139,6 @@ def rank_scores(
     return scores
 
 
-def _slices(count: int, step: int) -> list[slice]:
+def slices(count: int, step: int) -> list[slice]:
+    """Parts of at most ``step``, in order."""
     return [slice(start, min(start + step, count)) for start in range(0, count, step)]
