@@ -9,18 +9,12 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
+from scipy.special import stdtrit
 
 from semantic_model.evaluation.evaluation import Evaluation
 from semantic_model.evaluation.metrics import Interval, bootstrap_intervals
 
 __all__ = ["Part", "RowSummary", "Spread", "compare", "markdown", "spread", "summarise"]
-
-# 97.5 % points of Student's t with 1, 2, ... 30 degrees of freedom
-_T: tuple[float, ...] = (
-    *(12.706, 4.303, 3.182, 2.776, 2.571, 2.447, 2.365, 2.306, 2.262, 2.228),
-    *(2.201, 2.179, 2.160, 2.145, 2.131, 2.120, 2.110, 2.101, 2.093, 2.086),
-    *(2.080, 2.074, 2.069, 2.064, 2.060, 2.056, 2.052, 2.048, 2.045, 2.042),
-)
 
 SELECT = "ndcg@5"
 
@@ -59,7 +53,7 @@ def spread(values: Sequence[float]) -> Spread:
     if n == 1:
         return Spread(mean, None, None, 1)
     std = statistics.stdev(values)
-    half = (_T[n - 2] if n - 2 < len(_T) else 1.96) * std / n**0.5
+    half = float(stdtrit(n - 1, 0.975)) * std / n**0.5
     return Spread(mean, std, Interval(mean - half, mean + half), n)
 
 

@@ -64,8 +64,9 @@ def test_mean_deviation_and_interval_are_those_of_the_textbook():
     found = spread([0.50, 0.52, 0.57])
     assert found.mean == pytest.approx(0.53)
     assert found.std == pytest.approx(math.sqrt((0.03**2 + 0.01**2 + 0.04**2) / 2))
-    # t with 2 degrees of freedom at 97.5 % is 4.303
-    assert found.interval == pytest.approx((0.53 - 4.303 * found.std / 3**0.5, 0.53 + 4.303 * found.std / 3**0.5))
+    # t with 2 degrees of freedom at 97.5 %: 0.95 sqrt(2 / (1 - 0.95^2)) = 4.302653
+    assert found.interval == pytest.approx((0.53 - 4.302653 * found.std / 3**0.5, 0.53 + 4.302653 * found.std / 3**0.5))
+    assert spread([0.0, 1.0] * 50).interval.high == pytest.approx(0.5 + 1.984 * math.sqrt(25 / 99) / 10, abs=1e-4)
     assert (spread([0.4]).mean, spread([0.4]).std, spread([0.4]).interval) == (0.4, None, None)
 
 
