@@ -25,7 +25,9 @@ def experiment(
     ] = None,
     models: Annotated[
         str | None,
-        typer.Option("--models", help="What to train, as grounded,semantic,dual-encoder; else what the presets say."),
+        typer.Option(
+            "--models", help="What to train: grounded, semantic, dual-encoder, or several; else the presets'."
+        ),
     ] = None,
     ratios: Annotated[str, typer.Option("--ratios", help="Shares of dialogues used with labels, as 0,0.2,1.")] = "1",
     seeds: Annotated[int, typer.Option("--seeds", min=1, help="How many seeds, from 0.")] = 5,

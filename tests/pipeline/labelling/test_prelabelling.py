@@ -224,8 +224,8 @@ def test_a_trained_run_prelabels_and_one_without_readable_states_says_so(
     small = [f"--set={each}" for each in sizes]
     runs = {}
     for preset in ("default", "dual-encoder"):
-        train = ["train", "--preset", preset, "--labeled-ratio", "0.5", "--epochs", "1"]
-        made_small = small if preset == "default" else ["--set=model.width=8"]
+        train = ["train", "--preset", preset, "--epochs", "1"]
+        made_small = ["--labeled-ratio=0.5", *small] if preset == "default" else ["--set=model.width=8"]
         assert _run(["-w", str(generated.root), *train, *made_small, "--json"]) == 0
         runs[preset] = json.loads(capsys.readouterr().out)["run"]
     tasks = exported(generated, f"run:{runs['default']}", limit=4)
