@@ -11,7 +11,7 @@ from typing import Any
 
 from annotate.tasks.dialogue_tasks import TASK_SCHEMA
 from annotate.tasks.label_config import LabelConfig
-from schemas.errors import LabelError
+from schemas.errors import LabelError, UsageError
 from schemas.files import read_json, taken_apart, write_atomic, write_json
 from schemas.ontology import Ontology
 
@@ -37,6 +37,38 @@ class Destination:
 
     def __str__(self) -> str:
         return self.project or self.file or "?"
+
+    def as_json(self, page: str | None) -> dict[str, Any]:
+        """What results say of it; ``page`` is where people open the project."""
+        if self.project:
+            return {"project": self.project, "project_id": self.project_id, "url": page}
+        return {"file": self.file}
+
+
+@dataclass(frozen=True, kw_only=True)
+class ToProjectOrFile:
+    """Where tasks are to go: into a project, or into a file.
+
+    Attributes:
+        project: its name; made when there is none of that name.
+        to_file: a JSON file, as Label Studio imports it; replaced.
+
+    Raises:
+        UsageError: neither is named, or both are.
+    """
+
+    project: str | None = None
+    to_file: Path | None = None
+
+    def __post_init__(self) -> None:
+        if (self.project is None) == (self.to_file is None):
+            raise UsageError("say where to: --project NAME or --to-file FILE", fix="one of the two")
+
+    @property
+    def file(self) -> Path:
+        """The file, where no project is named."""
+        assert self.to_file is not None
+        return self.to_file
 
 
 @dataclass(frozen=True)

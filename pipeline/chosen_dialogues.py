@@ -9,9 +9,9 @@ from typing import Any
 
 from annotate.assignment.selection_strategies import seeded_order
 from schemas.errors import LabelError, UsageError
-from schemas.ontology import nearest
 from schemas.progress import Progress
 from schemas.tables import TURNS, open_table
+from schemas.validation import did_you_mean
 
 __all__ = ["SPLITS", "Selection", "choose_dialogues", "named_dialogues", "read_dialogues"]
 
@@ -110,11 +110,10 @@ def named_dialogues(path: Path, known: Collection[str]) -> list[str]:
         raise UsageError("the list names no dialogue", where=path, fix="write one dialogue id per line")
     unknown = [name for name in ordered if name not in known]
     if unknown:
-        close = nearest(unknown[0], known)
         others = f" and {len(unknown) - 1} more" if len(unknown) > 1 else ""
         raise UsageError(
             f"unknown dialogue '{unknown[0]}'{others}",
             where=f"{path}, line {named[unknown[0]]}",
-            fix=f"did you mean '{close}'?" if close else "ids are those of data/turns.parquet",
+            fix=did_you_mean(unknown[0], known, "ids are those of data/turns.parquet"),
         )
     return ordered

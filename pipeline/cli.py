@@ -5,6 +5,7 @@ from __future__ import annotations
 import importlib
 import inspect
 import io
+import keyword
 import os
 import sys
 import traceback
@@ -20,7 +21,7 @@ from schemas.errors import SemctlError, UsageError
 from schemas.files import disk_problem
 from schemas.safe_text import as_unicode, forget_secrets, guard, harmless
 
-__all__ = ["app", "main"]
+__all__ = ["COMMANDS", "app", "main"]
 
 app = typer.Typer(
     name="semctl",
@@ -30,29 +31,32 @@ app = typer.Typer(
     context_settings={"help_option_names": ["-h", "--help"]},
 )
 
-COMMAND_GROUPS = (
+COMMANDS = (
     "demo",
     "generate",
-    "corpus",
+    "import",
+    "stats",
     "studio",
     "select",
-    "export",
+    "export-for-labelling",
     "progress",
-    "ingest",
+    "ingest-labels",
     "ontology",
     "checks",
     "diff",
     "trace",
     "agreement",
     "adjudicate",
+    "feedback",
     "config",
     "train",
-    "rank",
+    "evaluate",
+    "recommend",
     "experiment",
     "benchmark",
     "doctor",
 )
-"""Modules of :mod:`pipeline.commands` in the order of the work; each has ``register(app)``."""
+"""In the order of the work; each a module of :mod:`pipeline.commands` with a function of that name, or a ``group``."""
 
 
 def _version(wanted: bool) -> None:
@@ -74,7 +78,7 @@ def _global_options(
         bool, typer.Option("--version", callback=_version, is_eager=True, help="Print the version and exit.")
     ] = False,
 ) -> None:
-    state: Context = context.obj or Context(Workspace.resolve(None), commands=_COMMANDS)
+    state: Context = context.obj or Context(Workspace.resolve(None), commands=COMMANDS)
     context.obj = state
     state.workspace, state.named = Workspace.resolve(workspace), None if workspace is None else str(workspace)
     state.quiet, state.debug = quiet, debug
@@ -90,11 +94,14 @@ def _let_help_fill_lines(group: typer.Typer) -> None:
             _let_help_fill_lines(each.typer_instance)
 
 
-for _group in COMMAND_GROUPS:
-    importlib.import_module(f"pipeline.commands.{_group}").register(app)
+for _command in COMMANDS:
+    _name = _command.replace("-", "_") + "_" * keyword.iskeyword(_command)
+    _module = importlib.import_module(f"pipeline.commands.{_name}")
+    if hasattr(_module, "group"):
+        app.add_typer(_module.group, name=_command)
+    else:
+        app.command(_command)(getattr(_module, _name))
 _let_help_fill_lines(app)
-_COMMANDS = [each.name or getattr(each.callback, "__name__", "") for each in app.registered_commands]
-_COMMANDS += [str(each.name) for each in app.registered_groups]
 
 
 def main() -> None:
@@ -119,7 +126,7 @@ def _run(arguments: list[str]) -> int:
     forget_secrets()
     guard(os.environ.get("LABEL_STUDIO_API_KEY", "").strip())
     first = first_process()  # the others, under torchrun, print nothing but their errors
-    state = Context(Workspace.resolve(None), commands=_COMMANDS)
+    state = Context(Workspace.resolve(None), commands=COMMANDS)
     console = Console(as_json=as_json and first, quiet=not first, hint=state.hint)
     try:
         code = app(args=arguments, prog_name="semctl", standalone_mode=False, obj=state)

@@ -10,7 +10,7 @@ import sys
 from collections.abc import Callable, Iterable, Iterator, Sequence, Sized
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import Any, Literal, TypeVar
+from typing import Any, Literal, Protocol, TypeVar
 
 import orjson
 from rich.box import HEAVY_HEAD, SIMPLE_HEAD
@@ -42,6 +42,16 @@ from schemas.safe_text import conceal, escape_json, harmless, shortened
 __all__ = ["Bar", "Board", "Console", "metric_heading"]
 
 T = TypeVar("T")
+
+
+class Result(Protocol):
+    """What a stage returns."""
+
+    def as_json(self) -> dict[str, Any]:
+        """The object that ``--json`` prints."""
+
+
+R = TypeVar("R", bound=Result)
 
 _LONGEST_CELL = 300  # characters; typed values and texts can be of any length
 _BAR = 24  # characters of a progress bar
@@ -113,6 +123,13 @@ class Console:
         width = None if sys.stdout.isatty() else 120
         self._out = _Pipe(width=width, highlight=False, emoji=False, soft_wrap=False)
         self._err = _Pipe(stderr=True, highlight=False, emoji=False)
+
+    def result(self, found: R, show: Callable[[Console, R], None]) -> None:
+        """Print a result: with ``--json`` as one object, else as ``show`` does."""
+        if self.as_json:
+            self.json(found.as_json())
+        else:
+            show(self, found)
 
     def json(self, value: Any) -> None:
         """Print one JSON object to stdout."""

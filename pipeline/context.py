@@ -13,7 +13,7 @@ import typer
 from pipeline.console import Console
 from pipeline.workspace import Workspace
 
-__all__ = ["JSON_OPTION", "Context", "first_process"]
+__all__ = ["JSON_OPTION", "Context", "first_process", "opened"]
 
 JSON_OPTION = typer.Option("--json", help="Print exactly one JSON object to stdout.")
 
@@ -51,3 +51,9 @@ class Context:
             return text
         option = f"semctl -w {shlex.quote(self.named)} "
         return re.sub(rf"\bsemctl (?=(?:{'|'.join(map(re.escape, self.commands))})\b)", lambda _: option, text)
+
+
+def opened(context: typer.Context, *, as_json: bool) -> tuple[Workspace, Console]:
+    """The workspace that a command works on, which may be none yet, and the console that it prints to."""
+    given: Context = context.obj
+    return given.workspace, given.console(as_json=as_json)

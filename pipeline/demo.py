@@ -7,14 +7,16 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import orjson
 
+from pipeline.stages import STAGES
 from pipeline.workspace import Workspace
 from schemas.belief import BeliefState
-from schemas.errors import UsageError
+from schemas.errors import CheckError, UsageError
 from schemas.files import remove_left_over, write_atomic
 from schemas.progress import Progress, SilentProgress
 
@@ -71,10 +73,10 @@ class DemoReport:
     recommendation: Recommendation
     seconds: dict[str, float] = field(default_factory=dict)
 
-    def as_dict(self) -> dict[str, Any]:
+    def as_json(self) -> dict[str, Any]:
         """The JSON form: ``rows`` as ``semctl evaluate`` gives them, then the row of the run without images."""
-        blanked = self.without_images.as_dict()["rows"][0]
-        rows = [*self.with_images.as_dict()["rows"], {**blanked, "name": f"{blanked['name']} --no-images"}]
+        blanked = self.without_images.as_json()["rows"][0]
+        rows = [*self.with_images.as_json()["rows"], {**blanked, "name": f"{blanked['name']} --no-images"}]
         return {
             "workspace": str(self.workspace),
             "run": self.run,
@@ -82,7 +84,7 @@ class DemoReport:
             "candidates": self.with_images.candidates,
             "labelled_dialogues": self.labelled,
             "rows": rows,
-            "recommendation": self.recommendation.as_dict(),
+            "recommendation": self.recommendation.as_json(),
             "seconds": {stage: round(value, 1) for stage, value in self.seconds.items()},
         }
 
@@ -98,13 +100,13 @@ def run_demo(workspace: Workspace, request: DemoRequest, *, progress: Progress |
         ServiceError: with ``with_studio``, Label Studio could not be installed or started.
     """
     from pipeline.chosen_dialogues import Selection
-    from pipeline.corpus.import_corpus import import_corpus
-    from pipeline.generator.corpus import generate_corpus
-    from pipeline.labelling.export_for_labelling import export_to_file, export_to_project
-    from pipeline.labelling.ingest_labels import ingest_labels
+    from pipeline.corpus.import_corpus import ImportRequest, import_corpus
+    from pipeline.generator.corpus import GenerateRequest, generate_corpus
+    from pipeline.labelling.export_for_labelling import ExportRequest, export_for_labelling
+    from pipeline.labelling.ingest_labels import IngestRequest, ingest_labels
     from pipeline.labelling.simulated_labels import answer_tasks, gold_states
-    from pipeline.modelling.evaluate import evaluate
-    from pipeline.modelling.recommend import recommend
+    from pipeline.modelling.evaluate import EvaluateRequest, evaluate
+    from pipeline.modelling.recommend import RecommendRequest, recommend
     from pipeline.modelling.train import TrainRequest, train
     from pipeline.modelling.training_data import dialogues_at
 
@@ -113,45 +115,48 @@ def run_demo(workspace: Workspace, request: DemoRequest, *, progress: Progress |
     _claim(root)
     corpus, gold = root / "corpus", Workspace(root / "gold")
     seconds: dict[str, float] = {}
+    stage = partial(_stage, workspace, seconds, shown)
 
-    with _stage("generate", seconds, shown):
-        generate_corpus(corpus, size=request.size, seed=request.seed, force=True, progress=shown)
-    with _stage("import", seconds, shown):
-        report = import_corpus(workspace, corpus, "mmd", ignore_states=True, progress=shown)
-        import_corpus(gold, corpus, "mmd")
-        ingest_labels(gold)
+    with stage("generate"):
+        generate_corpus(corpus, GenerateRequest(size=request.size, seed=request.seed, force=True), progress=shown)
+    with stage("import"):
+        report = import_corpus(workspace, ImportRequest(corpus, "mmd", ignore_states=True), progress=shown)
+        import_corpus(gold, ImportRequest(corpus, "mmd"))
+        ingest_labels(gold, IngestRequest())
     answers = gold_states(gold, workspace.ontology())
     wanted = dialogues_at(request.labeled_ratio, report.as_json()["splits"]["train"])
     limit = max(1, wanted)  # at ratio 0 the way through Label Studio is shown all the same
     selection = Selection(named=None, limit=limit, split="train", seed=request.seed)
-    with _stage("export-for-labelling", seconds, shown):
+    with stage("export-for-labelling"):
         if request.with_studio:
             _start_studio(workspace, shown)
-            exported = export_to_project(workspace, PROJECT, selection, progress=shown)
+            asked = ExportRequest(selection, project=PROJECT)
         else:
-            tasks = root / "tasks.json"
-            exported = export_to_file(workspace, tasks, selection, progress=shown)
-    with _stage("label (simulated)", seconds, shown):
+            asked = ExportRequest(selection, to_file=root / "tasks.json")
+        exported = export_for_labelling(workspace, asked, progress=shown)
+    with stage("label (simulated)"):
         if request.with_studio:
             _label_in_studio(workspace, answers, request.seed, shown)
         else:
             answer_tasks(workspace, root / "tasks.json", root / "export.json", answers, seed=request.seed)
-    with _stage("ingest-labels", seconds, shown):
+    with stage("ingest-labels"):
         if request.with_studio:
-            ingest_labels(workspace, project=PROJECT, progress=shown)
+            ingest_labels(workspace, IngestRequest(projects=(PROJECT,)), progress=shown)
         else:
-            ingest_labels(workspace, export=root / "export.json", progress=shown)
-    with _stage("train", seconds, shown):
-        asked = TrainRequest(labeled_ratio=request.labeled_ratio, seed=request.seed, epochs=request.epochs)
-        record = train(workspace, asked, progress=shown)
-    with _stage("evaluate", seconds, shown):
-        seeing = evaluate(workspace, record["run"], split="test", candidates="all", progress=shown)
-        blind = evaluate(workspace, record["run"], split="test", candidates="all", images=False, progress=shown)
-    with _stage("recommend", seconds, shown):
+            ingest_labels(workspace, IngestRequest(export=root / "export.json"), progress=shown)
+    with stage("train"):
+        training = TrainRequest(labeled_ratio=request.labeled_ratio, seed=request.seed, epochs=request.epochs)
+        record = train(workspace, training, progress=shown)
+    with stage("evaluate"):
+        seeing = evaluate(workspace, EvaluateRequest(record.run, split="test", candidates="all"), progress=shown)
+        blind = evaluate(
+            workspace, EvaluateRequest(record.run, split="test", candidates="all", images=False), progress=shown
+        )
+    with stage("recommend"):
         dialogue_id, turn = seeing.rows[0].queries[len(seeing.rows[0].queries) // 2]
-        top = recommend(workspace, record["run"], dialogue=dialogue_id, turn=turn - 1, top=5)
-    result = DemoReport(root, record["run"], seeing, blind, exported.dialogues, top, seconds)
-    write_atomic(root / _MARKER, orjson.dumps(result.as_dict(), option=orjson.OPT_INDENT_2))
+        top = recommend(workspace, RecommendRequest(dialogue_id, run=record.run, turn=turn - 1, top=5))
+    result = DemoReport(root, record.run, seeing, blind, exported.dialogues, top, seconds)
+    write_atomic(root / _MARKER, orjson.dumps(result.as_json(), option=orjson.OPT_INDENT_2))
     return result
 
 
@@ -187,11 +192,16 @@ def _clear(root: Path) -> None:
 
 
 @contextmanager
-def _stage(name: str, seconds: dict[str, float], progress: Progress) -> Iterator[None]:
+def _stage(workspace: Workspace, seconds: dict[str, float], progress: Progress, name: str) -> Iterator[None]:
+    """Time one step of the demo; a stage must have written what it says that it writes."""
     progress.log(f"-- {name}")
     begun = time.monotonic()
     yield
     seconds[name] = time.monotonic() - begun
+    for each in STAGES:
+        missing = next((path for path in each.outputs(workspace) if not path.exists()), None)
+        if each.command == name and missing is not None:
+            raise CheckError(f"`semctl {name}` ended without writing all it should", where=missing)
 
 
 def _start_studio(workspace: Workspace, progress: Progress) -> None:

@@ -10,7 +10,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from annotate.resolution.policies import PolicyName
 from schemas.errors import UsageError
 from schemas.files import read_toml
-from schemas.ontology import nearest
+from schemas.validation import did_you_mean, first_mistake
 
 __all__ = ["SETTINGS_TEMPLATE", "LabellingSettings", "Settings", "StudioSettings", "TrainSettings"]
 
@@ -95,13 +95,11 @@ class Settings(_Section):
         try:
             return cls.model_validate(values)
         except ValidationError as problem:
-            first = problem.errors()[0]
-            key = ".".join(str(part) for part in first["loc"])
-            if first["type"] == "extra_forbidden":
-                close = nearest(key, _keys(cls))
-                fix = f"did you mean '{close}'?" if close else f"known keys: {', '.join(_keys(cls))}"
-                raise UsageError(f"unknown setting '{key}'", where=path, fix=fix) from None
-            raise UsageError(f"setting '{key}': {first['msg']}", where=path) from None
+            wrong = first_mistake(problem)
+            if wrong.is_unknown:
+                fix = did_you_mean(wrong.key, _keys(cls), f"known keys: {', '.join(_keys(cls))}")
+                raise UsageError(f"unknown setting '{wrong.key}'", where=path, fix=fix) from None
+            raise UsageError(f"setting '{wrong.key}': {wrong.what}", where=path) from None
 
 
 def _keys(model: type[BaseModel], prefix: str = "") -> list[str]:

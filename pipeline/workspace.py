@@ -121,6 +121,10 @@ class Workspace:
         return self.root / "labelling"
 
     @property
+    def selection(self) -> Path:
+        return self.root / "labelling" / "selection.txt"
+
+    @property
     def raw_exports(self) -> Path:
         return self.root / "labels" / "raw"
 

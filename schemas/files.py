@@ -18,13 +18,14 @@ import tomllib
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import Any, BinaryIO, TypeVar, overload
 
 import orjson
 from pydantic import TypeAdapter, ValidationError
 
 from schemas.errors import CorpusError, InputError, UsageError, WorkspaceError
 from schemas.safe_text import as_unicode
+from schemas.validation import first_mistake
 
 __all__ = [
     "atomic_path",
@@ -44,6 +45,8 @@ __all__ = [
     "write_atomic",
     "write_json",
 ]
+
+T = TypeVar("T")
 
 _log = logging.getLogger("semctl")
 
@@ -265,11 +268,15 @@ def _in_unicode(value: Any) -> Any:
     return [_in_unicode(inner) for inner in value] if isinstance(value, list | tuple) else value
 
 
+@overload
+def read_json(path: Path, *, error: type[InputError] = ..., fix: str | None = ...) -> Any: ...
+@overload
+def read_json(path: Path, *, error: type[InputError] = ..., fix: str | None = ..., shape: type[T]) -> T: ...
 def read_json(path: Path, *, error: type[InputError] = CorpusError, fix: str | None = None, shape: Any = None) -> Any:
     """Read a JSON file.
 
     Args:
-        shape: the type that its value must have, such as ``dict[str, int]`` or a TypedDict; None: any.
+        shape: the type that its value must have, and is returned as, such as ``dict[str, int]`` or a dataclass.
 
     Raises:
         InputError: of the given class, when the file is missing, unreadable, not JSON or not of that shape.
@@ -281,11 +288,12 @@ def read_json(path: Path, *, error: type[InputError] = CorpusError, fix: str | N
         raise error(f"not valid JSON: {problem}", where=path, fix=fix) from None
     if shape is not None:
         try:
-            TypeAdapter(shape).validate_python(value, strict=True)
+            return TypeAdapter(shape).validate_json(orjson.dumps(value), strict=True)
         except ValidationError as problem:
-            first = problem.errors()[0]
-            place = ".".join(str(part) for part in first["loc"]) or "the whole"
-            raise error(f"not as semctl writes it, at {place}: {first['msg']}", where=path, fix=fix) from None
+            wrong = first_mistake(problem)
+            raise error(
+                f"not as semctl writes it, at {wrong.key or 'the whole'}: {wrong.what}", where=path, fix=fix
+            ) from None
     return value
 
 

@@ -7,7 +7,6 @@ step and one version at a time. It only ever grows: a name that was given up sti
 
 from __future__ import annotations
 
-import difflib
 import json
 import math
 from collections import defaultdict
@@ -34,17 +33,12 @@ from schemas.files import read_json, sha256_bytes, write_json
 from schemas.folding import fold, fold_name
 from schemas.numbers import THREE_DECIMALS, Number, read_number, read_quantity, same_currency
 from schemas.ontology_steps import AddValue, Growth, Step
+from schemas.validation import did_you_mean, first_mistake, nearest
 
 __all__ = ["Ontology", "Slot", "SlotKind", "Value", "fold", "fold_name", "is_number", "nearest"]
 
 SlotKind = Literal["categorical", "numeric"]
 _Words = Annotated[str, StringConstraints(strip_whitespace=True, min_length=1)]
-
-
-def nearest(name: str, known: Iterable[str]) -> str | None:
-    """The known name closest in spelling, or None when none is close."""
-    close = difflib.get_close_matches(name, list(known), n=1, cutoff=0.5)
-    return close[0] if close else None
 
 
 class Value(BaseModel):
@@ -347,8 +341,7 @@ class Ontology(BaseModel):
         """
         found = self.find(name)
         if found is None:
-            close = nearest(name, [slot.name for slot in self.slots])
-            fix = f"did you mean '{close}'?" if close else "see ontology.json for the slots there are"
+            fix = did_you_mean(name, [slot.name for slot in self.slots], "see ontology.json for the slots there are")
             raise OntologyError(f"unknown slot '{name}'", where=where, fix=fix)
         return found
 
@@ -394,12 +387,12 @@ class Ontology(BaseModel):
         except _TwiceError as problem:
             raise OntologyError(str(problem), where=path, fix="leave one of them") from None
         except ValidationError as problem:
-            first = problem.errors()[0]
-            at = f" at {'.'.join(map(str, first['loc']))}" if first["loc"] else ""
-            says = first["msg"].removeprefix("Value error, ")
-            if first["type"] == "extra_forbidden":
+            wrong = first_mistake(problem)
+            at = f" at {wrong.key}" if wrong.key else ""
+            says = wrong.what
+            if wrong.is_unknown:
                 known = [name for part in (Ontology, Slot, Value) for name in part.model_fields]
-                close = nearest(str(first["loc"][-1]), known)
+                close = nearest(str(wrong.at[-1]), known)
                 says = "there is no such field" + (f"; did you mean '{close}'?" if close else "")
             raise OntologyError(f"ontology not valid{at}: {says}", where=path, fix="correct it there") from None
         for place, slot in enumerate(found.slots):

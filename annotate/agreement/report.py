@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from annotate.agreement.tally import Example
+from schemas.json_form import json_form
 
 __all__ = [
     "GOOD",
@@ -130,16 +131,9 @@ class AnnotatorScore:
 
     def as_json(self) -> dict[str, Any]:
         return {
+            **json_form(self, "annotator", "alpha"),
             **self.alpha.as_json("alpha"),
             "word": word(self.alpha.value),
-            "turns": self.turns,
-            "f1": self.f1.as_json(),
-            "precision": self.precision.as_json(),
-            "recall": self.recall.as_json(),
-            "joint_goal_accuracy": self.joint_goal_accuracy.as_json(),
-            "answered": self.answered,
-            "unreadable": self.unreadable,
-            "untouched": self.untouched,
         }
 
 

@@ -9,6 +9,7 @@ from datetime import UTC, datetime
 from typing import Any
 
 from annotate.assignment.pace import Finish, Pace, finish_of, pace_of
+from schemas.json_form import json_form
 
 __all__ = [
     "Answer",
@@ -128,14 +129,8 @@ class ProgressRow:
 
     def as_json(self) -> dict[str, Any]:
         return {
-            "annotator": self.annotator,
-            "batch": self.batch,
-            "place": self.place,
-            "role": self.role,
-            **{name: {"done": count.done, "total": count.total} for name, count in self._counts().items()},
+            **json_form(self, "pace"),
             "left": self.left,
-            "skipped": self.skipped,
-            "drafts": self.drafts,
             "seconds_per_turn": {
                 "median": self.pace.median,
                 "quartiles": [self.pace.quick, self.pace.slow],
@@ -149,12 +144,7 @@ class ProgressRow:
                 "latest": None if self.finish.latest is None else _text(self.finish.latest),
                 "assuming": self.finish.assuming,
             },
-            "is_share": self.is_share,
-            "has_left": self.has_left,
         }
-
-    def _counts(self) -> dict[str, Count]:
-        return {"tasks": self.tasks, "dialogues": self.dialogues, "turns": self.turns}
 
 
 @dataclass(frozen=True)
@@ -176,13 +166,7 @@ class ProgressReport:
     notes: tuple[str, ...] = ()
 
     def as_json(self) -> dict[str, Any]:
-        return {
-            "source": self.source,
-            "at": _text(self.at),
-            "notes": list(self.notes),
-            "rows": [row.as_json() for row in self.rows],
-            "overall": self.overall.as_json(),
-        }
+        return {**json_form(self), "at": _text(self.at)}
 
 
 @dataclass

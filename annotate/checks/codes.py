@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Literal, get_args
 
 from schemas.errors import UsageError
-from schemas.ontology import nearest
+from schemas.validation import did_you_mean
 
 __all__ = ["CODES", "SEVERITIES", "Check", "Severity", "codes_of"]
 
@@ -142,7 +142,6 @@ def codes_of(names: Iterable[str], *, where: object | None = None) -> frozenset[
             found |= {check.code for check in _ALL if name in ("all", check.severity)}
         elif name != "none":
             known = (*SEVERITIES, "all", "none", *CODES)
-            close = nearest(name, known)
-            fix = f"did you mean '{close}'?" if close else f"one of {', '.join(known)}"
+            fix = did_you_mean(name, known, f"one of {', '.join(known)}")
             raise UsageError(f"'{name}' is no code of a check", where=where, fix=fix)
     return frozenset(found)

@@ -19,8 +19,9 @@ from annotate.exports.refusals import Reason, Refusal, Refused, raw_json
 from annotate.exports.typed import UnreadableLine, lines_of, read_typed
 from schemas.belief import Op
 from schemas.folding import unescape
-from schemas.ontology import Ontology, nearest
+from schemas.ontology import Ontology
 from schemas.safe_text import shortened
+from schemas.validation import nearest
 
 __all__ = ["ReadResult", "read_result"]
 

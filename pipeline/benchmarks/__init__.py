@@ -6,7 +6,7 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 from schemas.errors import UsageError
-from schemas.ontology import nearest
+from schemas.validation import did_you_mean
 
 if TYPE_CHECKING:
     from pipeline.benchmarks.measure import Options
@@ -38,9 +38,8 @@ def run_benchmark(name: str, options: Options | None = None) -> dict[str, Any]:
     from pipeline.benchmarks.measure import Options
 
     if name not in BENCHMARKS:
-        close = nearest(name, BENCHMARKS)
         raise UsageError(
-            f"no benchmark '{name}'", fix=f"did you mean '{close}'?" if close else f"there are: {', '.join(BENCHMARKS)}"
+            f"no benchmark '{name}'", fix=did_you_mean(name, BENCHMARKS, f"there are: {', '.join(BENCHMARKS)}")
         )
     described = machine()  # the load, too, as it was before
     return {"machine": described, "benchmarks": import_module(BENCHMARKS[name]).benchmark(options or Options())}

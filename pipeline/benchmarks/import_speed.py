@@ -32,7 +32,7 @@ from typing import Any, NamedTuple
 import orjson
 
 from pipeline.benchmarks.measure import Goal, Options, compared
-from pipeline.corpus.import_corpus import import_corpus
+from pipeline.corpus.import_corpus import ImportRequest, import_corpus
 from pipeline.corpus.layout import Folders, read_file
 from pipeline.corpus.ledger import Ledger
 from pipeline.corpus.readers import open_reader
@@ -191,7 +191,7 @@ def _measure(name: str, corpus: Path, scratch: Path, rounds: int, progress: Prog
 
     def run_import(jobs: int | None) -> None:
         nonlocal dialogues
-        dialogues = import_corpus(workspace, corpus, "mmd", jobs=jobs).ledger["dialogues"].kept
+        dialogues = import_corpus(workspace, ImportRequest(corpus, "mmd", jobs=jobs)).ledger["dialogues"].kept
 
     run_import(None)  # modules and the page cache are warm for everybody
     all_jobs = jobs_for(reader)

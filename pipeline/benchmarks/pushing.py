@@ -1,7 +1,7 @@
 """How long it takes to put tasks into a Label Studio project, against the bare bulk import of the same tasks.
 
 A server of its own is started for it and stopped again. What is compared: the seconds on the clock of
-``export_to_project`` (dialogues read, pages made, project and configuration set up, images connected, tasks pushed,
+``export_for_labelling`` (dialogues read, pages made, project and configuration set up, images connected, tasks pushed,
 the batch written) into a new project, and of one plain POST of the finished tasks to the import address of an empty
 project. A row beside it: the same export once more, when all tasks are there already and none is pushed.
 """
@@ -26,7 +26,7 @@ from annotate.label_studio.plain_http import send
 from pipeline.benchmarks.measure import Goal, Options, compared, interleaved
 from pipeline.chosen_dialogues import Selection
 from pipeline.environment import variables_set
-from pipeline.labelling.export_for_labelling import export_to_file, export_to_project
+from pipeline.labelling.export_for_labelling import ExportRequest, export_for_labelling
 from pipeline.workspace import Workspace
 from schemas.errors import ServiceError
 from schemas.tables import TURNS, read_table, write_table
@@ -83,12 +83,12 @@ def _this_server(studio: Studio) -> Iterator[None]:
 
 
 def _workspace(scratch: Path, options: Options) -> Workspace:
-    from pipeline.corpus.import_corpus import import_corpus
-    from pipeline.generator.corpus import generate_corpus
+    from pipeline.corpus.import_corpus import ImportRequest, import_corpus
+    from pipeline.generator.corpus import GenerateRequest, generate_corpus
 
-    generate_corpus(scratch / "corpus", size="test", progress=options.progress)
+    generate_corpus(scratch / "corpus", GenerateRequest(size="test"), progress=options.progress)
     workspace = Workspace(scratch / "workspace")
-    import_corpus(workspace, scratch / "corpus", "mmd", progress=options.progress)
+    import_corpus(workspace, ImportRequest(scratch / "corpus", "mmd"), progress=options.progress)
     return workspace
 
 
@@ -120,7 +120,7 @@ def _rows(workspace: Workspace, tasks: int, options: Options) -> list[dict[str, 
     shutil.copytree(workspace.root, many.root, ignore=shutil.ignore_patterns(".studio"))
     write_table(many.turns, TURNS, rows)
     made = workspace.root.parent / f"tasks-{tasks}.json"
-    export_to_file(many, made, Selection(split="all"), window=WINDOW)
+    export_for_labelling(many, ExportRequest(Selection(split="all"), to_file=made, window=WINDOW))
     body = made.read_bytes()
     pushed = len(orjson.loads(body))
     titles = (f"semctl {tasks} {number}" for number in count())
@@ -132,7 +132,7 @@ def _rows(workspace: Workspace, tasks: int, options: Options) -> list[dict[str, 
         again()
 
     def again() -> None:
-        export_to_project(many, latest, Selection(split="all"), window=WINDOW)
+        export_for_labelling(many, ExportRequest(Selection(split="all"), project=latest, window=WINDOW))
 
     def bare() -> None:
         project = _post("/api/projects/", orjson.dumps({"title": next(titles), "label_config": config}))

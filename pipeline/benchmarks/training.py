@@ -43,15 +43,17 @@ def benchmark(options: Options) -> list[dict[str, Any]]:
 
 
 def _corpus(scratch: Path, options: Options) -> Corpus:
-    from pipeline.corpus.import_corpus import import_corpus
-    from pipeline.generator.corpus import generate_corpus
+    from pipeline.corpus.import_corpus import ImportRequest, import_corpus
+    from pipeline.generator.corpus import GenerateRequest, generate_corpus
 
     folder = options.corpus
     if folder is None:
         folder = scratch / "corpus"
-        generate_corpus(folder, size="demo" if options.width is None else "test", progress=options.progress)
+        generate_corpus(
+            folder, GenerateRequest(size="demo" if options.width is None else "test"), progress=options.progress
+        )
     workspace = Workspace(scratch / "workspace")
-    import_corpus(workspace, folder, "mmd", progress=options.progress)
+    import_corpus(workspace, ImportRequest(folder, "mmd"), progress=options.progress)
     return load_corpus(workspace)
 
 

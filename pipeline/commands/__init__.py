@@ -1,1 +1,1 @@
-"""The commands of semctl, a file a group. A command reads its options, makes one library call and prints the result."""
+"""The commands of semctl, a file a command: each reads its options, makes one library call and prints the result."""

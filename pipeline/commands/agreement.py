@@ -7,20 +7,15 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from pipeline.context import JSON_OPTION, Context
+from pipeline.context import JSON_OPTION, opened
 
 if TYPE_CHECKING:
     from annotate.agreement.report import AgreementReport, ComparisonScore, Estimate
     from pipeline.console import Console
 
-__all__ = ["register"]
+__all__ = ["agreement"]
 
 _SHOWN = 8
-
-
-def register(app: typer.Typer) -> None:
-    """Add ``agreement``."""
-    app.command()(agreement)
 
 
 def agreement(
@@ -58,13 +53,12 @@ def agreement(
     from pipeline.reports.agreement_report import AgreementRequest, check_alpha, workspace_agreement
     from schemas.errors import CheckError
 
-    given: Context = context.obj
-    console = given.console(as_json=as_json)
+    workspace, console = opened(context, as_json=as_json)
     names = tuple(dict.fromkeys(name.strip() for name in (annotators or "").split(",") if name.strip()))
     request = AgreementRequest(names, split, distance, bootstrap, seed, worst)
-    report = workspace_agreement(given.workspace, request, progress=console)
+    report = workspace_agreement(workspace, request, progress=console)
     if html is not None:
-        write_page(html, given.workspace, report, request)
+        write_page(html, workspace, report, request)
         console.log(f"written: {html}")
     problem = None
     if min_alpha is not None:

@@ -8,14 +8,9 @@ from typing import Annotated
 
 import typer
 
-from pipeline.context import JSON_OPTION, Context
+from pipeline.context import JSON_OPTION, opened
 
-__all__ = ["register"]
-
-
-def register(app: typer.Typer) -> None:
-    """Add this group's commands."""
-    app.command("benchmark")(benchmark)
+__all__ = ["benchmark"]
 
 
 def benchmark(
@@ -45,10 +40,9 @@ def benchmark(
     from pipeline.benchmarks.measure import Options
     from schemas.errors import CheckError
 
-    options: Context = context.obj
-    console = options.console(as_json=as_json)
+    workspace, console = opened(context, as_json=as_json)
     asked = Options(rounds=rounds, sizes=tuple(size or ()), width=width, corpus=corpus, progress=console)
-    asked = replace(asked, workspace=options.workspace.root, prelabels=tuple(prelabel or ()))
+    asked = replace(asked, workspace=workspace.root, prelabels=tuple(prelabel or ()))
     result = run_benchmark(name, asked)
     rows = result["benchmarks"]
     if as_json:

@@ -6,14 +6,9 @@ from typing import Annotated
 
 import typer
 
-from pipeline.context import JSON_OPTION, Context
+from pipeline.context import JSON_OPTION, opened
 
-__all__ = ["register"]
-
-
-def register(app: typer.Typer) -> None:
-    """Add ``checks``."""
-    app.command("checks")(checks)
+__all__ = ["checks"]
 
 
 def checks(
@@ -33,9 +28,8 @@ def checks(
     from annotate.checks.codes import CODES
     from pipeline.labelling.checks import found_again
 
-    given: Context = context.obj
-    console = given.console(as_json=as_json)
-    found = found_again(given.workspace.require(), code=code, dialogue=dialogue, most=limit or None)
+    workspace, console = opened(context, as_json=as_json)
+    found = found_again(workspace.require(), code=code, dialogue=dialogue, most=limit or None)
     if as_json:
         console.json(found.as_json())
     elif not found.counts:

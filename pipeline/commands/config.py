@@ -6,21 +6,16 @@ from typing import Annotated
 
 import typer
 
-from pipeline.context import JSON_OPTION, Context
+from pipeline.context import JSON_OPTION, opened
 
-__all__ = ["register"]
+__all__ = ["group"]
+
+group = typer.Typer(help="The settings of presets, files and runs.", no_args_is_help=True)
 
 _SET = typer.Option("--set", metavar="KEY=VALUE", help="A setting on top; repeatable.")
 
 
-def register(app: typer.Typer) -> None:
-    """Add the group ``config``."""
-    group = typer.Typer(help="The settings of presets, files and runs.", no_args_is_help=True)
-    group.command("show")(show)
-    group.command("diff")(diff)
-    app.add_typer(group, name="config")
-
-
+@group.command()
 def show(
     context: typer.Context,
     preset: Annotated[
@@ -36,15 +31,15 @@ def show(
     from pipeline.modelling.configuration import open_config
     from semantic_model.config.config import config_toml
 
-    state: Context = context.obj
-    console = state.console(as_json=as_json)
-    name, config = open_config(state.workspace, preset, settings or ())
+    workspace, console = opened(context, as_json=as_json)
+    name, config = open_config(workspace, preset, settings or ())
     if as_json:
         console.json({"name": name, "config": config.model_dump(mode="json")})
         return
     console.say(config_toml(config, title=" ".join([name, *(f"--set {setting}" for setting in settings or ())])))
 
 
+@group.command()
 def diff(
     context: typer.Context,
     a: Annotated[str, typer.Argument(metavar="ONE", help="A preset, a .toml file, a run id or 'latest'.")],
@@ -57,9 +52,8 @@ def diff(
     """
     from pipeline.modelling.configuration import differences, open_config
 
-    state: Context = context.obj
-    console = state.console(as_json=as_json)
-    (name_a, config_a), (name_b, config_b) = (open_config(state.workspace, name) for name in (a, b))
+    workspace, console = opened(context, as_json=as_json)
+    (name_a, config_a), (name_b, config_b) = (open_config(workspace, name) for name in (a, b))
     found = differences(config_a, config_b)
     if as_json:
         console.json({"a": name_a, "b": name_b, "differences": [difference._asdict() for difference in found]})

@@ -8,18 +8,13 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from pipeline.console import metric_heading
-from pipeline.context import JSON_OPTION, Context
+from pipeline.context import JSON_OPTION, opened
 
 if TYPE_CHECKING:
     from pipeline.console import Console
     from pipeline.demo import DemoReport
 
-__all__ = ["register"]
-
-
-def register(app: typer.Typer) -> None:
-    """Add ``demo``."""
-    app.command()(demo)
+__all__ = ["demo"]
 
 
 def demo(
@@ -44,17 +39,13 @@ def demo(
     from pipeline.demo import DemoRequest, run_demo
     from pipeline.workspace import Workspace
 
-    given: Context = context.obj
-    console = given.console(as_json=as_json)
-    workspace = given.workspace
+    workspace, console = opened(context, as_json=as_json)
+    workspace = workspace
     if workspace.root == Path().resolve():
         workspace = Workspace(workspace.root / "demo-workspace")
     request = DemoRequest(size, seed, labeled_ratio, with_studio, epochs)
     report = run_demo(workspace, request, progress=console)
-    if as_json:
-        console.json(report.as_dict())
-    else:
-        _show(console, report)
+    console.result(report, _show)
     if with_studio:
         console.log(
             f"its project stays in Label Studio; a local one is stopped with `semctl -w {workspace.root} studio stop`"
@@ -62,7 +53,7 @@ def demo(
 
 
 def _show(console: Console, report: DemoReport) -> None:
-    shown = report.as_dict()
+    shown = report.as_json()
     names = [name for name in shown["rows"][0] if "@" in name]
     console.table(
         f"{shown['split']} split, {shown['candidates']} {report.with_images.products:,} products, "

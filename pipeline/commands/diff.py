@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from pipeline.context import JSON_OPTION, Context
+from pipeline.context import JSON_OPTION, opened
 
 if TYPE_CHECKING:
     from collections.abc import Collection
@@ -15,12 +15,7 @@ if TYPE_CHECKING:
     from pipeline.console import Console
     from pipeline.provenance.diff import LabelDiff
 
-__all__ = ["register"]
-
-
-def register(app: typer.Typer) -> None:
-    """Add ``diff``."""
-    app.command("diff")(diff)
+__all__ = ["diff"]
 
 
 def diff(
@@ -47,19 +42,15 @@ def diff(
     from pipeline.workspace import Workspace
     from schemas.errors import UsageError
 
-    given: Context = context.obj
-    console = given.console(as_json=as_json)
-    workspace = given.workspace.require()
+    workspace, console = opened(context, as_json=as_json)
+    workspace.require()
     if other is not None:
         if older is not None:
             raise UsageError("numbers of ingests and --with were both given", fix="give one of the two")
         found = diff_workspaces(workspace, Workspace(other.resolve()), examples=examples)
     else:
         found = diff_ingests(workspace, older, newer, examples=examples)
-    if as_json:
-        console.json(found.as_json())
-    else:
-        _show(console, found)
+    console.result(found, _show)
     if exit_code and found:
         raise typer.Exit(3)
 

@@ -7,14 +7,9 @@ from typing import Annotated
 
 import typer
 
-from pipeline.context import JSON_OPTION, Context
+from pipeline.context import JSON_OPTION, opened
 
-__all__ = ["register"]
-
-
-def register(app: typer.Typer) -> None:
-    """Add this group's commands."""
-    app.command("doctor")(doctor)
+__all__ = ["doctor"]
 
 
 def doctor(context: typer.Context, as_json: Annotated[bool, JSON_OPTION] = False) -> None:
@@ -26,13 +21,12 @@ def doctor(context: typer.Context, as_json: Annotated[bool, JSON_OPTION] = False
     """
     from pipeline.doctor import examine
 
-    state: Context = context.obj
-    console = state.console(as_json=as_json)
-    findings = examine(state.workspace, os.environ, console)
+    workspace, console = opened(context, as_json=as_json)
+    findings = examine(workspace, os.environ, console)
     problems = sum(finding.level == "problem" for finding in findings)
     warnings = sum(finding.level == "warning" for finding in findings)
     if as_json:
-        rows = [finding.as_dict() for finding in findings]
+        rows = [finding.as_json() for finding in findings]
         console.json({"problems": problems, "warnings": warnings, "findings": rows})
     else:
         console.table(

@@ -2,20 +2,19 @@
 
 from __future__ import annotations
 
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from pipeline.commands.rank import Candidates, Split
-from pipeline.context import JSON_OPTION, Context
+from pipeline.commands.evaluate import Candidates, Split
+from pipeline.context import JSON_OPTION, opened
 from schemas.errors import UsageError
 
-__all__ = ["register"]
+if TYPE_CHECKING:
+    from pipeline.console import Console
+    from pipeline.experiments.experiment import ExperimentReport
 
-
-def register(app: typer.Typer) -> None:
-    """Add ``experiment``."""
-    app.command()(experiment)
+__all__ = ["experiment"]
 
 
 def experiment(
@@ -64,10 +63,8 @@ def experiment(
     """
     from pipeline.experiments.experiment import experiment as run_experiment
     from pipeline.experiments.grid import ExperimentRequest
-    from pipeline.experiments.summary import SELECT, difference, percent, percent_interval
 
-    given: Context = context.obj
-    console = given.console(as_json=as_json)
+    workspace, console = opened(context, as_json=as_json)
     if folds is not None and split is not None:
         raise UsageError("--folds measures on the held-out dialogues", fix="leave --split out")
     request = ExperimentRequest(
@@ -85,10 +82,13 @@ def experiment(
         split=(split or Split.valid).value,
         candidates=candidates.value,
     )
-    report = run_experiment(given.workspace, request, name=name, jobs=jobs, against=against, progress=console)
-    if as_json:
-        console.json(report.as_dict())
-        return
+    report = run_experiment(workspace, request, name=name, jobs=jobs, against=against, progress=console)
+    console.result(report, _show)
+
+
+def _show(console: Console, report: ExperimentReport) -> None:
+    from pipeline.experiments.summary import SELECT, difference, percent, percent_interval
+
     shown = (SELECT, "recall@5", "ndcg@10")
     console.table(
         report.title,

@@ -7,15 +7,10 @@ from typing import Annotated
 
 import typer
 
-from pipeline.context import JSON_OPTION, Context
+from pipeline.context import JSON_OPTION, opened
 from schemas.errors import UsageError
 
-__all__ = ["register"]
-
-
-def register(app: typer.Typer) -> None:
-    """Add this group's commands."""
-    app.command()(generate)
+__all__ = ["generate"]
 
 
 def generate(
@@ -43,11 +38,10 @@ def generate(
 
     Example: semctl generate corpus --size demo --seed 1
     """
-    from pipeline.generator.corpus import generate_corpus
+    from pipeline.generator.corpus import GenerateRequest, generate_corpus
     from pipeline.generator.real_catalogue import parse_columns, read_catalogue
 
-    settings: Context = context.obj
-    console = settings.console(as_json=as_json)
+    _, console = opened(context, as_json=as_json)
     if (catalogue is None) != (images is None):
         raise UsageError("--catalogue and --images go together", fix="name both, or neither")
     if column and catalogue is None:
@@ -56,26 +50,24 @@ def generate(
     if catalogue is not None and images is not None:
         real = read_catalogue(catalogue, images, columns=parse_columns(column or []), count=products, seed=seed)
         console.log("columns: " + ", ".join(f"{field}={name}" for field, name in real.columns.items()))
-    report = generate_corpus(
-        folder, size=size, seed=seed, products=products, catalogue=real, force=force, progress=console
-    )
+    report = generate_corpus(folder, GenerateRequest(size, seed, products, real, force), progress=console)
     if as_json:
-        console.json({"folder": str(folder), **report})
+        console.json({"folder": str(folder), **report.as_json()})
         return
-    quirks = report["quirks"]
+    quirks = report.quirks
     rows = [
-        ("dialogues", sum(report["dialogues"].values())),
-        *((f"  {split}", number) for split, number in report["dialogues"].items()),
-        ("user turns", report["user_turns"]),
-        ("recommendation turns", report["recommendation_turns"]),
-        ("  positives each", report["positives_per_recommendation"]),
-        ("  negatives each", report["negatives_per_recommendation"]),
-        ("products", report["products"]),
-        *((f"  {name} only in the image", number) for name, number in report["only_in_images"].items()),
-        ("images", report["images"]["ok"]),
+        ("dialogues", sum(report.dialogues.values())),
+        *((f"  {split}", number) for split, number in report.dialogues.items()),
+        ("user turns", report.user_turns),
+        ("recommendation turns", report.recommendation_turns),
+        ("  positives each", report.positives_per_recommendation),
+        ("  negatives each", report.negatives_per_recommendation),
+        ("products", report.products),
+        *((f"  {name} only in the image", number) for name, number in report.only_in_images.items()),
+        ("images", report.images["ok"]),
         ("quirks: broken dialogue files", quirks["broken_dialogues"]),
-        ("quirks: products with a faulty file", report["faulty_products"]),
-        *((f"dropped rows: {reason}", number) for reason, number in report["catalogue"].get("dropped", {}).items()),
+        ("quirks: products with a faulty file", report.faulty_products),
+        *((f"dropped rows: {reason}", number) for reason, number in report.catalogue.get("dropped", {}).items()),
     ]
     console.table(f"A corpus in {folder}", ("what", "count"), rows)
     console.say(f"Next: semctl -w WORKSPACE import {folder} --format mmd")

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from pipeline.context import JSON_OPTION, Context
+from pipeline.context import JSON_OPTION, opened
 
 if TYPE_CHECKING:
     from pipeline.console import Console
@@ -15,7 +15,11 @@ if TYPE_CHECKING:
     from pipeline.workspace import Workspace
     from schemas.ontology import Ontology, Slot
 
-__all__ = ["register"]
+__all__ = ["group"]
+
+group = typer.Typer(
+    help="The slots and values of belief states: show, rename, merge, split, add.", no_args_is_help=True
+)
 
 _DRY_RUN = Annotated[bool, typer.Option("--dry-run", help="Say what would change; write nothing, here or there.")]
 _OFFLINE = Annotated[
@@ -25,16 +29,7 @@ _TARGET = Annotated[str, typer.Argument(metavar="SLOT[=VALUE]", help="A slot, or
 _MARKS_SHOWN = 20
 
 
-def register(app: typer.Typer) -> None:
-    """Add the group ``ontology``."""
-    group = typer.Typer(
-        help="The slots and values of belief states: show, rename, merge, split, add.", no_args_is_help=True
-    )
-    for command in (show, rename, merge, split, add):
-        group.command()(command)
-    app.add_typer(group, name="ontology")
-
-
+@group.command()
 def show(
     context: typer.Context,
     name: Annotated[str | None, typer.Argument(metavar="[SLOT]", help="One slot, with all its values.")] = None,
@@ -44,9 +39,8 @@ def show(
 
     Example: semctl ontology show color
     """
-    given: Context = context.obj
-    console = given.console(as_json=as_json)
-    ontology = given.workspace.require().ontology()
+    workspace, console = opened(context, as_json=as_json)
+    ontology = workspace.require().ontology()
     slot = None if name is None else ontology.slot(name)
     if as_json:
         console.json((ontology if slot is None else slot).model_dump(mode="json"))
@@ -56,6 +50,7 @@ def show(
         _show_ontology(console, ontology)
 
 
+@group.command()
 def rename(
     context: typer.Context,
     target: _TARGET,
@@ -73,6 +68,7 @@ def rename(
     _change(context, lambda _: renaming(target, new), dry_run, offline, as_json)
 
 
+@group.command()
 def merge(
     context: typer.Context,
     targets: Annotated[list[str], typer.Argument(metavar="SLOT[=VALUE]...", help="Two or more.")],
@@ -90,6 +86,7 @@ def merge(
     _change(context, lambda _: merging(targets, into), dry_run, offline, as_json)
 
 
+@group.command()
 def split(
     context: typer.Context,
     target: Annotated[str, typer.Argument(metavar="SLOT=VALUE", help="The value.")],
@@ -107,6 +104,7 @@ def split(
     _change(context, lambda workspace: splitting(workspace, target, into), dry_run, offline, as_json)
 
 
+@group.command()
 def add(
     context: typer.Context,
     target: _TARGET,
@@ -140,14 +138,10 @@ def _change(
 ) -> None:
     from pipeline.labelling.ontology_changes import change_ontology
 
-    given: Context = context.obj
-    console = given.console(as_json=as_json)
-    workspace = given.workspace.require()
+    workspace, console = opened(context, as_json=as_json)
+    workspace.require()
     report = change_ontology(workspace, asked(workspace), dry_run=dry_run, offline=offline, progress=console)
-    if as_json:
-        console.json(report.as_json())
-    else:
-        _show_change(console, report)
+    console.result(report, _show_change)
 
 
 def _show_change(console: Console, report: ChangeReport) -> None:

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from pipeline.context import JSON_OPTION, Context
+from pipeline.context import JSON_OPTION, opened
 from schemas.errors import ServiceError, UsageError
 
 if TYPE_CHECKING:
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from pipeline.console import Console
     from pipeline.labelling.progress import LabellingProgress
 
-__all__ = ["register"]
+__all__ = ["progress"]
 
 _COLUMNS = (
     "annotator",
@@ -40,11 +40,6 @@ _ASSUMED = {
 }
 
 
-def register(app: typer.Typer) -> None:
-    """Add ``progress``."""
-    app.command("progress")(progress)
-
-
 def progress(
     context: typer.Context,
     seconds: Annotated[
@@ -63,9 +58,8 @@ def progress(
     from pipeline.labelling.progress import LabellingProgress
     from schemas.progress import SilentProgress
 
-    given: Context = context.obj
-    console = given.console(as_json=as_json)
-    workspace = given.workspace.require()
+    workspace, console = opened(context, as_json=as_json)
+    workspace.require()
     if watch and as_json:
         raise UsageError("--watch shows tables, --json prints one object", fix="give one of the two")
     asking = LabellingProgress(workspace, project, SilentProgress() if watch else console)

@@ -9,14 +9,14 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from pipeline.context import JSON_OPTION, Context
+from pipeline.context import JSON_OPTION, opened
 
 if TYPE_CHECKING:
     from pipeline.console import Console
     from pipeline.selection.select_dialogues import SelectReport
     from pipeline.selection.stop_signal import StopSignal
 
-__all__ = ["register"]
+__all__ = ["select"]
 
 _MOST_SHOWN = 20
 _WORDS = {
@@ -42,11 +42,6 @@ class Measure(StrEnum):
     seeds = "seeds"
     teacher = "teacher"
     margin = "margin"
-
-
-def register(app: typer.Typer) -> None:
-    """Add ``select``."""
-    app.command()(select)
 
 
 def select(
@@ -87,8 +82,7 @@ def select(
     """
     from pipeline.selection.select_dialogues import SelectRequest, select_dialogues
 
-    given: Context = context.obj
-    console = given.console(as_json=as_json)
+    workspace, console = opened(context, as_json=as_json)
     request = SelectRequest(
         strategy=strategy.value,
         count=count,
@@ -98,12 +92,10 @@ def select(
         split=split,
         include_labelled=include_labelled,
         include_exported=include_exported,
+        out=out,
     )
-    report = select_dialogues(given.workspace, request, out=out, progress=console)
-    if as_json:
-        console.json(report.as_dict())
-    else:
-        _show(console, report)
+    report = select_dialogues(workspace, request, progress=console)
+    console.result(report, _show)
 
 
 def _show(console: Console, report: SelectReport) -> None:

@@ -6,25 +6,18 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from pipeline.context import JSON_OPTION, Context
+from pipeline.context import JSON_OPTION, opened
 
 if TYPE_CHECKING:
     from annotate.label_studio.studio import StudioStatus
     from pipeline.console import Console
 
-__all__ = ["register"]
+__all__ = ["group"]
+
+group = typer.Typer(help="Start, stop and look at this workspace's own Label Studio.", no_args_is_help=True)
 
 
-def register(app: typer.Typer) -> None:
-    """Add ``studio``."""
-    studio = typer.Typer(help="Start, stop and look at this workspace's own Label Studio.", no_args_is_help=True)
-    studio.command()(start)
-    studio.command()(stop)
-    studio.command()(status)
-    studio.command()(invite)
-    app.add_typer(studio, name="studio")
-
-
+@group.command()
 def start(
     context: typer.Context,
     port: Annotated[
@@ -52,10 +45,9 @@ def start(
     """
     from annotate.label_studio.studio import Studio
 
-    given: Context = context.obj
-    console = given.console(as_json=as_json)
-    settings = given.workspace.settings().studio
-    studio = Studio.of_workspace(given.workspace.root)
+    workspace, console = opened(context, as_json=as_json)
+    settings = workspace.settings().studio
+    studio = Studio.of_workspace(workspace.root)
     shown = studio.start(
         settings.port if port is None else port,
         progress=console,
@@ -78,6 +70,7 @@ def start(
     )
 
 
+@group.command()
 def stop(context: typer.Context, as_json: Annotated[bool, JSON_OPTION] = False) -> None:
     """Stop this workspace's Label Studio; its projects stay.
 
@@ -85,15 +78,15 @@ def stop(context: typer.Context, as_json: Annotated[bool, JSON_OPTION] = False) 
     """
     from annotate.label_studio.studio import Studio
 
-    given: Context = context.obj
-    console = given.console(as_json=as_json)
-    was_running = Studio.of_workspace(given.workspace.require().root).stop()
+    workspace, console = opened(context, as_json=as_json)
+    was_running = Studio.of_workspace(workspace.require().root).stop()
     if as_json:
         console.json({"was_running": was_running, "running": False})
     else:
         console.say("Label Studio is stopped; its projects are kept" if was_running else "Label Studio was not running")
 
 
+@group.command()
 def status(context: typer.Context, as_json: Annotated[bool, JSON_OPTION] = False) -> None:
     """Whether Label Studio runs, where, and what is in it.
 
@@ -101,12 +94,12 @@ def status(context: typer.Context, as_json: Annotated[bool, JSON_OPTION] = False
     """
     from annotate.label_studio.studio import Studio
 
-    given: Context = context.obj
-    console = given.console(as_json=as_json)
-    shown = Studio.of_workspace(given.workspace.require().root).status()
+    workspace, console = opened(context, as_json=as_json)
+    shown = Studio.of_workspace(workspace.require().root).status()
     _show(console, shown, next_step="" if shown.running else "Next: semctl studio start")
 
 
+@group.command()
 def invite(
     context: typer.Context,
     new: Annotated[
@@ -120,9 +113,8 @@ def invite(
     """
     from annotate.label_studio.studio import Studio
 
-    given: Context = context.obj
-    console = given.console(as_json=as_json)
-    invitation = Studio.of_workspace(given.workspace.require().root).invitation(new=new)
+    workspace, console = opened(context, as_json=as_json)
+    invitation = Studio.of_workspace(workspace.require().root).invitation(new=new)
     if as_json:
         console.json({"invitation": invitation})
     else:

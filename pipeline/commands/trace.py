@@ -6,18 +6,13 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from pipeline.context import JSON_OPTION, Context
+from pipeline.context import JSON_OPTION, opened
 
 if TYPE_CHECKING:
     from pipeline.console import Console
     from pipeline.provenance.trace import Step, Trace, Witness
 
-__all__ = ["register"]
-
-
-def register(app: typer.Typer) -> None:
-    """Add ``trace``."""
-    app.command("trace")(trace)
+__all__ = ["trace"]
 
 
 def trace(
@@ -33,13 +28,9 @@ def trace(
     """
     from pipeline.provenance.trace import trace_cell
 
-    given: Context = context.obj
-    console = given.console(as_json=as_json)
-    found = trace_cell(given.workspace.require(), dialogue, turn=turn, slot=slot)
-    if as_json:
-        console.json(found.as_json())
-    else:
-        _show(console, found)
+    workspace, console = opened(context, as_json=as_json)
+    found = trace_cell(workspace.require(), dialogue, turn=turn, slot=slot)
+    console.result(found, _show)
 
 
 def _show(console: Console, found: Trace) -> None:

@@ -3,19 +3,18 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from pipeline.context import JSON_OPTION, Context, first_process
+from pipeline.context import JSON_OPTION, first_process, opened
 from schemas.errors import UsageError
 
-__all__ = ["register"]
+if TYPE_CHECKING:
+    from pipeline.console import Console
+    from pipeline.modelling.run_record import RunRecord
 
-
-def register(app: typer.Typer) -> None:
-    """Add ``train``."""
-    app.command()(train)
+__all__ = ["train"]
 
 
 def train(
@@ -65,10 +64,8 @@ def train(
     from pipeline.modelling.train import TrainRequest, resume
     from pipeline.modelling.train import train as train_run
     from pipeline.modelling.training_data import named_for_training
-    from semantic_model.evaluation.metrics import metric_names
 
-    given: Context = context.obj
-    console = given.console(as_json=as_json)
+    workspace, console = opened(context, as_json=as_json)
     if run is not None:
         others = (
             labeled_ratio,
@@ -83,7 +80,7 @@ def train(
         )
         if any(value is not None for value in others):
             raise UsageError("--resume takes the run's own settings", fix="leave the other options out")
-        record = resume(given.workspace, run, progress=console)
+        record = resume(workspace, run, progress=console)
     else:
         size = [] if unlabeled_ratio is None else [f"train.unlabelled_ratio={unlabeled_ratio}"]
         request = TrainRequest(
@@ -94,26 +91,29 @@ def train(
             seed=seed or 0,
             epochs=epochs,
             images=not no_images,
-            labelled=None if labelled is None else named_for_training(given.workspace.require(), labelled),
+            labelled=None if labelled is None else named_for_training(workspace.require(), labelled),
         )
-        record = train_run(given.workspace, request, progress=console)
+        record = train_run(workspace, request, progress=console)
     if not first_process():
         return
-    if as_json:
-        console.json(record)
-        return
-    best = record["best"]
+    console.result(record, _show)
+
+
+def _show(console: Console, record: RunRecord) -> None:
+    from semantic_model.evaluation.metrics import metric_names
+
+    best = record.figures
     measured = [(name, best[name]) for name in metric_names() if name in best]  # in a file, keys are sorted
     rows = [
-        ("run", record["run"]),
-        ("labelled dialogues", record["labelled_dialogues"]),
-        ("unlabelled dialogues", record["unlabelled_dialogues"]),
-        ("epochs", record["epochs"]),
-        ("best epoch", best["epoch"]),
+        ("run", record.run),
+        ("labelled dialogues", record.labelled_dialogues),
+        ("unlabelled dialogues", record.unlabelled_dialogues),
+        ("epochs", record.epochs),
+        ("best epoch", record.best_epoch),
         *((f"valid {name}, %", f"{100 * value:.2f}") for name, value in measured),
-        ("words", record["words"]),
-        ("images", record["pictures"]),
-        ("seconds", f"{record['seconds']:.0f}"),
-        ("folder", record["path"]),
+        ("words", record.words),
+        ("images", record.pictures),
+        ("seconds", f"{record.seconds:.0f}"),
+        ("folder", record.path),
     ]
     console.table("trained", ("", ""), rows, caption="Next: semctl evaluate")

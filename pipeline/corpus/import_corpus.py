@@ -37,6 +37,7 @@ from pipeline.ontology.extension import grown
 from pipeline.workspace import Workspace
 from schemas.errors import CorpusError, UsageError
 from schemas.files import remove_left_over, temporary_folder, write_json
+from schemas.json_form import json_form
 from schemas.ontology import Ontology
 from schemas.progress import Progress, SilentProgress
 from schemas.safe_text import as_unicode
@@ -52,7 +53,7 @@ from schemas.tables import (
     open_writer,
 )
 
-__all__ = ["FORMATS", "ImportReport", "import_corpus"]
+__all__ = ["FORMATS", "ImportReport", "ImportRequest", "import_corpus"]
 
 
 @dataclass
@@ -88,42 +89,18 @@ class ImportReport:
     def as_json(self) -> dict[str, Any]:
         """The object of ``semctl import --json``."""
         return {
+            **json_form(self),
             "dialogues": self.ledger["dialogues"].kept,
-            "splits": self.splits,
-            "drawn_splits": None if self.drawn_splits is None else self.drawn_splits.as_json(),
-            "user_turns": self.user_turns,
-            "recommendation_turns": self.recommendation_turns,
-            "products": self.products,
-            "prices_by_currency": self.prices_by_currency,
-            "images": self.images,
             "labelled_turns": self.ledger["states"].kept,
             "dropped": self.ledger.dropped(),
-            "ledger": self.ledger.as_json(),
-            "slots": self.slots,
-            "attribute_aliases": self.attribute_aliases,
-            "image_ids": self.image_ids,
-            "ontology_version": self.ontology_version,
-            "left_out": list(self.left_out),
         }
 
 
-def import_corpus(
-    workspace: Workspace,
-    folder: Path,
-    form: str,
-    *,
-    dialogues: Path | None = None,
-    products: Path | None = None,
-    images: Path | None = None,
-    ignore_states: bool = False,
-    topic_change: TopicChange = "reset",
-    split: SplitShares | None = None,
-    jobs: int | None = None,
-    progress: Progress | None = None,
-) -> ImportReport:
-    """Import a corpus; the workspace is made if it is not there, and the tables of an earlier import are replaced.
+@dataclass(frozen=True)
+class ImportRequest:
+    """What to import.
 
-    Args:
+    Attributes:
         folder: the corpus.
         form: one of :data:`FORMATS`.
         dialogues, products, images: where these parts lie when not in their usual places below ``folder``.
@@ -134,28 +111,53 @@ def import_corpus(
             are the same to the byte whatever it is.
 
     Raises:
+        UsageError: less than one job, or an unknown topic change.
+        CorpusError: a path that is not UTF-8.
+    """
+
+    folder: Path
+    form: str
+    dialogues: Path | None = None
+    products: Path | None = None
+    images: Path | None = None
+    ignore_states: bool = False
+    topic_change: TopicChange = "reset"
+    split: SplitShares | None = None
+    jobs: int | None = None
+
+    def __post_init__(self) -> None:
+        if self.jobs is not None and self.jobs < 1:
+            raise UsageError("--jobs must be at least 1")
+        if self.topic_change not in ("reset", "keep"):
+            raise UsageError(f"unknown topic change '{self.topic_change}'", fix="use reset or keep")
+        for path in filter(None, (self.folder, self.dialogues, self.products, self.images)):
+            if as_unicode(str(path)) != str(path):
+                raise CorpusError("the path of a corpus must be UTF-8", where=path, fix="rename the folder")
+
+
+def import_corpus(workspace: Workspace, request: ImportRequest, *, progress: Progress | None = None) -> ImportReport:
+    """Import a corpus; the workspace is made if it is not there, and the tables of an earlier import are replaced.
+
+    Raises:
         CorpusError: no such folder, no dialogues or no catalogue in it, or a file of one's own data that is not valid.
         OntologyError: the workspace's ``ontology.json`` was edited into something invalid.
-        UsageError: an unknown format, less than one job, or a workspace that cannot be written to.
+        UsageError: an unknown format, or a workspace that cannot be written to.
         ServiceError: a process that read dialogues was killed.
     """
-    if jobs is not None and jobs < 1:
-        raise UsageError("--jobs must be at least 1")
-    if topic_change not in ("reset", "keep"):
-        raise UsageError(f"unknown topic change '{topic_change}'", fix="use reset or keep")
     workspace.require_unicode()
-    for path in filter(None, (folder, dialogues, products, images)):
-        if as_unicode(str(path)) != str(path):
-            raise CorpusError("the path of a corpus must be UTF-8", where=path, fix="rename the folder")
     progress = progress or SilentProgress()
     ledger = Ledger()
-    folders = Folders(folder, dialogues, products, images)
-    reader = open_reader(form, folders, ledger, with_states=not ignore_states)
+    folders = Folders(request.folder, request.dialogues, request.products, request.images)
+    reader = open_reader(request.form, folders, ledger, with_states=not request.ignore_states)
     existing = workspace.ontology() if workspace.ontology_file.is_file() else None
-    settings = {"format": form, "ignore_states": ignore_states, "topic_change": topic_change}
+    settings = {
+        "format": request.form,
+        "ignore_states": request.ignore_states,
+        "topic_change": request.topic_change,
+    }
     with _staging(workspace.root) as staging:
-        job = _Import(reader, staging, ledger, topic_change, split, progress)
-        report = job.run(jobs)
+        job = _Import(reader, staging, ledger, request, progress)
+        report = job.run(request.jobs)
         report.left_out = tuple(folders.left_out)
         for told in folders.left_out:
             progress.log(f"not read: {told}")
@@ -213,17 +215,15 @@ class _Import:
         reader: Reader,
         staging: Path,
         ledger: Ledger,
-        topic_change: TopicChange,
-        split: SplitShares | None,
+        request: ImportRequest,
         progress: Progress,
     ) -> None:
         self._reader = reader
         self._staging = staging
         self._ledger = ledger
-        self._topic_change: TopicChange = topic_change
-        self._split = split
+        self._request = request
         self._progress = progress
-        self._report = ImportReport(ledger, drawn_splits=split)
+        self._report = ImportReport(ledger, drawn_splits=request.split)
         self._counts = AttributeCounts()
         self._corpus_slots: list[CorpusSlot] = []
         self._slot_keys: dict[str, str] = {}
@@ -288,8 +288,8 @@ class _Import:
             reader.candidates,
             reader.negatives_needed,
             reader.not_slots,
-            self._topic_change,
-            self._split,
+            self._request.topic_change,
+            self._request.split,
             self._catalogue.attributes,
             self._catalogue.lookup(),
             reader.image_refs,

@@ -67,7 +67,7 @@ from pipeline.corpus.records import (
 from schemas.errors import CorpusError
 from schemas.files import sha256_file
 from schemas.numbers import currency_of
-from schemas.ontology import nearest
+from schemas.validation import did_you_mean, first_mistake, nearest
 
 __all__ = ["DialogueLine", "JsonlReader", "ProductLine"]
 
@@ -369,16 +369,13 @@ def _validated(model: type[Model], value: Any, where: str) -> Model:
     try:
         return model.model_validate(value)
     except ValidationError as problem:
-        errors = problem.errors()
-        first = next((error for error in errors if error["type"] == "extra_forbidden"), errors[0])
-        key = ".".join(str(part) for part in first["loc"])
-        if first["type"] == "extra_forbidden":
-            known = _keys_at(model, first["loc"][:-1])
-            close = nearest(str(first["loc"][-1]), known)
-            fix = f"did you mean '{close}'?" if close else f"known keys: {', '.join(known)}"
-            raise CorpusError(f"unknown key '{key}'", where=where, fix=fix) from None
-        what = first["msg"].removeprefix("Value error, ")
-        raise CorpusError(f"'{key}': {what}" if key else what, where=where, fix=_FIXES.get(first["type"])) from None
+        wrong = first_mistake(problem)
+        if wrong.is_unknown:
+            known = _keys_at(model, wrong.at[:-1])
+            fix = did_you_mean(str(wrong.at[-1]), known, f"known keys: {', '.join(known)}")
+            raise CorpusError(f"unknown key '{wrong.key}'", where=where, fix=fix) from None
+        what = f"'{wrong.key}': {wrong.what}" if wrong.key else wrong.what
+        raise CorpusError(what, where=where, fix=_FIXES.get(wrong.kind)) from None
 
 
 _FIXES = {

@@ -6,7 +6,7 @@ from pipeline.corpus.layout import Folders
 from pipeline.corpus.ledger import Ledger
 from pipeline.corpus.records import Reader
 from schemas.errors import UsageError
-from schemas.ontology import nearest
+from schemas.validation import did_you_mean
 
 __all__ = ["FORMATS", "open_reader"]
 
@@ -36,6 +36,5 @@ def open_reader(form: str, folders: Folders, ledger: Ledger, *, with_states: boo
         from pipeline.corpus.jsonl import JsonlReader
 
         return JsonlReader(folders, ledger, with_states=with_states)
-    close = nearest(form, FORMATS)
-    fix = f"did you mean '{close}'?" if close else f"formats: {', '.join(FORMATS)}"
+    fix = did_you_mean(form, FORMATS, f"formats: {', '.join(FORMATS)}")
     raise UsageError(f"unknown corpus format '{form}'", fix=fix)

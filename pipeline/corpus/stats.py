@@ -9,6 +9,7 @@ from typing import Any
 import pyarrow.compute as pc
 
 from pipeline.workspace import Workspace
+from schemas.json_form import json_form
 from schemas.ontology import Ontology, fold
 from schemas.tables import ANNOTATIONS, PRODUCTS, RECOMMENDATIONS, STATES, TURNS, open_table, read_table
 
@@ -73,13 +74,7 @@ class WorkspaceStats:
 
     def as_json(self) -> dict[str, Any]:
         """The object of ``semctl stats --json``."""
-        return {
-            "splits": [vars(split) for split in self.splits],
-            "slots": [vars(slot) for slot in self.slots],
-            "labelled_turns": self.labelled_turns,
-            "labels_from": self.labels_from,
-            "products": self.products,
-        }
+        return json_form(self)
 
 
 def workspace_stats(workspace: Workspace) -> WorkspaceStats:

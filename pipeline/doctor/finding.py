@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass
-from typing import Literal
+from dataclasses import dataclass
+from typing import Any, Literal
+
+from schemas.json_form import json_form
 
 __all__ = ["Finding", "Level"]
 
@@ -29,6 +31,6 @@ class Finding:
     found: str
     fix: str | None = None
 
-    def as_dict(self) -> dict[str, str | None]:
+    def as_json(self) -> dict[str, Any]:
         """The JSON form."""
-        return asdict(self)
+        return json_form(self)

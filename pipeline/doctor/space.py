@@ -12,6 +12,8 @@ from typing import Any
 import orjson
 
 from pipeline.doctor.finding import Finding
+from pipeline.modelling.run_record import RECORD
+from pipeline.stages import STAGES
 from pipeline.workspace import Workspace
 from schemas.errors import SemctlError, WorkspaceError
 from schemas.files import read_json, remove_left_over, sha256_file
@@ -32,6 +34,17 @@ from schemas.tables import (
 __all__ = ["examine_workspace"]
 
 _AREA = "workspace"
+_TABLES = {
+    "products": PRODUCTS,
+    "images": IMAGES,
+    "turns": TURNS,
+    "recommendations": RECOMMENDATIONS,
+    "annotations": ANNOTATIONS,
+    "quarantine": QUARANTINE,
+    "states": STATES,
+    "d_f": D_F,
+    "d_p": D_P,
+}
 _SHA256 = re.compile(r"[0-9a-f]{64}")
 
 
@@ -61,20 +74,15 @@ def examine_workspace(workspace: Workspace) -> list[Finding]:
     return findings
 
 
-def _tables(workspace: Workspace) -> tuple[tuple[Table, Path, bool], ...]:
+def _tables(workspace: Workspace) -> list[tuple[Table, Path, bool]]:
     """Each table, where it lies, and whether it has to be there."""
-    labelled = workspace.split_manifest.is_file()
-    return (
-        (PRODUCTS, workspace.products, True),
-        (IMAGES, workspace.images, True),
-        (TURNS, workspace.turns, True),
-        (RECOMMENDATIONS, workspace.recommendations, True),
-        (ANNOTATIONS, workspace.annotations, labelled),
-        (QUARANTINE, workspace.quarantine, False),
-        (STATES, workspace.states, labelled),
-        (D_F, workspace.d_f, labelled),
-        (D_P, workspace.d_p, labelled),
-    )
+    done = {"import": True, "ingest-labels": workspace.split_manifest.is_file()}
+    return [
+        (_TABLES[name], getattr(workspace, name), done[stage.command] and name != "quarantine")
+        for stage in STAGES
+        for name in stage.writes
+        if name in _TABLES
+    ]
 
 
 def _settings(workspace: Workspace) -> str:
@@ -103,10 +111,11 @@ def _table(path: Path, table: Table) -> Finding:
 
 def _manifests(workspace: Workspace, hashes: Mapping[str, str]) -> Iterator[Finding]:
     """Whether each manifest is there and names the files as they are now."""
-    for path, names, again in (
-        (workspace.import_manifest, ("products", "images", "turns", "recommendations"), "semctl import"),
-        (workspace.split_manifest, ("D_F", "D_P"), "semctl ingest-labels"),
-    ):
+    for stage in STAGES:
+        if stage.manifest is None:
+            continue
+        again, path = f"semctl {stage.command}", getattr(workspace, stage.manifest)
+        names = [each.stem for each in stage.outputs(workspace) if each.parent == path.parent and each != path]
         check = f"{path.parent.name}/{path.name}"
         here = [name for name in names if name in hashes]
         if not path.is_file():
@@ -205,7 +214,7 @@ def _unfinished(workspace: Workspace) -> Iterator[Finding]:
         yield Finding(_AREA, "batches", "ok", f"{len(batches)}")
     runs = sorted(path for path in workspace.runs.glob("*") if path.is_dir())
     for folder in runs:
-        if not (folder / "record.json").is_file():
+        if not (folder / RECORD).is_file():
             fix = f"semctl train --resume {folder.name}, or delete the folder"
             yield Finding(_AREA, f"run {folder.name}", "warning", "training did not end", fix)
         elif lost := [name for name in ("model.safetensors", "config.json") if not (folder / "model" / name).is_file()]:

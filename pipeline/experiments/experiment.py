@@ -12,12 +12,13 @@ from pipeline.experiments.grid import ExperimentRequest, PlannedRun, Row, folds_
 from pipeline.experiments.running import Measured, run_all
 from pipeline.experiments.summary import Part, RowSummary, by_label, compare, markdown, summarise
 from pipeline.modelling.evaluate import baselines, candidate_kind, gold_rule
+from pipeline.modelling.run_record import RECORD
 from pipeline.modelling.runs import load_corpus
 from pipeline.workspace import Workspace
 from schemas.errors import CheckError, SemctlError, UsageError
 from schemas.files import sha256_bytes, write_atomic, write_json
-from schemas.ontology import nearest
 from schemas.progress import Progress, SilentProgress
+from schemas.validation import did_you_mean
 from semantic_model.evaluation.evaluation import evaluate_ranker
 from semantic_model.ranking.ranker import Ranker
 
@@ -49,7 +50,7 @@ class ExperimentReport:
     failed: dict[str, str]
     figure: Drawing | None
 
-    def as_dict(self) -> dict[str, Any]:
+    def as_json(self) -> dict[str, Any]:
         """The JSON form, which is ``results.json`` too."""
         return {
             "name": self.name,
@@ -57,7 +58,7 @@ class ExperimentReport:
             "against": self.against,
             "notes": list(self.notes),
             "failed": self.failed,
-            "rows": [row.as_dict() for row in self.rows],
+            "rows": [row.as_json() for row in self.rows],
         }
 
 
@@ -119,7 +120,7 @@ def experiment(
         {run: str(problem) for run, problem in failed.items()},
         ratio_figure(summaries, title),
     )
-    write_json(folder / "results.json", report.as_dict())
+    write_json(folder / "results.json", report.as_json())
     write_atomic(folder / "table.md", markdown(report.title, report.rows, report.against, report.notes))
     if report.figure is not None:
         write_atomic(folder / "ratios.svg", report.figure.svg)
@@ -177,9 +178,8 @@ def _row_named(against: str | None, names: Sequence[str]) -> None:
         if not options:
             return
         raise UsageError(f"'{against}' names {len(options)} rows", fix=f"say which: {', '.join(options)}")
-    close = nearest(against, names)
     known = ", ".join(dict.fromkeys(names))
-    raise UsageError(f"there is no row '{against}'", fix=f"did you mean '{close}'?" if close else f"rows: {known}")
+    raise UsageError(f"there is no row '{against}'", fix=did_you_mean(against, names, f"rows: {known}"))
 
 
 def _folder_name(name: str | None, request: ExperimentRequest) -> str:
@@ -191,7 +191,7 @@ def _folder_name(name: str | None, request: ExperimentRequest) -> str:
 
 
 def _done(workspace: Workspace, runs: Sequence[PlannedRun]) -> int:
-    return sum((workspace.runs / run.run / "record.json").is_file() for run in runs)
+    return sum((workspace.runs / run.run / RECORD).is_file() for run in runs)
 
 
 def _title(request: ExperimentRequest, rows: Sequence[RowSummary]) -> str:

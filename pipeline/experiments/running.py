@@ -97,7 +97,7 @@ def carry_out(workspace: Workspace, planned: PlannedRun, split: str, candidates:
     value = read_json(file, error=ModelError, fix=fix)
     with taken_apart(file, error=ModelError, fix=fix):
         measured = _from_json(value)
-    return Measured(planned, measured, record["best"]["epoch"], record["seconds"])
+    return Measured(planned, measured, record.best_epoch, record.seconds)
 
 
 def _as_json(found: Evaluation) -> dict[str, Any]:

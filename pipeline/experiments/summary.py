@@ -36,7 +36,7 @@ class Spread:
     interval: Interval | None
     n: int
 
-    def as_dict(self) -> dict[str, Any]:
+    def as_json(self) -> dict[str, Any]:
         """The JSON form."""
         ends = None if self.interval is None else [self.interval.low, self.interval.high]
         return {"mean": self.mean, "std": self.std, "interval": ends, "n": self.n}
@@ -105,7 +105,7 @@ class RowSummary:
         known = [part.seconds for part in self.parts if part.seconds is not None]
         return statistics.fmean(known) if known else None
 
-    def as_dict(self) -> dict[str, Any]:
+    def as_json(self) -> dict[str, Any]:
         """The JSON form; figures are fractions of 1."""
         return {
             "name": self.name,
@@ -114,9 +114,9 @@ class RowSummary:
             "floor": self.floor,
             "seconds": self.seconds,
             "queries": len({query for part in self.parts for query in part.evaluation.queries}),
-            "figures": {name: found.as_dict() for name, found in self.figures.items()},
+            "figures": {name: found.as_json() for name, found in self.figures.items()},
             "folds": {
-                str(fold): {name: found.as_dict() for name, found in figures.items()}
+                str(fold): {name: found.as_json() for name, found in figures.items()}
                 for fold, figures in self.folds.items()
             },
             "against": None

@@ -18,9 +18,10 @@ from pipeline.generator.real_catalogue import RealCatalogue
 from pipeline.generator.user_simulator import Simulator
 from schemas.errors import UsageError
 from schemas.files import remove_left_over, temporary_files, temporary_folder, write_json
+from schemas.json_form import json_form
 from schemas.progress import Progress, SilentProgress
 
-__all__ = ["MARKER", "SIZES", "Size", "generate_corpus"]
+__all__ = ["MARKER", "SIZES", "GenerateRequest", "GeneratedCorpus", "Size", "generate_corpus"]
 
 MARKER = "generated.json"
 """Written last: a folder that holds it was made whole by ``semctl generate``."""
@@ -75,54 +76,106 @@ SIZES: Mapping[str, Size] = {
 """The sizes by name; ``mmd-v3`` has the dialogues and candidates of the paper's Table 1."""
 
 
-def generate_corpus(
-    folder: Path,
-    *,
-    size: str = "demo",
-    seed: int = 0,
-    products: int | None = None,
-    catalogue: RealCatalogue | None = None,
-    force: bool = False,
-    progress: Progress | None = None,
-) -> dict[str, Any]:
-    """Make a corpus in MMD's layout; the same arguments give the same bytes.
+@dataclass(frozen=True)
+class GenerateRequest:
+    """What to make; the same request gives the same bytes.
 
-    Everything is made in a temporary folder inside, which is there until the corpus is whole. So an interrupted run
-    leaves nothing that looks whole, and a folder that one left unfinished is known by it and made anew.
-
-    Args:
-        folder: empty or absent, unless ``force``.
+    Attributes:
         size: a name in :data:`SIZES`.
         seed: of all chance.
         products: how many products to draw instead of the size's own number.
         catalogue: real products to use instead of drawn ones.
-        force: replace a corpus that was made here before.
-        progress: who is told.
-
-    Returns:
-        What was made, and every quirk planted, as also written to ``generated.json``.
+        force: replace a corpus that was made in the folder before.
 
     Raises:
-        UsageError: an unknown size, too few products, or a folder that holds something else or is being written.
+        UsageError: an unknown size, or too few products or too many.
     """
-    if size not in SIZES:
-        raise UsageError(f"unknown size '{size}'", fix=f"one of: {', '.join(SIZES)}")
-    plan = SIZES[size]
-    least = plan.faults * len(FAULTS) * 4
-    count = plan.products if products is None else products
-    if catalogue is not None:
-        count = len(catalogue.products)
-    if count < max(42, least):
-        raise UsageError(f"{count} products are too few for the size '{size}'", fix=f"at least {max(42, least)}")
-    if count > _MOST_PRODUCTS:
-        raise UsageError(f"{count} products are too many", fix=f"at most {_MOST_PRODUCTS}")
+
+    size: str = "demo"
+    seed: int = 0
+    products: int | None = None
+    catalogue: RealCatalogue | None = None
+    force: bool = False
+
+    def __post_init__(self) -> None:
+        if self.size not in SIZES:
+            raise UsageError(f"unknown size '{self.size}'", fix=f"one of: {', '.join(SIZES)}")
+        least = max(42, self.plan.faults * len(FAULTS) * 4)
+        if self.count < least:
+            raise UsageError(f"{self.count} products are too few for the size '{self.size}'", fix=f"at least {least}")
+        if self.count > _MOST_PRODUCTS:
+            raise UsageError(f"{self.count} products are too many", fix=f"at most {_MOST_PRODUCTS}")
+
+    @property
+    def plan(self) -> Size:
+        """How much is made at this size."""
+        return SIZES[self.size]
+
+    @property
+    def count(self) -> int:
+        """How many products the catalogue has."""
+        if self.catalogue is not None:
+            return len(self.catalogue.products)
+        return self.plan.products if self.products is None else self.products
+
+
+@dataclass(frozen=True)
+class GeneratedCorpus:
+    """What was made, and every quirk planted, as ``generated.json`` keeps it.
+
+    Attributes:
+        catalogue: where the products are from; of given ones, which columns were read and which rows were dropped.
+        dialogues: split -> readable dialogues.
+        images: status -> images, as an import finds them.
+        faulty_products: products with a fault in their files.
+        only_in_images: attribute -> products that show it and do not write it.
+        moves: what users did -> how often.
+        quirks: what was planted -> how often.
+    """
+
+    size: str
+    seed: int
+    catalogue: dict[str, Any]
+    dialogues: dict[str, int]
+    utterances: int
+    user_turns: int
+    system_turns: int
+    recommendation_turns: int
+    positives: int
+    positives_per_recommendation: float
+    negatives: int
+    negatives_per_recommendation: float
+    images_sent_by_user: int
+    products: int
+    images: dict[str, int]
+    faulty_products: int
+    only_in_images: dict[str, int]
+    moves: dict[str, int]
+    quirks: dict[str, Any]
+    made_by: str = "semctl generate"
+    version: int = 1
+
+    def as_json(self) -> dict[str, Any]:
+        """The content of ``generated.json``."""
+        return json_form(self)
+
+
+def generate_corpus(folder: Path, request: GenerateRequest, *, progress: Progress | None = None) -> GeneratedCorpus:
+    """Make a corpus in MMD's layout, in a folder that is empty or absent.
+
+    Everything is made in a temporary folder inside, which is there until the corpus is whole. So an interrupted run
+    leaves nothing that looks whole, and a folder that one left unfinished is known by it and made anew.
+
+    Raises:
+        UsageError: a folder that holds something else or is being written, or a catalogue with too few kinds.
+    """
     progress = progress or SilentProgress()
     absent = not folder.exists()
-    _check_folder(folder, force)
+    _check_folder(folder, request.force)
     try:
         with temporary_folder(folder / "generate") as staging:
             _check_alone(folder, staging)
-            report = _make(staging, size, plan, seed, count, catalogue, progress)
+            report = _make(staging, request, progress)
             _publish(staging, folder, report)
     except OSError as problem:
         raise UsageError(f"cannot write the corpus: {problem.strerror}", where=problem.filename or folder) from None
@@ -156,16 +209,9 @@ def _check_alone(folder: Path, staging: Path) -> None:
         )
 
 
-def _make(
-    folder: Path,
-    size: str,
-    plan: Size,
-    seed: int,
-    count: int,
-    catalogue: RealCatalogue | None,
-    progress: Progress,
-) -> dict[str, Any]:
-    made = list(catalogue.products) if catalogue is not None else drawn_catalogue(count, Random(f"{seed}/catalogue"))
+def _make(folder: Path, request: GenerateRequest, progress: Progress) -> GeneratedCorpus:
+    plan, seed, given = request.plan, request.seed, request.catalogue
+    made = list(given.products) if given else drawn_catalogue(request.count, Random(f"{seed}/catalogue"))
     made = plant_faults(made, plan.faults, Random(f"{seed}/faults"))
     for part in ("products", "images", *(f"dialogues/{split}" for split in plan.dialogues)):
         (folder / part).mkdir(parents=True)
@@ -193,50 +239,46 @@ def _make(
         content = DialogueWriter(made).encode(dialogue, None, Random(0))
         path = folder / "dialogues" / "train" / f"{plan.dialogues['train'] + 1 + extra}.json"
         path.write_bytes(content[: len(content) * 2 // 3])
-    return _report(size, plan, seed, made, writer, moves, Counter(quirks.values()), catalogue)
+    return _report(request, made, writer, moves, Counter(quirks.values()))
 
 
 def _report(
-    size: str,
-    plan: Size,
-    seed: int,
+    request: GenerateRequest,
     products: Sequence[CatalogueProduct],
     writer: DialogueWriter,
     moves: Mapping[str, int],
     quirks: Mapping[str, int],
-    catalogue: RealCatalogue | None,
-) -> dict[str, Any]:
+) -> GeneratedCorpus:
+    plan = request.plan
     counts = writer.counts
     turns = counts["recommendation_turns"] + counts["recommendation_turns_without_negatives"]
     faults = Counter(product.fault for product in products)
     hidden = Counter(name for product in products for name in product.unwritten)
-    return {
-        "made_by": "semctl generate",
-        "version": 1,
-        "size": size,
-        "seed": seed,
-        "catalogue": _origin(catalogue),
-        "dialogues": dict(plan.dialogues),
-        "utterances": counts["utterances"],
-        "user_turns": counts["user_turns"],
-        "system_turns": counts["system_turns"],
-        "recommendation_turns": counts["recommendation_turns"],
-        "positives": counts["positives"],
-        "positives_per_recommendation": round(counts["positives"] / turns, 3),
-        "negatives": counts["negatives"],
-        "negatives_per_recommendation": round(counts["negatives"] / turns, 3),
-        "images_sent_by_user": counts["images_sent_by_user"],
-        "products": len(products),
-        "images": {
+    return GeneratedCorpus(
+        size=request.size,
+        seed=request.seed,
+        catalogue=_origin(request.catalogue),
+        dialogues=dict(plan.dialogues),
+        utterances=counts["utterances"],
+        user_turns=counts["user_turns"],
+        system_turns=counts["system_turns"],
+        recommendation_turns=counts["recommendation_turns"],
+        positives=counts["positives"],
+        positives_per_recommendation=round(counts["positives"] / turns, 3),
+        negatives=counts["negatives"],
+        negatives_per_recommendation=round(counts["negatives"] / turns, 3),
+        images_sent_by_user=counts["images_sent_by_user"],
+        products=len(products),
+        images={
             "ok": faults[""] + faults["missing_json"] + faults["broken_json"],
             "missing": faults["missing_image"],
             "dead": faults["dead_link"],
             "broken": faults["broken_image"],
         },
-        "faulty_products": len(products) - faults[""],
-        "only_in_images": dict(sorted(hidden.items())),
-        "moves": dict(sorted(moves.items())),
-        "quirks": {
+        faulty_products=len(products) - faults[""],
+        only_in_images=dict(sorted(hidden.items())),
+        moves=dict(sorted(moves.items())),
+        quirks={
             "broken_dialogues": plan.broken,
             **{quirk: quirks.get(quirk, 0) for quirk in QUIRKS},
             **{f"products_with_{fault}": faults[fault] for fault in FAULTS},
@@ -249,7 +291,7 @@ def _report(
             "negatives_equal_to_a_positive": counts["negatives_equal_to_a_positive"],
             "typographic_quotes": counts["typographic_quotes"],
         },
-    }
+    )
 
 
 def _origin(catalogue: RealCatalogue | None) -> dict[str, Any]:
@@ -259,7 +301,7 @@ def _origin(catalogue: RealCatalogue | None) -> dict[str, Any]:
     return {"kind": "given", "columns": columns, "rows": catalogue.rows, "dropped": dropped}
 
 
-def _publish(staging: Path, folder: Path, report: Mapping[str, Any]) -> None:
+def _publish(staging: Path, folder: Path, report: GeneratedCorpus) -> None:
     (folder / MARKER).unlink(missing_ok=True)
     for part in reversed(_PARTS):
         old = folder / part
@@ -269,4 +311,4 @@ def _publish(staging: Path, folder: Path, report: Mapping[str, Any]) -> None:
             old.unlink(missing_ok=True)
     for part in _PARTS:
         (staging / part).replace(folder / part)
-    write_json(folder / MARKER, report)
+    write_json(folder / MARKER, report.as_json())

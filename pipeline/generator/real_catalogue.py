@@ -15,7 +15,8 @@ from pipeline.corpus.images import canonical_url, file_name, place_of
 from pipeline.generator.catalogue import CatalogueProduct, link_of
 from pipeline.generator.vocabulary import SLOT_OF, VISIBLE
 from schemas.errors import CorpusError, UsageError
-from schemas.ontology import fold, fold_name, nearest
+from schemas.ontology import fold, fold_name
+from schemas.validation import did_you_mean
 
 __all__ = ["FIELDS", "RealCatalogue", "parse_columns", "read_catalogue"]
 
@@ -80,8 +81,7 @@ def parse_columns(options: Sequence[str]) -> dict[str, str]:
         if not equals:
             raise UsageError(f"'{option}' maps nothing", fix="write --column FIELD=COLUMN, as in color=baseColour")
         if field not in FIELDS:
-            close = nearest(field, FIELDS)
-            fix = f"did you mean '{close}'?" if close else f"fields: {', '.join(FIELDS)}"
+            fix = did_you_mean(field, FIELDS, f"fields: {', '.join(FIELDS)}")
             raise UsageError(f"no such product field '{field}'", fix=fix)
         columns[field] = column
     return columns
@@ -140,8 +140,7 @@ def _map_columns(header: Sequence[str], given: Mapping[str, str], file: Path) ->
         if field in given:
             column = given[field]
             if column and column not in header:
-                close = nearest(column, header)
-                fix = f"did you mean '{close}'?" if close else f"columns: {', '.join(header)}"
+                fix = did_you_mean(column, header, f"columns: {', '.join(header)}")
                 raise UsageError(f"no column '{column}'", where=file, fix=fix)
             if column:
                 mapped[field] = column

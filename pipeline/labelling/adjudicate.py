@@ -14,15 +14,37 @@ from typing import Any
 
 from annotate.adjudication.review_tasks import REVIEW_RULES, review_instruction
 from annotate.tasks.guidelines import guideline_markdown
-from pipeline.batches import Batch, Destination, finish_batch, read_batches, removed_on_failure, write_batch
+from pipeline.batches import (
+    Batch,
+    Destination,
+    ToProjectOrFile,
+    finish_batch,
+    read_batches,
+    removed_on_failure,
+    write_batch,
+)
 from pipeline.labelling.interface_versions import note_interface_version
 from pipeline.labelling.review import Asked, Review, turns_asked
 from pipeline.workspace import Workspace
 from schemas.errors import LabelError, UsageError
 from schemas.files import locked, read_json, taken_apart, write_json
+from schemas.json_form import json_form
 from schemas.progress import Progress, SilentProgress
 
-__all__ = ["AdjudicateResult", "adjudicate_to_file", "adjudicate_to_project"]
+__all__ = ["AdjudicateRequest", "AdjudicateResult", "adjudicate"]
+
+
+@dataclass(frozen=True)
+class AdjudicateRequest(ToProjectOrFile):
+    """What a reviewer is to be asked, and where.
+
+    Attributes:
+        min_disagreement: see :func:`annotate.adjudication.review_tasks.disputes_of`.
+        resolve_by: what leaves turns in dispute; None takes the setting ``labelling.resolve``.
+    """
+
+    min_disagreement: float | None = None
+    resolve_by: str | None = None
 
 
 @dataclass(frozen=True)
@@ -62,28 +84,34 @@ class AdjudicateResult:
     url: str | None = None
     images_problem: str | None = None
 
+    def as_json(self) -> dict[str, Any]:
+        """The object of ``semctl adjudicate --json``."""
+        named = {
+            name: [json_form(one, "dispute_sha256") for one in turns]
+            for name, turns in (("vanished", self.vanished), ("changed", self.changed))
+        }
+        return {**self.destination.as_json(self.url), **json_form(self, "destination", "url"), **named}
 
-def adjudicate_to_file(
-    workspace: Workspace,
-    file: Path,
-    *,
-    min_disagreement: float | None = None,
-    resolve_by: str | None = None,
-    progress: Progress | None = None,
+
+def adjudicate(
+    workspace: Workspace, request: AdjudicateRequest, *, progress: Progress | None = None
 ) -> AdjudicateResult:
-    """Write all review tasks made for this file, those of earlier runs and the new ones, as Label Studio imports them.
+    """Put the review tasks that are not there yet into a project, or all of them into a file.
 
-    Args:
-        workspace: with annotations.
-        file: the JSON file; replaced.
-        min_disagreement: see :func:`annotate.adjudication.review_tasks.disputes_of`.
-        resolve_by: what leaves turns in dispute; None takes the setting ``labelling.resolve``.
-        progress: shows how far it is.
+    A project is made when there is none of that name. A file gets the tasks of earlier runs, too.
 
     Raises:
-        InputError: no annotations, or tables, batches or a file that cannot be used.
+        InputError: no annotations, tables, batches or a file that cannot be used; or the project holds labelling tasks,
+            or was edited by hand.
+        ServiceError: Label Studio is down or refuses the key; what was pushed stays, and the next run completes it.
     """
-    progress = progress or SilentProgress()
+    shown = progress or SilentProgress()
+    if request.project is not None:
+        return _to_project(workspace, request, request.project, shown)
+    return _to_file(workspace, request, request.file, shown)
+
+
+def _to_file(workspace: Workspace, request: AdjudicateRequest, file: Path, progress: Progress) -> AdjudicateResult:
     destination = Destination(file=str(file.resolve()))
     if file.is_dir():
         raise UsageError("this is a folder", where=file, fix="name a file for the tasks")
@@ -93,7 +121,7 @@ def adjudicate_to_file(
             raise LabelError("the file holds labelling tasks", where=file, fix="name another file for review tasks")
         earlier = [task for batch in batches for task in _tasks_of(workspace, batch)]
         asked = turns_asked(task["data"] for task in earlier)
-        review = Review.of(workspace, asked, min_disagreement, resolve_by, progress)
+        review = Review.of(workspace, asked, request.min_disagreement, request.resolve_by, progress)
         new, _ = review.new_tasks(workspace, [task["data"]["uid"] for task in earlier], progress)
         folder = _write_batch(workspace, review, new)
         if earlier or new:
@@ -106,30 +134,9 @@ def adjudicate_to_file(
     return _result(review, destination, new, number)
 
 
-def adjudicate_to_project(
-    workspace: Workspace,
-    title: str,
-    *,
-    min_disagreement: float | None = None,
-    resolve_by: str | None = None,
-    progress: Progress | None = None,
-) -> AdjudicateResult:
-    """Push the review tasks that the project lacks, making the project when there is none of that name.
-
-    Args:
-        workspace: with annotations.
-        title: the review project's name.
-        min_disagreement: see :func:`annotate.adjudication.review_tasks.disputes_of`.
-        resolve_by: what leaves turns in dispute; None takes the setting ``labelling.resolve``.
-        progress: shows how far it is.
-
-    Raises:
-        InputError: as :func:`adjudicate_to_file`; or the project holds labelling tasks, or was edited by hand.
-        ServiceError: Label Studio is down or refuses the key; what was pushed stays, and the next run completes it.
-    """
+def _to_project(workspace: Workspace, request: AdjudicateRequest, title: str, progress: Progress) -> AdjudicateResult:
     from annotate.label_studio.gateway import connect
 
-    progress = progress or SilentProgress()
     with locked(workspace.labelling / ".lock"):
         batches = read_batches(workspace.labelling)
         gateway = connect(workspace.root)
@@ -142,8 +149,8 @@ def adjudicate_to_project(
         review = Review.of(
             workspace,
             turns_asked(there.values()),
-            min_disagreement,
-            resolve_by,
+            request.min_disagreement,
+            request.resolve_by,
             progress,
             destination=("" if found is None else str(found.id), gateway.url),
         )

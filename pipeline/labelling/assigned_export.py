@@ -19,11 +19,12 @@ from pipeline.chosen_dialogues import Selection, choose_dialogues
 from pipeline.labelling.annotators import learn_annotators
 from pipeline.labelling.assignment_record import Assignment, assignment_file
 from pipeline.labelling.assignment_request import AssignmentRequest, agreed, assignment_name, part_place
-from pipeline.labelling.export_for_labelling import ExportResult, export_to_file, export_to_project
+from pipeline.labelling.export_for_labelling import ExportRequest, ExportResult, export_for_labelling
 from pipeline.labelling.reassignment import remove_reassigned, unfinished_dialogues
 from pipeline.workspace import Workspace
 from schemas.errors import UsageError
 from schemas.files import locked
+from schemas.json_form import json_form
 from schemas.progress import Progress, SilentProgress
 from schemas.tables import TURNS, open_table
 
@@ -61,7 +62,7 @@ class AssignedExport:
         dialogues_new: those assigned now.
         shared: those of all that several annotators have.
         pairs: two annotators -> dialogues they share.
-        handed_over: dialogues reassigned now.
+        reassigned: dialogues that went to others now.
         handed_to_nobody: those of them that every other annotator has already.
         removed: tasks taken out of the project of who left.
         dry_run: nothing of this was done: it is what the same command does without ``--dry-run``.
@@ -83,66 +84,75 @@ class AssignedExport:
     def exports(self) -> list[ExportResult]:
         return [part.export for part in self.parts if part.export is not None]
 
+    def as_json(self) -> dict[str, Any]:
+        """The object of ``semctl export-for-labelling --json``."""
+        kind = "file" if self.is_file else "project"
+        return {
+            kind: self.name,
+            "tasks_new": sum(export.tasks_new for export in self.exports),
+            "tasks_present": sum(export.tasks_present for export in self.exports),
+            **json_form(self, "name", "is_file", "parts", "pairs", "reassigned", "removed"),
+            "annotators": [
+                {kind: part.place, **json_form(part, "place", "export"), "export": _without_points(part.export)}
+                for part in self.parts
+            ],
+            "pairs": [{"annotators": list(pair), "dialogues": count} for pair, count in self.pairs.items()],
+            "handed_over": self.reassigned,
+            "tasks_removed": self.removed,
+            "open_points": [point.as_json() for export in self.exports[:1] for point in export.open_points],
+        }
 
-def is_assigned(workspace: Workspace, project: str | None, to_file: Path | None) -> bool:
-    """Whether something was assigned under this name before."""
-    return assignment_file(workspace.labelling, assignment_name(project, to_file)).is_file()
+
+def _without_points(export: ExportResult | None) -> dict[str, Any] | None:
+    shown = {} if export is None else export.as_json()
+    return {name: value for name, value in shown.items() if name != "open_points"} or None
+
+
+def is_assigned(workspace: Workspace, request: ExportRequest) -> bool:
+    """Whether it assigns dialogues, or something was assigned under its name before."""
+    name = assignment_name(request.project, request.to_file)
+    return request.assignment is not None or assignment_file(workspace.labelling, name).is_file()
 
 
 def export_assigned(
-    workspace: Workspace,
-    request: AssignmentRequest,
-    selection: Selection | None,
-    *,
-    project: str | None = None,
-    to_file: Path | None = None,
-    window: int = 0,
-    prelabel: str | None = None,
-    progress: Progress | None = None,
+    workspace: Workspace, request: ExportRequest, *, progress: Progress | None = None
 ) -> AssignedExport:
     """Assign what of the selection was not assigned yet, and push to everybody whatever of theirs is not there.
 
-    Args:
-        workspace: an imported corpus.
-        request: to whom, and how.
-        selection: which dialogues; those assigned earlier under this name stay assigned, whether they are among them or
-            not. None: nothing new is assigned.
-        project: name of the assignment; each annotator's project is called after it and them.
-        to_file: instead, a file name; each annotator's file lies beside it and is called after it and them.
-        window: user turns in one task, the same for everybody.
-        prelabel: what labels the tasks before people do, see :mod:`pipeline.labelling.prelabelling`; None: nothing.
-        progress: shows how far it is.
+    What was assigned earlier under this name stays assigned, whether it is in the selection or not.
 
     Raises:
         UsageError: terms that cannot be, or another name's; see :func:`pipeline.labelling.assignment_request.agreed`.
-        InputError, ServiceError: as :func:`pipeline.labelling.export_for_labelling.export_to_project`.
+        InputError, ServiceError: as :func:`pipeline.labelling.export_for_labelling.export_for_labelling`.
     """
     progress = progress or SilentProgress()
-    name = assignment_name(project, to_file)
+    asked, to_file = request.assignment or AssignmentRequest(), request.to_file
+    name = assignment_name(request.project, to_file)
     labelling = workspace.labelling
     with locked(labelling / "deals" / ".lock"):
         earlier = Assignment.read(labelling, name)
-        people, terms = agreed(workspace, name, earlier, request, is_file=to_file is not None)
+        people, terms = agreed(workspace, name, earlier, asked, is_file=to_file is not None)
         places = {each: part_place(name, each, to_file) for each in people}
         record = earlier or Assignment(name, to_file is not None, terms.redundancy, terms.seed)
         record = _same_places(record.with_annotators(people, places), places)
         nobody: list[str] = []
         unfinished: list[str] = []
-        if request.leaving is not None:
-            unfinished = unfinished_dialogues(workspace, record, request.leaving)
-            record, nobody = _leave(record, request.leaving, unfinished, people)
+        if asked.leaving is not None:
+            unfinished = unfinished_dialogues(workspace, record, asked.leaving)
+            record, nobody = _leave(record, asked.leaving, unfinished, people)
         # the seed of the assignment orders later selections too: a larger -n adds to a smaller one
-        new = _new_dialogues(workspace, record, replace(selection, seed=terms.seed)) if selection else {}
+        selection = request.selection and replace(request.selection, seed=terms.seed)
+        new = _new_dialogues(workspace, record, selection) if selection else {}
         if new:
             record = replace(record, rounds=(*record.rounds, assign(new, people, terms, record.rounds)))
         record = replace(record, pushed=False)
-        if not request.dry_run:
+        if not asked.dry_run:
             record.write(labelling)
-        removed = 0 if record.is_file else remove_reassigned(workspace, record, progress, dry_run=request.dry_run)
-        if request.dry_run:
+        removed = 0 if record.is_file else remove_reassigned(workspace, record, progress, dry_run=asked.dry_run)
+        if asked.dry_run:
             parts = _parts(record)
         else:
-            parts = _push(workspace, record, window or _window(workspace, record), prelabel, progress)
+            parts = _push(workspace, record, request, progress)
             if not record.is_file:
                 _learn(workspace, parts)
             replace(record, pushed=True).write(labelling)
@@ -158,7 +168,7 @@ def export_assigned(
         reassigned=len(unfinished),
         handed_to_nobody=len(nobody),
         removed=removed,
-        dry_run=request.dry_run,
+        dry_run=asked.dry_run,
     )
 
 
@@ -204,19 +214,23 @@ def _window(workspace: Workspace, record: Assignment) -> int:
 
 
 def _push(
-    workspace: Workspace, record: Assignment, window: int, prelabel: str | None, progress: Progress
+    workspace: Workspace, record: Assignment, request: ExportRequest, progress: Progress
 ) -> tuple[AssignedPart, ...]:
-    parts = []
+    parts, window = [], request.window or _window(workspace, record)
     for part in _parts(record):
         export = None
         if part.dialogues:
             progress.log(f"{part.annotator}: {part.dialogues} dialogues, {part.user_turns} user turns")
             chosen = Selection(exactly=tuple(record.dialogues_of(part.annotator)))
-            how: dict[str, Any] = {"window": window, "annotator": part.annotator, "prelabel": prelabel}
-            if record.is_file:
-                export = export_to_file(workspace, Path(part.place), chosen, progress=progress, **how)
-            else:
-                export = export_to_project(workspace, part.place, chosen, progress=progress, **how)
+            theirs = ExportRequest(
+                chosen,
+                project=None if record.is_file else part.place,
+                to_file=Path(part.place) if record.is_file else None,
+                window=window,
+                prelabel=request.prelabel,
+                annotator=part.annotator,
+            )
+            export = export_for_labelling(workspace, theirs, progress=progress)
             window = export.window
         parts.append(replace(part, export=export))
     return tuple(parts)

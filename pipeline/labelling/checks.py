@@ -19,8 +19,9 @@ from annotate.checks.finding import Finding
 from annotate.resolution.resolve import Resolution
 from pipeline.workspace import Workspace
 from schemas.errors import UsageError
-from schemas.ontology import Ontology, nearest
+from schemas.ontology import Ontology
 from schemas.tables import FINDINGS, TURNS, TableWriter, open_table, open_writer
+from schemas.validation import did_you_mean
 
 __all__ = ["FindingCounts", "FoundAgain", "LabelChecks", "checking", "found_again", "requeue_codes"]
 
@@ -216,6 +217,5 @@ def _require_dialogue(workspace: Workspace, dialogue: str) -> None:
     with open_table(workspace.turns, TURNS) as file:
         ids = {name for batch in file.iter_batches(columns=["dialogue_id"]) for name in batch.column(0).to_pylist()}
     if dialogue not in ids:
-        close = nearest(dialogue, ids)
-        fix = f"did you mean '{close}'?" if close else "ids are those of data/turns.parquet"
+        fix = did_you_mean(dialogue, ids, "ids are those of data/turns.parquet")
         raise UsageError(f"unknown dialogue '{dialogue}'", fix=fix)

@@ -19,6 +19,7 @@ from annotate.tasks.open_points import OpenPoint, open_points
 from pipeline.batches import (
     Batch,
     Destination,
+    ToProjectOrFile,
     finish_batch,
     next_batch_folder,
     read_batches,
@@ -26,15 +27,37 @@ from pipeline.batches import (
     write_batch,
 )
 from pipeline.chosen_dialogues import Selection, choose_dialogues, read_dialogues
+from pipeline.labelling.assignment_request import AssignmentRequest
 from pipeline.labelling.interface_versions import note_interface_version
 from pipeline.labelling.task_images import TaskImages
 from pipeline.workspace import Workspace
 from schemas.errors import LabelError, UsageError
 from schemas.files import locked, write_json
+from schemas.json_form import json_form
 from schemas.ontology import Ontology
 from schemas.progress import Progress, SilentProgress
 
-__all__ = ["ExportResult", "export_to_file", "export_to_project"]
+__all__ = ["ExportRequest", "ExportResult", "export_for_labelling"]
+
+
+@dataclass(frozen=True)
+class ExportRequest(ToProjectOrFile):
+    """What is to be exported, and where to: into a project or into a file.
+
+    Attributes:
+        selection: which dialogues; None: none that is new, when what was assigned is exported again.
+        project, to_file: of assigned work, what the project or file of each one begins with.
+        window: user turns in one task; 0 takes the setting, which may leave the choice to semctl.
+        prelabel: what labels new tasks before people do, see :mod:`pipeline.labelling.prelabelling`; None: nothing.
+        annotator: whom the tasks are assigned to, see :mod:`pipeline.labelling.assigned_export`.
+        assignment: among whom the dialogues are shared out; None: nobody.
+    """
+
+    selection: Selection | None = field(default_factory=Selection)
+    window: int = 0
+    prelabel: str | None = None
+    annotator: str | None = None
+    assignment: AssignmentRequest | None = None
 
 
 @dataclass(frozen=True)
@@ -75,6 +98,10 @@ class ExportResult:
     prelabel: str | None = None
     open_points: tuple[OpenPoint, ...] = ()
 
+    def as_json(self) -> dict[str, Any]:
+        """The object of ``semctl export-for-labelling --json``."""
+        return {**self.destination.as_json(self.url), **json_form(self, "destination", "url")}
+
 
 @dataclass
 class _Prepared:
@@ -99,46 +126,39 @@ class _Prepared:
         return {"shown": shown, "missing": self.images.needed - shown}
 
 
-def export_to_file(
-    workspace: Workspace,
-    file: Path,
-    selection: Selection,
-    *,
-    window: int = 0,
-    annotator: str | None = None,
-    prelabel: str | None = None,
-    progress: Progress | None = None,
+def export_for_labelling(
+    workspace: Workspace, request: ExportRequest, *, progress: Progress | None = None
 ) -> ExportResult:
-    """Write all tasks of the selection into ``file``, as Label Studio imports them.
+    """Put the tasks of the selection into a project, which gets those that it lacks, or all of them into a file.
 
-    Images are linked below ``labelling/files`` and addressed as Label Studio serves local files. Imported by hand,
-    the tasks need a project with ``labelling/batch-NNNN/label_config.xml``, and for the images a server whose
+    A project is made when there is none of that name. Images are linked below ``labelling/files`` and addressed as
+    Label Studio serves local files. Imported by hand, a file's tasks need a project with
+    ``labelling/batch-NNNN/label_config.xml``, and for the images a server whose
     ``LABEL_STUDIO_LOCAL_FILES_DOCUMENT_ROOT`` is ``labelling/files`` (that of ``semctl studio start`` is) and a Local
-    storage of ``labelling/files/images`` in that project. :func:`export_to_project` does all of this.
-
-    Args:
-        workspace: an imported corpus.
-        file: the JSON file; replaced.
-        selection: which dialogues.
-        window: user turns in one task; 0 takes the setting, which may leave the choice to semctl.
-        annotator: whom these tasks are assigned to, see :mod:`pipeline.labelling.assigned_export`.
-        prelabel: what labels the tasks before people do, see :mod:`pipeline.labelling.prelabelling`; None: nothing.
-        progress: shows how far it is.
+    storage of ``labelling/files/images`` in that project; with a project all of this is done here.
 
     Raises:
-        InputError: nothing to export, unknown dialogues, a window that does not fit, or tables that cannot be read.
+        InputError: nothing to export, unknown dialogues, a window that does not fit, tables that cannot be read; or the
+            project is not one of semctl, or was edited by hand.
+        ServiceError: Label Studio is down or refuses the key; what was pushed stays, and the next run completes it.
     """
-    progress = progress or SilentProgress()
+    shown = progress or SilentProgress()
+    if request.project is not None:
+        return _to_project(workspace, request, request.project, shown)
+    return _to_file(workspace, request, request.file, shown)
+
+
+def _to_file(workspace: Workspace, request: ExportRequest, file: Path, progress: Progress) -> ExportResult:
     destination = Destination(file=str(file.resolve()))
     if file.is_dir():
         raise UsageError("this is a folder", where=file, fix="name a file for the tasks")
     with locked(workspace.labelling / ".lock"):
         batches = read_batches(workspace.labelling)
         earlier = [batch for batch in batches if batch.destination == destination]
-        prepared = _prepare(workspace, selection, window, annotator, earlier, progress)
+        prepared = _prepare(workspace, request, earlier, progress)
         recorded = {uid for batch in earlier if batch.config_sha256 == prepared.config.sha256 for uid in batch.uids}
         new = [task for task in prepared.tasks if task["data"]["uid"] not in recorded]
-        _prelabel(workspace, prepared, prepared.tasks, prelabel, progress)
+        _prelabel(workspace, prepared, prepared.tasks, request.prelabel, progress)
         folder = _write_batch(workspace, prepared, new)
         try:
             with removed_on_failure(folder):
@@ -149,39 +169,14 @@ def export_to_file(
     return _result(prepared, destination, len(new), number)
 
 
-def export_to_project(
-    workspace: Workspace,
-    title: str,
-    selection: Selection,
-    *,
-    window: int = 0,
-    annotator: str | None = None,
-    prelabel: str | None = None,
-    progress: Progress | None = None,
-) -> ExportResult:
-    """Push the tasks of the selection that the project lacks, making the project when there is none of that name.
-
-    Args:
-        workspace: an imported corpus.
-        title: the project's name.
-        selection: which dialogues.
-        window: as in :func:`export_to_file`.
-        annotator: as in :func:`export_to_file`.
-        prelabel: as in :func:`export_to_file`; tasks that are there already keep what they have.
-        progress: shows how far it is.
-
-    Raises:
-        InputError: as :func:`export_to_file`; or the project is not one of semctl, or was edited by hand.
-        ServiceError: Label Studio is down or refuses the key; what was pushed stays, and the next run completes it.
-    """
+def _to_project(workspace: Workspace, request: ExportRequest, title: str, progress: Progress) -> ExportResult:
     from annotate.label_studio.gateway import connect
 
-    progress = progress or SilentProgress()
     with locked(workspace.labelling / ".lock"):
         batches = read_batches(workspace.labelling)
         gateway = connect(workspace.root)
         earlier = [batch for batch in batches if batch.destination.project == title]
-        prepared = _prepare(workspace, selection, window, annotator, earlier, progress)
+        prepared = _prepare(workspace, request, earlier, progress)
         project = gateway.ensure_project(title, prepared.config, guideline_html(prepared.ontology))
         destination = Destination(project=title, project_id=project.id, url=gateway.url)
         note_interface_version(workspace.labelling, project.id, gateway.url, prepared.ontology.version, batches)
@@ -195,7 +190,7 @@ def export_to_project(
         unrecorded = [task for task in prepared.tasks if task["data"]["uid"] not in recorded]
         new = [task for task in unrecorded if task["data"]["uid"] not in there]
         was_interrupted = len(new) < len(unrecorded) or next_batch_folder(workspace.labelling).exists()
-        _prelabel(workspace, prepared, unrecorded, prelabel, progress)
+        _prelabel(workspace, prepared, unrecorded, request.prelabel, progress)
         folder = _write_batch(workspace, prepared, unrecorded)
         gateway.push(project, new, progress)
         doubles = gateway.remove_doubles(project, prepared.uids) if was_interrupted else 0
@@ -218,27 +213,20 @@ def export_to_project(
     )
 
 
-def _prepare(
-    workspace: Workspace,
-    selection: Selection,
-    window: int,
-    annotator: str | None,
-    earlier: Sequence[Batch],
-    progress: Progress,
-) -> _Prepared:
+def _prepare(workspace: Workspace, request: ExportRequest, earlier: Sequence[Batch], progress: Progress) -> _Prepared:
     settings = workspace.settings().labelling
     ontology = workspace.ontology()
     config = labels.build(ontology, max_values_per_slot=settings.max_values_per_slot, max_choices=settings.max_choices)
     used = earlier[-1].window if earlier else 0
-    asked = window or used or settings.window
+    asked = request.window or used or settings.window
     if used and asked != used:
         raise LabelError(
             f"'{earlier[-1].destination}' holds windows of {used} user turns, {asked} were asked for",
             fix=f"use --window {used}, or export to another place",
         )
     size = labels.window_size(config, max_choices=settings.max_choices, asked=0 if used else asked)
-    prepared = _Prepared(ontology, config, used or size, annotator)
-    chosen = choose_dialogues(workspace.turns, selection)
+    prepared = _Prepared(ontology, config, used or size, request.annotator)
+    chosen = choose_dialogues(workspace.turns, request.selection or Selection())
     dialogues = read_dialogues(workspace.turns, chosen, progress)
     shown = (image for rows in dialogues.values() for row in rows for image in row["image_ids"])
     images = TaskImages.link(workspace, shown, progress)
@@ -246,9 +234,9 @@ def _prepare(
     style = TaskStyle(prepared.window, ontology.version, config.sha256, images.address, images.names)
     for dialogue_id in chosen:
         prepared.tasks.extend(dialogue_tasks(dialogues[dialogue_id], style))
-    if annotator is not None:
+    if request.annotator is not None:
         for task in prepared.tasks:
-            task["data"]["annotator"] = annotator
+            task["data"]["annotator"] = request.annotator
     if not prepared.tasks:
         raise LabelError("no user turn to label in the dialogues chosen", where=workspace.turns)
     return prepared

@@ -8,8 +8,9 @@ annotation received: accepted, quarantined, skipped or superseded. Everything in
 from __future__ import annotations
 
 import sqlite3
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 from urllib.parse import urlsplit
 
@@ -39,35 +40,46 @@ from schemas.ontology import Ontology
 from schemas.progress import Progress, SilentProgress
 from schemas.tables import ANNOTATIONS, QUARANTINE, open_table, open_writer
 
-__all__ = ["IngestReport", "ingest_labels"]
+__all__ = ["IngestReport", "IngestRequest", "ingest_labels"]
 
 
-def ingest_labels(
-    workspace: Workspace,
-    *,
-    export: Path | None = None,
-    server: str | None = None,
-    project: str | Sequence[str] | None = None,
-    full: bool = False,
-    resolve_by: str | None = None,
-    requeue: str | None = None,
-    progress: Progress | None = None,
-) -> IngestReport:
-    """Take labels in and write annotations, quarantine, raw export, states, splits, ledger and, last, the manifest.
+@dataclass(frozen=True)
+class IngestRequest:
+    """What to take in. Without export and project only what the corpus brought is taken.
 
-    Args:
-        workspace: an imported corpus.
+    Attributes:
         export: a JSON export of Label Studio, or its gzip.
         server: address of the Label Studio that the export is from: users of one server are the same people, whatever
             export names them; without it only those exports are known to be of one server that share an answer.
-        project: name of a project, or of work assigned over several, or several names: what changed there since the
-            last pull, and in the reviews of their answers, is fetched now, and what is gone there is withdrawn.
-            Without either, only what the corpus brought is taken.
-        full: fetch all answers of the project anew.
+        projects: names of projects, or of work assigned over several: what changed there since the last pull, and in
+            the reviews of their answers, is fetched now, and what is gone there is withdrawn.
+        full: fetch all answers of the projects anew.
         resolve_by: how several people's answers become one; None takes the setting ``labelling.resolve``.
         requeue: codes of findings that put a dialogue up for labelling again, with commas between; None takes the
             setting ``labelling.requeue``.
-        progress: shows how far it is.
+
+    Raises:
+        UsageError: options that do not go together.
+    """
+
+    export: Path | None = None
+    server: str | None = None
+    projects: tuple[str, ...] = ()
+    full: bool = False
+    resolve_by: str | None = None
+    requeue: str | None = None
+
+    def __post_init__(self) -> None:
+        if self.export is not None and self.projects:
+            raise UsageError("an export file and --project were both given", fix="name one of the two")
+        if self.server is not None and self.export is None:
+            raise UsageError("--server was given without an export file", fix="name the file, or leave --server out")
+        if self.full and not self.projects:
+            raise UsageError("--full was given without --project", fix="name the project to pull")
+
+
+def ingest_labels(workspace: Workspace, request: IngestRequest, *, progress: Progress | None = None) -> IngestReport:
+    """Take labels in and write annotations, quarantine, raw export, states, splits, ledger and, last, the manifest.
 
     Raises:
         InputError: the export, the label configuration, a table or the ontology cannot be used; nothing is written.
@@ -75,17 +87,10 @@ def ingest_labels(
         CheckError: the ledger does not add up; nothing is written.
     """
     progress = progress or SilentProgress()
-    names = () if project is None else (project,) if isinstance(project, str) else tuple(project)
-    if export is not None and names:
-        raise UsageError("an export file and --project were both given", fix="name one of the two")
-    if server is not None:
-        if export is None:
-            raise UsageError("--server was given without an export file", fix="name the file, or leave --server out")
-        server = _address(server)
-    if full and not names:
-        raise UsageError("--full was given without --project", fix="name the project to pull")
-    policy = policy_name(resolve_by, workspace.require().settings().labelling.resolve)
-    again = requeue_codes(workspace, requeue)
+    export, names = request.export, request.projects
+    server = None if request.server is None else _address(request.server)
+    policy = policy_name(request.resolve_by, workspace.require().settings().labelling.resolve)
+    again = requeue_codes(workspace, request.requeue)
     ontology = workspace.ontology()
     with ExitStack() as stack:
         stack.enter_context(_writing(workspace))
@@ -101,7 +106,7 @@ def ingest_labels(
             source.known_annotators = pulling.known_annotators()
             stack.enter_context(lock)
             incoming = stack.enter_context(temporary_folder(workspace.annotations.parent / "pulled"))
-            pulled = pulling.fetch(incoming, whole=full, progress=progress)
+            pulled = pulling.fetch(incoming, whole=request.full, progress=progress)
             source.screens = read_interface_versions(workspace.labelling)  # they move with their server
         index = read_dialogue_index(workspace.turns, with_hashes=taking_in)
         store = stack.enter_context(AnnotationStore())

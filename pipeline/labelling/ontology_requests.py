@@ -12,8 +12,9 @@ from pipeline.ontology.split import split_value
 from pipeline.workspace import Workspace
 from schemas.errors import OntologyError, UsageError
 from schemas.folding import fold_name
-from schemas.ontology import Ontology, Slot, nearest
+from schemas.ontology import Ontology, Slot
 from schemas.tables import PRODUCTS, open_table
+from schemas.validation import did_you_mean
 
 __all__ = ["adding", "merging", "renaming", "splitting"]
 
@@ -96,8 +97,7 @@ def adding(
         catalogue = _catalogue(workspace)
         named = next((name for name in catalogue.values if fold_name(name) == fold_name(attribute or slot)), None)
         if named is None and attribute is not None:
-            close = nearest(attribute, catalogue.values)
-            fix = f"did you mean '{close}'?" if close else "leave --attribute out for a slot that no product has"
+            fix = did_you_mean(attribute, catalogue.values, "leave --attribute out for a slot that no product has")
             raise OntologyError(f"no product has the attribute '{attribute}'", fix=fix)
         return add_slot(ontology, catalogue_slot(slot, named or slot, catalogue), assume_none=assume_none)
 

@@ -21,9 +21,10 @@ from pipeline.workspace import Workspace
 from schemas.belief import BeliefState, TurnUpdate, state_from_rows
 from schemas.errors import ModelError, UsageError
 from schemas.files import sha256_file
-from schemas.ontology import Ontology, nearest
+from schemas.ontology import Ontology
 from schemas.progress import Progress
 from schemas.tables import PRODUCTS, STATES, open_table, read_table
+from schemas.validation import did_you_mean
 
 if TYPE_CHECKING:
     from annotate.prelabels.taught_lexicon import LabelledDialogue
@@ -103,10 +104,7 @@ def prelabel_model(workspace: Workspace, name: str, dialogues: Mapping[str, Rows
     kind, _, run = name.partition(":")
     if kind == "run" and run:
         return _Run(workspace, run, dialogues, progress)
-    close = nearest(name, _KINDS)
-    raise UsageError(
-        f"no pre-labels are called '{name}'", fix=f"did you mean '{close}'?" if close else "lexicon, run:ID or current"
-    )
+    raise UsageError(f"no pre-labels are called '{name}'", fix=did_you_mean(name, _KINDS, "lexicon, run:ID or current"))
 
 
 def image_choices(workspace: Workspace, ontology: Ontology) -> dict[str, frozenset[Choice]]:

@@ -12,8 +12,9 @@ from annotate.resolution.policies import POLICIES, Adjudicated, Majority, Policy
 from annotate.resolution.reliability import AnswerCounts
 from annotate.resolution.resolve import Resolution, ballots_of
 from schemas.errors import UsageError
-from schemas.ontology import Ontology, nearest
+from schemas.ontology import Ontology
 from schemas.progress import Progress
+from schemas.validation import did_you_mean
 
 __all__ = ["ResolvedCounts", "policy_name", "policy_of"]
 
@@ -29,10 +30,7 @@ def policy_name(name: str | None, default: PolicyName) -> PolicyName:
     for known in POLICIES:
         if name == known:
             return known
-    close = nearest(name, POLICIES)
-    raise UsageError(
-        f"unknown policy '{name}'", fix=f"did you mean '{close}'?" if close else f"one of {', '.join(POLICIES)}"
-    )
+    raise UsageError(f"unknown policy '{name}'", fix=did_you_mean(name, POLICIES, f"one of {', '.join(POLICIES)}"))
 
 
 def policy_of(

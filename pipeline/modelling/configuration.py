@@ -7,7 +7,7 @@ from typing import Any, NamedTuple
 
 from pipeline.workspace import Workspace
 from schemas.errors import UsageError
-from schemas.ontology import nearest
+from schemas.validation import did_you_mean
 from semantic_model.config.config import Config, flat_settings, load_config, preset_names
 
 __all__ = ["Difference", "differences", "open_config"]
@@ -45,8 +45,9 @@ def open_config(workspace: Workspace, name: str | None, settings: Sequence[str] 
     if called not in preset_names() and not called.endswith(".toml"):
         if not of_run.is_file():
             runs = sorted(path.parent.name for path in workspace.runs.glob("*/config.toml"))
-            close = nearest(called, [*preset_names(), *runs])
-            fix = f"did you mean '{close}'?" if close else f"presets: {', '.join(preset_names())}; or a .toml file"
+            fix = did_you_mean(
+                called, [*preset_names(), *runs], f"presets: {', '.join(preset_names())}; or a .toml file"
+            )
             raise UsageError(f"there is no preset, file or run '{called}'", fix=fix)
         return called, load_config(str(of_run), settings)
     return called, load_config(called, settings)

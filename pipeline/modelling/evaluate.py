@@ -9,11 +9,13 @@ from typing import Any
 from pipeline.modelling.run_record import read_record
 from pipeline.modelling.runs import find_run, load_corpus, open_ranker, trained_on_fold
 from pipeline.modelling.training_data import gold_states, state_before
+from pipeline.stages import find_stage
 from pipeline.workspace import Workspace
 from schemas.errors import UsageError, WorkspaceError
 from schemas.files import sha256_file, write_json
-from schemas.ontology import nearest
+from schemas.json_form import json_form
 from schemas.progress import Progress, SilentProgress
+from schemas.validation import did_you_mean
 from semantic_model.data.corpus import Corpus
 from semantic_model.evaluation.evaluation import CANDIDATE_KINDS, CandidateKind, Evaluation, evaluate_ranker
 from semantic_model.evaluation.metrics import Formula
@@ -23,7 +25,7 @@ from semantic_model.models.state_rule import StateRule
 from semantic_model.models.tfidf import TfIdf
 from semantic_model.ranking.ranker import Ranker
 
-__all__ = ["EvaluationReport", "baselines", "candidate_kind", "evaluate", "gold_rule"]
+__all__ = ["EvaluateRequest", "EvaluationReport", "baselines", "candidate_kind", "evaluate", "gold_rule"]
 
 
 @dataclass(frozen=True)
@@ -50,15 +52,10 @@ class EvaluationReport:
     file: Path | None = None
     metrics: Formula = "standard"
 
-    def as_dict(self) -> dict[str, Any]:
+    def as_json(self) -> dict[str, Any]:
         """The JSON form; metrics are fractions of 1, ``intervals`` are 95 % by dialogue."""
         return {
-            "run": self.run,
-            "split": self.split,
-            "candidates": self.candidates,
-            "metrics": self.metrics,
-            "images": self.images,
-            "products": self.products,
+            **json_form(self, "rows", "file"),
             "queries": len(self.rows[0].queries),
             "skipped": self.rows[0].skipped,
             "rows": [
@@ -93,25 +90,11 @@ def gold_rule(workspace: Workspace, corpus: Corpus, split: str) -> StateRule | N
     return StateRule(states, workspace.ontology())
 
 
-def evaluate(
-    workspace: Workspace,
-    run: str = "latest",
-    *,
-    split: str = "test",
-    candidates: str = "listed",
-    images: bool = True,
-    baselines_only: bool = False,
-    metrics: Formula = "standard",
-    min_negatives: int = 1,
-    product_table: str = "float32",
-    progress: Progress | None = None,
-) -> EvaluationReport:
-    """Measure a run and the baselines, and keep the report as ``runs/<id>/evaluation-<split>-<candidates>.json``.
+@dataclass(frozen=True)
+class EvaluateRequest:
+    """What to measure.
 
-    Where the whole split is labelled, one more row shows what a rule would do that reads the gold states.
-
-    Args:
-        workspace: where the corpus and the runs are.
+    Attributes:
         run: a run's id, or ``latest``.
         split: whose recommendation turns are asked.
         candidates: what the positives are ranked against: listed, 1000, all, or release.
@@ -120,40 +103,68 @@ def evaluate(
         metrics: the formula: standard, or release, to compare with the released code's figures.
         min_negatives: recommendation turns with fewer wrong candidates are left out.
         product_table: how exactly the run keeps encoded products: float32, or bfloat16 in half the memory.
-        progress: shows a bar for each ranker.
+    """
+
+    run: str = "latest"
+    split: str = "test"
+    candidates: str = "listed"
+    images: bool = True
+    baselines_only: bool = False
+    metrics: Formula = "standard"
+    min_negatives: int = 1
+    product_table: str = "float32"
+
+    def file_name(self) -> str:
+        """Of the report in the run's folder: what was asked for, without what is as always."""
+        marks = [f"min-{self.min_negatives}"] * (self.min_negatives > 1)
+        marks += [f"{self.metrics}-metrics"] * (self.metrics != "standard")
+        marks += [self.product_table] * (self.product_table != "float32") + ["no-images"] * (not self.images)
+        return "-".join(["evaluation", self.split, self.candidates, *marks]) + ".json"
+
+
+def evaluate(workspace: Workspace, request: EvaluateRequest, *, progress: Progress | None = None) -> EvaluationReport:
+    """Measure a run and the baselines, and keep the report as ``runs/<id>/evaluation-<split>-<candidates>.json``.
+
+    Where the whole split is labelled, one more row shows what a rule would do that reads the gold states.
 
     Raises:
         UsageError: unknown candidates, or a split without recommendation turns.
         WorkspaceError: not a workspace, or nothing was imported.
         ModelError: no such run, or one that cannot be used.
     """
-    kind = candidate_kind(candidates)
+    kind, split = candidate_kind(request.candidates), request.split
     shown = progress or SilentProgress()
     workspace.require()
-    folder = None if baselines_only else find_run(workspace, run)
+    folder = None if request.baselines_only else find_run(workspace, request.run)
     if folder is not None:
         _say_what_changed(workspace, folder, shown)
     fold = None if folder is None else trained_on_fold(folder)
     if fold is not None:
         shown.log(f"splits of the run's own: fold {fold.number} of {fold.of}, whose held-out dialogues are 'test'")
-    corpus = load_corpus(workspace, images=images, fold=fold)
+    corpus = load_corpus(workspace, images=request.images, fold=fold)
     floors = [*baselines(corpus), *_gold_floor(workspace, corpus, split, shown)]
-    models = () if folder is None else (open_ranker(folder, corpus, product_table=product_table),)
+    models = () if folder is None else (open_ranker(folder, corpus, product_table=request.product_table),)
     rows = tuple(
-        evaluate_ranker(ranker, corpus, split, kind, formula=metrics, min_negatives=min_negatives, progress=shown)
+        evaluate_ranker(
+            ranker, corpus, split, kind, formula=request.metrics, min_negatives=request.min_negatives, progress=shown
+        )
         for ranker in (*models, *floors)
     )
     for reason, count in rows[0].skipped.items():
         shown.log(f"{count} recommendation turns were left out: {reason.replace('_', ' ')}")
-    marks = [f"min-{min_negatives}"] * (min_negatives > 1) + [f"{metrics}-metrics"] * (metrics != "standard")
-    marks += [product_table] * (product_table != "float32")
-    name = "-".join(["evaluation", split, kind, *marks, *["no-images"] * (not images)]) + ".json"
-    file = None if folder is None else folder / name
+    file = None if folder is None else folder / request.file_name()
     report = EvaluationReport(
-        None if folder is None else folder.name, split, kind, images, len(corpus.products), rows, file, metrics
+        None if folder is None else folder.name,
+        split,
+        kind,
+        request.images,
+        len(corpus.products),
+        rows,
+        file,
+        request.metrics,
     )
     if file is not None:
-        write_json(file, report.as_dict())
+        write_json(file, report.as_json())
     return report
 
 
@@ -168,18 +179,11 @@ def _gold_floor(workspace: Workspace, corpus: Corpus, split: str, shown: Progres
 
 def _say_what_changed(workspace: Workspace, folder: Path, shown: Progress) -> None:
     """A run may be measured on data it was not trained on; a reader of its figures should know."""
-    trained_on = read_record(folder).get("inputs", {})
-    files = {
-        "products": workspace.products,
-        "images": workspace.images,
-        "turns": workspace.turns,
-        "recommendations": workspace.recommendations,
-        "ontology": workspace.ontology_file,
-    }
+    trained_on = read_record(folder).inputs
     changed = [
-        name
-        for name, path in files.items()
-        if path.is_file() and trained_on.get(name, "") not in {"", sha256_file(path)}
+        path.stem
+        for path in find_stage("import").outputs(workspace)
+        if path.is_file() and trained_on.get(path.stem, "") not in {"", sha256_file(path)}
     ]
     if changed:
         shown.log(f"{', '.join(changed)} changed since {folder.name} was trained")
@@ -194,6 +198,5 @@ def candidate_kind(candidates: str) -> CandidateKind:
     for kind in CANDIDATE_KINDS:
         if kind == candidates:
             return kind
-    close = nearest(candidates, CANDIDATE_KINDS)
-    fix = f"did you mean '{close}'?" if close else f"one of {', '.join(CANDIDATE_KINDS)}"
+    fix = did_you_mean(candidates, CANDIDATE_KINDS, f"one of {', '.join(CANDIDATE_KINDS)}")
     raise UsageError(f"unknown candidates '{candidates}'", fix=fix)

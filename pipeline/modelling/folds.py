@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
-from typing import Any
+from dataclasses import dataclass
+from typing import ClassVar
 
-from schemas.errors import InputError, ModelError, UsageError
+from pydantic import ConfigDict
 
-__all__ = ["KEPT", "Fold", "fold_of_record", "fold_splits"]
+from schemas.errors import InputError, UsageError
+
+__all__ = ["KEPT", "Fold", "fold_splits"]
 
 KEPT = "kept"
 """The split of dialogues that take no part: the corpus's own test part, unless it is pooled too."""
@@ -28,6 +30,8 @@ class Fold:
         pool_test: the corpus's own test part is assigned, too; else it stays untouched.
     """
 
+    __pydantic_config__: ClassVar = ConfigDict(extra="forbid")  # a fold of another version is none of this one
+
     number: int
     of: int = 5
     seed: int = 0
@@ -41,24 +45,6 @@ class Fold:
     def tag(self) -> str:
         """As in the ids of runs: ``f1of5``."""
         return f"f{self.number}of{self.of}"
-
-    def as_dict(self) -> dict[str, Any]:
-        """The JSON form."""
-        return asdict(self)
-
-
-def fold_of_record(value: Mapping[str, Any] | None) -> Fold | None:
-    """The inverse of :meth:`Fold.as_dict`; None for a run on the corpus's own splits.
-
-    Raises:
-        ModelError: not a fold.
-    """
-    if value is None:
-        return None
-    try:
-        return Fold(**value)
-    except TypeError:
-        raise ModelError("a run on a fold of another version of semctl", fix="train again") from None
 
 
 def fold_splits(splits: Mapping[str, str], fold: Fold) -> dict[str, str]:

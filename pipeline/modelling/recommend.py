@@ -11,11 +11,14 @@ import numpy as np
 from pipeline.modelling.runs import find_run, load_corpus, open_ranker
 from pipeline.workspace import Workspace
 from schemas.errors import CorpusError, UsageError
-from schemas.ontology import fold, nearest
+from schemas.json_form import json_form
+from schemas.ontology import fold
+from schemas.progress import Progress
+from schemas.validation import did_you_mean
 from semantic_model.data.corpus import Corpus
 from semantic_model.data.records import FloatArray, Query, Utterance
 
-__all__ = ["Recommendation", "RecommendedProduct", "find_dialogue", "recommend", "top_rows"]
+__all__ = ["RecommendRequest", "Recommendation", "RecommendedProduct", "find_dialogue", "recommend", "top_rows"]
 
 
 @dataclass(frozen=True)
@@ -66,70 +69,62 @@ class Recommendation:
     positives: tuple[str, ...] | None
     products: tuple[RecommendedProduct, ...]
 
-    def as_dict(self) -> dict[str, Any]:
+    def as_json(self) -> dict[str, Any]:
         """The JSON form."""
-        return {
-            "run": self.run,
-            "dialogue_id": self.dialogue_id,
-            "turn": self.turn,
-            "positives": None if self.positives is None else list(self.positives),
-            "products": [
-                {
-                    "rank": product.rank,
-                    "product_id": product.product_id,
-                    "name": product.name,
-                    "score": product.score,
-                    "images": list(product.images),
-                    "attributes": {name: list(values) for name, values in product.attributes.items()},
-                    "positive": product.positive,
-                }
-                for product in self.products
-            ],
-        }
+        return json_form(self, "history")
 
 
-def recommend(
-    workspace: Workspace,
-    run: str = "latest",
-    *,
-    dialogue: str,
-    turn: int | None = None,
-    top: int = 10,
-    images: bool = True,
-    product_table: str = "float32",
-) -> Recommendation:
-    """Rank the whole catalogue for a dialogue after one of its turns.
+@dataclass(frozen=True)
+class RecommendRequest:
+    """What to recommend products for.
 
-    Args:
-        workspace: where the corpus and the runs are.
-        run: a run's id, or ``latest``.
+    Attributes:
         dialogue: a dialogue's id, or the part after its split when that is unique.
+        run: a run's id, or ``latest``.
         turn: the last merged turn to read, counted from 0; the user's last when left out.
         top: how many products.
         images: False leaves every image out.
         product_table: how exactly the run keeps encoded products: float32, or bfloat16 in half the memory.
 
     Raises:
-        UsageError: ``top`` below 1, or a turn that the dialogue does not have.
+        UsageError: ``top`` below 1.
+    """
+
+    dialogue: str
+    run: str = "latest"
+    turn: int | None = None
+    top: int = 10
+    images: bool = True
+    product_table: str = "float32"
+
+    def __post_init__(self) -> None:
+        if self.top < 1:
+            raise UsageError(f"--top must be at least 1, got {self.top}")
+
+
+def recommend(workspace: Workspace, request: RecommendRequest, *, progress: Progress | None = None) -> Recommendation:
+    """Rank the whole catalogue for a dialogue after one of its turns.
+
+    Raises:
+        UsageError: a turn that the dialogue does not have.
         CorpusError: no such dialogue; names the nearest.
         WorkspaceError: not a workspace, or nothing was imported.
         ModelError: no such run, or one that cannot be used.
     """
-    if top < 1:
-        raise UsageError(f"--top must be at least 1, got {top}")
+    del progress  # it is too short for a bar
     workspace.require()
-    folder = find_run(workspace, run)
-    corpus = load_corpus(workspace, images=images)
-    dialogue_id = find_dialogue(corpus, dialogue)
-    last = _last_turn(corpus, dialogue_id, turn)
+    folder = find_run(workspace, request.run)
+    corpus = load_corpus(workspace, images=request.images)
+    dialogue_id = find_dialogue(corpus, request.dialogue)
+    last = _last_turn(corpus, dialogue_id, request.turn)
     split = corpus.splits[dialogue_id]
     history = corpus.history(dialogue_id, last + 1)
     known = _positives(corpus, dialogue_id, split, last + 1)
-    ranker = open_ranker(folder, corpus, product_table=product_table)
+    ranker = open_ranker(folder, corpus, product_table=request.product_table)
     contexts = ranker.encode_contexts([Query(dialogue_id, last + 1, split, history, known or (), ())])
     scores = ranker.score(contexts, ranker.encode_products(corpus.products))[0]
     products = []
-    for rank, row in enumerate(top_rows(scores, top), start=1):
+    for rank, row in enumerate(top_rows(scores, request.top), start=1):
         product = corpus.products[row]
         products.append(
             RecommendedProduct(
@@ -168,10 +163,9 @@ def find_dialogue(corpus: Corpus, name: str) -> str:
         return ends[0]
     if ends:
         raise CorpusError(f"'{name}' names {len(ends)} dialogues", fix=f"say which: {', '.join(sorted(ends))}")
-    close = nearest(name, corpus.splits)
     raise CorpusError(
         f"there is no dialogue '{name}' in this workspace",
-        fix=f"did you mean '{close}'?" if close else f"ids look like '{next(iter(corpus.splits), '')}'",
+        fix=did_you_mean(name, corpus.splits, f"ids look like '{next(iter(corpus.splits), '')}'"),
     )
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import importlib.metadata
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -66,7 +66,7 @@ class Plan:
     config: dict[str, Any]
     inputs: dict[str, str]
     semctl: str
-    fold: dict[str, Any] | None = None
+    fold: Fold | None = None
     labelled: list[str] | None = None
 
 
@@ -92,7 +92,6 @@ def plan_run(workspace: Workspace, request: TrainRequest) -> tuple[Plan, Config]
     inputs = input_hashes(workspace, labels=spec.reads_states)
     version = package_version("semctl")
     labelled = None if request.labelled is None else sorted(set(request.labelled))
-    fold = None if request.fold is None else request.fold.as_dict()
 
     def named(settings: Config) -> str:
         decisive = [settings.model_dump_json(), inputs, ratio, request.seed, request.images, version]
@@ -105,7 +104,7 @@ def plan_run(workspace: Workspace, request: TrainRequest) -> tuple[Plan, Config]
         parts.append(f"s{request.seed}")
         if request.fold is not None:
             parts.append(request.fold.tag)
-            decisive.append(fold)
+            decisive.append(asdict(request.fold))
         return f"{'-'.join(dict.fromkeys(parts))}-{sha256_bytes(repr(decisive).encode())[:6]}"
 
     # what has a preset of its own was told apart by its name alone when the first runs got theirs
@@ -123,7 +122,7 @@ def plan_run(workspace: Workspace, request: TrainRequest) -> tuple[Plan, Config]
         config=config.model_dump(mode="json"),
         inputs=inputs,
         semctl=version,
-        fold=fold,
+        fold=request.fold,
         labelled=labelled,
     )
     return plan, config

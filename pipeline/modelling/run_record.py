@@ -2,45 +2,99 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, cast
+from typing import Any
 
-from typing_extensions import TypedDict
-
+from pipeline.modelling.folds import Fold
 from schemas.errors import ModelError
-from schemas.files import read_json
+from schemas.files import read_json, write_json
+from schemas.json_form import json_form
 
 __all__ = ["RECORD", "RunRecord", "read_record"]
 
 RECORD = "record.json"
 
 
-class RunRecord(TypedDict, total=False):
-    """What others read of it; :func:`pipeline.modelling.train.train` writes more, earlier versions wrote less."""
+@dataclass(frozen=True)
+class RunRecord:
+    """How a run went. Earlier versions wrote less: what they did not write is as by default.
 
-    run: str
-    path: str
-    labelled_dialogues: int
-    unlabelled_dialogues: int
-    epochs: int
-    best: dict[str, float]
-    model: str
-    preset: str | None
-    images: bool
-    labelled: list[str]
-    config: dict[str, Any]
-    inputs: dict[str, str]
-    seconds: float
-    labeled_ratio: float
-    labelled_list: bool
-    fold: dict[str, Any] | None
+    Attributes:
+        run: its id.
+        path: its folder, where it was trained.
+        labelled_dialogues, unlabelled_dialogues: of D_F and of D_P.
+        epochs: trained.
+        best: the epoch whose weights were kept, as ``epoch``, and its figures on the valid split.
+        model: its kind.
+        preset: settings that it began with.
+        labeled_ratio: share of the training dialogues used with their labels.
+        labelled_list: these were named in a list, not drawn.
+        seed: of everything drawn at random.
+        images: False when every image was left out.
+        fold: how its dialogues were divided; None: as in the corpus.
+        examples: recommendation turns of D_F, D_P and valid.
+        parameters: that were trained.
+        words, pictures: where word pieces and image features are from, for people.
+        slots: of its states.
+        labelled: the dialogues of D_F.
+        config: all settings.
+        inputs: name of a file -> its hash.
+        versions: of semctl and of the libraries.
+        device, precision, processes: what computed.
+        seconds: that it took.
+    """
+
+    run: str = ""
+    path: str = ""
+    labelled_dialogues: int = 0
+    unlabelled_dialogues: int = 0
+    epochs: int = 0
+    best: dict[str, int | float] = field(default_factory=dict)
+    model: str = "semantic"
+    preset: str | None = None
+    labeled_ratio: float = 0.0
+    labelled_list: bool = False
+    seed: int = 0
+    images: bool = True
+    fold: Fold | None = None
+    examples: dict[str, int] = field(default_factory=dict)
+    parameters: int = 0
+    words: str = ""
+    pictures: str = ""
+    slots: list[str] = field(default_factory=list)
+    labelled: list[str] = field(default_factory=list)
+    config: dict[str, Any] = field(default_factory=dict)
+    inputs: dict[str, str] = field(default_factory=dict)
+    versions: dict[str, str] = field(default_factory=dict)
+    device: str = ""
+    precision: str = ""
+    processes: int = 1
+    seconds: float = 0.0
+
+    @property
+    def best_epoch(self) -> int:
+        """The epoch whose weights were kept."""
+        return int(self.best.get("epoch", 0))
+
+    @property
+    def figures(self) -> dict[str, float]:
+        """Metric -> its value on the valid split at that epoch; empty when there was no such split."""
+        return {name: value for name, value in self.best.items() if name != "epoch"}
+
+    def as_json(self) -> dict[str, Any]:
+        """The object of ``semctl train --json``."""
+        return json_form(self)
+
+    def write(self, folder: Path) -> None:
+        """Write ``record.json`` into the run's folder."""
+        write_json(folder / RECORD, self.as_json())
 
 
-def read_record(folder: Path) -> dict[str, Any]:
+def read_record(folder: Path) -> RunRecord:
     """The record of a complete run.
 
     Raises:
         ModelError: it is missing, or not one.
     """
-    fix = "delete the run and train again"
-    return cast(dict[str, Any], read_json(folder / RECORD, error=ModelError, fix=fix, shape=RunRecord))
+    return read_json(folder / RECORD, error=ModelError, fix="delete the run and train again", shape=RunRecord)

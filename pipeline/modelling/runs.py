@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from pipeline.modelling.folds import Fold, fold_of_record, fold_splits
+from pipeline.modelling.folds import Fold, fold_splits
 from pipeline.modelling.run_record import RECORD, read_record
 from pipeline.workspace import Workspace
 from schemas.errors import ModelError, UsageError
-from schemas.ontology import nearest
+from schemas.validation import did_you_mean
 from semantic_model.data.corpus import Corpus
 from semantic_model.ranking.ranker import Ranker
 
@@ -45,7 +45,7 @@ def trained_on_fold(folder: Path) -> Fold | None:
     Raises:
         ModelError: its record cannot be used.
     """
-    return fold_of_record(read_record(folder).get("fold"))
+    return read_record(folder).fold
 
 
 def find_run(workspace: Workspace, name: str = "latest") -> Path:
@@ -69,9 +69,8 @@ def find_run(workspace: Workspace, name: str = "latest") -> Path:
                 )
             return path
     known = [path.name for path in complete]
-    close = nearest(name, known)
     some = ", ".join([*known[:_MOST_NAMED], *(["..."] if len(known) > _MOST_NAMED else [])])
-    fix = f"did you mean '{close}'?" if close else f"runs: {some}" if known else train
+    fix = did_you_mean(name, known, f"runs: {some}" if known else train)
     raise ModelError(f"there is no run '{name}'", where=workspace.runs, fix=fix)
 
 

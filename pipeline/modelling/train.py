@@ -7,20 +7,17 @@ import shutil
 import time
 from dataclasses import asdict
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
-from pydantic import TypeAdapter
-
-from pipeline.modelling.folds import fold_of_record
 from pipeline.modelling.model_card import model_card
 from pipeline.modelling.run_plan import Plan, TrainRequest, package_version, plan_run
-from pipeline.modelling.run_record import RECORD, read_record
+from pipeline.modelling.run_record import RECORD, RunRecord, read_record
 from pipeline.modelling.training_data import TrainingData, input_hashes, prepare
 from pipeline.workspace import Workspace
 from schemas.errors import ModelError
-from schemas.files import read_json, taken_apart, write_atomic, write_json
-from schemas.ontology import nearest
+from schemas.files import read_json, write_atomic, write_json
 from schemas.progress import Progress, SilentProgress
+from schemas.validation import did_you_mean
 from semantic_model.config.config import Config, config_from, config_toml
 
 if TYPE_CHECKING:
@@ -36,7 +33,7 @@ _ONE_THREAD = 128
 
 def train(
     workspace: Workspace, request: TrainRequest, *, go_on: bool = False, progress: Progress | None = None
-) -> dict[str, Any]:
+) -> RunRecord:
     """Train a ranker on D_F and D_P; returns the run's record.
 
     The same request on the same data is the same run: when it is there and complete, nothing is trained again; when it
@@ -77,7 +74,7 @@ def train(
         return _run(workspace, folder, plan, config, prepared, shown, processes, resumed=False)
 
 
-def resume(workspace: Workspace, run: str, *, progress: Progress | None = None) -> dict[str, Any]:
+def resume(workspace: Workspace, run: str, *, progress: Progress | None = None) -> RunRecord:
     """Resume an interrupted run from its last checkpoint, as if it had never stopped; returns its record.
 
     Args:
@@ -93,9 +90,7 @@ def resume(workspace: Workspace, run: str, *, progress: Progress | None = None) 
     if (folder / RECORD).is_file():
         shown.log(f"the run {folder.name} is complete; nothing is left to do")
         return read_record(folder)
-    value = read_json(folder / _PLAN, error=ModelError, fix="delete the run and train again")
-    with taken_apart(folder / _PLAN, error=ModelError, what="a run of another version of semctl", fix="train again"):
-        plan = TypeAdapter(Plan).validate_python(value)
+    plan = read_json(folder / _PLAN, error=ModelError, fix="delete the run and train again", shape=Plan)
     config = config_from(plan.config, where=folder / _PLAN, kind=plan.model)
     now = input_hashes(workspace, labels="D_F" in plan.inputs)
     changed = sorted(name for name in now.keys() | plan.inputs.keys() if now.get(name) != plan.inputs.get(name))
@@ -120,7 +115,7 @@ def _prepare(workspace: Workspace, plan: Plan, config: Config, shown: Progress) 
         seed=plan.seed,
         images=plan.images,
         labels="D_F" in plan.inputs,
-        fold=fold_of_record(plan.fold),
+        fold=plan.fold,
         named=plan.labelled,
         progress=shown,
     )
@@ -136,7 +131,7 @@ def _run(
     processes: Processes,
     *,
     resumed: bool,
-) -> dict[str, Any]:
+) -> RunRecord:
     import torch
 
     from semantic_model.data.image_features import load_features
@@ -175,37 +170,37 @@ def _run(
     except Interrupted:
         shown.log(f"stopped; continue with `semctl train --resume {folder.name}`")
         raise
-    record = {
-        "run": folder.name,
-        "path": str(folder),
-        "labelled_dialogues": len(data.labelled),
-        "unlabelled_dialogues": data.unlabelled_dialogues,
-        "epochs": trained.epochs,
-        "best": {"epoch": trained.best_epoch, **trained.best},
-        "model": plan.model,
-        "preset": plan.preset,
-        "labeled_ratio": plan.labeled_ratio if plan.labelled is None else _share(data),
-        "labelled_list": plan.labelled is not None,
-        "seed": plan.seed,
-        "images": plan.images,
-        "fold": plan.fold,
-        "examples": {"D_F": len(data.queries), "D_P": len(data.unlabelled), "valid": len(trainer.valid)},
-        "parameters": sum(p.numel() for p in trainer.model.parameters() if p.requires_grad),
-        "words": data.words.source,
-        "pictures": features.source if plan.images else "left out",
-        "slots": list(trainer.reader.slots),
-        "labelled": sorted(data.labelled),
-        "config": plan.config,
-        "inputs": plan.inputs,
-        "versions": _versions(),
-        "device": str(trainer.device),
-        "precision": trainer.precision,
-        "processes": processes.count,
-        "seconds": round(time.perf_counter() - began, 1),
-    }
+    record = RunRecord(
+        run=folder.name,
+        path=str(folder),
+        labelled_dialogues=len(data.labelled),
+        unlabelled_dialogues=data.unlabelled_dialogues,
+        epochs=trained.epochs,
+        best={"epoch": trained.best_epoch, **trained.best},
+        model=plan.model,
+        preset=plan.preset,
+        labeled_ratio=plan.labeled_ratio if plan.labelled is None else _share(data),
+        labelled_list=plan.labelled is not None,
+        seed=plan.seed,
+        images=plan.images,
+        fold=plan.fold,
+        examples={"D_F": len(data.queries), "D_P": len(data.unlabelled), "valid": len(trainer.valid)},
+        parameters=sum(p.numel() for p in trainer.model.parameters() if p.requires_grad),
+        words=data.words.source,
+        pictures=features.source if plan.images else "left out",
+        slots=list(trainer.reader.slots),
+        labelled=sorted(data.labelled),
+        config=plan.config,
+        inputs=plan.inputs,
+        versions=_versions(),
+        device=str(trainer.device),
+        precision=trainer.precision,
+        processes=processes.count,
+        seconds=round(time.perf_counter() - began, 1),
+    )
     if processes.first:
         write_atomic(folder / "model" / "README.md", model_card(record, trainer.spec.about))
-        write_json(folder / RECORD, record)
+        record.write(folder)
     processes.wait()
     return record
 
@@ -226,8 +221,7 @@ def _unfinished(workspace: Workspace, run: str) -> Path:
     for path in folders:
         if path.name == run:
             return path
-    close = nearest(run, [path.name for path in folders])
-    fix = f"did you mean '{close}'?" if close else "start one with `semctl train --labeled-ratio R`"
+    fix = did_you_mean(run, [path.name for path in folders], "start one with `semctl train --labeled-ratio R`")
     raise ModelError(f"there is no run '{run}'", where=workspace.runs, fix=fix)
 
 

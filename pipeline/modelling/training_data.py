@@ -15,6 +15,7 @@ from pipeline.chosen_dialogues import named_dialogues
 from pipeline.modelling.folds import Fold
 from pipeline.modelling.runs import load_corpus
 from pipeline.ontology.label_vocabulary import check_vocabulary
+from pipeline.stages import find_stage, maker_of
 from pipeline.workspace import Workspace
 from schemas.belief import BeliefState, state_from_rows
 from schemas.errors import InputError, OntologyError, WorkspaceError
@@ -215,23 +216,16 @@ def input_hashes(workspace: Workspace, *, labels: bool = True) -> dict[str, str]
     Raises:
         WorkspaceError: a file is missing, or a split is not the one its manifest names.
     """
-    files = {
-        "products": workspace.products,
-        "images": workspace.images,
-        "turns": workspace.turns,
-        "recommendations": workspace.recommendations,
-        "ontology": workspace.ontology_file,
-    }
-    if labels:
-        files |= {"D_F": workspace.d_f, "D_P": workspace.d_p}
-    needed = [*files.values(), *([workspace.split_manifest] if labels else [])]
-    missing = next((path for path in needed if not path.is_file()), None)
-    if missing is not None:
-        earlier = "ingest-labels" if missing.parent == workspace.d_f.parent else "import"
-        raise WorkspaceError("a file of the workspace is missing", where=missing, fix=f"run `semctl {earlier}` first")
+    names = [name for name in find_stage("train").reads if labels or maker_of(name).command == "import"]
+    for name in names:
+        path = getattr(workspace, name)
+        if not path.is_file():
+            fix = f"run `semctl {maker_of(name).command}` first"
+            raise WorkspaceError("a file of the workspace is missing", where=path, fix=fix)
     if labels:
         read_splits(workspace.d_f, workspace.d_p, workspace.split_manifest)
-    return {name: sha256_file(path) for name, path in files.items()}
+    paths = [getattr(workspace, name) for name in names if name != "split_manifest"]
+    return {path.stem: sha256_file(path) for path in paths}
 
 
 def gold_states(workspace: Workspace) -> dict[str, list[tuple[int, BeliefState]]]:

@@ -15,8 +15,9 @@ from pydantic import ValidationError
 
 from schemas.errors import OntologyError, UsageError
 from schemas.folding import fold
-from schemas.ontology import Ontology, Slot, Value, is_number, nearest
+from schemas.ontology import Ontology, Slot, Value, is_number
 from schemas.ontology_steps import AddValue, MergedValue, MergeValues, RenameValue, Step
+from schemas.validation import first_mistake, nearest
 
 __all__ = [
     "CONTROL_CHARACTER",
@@ -158,7 +159,7 @@ def stepped(ontology: Ontology, step: Step, slots: dict[str, Slot | None], *new:
             decisions=ontology.decisions,
         )
     except ValidationError as problem:
-        raise OntologyError(_first(problem)) from None
+        raise OntologyError(first_mistake(problem).what) from None
 
 
 def changed(slot: Slot, **fields: object) -> Slot:
@@ -170,11 +171,7 @@ def changed(slot: Slot, **fields: object) -> Slot:
     try:
         return Slot.model_validate({**{name: getattr(slot, name) for name in Slot.model_fields}, **fields})
     except ValidationError as problem:
-        raise OntologyError(_first(problem)) from None
-
-
-def _first(problem: ValidationError) -> str:
-    return str(problem.errors()[0]["msg"]).removeprefix("Value error, ")
+        raise OntologyError(first_mistake(problem).what) from None
 
 
 def _merged(values: Sequence[Value], name: str) -> Value:

@@ -15,6 +15,7 @@ from pipeline.provenance.state_diff import StateDiff, side_by_side, state_diff
 from pipeline.workspace import Workspace
 from schemas.errors import UsageError, WorkspaceError
 from schemas.files import read_json, taken_apart
+from schemas.json_form import json_form
 
 __all__ = ["AnnotationDiff", "LabelDiff", "Side", "diff_ingests", "diff_workspaces"]
 
@@ -44,12 +45,7 @@ class Side:
     policy: str | None = None
 
     def as_json(self) -> dict[str, Any]:
-        return {
-            "name": self.name,
-            "ontology_version": self.ontology_version,
-            "ontology_sha256": self.ontology_sha256,
-            "policy": self.policy,
-        }
+        return json_form(self, "states", "annotations", "slots")
 
 
 @dataclass

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import groupby
 from pathlib import Path
@@ -19,10 +19,18 @@ from pipeline.batches import Batch, read_batches
 from pipeline.labelling.pulling import pull_states
 from pipeline.workspace import Workspace
 from schemas.errors import UsageError, WorkspaceError
-from schemas.ontology import Ontology, nearest
+from schemas.json_form import json_form
+from schemas.ontology import Ontology
 from schemas.tables import ANNOTATIONS, D_F, STATES, TURNS, Table, open_table, read_table
+from schemas.validation import did_you_mean
 
 __all__ = ["Step", "Trace", "Witness", "trace_cell"]
+
+_TOLD = (
+    *("annotator", "role", "prelabel", "prelabel_score", "untouched", "lead_time", "created_at", "server", "project"),
+    *("task_id", "task_uid", "annotation_id", "completed_by", "config_sha256", "export_sha256", "ontology_version"),
+)
+"""What a trace tells of an annotation."""
 
 _FIRST = "run `semctl ingest-labels` first"
 
@@ -48,32 +56,14 @@ class Witness:
     def as_json(self) -> dict[str, Any]:
         one = self.spoken.annotation
         return {
+            **json_form(self, "spoken"),
+            **{name: getattr(one, name) for name in _TOLD},
+            "updated_at": one.updated_at or None,
             "standing": self.spoken.standing,
-            "annotator": one.annotator,
-            "role": one.role,
             "marks": [
                 {"op": mark.op, "slot": mark.slot, "value": mark.value, "origin": mark.origin}
                 for mark in self.spoken.marks
             ],
-            "prelabel": one.prelabel,
-            "prelabel_score": one.prelabel_score,
-            "untouched": one.untouched,
-            "lead_time": one.lead_time,
-            "created_at": one.created_at,
-            "updated_at": one.updated_at or None,
-            "server": one.server,
-            "project": one.project,
-            "project_title": self.project_title,
-            "task_id": one.task_id,
-            "task_uid": one.task_uid,
-            "task_url": self.task_url,
-            "annotation_id": one.annotation_id,
-            "completed_by": one.completed_by,
-            "config_sha256": one.config_sha256,
-            "batch": None if self.batch is None else str(self.batch),
-            "export_sha256": one.export_sha256,
-            "raw_export": None if self.raw_export is None else str(self.raw_export),
-            "ontology_version": one.ontology_version,
         }
 
 
@@ -129,19 +119,7 @@ class Trace:
 
     def as_json(self) -> dict[str, Any]:
         """The trace as one JSON object."""
-        return {
-            "dialogue_id": self.dialogue_id,
-            "turn": self.turn,
-            "slot": self.slot,
-            "split": self.split,
-            "file": str(self.file),
-            "text": self.text,
-            "known": self.known,
-            "values": self.values(),
-            "decided_by": self.row.get("decided_by"),
-            "ontology_version": self.ontology_version,
-            "steps": [step.as_json() for step in self.steps],
-        }
+        return {**json_form(self, "row"), "values": self.values(), "decided_by": self.row.get("decided_by")}
 
     def values(self) -> list[dict[str, Any]] | None:
         """What the cell holds; None where the slot is unknown."""
@@ -262,21 +240,16 @@ def _slot(asked: str, ontology: Ontology) -> str:
     if found is not None:
         return found.name
     names = [slot.name for slot in ontology.slots]
-    raise UsageError(f"unknown slot '{asked}'", fix=_did_you_mean(asked, names, f"one of {', '.join(names)}"))
+    raise UsageError(f"unknown slot '{asked}'", fix=did_you_mean(asked, names, f"one of {', '.join(names)}"))
 
 
 def _no_dialogue(workspace: Workspace, asked: str) -> UsageError:
     with open_table(workspace.states, STATES) as file:
         names = {str(name) for batch in file.iter_batches(columns=["dialogue_id"]) for name in batch["dialogue_id"]}
-    fix = _did_you_mean(asked, sorted(names), f"the workspace has {len(names):,} dialogues")
+    fix = did_you_mean(asked, sorted(names), f"the workspace has {len(names):,} dialogues")
     return UsageError(f"unknown dialogue '{asked}'", where=workspace.root, fix=fix)
 
 
 def _no_turn(dialogue_id: str, asked: int, turns: Sequence[int]) -> UsageError:
     close = min(turns, key=lambda turn: (abs(turn - asked), turn))
     return UsageError(f"turn {asked} of dialogue '{dialogue_id}' is no user turn", fix=f"the nearest one is {close}")
-
-
-def _did_you_mean(asked: str, known: Iterable[str], otherwise: str) -> str:
-    close = nearest(asked, known)
-    return f"did you mean '{close}'?" if close else otherwise

@@ -21,8 +21,8 @@ from annotate.agreement.tally import Tally
 from annotate.annotations.migration import Migration
 from pipeline.workspace import Workspace
 from schemas.errors import CheckError, UsageError
-from schemas.ontology import nearest
 from schemas.progress import Progress, SilentProgress
+from schemas.validation import did_you_mean
 
 __all__ = ["AgreementRequest", "answers_to", "check_alpha", "workspace_agreement"]
 
@@ -180,6 +180,5 @@ def _check_names(annotators: tuple[str, ...], labelled: Mapping[str, Labelled]) 
     known = sorted({name for found in labelled.values() for name in found.people})
     for name in annotators:
         if name not in known:
-            close = nearest(name, known)
-            fix = f"did you mean {close}?" if close else f"there are {', '.join(known) or 'none'}"
+            fix = did_you_mean(name, known, f"there are {', '.join(known) or 'none'}")
             raise UsageError(f"no labels by '{name}'", fix=fix)

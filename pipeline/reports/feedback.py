@@ -18,8 +18,8 @@ from pipeline.reports.feedback_page import MOST_SHOWN, Images, Said, render_page
 from pipeline.workspace import Workspace
 from schemas.errors import UsageError
 from schemas.files import sha256_bytes, write_atomic, write_json
-from schemas.ontology import nearest
 from schemas.progress import Progress, SilentProgress
+from schemas.validation import did_you_mean
 
 __all__ = ["FeedbackPack", "write_feedback"]
 
@@ -65,8 +65,7 @@ def write_feedback(
     with resolved_dialogues(workspace, workspace.ontology(), policy, progress) as dialogues:
         found = collect_feedback(progress.track(dialogues(), "comparing answers"))
     if annotator is not None and annotator not in found:
-        close = nearest(annotator, found)
-        known = f"did you mean '{close}'?" if close else f"there are: {', '.join(found) or 'none'}"
+        known = did_you_mean(annotator, found, f"there are: {', '.join(found) or 'none'}")
         raise UsageError(f"no annotator '{annotator}' answered anything", fix=known)
     chosen = [given for name, given in found.items() if annotator in (None, name)]
     shown = sorted({one.dialogue_id for given in chosen for one in given.differences})

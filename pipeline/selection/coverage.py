@@ -25,7 +25,7 @@ class LabelCoverage(NamedTuple):
     in_labels: int
     in_ontology: int
 
-    def as_dict(self) -> dict[str, Any]:
+    def as_json(self) -> dict[str, Any]:
         """The JSON form; ``share`` is of the values that could be shown."""
         return {**self._asdict(), "share": self.values / self.in_labels if self.in_labels else None}
 

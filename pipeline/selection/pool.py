@@ -43,7 +43,7 @@ class Pool:
     silent: int
     unlisted: int
 
-    def as_dict(self) -> dict[str, int]:
+    def as_json(self) -> dict[str, int]:
         """The JSON form."""
         return {
             "candidates": len(self.candidates),

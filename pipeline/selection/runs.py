@@ -5,21 +5,22 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal, NamedTuple, get_args
+from typing import Literal, NamedTuple, get_args
 
 import numpy as np
 import numpy.typing as npt
 
 from annotate.assignment.dialogue_features import OntologyValues
 from annotate.states.accumulate import accumulate
-from pipeline.modelling.run_record import read_record
+from pipeline.modelling.run_record import RECORD, RunRecord, read_record
 from pipeline.modelling.runs import find_run, load_corpus, open_ranker
 from pipeline.modelling.training_data import state_before
 from pipeline.workspace import Workspace
 from schemas.belief import BeliefState
 from schemas.errors import ModelError, UsageError
-from schemas.ontology import Ontology, nearest
+from schemas.ontology import Ontology
 from schemas.progress import Progress
+from schemas.validation import did_you_mean
 from semantic_model.data.corpus import Corpus
 from semantic_model.data.records import Query
 from semantic_model.evaluation.uncertainty import (
@@ -73,7 +74,7 @@ class OpenedRuns:
 
     workspace: Workspace
     folders: tuple[Path, ...]
-    records: tuple[dict[str, Any], ...]
+    records: tuple[RunRecord, ...]
 
     @classmethod
     def find(cls, workspace: Workspace, names: Sequence[str]) -> OpenedRuns:
@@ -85,8 +86,8 @@ class OpenedRuns:
         if names:
             folders = list(dict.fromkeys(find_run(workspace, name) for name in names))
             return cls(workspace, tuple(folders), tuple(read_record(folder) for folder in folders))
-        complete = {path.parent: read_record(path.parent) for path in sorted(workspace.runs.glob("*/record.json"))}
-        usable = {folder: record for folder, record in complete.items() if not record.get("fold")}
+        complete = {path.parent: read_record(path.parent) for path in sorted(workspace.runs.glob(f"*/{RECORD}"))}
+        usable = {folder: record for folder, record in complete.items() if record.fold is None}
         if not usable:
             raise ModelError(
                 "no run has been trained here to its end",
@@ -94,7 +95,7 @@ class OpenedRuns:
                 fix="run `semctl train --model dual-encoder`, which needs no labels, or use --strategy stratified, "
                 "which needs no run",
             )
-        newest = max(usable, key=lambda folder: ((folder / "record.json").stat().st_mtime_ns, folder.name))
+        newest = max(usable, key=lambda folder: ((folder / RECORD).stat().st_mtime_ns, folder.name))
         alike = [folder for folder, record in usable.items() if _but_seed(record) == _but_seed(usable[newest])]
         return cls(workspace, tuple(alike), tuple(usable[folder] for folder in alike))
 
@@ -155,10 +156,10 @@ class OpenedRuns:
         return judges, starts
 
     def _corpus(self, number: int) -> Corpus:
-        return load_corpus(self.workspace, images=bool(self.records[number]["images"]))
+        return load_corpus(self.workspace, images=bool(self.records[number].images))
 
     def _measure(self, asked: str | None, judges: Sequence[Judge]) -> Measure:
-        taught = has_teacher(judges[0].ranker) and self.records[0]["labelled_dialogues"] > 0
+        taught = has_teacher(judges[0].ranker) and self.records[0].labelled_dialogues > 0
         holds: dict[Measure, bool] = {"seeds": len(judges) > 1, "teacher": taught, "margin": True}
         allowed = [measure for measure in MEASURES if holds[measure]]
         if asked is None:
@@ -167,10 +168,9 @@ class OpenedRuns:
             if measure == asked and measure in allowed:
                 return measure
         if asked not in MEASURES:
-            close = nearest(asked, MEASURES)
             raise UsageError(
                 f"unknown measure '{asked}'",
-                fix=f"did you mean '{close}'?" if close else f"one of {', '.join(MEASURES)}",
+                fix=did_you_mean(asked, MEASURES, f"one of {', '.join(MEASURES)}"),
             )
         fix = (
             "give --run twice or more, or train with another --seed"
@@ -180,9 +180,9 @@ class OpenedRuns:
         raise UsageError(f"{' and '.join(self.names)} cannot tell '{asked}'", fix=fix)
 
 
-def _but_seed(record: dict[str, Any]) -> str:
-    named = record["labelled"] if record.get("labelled_list") else None  # else they are drawn by the seed
-    return repr([named, *(record.get(key) for key in ("model", "config", "labeled_ratio", "images", "inputs"))])
+def _but_seed(record: RunRecord) -> str:
+    named = record.labelled if record.labelled_list else None  # else they are drawn by the seed
+    return repr([named, record.model, record.config, record.labeled_ratio, record.images, record.inputs])
 
 
 def _contexts(corpus: Corpus, dialogues: Sequence[str]) -> tuple[list[Query], list[int]]:

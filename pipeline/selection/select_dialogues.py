@@ -18,8 +18,9 @@ from pipeline.selection.stop_signal import StopSignal, stop_signal
 from pipeline.workspace import Workspace
 from schemas.errors import UsageError
 from schemas.files import write_atomic
-from schemas.ontology import nearest
+from schemas.json_form import json_form
 from schemas.progress import Progress, SilentProgress
+from schemas.validation import did_you_mean
 
 if TYPE_CHECKING:
     from pipeline.selection.runs import Measure, Uncertainty
@@ -52,6 +53,7 @@ class SelectRequest:
         seed: of the random order, and of ties.
         split: train, valid, test or all.
         include_labelled, include_exported: dialogues that would be left out are candidates, too.
+        out: the file that the list goes to; None: ``labelling/selection.txt``.
     """
 
     strategy: str = "stratified"
@@ -62,6 +64,7 @@ class SelectRequest:
     split: str = "train"
     include_labelled: bool = False
     include_exported: bool = False
+    out: Path | None = None
 
 
 class Selected(NamedTuple):
@@ -115,21 +118,15 @@ class SelectReport:
         """Turns to label."""
         return sum(row.user_turns for row in self.rows)
 
-    def as_dict(self) -> dict[str, Any]:
+    def as_json(self) -> dict[str, Any]:
         """The JSON form."""
         return {
-            "strategy": self.strategy,
-            "formula": self.formula,
-            "seed": self.seed,
-            "split": self.split,
-            "runs": list(self.runs),
+            **json_form(self, "measure", "rows", "coverage", "signal"),
             "uncertainty": self.measure,
-            "pool": self.pool.as_dict(),
-            "file": str(self.file),
             "dialogues": [row._asdict() for row in self.rows],
             "user_turns": self.user_turns,
-            "label_coverage": None if self.coverage is None else self.coverage.as_dict(),
-            "expected_gain": None if self.signal is None else self.signal.as_dict(),
+            "label_coverage": None if self.coverage is None else self.coverage.as_json(),
+            "expected_gain": None if self.signal is None else self.signal.as_json(),
         }
 
 
@@ -141,18 +138,10 @@ class Chosen(NamedTuple):
     measure: Measure | None = None
 
 
-def select_dialogues(
-    workspace: Workspace, request: SelectRequest, *, out: Path | None = None, progress: Progress | None = None
-) -> SelectReport:
+def select_dialogues(workspace: Workspace, request: SelectRequest, *, progress: Progress | None = None) -> SelectReport:
     """Choose dialogues and write their ids, one a line in order, for ``export-for-labelling --dialogues``.
 
     For the same workspace and request a larger count gives a list that begins with the smaller one's.
-
-    Args:
-        workspace: an imported corpus.
-        request: how many, and how.
-        out: the file; None: ``labelling/selection.txt``.
-        progress: shows how far it is.
 
     Raises:
         UsageError: an unknown strategy, split or measure, no dialogue asked for, or a file that cannot be written.
@@ -164,7 +153,7 @@ def select_dialogues(
     strategy = _strategy(request.strategy)
     if request.count < 1:
         raise UsageError(f"-n {request.count} selects nothing", fix="give 1 or more")
-    file = out or workspace.labelling / "selection.txt"
+    file = request.out or workspace.selection
     if file.is_dir():
         raise UsageError("this is a folder", where=file, fix="name a file for the list")
     pool = find_pool(
@@ -258,6 +247,5 @@ def _strategy(name: str) -> Strategy:
     for strategy in STRATEGIES:
         if strategy == name:
             return strategy
-    close = nearest(name, STRATEGIES)
-    fix = f"did you mean '{close}'?" if close else f"one of {', '.join(STRATEGIES)}"
+    fix = did_you_mean(name, STRATEGIES, f"one of {', '.join(STRATEGIES)}")
     raise UsageError(f"unknown strategy '{name}'", fix=fix)

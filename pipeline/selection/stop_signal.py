@@ -9,11 +9,12 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from pipeline.modelling.run_record import read_record
+from pipeline.modelling.run_record import RECORD, RunRecord, read_record
 from pipeline.selection.learning_curve import LearningCurve, Point, learning_curve
 from pipeline.workspace import Workspace
 from schemas.errors import InputError, ModelError
 from schemas.files import read_json, taken_apart
+from schemas.json_form import json_form
 from semantic_model.evaluation.metrics import Interval
 
 __all__ = ["METRIC", "StopSignal", "stop_signal"]
@@ -57,31 +58,27 @@ class StopSignal:
             return "worth labelling"
         return "not distinguishable from nothing" if self.interval.high >= 0 else "more labels made it worse"
 
-    def as_dict(self) -> dict[str, Any]:
+    def as_json(self) -> dict[str, Any]:
         """The JSON form; figures are fractions of 1."""
         curve = None if self.curve is None else self.curve.curve
         return {
+            **json_form(self, "before", "after", "curve"),
             "metric": METRIC,
             "labelled_before": self.before,
             "labelled_after": self.after,
-            "gain": self.gain,
             "interval": None if self.interval is None else list(self.interval),
             "verdict": self.verdict,
             "curve": None if curve is None else {"floor": curve.floor, "top": curve.top, "half": curve.half},
-            "runs": list(self.runs),
-            "notes": list(self.notes),
-            "missing": self.missing,
-            "make": self.make,
         }
 
 
 class _Run(NamedTuple):
     folder: Path
-    record: dict[str, Any]
+    record: RunRecord
 
     @property
     def labelled(self) -> int:
-        return int(self.record["labelled_dialogues"])
+        return self.record.labelled_dialogues
 
 
 def stop_signal(workspace: Workspace, labelled: int, more: int, *, usable: int, training: int) -> StopSignal:
@@ -112,7 +109,7 @@ def stop_signal(workspace: Workspace, labelled: int, more: int, *, usable: int, 
     gain, interval = curve.gain(labelled, after)
     amounts = sorted({run.labelled for run in chosen})
     notes = [
-        f"from {len(chosen)} runs of the preset {chosen[0].record['preset']} with "
+        f"from {len(chosen)} runs of the preset {chosen[0].record.preset} with "
         f"{', '.join(map(str, amounts))} labelled dialogues",
         "for dialogues drawn at random; what another strategy adds to that is not in it",
     ]
@@ -139,25 +136,24 @@ def _command(usable: int, training: int) -> str:
 def _runs(workspace: Workspace) -> list[_Run]:
     """Complete runs that drew their labelled dialogues at random on the corpus's own splits, and were validated."""
     found = []
-    for path in sorted(workspace.runs.glob("*/record.json")):
+    for path in sorted(workspace.runs.glob(f"*/{RECORD}")):
         try:
             record = read_record(path.parent)
-            kept = not record.get("fold") and not record.get("labelled_list") and METRIC in record["best"]
-            kept = kept and "D_F" in record["inputs"]  # its model reads labels
-        except (ModelError, KeyError, TypeError):
+        except ModelError:
             continue  # a run of another version tells nothing, and is no reason not to select
-        if kept:
+        drawn = record.fold is None and not record.labelled_list
+        if drawn and METRIC in record.best and "D_F" in record.inputs:  # its model reads labels
             found.append(_Run(path.parent, record))
     return found
 
 
-def _same(record: dict[str, Any]) -> str:
-    inputs = {name: value for name, value in record["inputs"].items() if name not in _LABELS}
-    return repr([record["model"], record["images"], record["config"], sorted(inputs.items())])
+def _same(record: RunRecord) -> str:
+    inputs = {name: value for name, value in record.inputs.items() if name not in _LABELS}
+    return repr([record.model, record.images, record.config, sorted(inputs.items())])
 
 
 def _rank(runs: list[_Run]) -> tuple[int, int, int]:
-    newest = max((run.folder / "record.json").stat().st_mtime_ns for run in runs)
+    newest = max((run.folder / RECORD).stat().st_mtime_ns for run in runs)
     return len({run.labelled for run in runs}), len(runs), newest
 
 
@@ -174,7 +170,7 @@ def _points(runs: list[_Run]) -> tuple[list[Point], list[str] | None]:
             by_query.append(dict(zip(names, map(float, value["per_query"][METRIC]), strict=True)))
     queries = sorted(by_query[0]) if by_query else []
     if len(by_query) < len(runs) or any(each.keys() != set(queries) for each in by_query):
-        return [Point(run.labelled, np.array([run.record["best"][METRIC]])) for run in runs], None
+        return [Point(run.labelled, np.array([run.record.best[METRIC]])) for run in runs], None
     points = [
         Point(run.labelled, np.array([scores[query] for query in queries]))
         for run, scores in zip(runs, by_query, strict=True)

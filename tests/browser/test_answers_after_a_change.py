@@ -11,8 +11,8 @@ import pytest
 
 from annotate.label_studio.gateway import Gateway, connect
 from pipeline.chosen_dialogues import Selection
-from pipeline.labelling.export_for_labelling import export_to_project
-from pipeline.labelling.ingest_labels import ingest_labels
+from pipeline.labelling.export_for_labelling import ExportRequest, export_for_labelling
+from pipeline.labelling.ingest_labels import IngestRequest, ingest_labels
 from tests.browser.test_labelling_screen import page as page
 from tests.browser.test_labelling_screen import photograph, pick
 from tests.label_exports import marked, states_in
@@ -42,7 +42,7 @@ def test_old_answers_show_on_the_new_screen_and_survive_an_update(
     tmp_path: Path,
 ):
     workspace = with_products(write_workspace(tmp_path / "shop", [dialogue("d1")], ontology=OLD))
-    export_to_project(workspace, PROJECT, Selection(split="all"), window=2)
+    export_for_labelling(workspace, ExportRequest(Selection(split="all"), project=PROJECT, window=2))
     gateway = connect(workspace.root)
     found = gateway.require_project(PROJECT)
     (task,) = gateway.tasks(found)
@@ -72,7 +72,7 @@ def test_old_answers_show_on_the_new_screen_and_survive_an_update(
         "op_1": [["drop=color"]],
         "want_1": [["shade=crimson"]],
     }
-    report = ingest_labels(workspace, project=PROJECT)
+    report = ingest_labels(workspace, IngestRequest(projects=(PROJECT,)))
     assert report.quarantined == {}
     states = states_in(workspace)
     assert marked(states["d1", 0]) == {"shade=crimson", "!shade=noir"}

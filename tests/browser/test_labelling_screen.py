@@ -17,7 +17,7 @@ import pytest
 from annotate.label_studio.gateway import Gateway, PushedTask, connect
 from annotate.label_studio.studio import Credentials
 from pipeline.chosen_dialogues import Selection
-from pipeline.labelling.export_for_labelling import export_to_project
+from pipeline.labelling.export_for_labelling import ExportRequest, export_for_labelling
 from pipeline.workspace import Workspace
 from schemas.ontology import Ontology, Slot, Value
 from tests.labelling_corpus import PAYLOADS, turn, write_workspace
@@ -196,7 +196,7 @@ def results(gateway: Gateway, project: str, folder: Path) -> dict[str, Any]:
 
 
 def test_a_dialogue_is_labelled_by_keyboard_and_arrives(page: Page, shop: Workspace, tmp_path: Path):
-    export_to_project(shop, "autumn coats", Selection())
+    export_for_labelling(shop, ExportRequest(Selection(), project="autumn coats"))
     gateway = connect(shop.root)
     open_for_labelling(page, gateway, "autumn coats")
     row = page.locator(".sem-row")
@@ -238,7 +238,7 @@ def test_a_dialogue_is_labelled_by_keyboard_and_arrives(page: Page, shop: Worksp
 def test_a_list_takes_every_letter_once_its_search_has_the_cursor_and_the_arrow_key_marks_what_enter_picks(
     page: Page, shop: Workspace
 ):
-    export_to_project(shop, "typing", Selection())
+    export_for_labelling(shop, ExportRequest(Selection(), project="typing"))
     open_for_labelling(page, connect(shop.root), "typing")
     assert page.get_by_text("then press ↓ and Enter").count() == 1
     wants = page.locator(".sem-row").nth(0).locator(".sem-want")
@@ -258,7 +258,7 @@ def test_a_list_takes_every_letter_once_its_search_has_the_cursor_and_the_arrow_
 
 
 def test_the_text_field_takes_letters_at_once_and_keeps_the_cursor(page: Page, shop: Workspace):
-    export_to_project(shop, "typing at once", Selection())
+    export_for_labelling(shop, ExportRequest(Selection(), project="typing at once"))
     open_for_labelling(page, connect(shop.root), "typing at once")
     field = page.locator(".sem-row").nth(0).locator(".sem-free")
     field.locator("input").click()
@@ -270,7 +270,7 @@ def test_the_text_field_takes_letters_at_once_and_keeps_the_cursor(page: Page, s
 
 
 def test_a_value_is_found_by_its_other_names_and_arrives_by_its_own(page: Page, shop: Workspace, tmp_path: Path):
-    export_to_project(shop, "other names", Selection())
+    export_for_labelling(shop, ExportRequest(Selection(), project="other names"))
     gateway = connect(shop.root)
     open_for_labelling(page, gateway, "other names")
     wants = page.locator(".sem-row").nth(0).locator(".sem-want")
@@ -284,7 +284,7 @@ def test_a_value_is_found_by_its_other_names_and_arrives_by_its_own(page: Page, 
 
 
 def test_images_are_as_large_as_their_files_up_to_240_pixels_and_a_click_shows_them_whole(page: Page, shop: Workspace):
-    export_to_project(shop, "images", Selection())
+    export_for_labelling(shop, ExportRequest(Selection(), project="images"))
     open_for_labelling(page, connect(shop.root), "images")
     sizes = page.eval_on_selector_all(".sem-i img", "all => all.map(i => [i.clientWidth, i.clientHeight])")
     assert sizes == [[192, 240]] * 3 + [[60, 45]]  # files of 240 x 300, and a small one
@@ -301,7 +301,7 @@ def test_images_are_as_large_as_their_files_up_to_240_pixels_and_a_click_shows_t
 
 
 def test_stray_keys_change_nothing_and_the_guideline_is_one_click_away(page: Page, shop: Workspace):
-    export_to_project(shop, "stray keys", Selection())
+    export_for_labelling(shop, ExportRequest(Selection(), project="stray keys"))
     gateway = connect(shop.root)
     open_for_labelling(page, gateway, "stray keys")
     page.locator(".sem-head").first.click()
@@ -317,7 +317,7 @@ def test_stray_keys_change_nothing_and_the_guideline_is_one_click_away(page: Pag
 
 
 def test_every_turn_stands_beside_its_controls_and_nothing_is_cut_off(page: Page, shop: Workspace):
-    export_to_project(shop, "geometry", Selection())
+    export_for_labelling(shop, ExportRequest(Selection(), project="geometry"))
     open_for_labelling(page, connect(shop.root), "geometry")
     assert page.evaluate("document.documentElement.scrollWidth") <= 1366
     for row in page.locator(".sem-row").all()[:4]:
@@ -352,7 +352,7 @@ def test_script_in_dialogues_names_and_values_fires_nothing(page: Page, studio_s
     with pytest.MonkeyPatch.context() as patch:
         for name, value in studio_server.environment.items():
             patch.setenv(name, value)
-        export_to_project(workspace, "payloads", Selection())
+        export_for_labelling(workspace, ExportRequest(Selection(), project="payloads"))
         gateway = connect(workspace.root)
     dialogs: list[str] = []
     page.on("dialog", lambda dialog: (dialogs.append(dialog.message), dialog.dismiss()))
@@ -436,7 +436,7 @@ def test_odd_images_are_shown_as_the_encoder_reads_them(page: Page, studio_serve
         known = {"image_id": name, "file": str(path), "url": None, "sha256": sha256_bytes(content)}
         images.append({**known, "width": 60, "height": 40, "status": "ok"})
     write_table(workspace.images, IMAGES, sorted(images, key=lambda row: str(row["image_id"])))
-    result = export_to_project(workspace, "odd images", Selection())
+    result = export_for_labelling(workspace, ExportRequest(Selection(), project="odd images"))
     assert dict(result.colours) == {"shown": len(files), "missing": 0}
     types: dict[str, str] = {}
     page.on("response", lambda answer: types.update({answer.url: answer.headers.get("content-type", "")}))

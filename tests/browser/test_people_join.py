@@ -19,8 +19,8 @@ from annotate.label_studio.gateway import connect
 from annotate.label_studio.plain_http import ask
 from annotate.label_studio.studio import Studio
 from pipeline.chosen_dialogues import Selection
-from pipeline.labelling.export_for_labelling import export_to_project
-from pipeline.labelling.ingest_labels import ingest_labels
+from pipeline.labelling.export_for_labelling import ExportRequest, export_for_labelling
+from pipeline.labelling.ingest_labels import IngestRequest, ingest_labels
 from pipeline.provenance.trace import trace_cell
 from tests.browser.test_labelling_screen import CHROMIUM, CHROMIUM_OPTIONS
 from tests.labelling_corpus import dialogue, write_workspace
@@ -110,7 +110,7 @@ def test_people_make_accounts_by_the_invitation_and_label_from_other_machines(tm
     studio, port, tls_port = Studio.of_workspace(workspace.root), free_port(), free_port()
     shown = studio.start(port, host="0.0.0.0", public_url=f"https://{NAME}:{tls_port}")
     try:
-        result = export_to_project(workspace, "shared", Selection())
+        result = export_for_labelling(workspace, ExportRequest(Selection(), project="shared"))
         assert result.url is not None
         assert result.url.startswith(f"https://{NAME}:{tls_port}/projects/")
         assert shown.invitation is not None
@@ -136,7 +136,7 @@ def test_people_make_accounts_by_the_invitation_and_label_from_other_machines(tm
             assert sorted(gateway.users().values()) == ["ann@example.org", "owner@semctl.local"]
             (task,) = gateway.tasks(gateway.require_project("shared"))
             assert task.annotations == 1
-            ingest_labels(workspace, project="shared")
+            ingest_labels(workspace, IngestRequest(projects=("shared",)))
             witnesses = [
                 w for step in trace_cell(workspace, "shared", turn=0, slot="color").steps for w in step.witnesses
             ]

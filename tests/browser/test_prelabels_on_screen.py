@@ -11,8 +11,8 @@ import pytest
 from annotate.annotations.annotation import Annotation, read_annotations
 from annotate.label_studio.gateway import Gateway, connect
 from pipeline.chosen_dialogues import Selection
-from pipeline.labelling.export_for_labelling import export_to_project
-from pipeline.labelling.ingest_labels import ingest_labels
+from pipeline.labelling.export_for_labelling import ExportRequest, export_for_labelling
+from pipeline.labelling.ingest_labels import IngestRequest, ingest_labels
 from pipeline.workspace import Workspace
 from tests.browser.test_labelling_screen import page  # noqa: F401 - the logged-in browser is a fixture
 from tests.label_exports import marked, states_in
@@ -32,7 +32,7 @@ SAID = {"left": "I want something red under 50", "less": "I want something red o
 def workspace(tmp_path: Path, studio_variables: RunningStudio) -> Workspace:
     dialogues = [[turn(0, "user", text, dialogue=name)] for name, text in SAID.items()]
     made = write_workspace(tmp_path / "shop", dialogues)
-    exported = export_to_project(made, PROJECT, Selection(split="all"), prelabel="lexicon")
+    exported = export_for_labelling(made, ExportRequest(Selection(split="all"), project=PROJECT, prelabel="lexicon"))
     assert (exported.tasks_new, exported.prelabel) == (3, "lexicon-v1@ontology3")
     return made
 
@@ -81,7 +81,7 @@ def test_prelabels_are_filled_in_and_what_becomes_of_them_is_known(workspace: Wo
     assert filled_in(page, 0) == []
     submit(page, gateway, "more#0")
 
-    report = ingest_labels(workspace, project=PROJECT)
+    report = ingest_labels(workspace, IngestRequest(projects=(PROJECT,)))
     answers: dict[str, Annotation] = {each.dialogue_id: each for each in read_annotations(workspace.annotations)}
     assert {name: each.untouched for name, each in answers.items()} == {"left": True, "less": False, "more": True}
     assert {each.prelabel for each in answers.values()} == {"lexicon-v1@ontology3"}

@@ -21,11 +21,11 @@ from annotate.label_studio.studio import Studio
 from annotate.simulated_annotators import fill_tasks, offered_choices
 from pipeline.chosen_dialogues import Selection
 from pipeline.cli import _run
-from pipeline.corpus.import_corpus import import_corpus
-from pipeline.generator.corpus import generate_corpus
-from pipeline.labelling.adjudicate import adjudicate_to_project
-from pipeline.labelling.export_for_labelling import export_to_file, export_to_project
-from pipeline.labelling.ingest_labels import ingest_labels
+from pipeline.corpus.import_corpus import ImportRequest, import_corpus
+from pipeline.generator.corpus import GenerateRequest, generate_corpus
+from pipeline.labelling.adjudicate import AdjudicateRequest, adjudicate
+from pipeline.labelling.export_for_labelling import ExportRequest, export_for_labelling
+from pipeline.labelling.ingest_labels import IngestRequest, ingest_labels
 from pipeline.workspace import Workspace
 from tests.browser.test_labelling_screen import browser_page, open_for_labelling
 from tests.label_exports import save, states_in
@@ -49,9 +49,11 @@ def shop(
     folder = tmp_path_factory.mktemp("fashion")
     made = Workspace(folder / "shop")
     if FOR_THE_README:
-        generate_corpus(folder / "corpus")
-    import_corpus(made, folder / "corpus" if FOR_THE_README else shared_data / "simmc2_fashion_mmd", "mmd")
-    ingest_labels(made)
+        generate_corpus(folder / "corpus", GenerateRequest())
+    import_corpus(
+        made, ImportRequest(folder / "corpus" if FOR_THE_README else shared_data / "simmc2_fashion_mmd", "mmd")
+    )
+    ingest_labels(made, IngestRequest())
     shutil.copytree(studio_server.root / ".studio", made.root / ".studio")
     (made.root / ".studio" / "server.json").unlink()
     studio = Studio.of_workspace(made.root)
@@ -116,7 +118,7 @@ def test_a_prelabelled_dialogue_is_legible_and_a_mark_goes_with_one_click(shop: 
     named = tmp_path / "named"
     named.write_text(f"{PREFERRED}\n")
     title = "fashion, pre-labelled"
-    export_to_project(shop, title, Selection(split="all", named=named), prelabel="lexicon")
+    export_for_labelling(shop, ExportRequest(Selection(split="all", named=named), project=title, prelabel="lexicon"))
     gateway = connect(shop.root)
     open_for_labelling(page, gateway, title)
     page.locator(".sem-row .ant-select-selection-item").first.wait_for()
@@ -139,7 +141,7 @@ def test_a_prelabelled_dialogue_is_legible_and_a_mark_goes_with_one_click(shop: 
 
 def three_peoples_answers(shop: Workspace, folder: Path) -> None:
     tasks = folder / "tasks.json"
-    export_to_file(shop, tasks, Selection(limit=60))
+    export_for_labelling(shop, ExportRequest(Selection(limit=60), to_file=tasks))
     export = fill_tasks(
         json.loads(tasks.read_text()),
         states_in(shop),
@@ -153,7 +155,7 @@ def three_peoples_answers(shop: Workspace, folder: Path) -> None:
     for task in export:
         for given in task["annotations"]:
             given["completed_by"] = PEOPLE[given["completed_by"]]
-    ingest_labels(shop, export=save(folder / "answers.json", export))
+    ingest_labels(shop, IngestRequest(export=save(folder / "answers.json", export)))
 
 
 def test_a_review_shows_all_answers_beside_the_controls_and_the_page_of_agreement_fits(
@@ -161,7 +163,7 @@ def test_a_review_shows_all_answers_beside_the_controls_and_the_page_of_agreemen
 ):
     three_peoples_answers(shop, tmp_path)
     title = "fashion, review"
-    adjudicate_to_project(shop, title, min_disagreement=0)
+    adjudicate(shop, AdjudicateRequest(project=title, min_disagreement=0))
     gateway = connect(shop.root)
     open_for_labelling(page, gateway, title)
     page.locator(".sem-answers").first.wait_for()

@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING
 import pytest
 
 from annotate.label_studio.gateway import Gateway, connect
-from pipeline.labelling.adjudicate import adjudicate_to_project
-from pipeline.labelling.ingest_labels import ingest_labels
+from pipeline.labelling.adjudicate import AdjudicateRequest, adjudicate
+from pipeline.labelling.ingest_labels import IngestRequest, ingest_labels
 from tests.browser.test_labelling_screen import FOREIGN, only_task, open_for_labelling, photograph
 from tests.browser.test_labelling_screen import page as page
 from tests.browser.test_labelling_screen import pick as pick_on_screen
@@ -39,8 +39,8 @@ def test_payloads_in_answers_and_notes_are_shown_to_the_reviewer_and_fire_nothin
         answer(1, [*said, typed("note", PAYLOADS[1])], by=1),
         answer(2, [*plain, typed("note", PAYLOADS[0])], by=2),
     ]
-    ingest_labels(workspace, export=save(tmp_path / "e.json", [answered(task, *given)]))
-    assert adjudicate_to_project(workspace, "payloads in review").turns_new == len(PAYLOADS)
+    ingest_labels(workspace, IngestRequest(export=save(tmp_path / "e.json", [answered(task, *given)])))
+    assert adjudicate(workspace, AdjudicateRequest(project="payloads in review")).turns_new == len(PAYLOADS)
     dialogs: list[str] = []
     page.on("dialog", lambda dialog: (dialogs.append(dialog.message), dialog.dismiss()))
     open_for_labelling(page, connect(workspace.root), "payloads in review")
@@ -88,22 +88,22 @@ def test_a_page_sent_untouched_keeps_what_is_agreed_and_the_rest_is_asked_again(
         answer(who, [pick("want_0", *values)], by=who)
         for who, values in ((1, ["price=cheap", "color=red"]), (2, ["price=cheap", "color=black"]))
     ]
-    ingest_labels(workspace, export=save(tmp_path / "e.json", [answered(task, *given)]))
+    ingest_labels(workspace, IngestRequest(export=save(tmp_path / "e.json", [answered(task, *given)])))
     gateway = connect(workspace.root)
     for number in range(2):
-        asked = adjudicate_to_project(workspace, project)
+        asked = adjudicate(workspace, AdjudicateRequest(project=project))
         assert (asked.turns_new, asked.left_open) == (1, number)
         send(page, gateway, project, f"d1#{number}")
-        report = ingest_labels(workspace, project=project).as_json()
+        report = ingest_labels(workspace, IngestRequest(projects=(project,))).as_json()
         assert marked(states_in(workspace)["d1", 0]) == {"price=cheap"}
         assert (report["resolved"]["disputed"], report["resolved"]["by_verdict"]) == (1, 0)
         assert report["findings"]["undecided_review"] == 1
-    assert adjudicate_to_project(workspace, project).turns_new == 1
+    assert adjudicate(workspace, AdjudicateRequest(project=project)).turns_new == 1
     (task,) = gateway.tasks(gateway.require_project(project), ["d1#2"])
     gateway.create_annotation(task.id, [pick("want_0", "price=cheap", "color=black")])
-    ingest_labels(workspace, project=project)
+    ingest_labels(workspace, IngestRequest(projects=(project,)))
     assert marked(states_in(workspace)["d1", 0]) == {"price=cheap", "color=black"}
-    done = adjudicate_to_project(workspace, project)
+    done = adjudicate(workspace, AdjudicateRequest(project=project))
     assert (done.turns_new, done.decided) == (0, 1)
 
 
@@ -118,8 +118,8 @@ def test_a_reviewer_decides_turns_by_one_click_and_by_marks_and_no_key_does_it(
         answer(1, [pick(f"want_{n}", "color=red", "price=cheap") for n in every], by=1),
         answer(2, [pick(f"want_{n}", "color=red", "price=25-50") for n in every], by=2),
     ]
-    ingest_labels(workspace, export=save(tmp_path / "e.json", [answered(task, *given)]))
-    assert adjudicate_to_project(workspace, "one click").turns_new == 4
+    ingest_labels(workspace, IngestRequest(export=save(tmp_path / "e.json", [answered(task, *given)])))
+    assert adjudicate(workspace, AdjudicateRequest(project="one click")).turns_new == 4
     gateway = connect(workspace.root)
     open_for_labelling(page, gateway, "one click")
     data = only_task(gateway, "one click").data
@@ -144,7 +144,7 @@ def test_a_reviewer_decides_turns_by_one_click_and_by_marks_and_no_key_does_it(
     deadline = time.monotonic() + 20
     while only_task(gateway, "one click").annotations == 0 and time.monotonic() < deadline:
         time.sleep(0.2)
-    report = ingest_labels(workspace, project="one click")
+    report = ingest_labels(workspace, IngestRequest(projects=("one click",)))
     assert report.quarantined == {}
     states = states_in(workspace)
     assert marked(states["d1", 0]) == {"color=red", "price=cheap"}

@@ -13,7 +13,7 @@ import orjson
 import pytest
 from typer.main import get_command
 
-from pipeline.cli import app
+from pipeline.cli import COMMANDS, app
 from pipeline.context import Context
 from pipeline.workspace import Workspace
 from tests.labelling_corpus import dialogue, write_workspace
@@ -40,6 +40,12 @@ def test_hints_carry_the_workspace_that_was_given(folder: Path):
     assert answered.returncode == 2
     assert f"run `semctl -w '{folder}' train --labeled-ratio R` first".encode() in answered.stderr
     assert orjson.loads(answered.stdout)["error"]["fix"] == f"run `semctl -w '{folder}' train --labeled-ratio R` first"
+
+
+def test_every_command_is_a_file_of_its_name():
+    files = {path.stem.rstrip("_") for path in (ROOT / "pipeline" / "commands").glob("[!_]*.py")}
+    assert files == {name.replace("-", "_") for name in COMMANDS}
+    assert set(COMMANDS) == set(getattr(get_command(app), "commands", {}))
 
 
 def test_only_commands_are_hints(tmp_path: Path):

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from pipeline.cli import _run
-from pipeline.labelling.ingest_labels import ingest_labels
+from pipeline.labelling.ingest_labels import IngestRequest, ingest_labels
 from pipeline.workspace import Workspace
 from schemas.tables import PRODUCTS, RECOMMENDATIONS, read_table, write_table
 from tests.failing_disk import full_disk, read_only
@@ -36,7 +36,9 @@ def workspace(tmp_path: Path) -> Workspace:
     """Two annotators who differ."""
     space = write_workspace(tmp_path / "shop", DIALOGUES)
     write_table(space.recommendations, RECOMMENDATIONS, [])
-    ingest_labels(space, export=save(tmp_path / "first.json", export_of((1, "color=red"), (2, "color=blue"))))
+    ingest_labels(
+        space, IngestRequest(export=save(tmp_path / "first.json", export_of((1, "color=red"), (2, "color=blue"))))
+    )
     save(tmp_path / "second.json", export_of((1, "color=red"), (2, "color=black"), (3, "color=red")))
     (tmp_path / "out").mkdir()
     space.labelling.mkdir(exist_ok=True)

@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from schemas.errors import OntologyError
-from schemas.ontology import Ontology, Slot, Value, fold_name, nearest
+from schemas.ontology import Ontology, Slot, Value, fold_name
 from tests.annotate.belief_strategies import ONTOLOGY, values
 
 COLOR, PRICE, SLEEVES = ONTOLOGY.slots
@@ -41,7 +41,6 @@ def test_an_unknown_slot_names_the_nearest_and_where():
         ONTOLOGY.slot("colr", where="turn 3")
     with pytest.raises(OntologyError, match=r"see ontology\.json"):
         ONTOLOGY.slot("zzz")
-    assert nearest("x", []) is None
 
 
 @pytest.mark.parametrize(

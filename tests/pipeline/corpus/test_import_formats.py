@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from pipeline.corpus.import_corpus import ImportReport, import_corpus
+from pipeline.corpus.import_corpus import ImportReport, ImportRequest, import_corpus
 from pipeline.workspace import Workspace
 from schemas.errors import CorpusError
 from schemas.tables import ANNOTATIONS, IMAGES, PRODUCTS, RECOMMENDATIONS, TURNS, read_table
@@ -25,7 +25,7 @@ def lines(path: Path, *values: Any) -> None:
 
 def imported(tmp_path: Path, form: str) -> tuple[Workspace, ImportReport]:
     workspace = Workspace(tmp_path / "work")
-    return workspace, import_corpus(workspace, tmp_path / "corpus", form)
+    return workspace, import_corpus(workspace, ImportRequest(tmp_path / "corpus", form))
 
 
 def updates(workspace: Workspace) -> list[tuple[Any, ...]]:

@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 from PIL import Image
 
-from pipeline.corpus.import_corpus import import_corpus
+from pipeline.corpus.import_corpus import ImportRequest, import_corpus
 from pipeline.workspace import Workspace
 from schemas.errors import CheckError, CorpusError, OntologyError, UsageError
 from schemas.ontology import Ontology, Slot, Value
@@ -106,7 +106,7 @@ def nasty(tmp_path: Path) -> Path:
 
 
 def test_ledger_of_the_nasty_folder_is_exact(nasty: Path, tmp_path: Path) -> None:
-    report = import_corpus(Workspace(tmp_path / "work"), nasty, "mmd")
+    report = import_corpus(Workspace(tmp_path / "work"), ImportRequest(nasty, "mmd"))
     assert report.ledger.as_json() == {
         "dialogues": {
             "in": 6,
@@ -165,7 +165,7 @@ def test_ledger_of_the_nasty_folder_is_exact(nasty: Path, tmp_path: Path) -> Non
 
 def test_turns_are_merged_unwrapped_and_counted_from_zero(nasty: Path, tmp_path: Path) -> None:
     workspace = Workspace(tmp_path / "work")
-    report = import_corpus(workspace, nasty, "mmd")
+    report = import_corpus(workspace, ImportRequest(nasty, "mmd"))
     rows = read_table(workspace.turns, TURNS).to_pylist()
     assert [(row["dialogue_id"], row["turn"], row["speaker"], row["text"]) for row in rows] == [
         ("1", 0, "system", "Hello, welcome"),
@@ -187,7 +187,7 @@ def test_turns_are_merged_unwrapped_and_counted_from_zero(nasty: Path, tmp_path:
 
 def test_the_kept_recommendation_names_products_and_keeps_what_was_listed(nasty: Path, tmp_path: Path) -> None:
     workspace = Workspace(tmp_path / "work")
-    import_corpus(workspace, nasty, "mmd")
+    import_corpus(workspace, ImportRequest(nasty, "mmd"))
     gone = f"{SHOP}gone.jpg"
     assert read_table(workspace.recommendations, RECOMMENDATIONS).to_pylist() == [
         {
@@ -204,7 +204,7 @@ def test_the_kept_recommendation_names_products_and_keeps_what_was_listed(nasty:
 
 def test_products_have_clean_attributes_and_all_their_images(nasty: Path, tmp_path: Path) -> None:
     workspace = Workspace(tmp_path / "work")
-    import_corpus(workspace, nasty, "mmd")
+    import_corpus(workspace, ImportRequest(nasty, "mmd"))
     rows = {row["product_id"]: row for row in read_table(workspace.products, PRODUCTS).to_pylist()}
     assert list(rows) == ["p1", "p2", "p3", "p4", "p5"]
     assert dict(rows["p1"]["attributes"]) == {"color": ["black", "red"], "price": ["1299"], "type": ["dress"]}
@@ -218,7 +218,7 @@ def test_products_have_clean_attributes_and_all_their_images(nasty: Path, tmp_pa
 
 def test_images_have_one_status_each_and_none_is_read_outside_the_folder(nasty: Path, tmp_path: Path) -> None:
     workspace = Workspace(tmp_path / "work")
-    report = import_corpus(workspace, nasty, "mmd")
+    report = import_corpus(workspace, ImportRequest(nasty, "mmd"))
     rows = {row["image_id"]: row for row in read_table(workspace.images, IMAGES).to_pylist()}
     assert {key: row["status"] for key, row in rows.items()} == {
         "p1.jpg": "ok",
@@ -243,7 +243,7 @@ def test_states_become_updates_and_another_category_starts_over(
     nasty: Path, tmp_path: Path, topic_change: Any, resets: bool
 ) -> None:
     workspace = Workspace(tmp_path / "work")
-    report = import_corpus(workspace, nasty, "mmd", topic_change=topic_change)
+    report = import_corpus(workspace, ImportRequest(nasty, "mmd", topic_change=topic_change))
     rows = read_table(workspace.annotations, ANNOTATIONS).to_pylist()
     expected = [
         (1, "want", "colors", "red", "like"),
@@ -269,7 +269,7 @@ def test_per_turn_states_of_utterances_in_a_row_all_count(tmp_path: Path) -> Non
     said = [user(f"line {n}", dst={"slot_values": values}) for n, values in enumerate(wanted)]
     turns = [*said, system("ok", images=[f"{SHOP}p1.jpg"], **{"false images": [f"{SHOP}p2.jpg"]})]
     write(root / "dialogues/train/1.json", turns)
-    report = import_corpus(Workspace(tmp_path / "work"), root, "mmd")
+    report = import_corpus(Workspace(tmp_path / "work"), ImportRequest(root, "mmd"))
     rows = read_table(Workspace(tmp_path / "work").annotations, ANNOTATIONS).to_pylist()
     said_of = [(r["turn"], r["op"], r["slot"], r["value"]) for r in rows]
     assert said_of == [(0, "want", "color", "blue"), (0, "want", "type", "dress")]
@@ -278,7 +278,7 @@ def test_per_turn_states_of_utterances_in_a_row_all_count(tmp_path: Path) -> Non
 
 def test_states_can_be_left_out_and_slots_are_then_named_by_attribute(nasty: Path, tmp_path: Path) -> None:
     workspace = Workspace(tmp_path / "work")
-    report = import_corpus(workspace, nasty, "mmd", ignore_states=True)
+    report = import_corpus(workspace, ImportRequest(nasty, "mmd", ignore_states=True))
     assert not workspace.annotations.exists()
     assert report.ledger["states"].received == 0
     names = [slot.name for slot in Ontology.read(workspace.ontology_file).slots]
@@ -315,7 +315,7 @@ def test_cumulative_states_become_differences(tmp_path: Path) -> None:
     ]
     write(root / "dialogues/train/a.json", dialogue)
     workspace = Workspace(tmp_path / "work")
-    report = import_corpus(workspace, root, "mmd")
+    report = import_corpus(workspace, ImportRequest(root, "mmd"))
     rows = read_table(workspace.annotations, ANNOTATIONS).to_pylist()
     assert [(r["turn"], r["op"], r["slot"], r["value"]) for r in rows] == [
         (0, "want", "colors", "red"),
@@ -356,7 +356,7 @@ def test_a_sentiment_that_is_not_known_costs_the_state_and_is_counted(
     said = [user("a", ds={"informable": [fine]}), system("..."), user("b", ds={"informable": [fine, odd]})]
     write(root / "dialogues/train/a.json", said)
     workspace = Workspace(tmp_path / "work")
-    report = import_corpus(workspace, root, "mmd")
+    report = import_corpus(workspace, ImportRequest(root, "mmd"))
     rows = read_table(workspace.annotations, ANNOTATIONS).to_pylist()
     marked = [(row["op"], row["value"]) for row in rows if row["turn"] == 2]
     assert marked == ([] if found is None else sorted(found, key=lambda mark: mark[0] == "dislike"))
@@ -375,7 +375,7 @@ def test_images_named_by_id_and_products_by_image_stem(tmp_path: Path) -> None:
     (root / "images/front_1.jpg").write_bytes(image())
     write(root / "dialogues/test/a.json", [user("hi"), system("?", images=[11], **{"false images": [12, "12", 13]})])
     workspace = Workspace(tmp_path / "work")
-    report = import_corpus(workspace, root, "mmd")
+    report = import_corpus(workspace, ImportRequest(root, "mmd"))
     row = read_table(workspace.recommendations, RECOMMENDATIONS).to_pylist()[0]
     assert (row["positives"], row["negatives"]) == (["front_1"], ["front_2"])
     assert row["negatives_listed"] == ["12", "12", "13"]
@@ -388,7 +388,7 @@ def test_images_named_by_id_and_products_by_image_stem(tmp_path: Path) -> None:
 def test_a_stem_found_in_two_splits_names_every_dialogue_with_its_split(nasty: Path, tmp_path: Path) -> None:
     write(nasty / "dialogues/valid/1.json", [user("again")])
     workspace = Workspace(tmp_path / "work")
-    import_corpus(workspace, nasty, "mmd")
+    import_corpus(workspace, ImportRequest(nasty, "mmd"))
     ids = dict.fromkeys(read_table(workspace.turns, TURNS)["dialogue_id"].to_pylist())
     assert list(ids) == ["train/1", "valid/1", "valid/5"]
 
@@ -400,19 +400,19 @@ def test_importing_again_gives_the_same_bytes(nasty: Path, tmp_path: Path) -> No
         files = sorted(p for p in workspace.root.rglob("*") if p.is_file())
         return {str(p.relative_to(workspace.root)): p.read_bytes() for p in files}
 
-    import_corpus(workspace, nasty, "mmd")
+    import_corpus(workspace, ImportRequest(nasty, "mmd"))
     first = content()
-    import_corpus(workspace, nasty, "mmd")
+    import_corpus(workspace, ImportRequest(nasty, "mmd"))
     assert content() == first
     elsewhere = Workspace(tmp_path / "elsewhere")
-    import_corpus(elsewhere, nasty, "mmd")
+    import_corpus(elsewhere, ImportRequest(nasty, "mmd"))
     assert elsewhere.turns.read_bytes() == workspace.turns.read_bytes()
     assert elsewhere.ontology_file.read_bytes() == workspace.ontology_file.read_bytes()
 
 
 def test_tables_and_manifest_name_the_same_inputs(nasty: Path, tmp_path: Path) -> None:
     workspace = Workspace(tmp_path / "work")
-    import_corpus(workspace, nasty, "mmd")
+    import_corpus(workspace, ImportRequest(nasty, "mmd"))
     manifest = json.loads(workspace.import_manifest.read_bytes())
     assert set(manifest["inputs"]) == {"dialogues", "products", "url2img.txt"}
     for path, table in ((workspace.turns, TURNS), (workspace.products, PRODUCTS), (workspace.annotations, ANNOTATIONS)):
@@ -420,7 +420,7 @@ def test_tables_and_manifest_name_the_same_inputs(nasty: Path, tmp_path: Path) -
             assert inputs_of(file) == manifest["inputs"]
     before = manifest["inputs"]["dialogues"]
     write(nasty / "dialogues/valid/5.json", [user("another text")])
-    import_corpus(workspace, nasty, "mmd")
+    import_corpus(workspace, ImportRequest(nasty, "mmd"))
     assert json.loads(workspace.import_manifest.read_bytes())["inputs"]["dialogues"] != before
 
 
@@ -428,19 +428,19 @@ def test_importing_again_keeps_other_annotators_and_replaces_the_corpus(nasty: P
     from schemas.tables import write_table
 
     workspace = Workspace(tmp_path / "work")
-    import_corpus(workspace, nasty, "mmd")
+    import_corpus(workspace, ImportRequest(nasty, "mmd"))
     rows = read_table(workspace.annotations, ANNOTATIONS).to_pylist()
     human = {**rows[0], "annotation_id": "7", "annotator": "ada", "origin": "human"}
     write_table(workspace.annotations, ANNOTATIONS, [*rows, human])
-    import_corpus(workspace, nasty, "mmd")
+    import_corpus(workspace, ImportRequest(nasty, "mmd"))
     assert read_table(workspace.annotations, ANNOTATIONS).to_pylist() == [*rows, human]
-    import_corpus(workspace, nasty, "mmd", ignore_states=True)
+    import_corpus(workspace, ImportRequest(nasty, "mmd", ignore_states=True))
     assert read_table(workspace.annotations, ANNOTATIONS).to_pylist() == [human]
 
 
 def test_importing_again_keeps_what_people_wrote_into_the_ontology(nasty: Path, tmp_path: Path) -> None:
     workspace = Workspace(tmp_path / "work")
-    import_corpus(workspace, nasty, "mmd")
+    import_corpus(workspace, ImportRequest(nasty, "mmd"))
     ontology = Ontology.read(workspace.ontology_file)
     edited = []
     for slot in ontology.slots:
@@ -456,7 +456,7 @@ def test_importing_again_keeps_what_people_wrote_into_the_ontology(nasty: Path, 
     edited.append(Slot(name="occasion", attribute="occasion"))
     Ontology(version=5, slots=tuple(edited)).write(workspace.ontology_file)
     write(nasty / "products/p7.json", product("p7", color="Crimson, violet", type="dress"))
-    import_corpus(workspace, nasty, "mmd")
+    import_corpus(workspace, ImportRequest(nasty, "mmd"))
     grown = Ontology.read(workspace.ontology_file)
     colour = grown.slot("colour")
     assert (grown.version, colour.title, colour.hint) == (6, "Farbe", "the main one")
@@ -495,7 +495,7 @@ BAD_FOLDERS = {
 def test_a_corpus_that_is_none_leaves_nothing_behind(tmp_path: Path, what: str) -> None:
     BAD_FOLDERS[what](tmp_path / "corpus")
     with pytest.raises(CorpusError) as raised:
-        import_corpus(Workspace(tmp_path / "work"), tmp_path / "corpus", "mmd")
+        import_corpus(Workspace(tmp_path / "work"), ImportRequest(tmp_path / "corpus", "mmd"))
     assert "\n" not in str(raised.value)
     assert raised.value.exit_code == 2
     assert [path.name for path in tmp_path.iterdir()] == (["corpus"] if (tmp_path / "corpus").exists() else [])
@@ -503,13 +503,13 @@ def test_a_corpus_that_is_none_leaves_nothing_behind(tmp_path: Path, what: str) 
 
 def test_a_failed_import_leaves_the_earlier_one_as_it_was(nasty: Path, tmp_path: Path) -> None:
     workspace = Workspace(tmp_path / "work")
-    import_corpus(workspace, nasty, "mmd")
+    import_corpus(workspace, ImportRequest(nasty, "mmd"))
     before = {p: p.read_bytes() for p in workspace.root.rglob("*") if p.is_file()}
     with pytest.raises(CorpusError):
-        import_corpus(workspace, tmp_path, "mmd")
+        import_corpus(workspace, ImportRequest(tmp_path, "mmd"))
     workspace.ontology_file.write_text("{")
     with pytest.raises(OntologyError):
-        import_corpus(workspace, nasty, "mmd")
+        import_corpus(workspace, ImportRequest(nasty, "mmd"))
     workspace.ontology_file.write_bytes(before[workspace.ontology_file])
     assert {p: p.read_bytes() for p in workspace.root.rglob("*") if p.is_file()} == before
 
@@ -517,7 +517,7 @@ def test_a_failed_import_leaves_the_earlier_one_as_it_was(nasty: Path, tmp_path:
 @pytest.mark.parametrize(("form", "topic", "said"), [("mdm", "reset", "mmd"), ("mmd", "rest", "reset or keep")])
 def test_an_unknown_option_names_the_known_ones(nasty: Path, tmp_path: Path, form: str, topic: Any, said: str) -> None:
     with pytest.raises(UsageError, match=said):
-        import_corpus(Workspace(tmp_path / "work"), nasty, form, topic_change=topic)
+        import_corpus(Workspace(tmp_path / "work"), ImportRequest(nasty, form, topic_change=topic))
 
 
 def test_a_ledger_that_does_not_add_up_is_refused() -> None:
@@ -577,7 +577,7 @@ def test_images_are_read_in_every_form(tmp_path: Path, form: str) -> None:
         write(root / f"products/{key}.json", product(key))
     shown, against = IMAGES_IN_OTHER_FORMS[form]
     write(root / "dialogues/train/1.json", listing(system("so", images=shown, **{"false images": against})))
-    report = import_corpus(Workspace(tmp_path / "work"), root, "mmd")
+    report = import_corpus(Workspace(tmp_path / "work"), ImportRequest(root, "mmd"))
     rows = read_table(Workspace(tmp_path / "work").recommendations, RECOMMENDATIONS).to_pylist()
     assert [(row["positives"], row["negatives"]) for row in rows] == [(["p1"], ["p2", "p3"])]
     assert not report.ledger["positives"].dropped
@@ -589,7 +589,7 @@ def test_what_names_no_image_is_counted(tmp_path: Path) -> None:
     write(root / "products/p1.json", product("p1"))
     lists = {"images": [{"alt": None}, True, "", f"{SHOP}p1.jpg"], "false images": [{}, [None]]}
     write(root / "dialogues/train/1.json", listing(system("so", **lists), system("and", images="")))
-    report = import_corpus(Workspace(tmp_path / "work"), root, "mmd")
+    report = import_corpus(Workspace(tmp_path / "work"), ImportRequest(root, "mmd"))
     assert report.ledger["images"].dropped["not_a_reference"] == 3
     assert report.ledger["negatives"].dropped["not_a_reference"] == 2
 
@@ -601,7 +601,7 @@ def test_speakers_are_known_in_any_case(tmp_path: Path, names: tuple[str, str]) 
     said = [{"speaker": name, "utterance": {"nlg": "hm"}} for name in names]
     write(root / "dialogues/train/1.json", [*said, {"speaker": "narrator", "nlg": "they leave"}])
     workspace = Workspace(tmp_path / "work")
-    report = import_corpus(workspace, root, "mmd")
+    report = import_corpus(workspace, ImportRequest(root, "mmd"))
     assert [row["speaker"] for row in read_table(workspace.turns, TURNS).to_pylist()] == ["user", "system"]
     assert report.ledger["utterances"].dropped == {"no_speaker": 1}
 
@@ -613,7 +613,7 @@ def test_an_utterance_without_an_object_of_its_own_is_read(tmp_path: Path) -> No
     flat = {"speaker": "system", "nlg": "this", "images": [f"{SHOP}p1.jpg"], "false_images": [f"{SHOP}p2.jpg"]}
     write(root / "dialogues/train/1.json", listing(flat))
     workspace = Workspace(tmp_path / "work")
-    report = import_corpus(workspace, root, "mmd")
+    report = import_corpus(workspace, ImportRequest(root, "mmd"))
     assert report.recommendation_turns == 1
     assert read_table(workspace.turns, TURNS)["text"].to_pylist() == ["hi", "this"]
 
@@ -630,7 +630,7 @@ def test_a_catalogue_by_id_and_attributes_in_records_and_lists_are_read(tmp_path
     write(root / "products/one.json", {"id": 20.0, "type": "coat", "attributes": [["cut", "wide"]]})
     write(root / "dialogues/train/1.json", listing())
     workspace = Workspace(tmp_path / "work")
-    report = import_corpus(workspace, root, "mmd")
+    report = import_corpus(workspace, ImportRequest(root, "mmd"))
     rows = read_table(workspace.products, PRODUCTS).to_pylist()
     assert {row["product_id"]: dict(row["attributes"]) for row in rows} == {
         "17": {"sizes": ["M", "S"], "type": ["coat"]},
@@ -649,7 +649,7 @@ def test_one_file_may_be_the_catalogue_and_its_keys_may_be_in_any_case(tmp_path:
     write(file, [{"ID": 17, "Name": "Coat", "Color": "red", "Price": 5, "imageFilename": f"{SHOP}a.jpg"}])
     write(root / "dialogues/train/1.json", listing())
     workspace = Workspace(tmp_path / "work")
-    import_corpus(workspace, root, "mmd", products=file)
+    import_corpus(workspace, ImportRequest(root, "mmd", products=file))
     row = read_table(workspace.products, PRODUCTS).to_pylist()[0]
     assert (row["product_id"], row["name"], row["price"], row["image_ids"]) == ("17", "Coat", 5.0, [f"{SHOP}a.jpg"])
     assert dict(row["attributes"]) == {"color": ["red"], "price": ["5"]}
@@ -664,7 +664,7 @@ def test_states_as_text_and_as_lists_are_read(tmp_path: Path, form: Any) -> None
     said = user("a red dress", dst=form({"slot_values": {"color": "red", "type": "dress"}}))
     write(root / "dialogues/train/1.json", [said, user("hm", dst="")])
     workspace = Workspace(tmp_path / "work")
-    import_corpus(workspace, root, "mmd")
+    import_corpus(workspace, ImportRequest(root, "mmd"))
     rows = read_table(workspace.annotations, ANNOTATIONS).to_pylist()
     assert [(row["slot"], row["value"]) for row in rows] == [("color", "red"), ("type", "dress")]
 
@@ -677,7 +677,7 @@ def test_what_lies_there_and_is_not_read_is_told(tmp_path: Path) -> None:
         write(root / place / "1.json", listing())
     write(root / "dialogues/2.json", listing())
     write(root / "dialogues/valid/notes.txt", "")
-    report = import_corpus(Workspace(tmp_path / "work"), root, "mmd")
+    report = import_corpus(Workspace(tmp_path / "work"), ImportRequest(root, "mmd"))
     assert report.left_out == (
         "v1: dialogues is read instead",
         "train: dialogues are read from another folder",
@@ -722,7 +722,7 @@ def test_links_that_end_in_one_file_name_are_several_images_of_which_none_can_be
     unmapped: Path, tmp_path: Path
 ) -> None:
     workspace = Workspace(tmp_path / "work")
-    report = import_corpus(workspace, unmapped, "mmd")
+    report = import_corpus(workspace, ImportRequest(unmapped, "mmd"))
     first, second, third = f"{SHOP}1/front.jpg?w=300", f"{SHOP}2/front.jpg?w=300", f"{SHOP}3/own name.jpg"
     ids = {row["product_id"]: row["image_ids"] for row in read_table(workspace.products, PRODUCTS).to_pylist()}
     assert ids == {"p1": [first], "p2": [second], "p3": [third], "p4": ["fourth.jpg"]}
@@ -740,7 +740,7 @@ def test_a_link_that_only_a_dialogue_names_can_make_a_product_s_image_ambiguous(
     ]
     write(unmapped / "dialogues/train/a.json", said)
     workspace = Workspace(tmp_path / "work")
-    report = import_corpus(workspace, unmapped, "mmd")
+    report = import_corpus(workspace, ImportRequest(unmapped, "mmd"))
     assert dict(report.ledger["images"].dropped) == {"ambiguous": 4}
     assert report.ledger["recommendation_turns"].dropped == {"no_negative_with_a_known_product": 1}
 
@@ -755,7 +755,7 @@ def test_a_link_over_http_and_https_is_one_place(unmapped: Path, tmp_path: Path)
     said[1] = system("?", images=[f"https:{plain}3/own name.jpg"], **{"false images": ["fourth.jpg"]})
     write(unmapped / "dialogues/train/b.json", said)
     workspace = Workspace(tmp_path / "work")
-    report = import_corpus(workspace, unmapped, "mmd")
+    report = import_corpus(workspace, ImportRequest(unmapped, "mmd"))
     statuses = {row["image_id"]: row["status"] for row in read_table(workspace.images, IMAGES).to_pylist()}
     assert statuses[f"{SHOP}3/own name.jpg"] == statuses[f"https:{plain}3/own name.jpg"] == "ok"
     rows = read_table(workspace.recommendations, RECOMMENDATIONS).to_pylist()
@@ -777,7 +777,7 @@ def test_a_file_name_names_the_product_whose_link_alone_ends_in_it(unmapped: Pat
     said = [user("hi"), system("?", images=["own name.jpg"], **{"false images": ["fourth.jpg", "front.jpg"]})]
     write(unmapped / "dialogues/train/a.json", said)
     workspace = Workspace(tmp_path / "work")
-    report = import_corpus(workspace, unmapped, "mmd")
+    report = import_corpus(workspace, ImportRequest(unmapped, "mmd"))
     (row,) = read_table(workspace.recommendations, RECOMMENDATIONS).to_pylist()
     assert (row["positives"], row["negatives"]) == (["p3"], ["p4"])
     assert report.ledger["negatives"].dropped["unknown_product"] == 1, "front.jpg may be p1's or p2's"
@@ -787,7 +787,7 @@ def test_a_map_says_which_links_are_one_image(unmapped: Path, tmp_path: Path) ->
     lines = [f"{SHOP}1/front.jpg?w=300 front.jpg", f"{SHOP}2/front.jpg?w=300 front.jpg"]
     write(unmapped / "url2img.txt", "\n".join([*lines, f"{SHOP}3/own%20name.jpg own name.jpg"]))
     workspace = Workspace(tmp_path / "work")
-    report = import_corpus(workspace, unmapped, "mmd")
+    report = import_corpus(workspace, ImportRequest(unmapped, "mmd"))
     ids = {row["product_id"]: row["image_ids"] for row in read_table(workspace.products, PRODUCTS).to_pylist()}
     assert ids == {"p1": ["front.jpg"], "p2": ["front.jpg"], "p3": ["own name.jpg"], "p4": ["fourth.jpg"]}
     assert report.images["ok"] == 3
@@ -809,16 +809,16 @@ def test_names_without_a_suffix_are_the_file_of_that_name_or_the_only_one_with_t
 
 
 def test_files_whose_names_are_not_utf8_are_read_under_a_written_out_name(tmp_path: Path) -> None:
-    from pipeline.generator.corpus import generate_corpus
+    from pipeline.generator.corpus import GenerateRequest, generate_corpus
 
-    generate_corpus(tmp_path / "corpus", size="test")
+    generate_corpus(tmp_path / "corpus", GenerateRequest(size="test"))
     first = tmp_path / "corpus" / "dialogues" / "train" / "1.json"
     first.rename(first.with_name(os.fsdecode(b"caf\xe9.json")))
     (tmp_path / "corpus" / "images" / os.fsdecode(b"\xff.png")).write_bytes(b"")
     workspace = Workspace(tmp_path / "shop")
-    assert import_corpus(workspace, tmp_path / "corpus", "mmd").splits["train"] == 20
+    assert import_corpus(workspace, ImportRequest(tmp_path / "corpus", "mmd")).splits["train"] == 20
     assert "train/caf\\xe9" in read_table(workspace.turns, TURNS)["dialogue_id"].to_pylist()
     odd = tmp_path / os.fsdecode(b"\xff")
     (tmp_path / "corpus").rename(odd)
     with pytest.raises(CorpusError, match=r"must be UTF-8"):
-        import_corpus(workspace, odd, "mmd")
+        import_corpus(workspace, ImportRequest(odd, "mmd"))

@@ -17,7 +17,7 @@ import pytest
 
 from pipeline.benchmarks.import_speed import Shape, write_corpus
 from pipeline.corpus import reading
-from pipeline.corpus.import_corpus import import_corpus
+from pipeline.corpus.import_corpus import ImportRequest, import_corpus
 from pipeline.corpus.splitting import SplitShares
 from pipeline.corpus.worker_pool import WorkerPool
 from pipeline.workspace import Workspace
@@ -38,7 +38,7 @@ def files_of(workspace: Path) -> dict[str, bytes]:
 
 def imported(tmp_path: Path, corpus: Path, jobs: int, **more: Any) -> dict[str, bytes]:
     workspace = Workspace(tmp_path / f"jobs{jobs}")
-    import_corpus(workspace, corpus, "mmd", jobs=jobs, **more)
+    import_corpus(workspace, ImportRequest(corpus, "mmd", jobs=jobs, **more))
     return files_of(workspace.root)
 
 
@@ -129,14 +129,14 @@ def test_small_corpora_and_single_jobs_start_no_process(tmp_path: Path, monkeypa
 
     monkeypatch.setattr(reading, "WorkerPool", refuse)
     write_corpus(tmp_path / "corpus", Shape("x", dialogues=20, negatives=5, products=10))
-    import_corpus(Workspace(tmp_path / "small"), tmp_path / "corpus", "mmd", jobs=4)
+    import_corpus(Workspace(tmp_path / "small"), ImportRequest(tmp_path / "corpus", "mmd", jobs=4))
     monkeypatch.setattr(reading, "_WORTH_BYTES", 0)
     monkeypatch.setattr("pipeline.corpus.mmd.PART_BYTES", 2_000)
-    import_corpus(Workspace(tmp_path / "one"), tmp_path / "corpus", "mmd", jobs=1)
+    import_corpus(Workspace(tmp_path / "one"), ImportRequest(tmp_path / "corpus", "mmd", jobs=1))
     with pytest.raises(AssertionError, match="4 processes"):
-        import_corpus(Workspace(tmp_path / "four"), tmp_path / "corpus", "mmd", jobs=4)
+        import_corpus(Workspace(tmp_path / "four"), ImportRequest(tmp_path / "corpus", "mmd", jobs=4))
     with pytest.raises(UsageError, match="at least 1"):
-        import_corpus(Workspace(tmp_path / "none"), tmp_path / "corpus", "mmd", jobs=0)
+        import_corpus(Workspace(tmp_path / "none"), ImportRequest(tmp_path / "corpus", "mmd", jobs=0))
 
 
 def parents() -> dict[int, int]:
@@ -201,7 +201,9 @@ def test_a_killed_process_and_ctrl_c_leave_nothing(tmp_path: Path, small_parts: 
         os.kill(member, signal.SIGKILL)
 
     with pytest.raises(KeyboardInterrupt if ending == "interrupted" else ServiceError) as caught:
-        import_corpus(Workspace(tmp_path / "work"), tmp_path / "corpus", "mmd", jobs=2, progress=Doing(end))
+        import_corpus(
+            Workspace(tmp_path / "work"), ImportRequest(tmp_path / "corpus", "mmd", jobs=2), progress=Doing(end)
+        )
     if ending == "killed":
         assert str(caught.value) == (
             "a process that reads dialogues was killed; if memory was short, import with --jobs 1"

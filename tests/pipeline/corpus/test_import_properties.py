@@ -15,7 +15,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from pipeline.corpus.import_corpus import import_corpus
+from pipeline.corpus.import_corpus import ImportRequest, import_corpus
 from pipeline.corpus.parsing import NotJsonError, as_text, parse_json, snake_case, split_values
 from pipeline.corpus.product_fields import price_of
 from pipeline.corpus.records import MergedTurns
@@ -81,7 +81,7 @@ def test_the_ledger_adds_up_whatever_is_done_to_the_files(files: list[tuple[list
         write_corpus(root / "corpus", [d for d, _ in files], [b for _, b in files], seed)
         workspace = Workspace(root / "work")
         try:
-            report = import_corpus(workspace, root / "corpus", "mmd")
+            report = import_corpus(workspace, ImportRequest(root / "corpus", "mmd"))
         except CorpusError as problem:
             assert "none of the dialogues can be used" in str(problem)  # noqa: PT017
             assert not workspace.root.exists()

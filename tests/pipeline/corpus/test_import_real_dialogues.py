@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 
-from pipeline.corpus.import_corpus import ImportReport, import_corpus
+from pipeline.corpus.import_corpus import ImportReport, ImportRequest, import_corpus
 from pipeline.corpus.stats import workspace_stats
 from pipeline.workspace import Workspace
 from schemas.ontology import Ontology
@@ -23,7 +23,7 @@ pytestmark = pytest.mark.realdata
 @pytest.fixture(scope="module")
 def mmd(shared_data: Path, tmp_path_factory: pytest.TempPathFactory) -> tuple[Workspace, ImportReport]:
     workspace = Workspace(tmp_path_factory.mktemp("mmd") / "work")
-    return workspace, import_corpus(workspace, shared_data / "simmc2_fashion_mmd", "mmd")
+    return workspace, import_corpus(workspace, ImportRequest(shared_data / "simmc2_fashion_mmd", "mmd"))
 
 
 def dialogue_files(shared_data: Path) -> dict[str, list[dict[str, Any]]]:
@@ -159,7 +159,7 @@ def test_simmc2_original_gives_the_same_dialogues_and_states(
     mmd: tuple[Workspace, ImportReport], shared_data: Path, tmp_path: Path
 ) -> None:
     workspace = Workspace(tmp_path / "work")
-    report = import_corpus(workspace, shared_data / "simmc2_fashion_original", "simmc2")
+    report = import_corpus(workspace, ImportRequest(shared_data / "simmc2_fashion_original", "simmc2"))
     assert report.ledger["dialogues"].kept == 460
     assert report.user_turns == 2836
     assert report.products == 345
@@ -175,7 +175,7 @@ def test_simmc2_original_gives_the_same_dialogues_and_states(
 
 def test_simmc1_is_read_whole(shared_data: Path, tmp_path: Path) -> None:
     workspace = Workspace(tmp_path / "work")
-    report = import_corpus(workspace, shared_data / "simmc1_fashion", "simmc1")
+    report = import_corpus(workspace, ImportRequest(shared_data / "simmc1_fashion", "simmc1"))
     assert (report.ledger["dialogues"].kept, report.user_turns, report.products) == (655, 3513, 2098)
     assert report.recommendation_turns == 738
     assert report.splits == {"train": 0, "valid": 655, "test": 0}
@@ -193,7 +193,7 @@ def test_mmd_fragments_are_read_and_their_dead_links_counted(shared_data: Path, 
     shutil.copytree(fragments / "dialogue_samples", root / "dialogues/train")
     shutil.copytree(fragments / "raw_catalogue_samples", root / "raw_catalog")
     workspace = Workspace(tmp_path / "work")
-    report = import_corpus(workspace, root, "mmd")
+    report = import_corpus(workspace, ImportRequest(root, "mmd"))
     ledger = report.ledger.as_json()
     assert ledger["dialogues"] == {"in": 2, "kept": 2, "dropped": {}}
     assert ledger["utterances"]["kept"] == 41

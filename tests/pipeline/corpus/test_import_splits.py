@@ -13,7 +13,7 @@ from typer.testing import CliRunner
 
 from pipeline.benchmarks.import_speed import Shape, write_corpus
 from pipeline.cli import app
-from pipeline.corpus.import_corpus import import_corpus
+from pipeline.corpus.import_corpus import ImportRequest, import_corpus
 from pipeline.corpus.splitting import SplitShares
 from pipeline.workspace import Workspace
 from schemas.errors import UsageError
@@ -53,8 +53,8 @@ def write_jsonl(folder: Path, dialogues: int) -> Path:
 def test_a_file_that_is_one_split_is_shared_out(tmp_path: Path) -> None:
     corpus = write_simmc2(tmp_path / "corpus", 200)
     own, drawn = Workspace(tmp_path / "own"), Workspace(tmp_path / "drawn")
-    assert import_corpus(own, corpus, "simmc2").splits == {"train": 0, "valid": 200, "test": 0}
-    report = import_corpus(drawn, corpus, "simmc2", split=SplitShares.parse(SHARES))
+    assert import_corpus(own, ImportRequest(corpus, "simmc2")).splits == {"train": 0, "valid": 200, "test": 0}
+    report = import_corpus(drawn, ImportRequest(corpus, "simmc2", split=SplitShares.parse(SHARES)))
     assert sum(report.splits.values()) == 200
     # five standard deviations of a binomial of 200
     assert abs(report.splits["train"] - 120) < 35
@@ -66,8 +66,8 @@ def test_a_file_that_is_one_split_is_shared_out(tmp_path: Path) -> None:
 def test_the_split_of_a_dialogue_does_not_depend_on_the_format_or_the_other_dialogues(tmp_path: Path) -> None:
     split = SplitShares.parse(SHARES, 7)
     few, many = Workspace(tmp_path / "few"), Workspace(tmp_path / "many")
-    import_corpus(few, write_simmc2(tmp_path / "simmc2", 20), "simmc2", split=split)
-    import_corpus(many, write_jsonl(tmp_path / "jsonl", 50), "jsonl", split=split)
+    import_corpus(few, ImportRequest(write_simmc2(tmp_path / "simmc2", 20), "simmc2", split=split))
+    import_corpus(many, ImportRequest(write_jsonl(tmp_path / "jsonl", 50), "jsonl", split=split))
     assert splits_of(few).items() <= splits_of(many).items()
     assert len(splits_of(many)) == 50
 
@@ -78,7 +78,7 @@ def test_candidates_are_in_the_split_of_their_dialogue_and_another_seed_draws_ot
     found = []
     for seed in (0, 0, 1):
         workspace = Workspace(tmp_path / f"work{len(found)}")
-        import_corpus(workspace, corpus, "mmd", split=SplitShares.parse(SHARES, seed))
+        import_corpus(workspace, ImportRequest(corpus, "mmd", split=SplitShares.parse(SHARES, seed)))
         found.append(splits_of(workspace))
     assert found[0] == found[1]
     assert found[0] != found[2]

@@ -13,7 +13,7 @@ import pytest
 
 from pipeline.benchmarks import run_benchmark
 from pipeline.benchmarks.import_speed import Shape, import_speed, shapes, write_corpus
-from pipeline.corpus.import_corpus import _staging, import_corpus
+from pipeline.corpus.import_corpus import ImportRequest, _staging, import_corpus
 from pipeline.workspace import Workspace
 from schemas.errors import UsageError
 from schemas.files import temporary_folder
@@ -37,7 +37,7 @@ def peak_of_import(tmp_path: Path, dialogues: int, monkeypatch: pytest.MonkeyPat
         patch.setattr(TableWriter, "_write", measured)
         tracemalloc.start()
         try:
-            report = import_corpus(Workspace(tmp_path / f"work{dialogues}"), corpus, "mmd")
+            report = import_corpus(Workspace(tmp_path / f"work{dialogues}"), ImportRequest(corpus, "mmd"))
             _, peak = tracemalloc.get_traced_memory()
         finally:
             tracemalloc.stop()
@@ -64,9 +64,9 @@ def test_memory_does_not_grow_with_the_number_of_dialogues(tmp_path: Path, monke
 
 def test_batches_do_not_change_what_is_written(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     write_corpus(tmp_path / "corpus", Shape("x", dialogues=30, negatives=20, products=30))
-    import_corpus(Workspace(tmp_path / "whole"), tmp_path / "corpus", "mmd")
+    import_corpus(Workspace(tmp_path / "whole"), ImportRequest(tmp_path / "corpus", "mmd"))
     monkeypatch.setattr("pipeline.corpus.mmd.PART_BYTES", 20_000)
-    import_corpus(Workspace(tmp_path / "pieces"), tmp_path / "corpus", "mmd")
+    import_corpus(Workspace(tmp_path / "pieces"), ImportRequest(tmp_path / "corpus", "mmd"))
     whole, pieces = (read_table(Workspace(tmp_path / w).recommendations, RECOMMENDATIONS) for w in ("whole", "pieces"))
     assert whole.to_pylist() == pieces.to_pylist()
     assert whole.num_rows == 180

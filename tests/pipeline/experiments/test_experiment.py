@@ -19,14 +19,14 @@ import pytest
 from PIL import Image
 
 from pipeline import cli
-from pipeline.corpus.import_corpus import import_corpus
+from pipeline.corpus.import_corpus import ImportRequest, import_corpus
 from pipeline.experiments.experiment import experiment
 from pipeline.experiments.figure import ratio_figure
 from pipeline.experiments.grid import ExperimentRequest, plan_grid, rows_of
 from pipeline.experiments.summary import Part, compare, markdown, spread, summarise
-from pipeline.generator.corpus import generate_corpus
-from pipeline.labelling.ingest_labels import ingest_labels
-from pipeline.modelling.evaluate import evaluate
+from pipeline.generator.corpus import GenerateRequest, generate_corpus
+from pipeline.labelling.ingest_labels import IngestRequest, ingest_labels
+from pipeline.modelling.evaluate import EvaluateRequest, evaluate
 from pipeline.modelling.runs import load_corpus
 from pipeline.modelling.train import TrainRequest, resume
 from pipeline.workspace import Workspace
@@ -42,10 +42,10 @@ BOTH = {"presets": ("tiny",), "models": ("semantic", "dual-encoder"), "settings"
 @pytest.fixture(scope="module")
 def prepared(tmp_path_factory: pytest.TempPathFactory) -> Workspace:
     folder = tmp_path_factory.mktemp("grids")
-    generate_corpus(folder / "corpus", size="test")
+    generate_corpus(folder / "corpus", GenerateRequest(size="test"))
     workspace = Workspace(folder / "shop")
-    import_corpus(workspace, folder / "corpus", "mmd")
-    ingest_labels(workspace)
+    import_corpus(workspace, ImportRequest(folder / "corpus", "mmd"))
+    ingest_labels(workspace, IngestRequest())
     return workspace
 
 
@@ -177,7 +177,7 @@ def test_a_smaller_ratio_is_labelled_within_a_larger_one_in_every_fold(workspace
         asked[small.fold] = {dialogue for dialogue, _ in small.evaluation.queries}
         assert not asked[small.fold] & (labelled[1] | own_test)
         assert f"f{small.fold}of2" in small.run
-        again = evaluate(workspace, small.run, split="test", candidates="all")
+        again = evaluate(workspace, EvaluateRequest(small.run, split="test", candidates="all"))
         assert again.rows[0].means == pytest.approx(small.evaluation.means, abs=1e-6)
     assert not asked[1] & asked[2]
     recommended = {query.dialogue_id for split in ("train", "valid") for query in corpus.queries(split)}
@@ -233,7 +233,7 @@ def test_an_unfinished_run_of_a_grid_is_told_apart_by_its_fold(workspace: Worksp
     assert record["model"] == "dual-encoder"
     (workspace.runs / record["run"] / "record.json").unlink()
     again = resume(workspace, record["run"])
-    assert (again["best"], again["examples"]) == (record["best"], record["examples"])
+    assert (again.best, again.examples) == (record["best"], record["examples"])
 
 
 def test_the_figure_is_drawn_for_two_ratios_and_more():

@@ -18,7 +18,7 @@ from typer.testing import CliRunner
 
 from pipeline.cli import app
 from pipeline.generator import corpus as corpus_module
-from pipeline.generator.corpus import MARKER, generate_corpus
+from pipeline.generator.corpus import MARKER, GenerateRequest, generate_corpus
 from schemas.errors import UsageError
 from schemas.files import temporary_folder
 
@@ -97,7 +97,7 @@ def satisfies(product: dict[str, Any], state: dict[str, Any]) -> bool:
 @pytest.fixture(scope="session")
 def generated(tmp_path_factory: pytest.TempPathFactory) -> Files:
     folder = tmp_path_factory.mktemp("generated") / "corpus"
-    generate_corpus(folder, size="test", seed=7)
+    generate_corpus(folder, GenerateRequest(size="test", seed=7))
     return Files(folder)
 
 
@@ -285,15 +285,15 @@ def test_recommendations_split_into_images_and_text_as_in_mmd(generated: Files) 
 
 def test_one_seed_gives_one_tree_in_another_process_with_another_hash_seed(generated: Files, tmp_path: Path) -> None:
     folder = tmp_path / "again"
-    code = "import sys; from pathlib import Path; from pipeline.generator.corpus import generate_corpus as g; "
-    code += "g(Path(sys.argv[1]), size='test', seed=7)"
+    code = "import sys; from pathlib import Path; from pipeline.generator.corpus import *; "
+    code += "generate_corpus(Path(sys.argv[1]), GenerateRequest(size='test', seed=7))"
     environment = os.environ | {"PYTHONHASHSEED": "12345", "PYTHONPATH": os.pathsep.join(sys.path)}
     subprocess.run([sys.executable, "-c", code, str(folder)], check=True, env=environment)
     assert tree_hash(folder) == tree_hash(generated.folder)
 
 
 def test_another_seed_gives_another_corpus(generated: Files, tmp_path: Path) -> None:
-    generate_corpus(tmp_path / "other", size="test", seed=8)
+    generate_corpus(tmp_path / "other", GenerateRequest(size="test", seed=8))
     assert tree_hash(tmp_path / "other") != tree_hash(generated.folder)
 
 
@@ -301,19 +301,19 @@ def test_a_folder_that_holds_something_else_is_refused_and_left_alone(tmp_path: 
     (tmp_path / "thesis.txt").write_text("mine")
     for force in (False, True):
         with pytest.raises(UsageError, match="the folder is not empty"):
-            generate_corpus(tmp_path, size="test", force=force)
+            generate_corpus(tmp_path, GenerateRequest(size="test", force=force))
     assert [path.name for path in tmp_path.iterdir()] == ["thesis.txt"]
 
 
 def test_a_generated_corpus_is_replaced_only_with_force(tmp_path: Path) -> None:
-    generate_corpus(tmp_path, size="test", seed=1)
+    generate_corpus(tmp_path, GenerateRequest(size="test", seed=1))
     first = tree_hash(tmp_path)
     with pytest.raises(UsageError, match="--force"):
-        generate_corpus(tmp_path, size="test", seed=2)
+        generate_corpus(tmp_path, GenerateRequest(size="test", seed=2))
     assert tree_hash(tmp_path) == first
-    generate_corpus(tmp_path, size="test", seed=2, force=True)
+    generate_corpus(tmp_path, GenerateRequest(size="test", seed=2, force=True))
     assert tree_hash(tmp_path) != first
-    generate_corpus(tmp_path, size="test", seed=1, force=True)
+    generate_corpus(tmp_path, GenerateRequest(size="test", seed=1, force=True))
     assert tree_hash(tmp_path) == first
 
 
@@ -327,7 +327,7 @@ def test_an_interrupted_run_leaves_nothing(tmp_path: Path, monkeypatch: pytest.M
 
     monkeypatch.setattr(corpus_module.DialogueWriter, "write", interrupted)
     with pytest.raises(KeyboardInterrupt):
-        generate_corpus(tmp_path / "corpus", size="test")
+        generate_corpus(tmp_path / "corpus", GenerateRequest(size="test"))
     assert list(tmp_path.iterdir()) == []
 
 
@@ -335,7 +335,7 @@ def test_a_killed_run_does_not_stand_in_the_way_of_the_next(tmp_path: Path) -> N
     (tmp_path / ".generate.0123abcd.semctl.tmp.d" / "dialogues").mkdir(parents=True)
     (tmp_path / "products").mkdir()
     (tmp_path / "products" / "of-the-killed-run.json").write_text("{")
-    generate_corpus(tmp_path, size="test")
+    generate_corpus(tmp_path, GenerateRequest(size="test"))
     assert sorted(path.name for path in tmp_path.iterdir()) == [
         "dialogues",
         "generated.json",
@@ -350,27 +350,27 @@ def test_a_killed_run_does_not_stand_in_the_way_of_the_next(tmp_path: Path) -> N
 def test_a_folder_of_somebody_else_is_not_taken_for_an_unfinished_corpus(tmp_path: Path) -> None:
     (tmp_path / "products").mkdir()
     with pytest.raises(UsageError, match="not empty"):
-        generate_corpus(tmp_path, size="test")
+        generate_corpus(tmp_path, GenerateRequest(size="test"))
     (tmp_path / ".generate.0123abcd.semctl.tmp").touch()
     (tmp_path / "thesis.tex").touch()
     with pytest.raises(UsageError, match="not empty"):
-        generate_corpus(tmp_path, size="test")
+        generate_corpus(tmp_path, GenerateRequest(size="test"))
     assert (tmp_path / "thesis.tex").exists()
 
 
 def test_two_runs_do_not_write_into_one_folder(tmp_path: Path) -> None:
     with temporary_folder(tmp_path / "generate"), pytest.raises(UsageError, match="another semctl"):
-        generate_corpus(tmp_path, size="test")
+        generate_corpus(tmp_path, GenerateRequest(size="test"))
 
 
 def test_an_unknown_size_and_too_few_products_are_named(tmp_path: Path) -> None:
     with pytest.raises(UsageError, match=r"unknown size 'huge'.*test, demo, mmd-v3"):
-        generate_corpus(tmp_path / "a", size="huge")
+        generate_corpus(tmp_path / "a", GenerateRequest(size="huge"))
     for few in (-1, 0, 5):
         with pytest.raises(UsageError, match=f"{few} products are too few"):
-            generate_corpus(tmp_path / "a", size="test", products=few)
+            generate_corpus(tmp_path / "a", GenerateRequest(size="test", products=few))
     with pytest.raises(UsageError, match="too many"):
-        generate_corpus(tmp_path / "a", size="test", products=10**9)
+        generate_corpus(tmp_path / "a", GenerateRequest(size="test", products=10**9))
     assert not (tmp_path / "a").exists()
 
 

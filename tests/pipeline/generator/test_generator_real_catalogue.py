@@ -8,8 +8,8 @@ from PIL import Image
 from typer.testing import CliRunner
 
 from pipeline.cli import app
-from pipeline.corpus.import_corpus import import_corpus
-from pipeline.generator.corpus import MARKER, generate_corpus
+from pipeline.corpus.import_corpus import ImportRequest, import_corpus
+from pipeline.generator.corpus import MARKER, GenerateRequest, generate_corpus
 from pipeline.generator.real_catalogue import parse_columns, read_catalogue
 from pipeline.workspace import Workspace
 from schemas.errors import CorpusError, UsageError
@@ -159,9 +159,9 @@ def test_a_forgotten_quotation_mark_and_another_delimiter_are_refused_with_their
 
 def test_a_corpus_over_real_products_copies_their_images(shop: tuple[Path, Path], tmp_path: Path) -> None:
     folder = tmp_path / "corpus"
-    report = generate_corpus(folder, size="test", catalogue=read_catalogue(*shop))
-    assert report["products"] == 72
-    assert report["catalogue"]["kind"] == "given"
+    report = generate_corpus(folder, GenerateRequest(size="test", catalogue=read_catalogue(*shop)))
+    assert report.products == 72
+    assert report.catalogue["kind"] == "given"
     copied = {path.name: path.read_bytes() for path in (folder / "images").iterdir()}
     original = {path.name: path.read_bytes() for path in shop[1].iterdir()}
     assert len(copied) == 70, "one dead and one missing image"
@@ -202,9 +202,9 @@ def test_prices_are_handed_on_as_they_are_written_and_read_by_the_import(
     real = read_catalogue(file, images)
     assert real.products[0].price == "1.299,00 \u20ac"
     assert {product.currency for product in real.products} == {""}
-    generate_corpus(tmp_path / "corpus", size="test", seed=3, catalogue=real)
+    generate_corpus(tmp_path / "corpus", GenerateRequest(size="test", seed=3, catalogue=real))
     workspace = Workspace(tmp_path / "work")
-    report = import_corpus(workspace, tmp_path / "corpus", "mmd")
+    report = import_corpus(workspace, ImportRequest(tmp_path / "corpus", "mmd"))
     prices = {row["product_id"]: row["price"] for row in read_table(workspace.products, PRODUCTS).to_pylist()}
     found = {int(number): price for number, price in prices.items() if number.isdecimal()}
     assert {found[number] for number in found if number % 4 == 0} == {1299.0}
@@ -219,9 +219,9 @@ def test_html_entities_are_resolved_once_from_the_file_to_the_imported_corpus(
 ) -> None:
     file, images = shop
     file.write_text(file.read_text().replace("Acme ", "H&amp;M &amp;lt; ").replace("Navy Blue", "Black &amp;amp; Tan"))
-    generate_corpus(tmp_path / "corpus", size="test", seed=3, catalogue=read_catalogue(file, images))
+    generate_corpus(tmp_path / "corpus", GenerateRequest(size="test", seed=3, catalogue=read_catalogue(file, images)))
     workspace = Workspace(tmp_path / "work")
-    import_corpus(workspace, tmp_path / "corpus", "mmd")
+    import_corpus(workspace, ImportRequest(tmp_path / "corpus", "mmd"))
     products = read_table(workspace.products, PRODUCTS).to_pylist()
     assert {product["name"].partition(" ")[0] for product in products} == {"H&M"}
     assert any("&lt;" in product["name"] for product in products)

@@ -9,8 +9,8 @@ from typing import Any
 import pytest
 
 from pipeline.cli import _run
-from pipeline.labelling.adjudicate import adjudicate_to_file
-from pipeline.labelling.ingest_labels import ingest_labels
+from pipeline.labelling.adjudicate import AdjudicateRequest, adjudicate
+from pipeline.labelling.ingest_labels import IngestRequest, ingest_labels
 from pipeline.workspace import Workspace
 from schemas.errors import LabelError, UsageError, WorkspaceError
 from schemas.tables import ANNOTATIONS, D_F, D_P, STATES, read_table
@@ -47,7 +47,7 @@ def ingest(space: Workspace, name: str, who: int, wants: dict[str, dict[int, str
         )
         for number, (dialogue_id, said) in enumerate(wants.items())
     ]
-    return ingest_labels(space, export=save(space.root.parent / f"{name}-{day}.json", export), **options)
+    return ingest_labels(space, IngestRequest(export=save(space.root.parent / f"{name}-{day}.json", export), **options))
 
 
 def reviewed(space: Workspace, tasks: Path, results: list[list[dict[str, Any]]], project: int = 9):
@@ -57,7 +57,7 @@ def reviewed(space: Workspace, tasks: Path, results: list[list[dict[str, Any]]],
         answered({"data": task["data"], "id": n}, answer(n, result, by=9, at="2026-03-01T10:00:00Z"), project=project)
         for n, (task, result) in enumerate(zip(given, results, strict=True))
     ]
-    return ingest_labels(space, export=save(space.root.parent / f"verdicts-{project}.json", export))
+    return ingest_labels(space, IngestRequest(export=save(space.root.parent / f"verdicts-{project}.json", export)))
 
 
 def of_reviews(report: dict[str, Any]) -> dict[str, int]:
@@ -83,7 +83,7 @@ def test_agreeing_answers_merge_and_a_dispute_puts_its_dialogue_into_d_p(workspa
 
 
 def test_the_report_says_what_became_of_turns_of_several(workspace: Workspace, capsys: pytest.CaptureFixture[str]):
-    report = ingest_labels(workspace).as_json()["resolved"]
+    report = ingest_labels(workspace, IngestRequest()).as_json()["resolved"]
     assert report == {
         "policy": "majority",
         "turns_of_several": 5,
@@ -103,7 +103,7 @@ def test_the_report_says_what_became_of_turns_of_several(workspace: Workspace, c
 
 def test_the_reviewers_verdict_is_the_state_and_agreed_labels_stay(workspace: Workspace, tmp_path: Path):
     tasks = tmp_path / "review.json"
-    result = adjudicate_to_file(workspace, tasks)
+    result = adjudicate(workspace, AdjudicateRequest(to_file=tasks))
     assert (result.tasks_new, result.turns_new, result.disputed, result.dialogues) == (1, 1, 1, 1)
     (task,) = json.loads(tasks.read_bytes())
     assert [turn["turn"] for turn in task["data"]["user_turns"]] == [2]
@@ -124,7 +124,7 @@ def test_the_reviewers_verdict_is_the_state_and_agreed_labels_stay(workspace: Wo
 @pytest.mark.parametrize("color", ["blue", "black"])
 def test_a_reviewer_takes_over_an_annotators_answer_by_one_choice(workspace: Workspace, tmp_path: Path, color: str):
     tasks = tmp_path / "review.json"
-    adjudicate_to_file(workspace, tasks)
+    adjudicate(workspace, AdjudicateRequest(to_file=tasks))
     (task,) = json.loads(tasks.read_bytes())
     held = task["data"]["answers"]["2"]
     (name,) = [name for name, entries in held.items() if entries == [["want", f"color={color}"]]]
@@ -140,7 +140,7 @@ def test_a_review_sent_untouched_is_no_verdict_and_is_asked_again(
     workspace: Workspace, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ):
     tasks = tmp_path / "review.json"
-    adjudicate_to_file(workspace, tasks)
+    adjudicate(workspace, AdjudicateRequest(to_file=tasks))
     report = reviewed(workspace, tasks, [[]]).as_json()
     row = rows_of(workspace)["d1", 2]
     assert (row["decided_by"], row["disputed_slots"], row["labelled_slots"]) == ("disputed", ["color"], ["price"])
@@ -148,18 +148,18 @@ def test_a_review_sent_untouched_is_no_verdict_and_is_asked_again(
     assert report["annotations"]["accepted"] == 1
     assert of_reviews(report) == {"undecided_review": 1}
     assert "d1" not in workspace.requeue.read_text().split()  # labelled again it would be in dispute again
-    again = adjudicate_to_file(workspace, tasks)
+    again = adjudicate(workspace, AdjudicateRequest(to_file=tasks))
     assert (again.tasks_new, again.turns_new, again.waiting, again.left_open, again.decided) == (1, 1, 0, 1, 0)
     assert again.vanished == ()
     assert [task["data"]["uid"] for task in json.loads(tasks.read_bytes())] == ["d1#0", "d1#1"]
-    waiting = adjudicate_to_file(workspace, tasks)
+    waiting = adjudicate(workspace, AdjudicateRequest(to_file=tasks))
     assert (waiting.tasks_new, waiting.waiting, waiting.left_open) == (0, 1, 0)
     assert _run(["-w", str(workspace.root), "adjudicate", "--to-file", str(tasks)]) == 0
     assert "left open by the reviewer" in capsys.readouterr().out
     reviewed(workspace, tasks, [[], [pick("want_0", BLACK)]])
     assert rows_of(workspace)["d1", 2]["decided_by"] == "verdict"
     assert marked(states_in(workspace)["d1", 2]) == {"color=black"}
-    done = adjudicate_to_file(workspace, tasks)
+    done = adjudicate(workspace, AdjudicateRequest(to_file=tasks))
     assert (done.tasks_new, done.decided, done.left_open) == (0, 1, 0)
 
 
@@ -180,7 +180,9 @@ def sent(space: Workspace, tasks: Path, results: list[list[dict[str, Any]]], *, 
         )
         for n, (task, result) in enumerate(zip(given, results, strict=True), start=100)
     ]
-    return ingest_labels(space, export=save(space.root.parent / f"sent-{at[:10]}.json", export)).as_json()
+    return ingest_labels(
+        space, IngestRequest(export=save(space.root.parent / f"sent-{at[:10]}.json", export))
+    ).as_json()
 
 
 @pytest.fixture
@@ -191,18 +193,18 @@ def two_slots(tmp_path: Path) -> Workspace:
         task = {task["data"]["dialogue_id"]: task for task in tasks_of([D1, D2], window=3)}["d1"]
         said = [pick("want_0", RED, "price=cheap"), pick("want_1", *more), pick("want_2", RED)]
         export = [answered({**task, "id": 1}, answer(who, said, by=who), project=who)]
-        ingest_labels(space, export=save(tmp_path / f"{name}.json", export))
+        ingest_labels(space, IngestRequest(export=save(tmp_path / f"{name}.json", export)))
     return space
 
 
 def test_each_slot_is_decided_by_itself(two_slots: Workspace, tmp_path: Path):
     tasks = tmp_path / "review.json"
-    adjudicate_to_file(two_slots, tasks)
+    adjudicate(two_slots, AdjudicateRequest(to_file=tasks))
     sent(two_slots, tasks, [[pick("want_0", BLACK)]])
     row = rows_of(two_slots)["d1", 2]
     assert (row["decided_by"], row["disputed_slots"]) == ("disputed", ["price"])
     assert marked(states_in(two_slots)["d1", 2]) == {"color=black"}
-    again = adjudicate_to_file(two_slots, tasks)
+    again = adjudicate(two_slots, AdjudicateRequest(to_file=tasks))
     assert (again.turns_new, again.left_open) == (1, 1)
     first, second = json.loads(tasks.read_bytes())
     assert filled_in(first) == []
@@ -217,7 +219,7 @@ def test_what_annotators_agreed_on_survives_a_review_in_any_form(workspace: Work
     ingest(workspace, "bo", 2, {"d1": {0: BLUE, 1: BLUE, 2: "price=cheap"}}, day=4)
     ingest(workspace, "ann", 1, {"d1": {0: RED, 1: BLUE, 2: "price=cheap"}}, day=4)
     tasks = tmp_path / "review.json"
-    adjudicate_to_file(workspace, tasks)
+    adjudicate(workspace, AdjudicateRequest(to_file=tasks))
     sent(workspace, tasks, [filled_in(task) for task in json.loads(tasks.read_bytes())])
     rows = rows_of(workspace)
     assert (rows["d1", 0]["decided_by"], rows["d1", 2]["decided_by"]) == ("disputed", "agreement")
@@ -231,35 +233,35 @@ def test_answers_after_the_verdict_make_it_outdated_and_the_reviewer_is_asked_ag
     workspace: Workspace, tmp_path: Path
 ):
     tasks = tmp_path / "review.json"
-    adjudicate_to_file(workspace, tasks)
+    adjudicate(workspace, AdjudicateRequest(to_file=tasks))
     reviewed(workspace, tasks, [[pick("want_0", BLACK)]])
-    assert of_reviews(ingest_labels(workspace).as_json()) == {}
+    assert of_reviews(ingest_labels(workspace, IngestRequest()).as_json()) == {}
     report = ingest(workspace, "bo", 2, {"d1": {0: RED, 1: BLUE, 2: "price=cheap"}}, day=20).as_json()
     assert marked(states_in(workspace)["d1", 2]) == {"color=black"}  # it holds until somebody looks again
     assert of_reviews(report) == {"outdated_verdict": 1}
-    again = adjudicate_to_file(workspace, tasks)
+    again = adjudicate(workspace, AdjudicateRequest(to_file=tasks))
     assert (again.turns_new, again.outdated, again.decided) == (1, 1, 0)
     asked = json.loads(tasks.read_bytes())[-1]
     results = [[pick("want_0", BLACK)], [pick("want_0", BLUE)]]
     sent(workspace, tasks, results, at="2026-03-05T10:00:00Z")
     assert asked["data"]["uid"] == "d1#1"
     assert marked(states_in(workspace)["d1", 2]) == {"color=blue"}
-    done = adjudicate_to_file(workspace, tasks)
+    done = adjudicate(workspace, AdjudicateRequest(to_file=tasks))
     assert (done.tasks_new, done.outdated, done.decided) == (0, 0, 1)
 
 
 def test_answers_that_come_to_say_what_the_verdict_says_make_it_no_older(workspace: Workspace, tmp_path: Path):
     tasks = tmp_path / "review.json"
-    adjudicate_to_file(workspace, tasks)
+    adjudicate(workspace, AdjudicateRequest(to_file=tasks))
     reviewed(workspace, tasks, [[pick("want_0", BLACK)]])
     report = ingest(workspace, "ann", 1, {"d1": {0: RED, 1: BLACK, 2: "price=cheap"}}, day=20).as_json()
     assert of_reviews(report) == {}
-    assert adjudicate_to_file(workspace, tasks).tasks_new == 0
+    assert adjudicate(workspace, AdjudicateRequest(to_file=tasks)).tasks_new == 0
 
 
 def test_a_page_opened_before_an_answer_changed_decides_what_it_showed(workspace: Workspace, tmp_path: Path):
     tasks = tmp_path / "review.json"
-    adjudicate_to_file(workspace, tasks)
+    adjudicate(workspace, AdjudicateRequest(to_file=tasks))
     ingest(workspace, "bo", 2, {"d1": {0: RED, 1: RED, 2: "price=cheap"}}, day=4)
     report = sent(workspace, tasks, [[pick("want_0", BLACK)]])  # later than the change, but the page is older
     assert of_reviews(report) == {"outdated_verdict": 1}
@@ -268,16 +270,16 @@ def test_a_page_opened_before_an_answer_changed_decides_what_it_showed(workspace
 def test_a_turn_that_others_decided_and_the_reviewer_left_is_not_asked_again(workspace: Workspace, tmp_path: Path):
     ingest(workspace, "cy", 3, {"d1": {0: RED, 1: BLUE, 2: "price=cheap"}})
     tasks = tmp_path / "all.json"
-    assert adjudicate_to_file(workspace, tasks, min_disagreement=0).turns_new == 1
+    assert adjudicate(workspace, AdjudicateRequest(to_file=tasks, min_disagreement=0)).turns_new == 1
     sent(workspace, tasks, [filled_in(task) for task in json.loads(tasks.read_bytes())])
     assert marked(states_in(workspace)["d1", 2]) == {"color=blue"}
-    again = adjudicate_to_file(workspace, tasks, min_disagreement=0)
+    again = adjudicate(workspace, AdjudicateRequest(to_file=tasks, min_disagreement=0))
     assert (again.turns_new, again.waiting, again.decided, again.left_open) == (0, 0, 1, 0)
 
 
 def test_a_review_that_gives_the_turn_up_leaves_it_unlabelled(workspace: Workspace, tmp_path: Path):
     tasks = tmp_path / "review.json"
-    adjudicate_to_file(workspace, tasks)
+    adjudicate(workspace, AdjudicateRequest(to_file=tasks))
     sent(workspace, tasks, [[pick("op_0", "flag=unsure")]])
     assert rows_of(workspace)["d1", 2]["decided_by"] == "verdict"
     assert states_in(workspace)["d1", 2] is None
@@ -291,7 +293,7 @@ def test_a_review_stored_by_an_earlier_version_is_a_verdict_unless_it_was_untouc
     import pyarrow.parquet as pq
 
     tasks = tmp_path / "review.json"
-    adjudicate_to_file(workspace, tasks)
+    adjudicate(workspace, AdjudicateRequest(to_file=tasks))
     sent(workspace, tasks, [[pick("want_0", BLACK)]])
     columns = ANNOTATIONS.earlier[2]
     kept = read_table(workspace.annotations, ANNOTATIONS).select(columns.names)
@@ -301,12 +303,12 @@ def test_a_review_stored_by_an_earlier_version_is_a_verdict_unless_it_was_untouc
         values = pa.array([untouched and role == "review" for role in kept["role"].to_pylist()])
         stored = kept.set_column(columns.names.index("untouched"), "untouched", values)
         pq.write_table(pa.table(stored.columns, schema=columns.with_metadata(metadata)), workspace.annotations)
-        ingest_labels(workspace)
+        ingest_labels(workspace, IngestRequest())
         assert rows_of(workspace)["d1", 2]["decided_by"] == decided_by
 
 
 def test_a_verdict_wins_over_answers_given_later(workspace: Workspace, tmp_path: Path):
-    adjudicate_to_file(workspace, tmp_path / "review.json")
+    adjudicate(workspace, AdjudicateRequest(to_file=tmp_path / "review.json"))
     reviewed(workspace, tmp_path / "review.json", [[pick("want_0", BLACK)]])
     for name, who in (("ann", 1), ("bo", 2)):
         ingest(workspace, name, who, {"d1": {0: RED, 1: BLUE}}, day=20)
@@ -314,19 +316,19 @@ def test_a_verdict_wins_over_answers_given_later(workspace: Workspace, tmp_path:
 
 
 def test_run_again_it_adds_nothing_and_writes_the_same_bytes(workspace: Workspace, tmp_path: Path):
-    adjudicate_to_file(workspace, tmp_path / "review.json")
+    adjudicate(workspace, AdjudicateRequest(to_file=tmp_path / "review.json"))
     before = hashes(tmp_path)
-    again = adjudicate_to_file(workspace, tmp_path / "review.json")
+    again = adjudicate(workspace, AdjudicateRequest(to_file=tmp_path / "review.json"))
     assert (again.tasks_new, again.waiting, again.decided, again.batch) == (0, 1, 0, None)
     assert hashes(tmp_path) == before
 
 
 def test_only_new_disputes_are_added_and_decided_ones_are_not(workspace: Workspace, tmp_path: Path):
     tasks = tmp_path / "review.json"
-    adjudicate_to_file(workspace, tasks)
+    adjudicate(workspace, AdjudicateRequest(to_file=tasks))
     reviewed(workspace, tasks, [[pick("want_0", BLACK)]])
     ingest(workspace, "bo", 2, {"d1": {0: BLUE, 1: BLACK, 2: "price=cheap"}, "d2": {0: RED}}, day=4)
-    again = adjudicate_to_file(workspace, tasks)
+    again = adjudicate(workspace, AdjudicateRequest(to_file=tasks))
     assert (again.tasks_new, again.turns_new, again.waiting, again.decided) == (2, 2, 0, 1)
     asked = [
         (t["data"]["uid"], [turn["turn"] for turn in t["data"]["user_turns"]]) for t in json.loads(tasks.read_bytes())
@@ -335,19 +337,19 @@ def test_only_new_disputes_are_added_and_decided_ones_are_not(workspace: Workspa
     reviewed(workspace, tasks, [[], [pick("want_0", RED)], [pick("want_0", RED)]], project=10)
     states = states_in(workspace)
     assert (marked(states["d1", 0]), marked(states["d2", 0])) == ({"color=red"}, {"color=red"})
-    assert ingest_labels(workspace).as_json()["d_p"]["dialogues"] == 0
+    assert ingest_labels(workspace, IngestRequest()).as_json()["d_p"]["dialogues"] == 0
 
 
 def test_a_dispute_that_an_annotator_took_back_and_one_that_changed_are_reported(
     workspace: Workspace, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ):
-    adjudicate_to_file(workspace, tmp_path / "review.json")
+    adjudicate(workspace, AdjudicateRequest(to_file=tmp_path / "review.json"))
     ingest(workspace, "bo", 2, {"d1": {0: RED, 1: RED, 2: "price=cheap"}}, day=4)
-    changed = adjudicate_to_file(workspace, tmp_path / "review.json")
+    changed = adjudicate(workspace, AdjudicateRequest(to_file=tmp_path / "review.json"))
     assert [(one.dialogue_id, one.turn, one.uid) for one in changed.changed] == [("d1", 2, "d1#0")]
     assert (changed.tasks_new, changed.waiting, changed.vanished) == (0, 1, ())
     ingest(workspace, "bo", 2, {"d1": {0: RED, 1: BLUE, 2: "price=cheap"}}, day=5)
-    gone = adjudicate_to_file(workspace, tmp_path / "review.json")
+    gone = adjudicate(workspace, AdjudicateRequest(to_file=tmp_path / "review.json"))
     assert [(one.dialogue_id, one.turn, one.uid) for one in gone.vanished] == [("d1", 2, "d1#0")]
     assert (gone.tasks_new, gone.waiting, gone.disputed) == (0, 0, 0)
     options = ["-w", str(workspace.root), "adjudicate", "--to-file", str(tmp_path / "review.json")]
@@ -359,42 +361,44 @@ def test_a_dispute_that_an_annotator_took_back_and_one_that_changed_are_reported
 
 def test_what_the_majority_decided_is_no_vanished_dispute(workspace: Workspace, tmp_path: Path):
     ingest(workspace, "cy", 3, {"d1": {0: RED, 1: BLUE, 2: "price=cheap"}})
-    everything = adjudicate_to_file(workspace, tmp_path / "all.json", min_disagreement=0)
+    everything = adjudicate(workspace, AdjudicateRequest(to_file=tmp_path / "all.json", min_disagreement=0))
     assert everything.turns_new == 1
-    undecided = adjudicate_to_file(workspace, tmp_path / "all.json")
+    undecided = adjudicate(workspace, AdjudicateRequest(to_file=tmp_path / "all.json"))
     assert (undecided.disputed, undecided.waiting, undecided.vanished) == (0, 1, ())
 
 
 def test_the_policy_comes_from_the_settings_or_the_option(workspace: Workspace, tmp_path: Path):
     ingest(workspace, "cy", 3, {"d1": {0: RED, 1: BLUE, 2: "price=cheap"}})
     assert marked(states_in(workspace)["d1", 2]) == {"color=blue"}
-    report = ingest_labels(workspace, resolve_by="adjudicated").as_json()["resolved"]
+    report = ingest_labels(workspace, IngestRequest(resolve_by="adjudicated")).as_json()["resolved"]
     assert (report["policy"], report["disputed"], report["by_policy"]) == ("adjudicated", 1, 0)
     settings = workspace.settings_file.read_text()
     assert 'resolve = "majority"' in settings
     workspace.settings_file.write_text(settings.replace('resolve = "majority"', 'resolve = "dawid-skene"'))
-    report = ingest_labels(workspace).as_json()["resolved"]
+    report = ingest_labels(workspace, IngestRequest()).as_json()["resolved"]
     assert (report["policy"], report["disputed"], report["by_policy"]) == ("dawid-skene", 0, 1)
     assert sorted(report["annotators"]) == ["user:1", "user:2", "user:3"]
-    assert adjudicate_to_file(workspace, tmp_path / "r.json", resolve_by="adjudicated").turns_new == 1
+    assert (
+        adjudicate(workspace, AdjudicateRequest(to_file=tmp_path / "r.json", resolve_by="adjudicated")).turns_new == 1
+    )
     with pytest.raises(UsageError, match="unknown policy 'dawid'; did you mean 'dawid-skene'"):
-        ingest_labels(workspace, resolve_by="dawid")
+        ingest_labels(workspace, IngestRequest(resolve_by="dawid"))
 
 
 def test_what_cannot_be_used_is_one_line(workspace: Workspace, tmp_path: Path):
     from pipeline.chosen_dialogues import Selection
-    from pipeline.labelling.export_for_labelling import export_to_file
+    from pipeline.labelling.export_for_labelling import ExportRequest, export_for_labelling
 
-    export_to_file(workspace, tmp_path / "tasks.json", Selection(split="all"))
+    export_for_labelling(workspace, ExportRequest(Selection(split="all"), to_file=tmp_path / "tasks.json"))
     with pytest.raises(LabelError, match="the file holds labelling tasks"):
-        adjudicate_to_file(workspace, tmp_path / "tasks.json")
+        adjudicate(workspace, AdjudicateRequest(to_file=tmp_path / "tasks.json"))
     with pytest.raises(UsageError, match="this is a folder"):
-        adjudicate_to_file(workspace, tmp_path)
+        adjudicate(workspace, AdjudicateRequest(to_file=tmp_path))
     with pytest.raises(UsageError, match="is no share of the annotators"):
-        adjudicate_to_file(workspace, tmp_path / "r.json", min_disagreement=1.0)
+        adjudicate(workspace, AdjudicateRequest(to_file=tmp_path / "r.json", min_disagreement=1.0))
     fresh = write_workspace(tmp_path / "fresh", [D1])
     with pytest.raises(WorkspaceError, match=r"no annotations yet .*ingest-labels"):
-        adjudicate_to_file(fresh, tmp_path / "r.json")
+        adjudicate(fresh, AdjudicateRequest(to_file=tmp_path / "r.json"))
     assert _run(["-w", str(workspace.root), "adjudicate"]) == 2
 
 

@@ -9,9 +9,9 @@ import pytest
 from annotate.label_studio.gateway import connect
 from pipeline.batches import read_batches
 from pipeline.chosen_dialogues import Selection
-from pipeline.labelling.adjudicate import adjudicate_to_project
-from pipeline.labelling.export_for_labelling import export_to_project
-from pipeline.labelling.ingest_labels import ingest_labels
+from pipeline.labelling.adjudicate import AdjudicateRequest, adjudicate
+from pipeline.labelling.export_for_labelling import ExportRequest, export_for_labelling
+from pipeline.labelling.ingest_labels import IngestRequest, ingest_labels
 from pipeline.workspace import Workspace
 from schemas.errors import LabelError
 from schemas.tables import STATES, read_table
@@ -28,7 +28,7 @@ def workspace(tmp_path: Path, studio_variables: RunningStudio) -> Workspace:
     space = write_workspace(tmp_path / "shop", [dialogue("d1", users=3)])
     gateway = connect(space.root)
     for title, value in (("two: ann", "color=blue"), ("two: bo", "color=black")):
-        export_to_project(space, title, Selection(split="all"), window=3)
+        export_for_labelling(space, ExportRequest(Selection(split="all"), project=title, window=3))
         # both come back as the same user of this server unless the projects are assigned to people
         (task,) = gateway.tasks(gateway.require_project(title))
         batch = read_batches(space.labelling)[-1]
@@ -36,7 +36,7 @@ def workspace(tmp_path: Path, studio_variables: RunningStudio) -> Workspace:
         gateway.create_annotation(
             task.id, [pick("want_0", "color=red"), pick("want_1", value)], completed_by=_user(gateway, title)
         )
-        ingest_labels(space, project=title)
+        ingest_labels(space, IngestRequest(projects=(title,)))
     return space
 
 
@@ -55,7 +55,7 @@ def test_disagree_adjudicate_answer_ingest_and_the_state_is_the_verdict(workspac
     assert (row[0]["decided_by"], len(row[0]["annotators"])) == ("agreement", 2)
     assert (row[2]["decided_by"], row[2]["disputed_slots"]) == ("disputed", ["color"])
 
-    result = adjudicate_to_project(workspace, "two: review")
+    result = adjudicate(workspace, AdjudicateRequest(project="two: review"))
     assert (result.tasks_new, result.turns_new) == (1, 1)
     gateway = connect(workspace.root)
     (task,) = gateway.tasks(gateway.require_project("two: review"))
@@ -64,19 +64,19 @@ def test_disagree_adjudicate_answer_ingest_and_the_state_is_the_verdict(workspac
     assert "wants color=blue" in task.data["user_turns"][0]["html"]
     assert read_batches(workspace.labelling)[-1].role == "review"
     before = hashes(workspace.root)
-    again = adjudicate_to_project(workspace, "two: review")
+    again = adjudicate(workspace, AdjudicateRequest(project="two: review"))
     assert (again.tasks_new, again.waiting, again.batch) == (0, 1, None)
     assert hashes(workspace.root) == before
 
     gateway.create_annotation(task.id, [pick("want_0", "color=black")], lead_time=4.0)
-    report = ingest_labels(workspace, project="two: review")
+    report = ingest_labels(workspace, IngestRequest(projects=("two: review",)))
     assert report.resolved["by_verdict"] == 1
     states = states_in(workspace)
     assert [marked(states["d1", turn]) for turn in (0, 2, 4)] == [{"color=red"}, {"color=black"}, {"color=black"}]
     row = {row["turn"]: row for row in read_table(workspace.states, STATES).to_pylist()}
     assert [row[turn]["decided_by"] for turn in (0, 2, 4)] == ["agreement", "verdict", "agreement"]
     assert report.as_json()["d_f"]["dialogues"] == 1
-    done = adjudicate_to_project(workspace, "two: review")
+    done = adjudicate(workspace, AdjudicateRequest(project="two: review"))
     assert (done.tasks_new, done.waiting, done.decided, done.disputed) == (0, 0, 1, 0)
 
 
@@ -89,8 +89,8 @@ def test_an_interrupted_run_is_completed_and_no_task_comes_twice(workspace: Work
     with monkeypatch.context() as broken:
         broken.setattr(stage, "_finish_batch", interrupted)
         with pytest.raises(KeyboardInterrupt):
-            adjudicate_to_project(workspace, "two: cut")
-    result = adjudicate_to_project(workspace, "two: cut")
+            adjudicate(workspace, AdjudicateRequest(project="two: cut"))
+    result = adjudicate(workspace, AdjudicateRequest(project="two: cut"))
     assert (result.tasks_new, result.waiting) == (0, 1)
     assert read_batches(workspace.labelling)[-1].uids == ("d1#0",)
     gateway = connect(workspace.root)
@@ -99,15 +99,15 @@ def test_an_interrupted_run_is_completed_and_no_task_comes_twice(workspace: Work
 
 def test_a_project_of_labelling_tasks_is_no_place_for_a_review(workspace: Workspace):
     with pytest.raises(LabelError, match="'two: ann' holds labelling tasks"):
-        adjudicate_to_project(workspace, "two: ann")
+        adjudicate(workspace, AdjudicateRequest(project="two: ann"))
 
 
 def test_without_a_dispute_no_project_is_made(tmp_path: Path, studio_variables: RunningStudio):
     space = write_workspace(tmp_path / "one", [dialogue("d1")])
-    export_to_project(space, "one: ann", Selection(split="all"))
+    export_for_labelling(space, ExportRequest(Selection(split="all"), project="one: ann"))
     gateway = connect(space.root)
     (task,) = gateway.tasks(gateway.require_project("one: ann"))
     gateway.create_annotation(task.id, [])
-    ingest_labels(space, project="one: ann")
-    assert adjudicate_to_project(space, "one: review").batch is None
+    ingest_labels(space, IngestRequest(projects=("one: ann",)))
+    assert adjudicate(space, AdjudicateRequest(project="one: review")).batch is None
     assert gateway.find_project("one: review") is None

@@ -27,8 +27,8 @@ from pipeline.labelling.assignment_record import (
     read_assignments,
 )
 from pipeline.labelling.assignment_request import AssignmentRequest
-from pipeline.labelling.export_for_labelling import export_to_file
-from pipeline.labelling.ingest_labels import ingest_labels
+from pipeline.labelling.export_for_labelling import ExportRequest, export_for_labelling
+from pipeline.labelling.ingest_labels import IngestRequest, ingest_labels
 from pipeline.workspace import Workspace
 from schemas.errors import LabelError, UsageError
 from tests.label_exports import answer, answered, pick, save, tasks_of
@@ -45,7 +45,9 @@ def workspace(tmp_path: Path) -> Workspace:
 
 def assigned(workspace: Workspace, *people: str, n: int = 20, **terms: Any) -> AssignedExport:
     request = AssignmentRequest(annotators=list(people) or None, **terms)
-    return export_assigned(workspace, request, Selection(limit=n), to_file=workspace.root / "round1.json")
+    return export_assigned(
+        workspace, ExportRequest(Selection(limit=n), assignment=request, to_file=workspace.root / "round1.json")
+    )
 
 
 def dialogues_in(workspace: Workspace, annotator: str) -> list[str]:
@@ -116,7 +118,7 @@ def test_a_run_that_was_killed_before_it_pushed_is_completed_as_it_was_dealt(
         raise KeyboardInterrupt
 
     with monkeypatch.context() as patch:
-        patch.setattr("pipeline.labelling.assigned_export.export_to_file", killed)
+        patch.setattr("pipeline.labelling.assigned_export.export_for_labelling", killed)
         with pytest.raises(KeyboardInterrupt):
             assigned(workspace, ANN, BO, n=20)
     record = Assignment.read(workspace.labelling, "round1")
@@ -133,7 +135,10 @@ def test_a_run_that_was_killed_before_it_pushed_is_completed_as_it_was_dealt(
 
 def test_another_name_is_another_deal(workspace: Workspace):
     assigned(workspace, ANN, BO)
-    export_assigned(workspace, AssignmentRequest([CY]), Selection(limit=3), to_file=workspace.root / "round2.json")
+    export_assigned(
+        workspace,
+        ExportRequest(Selection(limit=3), assignment=AssignmentRequest([CY]), to_file=workspace.root / "round2.json"),
+    )
     assert [each.name for each in read_assignments(workspace.labelling)] == ["round1", "round2"]
     assert (workspace.root / f"round2-{CY}.json").is_file()
 
@@ -147,10 +152,13 @@ def test_terms_of_another_deal_are_refused_and_the_overlap_may_change(workspace:
     with pytest.raises(UsageError, match="assigned with --seed 0, not 1"):
         assigned(workspace, n=12, seed=1)
     with pytest.raises(UsageError, match="assigned as files before"):
-        export_assigned(workspace, AssignmentRequest(), Selection(), project="round1")
+        export_assigned(workspace, ExportRequest(Selection(), assignment=AssignmentRequest(), project="round1"))
     with pytest.raises(UsageError, match="assigned to other files before"):
         export_assigned(
-            workspace, AssignmentRequest(), Selection(), to_file=workspace.root / "elsewhere" / "round1.json"
+            workspace,
+            ExportRequest(
+                Selection(), assignment=AssignmentRequest(), to_file=workspace.root / "elsewhere" / "round1.json"
+            ),
         )
     with pytest.raises(UsageError, match="cannot be reassigned"):
         assigned(workspace, leaving=ANN)
@@ -159,9 +167,9 @@ def test_terms_of_another_deal_are_refused_and_the_overlap_may_change(workspace:
 
 def test_a_name_exported_whole_is_not_dealt_out_later(workspace: Workspace):
     whole = workspace.root / "whole.json"
-    export_to_file(workspace, whole, Selection(limit=2))
+    export_for_labelling(workspace, ExportRequest(Selection(limit=2), to_file=whole))
     with pytest.raises(UsageError, match="exported whole before"):
-        export_assigned(workspace, AssignmentRequest([ANN]), Selection(), project=str(whole))
+        export_assigned(workspace, ExportRequest(Selection(), assignment=AssignmentRequest([ANN]), project=str(whole)))
 
 
 @pytest.mark.parametrize("text", ["", "ann@x,", "a b", "ann@x/../y", "corpus", "user:1", "-x", "a@b@c", "x" * 80])
@@ -274,7 +282,7 @@ def test_everything_that_anybody_answered_is_kept_exactly_once(data: st.DataObje
         if exported:
             exports.append(save(root / f"{project}.json", exported))
     for export in [*data.draw(st.permutations(exports)), *exports[:1]]:
-        ingest_labels(workspace, export=export)
+        ingest_labels(workspace, IngestRequest(export=export))
     kept = Counter(
         (
             annotation.annotator,

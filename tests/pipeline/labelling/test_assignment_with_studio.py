@@ -18,7 +18,8 @@ from pipeline.chosen_dialogues import Selection
 from pipeline.labelling.assigned_export import AssignedExport, export_assigned
 from pipeline.labelling.assignment_record import Assignment, projects_of
 from pipeline.labelling.assignment_request import AssignmentRequest
-from pipeline.labelling.ingest_labels import ingest_labels
+from pipeline.labelling.export_for_labelling import ExportRequest
+from pipeline.labelling.ingest_labels import IngestRequest, ingest_labels
 from pipeline.workspace import Workspace
 from schemas.errors import ServiceError, UsageError
 from tests.label_exports import gold_of, pick, states_in
@@ -62,7 +63,9 @@ def title() -> str:
 
 def assigned(workspace: Workspace, title: str, *people: str, n: int | None = 9, **terms: Any) -> AssignedExport:
     request = AssignmentRequest(annotators=list(people) or None, **terms)
-    return export_assigned(workspace, request, Selection(limit=n) if n else None, project=title, window=2)
+    return export_assigned(
+        workspace, ExportRequest(Selection(limit=n) if n else None, assignment=request, project=title, window=2)
+    )
 
 
 def answer_all(gateway: Gateway, place: str, user: int, *, first: int | None = None) -> Counter[str]:
@@ -97,7 +100,7 @@ def test_three_annotators_answer_apart_and_are_taken_in_together(
             assert name in record.dialogues_of(person)
             answered[person, name] = tasks
     assert len(answered) == 12  # nine dialogues, three of them twice
-    report = ingest_labels(workspace, project=title).as_json()
+    report = ingest_labels(workspace, IngestRequest(projects=(title,))).as_json()
     assert report["annotations"] == {
         "received": 24,  # two windows each
         "accepted": 24,
@@ -111,33 +114,33 @@ def test_three_annotators_answer_apart_and_are_taken_in_together(
     first, second, third = people
     assert logins == {first: "1", second: str(people[second]), third: str(people[third])}
     assert states_in(workspace) == GOLD
-    again = ingest_labels(workspace, project=title).as_json()
+    again = ingest_labels(workspace, IngestRequest(projects=(title,))).as_json()
     assert (again["d_f"], again["changes"]["new"]) == (report["d_f"], 0)
 
 
 def test_a_file_taken_in_later_names_the_same_people_and_nobody_counts_twice(
     workspace: Workspace, people: dict[str, int], title: str, tmp_path: Path
 ):
-    from pipeline.labelling.export_for_labelling import export_to_project
+    from pipeline.labelling.export_for_labelling import ExportRequest, export_for_labelling
 
     # not assigned: two people answer the same tasks of one project
-    export_to_project(workspace, title, Selection(limit=2), window=2)
+    export_for_labelling(workspace, ExportRequest(Selection(limit=2), project=title, window=2))
     gateway = connect(workspace.root)
     first, second, _ = people
     for person in (first, second):
         answer_all(gateway, title, people[person])
     file = gateway.download_export(gateway.require_project(title), tmp_path / "export.json")
-    ingest_labels(workspace, export=file)
+    ingest_labels(workspace, IngestRequest(export=file))
     numbered = {each.annotator for each in read_annotations(workspace.annotations)}
     assert numbered == {f"user:{people[first]}", f"user:{people[second]}"}
-    ingest_labels(workspace, project=title)
+    ingest_labels(workspace, IngestRequest(projects=(title,)))
     stored = list(read_annotations(workspace.annotations))
     assert Counter(each.annotator for each in stored) == {first: 4, second: 4}
     assert {each.completed_by for each in stored} == {str(people[first]), str(people[second])}
     for name in {each.dialogue_id for each in stored}:
         assert set(people_answers(each for each in stored if each.dialogue_id == name)) == {first, second}
     before = workspace.annotations.read_bytes()
-    ingest_labels(workspace, export=file)  # the same answers as a file: known by name now
+    ingest_labels(workspace, IngestRequest(export=file))  # the same answers as a file: known by name now
     assert workspace.annotations.read_bytes() == before
 
 
@@ -183,7 +186,7 @@ def test_who_leaves_hands_over_what_is_not_finished_and_their_answers_stay(
     # nothing more the second time, and what they answered is taken in under their name
     again = assigned(workspace, title, leaving=leaving, n=None)
     assert (again.reassigned, again.removed) == (0, 0)
-    report = ingest_labels(workspace, project=title)
+    report = ingest_labels(workspace, IngestRequest(projects=(title,)))
     assert report.received == 3
     assert {each.annotator for each in read_annotations(workspace.annotations)} == {leaving}
 

@@ -16,7 +16,7 @@ from annotate.annotations.dialogue_index import dialogue_sha256
 from annotate.label_studio.gateway import connect
 from annotate.tasks.label_config import build, is_intact
 from pipeline.chosen_dialogues import Selection, choose_dialogues
-from pipeline.labelling.export_for_labelling import ExportResult, export_to_file, export_to_project
+from pipeline.labelling.export_for_labelling import ExportRequest, ExportResult, export_for_labelling
 from pipeline.workspace import Workspace
 from schemas.errors import LabelError, ServiceError, UsageError, WorkspaceError
 from schemas.ontology import Ontology, Slot, Value
@@ -40,7 +40,9 @@ def uids(file: Path) -> list[str]:
 
 
 def export(workspace: Workspace, name: str = "tasks.json", *, window: int = 0, **selection: Any) -> ExportResult:
-    return export_to_file(workspace, workspace.root / name, Selection(**selection), window=window)
+    return export_for_labelling(
+        workspace, ExportRequest(Selection(**selection), to_file=workspace.root / name, window=window)
+    )
 
 
 def semctl(workspace: Workspace, *arguments: str, **variables: str) -> subprocess.CompletedProcess[str]:
@@ -246,7 +248,7 @@ def test_what_the_ontology_leaves_open_is_listed_until_it_is_decided(tmp_path: P
 
 def test_a_project_without_a_server_is_a_service_error_and_leaves_no_batch(workspace: Workspace):
     with pytest.raises(ServiceError, match="not running"):
-        export_to_project(workspace, "nowhere", Selection())
+        export_for_labelling(workspace, ExportRequest(Selection(), project="nowhere"))
     dead = {"LABEL_STUDIO_URL": f"http://127.0.0.1:{free_port()}", "LABEL_STUDIO_API_KEY": "secretsecret"}
     done = semctl(workspace, "export-for-labelling", "--project", "nowhere", **dead)
     assert done.returncode == 4
@@ -257,11 +259,11 @@ def test_a_project_without_a_server_is_a_service_error_and_leaves_no_batch(works
 
 @pytest.mark.studio
 def test_twenty_dialogues_are_pushed_once(workspace: Workspace, studio_variables: RunningStudio):
-    first = export_to_project(workspace, "twenty", Selection(limit=20))
+    first = export_for_labelling(workspace, ExportRequest(Selection(limit=20), project="twenty"))
     assert (first.tasks_new, first.tasks_present, first.dialogues) == (20, 0, 20)
-    again = export_to_project(workspace, "twenty", Selection(limit=20))
+    again = export_for_labelling(workspace, ExportRequest(Selection(limit=20), project="twenty"))
     assert (again.tasks_new, again.tasks_present, again.batch) == (0, 20, None)
-    more = export_to_project(workspace, "twenty", Selection(limit=30))
+    more = export_for_labelling(workspace, ExportRequest(Selection(limit=30), project="twenty"))
     assert (more.tasks_new, more.tasks_present, more.batch) == (10, 20, 2)
     gateway = connect(workspace.root)
     project = gateway.require_project("twenty")
@@ -273,20 +275,26 @@ def test_twenty_dialogues_are_pushed_once(workspace: Workspace, studio_variables
 
 @pytest.mark.studio
 def test_what_the_server_has_is_known_without_any_manifest(tmp_path: Path, studio_variables: RunningStudio):
-    export_to_project(write_workspace(tmp_path / "one", FIFTY), "two desks", Selection(limit=20))
+    export_for_labelling(
+        write_workspace(tmp_path / "one", FIFTY), ExportRequest(Selection(limit=20), project="two desks")
+    )
     elsewhere = write_workspace(tmp_path / "two", FIFTY)
-    again = export_to_project(elsewhere, "two desks", Selection(limit=25))
+    again = export_for_labelling(elsewhere, ExportRequest(Selection(limit=25), project="two desks"))
     assert (again.tasks_new, again.tasks_present, again.batch) == (5, 20, 1)
     assert len(read(elsewhere.labelling / "batch-0001" / "manifest.json")["uids"]) == 25
     with pytest.raises(LabelError, match="split into tasks of another size"):
-        export_to_project(write_workspace(tmp_path / "three", FIFTY), "two desks", Selection(limit=5), window=1)
+        export_for_labelling(
+            write_workspace(tmp_path / "three", FIFTY), ExportRequest(Selection(limit=5), project="two desks", window=1)
+        )
 
 
 @pytest.mark.studio
 def test_a_changed_dialogue_is_reported_as_outdated(tmp_path: Path, studio_variables: RunningStudio):
-    export_to_project(write_workspace(tmp_path / "ws", [dialogue("d")]), "outdated", Selection())
+    export_for_labelling(
+        write_workspace(tmp_path / "ws", [dialogue("d")]), ExportRequest(Selection(), project="outdated")
+    )
     reworded = write_workspace(tmp_path / "ws", [dialogue("d", text="I want blue")])
-    again = export_to_project(reworded, "outdated", Selection())
+    again = export_for_labelling(reworded, ExportRequest(Selection(), project="outdated"))
     assert (again.tasks_new, again.outdated) == (0, 1)
 
 
@@ -336,20 +344,20 @@ def test_a_run_killed_half_way_is_completed_by_the_next(tmp_path: Path, studio_v
     half = gateway.require_project("killed").tasks
     assert 0 < half < total
     assert not (workspace.labelling / "batch-0001" / "manifest.json").exists()
-    completed = export_to_project(workspace, "killed", Selection())
+    completed = export_for_labelling(workspace, ExportRequest(Selection(), project="killed"))
     assert completed.tasks_new + completed.tasks_present == total
     assert completed.tasks_present >= half
     pushed = [task.uid for task in gateway.tasks(gateway.require_project("killed"))]
     assert len(pushed) == len(set(pushed)) == total
     assert read(workspace.labelling / "batch-0001" / "manifest.json")["complete"] is True
     assert len(read(workspace.labelling / "batch-0001" / "manifest.json")["uids"]) == total
-    assert export_to_project(workspace, "killed", Selection()).tasks_new == 0
+    assert export_for_labelling(workspace, ExportRequest(Selection(), project="killed")).tasks_new == 0
 
 
 @pytest.mark.studio
 def test_images_of_the_studio_workspace_are_served_and_nothing_else(studio_server: RunningStudio):
     workspace = write_workspace(studio_server.root, [dialogue("with image")])
-    result = export_to_project(workspace, "with images", Selection())
+    result = export_for_labelling(workspace, ExportRequest(Selection(), project="with images"))
     assert result.images_problem is None
     links = (workspace.labelling / "files" / "images").glob("*/*.png")  # other tests' images are served here too
     (linked,) = (link for link in links if link.read_bytes() == PIXEL)

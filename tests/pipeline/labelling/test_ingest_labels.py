@@ -23,7 +23,7 @@ from annotate.annotations.dialogue_index import dialogue_sha256
 from annotate.states.splits import read_splits
 from pipeline.cli import _run
 from pipeline.labelling import ingest_labels as stage
-from pipeline.labelling.ingest_labels import ingest_labels
+from pipeline.labelling.ingest_labels import IngestRequest, ingest_labels
 from pipeline.workspace import Workspace
 from schemas.belief import BeliefState
 from schemas.errors import (
@@ -100,7 +100,7 @@ def adds_up(report: Mapping[str, Any]) -> bool:
 
 def test_states_splits_and_ledger_of_a_labelled_workspace(workspace: Workspace, tmp_path: Path):
     export = simulated([D1, D2], {**GOLD, ("d2", 2): None})
-    report = ingest_labels(workspace, export=save(tmp_path / "e.json", export)).as_json()
+    report = ingest_labels(workspace, IngestRequest(export=save(tmp_path / "e.json", export))).as_json()
     assert report["annotations"] == {"received": 3, "accepted": 3, "quarantined": 0, "skipped": 0, "superseded": 0}
     assert report["d_f"] == {"dialogues": 1, "turns": 3}
     assert report["d_p"] == {"dialogues": 1, "turns": 2}
@@ -123,7 +123,7 @@ def test_states_splits_and_ledger_of_a_labelled_workspace(workspace: Workspace, 
 def test_what_was_marked_is_kept_with_where_it_comes_from(workspace: Workspace, tmp_path: Path):
     task = tasks_of([D1])[0]
     result = [pick("want_0", "color=red", origin="prediction"), typed("free_1", "!color=Teal"), typed("note", "hm")]
-    ingest_labels(workspace, export=save(tmp_path / "e.json", [answered(task, answer(5, result))]))
+    ingest_labels(workspace, IngestRequest(export=save(tmp_path / "e.json", [answered(task, answer(5, result))])))
     rows = read_table(workspace.annotations, ANNOTATIONS).to_pylist()
     shared = {
         "annotation_id": "ls:7:a5",
@@ -147,7 +147,7 @@ def test_what_was_marked_is_kept_with_where_it_comes_from(workspace: Workspace, 
 def test_values_no_product_has_are_kept_and_counted(workspace: Workspace, tmp_path: Path):
     task = tasks_of([D1])[0]
     export = [answered(task, answer(5, [typed("free_0", "color=teal"), typed("free_1", "color=teal", "price=99")]))]
-    report = ingest_labels(workspace, export=save(tmp_path / "e.json", export))
+    report = ingest_labels(workspace, IngestRequest(export=save(tmp_path / "e.json", export)))
     assert report.notices["value_not_in_catalogue"] == 3
     assert report.out_of_catalogue == (("color", "teal", 2), ("price", "99", 1))
     state = states_in(workspace)["d1", 0]
@@ -156,7 +156,7 @@ def test_values_no_product_has_are_kept_and_counted(workspace: Workspace, tmp_pa
 
 
 def test_every_file_names_its_inputs(workspace: Workspace, tmp_path: Path):
-    ingest_labels(workspace, export=save(tmp_path / "e.json", simulated([D1, D2], GOLD)))
+    ingest_labels(workspace, IngestRequest(export=save(tmp_path / "e.json", simulated([D1, D2], GOLD))))
     inputs = json.loads(pq.ParquetFile(workspace.d_f).schema_arrow.metadata[b"semctl.inputs"])
     assert inputs["turns"] == hashes(workspace.root)["data/turns.parquet"]
     assert inputs["annotations"] == hashes(workspace.root)["labels/annotations.parquet"]
@@ -170,9 +170,9 @@ def test_ingesting_twice_gives_the_same_bytes_and_the_same_counts(workspace: Wor
     export = simulated([D1, D2], {**GOLD, ("d2", 2): None}, annotators=(1, 2), error_rate=0.3)
     export[0]["annotations"].append(answer(9, [pick("want_0", "colr=red")]))
     file = save(tmp_path / "e.json", export)
-    first = ingest_labels(workspace, export=file)
+    first = ingest_labels(workspace, IngestRequest(export=file))
     before = hashes(workspace.root)
-    assert ingest_labels(workspace, export=file) == first
+    assert ingest_labels(workspace, IngestRequest(export=file)) == first
     assert hashes(workspace.root) == before
 
 
@@ -180,7 +180,7 @@ def test_the_raw_export_is_kept_whatever_was_in_it(workspace: Workspace, tmp_pat
     file = save(tmp_path / "e.json", simulated([D1], GOLD))
     zipped = tmp_path / "e.json.gz"
     zipped.write_bytes(gzip.compress(file.read_bytes()))
-    report = ingest_labels(workspace, export=zipped)
+    report = ingest_labels(workspace, IngestRequest(export=zipped))
     (kept,) = workspace.raw_exports.iterdir()
     assert kept.name == f"{report.export_sha256}.json.gz"
     assert gzip.decompress(kept.read_bytes()) == file.read_bytes()
@@ -190,19 +190,19 @@ def test_an_edit_in_a_later_export_wins_and_both_versions_stay(workspace: Worksp
     task = tasks_of([D1], window=3)[0]
     old = answered(task, answer(5, [pick("want_0", "color=red")]))
     new = answered(task, answer(5, [pick("want_0", "color=blue")], at="2026-02-04T10:00:00Z"))
-    ingest_labels(workspace, export=save(tmp_path / "1.json", [old]))
-    report = ingest_labels(workspace, export=save(tmp_path / "2.json", [new])).as_json()
+    ingest_labels(workspace, IngestRequest(export=save(tmp_path / "1.json", [old])))
+    report = ingest_labels(workspace, IngestRequest(export=save(tmp_path / "2.json", [new]))).as_json()
     assert report["annotations"]["accepted"] == 1
     assert marked(states_in(workspace)["d1", 4]) == {"color=blue"}
     assert len({row["updated_at"] for row in read_table(workspace.annotations, ANNOTATIONS).to_pylist()}) == 2
-    again = ingest_labels(workspace, export=tmp_path / "1.json").as_json()
+    again = ingest_labels(workspace, IngestRequest(export=tmp_path / "1.json")).as_json()
     assert again["annotations"] | {"accepted": 0, "superseded": 1} == again["annotations"]
     assert marked(states_in(workspace)["d1", 4]) == {"color=blue"}
 
 
 def test_exports_of_several_projects_come_together(workspace: Workspace, tmp_path: Path):
-    ingest_labels(workspace, export=save(tmp_path / "1.json", simulated([D1], GOLD, project=1)))
-    report = ingest_labels(workspace, export=save(tmp_path / "2.json", simulated([D2], GOLD, project=2)))
+    ingest_labels(workspace, IngestRequest(export=save(tmp_path / "1.json", simulated([D1], GOLD, project=1))))
+    report = ingest_labels(workspace, IngestRequest(export=save(tmp_path / "2.json", simulated([D2], GOLD, project=2))))
     assert report.as_json()["d_f"] == {"dialogues": 2, "turns": 5}
     assert len(list(workspace.raw_exports.iterdir())) == 2
 
@@ -214,7 +214,9 @@ def test_the_later_of_two_answers_of_one_annotator_supersedes_the_earlier(worksp
         answer(6, [pick("want_0", "color=blue")], at="2026-02-03T10:00:00Z"),
         answer(7, [pick("want_0", "color=red")], at="2026-02-03T09:00:00Z", by={"id": 2, "email": "b@x"}),
     ]
-    report = ingest_labels(workspace, export=save(tmp_path / "e.json", [answered(task, *answers)])).as_json()
+    report = ingest_labels(
+        workspace, IngestRequest(export=save(tmp_path / "e.json", [answered(task, *answers)]))
+    ).as_json()
     assert report["annotations"] == {"received": 3, "accepted": 2, "quarantined": 0, "skipped": 0, "superseded": 1}
     assert marked(states_in(workspace)["d1", 0]) == {"color=red"}
 
@@ -223,11 +225,11 @@ def test_a_skipped_answer_never_counts_and_takes_its_earlier_self_along(workspac
     task = tasks_of([D1], window=3)[0]
     given = answer(5, [pick("want_0", "color=red")])
     skipped = answer(5, [pick("want_0", "color=red")], at="2026-02-04T10:00:00Z", was_cancelled=True)
-    ingest_labels(workspace, export=save(tmp_path / "1.json", [answered(task, given)]))
+    ingest_labels(workspace, IngestRequest(export=save(tmp_path / "1.json", [answered(task, given)])))
     assert marked(states_in(workspace)["d1", 0]) == {"color=red"}
     later = save(tmp_path / "2.json", [answered(task, skipped)])
     for _ in range(2):
-        report = ingest_labels(workspace, export=later).as_json()
+        report = ingest_labels(workspace, IngestRequest(export=later)).as_json()
         assert report["annotations"] == {"received": 1, "accepted": 0, "quarantined": 0, "skipped": 1, "superseded": 0}
         assert states_in(workspace)["d1", 0] is None
 
@@ -235,10 +237,11 @@ def test_a_skipped_answer_never_counts_and_takes_its_earlier_self_along(workspac
 def test_an_answer_edited_into_something_unreadable_leaves_the_turns_unlabelled(workspace: Workspace, tmp_path: Path):
     task = tasks_of([D1], window=3)[0]
     ingest_labels(
-        workspace, export=save(tmp_path / "1.json", [answered(task, answer(5, [pick("want_0", "color=red")]))])
+        workspace,
+        IngestRequest(export=save(tmp_path / "1.json", [answered(task, answer(5, [pick("want_0", "color=red")]))])),
     )
     broken = answered(task, answer(5, [pick("nope", "color=red")], at="2026-02-04T10:00:00Z"))
-    report = ingest_labels(workspace, export=save(tmp_path / "2.json", [broken]))
+    report = ingest_labels(workspace, IngestRequest(export=save(tmp_path / "2.json", [broken])))
     assert report.quarantined == {"unknown_control": 1}
     assert states_in(workspace)["d1", 0] is None
 
@@ -246,18 +249,18 @@ def test_an_answer_edited_into_something_unreadable_leaves_the_turns_unlabelled(
 def test_a_damaged_copy_of_an_answer_does_not_take_the_good_one_along(workspace: Workspace, tmp_path: Path):
     task = tasks_of([D1], window=3)[0]
     given = answer(5, [pick("want_0", "color=red")])
-    ingest_labels(workspace, export=save(tmp_path / "1.json", [answered(task, given)]))
+    ingest_labels(workspace, IngestRequest(export=save(tmp_path / "1.json", [answered(task, given)])))
     damaged = answered({"data": {**task["data"], "uid": "?"}}, given)
-    ingest_labels(workspace, export=save(tmp_path / "2.json", [damaged]))
+    ingest_labels(workspace, IngestRequest(export=save(tmp_path / "2.json", [damaged])))
     assert marked(states_in(workspace)["d1", 0]) == {"color=red"}
 
 
 def test_a_dialogue_that_changed_loses_its_labels(workspace: Workspace, tmp_path: Path):
     file = save(tmp_path / "e.json", simulated([D1, D2], GOLD))
-    ingest_labels(workspace, export=file)
+    ingest_labels(workspace, IngestRequest(export=file))
     other = [{**row, "text": "now something else"} for row in D1]
     write_table(workspace.turns, TURNS, [*other, *D2])
-    report = ingest_labels(workspace, export=file)
+    report = ingest_labels(workspace, IngestRequest(export=file))
     assert report.quarantined == {"dialogue_changed": 2}
     assert report.as_json()["d_f"] == {"dialogues": 1, "turns": 2}
     assert states_in(workspace)["d1", 0] is None
@@ -267,10 +270,10 @@ def test_what_the_ontology_lacked_is_accepted_once_it_has_it(workspace: Workspac
     task = tasks_of([D1], window=3)[0]
     export = [answered(task, answer(5, [pick("want_0", "color=red"), typed("free_1", "fabric=silk")]))]
     file = save(tmp_path / "e.json", export)
-    assert ingest_labels(workspace, export=file).refused_turns == {"unknown_slot": 1}
+    assert ingest_labels(workspace, IngestRequest(export=file)).refused_turns == {"unknown_slot": 1}
     assert quarantined(workspace) == [("unknown_slot", 2)]
     Ontology(version=4, slots=(*ONTOLOGY.slots, Slot(name="fabric", attribute="fabric"))).write(workspace.ontology_file)
-    assert ingest_labels(workspace, export=file).refused_turns == {}
+    assert ingest_labels(workspace, IngestRequest(export=file)).refused_turns == {}
     assert quarantined(workspace) == []
     assert marked(states_in(workspace)["d1", 4]) == {"color=red", "fabric=silk"}
 
@@ -278,7 +281,9 @@ def test_what_the_ontology_lacked_is_accepted_once_it_has_it(workspace: Workspac
 def test_a_bad_line_costs_one_line_and_the_dialogue_is_labelled_again(workspace: Workspace, tmp_path: Path):
     task = tasks_of([D1], window=3)[0]
     said = [pick("want_0", "color=red"), typed("free_0", "price>=2000", "!color=blue"), typed("free_2", "not red")]
-    report = ingest_labels(workspace, export=save(tmp_path / "e.json", [answered(task, answer(5, said))])).as_json()
+    report = ingest_labels(
+        workspace, IngestRequest(export=save(tmp_path / "e.json", [answered(task, answer(5, said))]))
+    ).as_json()
     assert report["annotations"]["accepted"] == 1
     assert (report["refused_lines"], report["refused_turns"]) == (
         {"malformed_free_text": 1},
@@ -300,14 +305,16 @@ def test_a_bad_line_costs_one_line_and_the_dialogue_is_labelled_again(workspace:
     assert workspace.requeue.read_text() == "d1\n"
     again = [pick("want_0", "color=red"), typed("free_0", "!color=blue")]
     other = answer(5, again, updated_at="2026-03-02T10:00:00Z")
-    report = ingest_labels(workspace, export=save(tmp_path / "f.json", [answered(task, other)])).as_json()
+    report = ingest_labels(
+        workspace, IngestRequest(export=save(tmp_path / "f.json", [answered(task, other)]))
+    ).as_json()
     assert not {"line_refused", "quarantined"} & report["findings"].keys()
     assert quarantined(workspace) == []
 
 
 def test_drafts_are_reported_and_nothing_else(workspace: Workspace, tmp_path: Path):
     tasks = [answered(task, drafts=[{"result": [pick("want_0", "color=red")]}]) for task in tasks_of([D1])]
-    report = ingest_labels(workspace, export=save(tmp_path / "e.json", tasks)).as_json()
+    report = ingest_labels(workspace, IngestRequest(export=save(tmp_path / "e.json", tasks))).as_json()
     assert report["drafts"] == 2
     assert report["annotations"]["received"] == 0
     assert report["d_f"]["dialogues"] == 0
@@ -319,7 +326,7 @@ def test_drafts_are_reported_and_nothing_else(workspace: Workspace, tmp_path: Pa
 def test_without_an_export_the_corpus_speaks(workspace: Workspace):
     rows = [*corpus_rows("d1", [0]), *corpus_rows("d1", [2, 4], op="none", slot=None, value=None, polarity=None)]
     write_table(workspace.annotations, ANNOTATIONS, [*rows, *corpus_rows("d2", [0])])
-    report = ingest_labels(workspace).as_json()
+    report = ingest_labels(workspace, IngestRequest()).as_json()
     assert report["annotations"] == {"received": 2, "accepted": 2, "quarantined": 0, "skipped": 0, "superseded": 0}
     assert report["export_sha256"] is None
     assert report["d_f"] == {"dialogues": 1, "turns": 3}
@@ -328,17 +335,17 @@ def test_without_an_export_the_corpus_speaks(workspace: Workspace):
 
 
 def test_without_any_annotation_everything_is_unlabelled(workspace: Workspace):
-    report = ingest_labels(workspace).as_json()
+    report = ingest_labels(workspace, IngestRequest()).as_json()
     assert report["d_p"] == {"dialogues": 2, "turns": 5}
     assert set(states_in(workspace).values()) == {None}
 
 
 def test_people_supersede_the_corpus_dialogue_by_dialogue(workspace: Workspace, tmp_path: Path):
     write_table(workspace.annotations, ANNOTATIONS, [*corpus_rows("d1", [0, 2, 4]), *corpus_rows("d2", [0, 2])])
-    ingest_labels(workspace, export=save(tmp_path / "e.json", simulated([D1], GOLD)))
+    ingest_labels(workspace, IngestRequest(export=save(tmp_path / "e.json", simulated([D1], GOLD))))
     assert marked(states_in(workspace)["d1", 2]) == {"color=black"}
     assert marked(states_in(workspace)["d2", 2]) == {"color=blue"}
-    assert ingest_labels(workspace).as_json()["annotations"] == {
+    assert ingest_labels(workspace, IngestRequest()).as_json()["annotations"] == {
         "received": 2,
         "accepted": 1,
         "quarantined": 0,
@@ -349,7 +356,7 @@ def test_people_supersede_the_corpus_dialogue_by_dialogue(workspace: Workspace, 
 
 def test_annotations_of_dialogues_that_are_gone_are_counted(workspace: Workspace):
     write_table(workspace.annotations, ANNOTATIONS, [*corpus_rows("a", [0]), *corpus_rows("z", [0])])
-    report = ingest_labels(workspace)
+    report = ingest_labels(workspace, IngestRequest())
     assert report.notices["orphaned_annotations"] == 2
     assert report.as_json()["annotations"]["superseded"] == 2
 
@@ -372,7 +379,7 @@ def placed(file: Path, tmp_path: Path) -> Path:
 @pytest.mark.parametrize("file", malformed("turn"), ids=lambda file: file.stem)
 def test_a_malformed_turn_is_refused_alone(file: Path, workspace: Workspace, tmp_path: Path):
     reason = file.stem.partition("-")[0]
-    report = ingest_labels(workspace, export=placed(file, tmp_path)).as_json()
+    report = ingest_labels(workspace, IngestRequest(export=placed(file, tmp_path))).as_json()
     assert report["annotations"] == {"received": 1, "accepted": 1, "quarantined": 0, "skipped": 0, "superseded": 0}
     assert report["refused_turns"] == {reason: 1}
     assert quarantined(workspace) == [(reason, 2)]
@@ -383,7 +390,7 @@ def test_a_malformed_turn_is_refused_alone(file: Path, workspace: Workspace, tmp
 @pytest.mark.parametrize("file", malformed("annotation"), ids=lambda file: file.stem)
 def test_a_malformed_annotation_is_quarantined_with_its_reason(file: Path, workspace: Workspace, tmp_path: Path):
     reason = file.stem.partition("-")[0]
-    report = ingest_labels(workspace, export=placed(file, tmp_path)).as_json()
+    report = ingest_labels(workspace, IngestRequest(export=placed(file, tmp_path))).as_json()
     assert report["annotations"] == {"received": 1, "accepted": 0, "quarantined": 1, "skipped": 0, "superseded": 0}
     assert report["quarantined"] == {reason: 1}
     assert quarantined(workspace) == [(reason, None)]
@@ -420,25 +427,25 @@ def test_what_an_export_does_not_say_has_its_obvious_meaning(
     given = without(answer(5, [pick("want_0", "color=red")]), *names, null=null)
     other = without(answered(tasks_of([D2])[0], answer(6, [])), "id", "project", "drafts", null=null)
     file = save(tmp_path / "e.json", [answered(task, given), other])
-    report = ingest_labels(workspace, export=file).as_json()
+    report = ingest_labels(workspace, IngestRequest(export=file)).as_json()
     assert report["annotations"] == {"received": 2, "accepted": 2, "quarantined": 0, "skipped": 0, "superseded": 0}
     assert marked(states_in(workspace)["d1", 0]) == {"color=red"}
     assert marked(states_in(workspace)["d2", 0]) == set()
     before = hashes(workspace.root)
-    ingest_labels(workspace, export=file)
+    ingest_labels(workspace, IngestRequest(export=file))
     assert hashes(workspace.root) == before
 
 
 @pytest.mark.parametrize("value", [1, True])
 def test_a_skip_written_as_a_number_is_a_skip(value: Any, workspace: Workspace, tmp_path: Path):
     task = answered(tasks_of([D1])[0], answer(5, [pick("want_0", "color=red")], was_cancelled=value))
-    assert ingest_labels(workspace, export=save(tmp_path / "e.json", [task])).skipped == 1
+    assert ingest_labels(workspace, IngestRequest(export=save(tmp_path / "e.json", [task]))).skipped == 1
 
 
 @pytest.mark.parametrize("value", ["no", "false", 2, [], {"skipped": False}])
 def test_a_skip_that_is_neither_true_nor_false_is_refused(value: Any, workspace: Workspace, tmp_path: Path):
     task = answered(tasks_of([D1])[0], answer(5, [pick("want_0", "color=red")], was_cancelled=value))
-    report = ingest_labels(workspace, export=save(tmp_path / "e.json", [task]))
+    report = ingest_labels(workspace, IngestRequest(export=save(tmp_path / "e.json", [task])))
     assert report.quarantined == {"malformed_annotation": 1}
 
 
@@ -446,7 +453,9 @@ def test_answers_have_another_name_and_their_times_are_numbers_in_early_exports(
     early = {"id": 5, "created_at": 1580000000, "lead_time": 9.5, "result": [pick("want_0", "color=red")]}
     skipped = {**early, "id": 6, "skipped": True}
     task = {"id": 35, "data": tasks_of([D1], window=3)[0]["data"], "completions": [early, skipped]}
-    report = ingest_labels(workspace, export=save(tmp_path / "e.json", [task, {**task, "annotations": []}]))
+    report = ingest_labels(
+        workspace, IngestRequest(export=save(tmp_path / "e.json", [task, {**task, "annotations": []}]))
+    )
     assert report.as_json()["annotations"]["accepted"] == report.skipped == 1
     assert marked(states_in(workspace)["d1", 0]) == {"color=red"}
     assert read_table(workspace.annotations, ANNOTATIONS).column("updated_at")[0].as_py()[:10] == "2020-01-26"
@@ -456,9 +465,9 @@ def test_numbers_that_became_decimals_are_the_same_numbers(workspace: Workspace,
     task = answered(tasks_of([D1], window=3)[0], answer(5, [pick("want_0", "color=red")], by=3))
     decimals = {**task, "id": float(task["id"]), "project": float(task["project"])}
     decimals["annotations"] = [{**task["annotations"][0], "id": 5.0, "completed_by": 3.0}]
-    ingest_labels(workspace, export=save(tmp_path / "e.json", [task]))
+    ingest_labels(workspace, IngestRequest(export=save(tmp_path / "e.json", [task])))
     before = read_table(workspace.annotations, ANNOTATIONS).column("annotation_id").to_pylist()
-    report = ingest_labels(workspace, export=save(tmp_path / "f.json", [decimals])).as_json()
+    report = ingest_labels(workspace, IngestRequest(export=save(tmp_path / "f.json", [decimals]))).as_json()
     rows = read_table(workspace.annotations, ANNOTATIONS)
     assert report["annotations"]["accepted"] == 1
     assert rows.column("annotation_id").to_pylist() == before
@@ -471,7 +480,10 @@ def test_a_control_of_which_null_is_told_is_empty(workspace: Workspace, tmp_path
         {"from_name": "dislike_0", "value": {"taxonomy": None}},
     ]
     task = answered(tasks_of([D1], window=3)[0], answer(5, [pick("want_0", "color=red"), *nothing]))
-    assert ingest_labels(workspace, export=save(tmp_path / "e.json", [task])).as_json()["refused_turns"] == {}
+    assert (
+        ingest_labels(workspace, IngestRequest(export=save(tmp_path / "e.json", [task]))).as_json()["refused_turns"]
+        == {}
+    )
     assert marked(states_in(workspace)["d1", 0]) == {"color=red"}
 
 
@@ -480,7 +492,7 @@ def test_results_without_type_and_target_go_by_their_control(workspace: Workspac
     task = answered(
         tasks_of([D1])[0], answer(5, [bare, {**bare, "from_name": "want_1", "type": None, "to_name": None}])
     )
-    report = ingest_labels(workspace, export=save(tmp_path / "e.json", [task])).as_json()
+    report = ingest_labels(workspace, IngestRequest(export=save(tmp_path / "e.json", [task]))).as_json()
     assert (report["refused_turns"], report["annotations"]["accepted"]) == ({}, 1)
     assert marked(states_in(workspace)["d1", 2]) == {"color=red"}
 
@@ -543,50 +555,50 @@ def test_nothing_quarantined_is_said_only_where_nothing_is(
 
 def test_a_configuration_edited_by_hand_is_refused(workspace: Workspace, tmp_path: Path):
     from pipeline.chosen_dialogues import Selection
-    from pipeline.labelling.export_for_labelling import export_to_file
+    from pipeline.labelling.export_for_labelling import ExportRequest, export_for_labelling
 
     tasks_file = tmp_path / "tasks.json"
-    export_to_file(workspace, tasks_file, Selection(split="all"))
+    export_for_labelling(workspace, ExportRequest(Selection(split="all"), to_file=tasks_file))
     export = [answered(task, answer(n, [])) for n, task in enumerate(json.loads(tasks_file.read_bytes()))]
     file = save(tmp_path / "e.json", export)
-    assert ingest_labels(workspace, export=file).as_json()["d_f"]["dialogues"] == 2
+    assert ingest_labels(workspace, IngestRequest(export=file)).as_json()["d_f"]["dialogues"] == 2
     before = hashes(workspace.root)
     config = workspace.labelling / "batch-0001" / "label_config.xml"
     config.write_text(config.read_text().replace("color=red", "color=maroon"))
     with pytest.raises(LabelError, match="configuration was edited by hand"):
-        ingest_labels(workspace, export=file)
+        ingest_labels(workspace, IngestRequest(export=file))
     config.unlink()
     with pytest.raises(LabelError, match="configuration is missing"):
-        ingest_labels(workspace, export=file)
+        ingest_labels(workspace, IngestRequest(export=file))
     before.pop("labelling/batch-0001/label_config.xml")
     assert hashes(workspace.root) == before
 
 
 def test_a_folder_that_is_no_workspace_and_two_sources_are_refused(workspace: Workspace, tmp_path: Path):
     with pytest.raises(WorkspaceError, match="not a semctl workspace"):
-        ingest_labels(Workspace(tmp_path))
+        ingest_labels(Workspace(tmp_path), IngestRequest())
     with pytest.raises(UsageError, match="both given"):
-        ingest_labels(workspace, export=tmp_path / "e.json", project="p")
+        ingest_labels(workspace, IngestRequest(export=tmp_path / "e.json", projects=("p",)))
 
 
 @pytest.mark.parametrize("table", ["turns", "annotations", "quarantine"])
 def test_a_table_of_an_older_version_is_refused_and_nothing_changes(workspace: Workspace, tmp_path: Path, table: str):
-    ingest_labels(workspace, export=save(tmp_path / "e.json", simulated([D1], GOLD)))
+    ingest_labels(workspace, IngestRequest(export=save(tmp_path / "e.json", simulated([D1], GOLD))))
     path: Path = getattr(workspace, table)
     data = pq.read_table(path)
     pq.write_table(data.replace_schema_metadata({**data.schema.metadata, b"semctl.schema_version": b"0"}), path)
     before = hashes(workspace.root)
     with pytest.raises(SchemaError, match=f"table '{table}' has schema version 0, this semctl reads 1"):
-        ingest_labels(workspace, export=tmp_path / "e.json")
+        ingest_labels(workspace, IngestRequest(export=tmp_path / "e.json"))
     assert hashes(workspace.root) == before
 
 
 def test_a_slot_taken_out_of_the_ontology_is_refused_and_nothing_changes(workspace: Workspace, tmp_path: Path):
-    ingest_labels(workspace, export=save(tmp_path / "e.json", simulated([D1], GOLD)))
+    ingest_labels(workspace, IngestRequest(export=save(tmp_path / "e.json", simulated([D1], GOLD))))
     Ontology(version=4, slots=ONTOLOGY.slots[1:]).write(workspace.ontology_file)
     before = hashes(workspace.root)
     with pytest.raises(OntologyError, match=r"unknown slot 'color' \(dialogue d1, turn 0, annotation ls:1:"):
-        ingest_labels(workspace)
+        ingest_labels(workspace, IngestRequest())
     assert hashes(workspace.root) == before
 
 
@@ -595,7 +607,7 @@ def test_a_ledger_that_does_not_add_up_is_a_failed_check_and_nothing_changes(
 ):
     monkeypatch.setattr(stage.AnnotationStore, "counts", lambda self: (1, 0))
     with pytest.raises(CheckError, match="2 annotations received, 1 accounted for"):
-        ingest_labels(workspace, export=save(tmp_path / "e.json", simulated([D1], GOLD)))
+        ingest_labels(workspace, IngestRequest(export=save(tmp_path / "e.json", simulated([D1], GOLD))))
     assert not [path for path in workspace.root.rglob("*") if path.parent.name in ("splits", "raw")]
     assert not workspace.annotations.exists()
 
@@ -625,7 +637,7 @@ def test_killed_at_any_rename_it_leaves_old_or_new_and_the_next_run_completes_it
     renames: int, workspace: Workspace, tmp_path: Path
 ):
     first, second = save(tmp_path / "1.json", simulated([D1], GOLD)), save(tmp_path / "2.json", simulated([D2], GOLD))
-    ingest_labels(workspace, export=first)
+    ingest_labels(workspace, IngestRequest(export=first))
     old = hashes(workspace.root)
     killed = subprocess.run(
         [sys.executable, "-c", KILLED, str(workspace.root), str(second), str(renames)],
@@ -641,7 +653,7 @@ def test_killed_at_any_rename_it_leaves_old_or_new_and_the_next_run_completes_it
         assert "is not the one its manifest names" in str(problem)  # noqa: PT017 - refused is as good as old
     for path, table in ((workspace.annotations, ANNOTATIONS), (workspace.states, STATES), (workspace.d_f, D_F)):
         read_table(path, table)
-    report = ingest_labels(workspace, export=second)
+    report = ingest_labels(workspace, IngestRequest(export=second))
     assert report.as_json()["d_f"] == {"dialogues": 2, "turns": 5}
     assert not [path for path in workspace.root.rglob("*") if path.name.startswith(".") and path.name != ".lock"]
 
@@ -650,7 +662,7 @@ def test_a_full_or_read_only_disk_is_one_error_and_nothing_changes(
     workspace: Workspace, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ):
     file = save(tmp_path / "e.json", simulated([D1], GOLD))
-    ingest_labels(workspace, export=file)
+    ingest_labels(workspace, IngestRequest(export=file))
     before = hashes(workspace.root)
 
     def full(self: object, value: object) -> None:
@@ -658,7 +670,7 @@ def test_a_full_or_read_only_disk_is_one_error_and_nothing_changes(
 
     monkeypatch.setattr(stage, "write_json", full)
     with pytest.raises(WorkspaceError, match=r"No space left on device \(/disk\)"):
-        ingest_labels(workspace)
+        ingest_labels(workspace, IngestRequest())
     assert hashes(workspace.root) == before
 
 
@@ -680,7 +692,7 @@ def test_gold_states_come_back_through_tasks_answers_and_ingest(
     gold = dict(chain.from_iterable(gold_of(sequence, f"d{n}").items() for n, sequence in enumerate(sequences)))
     workspace = write_workspace(folder, dialogues, ontology=WIDE)
     export = simulated(dialogues, gold, window=window, ontology=WIDE, annotators=annotators)
-    report = ingest_labels(workspace, export=save(folder / "e.json", export)).as_json()
+    report = ingest_labels(workspace, IngestRequest(export=save(folder / "e.json", export))).as_json()
     assert states_in(workspace) == gold
     complete = [sequence for sequence in sequences if None not in sequence]
     assert report["d_f"] == {"dialogues": len(complete), "turns": sum(map(len, complete))}
@@ -731,7 +743,7 @@ def test_the_ledger_adds_up_whatever_is_damaged(
     )
     try:
         file = save(folder / "e.json", export)
-        report = ingest_labels(workspace, export=file).as_json()
+        report = ingest_labels(workspace, IngestRequest(export=file)).as_json()
     except SemctlError as problem:
         assert problem.exit_code == 2  # noqa: PT017 - an export damaged too far is refused whole
         assert not workspace.annotations.exists()
@@ -740,14 +752,14 @@ def test_the_ledger_adds_up_whatever_is_damaged(
     assert adds_up(report)
     assert report["d_f"]["turns"] + report["d_p"]["turns"] == 5
     before = hashes(workspace.root)
-    assert ingest_labels(workspace, export=file).as_json() | {"changes": report["changes"]} == report
+    assert ingest_labels(workspace, IngestRequest(export=file)).as_json() | {"changes": report["changes"]} == report
     assert hashes(workspace.root) == before
 
 
 def test_a_manifest_that_says_nothing_is_refused(workspace: Workspace, tmp_path: Path):
     write_json(workspace.labelling / "batch-0001" / "manifest.json", {"complete": True})
     with pytest.raises(LabelError, match="not a manifest of semctl"):
-        ingest_labels(workspace, export=save(tmp_path / "e.json", simulated([D1], GOLD)))
+        ingest_labels(workspace, IngestRequest(export=save(tmp_path / "e.json", simulated([D1], GOLD))))
 
 
 # --- large exports
@@ -794,10 +806,10 @@ def test_memory_does_not_grow_with_the_export(tmp_path_factory: pytest.TempPathF
 def test_annotations_of_the_first_table_version_are_read_and_written_anew(workspace: Workspace):
     workspace.annotations.parent.mkdir(parents=True, exist_ok=True)
     write_table(workspace.annotations, ANNOTATIONS, [*corpus_rows("d1", [0, 2, 4]), *corpus_rows("d2", [0, 2])])
-    ingest_labels(workspace)
+    ingest_labels(workspace, IngestRequest())
     now = workspace.annotations.read_bytes()
     in_the_first_version(read_table(workspace.annotations, ANNOTATIONS).to_pylist(), workspace.annotations)
     assert workspace.annotations.read_bytes() != now
-    report = ingest_labels(workspace)
+    report = ingest_labels(workspace, IngestRequest())
     assert (report.d_f.dialogues, report.d_f.turns) == (2, 5)
     assert workspace.annotations.read_bytes() == now

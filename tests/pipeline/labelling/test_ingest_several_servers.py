@@ -17,7 +17,7 @@ from annotate.assignment.annotators import Annotators
 from annotate.exports.annotation_store import AnnotationStore
 from annotate.exports.identity import Arrival, Identity
 from pipeline.cli import _run
-from pipeline.labelling.ingest_labels import ingest_labels
+from pipeline.labelling.ingest_labels import IngestRequest, ingest_labels
 from pipeline.workspace import Workspace
 from schemas.errors import UsageError
 from schemas.files import write_json
@@ -43,9 +43,9 @@ def take_in(workspace: Workspace, *tasks: Mapping[str, Any], **options: Any) -> 
     """Ingest an export; ingested twice it must give the same bytes."""
     number = len(list(workspace.root.parent.glob("e*.json")))
     file = save(workspace.root.parent / f"e{number}.json", list(tasks))
-    report = ingest_labels(workspace, export=file, **options).as_json()
+    report = ingest_labels(workspace, IngestRequest(export=file, **options)).as_json()
     before = hashes(workspace.root)
-    ingest_labels(workspace, export=file, **options)
+    ingest_labels(workspace, IngestRequest(export=file, **options))
     assert without_report(hashes(workspace.root)) == without_report(before)
     return report
 
@@ -192,7 +192,7 @@ def test_what_came_as_a_file_gets_its_names_once_its_server_is_known(workspace: 
     known_annotators.learn(HERE, {2: "bo@x.org"}, {})
     workspace.labelling.mkdir(exist_ok=True)
     known_annotators.write(workspace.labelling)
-    ingest_labels(workspace)
+    ingest_labels(workspace, IngestRequest())
     assert people(workspace) == {"user:1@here:8080", "bo@x.org"}
 
 
@@ -205,14 +205,14 @@ def test_two_exports_put_together_into_one_file_stay_apart(workspace: Workspace)
 
 def test_a_table_of_the_second_version_is_read_and_its_people_are_found_again(workspace: Workspace):
     file = save(workspace.root.parent / "e.json", [answered(T1, answer(1, RED)), answered(T2, answer(2, BLUE))])
-    ingest_labels(workspace, export=file)
+    ingest_labels(workspace, IngestRequest(export=file))
     columns = ANNOTATIONS.earlier[2]
     kept = read_table(workspace.annotations, ANNOTATIONS).select(columns.names)
     metadata = {"semctl.table": "annotations", "semctl.schema_version": "2", "semctl.inputs": "{}"}
     pq.write_table(pa.table(kept.columns, schema=columns.with_metadata(metadata)), workspace.annotations)
-    ingest_labels(workspace)
+    ingest_labels(workspace, IngestRequest())
     assert read_table(workspace.annotations, ANNOTATIONS).column("server").null_count == 4
-    report = ingest_labels(workspace, export=file).as_json()
+    report = ingest_labels(workspace, IngestRequest(export=file)).as_json()
     assert report["changes"] == {"new": 0, "changed": 0, "withdrawn": 0, "unchanged": 2}
     assert standing(workspace) == {"user:1": {"red", "blue", None}}
     assert read_table(workspace.annotations, ANNOTATIONS).column("server").null_count == 0
@@ -236,13 +236,13 @@ def test_the_table_says_which_version_is_in_force(workspace: Workspace):
 def test_an_address_that_is_none_is_refused(workspace: Workspace, server: str):
     file = save(workspace.root.parent / "e.json", [answered(T1, answer(1, RED))])
     with pytest.raises(UsageError, match="not an address of Label Studio"):
-        ingest_labels(workspace, export=file, server=server)
+        ingest_labels(workspace, IngestRequest(export=file, server=server))
 
 
 def test_an_address_with_a_password_is_refused_and_not_repeated(workspace: Workspace):
     file = save(workspace.root.parent / "e.json", [answered(T1, answer(1, RED))])
     with pytest.raises(UsageError) as raised:
-        ingest_labels(workspace, export=file, server="http://ann:tulips@studio")
+        ingest_labels(workspace, IngestRequest(export=file, server="http://ann:tulips@studio"))
     assert "tulips" not in str(raised.value)
 
 
@@ -250,7 +250,7 @@ def test_a_server_without_a_file_is_refused_and_the_command_takes_both(
     workspace: Workspace, capsys: pytest.CaptureFixture[str]
 ):
     with pytest.raises(UsageError, match="without an export file"):
-        ingest_labels(workspace, server=HERE)
+        ingest_labels(workspace, IngestRequest(server=HERE))
     file = save(workspace.root.parent / "e.json", [answered(T1, answer(1, RED))])
     command = ["-w", str(workspace.root), "ingest-labels", str(file)]
     assert _run([*command, "--server", f"{HERE}/", "--json"]) == 0

@@ -10,8 +10,8 @@ import pytest
 from pipeline.chosen_dialogues import Selection
 from pipeline.cli import _run
 from pipeline.labelling.checks import found_again
-from pipeline.labelling.export_for_labelling import export_to_file
-from pipeline.labelling.ingest_labels import ingest_labels
+from pipeline.labelling.export_for_labelling import ExportRequest, export_for_labelling
+from pipeline.labelling.ingest_labels import IngestRequest, ingest_labels
 from pipeline.workspace import Workspace
 from schemas.errors import SchemaError, UsageError, WorkspaceError
 from schemas.tables import ANNOTATIONS, D_F, D_P, FINDINGS, PRODUCTS, RECOMMENDATIONS, STATES, read_table, write_table
@@ -47,7 +47,7 @@ def workspace(tmp_path: Path) -> Workspace:
 
 @pytest.fixture
 def checked(workspace: Workspace, tmp_path: Path) -> Workspace:
-    ingest_labels(workspace, export=save(tmp_path / "e.json", answers()))
+    ingest_labels(workspace, IngestRequest(export=save(tmp_path / "e.json", answers())))
     return workspace
 
 
@@ -118,7 +118,7 @@ def test_once_labelled_again_a_dialogue_is_off_the_list(checked: Workspace, tmp_
         answered(task, answer(20 + n, [], at="2026-03-01T10:00:00Z"), project=8)
         for n, task in enumerate(tasks_of([FIVE[1], FIVE[2], FIVE[3]]))
     ]
-    report = ingest_labels(checked, export=save(tmp_path / "e2.json", second)).as_json()
+    report = ingest_labels(checked, IngestRequest(export=save(tmp_path / "e2.json", second))).as_json()
     assert report["findings"] == {"value_not_in_catalogue": 1}
     assert requeued(checked) == ["d5"]
 
@@ -135,49 +135,49 @@ def test_once_labelled_again_a_dialogue_is_off_the_list(checked: Workspace, tmp_
 )
 def test_codes_and_severities_choose_what_is_labelled_again(workspace: Workspace, tmp_path: Path, codes, dialogues):
     export = save(tmp_path / "e.json", answers())
-    report = ingest_labels(workspace, export=export, requeue=codes)
+    report = ingest_labels(workspace, IngestRequest(export=export, requeue=codes))
     assert requeued(workspace) == dialogues
     assert report.as_json()["requeue"]["dialogues"] == len(dialogues)
     settings = ", ".join(f'"{code.strip()}"' for code in codes.split(","))
     workspace.settings_file.write_text(f"[labelling]\nrequeue = [{settings}]\n")
-    ingest_labels(workspace, export=export)
+    ingest_labels(workspace, IngestRequest(export=export))
     assert requeued(workspace) == dialogues
 
 
 def test_a_code_that_does_not_exist_is_refused_before_anything_is_written(workspace: Workspace, tmp_path: Path):
     export = save(tmp_path / "e.json", answers())
     with pytest.raises(UsageError, match="did you mean 'near_miss'"):
-        ingest_labels(workspace, export=export, requeue="near_mis")
+        ingest_labels(workspace, IngestRequest(export=export, requeue="near_mis"))
     workspace.settings_file.write_text('[labelling]\nrequeue = ["eror"]\n')
     with pytest.raises(UsageError, match=r"labelling\.requeue"):
-        ingest_labels(workspace, export=export)
+        ingest_labels(workspace, IngestRequest(export=export))
     assert not workspace.annotations.exists()
 
 
 def test_no_check_changes_a_label(workspace: Workspace, tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
     export = save(tmp_path / "e.json", answers())
-    ingest_labels(workspace, export=export)
+    ingest_labels(workspace, IngestRequest(export=export))
     tables = (ANNOTATIONS, STATES, D_F, D_P)
     files = (workspace.annotations, workspace.states, workspace.d_f, workspace.d_p)
     with_checks = [read_table(file, table) for file, table in zip(files, tables, strict=True)]
     monkeypatch.setattr("annotate.checks.checks.Checks._all", lambda *_: iter(()))
-    ingest_labels(workspace, export=export)
+    ingest_labels(workspace, IngestRequest(export=export))
     assert rows(workspace) == []
     assert [read_table(file, table) for file, table in zip(files, tables, strict=True)] == with_checks
 
 
 def test_the_same_answers_in_another_order_give_the_same_files(workspace: Workspace, tmp_path: Path):
     export = save(tmp_path / "e.json", answers())
-    ingest_labels(workspace, export=export)
+    ingest_labels(workspace, IngestRequest(export=export))
     first = {name: digest for name, digest in hashes(workspace.root).items() if "findings" in name or "requeue" in name}
     assert len(first) == 2
-    ingest_labels(workspace, export=export)
+    ingest_labels(workspace, IngestRequest(export=export))
     assert first.items() <= hashes(workspace.root).items()
     found = rows(workspace)
     for seed in range(3):
         shuffled = random.Random(seed).sample(answers(), 10)
         other = write_workspace(tmp_path / f"shop {seed}", random.Random(seed).sample(FIVE, 5))
-        ingest_labels(other, export=save(tmp_path / "o.json", shuffled))
+        ingest_labels(other, IngestRequest(export=save(tmp_path / "o.json", shuffled)))
         assert rows(other) == found
         assert requeued(other) == requeued(workspace)
 
@@ -190,7 +190,7 @@ def test_answers_of_dialogues_that_are_gone_are_found_and_not_put_up_again(works
         for name in ("a", "d3x", "z")
     ]
     write_table(workspace.annotations, ANNOTATIONS, gone)
-    report = ingest_labels(workspace)
+    report = ingest_labels(workspace, IngestRequest())
     assert report.notices["orphaned_annotations"] == 3
     assert [(row["dialogue_id"], row["code"]) for row in rows(workspace)] == [
         (name, "orphaned") for name in ("a", "d3x", "z")
@@ -207,7 +207,10 @@ def test_recommendations_of_the_workspace_are_held_against_the_labels(workspace:
     task = tasks_of(FIVE[:1], window=3)[0]
     for value, expected in (("red", {}), ("blue", {"contradicts_recommendation": 1, "unsatisfiable_state": 1})):
         export = [answered(task, answer(1, [pick("want_0", f"color={value}")], at=f"2026-02-0{len(value)}T10:00:00Z"))]
-        assert ingest_labels(workspace, export=save(tmp_path / "e.json", export)).checked.findings == expected
+        assert (
+            ingest_labels(workspace, IngestRequest(export=save(tmp_path / "e.json", export))).checked.findings
+            == expected
+        )
 
 
 # --- semctl checks
@@ -264,8 +267,8 @@ def test_the_requeue_survives_a_corpus_that_lost_dialogues(checked: Workspace, t
     """The list is one of ids: what is gone from the corpus since is refused by name, not skipped in silence."""
     write_workspace(checked.root, FIVE[:3])
     with pytest.raises(UsageError, match="unknown dialogue 'd4'"):
-        export_to_file(checked, tmp_path / "t.json", Selection(named=checked.requeue))
-    ingest_labels(checked)
+        export_for_labelling(checked, ExportRequest(Selection(named=checked.requeue), to_file=tmp_path / "t.json"))
+    ingest_labels(checked, IngestRequest())
     assert requeued(checked) == ["d2", "d3"]
 
 

@@ -9,7 +9,7 @@ import pytest
 
 from annotate.simulated_annotators import fill_tasks
 from pipeline.cli import _run
-from pipeline.labelling.ingest_labels import ingest_labels
+from pipeline.labelling.ingest_labels import IngestRequest, ingest_labels
 from pipeline.workspace import Workspace
 from schemas.tables import FINDINGS, read_table
 from tests.label_exports import save, states_in
@@ -61,7 +61,7 @@ def test_what_the_gold_states_of_real_dialogues_give(
     shared_data: Path, tmp_path: Path, folder: str, kind: str, found: dict[str, int], again: int
 ):
     workspace = imported(tmp_path / "shop", shared_data / folder, kind)
-    report = ingest_labels(workspace)
+    report = ingest_labels(workspace, IngestRequest())
     assert report.checked.findings == found
     assert report.checked.requeue == again == len(workspace.requeue.read_text().splitlines())
     rows = read_table(workspace.findings, FINDINGS).to_pylist()
@@ -73,7 +73,7 @@ def test_what_the_gold_states_of_real_dialogues_give(
 @pytest.mark.slow
 def test_slips_put_into_real_answers_are_found_and_nothing_else_is_called_one(shared_data: Path, tmp_path: Path):
     labelled = imported(tmp_path / "labelled", shared_data / "simmc2_fashion_mmd", "mmd")
-    ingest_labels(labelled)
+    ingest_labels(labelled, IngestRequest())
     tasks = tmp_path / "tasks.json"
     arguments = ["export-for-labelling", "--to-file", str(tasks), "--split", "all", "-n", "60", "--window", "17"]
     assert _run(["-q", "-w", str(labelled.root), *arguments, "--json"]) == 0
@@ -90,7 +90,7 @@ def test_slips_put_into_real_answers_are_found_and_nothing_else_is_called_one(sh
                 entries.append([text[:-2] + text[-1] + text[-2]])  # the last two letters swapped
                 slipped.add((task["data"]["dialogue_id"], text))
                 break
-    ingest_labels(labelled, export=save(tmp_path / "e.json", answers))
+    ingest_labels(labelled, IngestRequest(export=save(tmp_path / "e.json", answers)))
     rows = read_table(labelled.findings, FINDINGS).to_pylist()
     found = {(row["dialogue_id"], row["suggestion"]) for row in rows if row["code"] == "near_miss"}
     assert len(slipped) > 10

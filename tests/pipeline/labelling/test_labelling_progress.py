@@ -24,8 +24,8 @@ from pipeline.chosen_dialogues import Selection
 from pipeline.cli import _run
 from pipeline.labelling.assigned_export import export_assigned
 from pipeline.labelling.assignment_request import AssignmentRequest
-from pipeline.labelling.export_for_labelling import export_to_file, export_to_project
-from pipeline.labelling.ingest_labels import ingest_labels
+from pipeline.labelling.export_for_labelling import ExportRequest, export_for_labelling
+from pipeline.labelling.ingest_labels import IngestRequest, ingest_labels
 from pipeline.labelling.progress import LabellingProgress
 from pipeline.workspace import Workspace
 from schemas.errors import LabelError
@@ -70,7 +70,7 @@ def test_nothing_exported_yet_is_said(workspace: Workspace):
 
 
 def test_work_exported_as_files_is_counted_as_ingested(workspace: Workspace, capsys: pytest.CaptureFixture[str]):
-    export_to_file(workspace, workspace.root / "tasks.json", Selection(), window=2)
+    export_for_labelling(workspace, ExportRequest(Selection(), to_file=workspace.root / "tasks.json", window=2))
     shown = as_json(workspace, capsys)
     assert shown["source"] == "ingested"
     assert shown["overall"]["tasks"] == {"done": 0, "total": 8}  # type: ignore[index]
@@ -87,7 +87,8 @@ def test_done_skipped_begun_edited_and_deleted_answers_are_followed(
     workspace: Workspace, title: str, studio_variables: RunningStudio, http: httpx.Client
 ):
     done = export_assigned(
-        workspace, AssignmentRequest([ANN, BO], overlap=0.5), Selection(), project=title, window=2
+        workspace,
+        ExportRequest(Selection(), assignment=AssignmentRequest([ANN, BO], overlap=0.5), project=title, window=2),
     )  # four dialogues of two windows, 2 + 1 turns; two of them for both
     gateway = connect(workspace.root)
     asking = LabellingProgress(workspace, title)
@@ -128,13 +129,13 @@ def test_done_skipped_begun_edited_and_deleted_answers_are_followed(
 def test_answers_to_a_project_and_to_a_file_of_the_same_dialogues_are_told_apart(
     workspace: Workspace, title: str, studio_variables: RunningStudio
 ):
-    export_to_project(workspace, title, Selection(limit=1))
+    export_for_labelling(workspace, ExportRequest(Selection(limit=1), project=title))
     file = workspace.root / "tasks.json"
-    export_to_file(workspace, file, Selection(limit=2))
+    export_for_labelling(workspace, ExportRequest(Selection(limit=2), to_file=file))
     gateway = connect(workspace.root)
     (task,) = in_place(gateway, title).values()
     gateway.create_annotation(task, [pick("want_0", "color=red")], lead_time=9.0)
-    ingest_labels(workspace, project=title)
+    ingest_labels(workspace, IngestRequest(projects=(title,)))
     asking = LabellingProgress(workspace)
 
     def done() -> list[list[int]]:
@@ -147,7 +148,7 @@ def test_answers_to_a_project_and_to_a_file_of_the_same_dialogues_are_told_apart
         {**each, "id": n, "annotations": [{"id": n, "completed_by": BO, "project": number, "result": []}]}
         for n, each in enumerate(json.loads(file.read_text()), 501)
     ]
-    ingest_labels(workspace, export=save(workspace.root / "answers.json", answers))
+    ingest_labels(workspace, IngestRequest(export=save(workspace.root / "answers.json", answers)))
     assert done() == [[1, 2], [1, 2]]
 
 
@@ -157,7 +158,7 @@ def test_several_people_in_one_project_each_get_their_own_times(
 ):
     email = f"cy.{uuid.uuid4().hex[:6]}@x.org"
     cy = http.post("/api/users/", json={"email": email, "username": email[:20]}).json()["id"]
-    export_to_project(workspace, title, Selection(limit=1), window=2)
+    export_for_labelling(workspace, ExportRequest(Selection(limit=1), project=title, window=2))
     gateway = connect(workspace.root)
     task = in_place(gateway, title)
     uid = min(task)
@@ -179,12 +180,14 @@ def test_without_the_server_it_says_so_and_shows_what_was_ingested(
     capsys: pytest.CaptureFixture[str],
     monkeypatch: pytest.MonkeyPatch,
 ):
-    done = export_assigned(workspace, AssignmentRequest([ANN, BO]), Selection(), project=title, window=2)
+    done = export_assigned(
+        workspace, ExportRequest(Selection(), assignment=AssignmentRequest([ANN, BO]), project=title, window=2)
+    )
     gateway = connect(workspace.root)
     place = done.parts[0].place
     tasks = in_place(gateway, place)
     gateway.create_annotation(tasks[min(tasks)], [], lead_time=20.0)
-    ingest_labels(workspace, project=title)
+    ingest_labels(workspace, IngestRequest(projects=(title,)))
     with socket.socket() as unused:
         unused.bind(("127.0.0.1", 0))
         monkeypatch.setenv("LABEL_STUDIO_URL", f"http://127.0.0.1:{unused.getsockname()[1]}")
@@ -261,7 +264,7 @@ def wait_for(output: Path, text: str, *, after: int = 0) -> int:
 def test_watching_survives_a_server_that_goes_away_and_ends_with_ctrl_c(
     workspace: Workspace, title: str, studio_variables: RunningStudio, doorway: Doorway, tmp_path: Path
 ):
-    export_to_project(workspace, title, Selection(), window=2)
+    export_for_labelling(workspace, ExportRequest(Selection(), project=title, window=2))
     gateway = connect(workspace.root)
     tasks = in_place(gateway, title)
     output = tmp_path / "shown"

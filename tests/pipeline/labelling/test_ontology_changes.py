@@ -13,8 +13,8 @@ import pytest
 from annotate.annotations.interface_versions import InterfaceVersions, Switch
 from pipeline.batches import Batch, Destination
 from pipeline.cli import _run
-from pipeline.corpus.import_corpus import import_corpus
-from pipeline.labelling.ingest_labels import ingest_labels
+from pipeline.corpus.import_corpus import ImportRequest, import_corpus
+from pipeline.labelling.ingest_labels import IngestRequest, ingest_labels
 from pipeline.labelling.interface_versions import (
     move_interface_versions,
     note_interface_version,
@@ -112,8 +112,8 @@ def test_answers_in_old_and_in_new_words_give_the_same_states(tmp_path: Path, wo
         change(workspace, *arguments)
     other = Workspace(tmp_path / "other")
     shutil.copytree(workspace.root, other.root)
-    old = ingest_labels(workspace, export=export(tmp_path / "old.json", IN_OLD_WORDS, 3))
-    new = ingest_labels(other, export=export(tmp_path / "new.json", IN_NEW_WORDS, 7))
+    old = ingest_labels(workspace, IngestRequest(export=export(tmp_path / "old.json", IN_OLD_WORDS, 3)))
+    new = ingest_labels(other, IngestRequest(export=export(tmp_path / "new.json", IN_NEW_WORDS, 7)))
     assert old.quarantined == new.quarantined == {}
     assert old.refused_turns == new.refused_turns == {}
     assert states_in(workspace) == states_in(other)
@@ -142,17 +142,17 @@ def D_F_dialogues(workspace: Workspace) -> set[str]:  # noqa: N802
 def test_a_change_after_the_ingest_migrates_what_is_stored_and_leaves_it_as_it_was_marked(
     tmp_path: Path, workspace: Workspace
 ):
-    ingest_labels(workspace, export=export(tmp_path / "old.json", IN_OLD_WORDS, 3))
+    ingest_labels(workspace, IngestRequest(export=export(tmp_path / "old.json", IN_OLD_WORDS, 3)))
     stored = read_table(workspace.annotations, ANNOTATIONS)
     for arguments in CHANGES:
         change(workspace, *arguments)
-    ingest_labels(workspace)
+    ingest_labels(workspace, IngestRequest())
     migrated = states_in(workspace)
     assert read_table(workspace.annotations, ANNOTATIONS) == stored
     assert set(stored["ontology_version"].to_pylist()) == {3}
     assert marked(migrated["d1", 2]) == {"shade=black", "price=low", "!shade=crimson"}
     before = hashes(workspace.root)
-    ingest_labels(workspace, export=export(tmp_path / "old.json", IN_OLD_WORDS, 3))
+    ingest_labels(workspace, IngestRequest(export=export(tmp_path / "old.json", IN_OLD_WORDS, 3)))
     assert read_table(workspace.annotations, ANNOTATIONS) == stored
     assert hashes(workspace.root)["labels/states.parquet"] == before["labels/states.parquet"]
 
@@ -165,7 +165,7 @@ def test_answers_of_both_words_merge_within_one_dialogue(tmp_path: Path, workspa
         answered(tasks[0], answer(1, [pick("want_0", "color=red")]), id=1),
         answered(tasks[1], answer(2, [pick("dislike_0", "color=crimson")]), id=2),
     ]
-    ingest_labels(workspace, export=save(tmp_path / "both.json", filled))
+    ingest_labels(workspace, IngestRequest(export=save(tmp_path / "both.json", filled)))
     states = states_in(workspace)
     assert [marked(states["d1", turn]) for turn in (0, 2)] == [{"color=crimson"}, {"!color=crimson"}]
 
@@ -173,7 +173,9 @@ def test_answers_of_both_words_merge_within_one_dialogue(tmp_path: Path, workspa
 def test_a_split_leaves_its_slot_unknown_and_names_the_dialogues_to_look_at(
     tmp_path: Path, workspace: Workspace, capsys: pytest.CaptureFixture[str]
 ):
-    ingest_labels(workspace, export=export(tmp_path / "old.json", IN_OLD_WORDS, 3), server="http://studio")
+    ingest_labels(
+        workspace, IngestRequest(export=export(tmp_path / "old.json", IN_OLD_WORDS, 3), server="http://studio")
+    )
     assert semctl(workspace, "ontology", "split", "color=blue", "--into", "navy,sky blue", "--json") == 0
     said = json.loads(capsys.readouterr().out)
     assert said["touched"] == {"annotations": 1, "turns": 1, "dialogues": 1}
@@ -182,7 +184,7 @@ def test_a_split_leaves_its_slot_unknown_and_names_the_dialogues_to_look_at(
     assert said["marks"] == [{"before": "color=blue", "after": None, "marks": 1}]
     requeue = Path(said["requeue"])
     assert requeue.read_text() == "d3\n"
-    ingest_labels(workspace)
+    ingest_labels(workspace, IngestRequest())
     assert D_F_dialogues(workspace) == {"d1", "d2"}
     rows = {(row["dialogue_id"], row["turn"]): row for row in read_table(workspace.states, STATES).to_pylist()}
     assert rows["d3", 0]["labelled_slots"] == ["price"]
@@ -198,13 +200,13 @@ def test_a_split_leaves_its_slot_unknown_and_names_the_dialogues_to_look_at(
     # another project of the same server: its user 1 is the same person
     for task in (filled := json.loads(export(tmp_path / "new.json", again, 4, at="2026-03-03T10:00:00Z").read_text())):
         task["project"] = 8
-    ingest_labels(workspace, export=save(tmp_path / "new.json", filled), server="http://studio/")
+    ingest_labels(workspace, IngestRequest(export=save(tmp_path / "new.json", filled), server="http://studio/"))
     assert D_F_dialogues(workspace) == {"d1", "d2", "d3"}
     assert marked(states_in(workspace)["d3", 2]) == {"color=navy"}
 
 
 def test_a_new_slot_takes_older_dialogues_out_of_d_f_unless_told_otherwise(tmp_path: Path, workspace: Workspace):
-    ingest_labels(workspace, export=export(tmp_path / "old.json", IN_OLD_WORDS, 3))
+    ingest_labels(workspace, IngestRequest(export=export(tmp_path / "old.json", IN_OLD_WORDS, 3)))
     kept = Workspace(tmp_path / "kept")
     shutil.copytree(workspace.root, kept.root)
     change(workspace, "add", "fit", "--attribute", "fit")
@@ -212,11 +214,11 @@ def test_a_new_slot_takes_older_dialogues_out_of_d_f_unless_told_otherwise(tmp_p
         ("slim", 7),
         ("wide", 6),
     ]
-    ingest_labels(workspace)
+    ingest_labels(workspace, IngestRequest())
     assert D_F_dialogues(workspace) == set()
     assert (workspace.root / "labels" / "requeue-ontology-4.txt").read_text() == "d1\nd2\nd3\n"
     change(kept, "add", "fit", "--assume-none")
-    ingest_labels(kept)
+    ingest_labels(kept, IngestRequest())
     assert D_F_dialogues(kept) == {"d1", "d2", "d3"}
 
 
@@ -233,7 +235,7 @@ def test_a_new_slot_takes_older_dialogues_out_of_d_f_unless_told_otherwise(tmp_p
 def test_a_dry_run_says_what_would_change_and_writes_nothing(
     tmp_path: Path, workspace: Workspace, capsys: pytest.CaptureFixture[str], arguments: tuple[str, ...]
 ):
-    ingest_labels(workspace, export=export(tmp_path / "old.json", IN_OLD_WORDS, 3))
+    ingest_labels(workspace, IngestRequest(export=export(tmp_path / "old.json", IN_OLD_WORDS, 3)))
     before = hashes(workspace.root)
     assert semctl(workspace, "ontology", *arguments, "--dry-run", "--json") == 0
     said = json.loads(capsys.readouterr().out)
@@ -249,14 +251,14 @@ def test_a_dry_run_says_what_would_change_and_writes_nothing(
 
 
 def test_labels_older_than_a_change_are_not_trained_on(tmp_path: Path, workspace: Workspace):
-    ingest_labels(workspace, export=export(tmp_path / "old.json", IN_OLD_WORDS, 3))
+    ingest_labels(workspace, IngestRequest(export=export(tmp_path / "old.json", IN_OLD_WORDS, 3)))
     assert len(gold_states(workspace)) == 3
     change(workspace, "add", "color=teal")  # nothing reads differently
     assert len(gold_states(workspace)) == 3
     change(workspace, "rename", "color", "shade")
     with pytest.raises(WorkspaceError, match=r"since the labels were ingested: color is now shade .*ingest-labels"):
         gold_states(workspace)
-    ingest_labels(workspace)
+    ingest_labels(workspace, IngestRequest())
     assert len(gold_states(workspace)) == 3
 
 
@@ -332,7 +334,7 @@ def corpus(folder: Path, *colors: str) -> Path:
 def test_importing_again_keeps_steps_names_titles_and_added_values(tmp_path: Path):
     workspace = Workspace(tmp_path / "ws")
     folder = corpus(tmp_path / "corpus", "red", "red", "grey", "black", "jet black", "black")
-    import_corpus(workspace, folder, "jsonl")
+    import_corpus(workspace, ImportRequest(folder, "jsonl"))
     value = json.loads(workspace.ontology_file.read_text())
     slot = next(slot for slot in value["slots"] if slot["name"] == "color")
     slot |= {"title": "Colour of it", "hint": "as seen by daylight"}
@@ -343,15 +345,15 @@ def test_importing_again_keeps_steps_names_titles_and_added_values(tmp_path: Pat
     change(workspace, "add", "color=teal", "--alias", "petrol")
     change(workspace, "rename", "color", "shade")
     changed = workspace.ontology()
-    import_corpus(workspace, folder, "jsonl")
+    import_corpus(workspace, ImportRequest(folder, "jsonl"))
     assert workspace.ontology() == changed
-    ingest_labels(workspace)
+    ingest_labels(workspace, IngestRequest())
     states = states_in(workspace)
     assert [marked(states["a", turn]) for turn in (0, 2)] == [{"type=coat"}, {"type=coat", "shade=charcoal"}]
     assert gold_states(workspace) == {}  # what the corpus calls red may be crimson or rust
 
     grown = corpus(tmp_path / "more", "red", "grey", "Gray", "jet black", "teal", "pink", "pink")
-    import_corpus(workspace, grown, "jsonl")
+    import_corpus(workspace, ImportRequest(grown, "jsonl"))
     after = workspace.ontology()
     assert after.history[:-1] == changed.history
     assert (after.version, after.history[-1].op, str(after.history[-1])) == (

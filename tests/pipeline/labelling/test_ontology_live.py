@@ -13,8 +13,8 @@ from annotate.simulated_annotators import offered_choices
 from annotate.tasks.label_config import slots_offered
 from pipeline.chosen_dialogues import Selection
 from pipeline.cli import _run
-from pipeline.labelling.export_for_labelling import export_to_project
-from pipeline.labelling.ingest_labels import ingest_labels
+from pipeline.labelling.export_for_labelling import ExportRequest, export_for_labelling
+from pipeline.labelling.ingest_labels import IngestRequest, ingest_labels
 from pipeline.labelling.interface_versions import read_interface_versions
 from pipeline.workspace import Workspace
 from schemas.errors import ServiceError
@@ -39,7 +39,7 @@ def projects(workspace: Workspace, request: pytest.FixtureRequest) -> tuple[str,
     """Two projects with all dialogues: for two annotators, say."""
     titles = (f"{request.node.name[5:35]} A", f"{request.node.name[5:35]} B")
     for title in titles:
-        export_to_project(workspace, title, Selection(split="all"), window=2)
+        export_for_labelling(workspace, ExportRequest(Selection(split="all"), project=title, window=2))
     return titles
 
 
@@ -78,7 +78,7 @@ def test_both_projects_get_the_new_screen_and_all_answers_one_vocabulary(
         assert slots_offered(xml) == {"shade", "price"}
     label(gateway, projects[0], "d3#0", pick("want_0", "shade=crimson"), pick("dislike_1", "shade=noir"))
     for title in projects:
-        report = ingest_labels(workspace, project=title)
+        report = ingest_labels(workspace, IngestRequest(projects=(title,)))
         assert report.quarantined == {}
     states = states_in(workspace)
     assert {key: marked(state) for key, state in states.items()} == {
@@ -104,7 +104,7 @@ def test_an_answer_on_the_new_screen_of_an_old_task_is_of_the_new_version(
     numbers = {(gateway.url, str(gateway.require_project(title).id)) for title in projects}
     assert read_interface_versions(workspace.labelling).switches.keys() == numbers
     label(gateway, projects[0], "d2#0", pick("want_0", "color=blue"))
-    ingest_labels(workspace, project=projects[0])
+    ingest_labels(workspace, IngestRequest(projects=(projects[0],)))
     states = states_in(workspace)
     assert marked(states["d2", 0]) == {"color=blue"}  # blue and not navy
     assert marked(states["d1", 0]) == set()  # either of them: the slot is unknown
@@ -167,7 +167,7 @@ def test_without_the_server_nothing_changes_unless_offline_and_the_next_export_c
         said = json.loads(capsys.readouterr().out)
         assert [project["state"] for project in said["projects"]] == ["offline"] * 2
     assert configurations(gateway, projects) == configs
-    export_to_project(workspace, projects[0], Selection(split="all"))
+    export_for_labelling(workspace, ExportRequest(Selection(split="all"), project=projects[0]))
     assert [slots_offered(xml) for xml in configurations(gateway, projects)] == [
         {"shade", "price"},
         {"color", "price"},
@@ -204,7 +204,7 @@ def test_cut_short_between_two_projects_the_same_command_does_the_rest(
     assert workspace.ontology().version == 4
     assert [slots_offered(xml) for xml in configurations(gateway, projects)] == [{"shade", "price"}] * 2
     for title in projects:
-        ingest_labels(workspace, project=title)
+        ingest_labels(workspace, IngestRequest(projects=(title,)))
     assert [marked(states_in(workspace)[name, 0]) for name in ("d1", "d2")] == [{"shade=red"}] * 2
 
 
@@ -217,7 +217,7 @@ def test_a_decision_reaches_the_instructions_of_a_project_and_only_once(
     change = ("ontology", "rename", "color", "color", "--json")  # nothing but what the projects show
     assert semctl(workspace, *change, "--dry-run") == 0
     assert [project["state"] for project in json.loads(capsys.readouterr().out)["projects"]] == ["to update"] * 2
-    export_to_project(workspace, projects[0], Selection(split="all"))
+    export_for_labelling(workspace, ExportRequest(Selection(split="all"), project=projects[0]))
     instructions = [gateway.require_project(title).instruction for title in projects]
     assert ["never a guess" in instruction for instruction in instructions] == [True, False]
     assert semctl(workspace, *change) == 0
@@ -234,15 +234,15 @@ def test_a_project_with_slots_named_like_its_screen_is_extended_and_its_answers_
     strange = tuple(Slot(name=name, attribute=f"a{place}", values=values) for place, name in enumerate(names))
     Ontology(version=1, slots=(*OLD.slots, *strange)).write(workspace.ontology_file)
     title = request.node.name[5:35]
-    export_to_project(workspace, title, Selection(split="all", limit=1), window=2)
+    export_for_labelling(workspace, ExportRequest(Selection(split="all", limit=1), project=title, window=2))
     gateway = connect(workspace.root)
     first = next(iter(gateway.tasks(gateway.require_project(title))))
     wanted = pick("want_0", "drop=6", "flag=unsure", "$x=$user_turns", "{{idx}}=6", "new_topic=6")
     label(gateway, title, first.uid, wanted, pick("op_1", "drop=drop", "drop=$x", "drop=new_topic"))
     assert semctl(workspace, "ontology", "add", "drop=8") == 0
-    export_to_project(workspace, title, Selection(split="all"), window=2)
+    export_for_labelling(workspace, ExportRequest(Selection(split="all"), project=title, window=2))
     assert slots_offered(gateway.require_project(title).label_config) == {"color", "price", *names}
-    assert ingest_labels(workspace, project=title).quarantined == {}
+    assert ingest_labels(workspace, IngestRequest(projects=(title,))).quarantined == {}
     states = states_in(workspace)
     turns = sorted(turn for name, turn in states if name == first.data["dialogue_id"])
     found = [marked(states[first.data["dialogue_id"], turn]) for turn in turns]

@@ -14,10 +14,10 @@ from pipeline.benchmarks import run_benchmark, tables_of
 from pipeline.benchmarks.measure import Options
 from pipeline.chosen_dialogues import Selection
 from pipeline.cli import _run
-from pipeline.corpus.import_corpus import import_corpus
-from pipeline.generator.corpus import generate_corpus
-from pipeline.labelling.export_for_labelling import export_to_file
-from pipeline.labelling.ingest_labels import ingest_labels
+from pipeline.corpus.import_corpus import ImportRequest, import_corpus
+from pipeline.generator.corpus import GenerateRequest, generate_corpus
+from pipeline.labelling.export_for_labelling import ExportRequest, export_for_labelling
+from pipeline.labelling.ingest_labels import IngestRequest, ingest_labels
 from pipeline.labelling.simulated_labels import gold_states
 from pipeline.workspace import Workspace
 from schemas.errors import ModelError, UsageError, WorkspaceError
@@ -36,16 +36,18 @@ def workspace(tmp_path: Path) -> Workspace:
 def generated(tmp_path_factory: pytest.TempPathFactory) -> Workspace:
     """A generated corpus with its gold states ingested."""
     folder = tmp_path_factory.mktemp("generated")
-    generate_corpus(folder / "corpus", size="test")
+    generate_corpus(folder / "corpus", GenerateRequest(size="test"))
     made = Workspace(folder / "shop")
-    import_corpus(made, folder / "corpus", "mmd")
-    ingest_labels(made)
+    import_corpus(made, ImportRequest(folder / "corpus", "mmd"))
+    ingest_labels(made, IngestRequest())
     return made
 
 
 def exported(workspace: Workspace, prelabel: str | None, **selection: Any) -> list[dict[str, Any]]:
     file = workspace.root / "tasks.json"
-    result = export_to_file(workspace, file, Selection(split="all", **selection), window=2, prelabel=prelabel)
+    result = export_for_labelling(
+        workspace, ExportRequest(Selection(split="all", **selection), to_file=file, window=2, prelabel=prelabel)
+    )
     assert (result.prelabel is None) == (prelabel is None)
     tasks: list[dict[str, Any]] = json.loads(file.read_text())
     return tasks
@@ -135,7 +137,7 @@ def test_answers_left_as_they_were_are_counted_and_found(workspace: Workspace):
     for task in export:
         for answer in task["annotations"]:
             answer["lead_time"] = 1.0 if task["data"]["dialogue_id"] == "d1" else 60.0
-    report = ingest_labels(workspace, export=save(workspace.root / "export.json", export))
+    report = ingest_labels(workspace, IngestRequest(export=save(workspace.root / "export.json", export)))
     who = {each.annotator for each in read_annotations(workspace.annotations) if each.untouched}
     (hasty,) = who
     counted = report.as_json()["untouched"]
@@ -156,7 +158,7 @@ def test_answers_left_as_they_were_are_counted_and_found(workspace: Workspace):
 def test_answers_from_nothing_count_for_nothing(workspace: Workspace):
     gold = {**gold_of([(RED,)] * 3, "d1"), **gold_of([()] * 3, "d2")}
     export = fill_tasks(exported(workspace, None), gold, ONTOLOGY)
-    report = ingest_labels(workspace, export=save(workspace.root / "export.json", export))
+    report = ingest_labels(workspace, IngestRequest(export=save(workspace.root / "export.json", export)))
     assert report.as_json()["untouched"] == {"prelabelled": 0, "untouched": 0, "annotators": {}}
 
 
@@ -166,7 +168,7 @@ def test_correcting_prelabels_ends_in_the_gold_of_every_dialogue(generated: Work
     tasks = exported(generated, "lexicon", limit=12)
     names = {task["data"]["dialogue_id"] for task in tasks}
     export = fill_tasks(tasks, gold, generated.ontology(), annotators=(1, 2))
-    ingest_labels(generated, export=save(tmp_path / "export.json", export))
+    ingest_labels(generated, IngestRequest(export=save(tmp_path / "export.json", export)))
     reached = states_in(generated)
     assert {key: state for key, state in reached.items() if key[0] in names} == {
         key: state for key, state in gold.items() if key[0] in names
@@ -206,7 +208,7 @@ def test_the_benchmark_measures_actions_and_accuracy(generated: Workspace, capsy
 def test_the_benchmark_says_what_it_needs(workspace: Workspace):
     with pytest.raises(UsageError, match="a workspace"):
         run_benchmark("prelabels", Options())
-    ingest_labels(workspace)
+    ingest_labels(workspace, IngestRequest())
     with pytest.raises(UsageError, match="too few"):
         run_benchmark("prelabels", Options(workspace=workspace.root))
 

@@ -10,9 +10,9 @@ from annotate.simulated_annotators import fill_tasks
 from pipeline.benchmarks import run_benchmark
 from pipeline.benchmarks.measure import Options
 from pipeline.chosen_dialogues import Selection
-from pipeline.corpus.import_corpus import import_corpus
-from pipeline.labelling.export_for_labelling import export_to_file
-from pipeline.labelling.ingest_labels import ingest_labels
+from pipeline.corpus.import_corpus import ImportRequest, import_corpus
+from pipeline.labelling.export_for_labelling import ExportRequest, export_for_labelling
+from pipeline.labelling.ingest_labels import IngestRequest, ingest_labels
 from pipeline.workspace import Workspace
 from schemas.files import read_json
 from semantic_model.grounded.values import SlotValues
@@ -24,8 +24,8 @@ pytestmark = [pytest.mark.realdata, pytest.mark.slow]
 @pytest.fixture(scope="module")
 def simmc2(shared_data: Path, tmp_path_factory: pytest.TempPathFactory) -> Workspace:
     made = Workspace(tmp_path_factory.mktemp("simmc2") / "shop")
-    import_corpus(made, shared_data / "simmc2_fashion_mmd", "mmd")
-    ingest_labels(made)
+    import_corpus(made, ImportRequest(shared_data / "simmc2_fashion_mmd", "mmd"))
+    ingest_labels(made, IngestRequest())
     return made
 
 
@@ -45,12 +45,12 @@ def test_simmc2_takes_less_than_half_of_the_actions(simmc2: Workspace):
 def test_corrected_prelabels_of_real_dialogues_are_the_gold(simmc2: Workspace, tmp_path: Path):
     gold = states_in(simmc2)
     file = tmp_path / "tasks.json"
-    export_to_file(simmc2, file, Selection(split="valid"), prelabel="lexicon")
+    export_for_labelling(simmc2, ExportRequest(Selection(split="valid"), to_file=file, prelabel="lexicon"))
     tasks = read_json(file, error=AssertionError)
     names = {task["data"]["dialogue_id"] for task in tasks}
     assert len(names) == 60
     export = fill_tasks(tasks, gold, simmc2.ontology())
-    report = ingest_labels(simmc2, export=save(tmp_path / "export.json", export))
+    report = ingest_labels(simmc2, IngestRequest(export=save(tmp_path / "export.json", export)))
     assert states_in(simmc2) == gold
     counted = report.as_json()["untouched"]
     assert counted["prelabelled"] == len(tasks)

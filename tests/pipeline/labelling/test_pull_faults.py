@@ -23,8 +23,8 @@ from annotate.simulated_annotators import Annotator
 from pipeline.batches import read_batches
 from pipeline.chosen_dialogues import Selection
 from pipeline.cli import _run
-from pipeline.labelling.export_for_labelling import export_to_project
-from pipeline.labelling.ingest_labels import ingest_labels
+from pipeline.labelling.export_for_labelling import ExportRequest, export_for_labelling
+from pipeline.labelling.ingest_labels import IngestRequest, ingest_labels
 from pipeline.workspace import Workspace
 from schemas.errors import ServiceError
 from tests.label_exports import gold_of, hashes, marked, pick, save, simulated, states_in
@@ -42,7 +42,7 @@ def fill(workspace: Workspace) -> str:
     """A project in which everything is answered."""
     gateway = connect(workspace.root)
     title = workspace.root.parent.name[:50]
-    export_to_project(workspace, title, Selection(split="all"), window=5)
+    export_for_labelling(workspace, ExportRequest(Selection(split="all"), project=title, window=5))
     annotator = Annotator(ONTOLOGY, GOLD)
     for task in gateway.tasks(gateway.require_project(title)):
         if task.annotations == 0:
@@ -185,11 +185,11 @@ def test_a_server_killed_while_it_exports_and_started_again(
             pid = status.pid
             faults.before = lambda: threading.Timer(0.01, os.killpg, (pid, signal.SIGKILL)).start()
             with pytest.raises(ServiceError, match="does not answer"):
-                ingest_labels(workspace, project=title)
+                ingest_labels(workspace, IngestRequest(projects=(title,)))
         assert kept(workspace) == before
         again = studio.start(free_port())
         monkeypatch.setenv("LABEL_STUDIO_URL", str(again.url))
-        report = ingest_labels(workspace, project=title)
+        report = ingest_labels(workspace, IngestRequest(projects=(title,)))
         assert (report.received, states_in(workspace) == GOLD) == (5, True)
     finally:
         studio.stop()
@@ -262,13 +262,13 @@ def test_a_disk_that_fills_up_while_labels_are_written_changes_nothing(
     limit: int, workspace: Workspace, tmp_path: Path
 ):
     first = save(tmp_path / "1.json", simulated([dialogue("d1")], GOLD))
-    ingest_labels(workspace, export=first)
+    ingest_labels(workspace, IngestRequest(export=first))
     before = kept(workspace)
     second = save(tmp_path / "2.json", simulated([dialogue(name) for name in NAMES], GOLD))
     run = semctl(workspace, "ingest-labels", str(second), preexec=files_of_at_most(limit))
     assert is_one_line(run, "cannot"), run.stderr
     assert kept(workspace) == before
-    ingest_labels(workspace, export=second)
+    ingest_labels(workspace, IngestRequest(export=second))
     assert states_in(workspace) == GOLD
 
 
@@ -290,7 +290,7 @@ def test_a_folder_that_cannot_be_written_to_is_one_error_and_nothing_is_lost(
     folder: str, workspace: Workspace, tmp_path: Path
 ):
     export = save(tmp_path / "1.json", simulated([dialogue("d1")], GOLD))
-    ingest_labels(workspace, export=export)
+    ingest_labels(workspace, IngestRequest(export=export))
     all_of_it = save(tmp_path / "2.json", simulated([dialogue(name) for name in NAMES], GOLD))
     places = [workspace.root / folder, *(path for path in (workspace.root / folder).rglob("*") if path.is_dir())]
     for place in places:
@@ -304,5 +304,5 @@ def test_a_folder_that_cannot_be_written_to_is_one_error_and_nothing_is_lost(
         (workspace.annotations.parent / ".lock").chmod(0o644)
     assert is_one_line(run, "Permission denied"), run.stderr
     assert not [path for path in workspace.root.rglob(".*") if path.name != ".lock"]
-    ingest_labels(workspace, export=all_of_it)
+    ingest_labels(workspace, IngestRequest(export=all_of_it))
     assert states_in(workspace) == GOLD

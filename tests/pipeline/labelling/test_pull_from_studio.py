@@ -14,12 +14,12 @@ from annotate.label_studio.pull_state import PullState
 from annotate.simulated_annotators import Annotator
 from pipeline.chosen_dialogues import Selection
 from pipeline.cli import _run
-from pipeline.labelling.adjudicate import adjudicate_to_project
+from pipeline.labelling.adjudicate import AdjudicateRequest, adjudicate
 from pipeline.labelling.assigned_export import export_assigned
 from pipeline.labelling.assignment_record import projects_of
 from pipeline.labelling.assignment_request import AssignmentRequest
-from pipeline.labelling.export_for_labelling import export_to_project
-from pipeline.labelling.ingest_labels import IngestReport, ingest_labels
+from pipeline.labelling.export_for_labelling import ExportRequest, export_for_labelling
+from pipeline.labelling.ingest_labels import IngestReport, IngestRequest, ingest_labels
 from pipeline.labelling.pulling import pull_states
 from pipeline.provenance.trace import trace_cell
 from pipeline.workspace import Workspace
@@ -43,7 +43,7 @@ class Live:
     def __init__(self, workspace: Workspace, title: str, studio: RunningStudio) -> None:
         self.workspace = workspace
         self.title = title
-        export_to_project(workspace, title, Selection(split="all"), window=5)
+        export_for_labelling(workspace, ExportRequest(Selection(split="all"), project=title, window=5))
         self.gateway: Gateway = connect(workspace.root)
         self.http = httpx.Client(
             base_url=studio.url, headers={"Authorization": f"Token {studio.token}"}, trust_env=False, timeout=60
@@ -58,7 +58,7 @@ class Live:
             self.answers[name] = self.gateway.create_annotation(task.id, annotator.result(task.data), lead_time=60.0)
 
     def pull(self, **options: Any) -> IngestReport:
-        return ingest_labels(self.workspace, project=self.title, **options)
+        return ingest_labels(self.workspace, IngestRequest(projects=(self.title,), **options))
 
     def edit(self, name: str, value: str) -> None:
         result = [pick("want_0", f"color={value}")]
@@ -115,7 +115,7 @@ def test_the_first_pull_takes_everything_and_the_next_one_nothing(live: Live):
 
 def test_an_export_file_of_the_project_is_of_the_same_people_and_answers(live: Live, tmp_path: Path):
     file = live.gateway.download_export(live.project, tmp_path / "e.json")
-    alone = ingest_labels(live.workspace, export=file)
+    alone = ingest_labels(live.workspace, IngestRequest(export=file))
     (before,) = {row["annotator"] for row in read_table(live.workspace.annotations, ANNOTATIONS).to_pylist()}
     assert before.startswith("user:")
     assert (alone.changes.new, changes(live.pull())) == (6, (0, 0, 0, 6))
@@ -124,7 +124,7 @@ def test_an_export_file_of_the_project_is_of_the_same_people_and_answers(live: L
     assert {row["server"] for row in rows} == {live.gateway.url}
     assert (len({row["annotation_id"] for row in rows}), {row["in_force"] for row in rows}) == (6, {True})
     annotations = live.workspace.annotations.read_bytes()
-    assert ingest_labels(live.workspace, export=file).changes.as_json()["unchanged"] == 6
+    assert ingest_labels(live.workspace, IngestRequest(export=file)).changes.as_json()["unchanged"] == 6
     assert live.workspace.annotations.read_bytes() == annotations
 
 
@@ -254,7 +254,7 @@ def _token(live: Live) -> str:
 def test_a_file_export_withdraws_nothing_by_what_it_lacks(live: Live, tmp_path: Path):
     live.pull()
     live.gateway.export_tasks(live.project, [live.tasks["d0"]], tmp_path / "part.json")
-    report = ingest_labels(live.workspace, export=tmp_path / "part.json")
+    report = ingest_labels(live.workspace, IngestRequest(export=tmp_path / "part.json"))
     assert changes(report) == (0, 0, 0, 1)
     assert report.as_json()["d_f"]["dialogues"] == 6
 
@@ -264,12 +264,12 @@ def test_an_old_file_does_not_bring_back_what_was_deleted_since(live: Live, tmp_
     live.pull()
     live.delete_answer("d2")
     live.pull()
-    ingest_labels(live.workspace, export=old)
+    ingest_labels(live.workspace, IngestRequest(export=old))
     assert live.color("d2") is None
 
 
 def test_answers_that_came_with_a_file_first_are_followed_once_a_pull_has_seen_them(live: Live, tmp_path: Path):
-    ingest_labels(live.workspace, export=live.gateway.download_export(live.project, tmp_path / "e.json"))
+    ingest_labels(live.workspace, IngestRequest(export=live.gateway.download_export(live.project, tmp_path / "e.json")))
     assert changes(live.pull()) == (0, 0, 0, 6)
     live.delete_answer("d0")
     assert changes(live.pull()) == (0, 0, 1, 5)
@@ -340,12 +340,28 @@ def test_an_unreadable_pull_state_is_one_error(live: Live):
 
 def test_two_projects_come_in_one_ingest(live: Live, studio_variables: RunningStudio):
     other = Live(live.workspace, live.title[:40] + " again", studio_variables)
-    report = ingest_labels(live.workspace, project=[live.title, other.title])
+    report = ingest_labels(
+        live.workspace,
+        IngestRequest(
+            projects=(
+                live.title,
+                other.title,
+            )
+        ),
+    )
     assert changes(report) == (12, 0, 0, 0)
     assert [project["tasks_fetched"] for project in report.as_json()["pulled"]] == [6, 6]
     assert len(report.as_json()["exports"]) == len(list(live.workspace.raw_exports.iterdir())) == 2
     other.edit("d1", "blue")
-    again = ingest_labels(live.workspace, project=[live.title, other.title])
+    again = ingest_labels(
+        live.workspace,
+        IngestRequest(
+            projects=(
+                live.title,
+                other.title,
+            )
+        ),
+    )
     assert changes(again) == (0, 1, 0, 11)
     other.http.close()
 
@@ -355,20 +371,22 @@ def test_a_dealt_name_brings_everybody_and_the_verdicts_of_their_review(
 ):
     workspace = write_workspace(tmp_path / "shop", [dialogue(name) for name in NAMES[:2]])
     request = AssignmentRequest(annotators=["ann@x.org", "bo@x.org"], overlap=1.0, redundancy=2)
-    export_assigned(workspace, request, Selection(split="all"), project="assigned pull", window=5)
+    export_assigned(
+        workspace, ExportRequest(Selection(split="all"), assignment=request, project="assigned pull", window=5)
+    )
     gateway = connect(workspace.root)
     titles = projects_of(workspace.labelling, "assigned pull")
     assert len(titles) == 2
     for title, value in zip(titles, ("red", "blue"), strict=True):
         for task in gateway.tasks(gateway.require_project(title)):
             gateway.create_annotation(task.id, [pick("want_0", f"color={value}")], lead_time=60.0)
-    assert changes(ingest_labels(workspace, project="assigned pull")) == (4, 0, 0, 0)
+    assert changes(ingest_labels(workspace, IngestRequest(projects=("assigned pull",)))) == (4, 0, 0, 0)
     assert set(states_in(workspace).values()) == {()}  # the slot is in dispute
-    adjudicate_to_project(workspace, "assigned pull: review")
+    adjudicate(workspace, AdjudicateRequest(project="assigned pull: review"))
     review = gateway.require_project("assigned pull: review")
     for task in gateway.tasks(review):
         gateway.create_annotation(task.id, [pick("want_0", "color=blue")], lead_time=60.0)
-    report = ingest_labels(workspace, project="assigned pull")
+    report = ingest_labels(workspace, IngestRequest(projects=("assigned pull",)))
     assert changes(report) == (2, 0, 0, 4)
     assert [project["project"] for project in report.as_json()["pulled"]] == [*titles, "assigned pull: review"]
     assert marked(states_in(workspace)["d0", 2]) == {"color=blue"}
@@ -377,5 +395,5 @@ def test_a_dealt_name_brings_everybody_and_the_verdicts_of_their_review(
     headers = {"Authorization": f"Token {studio_variables.token}"}
     gone = f"{studio_variables.url}/api/projects/{review.id}/"
     assert httpx.delete(gone, headers=headers, trust_env=False, timeout=60).status_code == 204
-    assert changes(ingest_labels(workspace, project="assigned pull")) == (0, 0, 0, 4)
+    assert changes(ingest_labels(workspace, IngestRequest(projects=("assigned pull",)))) == (0, 0, 0, 4)
     assert marked(states_in(workspace)["d0", 2]) == {"color=blue"}

@@ -9,7 +9,7 @@ import pytest
 
 from annotate.label_studio.gateway import connect
 from pipeline.cli import _run
-from pipeline.labelling.ingest_labels import ingest_labels
+from pipeline.labelling.ingest_labels import IngestRequest, ingest_labels
 from tests.label_exports import answer, answered, save, tasks_of, typed
 from tests.labelling_corpus import dialogue, write_workspace
 from tests.studio_fixtures import RunningStudio
@@ -29,7 +29,7 @@ def test_dialogues_to_label_again_become_a_second_project(
         {**answered(first, answer(1, [])), "id": 1},
         {**answered(second, answer(2, [typed("free_0", "color=blakc")])), "id": 2},
     ]
-    ingest_labels(workspace, export=save(tmp_path / "e.json", export))
+    ingest_labels(workspace, IngestRequest(export=save(tmp_path / "e.json", export)))
     monkeypatch.chdir(workspace.root)
     arguments = ["export-for-labelling", "--dialogues", "labels/requeue.txt", "--project", "round 2", "--json"]
     assert _run(arguments) == 0

@@ -25,10 +25,10 @@ from annotate.simulated_annotators import GoldStates, fill_tasks, offered_choice
 from annotate.states.accumulate import difference
 from annotate.states.splits import label_dialogue
 from pipeline.chosen_dialogues import Selection
-from pipeline.corpus.import_corpus import import_corpus
-from pipeline.labelling.adjudicate import adjudicate_to_file
-from pipeline.labelling.export_for_labelling import export_to_file
-from pipeline.labelling.ingest_labels import ingest_labels
+from pipeline.corpus.import_corpus import ImportRequest, import_corpus
+from pipeline.labelling.adjudicate import AdjudicateRequest, adjudicate
+from pipeline.labelling.export_for_labelling import ExportRequest, export_for_labelling
+from pipeline.labelling.ingest_labels import IngestRequest, ingest_labels
 from pipeline.labelling.simulated_labels import gold_states
 from pipeline.workspace import Workspace
 from schemas.belief import BeliefState, TurnUpdate, state_from_rows
@@ -142,18 +142,18 @@ def answered_by(
             task["annotations"][0]["result"] += [taken_as_filled_in(row) for row in rows]
     file = space.root / f"answers-of-{who}.json"
     file.write_text(json.dumps(export))
-    ingest_labels(space, export=file, **options)
+    ingest_labels(space, IngestRequest(export=file, **options))
 
 
 def measured(corpus: Path, folder: Path, rates: Sequence[float], *, with_reviewer: bool = True) -> dict[str, Figures]:
     """Each way to make one label of several people's answers, by name."""
     gold_space, space = Workspace(folder / "gold"), Workspace(folder / "shop")
-    import_corpus(gold_space, corpus, form="mmd")
-    ingest_labels(gold_space)
-    import_corpus(space, corpus, form="mmd", ignore_states=True)
+    import_corpus(gold_space, ImportRequest(corpus, "mmd"))
+    ingest_labels(gold_space, IngestRequest())
+    import_corpus(space, ImportRequest(corpus, "mmd", ignore_states=True))
     ontology = space.ontology()
     gold = gold_states(gold_space, ontology)
-    export_to_file(space, folder / "tasks.json", Selection(split="all"))
+    export_for_labelling(space, ExportRequest(Selection(split="all"), to_file=folder / "tasks.json"))
     for who, rate in enumerate(rates, start=1):
         answered_by(space, folder / "tasks.json", gold, who, rate)
     annotations = by_dialogue(read_annotations(space.annotations))
@@ -176,7 +176,7 @@ def measured(corpus: Path, folder: Path, rates: Sequence[float], *, with_reviewe
     for name, options in (("majority, then a reviewer", {}), ("adjudicated", {"resolve_by": "adjudicated"})):
         space.annotations.write_bytes(kept)
         review = folder / f"review {name}.json"
-        result = adjudicate_to_file(space, review, **options)
+        result = adjudicate(space, AdjudicateRequest(to_file=review, **options))
         answered_by(space, review, gold, 99, **options)
         with_verdicts = by_dialogue(read_annotations(space.annotations))
         found[name] = figures(with_verdicts, Majority(), result.turns_new)

@@ -11,9 +11,9 @@ import pytest
 
 from annotate.label_studio.gateway import Gateway, connect
 from pipeline.chosen_dialogues import Selection
-from pipeline.corpus.import_corpus import import_corpus
-from pipeline.labelling.export_for_labelling import export_to_project
-from pipeline.labelling.ingest_labels import ingest_labels
+from pipeline.corpus.import_corpus import ImportRequest, import_corpus
+from pipeline.labelling.export_for_labelling import ExportRequest, export_for_labelling
+from pipeline.labelling.ingest_labels import IngestRequest, ingest_labels
 from pipeline.workspace import Workspace
 from schemas.ontology import Ontology
 from schemas.tables import D_F, STATES, read_table
@@ -90,8 +90,8 @@ def labelled(
     """Twenty real dialogues, exported without their states and labelled through the server's API."""
     corpus = shared_data / "simmc2_fashion_mmd"
     workspace = Workspace(tmp_path / "ws")
-    import_corpus(workspace, corpus, form="mmd", ignore_states=True)
-    exported = export_to_project(workspace, PROJECT, Selection(limit=20), window=3)
+    import_corpus(workspace, ImportRequest(corpus, "mmd", ignore_states=True))
+    exported = export_for_labelling(workspace, ExportRequest(Selection(limit=20), project=PROJECT, window=3))
     assert exported.dialogues == 20
     gateway = connect(workspace.root)
     project = gateway.require_project(PROJECT)
@@ -108,7 +108,7 @@ def test_every_state_of_twenty_real_dialogues_comes_back_as_the_gold_says(
     labelled: tuple[Workspace, Gateway, Path, set[str]],
 ):
     workspace, _, corpus, dialogues = labelled
-    report = ingest_labels(workspace, project=PROJECT).as_json()
+    report = ingest_labels(workspace, IngestRequest(projects=(PROJECT,))).as_json()
     assert report["annotations"]["received"] == report["annotations"]["accepted"]
     assert report["annotations"]["quarantined"] == 0
     assert report["d_f"]["dialogues"] == 20
@@ -131,5 +131,5 @@ def test_every_state_of_twenty_real_dialogues_comes_back_as_the_gold_says(
     assert all(state is None for state in unlabelled)
     tables = (workspace.states, workspace.d_f, workspace.d_p, workspace.annotations)
     before = [table.read_bytes() for table in tables]
-    ingest_labels(workspace, project=PROJECT)
+    ingest_labels(workspace, IngestRequest(projects=(PROJECT,)))
     assert [table.read_bytes() for table in tables] == before  # the same labels again change nothing

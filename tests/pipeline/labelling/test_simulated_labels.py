@@ -8,7 +8,7 @@ import orjson
 import pytest
 
 from pipeline.chosen_dialogues import Selection
-from pipeline.labelling.export_for_labelling import export_to_file
+from pipeline.labelling.export_for_labelling import ExportRequest, export_for_labelling
 from pipeline.labelling.simulated_labels import answer_tasks, gold_states
 from pipeline.workspace import Workspace
 from schemas.belief import SlotValue, state_to_rows
@@ -24,7 +24,7 @@ def workspace(tmp_path: Path) -> Workspace:
 
 
 def test_every_task_is_answered_by_as_many_annotators_as_asked(workspace: Workspace, tmp_path: Path):
-    export_to_file(workspace, tmp_path / "tasks.json", Selection())
+    export_for_labelling(workspace, ExportRequest(Selection(), to_file=tmp_path / "tasks.json"))
     gold = {("a", 0): (SlotValue("color", "red"),), ("a", 2): (SlotValue("color", "red"),)}
     answer_tasks(workspace, tmp_path / "tasks.json", tmp_path / "export.json", gold, redundancy=2)
     answered = {

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from pipeline.modelling.evaluate import evaluate
+from pipeline.modelling.evaluate import EvaluateRequest, evaluate
 from pipeline.modelling.runs import find_run
 from pipeline.workspace import Workspace
 from schemas.errors import ModelError, SchemaError, UsageError, WorkspaceError
@@ -98,7 +98,7 @@ def semctl(*arguments: str) -> subprocess.CompletedProcess[str]:
 
 
 def test_baselines_find_what_is_asked_for_in_so_many_words(workspace: Workspace):
-    report = evaluate(workspace, split="valid", candidates="all", baselines_only=True)
+    report = evaluate(workspace, EvaluateRequest(split="valid", candidates="all", baselines_only=True))
     assert [row.name for row in report.rows] == ["random", "popularity", "tfidf"]
     by_name = {row.name: row.means for row in report.rows}
     assert by_name["tfidf"]["ndcg@5"] == pytest.approx(1.0)
@@ -118,7 +118,7 @@ def test_the_model_comes_first_and_the_report_is_kept_with_its_run(
         "pipeline.modelling.evaluate.open_ranker", lambda folder, corpus, **_: opened.append(folder) or Model()
     )
     folder = add_run(workspace, "tiny-r0.2-s0-abcdef")
-    report = evaluate(workspace, split="valid", candidates="listed")
+    report = evaluate(workspace, EvaluateRequest(split="valid", candidates="listed"))
     assert opened == [folder]
     assert [row.name for row in report.rows] == ["semantic", "random", "popularity", "tfidf"]
     file = folder / "evaluation-valid-listed.json"
@@ -127,9 +127,9 @@ def test_the_model_comes_first_and_the_report_is_kept_with_its_run(
     assert (kept["run"], kept["split"], kept["candidates"], kept["queries"]) == (folder.name, "valid", "listed", 2)
     assert set(metric_names()) <= set(kept["rows"][0])
     assert kept["rows"][0]["recall@5"] == 1.0
-    evaluate(workspace, split="valid", candidates="listed")
+    evaluate(workspace, EvaluateRequest(split="valid", candidates="listed"))
     assert file.read_bytes() == first
-    evaluate(workspace, split="valid", candidates="listed", images=False)
+    evaluate(workspace, EvaluateRequest(split="valid", candidates="listed", images=False))
     assert (folder / "evaluation-valid-listed-no-images.json").is_file()
 
 
@@ -143,7 +143,7 @@ def test_data_that_changed_since_the_training_is_said(workspace: Workspace, monk
         def log(self, message: str) -> None:
             said.append(message)
 
-    evaluate(workspace, split="valid", progress=Listening())
+    evaluate(workspace, EvaluateRequest(split="valid"), progress=Listening())
     assert said == ["turns changed since tiny was trained"]
 
 
@@ -172,24 +172,24 @@ def test_a_run_that_cannot_be_used_is_refused(workspace: Workspace, name: str, s
 
 def test_no_run_at_all_says_how_to_get_one(workspace: Workspace):
     with pytest.raises(ModelError, match="semctl train"):
-        evaluate(workspace, split="valid")
+        evaluate(workspace, EvaluateRequest(split="valid"))
 
 
 def test_an_empty_split_names_the_splits_there_are(workspace: Workspace):
     with pytest.raises(UsageError, match=r"'test' has no recommendation turns; .*train \(3\), valid \(2\)"):
-        evaluate(workspace, split="test", baselines_only=True)
+        evaluate(workspace, EvaluateRequest(split="test", baselines_only=True))
 
 
 def test_unknown_candidates_are_refused(workspace: Workspace):
     with pytest.raises(UsageError, match="did you mean '1000'"):
-        evaluate(workspace, split="valid", candidates="100", baselines_only=True)
+        evaluate(workspace, EvaluateRequest(split="valid", candidates="100", baselines_only=True))
 
 
 def test_a_workspace_without_a_corpus_and_a_folder_that_is_none_are_refused(tmp_path: Path):
     with pytest.raises(WorkspaceError, match="semctl import"):
-        evaluate(Workspace(tmp_path / "empty").create(), baselines_only=True)
+        evaluate(Workspace(tmp_path / "empty").create(), EvaluateRequest(baselines_only=True))
     with pytest.raises(WorkspaceError, match="not a semctl workspace"):
-        evaluate(Workspace(tmp_path), baselines_only=True)
+        evaluate(Workspace(tmp_path), EvaluateRequest(baselines_only=True))
 
 
 def test_an_older_table_is_refused(workspace: Workspace, monkeypatch: pytest.MonkeyPatch):
@@ -199,7 +199,7 @@ def test_an_older_table_is_refused(workspace: Workspace, monkeypatch: pytest.Mon
         older.setattr(schemas.tables.TURNS.__class__, "metadata", lambda self, inputs: _stamped(self))
         write_table(workspace.turns, TURNS, [])
     with pytest.raises(SchemaError, match=r"schema version 0.*semctl import"):
-        evaluate(workspace, split="valid", baselines_only=True)
+        evaluate(workspace, EvaluateRequest(split="valid", baselines_only=True))
 
 
 def _stamped(table: object) -> dict[bytes, bytes]:
@@ -238,9 +238,11 @@ def test_bad_input_is_one_line_and_exit_code_2(workspace: Workspace):
 
 
 def test_the_released_codes_formula_and_candidates_have_a_report_of_their_own(workspace: Workspace):
-    plain = evaluate(workspace, split="valid", baselines_only=True)
-    flattered = evaluate(workspace, split="valid", baselines_only=True, candidates="release", metrics="release")
-    assert plain.as_dict()["metrics"] == "standard"
-    assert (flattered.as_dict()["metrics"], flattered.candidates) == ("release", "release")
+    plain = evaluate(workspace, EvaluateRequest(split="valid", baselines_only=True))
+    flattered = evaluate(
+        workspace, EvaluateRequest(split="valid", baselines_only=True, candidates="release", metrics="release")
+    )
+    assert plain.as_json()["metrics"] == "standard"
+    assert (flattered.as_json()["metrics"], flattered.candidates) == ("release", "release")
     popularity = {row.name: row.means["ndcg@5"] for row in flattered.rows}["popularity"]
     assert popularity > {row.name: row.means["ndcg@5"] for row in plain.rows}["popularity"]  # ties are won

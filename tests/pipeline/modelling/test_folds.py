@@ -1,12 +1,14 @@
 from __future__ import annotations
 
 from collections import Counter
+from pathlib import Path
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pipeline.modelling.folds import KEPT, Fold, fold_of_record, fold_splits
+from pipeline.modelling.folds import KEPT, Fold, fold_splits
+from pipeline.modelling.run_record import RECORD, RunRecord, read_record
 from schemas.errors import InputError, ModelError, UsageError
 
 CORPUS = {f"d{i}": "train" if i < 40 else "valid" if i < 47 else "test" for i in range(60)}
@@ -75,9 +77,19 @@ def test_a_fold_that_is_not_there_and_too_few_dialogues_are_refused():
         fold_splits({f"d{i}": "train" for i in range(9)}, Fold(1))
 
 
-def test_a_record_tells_the_fold():
+def test_a_record_tells_the_fold(tmp_path: Path):
     fold = Fold(3, 4, seed=2, pool_test=True)
-    assert fold_of_record(fold.as_dict()) == fold
-    assert fold_of_record(None) is None
-    with pytest.raises(ModelError, match="another version"):
-        fold_of_record({"number": 1, "shuffled": True})
+    RunRecord(run="r1", fold=fold).write(tmp_path)
+    assert read_record(tmp_path) == RunRecord(run="r1", fold=fold)
+    RunRecord(run="r1").write(tmp_path)
+    assert read_record(tmp_path).fold is None
+    (tmp_path / RECORD).write_text('{"fold": {"number": 1, "shuffled": true}}')
+    with pytest.raises(ModelError, match=r"not as semctl writes it, at fold\.shuffled"):
+        read_record(tmp_path)
+
+
+def test_a_record_of_an_earlier_version_has_what_it_did_not_write_by_default(tmp_path: Path):
+    (tmp_path / RECORD).write_text('{"run": "r1", "best": {"epoch": 2, "ndcg@5": 0.25}, "gone": 1, "labeled_ratio": 1}')
+    record = read_record(tmp_path)
+    assert (record.best_epoch, record.figures, record.labeled_ratio) == (2, {"ndcg@5": 0.25}, 1.0)
+    assert (record.fold, record.labelled_list, record.inputs) == (None, False, {})

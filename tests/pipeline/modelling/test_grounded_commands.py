@@ -9,9 +9,9 @@ from pathlib import Path
 import pytest
 
 from pipeline import cli
-from pipeline.corpus.import_corpus import import_corpus
-from pipeline.generator.corpus import generate_corpus
-from pipeline.labelling.ingest_labels import ingest_labels
+from pipeline.corpus.import_corpus import ImportRequest, import_corpus
+from pipeline.generator.corpus import GenerateRequest, generate_corpus
+from pipeline.labelling.ingest_labels import IngestRequest, ingest_labels
 from pipeline.workspace import Workspace
 from semantic_model.config.config import Config, load_config
 
@@ -24,10 +24,10 @@ TRAIN = ["train", "--preset", "default", "--epochs", "1", *SMALL]
 @pytest.fixture(scope="module")
 def workspace(tmp_path_factory: pytest.TempPathFactory) -> Workspace:
     folder = tmp_path_factory.mktemp("grounded")
-    generate_corpus(folder / "corpus", size="test")
+    generate_corpus(folder / "corpus", GenerateRequest(size="test"))
     made = Workspace(folder / "shop")
-    import_corpus(made, folder / "corpus", "mmd")
-    ingest_labels(made)
+    import_corpus(made, ImportRequest(folder / "corpus", "mmd"))
+    ingest_labels(made, IngestRequest())
     return made
 
 

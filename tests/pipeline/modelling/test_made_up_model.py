@@ -9,12 +9,12 @@ from pathlib import Path
 
 import pytest
 
-from pipeline.corpus.import_corpus import import_corpus
+from pipeline.corpus.import_corpus import ImportRequest, import_corpus
 from pipeline.experiments.grid import ExperimentRequest, rows_of
-from pipeline.generator.corpus import generate_corpus
-from pipeline.labelling.ingest_labels import ingest_labels
-from pipeline.modelling.evaluate import evaluate
-from pipeline.modelling.recommend import recommend
+from pipeline.generator.corpus import GenerateRequest, generate_corpus
+from pipeline.labelling.ingest_labels import IngestRequest, ingest_labels
+from pipeline.modelling.evaluate import EvaluateRequest, evaluate
+from pipeline.modelling.recommend import RecommendRequest, recommend
 from pipeline.modelling.run_plan import plan_run
 from pipeline.modelling.runs import find_run, load_corpus, open_ranker
 from pipeline.modelling.train import TrainRequest, resume, train
@@ -32,10 +32,10 @@ REQUEST = TrainRequest(labeled_ratio=None, model="best-word", preset="dual-encod
 @pytest.fixture(scope="module")
 def workspace(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Workspace]:
     folder = tmp_path_factory.mktemp("made-up")
-    generate_corpus(folder / "corpus", size="test")
+    generate_corpus(folder / "corpus", GenerateRequest(size="test"))
     made = Workspace(folder / "shop")
-    import_corpus(made, folder / "corpus", "mmd")
-    ingest_labels(made)
+    import_corpus(made, ImportRequest(folder / "corpus", "mmd"))
+    ingest_labels(made, IngestRequest())
     with pytest.MonkeyPatch.context() as patch:
         patch.setitem(MODELS, "best-word", "tests.pipeline.modelling.made_up_model")
         yield made
@@ -80,13 +80,13 @@ def test_it_trains_resumes_evaluates_and_recommends(workspace: Workspace):
     assert weights.read_bytes() == of_resumed
     assert record["model"] == "best-word"
     assert "The best of a product's words, trained by" in (weights.parent / "README.md").read_text()
-    report = evaluate(workspace, record["run"], split="valid", candidates="all")
+    report = evaluate(workspace, EvaluateRequest(record["run"], split="valid", candidates="all"))
     assert report.rows[0].name == "best-word"
     assert report.rows[0].means["ndcg@5"] == pytest.approx(record["best"]["ndcg@5"], abs=1e-6)
-    listed = evaluate(workspace, record["run"], split="valid", candidates="1000")
+    listed = evaluate(workspace, EvaluateRequest(record["run"], split="valid", candidates="1000"))
     assert listed.rows[0].means["ndcg@5"] == pytest.approx(record["best"]["ndcg@5"], abs=0.05)
     dialogue = report.rows[0].queries[0][0]
-    found = recommend(workspace, record["run"], dialogue=dialogue, top=3).products
+    found = recommend(workspace, RecommendRequest(dialogue, run=record["run"], top=3)).products
     assert [product.rank for product in found] == [1, 2, 3]
     assert found[0].score >= found[1].score >= found[2].score
 

@@ -3,7 +3,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from pipeline.modelling.recommend import RecommendedProduct, find_dialogue, recommend, top_rows
+from pipeline.modelling.recommend import RecommendedProduct, RecommendRequest, find_dialogue, recommend, top_rows
 from pipeline.workspace import Workspace
 from schemas.errors import CorpusError, UsageError
 from schemas.tables import IMAGES, PRODUCTS, RECOMMENDATIONS, TURNS, write_table
@@ -81,7 +81,7 @@ def workspace(tmp_path, monkeypatch: pytest.MonkeyPatch) -> Workspace:
 
 
 def test_products_come_best_first_with_what_the_system_recommended_marked(workspace: Workspace):
-    result = recommend(workspace, dialogue="train/7", turn=2, top=2)
+    result = recommend(workspace, RecommendRequest("train/7", turn=2, top=2))
     assert [product.product_id for product in result.products] == ["p3", "p2"]
     assert [product.rank for product in result.products] == [1, 2]
     assert [product.positive for product in result.products] == [True, False]
@@ -90,7 +90,7 @@ def test_products_come_best_first_with_what_the_system_recommended_marked(worksp
 
 
 def test_without_a_turn_the_dialogue_is_read_up_to_the_shoppers_last_word(workspace: Workspace):
-    result = recommend(workspace, dialogue="train/7", top=9)
+    result = recommend(workspace, RecommendRequest("train/7", top=9))
     assert result.turn == 4
     assert result.products[0].product_id == "p1"
     assert result.products[0].images == (str(workspace.root / "p1.jpg"),)
@@ -100,7 +100,7 @@ def test_without_a_turn_the_dialogue_is_read_up_to_the_shoppers_last_word(worksp
 
 
 def test_the_json_form_has_the_agreed_keys(workspace: Workspace):
-    value = recommend(workspace, dialogue="train/7", turn=2, top=1).as_dict()
+    value = recommend(workspace, RecommendRequest("train/7", turn=2, top=1)).as_json()
     assert (value["dialogue_id"], value["turn"]) == ("train/7", 2)
     assert {"rank", "product_id", "name", "score", "images"} <= set(value["products"][0])
     assert value["products"][0]["score"] > 0
@@ -118,9 +118,9 @@ def test_equal_scores_keep_the_catalogues_order():
 
 
 def test_a_dialogue_can_be_named_without_its_split_where_that_leaves_no_doubt(workspace: Workspace):
-    assert recommend(workspace, dialogue="8", top=1).dialogue_id == "valid/8"
+    assert recommend(workspace, RecommendRequest("8", top=1)).dialogue_id == "valid/8"
     with pytest.raises(CorpusError, match=r"2 dialogues; say which: train/9, valid/9"):
-        recommend(workspace, dialogue="9")
+        recommend(workspace, RecommendRequest("9"))
 
 
 def test_an_unknown_dialogue_names_the_nearest(workspace: Workspace):
@@ -135,9 +135,9 @@ def test_an_unknown_dialogue_names_the_nearest(workspace: Workspace):
 
 def test_a_turn_that_is_not_there_and_a_top_of_nothing_are_refused(workspace: Workspace):
     with pytest.raises(UsageError, match="no turn 5; its turns are 0 to 4"):
-        recommend(workspace, dialogue="train/7", turn=5)
+        recommend(workspace, RecommendRequest("train/7", turn=5))
     with pytest.raises(UsageError, match="at least 1"):
-        recommend(workspace, dialogue="train/7", top=0)
+        recommend(workspace, RecommendRequest("train/7", top=0))
 
 
 def test_the_command_prints_turns_and_a_table(workspace: Workspace, capsys: pytest.CaptureFixture[str]):

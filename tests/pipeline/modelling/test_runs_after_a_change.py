@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import pytest
 
-from pipeline.corpus.import_corpus import import_corpus
-from pipeline.generator.corpus import generate_corpus
-from pipeline.labelling.ingest_labels import ingest_labels
-from pipeline.modelling.evaluate import evaluate
-from pipeline.modelling.recommend import recommend
+from pipeline.corpus.import_corpus import ImportRequest, import_corpus
+from pipeline.generator.corpus import GenerateRequest, generate_corpus
+from pipeline.labelling.ingest_labels import IngestRequest, ingest_labels
+from pipeline.modelling.evaluate import EvaluateRequest, evaluate
+from pipeline.modelling.recommend import RecommendRequest, recommend
 from pipeline.modelling.train import TrainRequest, train
 from pipeline.workspace import Workspace
 from schemas.errors import WorkspaceError
@@ -22,10 +22,10 @@ GROUNDED = ("model.kind=grounded",)
 @pytest.fixture(scope="module")
 def trained(tmp_path_factory: pytest.TempPathFactory) -> Workspace:
     folder = tmp_path_factory.mktemp("renaming")
-    generate_corpus(folder / "corpus", size="test")
+    generate_corpus(folder / "corpus", GenerateRequest(size="test"))
     workspace = Workspace(folder / "shop")
-    import_corpus(workspace, folder / "corpus", "mmd")
-    ingest_labels(workspace)
+    import_corpus(workspace, ImportRequest(folder / "corpus", "mmd"))
+    ingest_labels(workspace, IngestRequest())
     train(workspace, TrainRequest(labeled_ratio=0.5, preset="tiny", epochs=1, settings=GROUNDED))
     return workspace
 
@@ -44,7 +44,7 @@ def commonest(workspace: Workspace, name: str) -> str:
 
 
 def test_a_run_ranks_as_before_and_the_rule_over_gold_states_too(trained: Workspace):
-    before = evaluate(trained, split="valid", candidates="all")
+    before = evaluate(trained, EvaluateRequest(split="valid", candidates="all"))
     assert before.run is not None
     names = [row.name for row in before.rows]
     assert any("state-rule" in name for name in names)
@@ -55,16 +55,16 @@ def test_a_run_ranks_as_before_and_the_rule_over_gold_states_too(trained: Worksp
     heard = Listening()
     with pytest.raises(WorkspaceError, match=r"changed since the labels were ingested: .* run `semctl ingest-labels`"):
         train(trained, TrainRequest(labeled_ratio=0.5, preset="tiny", epochs=1, settings=GROUNDED))
-    stale = evaluate(trained, before.run, split="valid", candidates="all", progress=heard)
+    stale = evaluate(trained, EvaluateRequest(before.run, split="valid", candidates="all"), progress=heard)
     assert [row.means for row in stale.rows[:1]] == [row.means for row in before.rows[:1]]
     assert any("ontology changed since" in message for message in heard.messages)
     assert any("the rule over gold states is left out" in message for message in heard.messages)
-    ingest_labels(trained)
-    after = evaluate(trained, before.run, split="valid", candidates="all")
+    ingest_labels(trained, IngestRequest())
+    after = evaluate(trained, EvaluateRequest(before.run, split="valid", candidates="all"))
     assert [(row.name, row.means) for row in after.rows] == [(row.name, row.means) for row in before.rows]
     dialogue = before.rows[0].queries[0][0]
-    assert recommend(trained, before.run, dialogue=dialogue, top=3).products
+    assert recommend(trained, RecommendRequest(dialogue, run=before.run, top=3)).products
     record = train(trained, TrainRequest(labeled_ratio=0.5, preset="tiny", epochs=1, settings=GROUNDED))
-    assert record["run"] != before.run
-    newer = read_card(trained.runs / record["run"] / "model").ontology
+    assert record.run != before.run
+    newer = read_card(trained.runs / record.run / "model").ontology
     assert (newer.version, newer.slot(slot).name) == (made_with.version + 2, "renamed")

@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from PIL import Image
 
 from pipeline import cli
-from pipeline.modelling.evaluate import evaluate
+from pipeline.modelling.evaluate import EvaluateRequest, evaluate
 from pipeline.modelling.train import TrainRequest, resume, train
 from pipeline.modelling.training_data import labelled_dialogues, unlabelled_dialogues
 from pipeline.workspace import Workspace
@@ -105,7 +105,7 @@ def request(ratio: float = 0.5, **more) -> TrainRequest:
 
 def test_a_run_folder_holds_what_a_run_is(workspace: Workspace):
     record = train(workspace, request())
-    folder = Path(record["path"])
+    folder = Path(record.path)
     assert folder.parent == workspace.runs
     assert {path.name for path in folder.iterdir()} == {
         "checkpoints",
@@ -116,51 +116,51 @@ def test_a_run_folder_holds_what_a_run_is(workspace: Workspace):
         "record.json",
         "tensorboard",
     }
-    assert record["labelled_dialogues"] == 5
-    assert record["unlabelled_dialogues"] == 5
-    assert record["epochs"] == 2
-    assert set(record["best"]) > {"epoch", "ndcg@5", "precision@20"}
-    assert "learned from the corpus" in record["words"]
-    assert "no weights" in record["pictures"]
-    assert record["run"].startswith("tiny-r0.5-s0-")
+    assert record.labelled_dialogues == 5
+    assert record.unlabelled_dialogues == 5
+    assert record.epochs == 2
+    assert set(record.best) > {"epoch", "ndcg@5", "precision@20"}
+    assert "learned from the corpus" in record.words
+    assert "no weights" in record.pictures
+    assert record.run.startswith("tiny-r0.5-s0-")
     card = (folder / "model" / "README.md").read_text()
-    assert record["run"] in card
+    assert record.run in card
     assert "5 dialogues with belief states, 5 without" in card
-    assert json.loads((folder / "record.json").read_text()) == record
+    assert json.loads((folder / "record.json").read_text()) == record.as_json()
     assert list(workspace.features.glob("pixels*.npy"))
 
 
 def test_the_same_request_is_the_same_run_and_is_not_trained_twice(workspace: Workspace):
     record = train(workspace, request())
-    before = (Path(record["path"]) / "record.json").stat().st_mtime_ns
+    before = (Path(record.path) / "record.json").stat().st_mtime_ns
     assert train(workspace, request()) == record
-    assert (Path(record["path"]) / "record.json").stat().st_mtime_ns == before
+    assert (Path(record.path) / "record.json").stat().st_mtime_ns == before
 
 
 def test_whatever_decides_the_outcome_changes_the_runs_name(workspace: Workspace):
     names = {
-        train(workspace, request())["run"],
-        train(workspace, request(seed=1))["run"],
-        train(workspace, request(images=False))["run"],
-        train(workspace, request(ratio=0.4))["run"],
-        train(workspace, request(epochs=1))["run"],
+        train(workspace, request()).run,
+        train(workspace, request(seed=1)).run,
+        train(workspace, request(images=False)).run,
+        train(workspace, request(ratio=0.4)).run,
+        train(workspace, request(epochs=1)).run,
     }
     write_splits(workspace, labelled=8)
-    names.add(train(workspace, request())["run"])
+    names.add(train(workspace, request()).run)
     assert len(names) == 6
 
 
 def test_ratio_zero_needs_no_labels(workspace: Workspace):
     write_splits(workspace, labelled=0)
     record = train(workspace, request(0.0))
-    assert (record["labelled_dialogues"], record["unlabelled_dialogues"]) == (0, 10)
+    assert (record.labelled_dialogues, record.unlabelled_dialogues) == (0, 10)
 
 
 def test_too_few_labels_name_the_largest_possible_ratio(workspace: Workspace):
     with pytest.raises(InputError, match=r"0.8 of 10 training dialogues is 8, only 6 are labelled.*largest.*is 0.6"):
         train(workspace, request(0.8))
     assert not workspace.runs.exists()
-    assert train(workspace, request(0.6))["labelled_dialogues"] == 6
+    assert train(workspace, request(0.6)).labelled_dialogues == 6
 
 
 @pytest.mark.parametrize("ratio", [-0.1, 1.1, float("nan")])
@@ -197,7 +197,7 @@ def test_the_largest_possible_ratio_is_possible(labelled: int, training: int):
 
 def test_training_goes_on_where_it_was_interrupted(workspace: Workspace, tmp_path: Path):
     straight = train(workspace, request())
-    model = Path(straight["path"]) / "model" / "model.safetensors"
+    model = Path(straight.path) / "model" / "model.safetensors"
     expected = model.read_bytes()
     model.parent.parent.rename(tmp_path / "kept")
 
@@ -226,18 +226,18 @@ def test_training_goes_on_where_it_was_interrupted(workspace: Workspace, tmp_pat
     display = Impatient()
     with pytest.raises(KeyboardInterrupt):
         train(workspace, request(), progress=display)
-    assert display.said == f"stopped; continue with `semctl train --resume {straight['run']}`"
+    assert display.said == f"stopped; continue with `semctl train --resume {straight.run}`"
     record = resume(workspace, "latest")
-    assert record["best"] == straight["best"]
-    assert (Path(record["path"]) / "model" / "model.safetensors").read_bytes() == expected
-    assert resume(workspace, record["run"]) == record
+    assert record.best == straight.best
+    assert (Path(record.path) / "model" / "model.safetensors").read_bytes() == expected
+    assert resume(workspace, record.run) == record
 
 
 @pytest.mark.slow
 def test_a_killed_process_is_gone_on_with(workspace: Workspace):
     straight = train(workspace, request(epochs=40))
-    expected = (Path(straight["path"]) / "model" / "model.safetensors").read_bytes()
-    folder = Path(straight["path"])
+    expected = (Path(straight.path) / "model" / "model.safetensors").read_bytes()
+    folder = Path(straight.path)
     folder.rename(folder.with_name("straight"))
     (folder.with_name("straight") / "plan.json").unlink()
     command = [
@@ -264,15 +264,15 @@ def test_a_killed_process_is_gone_on_with(workspace: Workspace):
     assert not (folder / "record.json").exists()
     record = resume(workspace, folder.name)
     assert (folder / "model" / "model.safetensors").read_bytes() == expected
-    assert record["best"] == straight["best"]
+    assert record.best == straight.best
 
 
 def test_a_run_is_not_gone_on_with_on_other_data(workspace: Workspace):
     record = train(workspace, request())
-    (Path(record["path"]) / "record.json").unlink()
+    (Path(record.path) / "record.json").unlink()
     write_splits(workspace, labelled=7)
     with pytest.raises(ModelError, match="the data changed since this run began: D_F, D_P"):
-        resume(workspace, record["run"])
+        resume(workspace, record.run)
 
 
 def test_splits_that_are_not_those_of_the_manifest_are_refused(workspace: Workspace):
@@ -291,7 +291,7 @@ def test_an_empty_folder_is_not_a_workspace(tmp_path: Path):
 
 def test_without_images_none_is_read(workspace: Workspace):
     record = train(workspace, request(images=False))
-    assert record["pictures"] == "left out"
+    assert record.pictures == "left out"
     assert not list(workspace.features.glob("*.npy"))
 
 
@@ -332,7 +332,7 @@ def test_bad_usage_is_one_line_and_exit_code_two(
 
 def test_a_corpus_without_any_image_still_trains(workspace: Workspace):
     write_table(workspace.images, IMAGES, [])
-    assert train(workspace, request())["epochs"] == 2
+    assert train(workspace, request()).epochs == 2
 
 
 def test_an_ontology_without_slots_is_refused(workspace: Workspace):
@@ -348,16 +348,16 @@ def test_two_epochs_on_real_dialogues_beat_word_matching(shared_data: Path, tmp_
     assert cli._run([*space, "import", str(shared_data / "simmc2_fashion_mmd"), "--format", "mmd"]) == 0
     assert cli._run([*space, "ingest-labels"]) == 0
     record = train(Workspace(tmp_path / "space"), TrainRequest(labeled_ratio=1.0, preset="tiny", epochs=2))
-    assert record["labelled_dialogues"] == 400
-    assert record["best"]["ndcg@5"] > 0.42  # TF-IDF of the last user turn: 0.37
+    assert record.labelled_dialogues == 400
+    assert record.best["ndcg@5"] > 0.42  # TF-IDF of the last user turn: 0.37
 
 
 def test_d_p_may_be_a_part_of_the_training_dialogues_and_holds_d_f(workspace: Workspace):
     small = train(workspace, request(0.2, settings=(*FAST, "train.unlabelled_ratio=0.5")))
-    assert (small["labelled_dialogues"], small["unlabelled_dialogues"]) == (2, 3)
-    assert small["examples"] == {"D_F": 2, "D_P": 5, "valid": 2}
+    assert (small.labelled_dialogues, small.unlabelled_dialogues) == (2, 3)
+    assert small.examples == {"D_F": 2, "D_P": 5, "valid": 2}
     none = train(workspace, request(0.2, settings=(*FAST, "train.unlabelled_ratio=0")))
-    assert (none["labelled_dialogues"], none["unlabelled_dialogues"]) == (2, 0)
+    assert (none.labelled_dialogues, none.unlabelled_dialogues) == (2, 0)
     with pytest.raises(InputError, match="of 10 training dialogues is none"):
         train(workspace, request(0.0, settings=(*FAST, "train.unlabelled_ratio=0")))
 
@@ -390,7 +390,7 @@ def test_a_preset_whose_weights_are_not_here_is_refused_before_anything_is_writt
 def test_without_images_no_weights_of_an_image_network_are_needed(workspace: Workspace):
     settings = (*FAST, "text.embeddings=corpus", "image.encoder=mobilenet_v2")
     record = train(workspace, TrainRequest(0.5, preset="paper", settings=settings, epochs=1, images=False))
-    assert record["pictures"] == "left out"
+    assert record.pictures == "left out"
 
 
 def test_a_fine_tuned_run_is_used_without_the_weights_it_began_with(workspace: Workspace, tmp_path: Path):
@@ -401,7 +401,7 @@ def test_a_fine_tuned_run_is_used_without_the_weights_it_began_with(workspace: W
     save_file(torchvision.models.squeezenet1_1(weights=None).state_dict(), weights)
     chosen = ("text.embeddings=corpus", "image.encoder=squeezenet1_1", f"image.weights={weights}")
     record = train(workspace, TrainRequest(0.5, preset="release", settings=(*FAST, *chosen), epochs=1))
-    assert "which trains along" in record["pictures"]
+    assert "which trains along" in record.pictures
     weights.unlink()
-    report = evaluate(workspace, record["run"], split="valid", candidates="all")
-    assert report.rows[0].means["ndcg@5"] == pytest.approx(record["best"]["ndcg@5"])
+    report = evaluate(workspace, EvaluateRequest(record.run, split="valid", candidates="all"))
+    assert report.rows[0].means["ndcg@5"] == pytest.approx(record.best["ndcg@5"])

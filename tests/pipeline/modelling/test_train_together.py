@@ -33,7 +33,7 @@ def command(workspace: Workspace, *arguments: str, processes: int = 1) -> list[s
 def test_two_processes_leave_the_run_that_one_leaves(workspace: Workspace):
     exact = (*FAST, "model.dropout=0")  # what is dropped, each process draws for itself
     alone = train(workspace, request(settings=exact))
-    folder = Path(alone["path"])
+    folder = Path(alone.path)
     folder.rename(folder.with_name("alone"))
     arguments = ["--preset", "tiny", "--labeled-ratio", "0.5", *(f"--set={setting}" for setting in exact), "--json"]
     root = Path(__file__).resolve().parents[3]
@@ -41,8 +41,8 @@ def test_two_processes_leave_the_run_that_one_leaves(workspace: Workspace):
         command(workspace, *arguments, processes=2), cwd=root, capture_output=True, text=True, timeout=300, check=True
     )
     record = json.loads(found.stdout)  # one object, not one a process
-    assert (record["run"], record["processes"]) == (alone["run"], 2)
-    assert record["best"] == pytest.approx(alone["best"])
+    assert (record["run"], record["processes"]) == (alone.run, 2)
+    assert record["best"] == pytest.approx(alone.best)
     one, two = (load_file(path / "model" / "model.safetensors") for path in (folder.with_name("alone"), folder))
     for name, value in one.items():
         if not name.endswith("key.bias"):  # without a gradient but for rounding, which Adam makes as large as any
@@ -84,4 +84,4 @@ def test_a_process_that_dies_takes_the_others_with_it_and_the_run_goes_on_afterw
     assert "Traceback" not in said.split("torch/distributed/")[0]
     folder = next(workspace.runs.iterdir())
     assert not (folder / "record.json").exists()
-    assert resume(workspace, folder.name)["epochs"] == 40
+    assert resume(workspace, folder.name).epochs == 40

@@ -9,7 +9,7 @@ import pytest
 
 from pipeline.cli import _run
 from pipeline.labelling.ingest_history import kept_ingests
-from pipeline.labelling.ingest_labels import ingest_labels
+from pipeline.labelling.ingest_labels import IngestRequest, ingest_labels
 from pipeline.provenance.diff import diff_ingests, diff_workspaces
 from pipeline.provenance.state_diff import side_by_side
 from pipeline.workspace import Workspace
@@ -30,7 +30,7 @@ def workspace(tmp_path: Path) -> Workspace:
 
 def take_in(workspace: Workspace, folder: Path, *answers: tuple[str, dict[str, Any]], **options: Any) -> None:
     export = [answered(TASKS[name], given, id=number) for number, (name, given) in enumerate(answers)]
-    ingest_labels(workspace, export=save(folder / "e.json", export), **options)
+    ingest_labels(workspace, IngestRequest(export=save(folder / "e.json", export), **options))
 
 
 def three_ingests(workspace: Workspace, folder: Path) -> None:
@@ -100,14 +100,14 @@ def test_what_was_withdrawn_leaves_d_f(workspace: Workspace, tmp_path: Path):
 def test_an_ingest_that_changes_nothing_is_not_kept(workspace: Workspace, tmp_path: Path):
     three_ingests(workspace, tmp_path)
     before = hashes(workspace.ingests)
-    ingest_labels(workspace)
+    ingest_labels(workspace, IngestRequest())
     assert hashes(workspace.ingests) == before
     assert not diff_ingests(workspace, 3, 3)
 
 
 def test_a_new_ontology_and_another_policy_are_told(workspace: Workspace, tmp_path: Path):
     take_in(workspace, tmp_path, ("d1", answer(1, [pick("want_0", "color=red")])))
-    ingest_labels(workspace, resolve_by="adjudicated")
+    ingest_labels(workspace, IngestRequest(resolve_by="adjudicated"))
     found = diff_ingests(workspace).as_json()
     assert (found["policy_changed"], found["older"]["policy"], found["newer"]["policy"]) == (
         True,
@@ -116,7 +116,7 @@ def test_a_new_ontology_and_another_policy_are_told(workspace: Workspace, tmp_pa
     )
     grown = Ontology(version=4, slots=(*ONTOLOGY.slots, Slot(name="size", attribute="size")))
     grown.write(workspace.ontology_file)
-    ingest_labels(workspace, resolve_by="adjudicated")
+    ingest_labels(workspace, IngestRequest(resolve_by="adjudicated"))
     found = diff_ingests(workspace).as_json()
     assert (found["ontology_changed"], found["older"]["ontology_version"], found["newer"]["ontology_version"]) == (
         True,
@@ -167,7 +167,7 @@ def test_none_is_kept_when_the_limit_is_zero(workspace: Workspace, tmp_path: Pat
 def test_a_run_killed_before_it_kept_its_result_is_made_up_for(workspace: Workspace, tmp_path: Path):
     three_ingests(workspace, tmp_path)
     shutil.rmtree(workspace.ingests / "0003")
-    ingest_labels(workspace)
+    ingest_labels(workspace, IngestRequest())
     assert [kept.number for kept in kept_ingests(workspace)] == [1, 2, 3]
     assert diff_ingests(workspace).as_json()["annotations"]["withdrawn"] == 1
     assert sorted(path.name for path in workspace.ingests.iterdir()) == ["0001", "0002", "0003"]

@@ -8,8 +8,8 @@ import pytest
 
 from pipeline.chosen_dialogues import Selection
 from pipeline.cli import _run
-from pipeline.labelling.export_for_labelling import export_to_file
-from pipeline.labelling.ingest_labels import ingest_labels
+from pipeline.labelling.export_for_labelling import ExportRequest, export_for_labelling
+from pipeline.labelling.ingest_labels import IngestRequest, ingest_labels
 from pipeline.provenance.trace import trace_cell
 from pipeline.workspace import Workspace
 from schemas.errors import UsageError, WorkspaceError
@@ -27,7 +27,9 @@ def workspace(tmp_path: Path) -> Workspace:
 
 
 def take_in(workspace: Workspace, folder: Path, *answers: Any, task: Any = TASK, **options: Any) -> str:
-    report = ingest_labels(workspace, export=save(folder / "e.json", [answered(task, *answers)]), **options)
+    report = ingest_labels(
+        workspace, IngestRequest(export=save(folder / "e.json", [answered(task, *answers)]), **options)
+    )
     return str(report.export_sha256)
 
 
@@ -130,7 +132,7 @@ def test_the_corpus_is_overruled_by_people(workspace: Workspace, tmp_path: Path)
     said |= {"value": "blue", "polarity": "like", "origin": "corpus", "ontology_version": 1, "role": "label"}
     empty = dict.fromkeys(ANNOTATIONS.columns.names)
     write_table(workspace.annotations, ANNOTATIONS, [{**empty, **said, "untouched": False, "turn": 0}])
-    ingest_labels(workspace)
+    ingest_labels(workspace, IngestRequest())
     assert steps(workspace, 0) == [(0, ["blue"], "said by the corpus")]
     take_in(workspace, tmp_path, answer(1, [pick("want_0", "color=red")]))
     assert [standing for standing, _, _ in standings(workspace, 0)] == ["in force", "overruled"]
@@ -138,7 +140,7 @@ def test_the_corpus_is_overruled_by_people(workspace: Workspace, tmp_path: Path)
 
 def test_every_source_is_named(workspace: Workspace, tmp_path: Path):
     tasks = tmp_path / "tasks.json"
-    export_to_file(workspace, tasks, Selection(split="all"), window=4)
+    export_for_labelling(workspace, ExportRequest(Selection(split="all"), to_file=tasks, window=4))
     task = next(task for task in json.loads(tasks.read_bytes()) if task["data"]["dialogue_id"] == "d1")
     sha256 = take_in(
         workspace,
@@ -175,7 +177,7 @@ def test_every_source_is_named(workspace: Workspace, tmp_path: Path):
 def test_marks_of_an_older_ontology_are_shown_as_marked(workspace: Workspace, tmp_path: Path):
     take_in(workspace, tmp_path, answer(5, [pick("want_0", "color=red")]))
     assert _run(["-w", str(workspace.root), "ontology", "rename", "color=red", "crimson", "--offline"]) == 0
-    ingest_labels(workspace)
+    ingest_labels(workspace, IngestRequest())
     (step,) = trace_cell(workspace, "d1", turn=2, slot="color").steps
     assert (step.origin.turn, [value.value for value in step.origin.values]) == (0, ["crimson"])
     assert [mark.value for mark in step.witnesses[0].spoken.marks] == ["red"]

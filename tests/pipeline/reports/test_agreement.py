@@ -175,7 +175,7 @@ def test_annotators_and_splits_can_be_chosen(semctl: Any, workspace: Workspace):
     ("arguments", "message"),
     [
         (("--annotators", "ann@x"), "--annotators names ann@x only"),
-        (("--annotators", "ann@x,bob@x"), "no labels by 'bob@x'; did you mean bo@x?"),
+        (("--annotators", "ann@x,bob@x"), "no labels by 'bob@x'; did you mean 'bo@x'?"),
         (("--split", "dev"), "no split 'dev'; take one of train, valid, test"),
         (("--distance", "cosine"), "no distance 'cosine'; take one of nominal, masi"),
         (("--html", "/nowhere/that/is/page.html"), "cannot write the page"),

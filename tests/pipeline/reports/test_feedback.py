@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from pipeline.cli import _run
-from pipeline.labelling.ingest_labels import ingest_labels
+from pipeline.labelling.ingest_labels import IngestRequest, ingest_labels
 from pipeline.reports.feedback import write_feedback
 from pipeline.reports.thumbnails import thumbnail_url
 from pipeline.workspace import Workspace
@@ -27,7 +27,7 @@ def answers_of(space: Workspace, wants: dict[int, list[dict[str, object]]], rows
     """Annotator number -> results of one task that holds the whole first dialogue."""
     (task,) = tasks_of([rows[0]], window=30)
     given = [answer(who, result, by=who) for who, result in wants.items()]
-    ingest_labels(space, export=save(space.root.parent / "e.json", [answered(task, *given)]))
+    ingest_labels(space, IngestRequest(export=save(space.root.parent / "e.json", [answered(task, *given)])))
 
 
 @pytest.fixture

@@ -137,7 +137,7 @@ def test_runs_at_several_ratios_give_a_gain(workspace: Workspace):
     assert len(found.runs) == 9
     assert "with 0, 20, 80 labelled dialogues" in found.notes[0]
     assert "a guess" in stop_signal(workspace, 80, 200, usable=80, training=400).notes[-1]
-    assert found.as_dict()["interval"] == list(found.interval or ())
+    assert found.as_json()["interval"] == list(found.interval or ())
 
 
 def test_runs_that_differ_in_more_than_ratio_and_seed_are_not_mixed(workspace: Workspace):

@@ -13,12 +13,12 @@ import pytest
 from annotate.assignment.selection_strategies import seeded_order
 from pipeline import cli
 from pipeline.chosen_dialogues import Selection, choose_dialogues
-from pipeline.corpus.import_corpus import import_corpus
+from pipeline.corpus.import_corpus import ImportRequest, import_corpus
 from pipeline.experiments.experiment import experiment
 from pipeline.experiments.grid import ExperimentRequest
-from pipeline.generator.corpus import generate_corpus
-from pipeline.labelling.export_for_labelling import export_to_file
-from pipeline.labelling.ingest_labels import ingest_labels
+from pipeline.generator.corpus import GenerateRequest, generate_corpus
+from pipeline.labelling.export_for_labelling import ExportRequest, export_for_labelling
+from pipeline.labelling.ingest_labels import IngestRequest, ingest_labels
 from pipeline.modelling.runs import load_corpus
 from pipeline.modelling.train import TrainRequest, train
 from pipeline.selection.pool import find_pool
@@ -67,7 +67,7 @@ def test_only_dialogues_that_are_neither_labelled_nor_exported_are_candidates(sh
     assert set(chosen(shop)) == everyone
     label(shop, "d1", "d2")
     (shop.root / "two.txt").write_text("d2\nd5\n")
-    export_to_file(shop, shop.root / "tasks.json", Selection(named=shop.root / "two.txt"))
+    export_for_labelling(shop, ExportRequest(Selection(named=shop.root / "two.txt"), to_file=shop.root / "tasks.json"))
     pool = find_pool(shop, "train", 0)
     assert (sorted(pool.candidates), pool.known) == (sorted(everyone - {"d1", "d2", "d5"}), ["d1", "d2", "d5"])
     assert (pool.labelled, pool.exported, pool.silent, pool.unlisted) == (2, 1, 1, 0)
@@ -167,10 +167,10 @@ def test_the_table_says_why_and_what_to_expect(shop: Workspace, capfd):
 @pytest.fixture(scope="module")
 def prepared(tmp_path_factory: pytest.TempPathFactory) -> Workspace:
     folder = tmp_path_factory.mktemp("selecting")
-    generate_corpus(folder / "corpus", size="test")
+    generate_corpus(folder / "corpus", GenerateRequest(size="test"))
     workspace = Workspace(folder / "shop")
-    import_corpus(workspace, folder / "corpus", "mmd")
-    ingest_labels(workspace)
+    import_corpus(workspace, ImportRequest(folder / "corpus", "mmd"))
+    ingest_labels(workspace, IngestRequest())
     for seed in (0, 1):
         train(workspace, TrainRequest(preset="tiny", settings=SMALL, epochs=1, seed=seed))
         train(workspace, TrainRequest(preset="default", settings=SMALL, epochs=1, seed=seed, labeled_ratio=0.5))
@@ -286,9 +286,9 @@ def test_training_takes_the_list_and_uses_exactly_these_labels(prepared: Workspa
     assert record["run"].startswith("tiny-n6-s0-")
     assert (record["labelled"], record["labelled_dialogues"], record["labelled_list"]) == (sorted(listed), 6, True)
     again = TrainRequest(preset="tiny", settings=SMALL, epochs=1, labelled=tuple(reversed(listed)))
-    assert train(prepared, again)["run"] == record["run"]  # the order does not matter to a run
+    assert train(prepared, again).run == record["run"]  # the order does not matter to a run
     fewer = TrainRequest(preset="tiny", settings=SMALL, epochs=1, labelled=tuple(listed[:5]))
-    assert train(prepared, fewer)["run"] != record["run"]
+    assert train(prepared, fewer).run != record["run"]
 
 
 def test_training_refuses_what_is_not_labelled_for_training(prepared: Workspace, tmp_path: Path, capfd):

@@ -5,11 +5,11 @@ from __future__ import annotations
 import shlex
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from pipeline.context import JSON_OPTION, Context
+from pipeline.context import JSON_OPTION, opened
 from schemas.errors import UsageError
 
 if TYPE_CHECKING:
@@ -21,14 +21,9 @@ if TYPE_CHECKING:
     from pipeline.labelling.assignment_request import AssignmentRequest
     from pipeline.labelling.export_for_labelling import ExportResult
 
-__all__ = ["register"]
+__all__ = ["export_for_labelling"]
 
 _MOST_POINTS = 12
-
-
-def register(app: typer.Typer) -> None:
-    """Add ``export-for-labelling``."""
-    app.command("export-for-labelling")(export_for_labelling)
 
 
 def export_for_labelling(
@@ -86,55 +81,49 @@ def export_for_labelling(
     """
     from pipeline.chosen_dialogues import Selection
     from pipeline.labelling.assigned_export import export_assigned, is_assigned
-    from pipeline.labelling.export_for_labelling import export_to_file, export_to_project
+    from pipeline.labelling.export_for_labelling import ExportRequest
+    from pipeline.labelling.export_for_labelling import export_for_labelling as export
 
-    given: Context = context.obj
-    console = given.console(as_json=as_json)
-    selection = Selection(named=dialogues, limit=limit, split=split, seed=seed or 0)
-    workspace = given.workspace.require()
-    if (project is None) == (to_file is None):
-        raise UsageError("say where to: --project NAME or --to-file FILE", fix="one of the two")
-    dealing = (annotators, overlap, redundancy, leaving)
-    if any(option is not None for option in dealing) or is_assigned(workspace, project, to_file):
-        # who only leaves gets nothing new assigned in passing: the default selection is everything
-        nothing_new = leaving is not None and limit is None and dialogues is None
-        request = replace(_request(annotators, overlap, redundancy, seed, leaving), dry_run=dry_run)
-        assigned = export_assigned(
-            workspace,
-            request,
-            None if nothing_new else selection,
-            project=project,
-            to_file=to_file,
-            window=window,
-            prelabel=prelabel,
-            progress=console,
-        )
-        if as_json:
-            console.json(_dealt_as_json(assigned))
-        else:
-            _show_dealt(console, assigned)
+    workspace, console = opened(context, as_json=as_json)
+    workspace.require()
+    asked = any(option is not None for option in (annotators, overlap, redundancy, leaving))
+    # who only leaves gets nothing new assigned in passing: the default selection is everything
+    nothing_new = leaving is not None and limit is None and dialogues is None
+    request = ExportRequest(
+        None if nothing_new else Selection(named=dialogues, limit=limit, split=split, seed=seed or 0),
+        project=project,
+        to_file=to_file,
+        window=window,
+        prelabel=prelabel,
+        assignment=_assignment(annotators, overlap, redundancy, seed, leaving, dry_run) if asked else None,
+    )
+    if is_assigned(workspace, request):
+        if not asked:
+            request = replace(request, assignment=_assignment(None, None, None, seed, None, dry_run))
+        assigned = export_assigned(workspace, request, progress=console)
+        console.result(assigned, _show_dealt)
         return
     if dry_run:
         raise UsageError(
             "--dry-run shows who would get what", fix="give it with --annotators or --reassign-from, or leave it out"
         )
-    if project is not None:
-        result = export_to_project(workspace, project, selection, window=window, prelabel=prelabel, progress=console)
-    else:
-        assert to_file is not None
-        result = export_to_file(workspace, to_file, selection, window=window, prelabel=prelabel, progress=console)
+    result = export(workspace, request, progress=console)
     if as_json:
-        console.json({**_as_json(result), "open_points": [point.as_json() for point in result.open_points]})
+        console.json(result.as_json())
     else:
         _show(console, result, workspace.root)
         _show_open_points(console, result.open_points)
-        project = result.destination.project
         source = f"--project {shlex.quote(project)}" if project else "EXPORT.json"
         console.say(f"Next: label them, then semctl ingest-labels {source}")
 
 
-def _request(
-    annotators: str | None, overlap: float | None, redundancy: int | None, seed: int | None, leaving: str | None
+def _assignment(
+    annotators: str | None,
+    overlap: float | None,
+    redundancy: int | None,
+    seed: int | None,
+    leaving: str | None,
+    dry_run: bool,
 ) -> AssignmentRequest:
     from pipeline.labelling.assignment_record import annotators_named
     from pipeline.labelling.assignment_request import AssignmentRequest
@@ -145,55 +134,8 @@ def _request(
         redundancy=redundancy,
         seed=seed,
         leaving=None if leaving is None else annotators_named(leaving)[0],
+        dry_run=dry_run,
     )
-
-
-def _as_json(result: ExportResult) -> dict[str, Any]:
-    to = result.destination
-    place = {"project": to.project, "project_id": to.project_id, "url": result.url} if to.project else {"file": to.file}
-    return {
-        **place,
-        "tasks_new": result.tasks_new,
-        "tasks_present": result.tasks_present,
-        "dialogues": result.dialogues,
-        "user_turns": result.user_turns,
-        "window": result.window,
-        "batch": result.batch,
-        "values_typed": result.values_typed,
-        "images": dict(result.images),
-        "images_problem": result.images_problem,
-        "doubles_removed": result.doubles_removed,
-        "outdated": result.outdated,
-        "prelabel": result.prelabel,
-    }
-
-
-def _dealt_as_json(assigned: AssignedExport) -> dict[str, Any]:
-    kind = "file" if assigned.is_file else "project"
-    return {
-        kind: assigned.name,
-        "tasks_new": sum(export.tasks_new for export in assigned.exports),
-        "tasks_present": sum(export.tasks_present for export in assigned.exports),
-        "dialogues": assigned.dialogues,
-        "dialogues_new": assigned.dialogues_new,
-        "shared": assigned.shared,
-        "annotators": [
-            {
-                "annotator": part.annotator,
-                kind: part.place,
-                "dialogues": part.dialogues,
-                "user_turns": part.user_turns,
-                "export": None if part.export is None else _as_json(part.export),
-            }
-            for part in assigned.parts
-        ],
-        "pairs": [{"annotators": list(pair), "dialogues": count} for pair, count in assigned.pairs.items()],
-        "handed_over": assigned.reassigned,
-        "handed_to_nobody": assigned.handed_to_nobody,
-        "tasks_removed": assigned.removed,
-        "open_points": [point.as_json() for export in assigned.exports[:1] for point in export.open_points],
-        "dry_run": assigned.dry_run,
-    }
 
 
 def _show_dealt(console: Console, assigned: AssignedExport) -> None:

@@ -1,4 +1,4 @@
-"""Commands that bring a corpus in and say what is in it: ``import`` and ``stats``."""
+"""``semctl import``."""
 
 from __future__ import annotations
 
@@ -7,18 +7,12 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from pipeline.context import JSON_OPTION, Context
+from pipeline.context import JSON_OPTION, opened
 
 if TYPE_CHECKING:
     from pipeline.corpus.splitting import SplitShares
 
-__all__ = ["register"]
-
-
-def register(app: typer.Typer) -> None:
-    """Add this group's commands."""
-    app.command("import")(import_)
-    app.command("stats")(stats)
+__all__ = ["import_"]
 
 
 def import_(
@@ -65,14 +59,12 @@ def import_(
     """
     from typing import cast
 
-    from pipeline.corpus.import_corpus import import_corpus
+    from pipeline.corpus.import_corpus import ImportRequest, import_corpus
     from pipeline.corpus.splitting import SplitShares
     from pipeline.corpus.updates import TopicChange
 
-    options: Context = context.obj
-    console = options.console(as_json=as_json)
-    report = import_corpus(
-        options.workspace,
+    workspace, console = opened(context, as_json=as_json)
+    request = ImportRequest(
         folder,
         form,
         dialogues=dialogues,
@@ -82,8 +74,8 @@ def import_(
         topic_change=cast(TopicChange, topic_change),
         split=None if split is None else SplitShares.parse(split, split_seed),
         jobs=jobs,
-        progress=console,
     )
+    report = import_corpus(workspace, request, progress=console)
     currencies = [f"{n:,} in {name}" for name, n in report.prices_by_currency.items() if name != "unknown"]
     if len(currencies) > 1:
         unknown = report.prices_by_currency.get("unknown", 0)
@@ -98,7 +90,7 @@ def import_(
         return
     found = report.as_json()
     console.table(
-        f"Imported into {options.workspace.root}",
+        f"Imported into {workspace.root}",
         ["", "in", "kept", "dropped", "reasons"],
         [
             [name.replace("_", " "), line["in"], line["kept"], line["in"] - line["kept"], _reasons(line["dropped"])]
@@ -123,50 +115,3 @@ def _drawn(shares: SplitShares | None) -> str:
 
 def _reasons(dropped: dict[str, int]) -> str:
     return ", ".join(f"{reason.replace('_', ' ')} {n:,}" for reason, n in dropped.items())
-
-
-def stats(context: typer.Context, as_json: Annotated[bool, JSON_OPTION] = False) -> None:
-    """Show the paper's Table 1 for this workspace, and how far slots and values are covered.
-
-    Example: semctl -w work stats
-    """
-    from pipeline.corpus.stats import workspace_stats
-
-    options: Context = context.obj
-    console = options.console(as_json=as_json)
-    found = workspace_stats(options.workspace)
-    if as_json:
-        console.json(found.as_json())
-        return
-    console.table(
-        "Dialogues (Table 1)",
-        ["", *(split.split for split in found.splits)],
-        [
-            ["dialogues", *(split.dialogues for split in found.splits)],
-            ["proportion", *(f"{split.proportion:.0%}" for split in found.splits)],
-            ["user turns", *(split.user_turns for split in found.splits)],
-            ["recommendation turns", *(split.rec_turns for split in found.splits)],
-            ["average recommendation turns", *(split.avg_rec_turns for split in found.splits)],
-            ["average positive images", *(split.avg_pos_images for split in found.splits)],
-            ["average negative images", *(split.avg_neg_images for split in found.splits)],
-        ],
-    )
-    source = found.labels_from or "no labels yet"
-    console.table(
-        "Slots",
-        ["slot", "attribute", "turns", "of labelled", "values said", "in catalogue", "catalogue values", "of products"],
-        [
-            [
-                slot.slot,
-                slot.attribute,
-                slot.turns,
-                f"{slot.share:.0%}",
-                slot.values_said,
-                slot.values_known,
-                slot.catalogue_values,
-                f"{slot.products:.0%}",
-            ]
-            for slot in found.slots
-        ],
-        caption=f"{found.labelled_turns:,} labelled turns ({source}); {found.products:,} products",
-    )

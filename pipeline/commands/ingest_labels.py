@@ -8,22 +8,18 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from pipeline.context import JSON_OPTION, Context
+from pipeline.commands.adjudicate import RESOLVE
+from pipeline.context import JSON_OPTION, opened
 
 if TYPE_CHECKING:
     from pipeline.console import Console
     from pipeline.labelling.ingest_labels import IngestReport
     from pipeline.workspace import Workspace
 
-__all__ = ["register"]
+__all__ = ["ingest_labels"]
 
 
-def register(app: typer.Typer) -> None:
-    """Add ``ingest-labels``."""
-    app.command("ingest-labels")(ingest)
-
-
-def ingest(
+def ingest_labels(
     context: typer.Context,
     export: Annotated[
         Path | None, typer.Argument(metavar="[FILE]", help="JSON export of a Label Studio project, also gzipped.")
@@ -45,14 +41,7 @@ def ingest(
         ),
     ] = None,
     full: Annotated[bool, typer.Option("--full", help="Fetch all answers of the project anew.")] = False,
-    resolve: Annotated[
-        str | None,
-        typer.Option(
-            "--resolve",
-            metavar="POLICY",
-            help="Where annotators differ: majority, adjudicated or dawid-skene; else what semctl.toml says.",
-        ),
-    ] = None,
+    resolve: Annotated[str | None, RESOLVE] = None,
     requeue: Annotated[
         str | None,
         typer.Option(
@@ -71,24 +60,17 @@ def ingest(
 
     Example: semctl ingest-labels --project "dresses, round 1"
     """
-    from pipeline.labelling.ingest_labels import ingest_labels
+    from pipeline.labelling.ingest_labels import IngestRequest
+    from pipeline.labelling.ingest_labels import ingest_labels as ingest
 
-    given: Context = context.obj
-    console = given.console(as_json=as_json)
-    report = ingest_labels(
-        given.workspace.require(),
-        export=export,
-        server=server,
-        project=project,
-        full=full,
-        resolve_by=resolve,
-        requeue=requeue,
-        progress=console,
-    )
+    workspace, console = opened(context, as_json=as_json)
+    workspace.require()
+    request = IngestRequest(export, server, tuple(project or ()), full, resolve, requeue)
+    report = ingest(workspace, request, progress=console)
     if as_json:
         console.json(report.as_json())
     else:
-        _show(console, report, given.workspace)
+        _show(console, report, workspace)
 
 
 def _show(console: Console, report: IngestReport, workspace: Workspace) -> None:

@@ -1,0 +1,121 @@
+"""``semctl evaluate``."""
+
+from __future__ import annotations
+
+from enum import StrEnum
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from pipeline.console import metric_heading
+from pipeline.context import JSON_OPTION, opened
+
+if TYPE_CHECKING:
+    from pipeline.console import Console
+    from pipeline.modelling.evaluate import EvaluationReport
+
+__all__ = ["evaluate"]
+
+
+class Split(StrEnum):
+    """Whose recommendation turns are asked."""
+
+    train = "train"
+    valid = "valid"
+    test = "test"
+
+
+class Candidates(StrEnum):
+    """What the positives are ranked against."""
+
+    listed = "listed"
+    thousand = "1000"
+    all = "all"
+    release = "release"
+
+
+class Metrics(StrEnum):
+    """The formula of precision, recall and NDCG."""
+
+    standard = "standard"
+    release = "release"
+
+
+class ProductTable(StrEnum):
+    """Precision of encoded products."""
+
+    float32 = "float32"
+    bfloat16 = "bfloat16"
+
+
+RUN = typer.Argument(help="Run id, or 'latest'.")
+PRODUCT_TABLE = typer.Option(help="How exactly a run keeps encoded products; bfloat16 halves their memory.")
+NO_IMAGES = typer.Option("--no-images", help="Leave every image out, of dialogues and catalogue.")
+
+
+def evaluate(
+    context: typer.Context,
+    run: Annotated[str, RUN] = "latest",
+    split: Annotated[Split, typer.Option(help="Split to measure on.")] = Split.test,
+    candidates: Annotated[
+        Candidates,
+        typer.Option(
+            help="The turn's listed candidates, the paper's 5:1000, the whole catalogue, or the lists as the released "
+            "code takes them."
+        ),
+    ] = Candidates.listed,
+    metrics: Annotated[
+        Metrics, typer.Option(help="The textbook's formula, or the released code's, which flatters.")
+    ] = Metrics.standard,
+    min_negatives: Annotated[int, typer.Option(min=1, help="Leave turns with fewer wrong candidates out.")] = 1,
+    product_table: Annotated[ProductTable, PRODUCT_TABLE] = ProductTable.float32,
+    no_images: Annotated[bool, NO_IMAGES] = False,
+    baselines_only: Annotated[
+        bool, typer.Option("--baselines-only", help="Only random, popularity and tfidf; needs no run.")
+    ] = False,
+    as_json: Annotated[bool, JSON_OPTION] = False,
+) -> None:
+    """Precision, recall and NDCG @5, 10, 20 of a run, beside random, popularity and tfidf.
+
+    Example: semctl -w shop evaluate --split valid --candidates all
+    """
+    from pipeline.modelling.evaluate import EvaluateRequest
+    from pipeline.modelling.evaluate import evaluate as measure
+
+    workspace, console = opened(context, as_json=as_json)
+    request = EvaluateRequest(
+        run,
+        split=split.value,
+        candidates=candidates.value,
+        images=not no_images,
+        baselines_only=baselines_only,
+        metrics=metrics.value,
+        min_negatives=min_negatives,
+        product_table=product_table.value,
+    )
+    report = measure(workspace, request, progress=console)
+    console.result(report, _show)
+
+
+def _show(console: Console, report: EvaluationReport) -> None:
+    names = list(report.rows[0].means)
+    names_of_rows = {row.name for row in report.rows}
+    rows = []
+    for row in report.rows:
+        ends = row.intervals["ndcg@5"]
+        rows.append([row.name, *(100 * row.means[name] for name in names), 50 * (ends.high - ends.low)])
+    console.table(
+        f"{report.run or 'baselines'} on {report.split}: {len(report.rows[0].queries):,} queries, "
+        f"candidates: {report.candidates}, catalogue: {report.products:,} products"
+        f"{'' if report.images else ', without images'}"
+        f"{'' if report.metrics == 'standard' else ', metrics of the released code'}; per cent",
+        ["", *map(metric_heading, names), "±"],
+        rows,
+        caption="; ".join(
+            [
+                "±: half of the 95 % interval of NDCG@5, by dialogue",
+                *(["state-rule (gold) is told the gold states"] if "state-rule (gold)" in names_of_rows else []),
+                *([str(report.file)] if report.file else []),
+            ]
+        ),
+    )

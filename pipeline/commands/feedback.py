@@ -1,0 +1,60 @@
+"""``semctl feedback``."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from pipeline.commands.adjudicate import RESOLVE
+from pipeline.context import JSON_OPTION, opened
+
+__all__ = ["feedback"]
+
+
+def feedback(
+    context: typer.Context,
+    folder: Annotated[Path, typer.Argument(metavar="FOLDER", help="Where the packs go; made when it is not there.")],
+    annotator: Annotated[
+        str | None, typer.Option("--annotator", metavar="NAME", help="One annotator's pack only.")
+    ] = None,
+    resolve: Annotated[str | None, RESOLVE] = None,
+    as_json: Annotated[bool, JSON_OPTION] = False,
+) -> None:
+    """Write a pack per annotator, a page and a JSON file: the turns where they and the final label differ.
+
+    Example: semctl feedback packs --annotator ann@shop.example
+    """
+    from pipeline.reports.feedback import write_feedback
+
+    workspace, console = opened(context, as_json=as_json)
+    packs = write_feedback(workspace.require(), folder, annotator=annotator, resolve_by=resolve, progress=console)
+    if as_json:
+        console.json(
+            {
+                "packs": [
+                    {
+                        "annotator": pack.feedback.annotator,
+                        "answered": pack.feedback.answered,
+                        "compared": pack.feedback.compared,
+                        "same": pack.feedback.same,
+                        "undecided": pack.feedback.undecided,
+                        "differences": len(pack.feedback.differences),
+                        "page": str(pack.page),
+                        "data": str(pack.data),
+                    }
+                    for pack in packs
+                ]
+            }
+        )
+        return
+    rows = [
+        (f.annotator, f.answered, f.compared, f.compared - f.same, f.undecided, pack.page.name)
+        for pack in packs
+        for f in (pack.feedback,)
+    ]
+    columns = ("annotator", "turns answered", "compared", "differ", "undecided", "page")
+    console.table(f"packs in {folder}", columns, rows)
+    if not packs:
+        console.log("nobody has answered anything yet")
