@@ -72,21 +72,21 @@ def test_it_trains_resumes_evaluates_and_recommends(workspace: Workspace):
     with pytest.raises(KeyboardInterrupt):
         train(workspace, REQUEST, progress=CtrlC(3))
     resumed = resume(workspace, "latest")
-    weights = Path(resumed["path"]) / "model" / "model.safetensors"
+    weights = Path(resumed.path) / "model" / "model.safetensors"
     of_resumed = weights.read_bytes()
-    Path(resumed["path"]).rename(workspace.root / "resumed")
+    Path(resumed.path).rename(workspace.root / "resumed")
     record = train(workspace, REQUEST)
-    assert record["run"] == resumed["run"]
+    assert record.run == resumed.run
     assert weights.read_bytes() == of_resumed
-    assert record["model"] == "best-word"
+    assert record.model == "best-word"
     assert "The best of a product's words, trained by" in (weights.parent / "README.md").read_text()
-    report = evaluate(workspace, EvaluateRequest(record["run"], split="valid", candidates="all"))
+    report = evaluate(workspace, EvaluateRequest(record.run, split="valid", candidates="all"))
     assert report.rows[0].name == "best-word"
-    assert report.rows[0].means["ndcg@5"] == pytest.approx(record["best"]["ndcg@5"], abs=1e-6)
-    listed = evaluate(workspace, EvaluateRequest(record["run"], split="valid", candidates="1000"))
-    assert listed.rows[0].means["ndcg@5"] == pytest.approx(record["best"]["ndcg@5"], abs=0.05)
+    assert report.rows[0].means["ndcg@5"] == pytest.approx(record.best["ndcg@5"], abs=1e-6)
+    listed = evaluate(workspace, EvaluateRequest(record.run, split="valid", candidates="1000"))
+    assert listed.rows[0].means["ndcg@5"] == pytest.approx(record.best["ndcg@5"], abs=0.05)
     dialogue = report.rows[0].queries[0][0]
-    found = recommend(workspace, RecommendRequest(dialogue, run=record["run"], top=3)).products
+    found = recommend(workspace, RecommendRequest(dialogue, run=record.run, top=3)).products
     assert [product.rank for product in found] == [1, 2, 3]
     assert found[0].score >= found[1].score >= found[2].score
 
