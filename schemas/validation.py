@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 import difflib
-from collections.abc import Iterable
-from typing import NamedTuple
+from collections.abc import Collection, Iterable
+from typing import NamedTuple, TypeVar
 
 from pydantic import ValidationError
 
-__all__ = ["Mistake", "did_you_mean", "first_mistake", "nearest"]
+from schemas.errors import UsageError
+
+__all__ = ["Mistake", "did_you_mean", "first_mistake", "known_name", "nearest"]
+
+T = TypeVar("T", bound=str)
 
 
 def nearest(name: str, known: Iterable[str]) -> str | None:
@@ -21,6 +25,18 @@ def did_you_mean(name: str, known: Iterable[str], otherwise: str) -> str:
     """How to fix a name that is not known: ``did you mean 'color'?``, or ``otherwise`` when none is close."""
     close = nearest(name, known)
     return f"did you mean '{close}'?" if close else otherwise
+
+
+def known_name(what: str, name: str, known: Collection[T]) -> T:
+    """The one of the names known that ``name`` is.
+
+    Raises:
+        UsageError: it is none; says the nearest.
+    """
+    for each in known:
+        if each == name:
+            return each
+    raise UsageError(f"unknown {what} '{name}'", fix=did_you_mean(name, known, f"one of {', '.join(known)}"))
 
 
 class Mistake(NamedTuple):

@@ -226,31 +226,20 @@ class AgreementReport:
 
     def as_json(self) -> dict[str, Any]:
         """The object of ``semctl agreement --json``; what is undefined is null."""
+        shown = json_form(self, "alpha", "worst")
+        overall = {name: shown.pop(name) for name in _OVERALL}
         return {
-            "overall": {
-                **self.alpha.as_json("alpha"),
-                "word": word(self.alpha.value),
-                "undefined": self.undefined,
-                "f1": self.f1.as_json(),
-                "joint_goal_accuracy": self.joint_goal_accuracy.as_json(),
-                "same": self.same.as_json(),
-                "dialogues": self.dialogues,
-                "turns": self.turns,
-                "differing_turns": self.differing_turns,
-            },
+            **shown,
+            "overall": {**self.alpha.as_json("alpha"), "word": word(self.alpha.value), **overall},
             "slots": {slot.slot: slot.as_json() for slot in self.slots},
-            "new_topic": self.new_topic.as_json(),
-            "pairs": [pair.as_json() for pair in self.pairs],
             "annotators": {each.annotator: each.as_json() for each in self.annotators},
-            "values": [value.as_json() for value in self.values],
             "dialogues": [dialogue.as_json() for dialogue in self.worst],
             "verdicts": [{**each.as_json(), "annotators": [each.first]} for each in self.verdicts],
             "prelabels": {each.first: _without_kappa(each.as_json()) for each in self.prelabels},
-            "confusions": [confusion.as_json() for confusion in self.confusions],
-            "omissions": [omission.as_json() for omission in self.omissions],
-            "left_out": dict(self.left_out),
-            "settings": dict(self.settings),
         }
+
+
+_OVERALL = ("undefined", "f1", "joint_goal_accuracy", "same", "dialogues", "turns", "differing_turns")
 
 
 def _without_kappa(fields: dict[str, Any]) -> dict[str, Any]:

@@ -137,12 +137,11 @@ class ProgressRow:
                 "measured": self.pace.measured,
                 "left_open": self.pace.left_open,
             },
-            "finish": None
-            if self.finish is None
-            else {
+            "finish": self.finish
+            and {
+                **json_form(self.finish),
                 "earliest": _text(self.finish.earliest),
-                "latest": None if self.finish.latest is None else _text(self.finish.latest),
-                "assuming": self.finish.assuming,
+                "latest": self.finish.latest and _text(self.finish.latest),
             },
         }
 

@@ -18,7 +18,6 @@ if TYPE_CHECKING:
     from annotate.tasks.open_points import OpenPoint
     from pipeline.console import Console
     from pipeline.labelling.assigned_export import AssignedExport
-    from pipeline.labelling.assignment_request import AssignmentRequest
     from pipeline.labelling.export_for_labelling import ExportResult
 
 __all__ = ["export_for_labelling"]
@@ -81,12 +80,22 @@ def export_for_labelling(
     """
     from pipeline.chosen_dialogues import Selection
     from pipeline.labelling.assigned_export import export_assigned, is_assigned
+    from pipeline.labelling.assignment_record import annotators_named
+    from pipeline.labelling.assignment_request import AssignmentRequest
     from pipeline.labelling.export_for_labelling import ExportRequest
     from pipeline.labelling.export_for_labelling import export_for_labelling as export
 
     workspace, console = opened(context, as_json=as_json)
     workspace.require()
     asked = any(option is not None for option in (annotators, overlap, redundancy, leaving))
+    assignment = AssignmentRequest(
+        annotators=None if annotators is None else annotators_named(annotators),
+        overlap=overlap,
+        redundancy=redundancy,
+        seed=seed,
+        leaving=None if leaving is None else annotators_named(leaving)[0],
+        dry_run=dry_run,
+    )
     # who only leaves gets nothing new assigned in passing: the default selection is everything
     nothing_new = leaving is not None and limit is None and dialogues is None
     request = ExportRequest(
@@ -95,12 +104,10 @@ def export_for_labelling(
         to_file=to_file,
         window=window,
         prelabel=prelabel,
-        assignment=_assignment(annotators, overlap, redundancy, seed, leaving, dry_run) if asked else None,
+        assignment=assignment if asked else None,
     )
     if is_assigned(workspace, request):
-        if not asked:
-            request = replace(request, assignment=_assignment(None, None, None, seed, None, dry_run))
-        assigned = export_assigned(workspace, request, progress=console)
+        assigned = export_assigned(workspace, replace(request, assignment=assignment), progress=console)
         console.result(assigned, _show_dealt)
         return
     if dry_run:
@@ -115,27 +122,6 @@ def export_for_labelling(
         _show_open_points(console, result.open_points)
         source = f"--project {shlex.quote(project)}" if project else "EXPORT.json"
         console.say(f"Next: label them, then semctl ingest-labels {source}")
-
-
-def _assignment(
-    annotators: str | None,
-    overlap: float | None,
-    redundancy: int | None,
-    seed: int | None,
-    leaving: str | None,
-    dry_run: bool,
-) -> AssignmentRequest:
-    from pipeline.labelling.assignment_record import annotators_named
-    from pipeline.labelling.assignment_request import AssignmentRequest
-
-    return AssignmentRequest(
-        annotators=None if annotators is None else annotators_named(annotators),
-        overlap=overlap,
-        redundancy=redundancy,
-        seed=seed,
-        leaving=None if leaving is None else annotators_named(leaving)[0],
-        dry_run=dry_run,
-    )
 
 
 def _show_dealt(console: Console, assigned: AssignedExport) -> None:

@@ -9,6 +9,7 @@ import typer
 
 from pipeline.commands.adjudicate import RESOLVE
 from pipeline.context import JSON_OPTION, opened
+from schemas.json_form import json_form
 
 __all__ = ["feedback"]
 
@@ -31,23 +32,16 @@ def feedback(
     workspace, console = opened(context, as_json=as_json)
     packs = write_feedback(workspace.require(), folder, annotator=annotator, resolve_by=resolve, progress=console)
     if as_json:
-        console.json(
+        shown = [
             {
-                "packs": [
-                    {
-                        "annotator": pack.feedback.annotator,
-                        "answered": pack.feedback.answered,
-                        "compared": pack.feedback.compared,
-                        "same": pack.feedback.same,
-                        "undecided": pack.feedback.undecided,
-                        "differences": len(pack.feedback.differences),
-                        "page": str(pack.page),
-                        "data": str(pack.data),
-                    }
-                    for pack in packs
-                ]
+                **json_form(pack.feedback, "differences"),
+                "differences": len(pack.feedback.differences),
+                "page": str(pack.page),
+                "data": str(pack.data),
             }
-        )
+            for pack in packs
+        ]
+        console.json({"packs": shown})
         return
     rows = [
         (f.annotator, f.answered, f.compared, f.compared - f.same, f.undecided, pack.page.name)

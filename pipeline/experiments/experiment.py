@@ -11,15 +11,15 @@ from pipeline.experiments.figure import Drawing, ratio_figure
 from pipeline.experiments.grid import ExperimentRequest, PlannedRun, Row, folds_of, plan_grid
 from pipeline.experiments.running import Measured, run_all
 from pipeline.experiments.summary import Part, RowSummary, by_label, compare, markdown, summarise
-from pipeline.modelling.evaluate import baselines, candidate_kind, gold_rule
+from pipeline.modelling.evaluate import baselines, gold_rule
 from pipeline.modelling.run_record import RECORD
 from pipeline.modelling.runs import load_corpus
 from pipeline.workspace import Workspace
 from schemas.errors import CheckError, SemctlError, UsageError
 from schemas.files import sha256_bytes, write_atomic, write_json
 from schemas.progress import Progress, SilentProgress
-from schemas.validation import did_you_mean
-from semantic_model.evaluation.evaluation import evaluate_ranker
+from schemas.validation import did_you_mean, known_name
+from semantic_model.evaluation.evaluation import CANDIDATE_KINDS, evaluate_ranker
 from semantic_model.ranking.ranker import Ranker
 
 __all__ = ["ExperimentReport", "experiment"]
@@ -93,7 +93,7 @@ def experiment(
     workspace.require()
     if jobs < 1:
         raise UsageError(f"--jobs must be at least 1, got {jobs}")
-    kind = candidate_kind(request.candidates)
+    kind = known_name("candidates", request.candidates, CANDIDATE_KINDS)
     rows, runs = plan_grid(workspace, request)
     floors = _floors(workspace, request, shown)
     _row_named(against, [*(row.label for row in rows), *(row.name for row in rows), *(row.label for row in floors)])
@@ -137,7 +137,13 @@ def _floors(workspace: Workspace, request: ExperimentRequest, shown: Progress) -
         rule = gold_rule(workspace, corpus, request.asked)
         rankers: list[Ranker] = [*baselines(corpus), *([] if rule is None else [rule])]
         for ranker in rankers:
-            found = evaluate_ranker(ranker, corpus, request.asked, candidate_kind(request.candidates), progress=shown)
+            found = evaluate_ranker(
+                ranker,
+                corpus,
+                request.asked,
+                known_name("candidates", request.candidates, CANDIDATE_KINDS),
+                progress=shown,
+            )
             number = None if fold is None else fold.number
             parts.setdefault(ranker.name, []).append(Part(None, None, number, found))
     return [summarise(name, None, name, found, floor=True) for name, found in parts.items()]

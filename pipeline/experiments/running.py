@@ -15,14 +15,14 @@ from typing import Any
 
 from pipeline.environment import variables_set
 from pipeline.experiments.grid import PlannedRun
-from pipeline.modelling.evaluate import candidate_kind
 from pipeline.modelling.runs import load_corpus, open_ranker
 from pipeline.modelling.train import train
 from pipeline.workspace import Workspace
 from schemas.errors import InputError, ModelError, SemctlError
 from schemas.files import locked, read_json, taken_apart, write_json
 from schemas.progress import Progress
-from semantic_model.evaluation.evaluation import Evaluation, evaluate_ranker
+from schemas.validation import known_name
+from semantic_model.evaluation.evaluation import CANDIDATE_KINDS, Evaluation, evaluate_ranker
 from semantic_model.evaluation.metrics import metric_names
 
 __all__ = ["Measured", "carry_out", "run_all"]
@@ -91,7 +91,9 @@ def carry_out(workspace: Workspace, planned: PlannedRun, split: str, candidates:
         file = folder / f"per-query-{split}-{candidates}.json"
         if not file.is_file():
             corpus = load_corpus(workspace, images=planned.request.images, fold=planned.request.fold)
-            measured = evaluate_ranker(open_ranker(folder, corpus), corpus, split, candidate_kind(candidates))
+            measured = evaluate_ranker(
+                open_ranker(folder, corpus), corpus, split, known_name("candidates", candidates, CANDIDATE_KINDS)
+            )
             write_json(file, _as_json(measured))
     fix = "delete it; it is measured again"
     value = read_json(file, error=ModelError, fix=fix)

@@ -99,7 +99,7 @@ class AssignedExport:
             "pairs": [{"annotators": list(pair), "dialogues": count} for pair, count in self.pairs.items()],
             "handed_over": self.reassigned,
             "tasks_removed": self.removed,
-            "open_points": [point.as_json() for export in self.exports[:1] for point in export.open_points],
+            "open_points": self.exports[0].as_json()["open_points"] if self.exports else [],
         }
 
 

@@ -11,10 +11,9 @@ from annotate.annotations.dialogue_index import IndexedDialogue
 from annotate.resolution.policies import POLICIES, Adjudicated, Majority, Policy, PolicyName, Weighted
 from annotate.resolution.reliability import AnswerCounts
 from annotate.resolution.resolve import Resolution, ballots_of
-from schemas.errors import UsageError
 from schemas.ontology import Ontology
 from schemas.progress import Progress
-from schemas.validation import did_you_mean
+from schemas.validation import known_name
 
 __all__ = ["ResolvedCounts", "policy_name", "policy_of"]
 
@@ -25,12 +24,7 @@ def policy_name(name: str | None, default: PolicyName) -> PolicyName:
     Raises:
         UsageError: there is no such policy.
     """
-    if name is None:
-        return default
-    for known in POLICIES:
-        if name == known:
-            return known
-    raise UsageError(f"unknown policy '{name}'", fix=did_you_mean(name, POLICIES, f"one of {', '.join(POLICIES)}"))
+    return default if name is None else known_name("policy", name, POLICIES)
 
 
 def policy_of(

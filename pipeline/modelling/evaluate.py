@@ -11,11 +11,11 @@ from pipeline.modelling.runs import find_run, load_corpus, open_ranker, trained_
 from pipeline.modelling.training_data import gold_states, state_before
 from pipeline.stages import find_stage
 from pipeline.workspace import Workspace
-from schemas.errors import UsageError, WorkspaceError
+from schemas.errors import WorkspaceError
 from schemas.files import sha256_file, write_json
 from schemas.json_form import json_form
 from schemas.progress import Progress, SilentProgress
-from schemas.validation import did_you_mean
+from schemas.validation import known_name
 from semantic_model.data.corpus import Corpus
 from semantic_model.evaluation.evaluation import CANDIDATE_KINDS, CandidateKind, Evaluation, evaluate_ranker
 from semantic_model.evaluation.metrics import Formula
@@ -25,7 +25,7 @@ from semantic_model.models.state_rule import StateRule
 from semantic_model.models.tfidf import TfIdf
 from semantic_model.ranking.ranker import Ranker
 
-__all__ = ["EvaluateRequest", "EvaluationReport", "baselines", "candidate_kind", "evaluate", "gold_rule"]
+__all__ = ["EvaluateRequest", "EvaluationReport", "baselines", "evaluate", "gold_rule"]
 
 
 @dataclass(frozen=True)
@@ -132,7 +132,7 @@ def evaluate(workspace: Workspace, request: EvaluateRequest, *, progress: Progre
         WorkspaceError: not a workspace, or nothing was imported.
         ModelError: no such run, or one that cannot be used.
     """
-    kind, split = candidate_kind(request.candidates), request.split
+    kind, split = known_name("candidates", request.candidates, CANDIDATE_KINDS), request.split
     shown = progress or SilentProgress()
     workspace.require()
     folder = None if request.baselines_only else find_run(workspace, request.run)
@@ -187,16 +187,3 @@ def _say_what_changed(workspace: Workspace, folder: Path, shown: Progress) -> No
     ]
     if changed:
         shown.log(f"{', '.join(changed)} changed since {folder.name} was trained")
-
-
-def candidate_kind(candidates: str) -> CandidateKind:
-    """The kind of candidates that a word names.
-
-    Raises:
-        UsageError: it names none; says the nearest.
-    """
-    for kind in CANDIDATE_KINDS:
-        if kind == candidates:
-            return kind
-    fix = did_you_mean(candidates, CANDIDATE_KINDS, f"one of {', '.join(CANDIDATE_KINDS)}")
-    raise UsageError(f"unknown candidates '{candidates}'", fix=fix)

@@ -12,7 +12,7 @@ from pipeline.modelling.training_data import input_hashes
 from pipeline.workspace import Workspace
 from schemas.errors import UsageError
 from schemas.files import sha256_bytes
-from schemas.ontology import nearest
+from schemas.validation import known_name
 from semantic_model.config.config import Config, ModelConfig, TrainConfig, load_config
 from semantic_model.registry import MODELS
 
@@ -136,11 +136,7 @@ def find_named(model: str) -> ModelSpec:
     """
     from semantic_model.ranking.model_spec import find_model
 
-    if model not in MODELS:
-        close = nearest(model, MODELS)
-        fix = f"did you mean '{close}'?" if close else f"one of {', '.join(MODELS)}"
-        raise UsageError(f"unknown model '{model}'", fix=fix)
-    return find_model(model)
+    return find_model(known_name("model", model, tuple(MODELS)))
 
 
 def _own_preset(model: str | None) -> str | None:

@@ -21,28 +21,17 @@ class RunRecord:
     """How a run went. Earlier versions wrote less: what they did not write is as by default.
 
     Attributes:
-        run: its id.
         path: its folder, where it was trained.
         labelled_dialogues, unlabelled_dialogues: of D_F and of D_P.
-        epochs: trained.
         best: the epoch whose weights were kept, as ``epoch``, and its figures on the valid split.
-        model: its kind.
-        preset: settings that it began with.
         labeled_ratio: share of the training dialogues used with their labels.
         labelled_list: these were named in a list, not drawn.
-        seed: of everything drawn at random.
         images: False when every image was left out.
         fold: how its dialogues were divided; None: as in the corpus.
         examples: recommendation turns of D_F, D_P and valid.
-        parameters: that were trained.
         words, pictures: where word pieces and image features are from, for people.
-        slots: of its states.
         labelled: the dialogues of D_F.
-        config: all settings.
         inputs: name of a file -> its hash.
-        versions: of semctl and of the libraries.
-        device, precision, processes: what computed.
-        seconds: that it took.
     """
 
     run: str = ""

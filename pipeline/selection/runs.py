@@ -20,7 +20,7 @@ from schemas.belief import BeliefState
 from schemas.errors import ModelError, UsageError
 from schemas.ontology import Ontology
 from schemas.progress import Progress
-from schemas.validation import did_you_mean
+from schemas.validation import known_name
 from semantic_model.data.corpus import Corpus
 from semantic_model.data.records import Query
 from semantic_model.evaluation.uncertainty import (
@@ -164,14 +164,9 @@ class OpenedRuns:
         allowed = [measure for measure in MEASURES if holds[measure]]
         if asked is None:
             return allowed[0]
-        for measure in MEASURES:
-            if measure == asked and measure in allowed:
-                return measure
-        if asked not in MEASURES:
-            raise UsageError(
-                f"unknown measure '{asked}'",
-                fix=did_you_mean(asked, MEASURES, f"one of {', '.join(MEASURES)}"),
-            )
+        measure = known_name("measure", asked, MEASURES)
+        if measure in allowed:
+            return measure
         fix = (
             "give --run twice or more, or train with another --seed"
             if asked == "seeds"

@@ -20,7 +20,7 @@ from schemas.errors import UsageError
 from schemas.files import write_atomic
 from schemas.json_form import json_form
 from schemas.progress import Progress, SilentProgress
-from schemas.validation import did_you_mean
+from schemas.validation import known_name
 
 if TYPE_CHECKING:
     from pipeline.selection.runs import Measure, Uncertainty
@@ -150,7 +150,7 @@ def select_dialogues(workspace: Workspace, request: SelectRequest, *, progress: 
     """
     shown = progress or SilentProgress()
     workspace.require()
-    strategy = _strategy(request.strategy)
+    strategy = known_name("strategy", request.strategy, STRATEGIES)
     if request.count < 1:
         raise UsageError(f"-n {request.count} selects nothing", fix="give 1 or more")
     file = request.out or workspace.selection
@@ -196,7 +196,7 @@ def choose(workspace: Workspace, request: SelectRequest, pool: Pool, *, progress
     :func:`select_dialogues`.
     """
     shown = progress or SilentProgress()
-    strategy = _strategy(request.strategy)
+    strategy = known_name("strategy", request.strategy, STRATEGIES)
     if strategy == "random":
         return Chosen(_first(draw(pool.candidates, request.seed), pool, request.count))
     if strategy == "stratified":
@@ -241,11 +241,3 @@ def _signal(workspace: Workspace, request: SelectRequest, more: int) -> StopSign
     on_their_way = 0 if request.include_exported else pool.exported
     training = len(pool.candidates) + pool.silent + pool.unlisted
     return stop_signal(workspace, labelled + on_their_way, more, usable=pool.labelled, training=training)
-
-
-def _strategy(name: str) -> Strategy:
-    for strategy in STRATEGIES:
-        if strategy == name:
-            return strategy
-    fix = did_you_mean(name, STRATEGIES, f"one of {', '.join(STRATEGIES)}")
-    raise UsageError(f"unknown strategy '{name}'", fix=fix)

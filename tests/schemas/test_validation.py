@@ -5,7 +5,8 @@ from __future__ import annotations
 import pytest
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
 
-from schemas.validation import Mistake, did_you_mean, first_mistake, nearest
+from schemas.errors import UsageError
+from schemas.validation import Mistake, did_you_mean, first_mistake, known_name, nearest
 
 
 class Lamp(BaseModel):
@@ -35,6 +36,14 @@ def test_a_close_name_is_asked_about_and_a_strange_one_gets_the_other_advice():
     assert did_you_mean("colr", ["size", "color"], "see the list") == "did you mean 'color'?"
     assert did_you_mean("zzz", ["size", "color"], "see the list") == "see the list"
     assert nearest("x", []) is None
+
+
+def test_a_name_is_one_of_those_known_or_refused_with_the_nearest():
+    assert known_name("shade", "plain", ("plain", "ribbed")) == "plain"
+    with pytest.raises(UsageError, match=r"unknown shade 'plan'; did you mean 'plain'\?"):
+        known_name("shade", "plan", ("plain", "ribbed"))
+    with pytest.raises(UsageError, match="one of plain, ribbed"):
+        known_name("shade", "zzz", ("plain", "ribbed"))
 
 
 def test_a_mistake_says_where_it_is_without_the_words_of_pydantic():
