@@ -7,6 +7,7 @@ With ``SEMCTL_FIXED_EXAMPLES`` set, hypothesis draws the same examples in every 
 from __future__ import annotations
 
 import os
+import signal
 from pathlib import Path
 
 import pytest
@@ -19,6 +20,8 @@ __all__ = ["personal_token", "skip_or_fail", "studio_server", "studio_variables"
 
 ROOT = Path(__file__).resolve().parent.parent
 
+if signal.getsignal(signal.SIGINT) == signal.SIG_IGN:  # started in the background by a shell: children inherit it
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 settings.register_profile("fixed", derandomize=True)
 settings.load_profile("fixed" if "SEMCTL_FIXED_EXAMPLES" in os.environ else "default")
 

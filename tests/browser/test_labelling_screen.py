@@ -437,7 +437,7 @@ def test_odd_images_are_shown_as_the_encoder_reads_them(page: Page, studio_serve
         images.append({**known, "width": 60, "height": 40, "status": "ok"})
     write_table(workspace.images, IMAGES, sorted(images, key=lambda row: str(row["image_id"])))
     result = export_for_labelling(workspace, ExportRequest(Selection(), project="odd images"))
-    assert dict(result.colours) == {"shown": len(files), "missing": 0}
+    assert dict(result.images) == {"shown": len(files), "missing": 0}
     types: dict[str, str] = {}
     page.on("response", lambda answer: types.update({answer.url: answer.headers.get("content-type", "")}))
     open_for_labelling(page, connect(workspace.root), "odd images")

@@ -359,7 +359,7 @@ def test_images_of_the_studio_workspace_are_served_and_nothing_else(studio_serve
     workspace = write_workspace(studio_server.root, [dialogue("with image")])
     result = export_for_labelling(workspace, ExportRequest(Selection(), project="with images"))
     assert result.images_problem is None
-    links = (workspace.labelling / "files" / "images").glob("*/*.png")  # other tests' images are served here too
+    links = (workspace.labelling / "files" / "pictures").glob("*/*.png")  # other tests' images are served here too
     (linked,) = (link for link in links if link.read_bytes() == PIXEL)
     address = f"{studio_server.url}/data/local-files/?d={linked.relative_to(workspace.labelling / 'files')}"
     headers = {"Authorization": f"Token {studio_server.token}"}
