@@ -54,7 +54,7 @@ def generate(
     if as_json:
         console.json({"folder": str(folder), **report.as_json()})
         return
-    quirks = report.quirks
+    corruptions = report.corruptions
     rows = [
         ("dialogues", sum(report.dialogues.values())),
         *((f"  {split}", number) for split, number in report.dialogues.items()),
@@ -65,8 +65,8 @@ def generate(
         ("products", report.products),
         *((f"  {name} only in the image", number) for name, number in report.only_in_images.items()),
         ("images", report.images["ok"]),
-        ("quirks: broken dialogue files", quirks["broken_dialogues"]),
-        ("quirks: products with a faulty file", report.faulty_products),
+        ("corruptions: broken dialogue files", corruptions["broken_dialogues"]),
+        ("corruptions: products with a faulty file", report.faulty_products),
         *((f"dropped rows: {reason}", number) for reason, number in report.catalogue.get("dropped", {}).items()),
     ]
     console.table(f"A corpus in {folder}", ("what", "count"), rows)

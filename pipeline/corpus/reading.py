@@ -33,19 +33,19 @@ class Chunks:
     def __init__(self, reader: Reader, jobs: int | None) -> None:
         self._reader = reader
         self._parts: Parts | None = None
-        self._crew: WorkerPool | None = None
+        self._pool: WorkerPool | None = None
         if isinstance(reader, MmdReader):
             self._parts = reader.parts()
             jobs = _jobs(self._parts, jobs)
             if jobs > 1:
-                self._crew = WorkerPool(jobs)
+                self._pool = WorkerPool(jobs)
 
     def __enter__(self) -> Chunks:
         return self
 
     def __exit__(self, kind: object, problem: object, traceback: object) -> None:
-        if self._crew is not None:
-            self._crew.end(at_once=problem is not None)
+        if self._pool is not None:
+            self._pool.end(at_once=problem is not None)
 
     def read(self, setting: Setting) -> Iterator[tuple[int, Chunk]]:
         """(files or dialogues read, chunk), in order; the chunks do not depend on who makes them.
@@ -59,12 +59,12 @@ class Chunks:
             yield from self._one_by_one(ChunkMaker(setting))
             return
         files = reader.files_of_dialogues
-        if self._crew is None:
+        if self._pool is None:
             maker = ChunkMaker(setting)
             chunks = (files.chunk(run, maker) for run in self._parts.runs)
         else:
             known = {"setting": setting.as_json(), "dialogues": files.as_json()}
-            chunks = (Chunk.from_bytes(answer) for answer in self._crew.answers(known, self._parts.runs))
+            chunks = (Chunk.from_bytes(answer) for answer in self._pool.answers(known, self._parts.runs))
         for run, chunk in zip(self._parts.runs, chunks, strict=True):
             files.files.add_sums(chunk.sums)
             yield len(run), chunk

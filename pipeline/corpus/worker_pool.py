@@ -98,7 +98,7 @@ class WorkerPool:
                 stdout=subprocess.DEVNULL,
                 env={**os.environ, **threads, "PYTHONPATH": path},
                 pass_fds=[end for ends in theirs for end in ends],
-                start_new_session=True,  # Ctrl-C is for the import, which then ends its crew
+                start_new_session=True,  # Ctrl-C is for the import, which then ends its pool
             )
         finally:
             for end in (end for ends in theirs for end in ends):

@@ -11,7 +11,7 @@ from random import Random
 from typing import Any
 
 from pipeline.generator.catalogue import FAULTS, CatalogueProduct, drawn_catalogue, plant_faults
-from pipeline.generator.corruptions import QUIRKS, plan_corruptions
+from pipeline.generator.corruptions import CORRUPTIONS, plan_corruptions
 from pipeline.generator.mmd_layout import DialogueWriter, only_in_images, write_links, write_product
 from pipeline.generator.product_index import ProductIndex
 from pipeline.generator.real_catalogue import RealCatalogue
@@ -40,7 +40,7 @@ class Size:
         products: products of the drawn catalogue.
         pool: split -> negatives listed for a topic.
         faults: products with each fault.
-        quirks: dialogues with each quirk.
+        corruptions: dialogues with each corruption.
         broken: dialogue files that are no JSON, in the training split, on top of the readable ones.
     """
 
@@ -48,20 +48,25 @@ class Size:
     products: int
     pool: Mapping[str, int]
     faults: int
-    quirks: int
+    corruptions: int
     broken: int
 
 
 SIZES: Mapping[str, Size] = {
     "test": Size(
-        {"train": 20, "valid": 4, "test": 6}, 84, {"train": 30, "valid": 30, "test": 30}, faults=1, quirks=1, broken=1
+        {"train": 20, "valid": 4, "test": 6},
+        84,
+        {"train": 30, "valid": 30, "test": 30},
+        faults=1,
+        corruptions=1,
+        broken=1,
     ),
     "demo": Size(
         {"train": 260, "valid": 40, "test": 60},
         560,
         {"train": 80, "valid": 80, "test": 80},
         faults=2,
-        quirks=2,
+        corruptions=2,
         broken=2,
     ),
     "mmd-v3": Size(
@@ -69,7 +74,7 @@ SIZES: Mapping[str, Size] = {
         4000,
         {"train": 640, "valid": 645, "test": 1000},
         faults=8,
-        quirks=40,
+        corruptions=40,
         broken=8,
     ),
 }
@@ -121,7 +126,7 @@ class GenerateRequest:
 
 @dataclass(frozen=True)
 class GeneratedCorpus:
-    """What was made, and every quirk planted, as ``generated.json`` keeps it.
+    """What was made, and every corruption planted, as ``generated.json`` keeps it.
 
     Attributes:
         catalogue: where the products are from; of given ones, which columns were read and which rows were dropped.
@@ -130,7 +135,7 @@ class GeneratedCorpus:
         faulty_products: products with a fault in their files.
         only_in_images: attribute -> products that show it and do not write it.
         moves: what users did -> how often.
-        quirks: what was planted -> how often.
+        corruptions: what was planted -> how often.
     """
 
     size: str
@@ -151,7 +156,7 @@ class GeneratedCorpus:
     faulty_products: int
     only_in_images: dict[str, int]
     moves: dict[str, int]
-    quirks: dict[str, Any]
+    corruptions: dict[str, Any]
     made_by: str = "semctl generate"
     version: int = 1
 
@@ -220,9 +225,9 @@ def _make(folder: Path, request: GenerateRequest, progress: Progress) -> Generat
     write_links(folder / "url2img.txt", made)
     write_json(folder / "only_in_images.json", only_in_images(made))
     simulator = Simulator(ProductIndex(made))
-    if len(simulator.proposer.types) < 2:
+    if len(simulator.policy.types) < 2:
         raise UsageError("the catalogue has too few products of a kind", fix="dialogues need 3 or more of two kinds")
-    quirks = plan_corruptions(plan.dialogues, plan.quirks, Random(f"{seed}/quirks"))
+    corruptions = plan_corruptions(plan.dialogues, plan.corruptions, Random(f"{seed}/corruptions"))
     writer = DialogueWriter(made)
     moves: Counter[str] = Counter()
     with progress.task("dialogues", sum(plan.dialogues.values())) as task:
@@ -232,14 +237,14 @@ def _make(folder: Path, request: GenerateRequest, progress: Progress) -> Generat
                 dialogue = simulator.dialogue(rng, plan.pool[split])
                 moves += dialogue.moves
                 path = folder / "dialogues" / split / f"{number + 1}.json"
-                writer.write(path, dialogue, quirks.get((split, number)), rng)
+                writer.write(path, dialogue, corruptions.get((split, number)), rng)
                 task.advance()
     for extra in range(plan.broken):
         dialogue = simulator.dialogue(Random(f"{seed}/broken/{extra}"), 20)
         content = DialogueWriter(made).encode(dialogue, None, Random(0))
         path = folder / "dialogues" / "train" / f"{plan.dialogues['train'] + 1 + extra}.json"
         path.write_bytes(content[: len(content) * 2 // 3])
-    return _report(request, made, writer, moves, Counter(quirks.values()))
+    return _report(request, made, writer, moves, Counter(corruptions.values()))
 
 
 def _report(
@@ -247,7 +252,7 @@ def _report(
     products: Sequence[CatalogueProduct],
     writer: DialogueWriter,
     moves: Mapping[str, int],
-    quirks: Mapping[str, int],
+    corruptions: Mapping[str, int],
 ) -> GeneratedCorpus:
     plan = request.plan
     counts = writer.counts
@@ -278,9 +283,9 @@ def _report(
         faulty_products=len(products) - faults[""],
         only_in_images=dict(sorted(hidden.items())),
         moves=dict(sorted(moves.items())),
-        quirks={
+        corruptions={
             "broken_dialogues": plan.broken,
-            **{quirk: quirks.get(quirk, 0) for quirk in QUIRKS},
+            **{corruption: corruptions.get(corruption, 0) for corruption in CORRUPTIONS},
             **{f"products_with_{fault}": faults[fault] for fault in FAULTS},
             "references_to": {
                 fault: {role: writer.references.get(fault, Counter())[role] for role in ("positives", "negatives")}

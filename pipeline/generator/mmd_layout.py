@@ -113,23 +113,23 @@ class DialogueWriter:
         self.counts: Counter[str] = Counter()
         self.references: dict[str, Counter[str]] = {}
 
-    def write(self, path: Path, dialogue: Dialogue, quirk: Corruption | None, rng: Random) -> None:
+    def write(self, path: Path, dialogue: Dialogue, corruption: Corruption | None, rng: Random) -> None:
         """Write one dialogue file; ``rng`` chooses how absent values are written (null, [] or no key)."""
-        path.write_bytes(self.encode(dialogue, quirk, rng))
+        path.write_bytes(self.encode(dialogue, corruption, rng))
         self._count(dialogue)
 
-    def encode(self, dialogue: Dialogue, quirk: Corruption | None, rng: Random) -> bytes:
+    def encode(self, dialogue: Dialogue, corruption: Corruption | None, rng: Random) -> bytes:
         """The bytes of one dialogue file."""
         written = []
-        pending = quirk
+        pending = corruption
         for utterance in dialogue.utterances:
             here = pending if utterance.recommendation is not None else None
             if here is not None:
                 pending = None
             written.append(self._utterance(utterance, here, rng))
-        return _encoded(shape_utterances(written, quirk), orjson.OPT_APPEND_NEWLINE)
+        return _encoded(shape_utterances(written, corruption), orjson.OPT_APPEND_NEWLINE)
 
-    def _utterance(self, utterance: Utterance, quirk: Corruption | None, rng: Random) -> dict[str, Any]:
+    def _utterance(self, utterance: Utterance, corruption: Corruption | None, rng: Random) -> dict[str, Any]:
         record: dict[str, Any] = {"type": utterance.act, "speaker": utterance.speaker}
         if utterance.subtype and utterance.act not in _QUESTIONS:
             record["question-type"] = utterance.act
@@ -138,7 +138,7 @@ class DialogueWriter:
         record["utterance"] = said
         recommendation = utterance.recommendation
         if recommendation is not None:
-            self._list_candidates(said, recommendation, quirk, rng)
+            self._list_candidates(said, recommendation, corruption, rng)
         else:
             _absent(said, "false nlg", rng)
             _absent(said, "false images", rng)
@@ -152,10 +152,10 @@ class DialogueWriter:
         return record
 
     def _list_candidates(
-        self, said: dict[str, Any], recommendation: Recommendation, quirk: Corruption | None, rng: Random
+        self, said: dict[str, Any], recommendation: Recommendation, corruption: Corruption | None, rng: Random
     ) -> None:
         positives = recommendation.positives
-        negatives = list_negatives(recommendation.negatives.tolist(), positives, self._sound, quirk)
+        negatives = list_negatives(recommendation.negatives.tolist(), positives, self._sound, corruption)
         said["false nlg"] = ""
         if negatives:
             listed = b",".join([self._encoded[number] for number in negatives])

@@ -19,16 +19,16 @@ class Refinements:
     """Thinks up one move of a given kind, or none where it does not fit.
 
     Args:
-        shelf: the catalogue.
+        index: the catalogue.
     """
 
-    def __init__(self, shelf: ProductIndex) -> None:
-        self._shelf = shelf
-        self._healthy_numbers = np.flatnonzero(shelf.healthy)
+    def __init__(self, index: ProductIndex) -> None:
+        self._index = index
+        self._healthy_numbers = np.flatnonzero(index.healthy)
         self._shown_by = {
-            kind: [name for name in VISIBLE if any(shelf.products[int(n)].value(name) for n in shelf.of_type[kind])]
+            kind: [name for name in VISIBLE if any(index.products[int(n)].value(name) for n in index.of_type[kind])]
             or ["color"]
-            for kind in shelf.types
+            for kind in index.types
         }
         self._makers: Mapping[MoveKind, Callable[[UserGoal, int, Sequence[int], Random], UserAction | None]] = {
             "add": self.add,
@@ -60,7 +60,7 @@ class Refinements:
     def add(self, wants: UserGoal, target: int, shown: Sequence[int], rng: Random) -> UserAction | None:
         """Reveal another attribute of the product in mind; now and then a second value would do as well."""
         del shown
-        product = self._shelf.products[target]
+        product = self._index.products[target]
         free = [name for name in product.attributes if name not in wants.likes and product.attributes[name]]
         attribute = interesting(free, rng)
         if attribute is None:
@@ -68,7 +68,7 @@ class Refinements:
         value = rng.choice(product.attributes[attribute])
         values: tuple[str, ...] = (value,)
         if attribute != "gender" and rng.random() < 0.12:
-            others = self._shelf.values(attribute, self._shelf.satisfying(wants))
+            others = self._index.values(attribute, self._index.satisfying(wants))
             values = (value, *[other for other in rng.sample(others, min(2, len(others))) if other != value][:1])
         return UserAction("add", wants.like(attribute, *values), attribute, values)
 
@@ -77,8 +77,8 @@ class Refinements:
         attribute = interesting([name for name in wants.likes if name not in ("type", "gender")], rng)
         if attribute is None:
             return None
-        left = self._shelf.satisfying(wants.drop(attribute)) & self._shelf.healthy
-        values = [value for value in self._shelf.values(attribute, left) if value not in wants.likes[attribute]]
+        left = self._index.satisfying(wants.drop(attribute)) & self._index.healthy
+        values = [value for value in self._index.values(attribute, left) if value not in wants.likes[attribute]]
         if not values:
             return None
         value = rng.choice(values)
@@ -88,7 +88,7 @@ class Refinements:
         del target
         if not shown:
             return None
-        product = self._shelf.products[rng.choice(shown)]
+        product = self._index.products[rng.choice(shown)]
         spoken_of = [name for name in product.attributes if name not in (*wants.likes, "gender", "available_sizes")]
         attribute = interesting(spoken_of, rng)
         value = None if attribute is None else product.value(attribute)
@@ -109,7 +109,7 @@ class Refinements:
         return rng.choice(self._shown_by[wants.likes["type"][0]])
 
     def _nth(self, shown: Sequence[int], rng: Random) -> int | None:
-        places = [at for at, number in enumerate(shown) if not self._shelf.products[number].fault]
+        places = [at for at, number in enumerate(shown) if not self._index.products[number].fault]
         return rng.choice(places) if places else None
 
     def _like_nth(self, wants: UserGoal, target: int, shown: Sequence[int], rng: Random) -> UserAction | None:
@@ -117,7 +117,7 @@ class Refinements:
         place, attribute = self._nth(shown, rng), self._visible(wants, rng)
         if place is None or len(wants.likes.get(attribute, ())) == 1:
             return None
-        product = self._shelf.products[shown[place]]
+        product = self._index.products[shown[place]]
         value = product.value(attribute)
         if value is None:
             return None
@@ -128,15 +128,15 @@ class Refinements:
         place = self._nth(shown, rng)
         if place is None:
             return None
-        product = self._shelf.products[shown[place]]
+        product = self._index.products[shown[place]]
         colour = product.value("color")
         after = wants
         for attribute in VISIBLE:
             value = product.value(attribute)
             if attribute != "color" and value is not None:
                 after = after.like(attribute, value, image=product.url)
-        left = self._shelf.satisfying(after.drop("color")) & self._shelf.healthy
-        colours = [value for value in self._shelf.values("color", left) if value != colour]
+        left = self._index.satisfying(after.drop("color")) & self._index.healthy
+        colours = [value for value in self._index.values("color", left) if value != colour]
         if colour is None or not colours:
             return None
         value = rng.choice(colours)
@@ -147,7 +147,7 @@ class Refinements:
         place, attribute = self._nth(shown, rng), self._visible(wants, rng)
         if place is None or attribute in wants.likes:
             return None
-        product = self._shelf.products[shown[place]]
+        product = self._index.products[shown[place]]
         value = product.value(attribute)
         if value is None:
             return None
@@ -155,7 +155,7 @@ class Refinements:
 
     def _uploaded(self, wants: UserGoal, rng: Random) -> tuple[str, str, int] | None:
         attribute, number = self._visible(wants, rng), int(rng.choice(self._healthy_numbers))
-        value = self._shelf.products[number].value(attribute)
+        value = self._index.products[number].value(attribute)
         if value is None or value in wants.likes.get(attribute, ()) or value in wants.dislikes.get(attribute, ()):
             return None
         return attribute, value, number
@@ -166,7 +166,7 @@ class Refinements:
         if found is None:
             return None
         attribute, value, number = found
-        after = wants.like(attribute, value, image=self._shelf.products[number].url)
+        after = wants.like(attribute, value, image=self._index.products[number].url)
         return UserAction("upload", after, attribute, (), None, number)
 
     def _upload_dislike(self, wants: UserGoal, target: int, shown: Sequence[int], rng: Random) -> UserAction | None:
@@ -175,14 +175,14 @@ class Refinements:
         if found is None:
             return None
         attribute, value, number = found
-        worn = any(self._shelf.products[other].value(attribute) == value for other in shown)
+        worn = any(self._index.products[other].value(attribute) == value for other in shown)
         if attribute in wants.likes or not worn:
             return None
-        after = wants.dislike(attribute, value, self._shelf.products[number].url)
+        after = wants.dislike(attribute, value, self._index.products[number].url)
         return UserAction("upload_dislike", after, attribute, (), None, number)
 
     def _more(self, wants: UserGoal, target: int, shown: Sequence[int], rng: Random) -> UserAction | None:
         del target, rng
-        others = self._shelf.satisfying(wants) & self._shelf.healthy
+        others = self._index.satisfying(wants) & self._index.healthy
         others[list(shown)] = False
         return UserAction("more", wants) if np.count_nonzero(others) >= 2 else None

@@ -20,22 +20,22 @@ class UserPolicy:
     """Thinks up moves over one catalogue.
 
     Args:
-        shelf: the catalogue.
+        index: the catalogue.
     """
 
-    def __init__(self, shelf: ProductIndex) -> None:
-        self._shelf = shelf
-        healthy = {kind: numbers[shelf.healthy[numbers]] for kind, numbers in shelf.of_type.items()}
+    def __init__(self, index: ProductIndex) -> None:
+        self._index = index
+        healthy = {kind: numbers[index.healthy[numbers]] for kind, numbers in index.of_type.items()}
         least = 8 if any(len(numbers) >= 8 for numbers in healthy.values()) else 3
-        self.types = tuple(kind for kind in shelf.types if len(healthy[kind]) >= least)
+        self.types = tuple(kind for kind in index.types if len(healthy[kind]) >= least)
         self._type_weights = [float(np.sqrt(len(healthy[kind]))) for kind in self.types]
         self._healthy = healthy
-        self._attributes = sorted({name for product in shelf.products for name in product.attributes} - {"type"})
-        self._refinements = Refinements(shelf)
+        self._attributes = sorted({name for product in index.products for name in product.attributes} - {"type"})
+        self._refinements = Refinements(index)
 
     def count(self, wants: UserGoal) -> int:
         """How many products with sound files satisfy the wants."""
-        return int(np.count_nonzero(self._shelf.satisfying(wants) & self._shelf.healthy))
+        return int(np.count_nonzero(self._index.satisfying(wants) & self._index.healthy))
 
     def open(self, before: UserGoal | None, shown: Sequence[int], rng: Random) -> tuple[UserAction, int]:
         """Open a topic, or switch to another type than before; with the product the user has in mind."""
@@ -83,17 +83,17 @@ class UserPolicy:
 
     def impossible(self, wants: UserGoal, rng: Random) -> UserAction | None:
         """A want that no product satisfies together with the others."""
-        among = self._shelf.satisfying(UserGoal({"type": wants.likes["type"]}))
+        among = self._index.satisfying(UserGoal({"type": wants.likes["type"]}))
         for _ in range(8):
             attribute = interesting([name for name in self._attributes if name not in wants.likes], rng)
             if attribute is None:
                 return None
-            values = self._shelf.values(attribute, among)
+            values = self._index.values(attribute, among)
             if len(values) < 2:
                 continue
             value = rng.choice(values)
             after = wants.like(attribute, value)
-            if not bool(self._shelf.satisfying(after).any()):
+            if not bool(self._index.satisfying(after).any()):
                 return UserAction("impossible", after, attribute, (value,))
         return None
 
@@ -111,7 +111,7 @@ class UserPolicy:
         if kind == last and len(self.types) > 1:
             return None
         target = int(rng.choice(self._healthy[kind]))
-        product = self._shelf.products[target]
+        product = self._index.products[target]
         if gender and product.attributes.get("gender") != gender:
             return None
         wants = UserGoal({"type": (kind,)} | ({"gender": gender} if gender else {}))
@@ -124,12 +124,12 @@ class UserPolicy:
             places = [at for at, number in enumerate(shown) if self._seen(number, "color") == colour]
             if places:
                 place = rng.choice(places)
-                wants = wants.like("color", colour, image=self._shelf.products[shown[place]].url)
+                wants = wants.like("color", colour, image=self._index.products[shown[place]].url)
         elif chance < 0.4:
             about = rng.choice(VISIBLE)
             image = self._image_of(about, product.value(about), rng)
             if image is not None:
-                wants = wants.like(about, product.value(about) or "", image=self._shelf.products[image].url)
+                wants = wants.like(about, product.value(about) or "", image=self._index.products[image].url)
                 mentioned.append(f"image:{about}")
         for _ in range(rng.choice((0, 1, 1, 1, 2, 2))):
             free = [name for name in product.attributes if name not in wants.likes and product.attributes[name]]
@@ -142,11 +142,11 @@ class UserPolicy:
 
     def _seen(self, number: int, attribute: str) -> str | None:
         """What the image of a product shows of an attribute; None when there is no such image."""
-        product = self._shelf.products[number]
+        product = self._index.products[number]
         return None if product.fault else product.value(attribute)
 
     def _image_of(self, attribute: str, value: str | None, rng: Random) -> int | None:
         if value is None:
             return None
-        fitting = np.flatnonzero(self._shelf.satisfying(UserGoal({attribute: (value,)})) & self._shelf.healthy)
+        fitting = np.flatnonzero(self._index.satisfying(UserGoal({attribute: (value,)})) & self._index.healthy)
         return int(rng.choice(fitting)) if len(fitting) else None

@@ -72,22 +72,22 @@ class Simulator:
     """Makes dialogues over one catalogue.
 
     Args:
-        shelf: the catalogue.
+        index: the catalogue.
     """
 
-    def __init__(self, shelf: ProductIndex) -> None:
-        self.shelf = shelf
-        self.proposer = UserPolicy(shelf)
+    def __init__(self, index: ProductIndex) -> None:
+        self.index = index
+        self.policy = UserPolicy(index)
 
     def dialogue(self, rng: Random, pool_size: int) -> Dialogue:
         """One dialogue of about six recommendations; ``pool_size`` negatives are listed for each topic."""
-        return _Conversation(self.shelf, self.proposer, rng, pool_size).hold()
+        return _Conversation(self.index, self.policy, rng, pool_size).hold()
 
 
 class _Conversation:
-    def __init__(self, shelf: ProductIndex, proposer: UserPolicy, rng: Random, pool_size: int) -> None:
-        self._shelf = shelf
-        self._proposer = proposer
+    def __init__(self, index: ProductIndex, policy: UserPolicy, rng: Random, pool_size: int) -> None:
+        self._index = index
+        self._policy = policy
         self._rng = rng
         self._pool_size = pool_size
         self._words = Wording(rng)
@@ -113,9 +113,9 @@ class _Conversation:
         if rng.random() < 0.55:
             self._user("greeting", rng.choice(phrases.SHOPPER["greeting"]), opening=True)
             self._agent("greeting", rng.choice(phrases.AGENT["greeting"]))
-        genders = self._shelf.values("gender")
+        genders = self._index.values("gender")
         if genders and rng.random() < 0.35:
-            target = self._shelf.products[int(rng.choice(np.flatnonzero(self._shelf.healthy)))]
+            target = self._index.products[int(rng.choice(np.flatnonzero(self._index.healthy)))]
             gender = target.value("gender") or rng.choice(genders)
             own = phrases.SHOPPER.get(f"info_{gender.lower()}", phrases.SHOPPER["info"])
             self._wants = self._wants.like("gender", gender)
@@ -125,12 +125,12 @@ class _Conversation:
     def _topic(self, rounds: int) -> None:
         rng = self._rng
         before = self._wants if self._wants.likes else None
-        move, target = self._proposer.open(before, self._shown, rng)
+        move, target = self._policy.open(before, self._shown, rng)
         kind = move.wants.likes["type"][0]
         pool = self._pool(kind)
         self._say(move)
         if rng.random() < 0.3:
-            answer = self._proposer.answer(self._wants, target, rng)
+            answer = self._policy.answer(self._wants, target, rng)
             if answer is not None and answer.attribute in phrases.QUESTIONS:
                 self._agent("question", rng.choice(phrases.QUESTIONS[answer.attribute]))
                 if rng.random() < 0.12:
@@ -143,16 +143,16 @@ class _Conversation:
                 self._ask()
             if rng.random() < 0.05 and self._fail(pool):
                 continue
-            move = self._proposer.next(self._wants, target, self._shown, rng)
+            move = self._policy.next(self._wants, target, self._shown, rng)
             self._say(move)
             positives = self._recommend(pool, new=move.kind == "more")
-            if target not in np.flatnonzero(self._shelf.satisfying(self._wants)):
+            if target not in np.flatnonzero(self._index.satisfying(self._wants)):
                 target = rng.choice(positives)  # the user has another product in mind now
 
     def _fail(self, pool: NDArray[np.int64]) -> bool:
         """Ask for what there is not, hear so, give up something else or that."""
-        move = self._proposer.impossible(self._wants, self._rng)
-        relaxed = None if move is None else self._proposer.relax(move.wants, self._rng)
+        move = self._policy.impossible(self._wants, self._rng)
+        relaxed = None if move is None else self._policy.relax(move.wants, self._rng)
         if move is None or relaxed is None:
             return False
         self._say(move)
@@ -164,7 +164,7 @@ class _Conversation:
     def _ask(self) -> None:
         """A question about a shown product; it changes nothing."""
         place = self._rng.randrange(len(self._shown))
-        product = self._shelf.products[self._shown[place]]
+        product = self._index.products[self._shown[place]]
         known = [name for name in phrases.ASK if product.attributes.get(name)]
         if not known:
             return
@@ -187,7 +187,7 @@ class _Conversation:
     def _pool(self, kind: str) -> NDArray[np.int64]:
         """The topic's negatives: half of its own type as far as there are, and about one in a hundred twice."""
         rng = self._rng
-        own, others = self._shelf.of_type[kind].tolist(), self._shelf.not_of_type[kind]
+        own, others = self._index.of_type[kind].tolist(), self._index.not_of_type[kind]
         chosen = rng.sample(own, min(len(own), self._pool_size // 2))
         chosen += rng.sample(others, min(len(others), self._pool_size - len(chosen)))
         for _ in range(max(1, self._pool_size // 100)):
@@ -198,20 +198,20 @@ class _Conversation:
     def _recommend(self, pool: NDArray[np.int64], *, new: bool) -> tuple[int, ...]:
         """Show about four products that satisfy all wants, at least one of them with sound files."""
         rng = self._rng
-        satisfying = self._shelf.satisfying(self._wants)
+        satisfying = self._index.satisfying(self._wants)
         fitting = [int(number) for number in np.flatnonzero(satisfying)]
         if new:
             fitting = [number for number in fitting if number not in self._shown]
         positives = rng.sample(fitting, min(len(fitting), rng.choice((3, 4, 4, 5, 5, 6))))
-        if not self._shelf.healthy[positives].any():
-            positives[0] = rng.choice([number for number in fitting if self._shelf.healthy[number]])
+        if not self._index.healthy[positives].any():
+            positives[0] = rng.choice([number for number in fitting if self._index.healthy[number]])
         self._shown = tuple(positives)
         recommendation = Recommendation(self._shown, pool[~satisfying[pool]], satisfying)
         things = plural(self._wants.likes["type"][0].lower())
         text = self._words.pick(phrases.AGENT["show"], things=things)
         if rng.random() < 0.2:
             place = rng.randrange(len(positives))
-            brand = self._shelf.products[positives[place]].value("brand")
+            brand = self._index.products[positives[place]].value("brand")
             remarks = phrases.AGENT["remark"] if brand else phrases.AGENT["remark"][1:]
             text += " " + self._words.pick(remarks, n=self._words.ordinal(place), brand=brand or "")
         split = rng.random() < 0.8

@@ -190,11 +190,11 @@ class Doing(SilentProgress):
 @pytest.mark.parametrize("ending", ["killed", "interrupted"])
 def test_a_killed_process_and_ctrl_c_leave_nothing(tmp_path: Path, small_parts: None, ending: str) -> None:
     write_corpus(tmp_path / "corpus", Shape("x", dialogues=120, negatives=20, products=40))
-    before, crew = set(below(os.getpid())), list[int]()
+    before, pool = set(below(os.getpid())), list[int]()
 
     def end() -> None:
-        crew.extend(pid for pid in below(os.getpid()) if pid not in before)
-        leader, member, _ = crew
+        pool.extend(pid for pid in below(os.getpid()) if pid not in before)
+        leader, member, _ = pool
         assert len(list(Path(f"/proc/{leader}/task").iterdir())) == 1  # it forked with a single thread
         if ending == "interrupted":
             raise KeyboardInterrupt
@@ -209,13 +209,13 @@ def test_a_killed_process_and_ctrl_c_leave_nothing(tmp_path: Path, small_parts: 
             "a process that reads dialogues was killed; if memory was short, import with --jobs 1"
         )
     assert [entry.name for entry in tmp_path.iterdir()] == ["corpus"]
-    assert len(crew) == 3
-    wait_until(lambda: not parents().keys() & set(crew))
+    assert len(pool) == 3
+    wait_until(lambda: not parents().keys() & set(pool))
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGKILL, -signal.SIGKILL)])
-def test_the_command_ends_with_its_crew(tmp_path: Path, number: signal.Signals, code: int) -> None:
+def test_the_command_ends_with_its_workers(tmp_path: Path, number: signal.Signals, code: int) -> None:
     write_corpus(tmp_path / "corpus", Shape("x", dialogues=30, negatives=5, products=20))
     os.mkfifo(tmp_path / "corpus/dialogues/train/waits.json")  # whoever opens it waits for ever
     run = "from pipeline.corpus import mmd, reading; reading._WORTH_BYTES, mmd.PART_BYTES = 0, 20_000;"
@@ -228,7 +228,7 @@ def test_the_command_ends_with_its_crew(tmp_path: Path, number: signal.Signals, 
     try:
         wait_until(lambda: len(below(command.pid)) == 3)
         time.sleep(0.3)
-        crew = below(command.pid)
+        pool = below(command.pid)
         command.send_signal(number)
         assert command.wait(timeout=30) == code
     finally:
@@ -238,7 +238,7 @@ def test_the_command_ends_with_its_crew(tmp_path: Path, number: signal.Signals, 
         os.close(os.open(tmp_path / "corpus/dialogues/train/waits.json", os.O_WRONLY | os.O_NONBLOCK))
     else:
         assert [entry.name for entry in tmp_path.iterdir()] == ["corpus"]
-    wait_until(lambda: not parents().keys() & set(crew))
+    wait_until(lambda: not parents().keys() & set(pool))
     assert not (tmp_path / "work").exists()
     assert command.stderr is not None
     assert "Traceback" not in command.stderr.read()
@@ -258,5 +258,5 @@ def test_a_bug_in_a_process_is_told_with_its_place() -> None:
         },
         "dialogues": {"folder": "/", "with_states": True},
     }
-    with WorkerPool(1) as crew, pytest.raises(RuntimeError, match=r"(?s)in a process .*mmd_dialogues.*ValueError"):
-        list(crew.answers(setting, [[["not an entry"]]]))
+    with WorkerPool(1) as pool, pytest.raises(RuntimeError, match=r"(?s)in a process .*mmd_dialogues.*ValueError"):
+        list(pool.answers(setting, [[["not an entry"]]]))

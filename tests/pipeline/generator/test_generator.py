@@ -209,29 +209,29 @@ def test_images_that_are_pointed_at_show_the_value_that_the_state_resolves_to(ge
 
 
 def test_the_report_counts_what_is_in_the_files(generated: Files) -> None:
-    report, quirks = generated.report, generated.report["quirks"]
+    report, corruptions = generated.report, generated.report["corruptions"]
     assert Counter(split for split, _ in generated.dialogues) == report["dialogues"]
-    assert len(generated.broken_dialogues) == quirks["broken_dialogues"] == 1
-    assert len(generated.broken_products) == quirks["products_with_broken_json"] == 1
+    assert len(generated.broken_dialogues) == corruptions["broken_dialogues"] == 1
+    assert len(generated.broken_products) == corruptions["products_with_broken_json"] == 1
     turns = list(generated.turns())
     with_negatives = [shown for _, shown in turns if shown.get("false images")]
     assert len(with_negatives) == report["recommendation_turns"]
-    assert len(turns) - len(with_negatives) == quirks["recommendation_turns_without_negatives"] == 1
+    assert len(turns) - len(with_negatives) == corruptions["recommendation_turns_without_negatives"] == 1
     assert sum(len(shown["images"]) for _, shown in turns) == report["positives"]
     assert sum(len(shown["false images"]) for shown in with_negatives) == report["negatives"]
     repeated = sum(len(s["false images"]) - len(set(s["false images"])) for s in with_negatives)
-    assert repeated == quirks["repeated_negatives"] > 0
+    assert repeated == corruptions["repeated_negatives"] > 0
     own = sum(len(set(s["false images"]) & set(s["images"])) for s in with_negatives)
-    assert own == quirks["negatives_equal_to_a_positive"] > 0
+    assert own == corruptions["negatives_equal_to_a_positive"] > 0
     sizes = Counter(len(shown["false images"]) for shown in with_negatives)
-    assert (sizes[1], sizes[3]) == (quirks["one_negative"], quirks["three_negatives"]) == (1, 1)
+    assert (sizes[1], sizes[3]) == (corruptions["one_negative"], corruptions["three_negatives"]) == (1, 1)
     contents = generated.dialogues.values()
-    assert sum(None in content for content in contents) == quirks["null_utterance"] == 1
-    assert sum(any(isinstance(u, list) for u in c) for c in contents) == quirks["nested_utterances"] == 1
+    assert sum(None in content for content in contents) == corruptions["null_utterance"] == 1
+    assert sum(any(isinstance(u, list) for u in c) for c in contents) == corruptions["nested_utterances"] == 1
     spoken = [u for content in contents for u in utterances(content)]
     assert len(spoken) == report["utterances"]
     quoted = sum((u["utterance"]["nlg"] or "").startswith("‘") for u in spoken)
-    assert quoted == quirks["typographic_quotes"]
+    assert quoted == corruptions["typographic_quotes"]
     merged: Counter[str] = Counter()
     for content in contents:
         speakers = [u["speaker"] for u in utterances(content)]
@@ -262,7 +262,7 @@ def test_references_to_faulty_products_are_counted(generated: Files) -> None:
     roles = {"positives": "images", "negatives": "false images"}
     dead = {url for url in generated.products if url not in generated.links}
     no_json = set(generated.links) - set(generated.products)
-    expected = generated.report["quirks"]["references_to"]
+    expected = generated.report["corruptions"]["references_to"]
     for role, key in roles.items():
         urls = Counter(url for _, shown in generated.turns() for url in shown.get(key) or [])
         assert sum(urls[url] for url in dead) == expected["dead_link"][role]

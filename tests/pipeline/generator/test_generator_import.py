@@ -16,7 +16,7 @@ def test_the_importers_ledger_agrees_with_what_was_planted(tmp_path: Path) -> No
     arguments = ["-w", str(tmp_path / "workspace"), "import", str(tmp_path / "corpus"), "--format", "mmd", "--json"]
     result = CliRunner().invoke(app, arguments)
     assert result.exit_code == 0, result.output
-    ledger, planted = json.loads(result.stdout), report.quirks
+    ledger, planted = json.loads(result.stdout), report.corruptions
     assert ledger["dialogues"] == sum(report.dialogues.values())
     assert ledger["user_turns"] == report.user_turns
     assert ledger["recommendation_turns"] == report.recommendation_turns

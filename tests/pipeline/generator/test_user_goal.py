@@ -14,12 +14,12 @@ def product(stem: str, **attributes: str) -> CatalogueProduct:
     return CatalogueProduct(stem=stem, url=stem, image=stem, name=stem, attributes=values)
 
 
-def satisfied(shelf: ProductIndex, wants: UserGoal) -> str:
-    return "".join(p.stem for p, found in zip(shelf.products, shelf.satisfying(wants), strict=True) if found)
+def satisfied(index: ProductIndex, wants: UserGoal) -> str:
+    return "".join(p.stem for p, found in zip(index.products, index.satisfying(wants), strict=True) if found)
 
 
 @pytest.fixture(scope="module")
-def shelf() -> ProductIndex:
+def index() -> ProductIndex:
     return ProductIndex(
         [
             product("a", type="dress", color="red", sleeves="short", available_sizes="S|M"),
@@ -30,26 +30,26 @@ def shelf() -> ProductIndex:
     )
 
 
-def test_liked_values_of_one_attribute_are_alternatives_and_attributes_are_joined(shelf: ProductIndex) -> None:
-    assert satisfied(shelf, UserGoal().like("type", "dress").like("color", "red", "black")) == "ac"
+def test_liked_values_of_one_attribute_are_alternatives_and_attributes_are_joined(index: ProductIndex) -> None:
+    assert satisfied(index, UserGoal().like("type", "dress").like("color", "red", "black")) == "ac"
 
 
-def test_a_product_without_the_wanted_attribute_does_not_satisfy(shelf: ProductIndex) -> None:
-    assert satisfied(shelf, UserGoal().like("sleeves", "short", "long")) == "ab"
+def test_a_product_without_the_wanted_attribute_does_not_satisfy(index: ProductIndex) -> None:
+    assert satisfied(index, UserGoal().like("sleeves", "short", "long")) == "ab"
 
 
-def test_any_of_several_sizes_satisfies(shelf: ProductIndex) -> None:
-    assert satisfied(shelf, UserGoal().like("available_sizes", "M")) == "a"
+def test_any_of_several_sizes_satisfies(index: ProductIndex) -> None:
+    assert satisfied(index, UserGoal().like("available_sizes", "M")) == "a"
 
 
-def test_disliked_values_rule_products_out_and_unknown_ones_do_not(shelf: ProductIndex) -> None:
+def test_disliked_values_rule_products_out_and_unknown_ones_do_not(index: ProductIndex) -> None:
     assert (
-        satisfied(shelf, UserGoal().like("type", "dress").dislike("color", "black").dislike("sleeves", "long")) == "a"
+        satisfied(index, UserGoal().like("type", "dress").dislike("color", "black").dislike("sleeves", "long")) == "a"
     )
 
 
-def test_an_unknown_value_satisfies_nobody(shelf: ProductIndex) -> None:
-    assert satisfied(shelf, UserGoal().like("color", "mauve")) == ""
+def test_an_unknown_value_satisfies_nobody(index: ProductIndex) -> None:
+    assert satisfied(index, UserGoal().like("color", "mauve")) == ""
 
 
 def test_wanting_replaces_earlier_wants_and_withdraws_the_dislike() -> None:
