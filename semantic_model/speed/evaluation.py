@@ -10,10 +10,10 @@ import torch
 
 from semantic_model.config.config import Config
 from semantic_model.data.batch import ContextBatch, ProductBatch
+from semantic_model.data.rows import Encoded, map_rows
 from semantic_model.evaluation.metrics import rank_metrics
-from semantic_model.ranking.chunked_scoring import score_candidates
+from semantic_model.ranking.chunked_scoring import score_candidates, slices
 from semantic_model.semantic.model import Semantic
-from semantic_model.semantic.product_table import ProductTable
 from semantic_model.semantic.scoring import MatchQuery
 
 __all__ = ["EvaluationCase"]
@@ -65,29 +65,23 @@ class EvaluationCase:
                 torch.ones(B, T, M, dtype=torch.bool),
                 torch.ones(B, T, dtype=torch.bool),
             )
-            context = self.model.encode_contexts(batch)
-            parts.append((context, self.model.student_state(context)))
+            parts.append(self.model.encode_queries(batch))
         self.parts = parts
 
     @torch.inference_mode()
     def encode_products(self) -> None:
         """The product table, once for all queries."""
-        starts = range(0, len(self.products.tokens), 256)
-        encoded = (
-            self.model.encode_products(ProductBatch(*(field[start : start + 256] for field in self.products)))
-            for start in starts
-        )
-        count, width = len(self.products.tokens), self.config.model.width
-        self.table = ProductTable.collect(encoded, count, width, precision="float32", device=torch.device("cpu"))
+        products = Encoded(self.products)
+        encoded = (self.model.encode_products(products[part].rows) for part in slices(len(products), 256))
+        self.table = self.model.table(encoded, len(products), "float32")
 
     @torch.inference_mode()
     def rank_from_table(self) -> None:
         """Scores of every query's candidates out of the table, and their metrics."""
 
         def query_of(part: slice) -> MatchQuery:
-            context, S = self.parts[part.start // _TOGETHER]
             at = slice(part.start % _TOGETHER, part.stop - part.start + part.start % _TOGETHER)
-            return MatchQuery.of(self.model, type(context)(*(field[at] for field in context)), S[at])
+            return self.model.query(self.parts[part.start // _TOGETHER][at], self.table)
 
         score_candidates(query_of, self.table, self.rows, self.scores)
         self.metrics = rank_metrics(self.scores.numpy(), self.relevant)
@@ -95,12 +89,10 @@ class EvaluationCase:
     @torch.inference_mode()
     def rank_by_encoding(self, query: int) -> float:
         """Encode one query's candidates, send them through the plain DSI, score; the largest difference of scores."""
-        context, S = self.parts[query // _TOGETHER]
-        at = slice(query % _TOGETHER, query % _TOGETHER + 1)
+        asked = self.parts[query // _TOGETHER][query % _TOGETHER : query % _TOGETHER + 1]
         rows = torch.from_numpy(self.rows[query])
         candidates = self.model.encode_products(ProductBatch(*(field[rows] for field in self.products)))
-        own = type(candidates)(*(field[None] for field in candidates))
-        alone = type(context)(*(field[at] for field in context))
-        scores = self.model.score(self.model.interact(alone, own, S[at]))
+        own = map_rows(lambda field: field[None], candidates)
+        scores = self.model.score(self.model.interact(asked.context, own, asked.S))
         rank_metrics(scores.numpy(), self.relevant[query : query + 1])
         return float((scores[0] - self.scores[query]).abs().max())

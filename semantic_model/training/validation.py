@@ -12,6 +12,7 @@ from semantic_model.data.batch import ContextArrays, ProductBatch
 from semantic_model.data.records import Query
 from semantic_model.data.rows import Encoded
 from semantic_model.evaluation.metrics import mean_metrics, rank_metrics
+from semantic_model.ranking.chunked_scoring import slices
 from semantic_model.ranking.network_ranker import NetworkRanker
 from semantic_model.training.distributed import Processes
 
@@ -37,7 +38,9 @@ def validate(
     if not queries:
         return {}
     model.eval()
-    table = ranker.collect([model.encode_products(products)], len(Encoded(products)))
+    catalogue = Encoded(products)
+    parts = slices(len(catalogue), ranker.product_chunk)  # as the ranker itself encodes a catalogue
+    table = ranker.collect((model.encode_products(catalogue[part].rows) for part in parts), len(catalogue))
     here = processes.share(len(queries))
     found: list[dict[str, Any]] = []
     for start in range(here.start, here.stop, 256):
