@@ -21,11 +21,9 @@ from pathlib import Path
 from typing import Any, BinaryIO, TypeVar, overload
 
 import orjson
-from pydantic import TypeAdapter, ValidationError
 
 from schemas.errors import CorpusError, InputError, UsageError, WorkspaceError
 from schemas.safe_text import as_unicode
-from schemas.validation import first_mistake
 
 __all__ = [
     "atomic_path",
@@ -287,6 +285,10 @@ def read_json(path: Path, *, error: type[InputError] = CorpusError, fix: str | N
     except ValueError as problem:
         raise error(f"not valid JSON: {problem}", where=path, fix=fix) from None
     if shape is not None:
+        from pydantic import TypeAdapter, ValidationError  # not for `semctl --help`
+
+        from schemas.validation import first_mistake
+
         try:
             return TypeAdapter(shape).validate_json(orjson.dumps(value), strict=True)
         except ValidationError as problem:

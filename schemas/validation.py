@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import difflib
 from collections.abc import Collection, Iterable
-from typing import NamedTuple, TypeVar
-
-from pydantic import ValidationError
+from typing import TYPE_CHECKING, NamedTuple, TypeVar
 
 from schemas.errors import UsageError
+
+if TYPE_CHECKING:
+    from pydantic import ValidationError
 
 __all__ = ["Mistake", "did_you_mean", "first_mistake", "known_name", "nearest"]
 
