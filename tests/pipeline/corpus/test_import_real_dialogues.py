@@ -42,10 +42,10 @@ def test_simmc2_in_mmd_layout_has_the_figures_of_its_readme(mmd: tuple[Workspace
     # where each product's photo comes from is no attribute of the product
     assert report["dropped"] == {"state_values/no_value": 4, "product_values/object_within_the_record": 288}
     assert report["attribute_aliases"] == {
-        "customer_review": ("avg_stars",),
-        "pattern": ("style",),
-        "size": ("size_fit",),
-        "sleeve_length": ("sleeves",),
+        "customer_review": ["avg_stars"],
+        "pattern": ["style"],
+        "size": ["size_fit"],
+        "sleeve_length": ["sleeves"],
     }
 
 
