@@ -27,7 +27,7 @@ MARKER = "generated.json"
 """Written last: a folder that holds it was made whole by ``semctl generate``."""
 
 _MOST_PRODUCTS = 1_000_000
-_PARTS = ("products", "images", "url2img.txt", "only_in_images.json", "dialogues")
+_PARTS = ("products", "images", "url2img.txt", "only_in_pictures.json", "dialogues")
 """In the order in which they are put there: a folder without dialogues is no corpus to any reader."""
 
 
@@ -216,18 +216,19 @@ def _check_alone(folder: Path, staging: Path) -> None:
 
 def _make(folder: Path, request: GenerateRequest, progress: Progress) -> GeneratedCorpus:
     plan, seed, given = request.plan, request.seed, request.catalogue
+    # the names of the streams of random numbers stay as they are, or a seed would make another corpus
     made = list(given.products) if given else drawn_catalogue(request.count, Random(f"{seed}/catalogue"))
     made = plant_faults(made, plan.faults, Random(f"{seed}/faults"))
     for part in ("products", "images", *(f"dialogues/{split}" for split in plan.dialogues)):
         (folder / part).mkdir(parents=True)
     for product in progress.track(made, "products", total=len(made)):
-        write_product(folder, product, f"{seed}/image/{product.stem}")
+        write_product(folder, product, f"{seed}/picture/{product.stem}")
     write_links(folder / "url2img.txt", made)
-    write_json(folder / "only_in_images.json", only_in_images(made))
+    write_json(folder / "only_in_pictures.json", only_in_images(made))
     simulator = Simulator(ProductIndex(made))
     if len(simulator.policy.types) < 2:
         raise UsageError("the catalogue has too few products of a kind", fix="dialogues need 3 or more of two kinds")
-    corruptions = plan_corruptions(plan.dialogues, plan.corruptions, Random(f"{seed}/corruptions"))
+    corruptions = plan_corruptions(plan.dialogues, plan.corruptions, Random(f"{seed}/quirks"))
     writer = DialogueWriter(made)
     moves: Counter[str] = Counter()
     with progress.task("dialogues", sum(plan.dialogues.values())) as task:

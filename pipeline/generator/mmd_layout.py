@@ -86,7 +86,7 @@ def write_product(folder: Path, product: CatalogueProduct, seed: str) -> None:
         return
     target = folder / "images" / product.image
     if product.fault == "broken_image":
-        target.write_bytes(b"this is no image\n")
+        target.write_bytes(b"this is no picture\n")
     elif product.photo is not None:
         shutil.copyfile(product.photo, target)
     else:

@@ -59,7 +59,7 @@ class Files:
                 self.dialogues[path.parent.name, path.stem] = json.loads(path.read_text())
             except json.JSONDecodeError:
                 self.broken_dialogues.append(path)
-        hidden = json.loads((folder / "only_in_images.json").read_text())
+        hidden = json.loads((folder / "only_in_pictures.json").read_text())
         self.products: dict[str, dict[str, Any]] = {}
         self.written: dict[str, dict[str, Any]] = {}
         for path in sorted((folder / "products").iterdir()):
@@ -130,7 +130,7 @@ def test_what_files_leave_out_makes_some_positives_unprovable_from_text(generate
 
 
 def test_names_and_details_do_not_tell_what_the_file_leaves_out(generated: Files) -> None:
-    hidden = json.loads((generated.folder / "only_in_images.json").read_text())
+    hidden = json.loads((generated.folder / "only_in_pictures.json").read_text())
     for record in generated.written.values():
         text = " ".join([record["name"], *record["details"]]).lower().split()
         for attribute, values in hidden.get(record["id"], {}).items():
@@ -340,7 +340,7 @@ def test_a_killed_run_does_not_stand_in_the_way_of_the_next(tmp_path: Path) -> N
         "dialogues",
         "generated.json",
         "images",
-        "only_in_images.json",
+        "only_in_pictures.json",
         "products",
         "url2img.txt",
     ]

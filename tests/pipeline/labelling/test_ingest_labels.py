@@ -617,7 +617,7 @@ def test_a_ledger_that_does_not_add_up_is_a_failed_check_and_nothing_changes(
 KILLED = """
 import os, signal, sys
 from pathlib import Path
-from pipeline.labelling.ingest_labels import ingest_labels
+from pipeline.labelling.ingest_labels import IngestRequest, ingest_labels
 from pipeline.workspace import Workspace
 replace, left = os.replace, int(sys.argv[3])
 def dying(*paths):
@@ -627,7 +627,7 @@ def dying(*paths):
         os.kill(os.getpid(), signal.SIGKILL)
     replace(*paths)
 os.replace = dying
-ingest_labels(Workspace(Path(sys.argv[1])), export=Path(sys.argv[2]))
+ingest_labels(Workspace(Path(sys.argv[1])), IngestRequest(export=Path(sys.argv[2])))
 """
 
 
@@ -767,9 +767,9 @@ def test_a_manifest_that_says_nothing_is_refused(workspace: Workspace, tmp_path:
 MEASURED = """
 import sys
 from pathlib import Path
-from pipeline.labelling.ingest_labels import ingest_labels
+from pipeline.labelling.ingest_labels import IngestRequest, ingest_labels
 from pipeline.workspace import Workspace
-report = ingest_labels(Workspace(Path(sys.argv[1])), export=Path(sys.argv[2]))
+report = ingest_labels(Workspace(Path(sys.argv[1])), IngestRequest(export=Path(sys.argv[2])))
 # the peak of this program alone: ru_maxrss would count the one that started it
 peak = next(line for line in Path("/proc/self/status").read_text().splitlines() if line.startswith("VmHWM"))
 print(report.received, int(peak.split()[1]) // 1024)

@@ -198,7 +198,7 @@ def test_a_server_killed_while_it_exports_and_started_again(
 KILLED = """
 import os, signal, sys
 from pathlib import Path
-from pipeline.labelling.ingest_labels import ingest_labels
+from pipeline.labelling.ingest_labels import IngestRequest, ingest_labels
 from pipeline.workspace import Workspace
 replace, left = os.replace, int(sys.argv[3])
 def dying(*paths):
@@ -208,7 +208,7 @@ def dying(*paths):
         os.kill(os.getpid(), signal.SIGKILL)
     replace(*paths)
 os.replace = dying
-ingest_labels(Workspace(Path(sys.argv[1])), project=sys.argv[2])
+ingest_labels(Workspace(Path(sys.argv[1])), IngestRequest(projects=(sys.argv[2],)))
 print(int(sys.argv[3]) - left)
 """
 
