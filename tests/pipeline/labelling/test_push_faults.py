@@ -209,9 +209,9 @@ def test_a_server_killed_in_the_middle_of_a_push_and_started_again(
         monkeypatch.setenv("LABEL_STUDIO_API_KEY", studio_server.token)
         with faulty(str(status.url)) as faults:
             monkeypatch.setenv("LABEL_STUDIO_URL", faults.url)
-            faults.set(None, at="/import", after=3)
+            faults.set(None, at="/import", after=2)
             pid = status.pid
-            faults.before = lambda: threading.Timer(0.1, os.killpg, (pid, signal.SIGKILL)).start()
+            faults.before = lambda: threading.Timer(0.05, os.killpg, (pid, signal.SIGKILL)).start()
             assert push(workspace, title, *more) == 4
         printed = capsys.readouterr().err
         assert is_one_line(printed), printed
