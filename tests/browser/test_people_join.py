@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
-import socket
 import ssl
 import subprocess
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -46,33 +46,32 @@ def proxy_with_tls(folder: Path, port: int, behind: tuple[str, int]) -> Iterator
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     context.load_cert_chain(certificate, key)
 
-    def pass_on(source: socket.socket, target: socket.socket) -> None:
+    async def pass_on(source: asyncio.StreamReader, target: asyncio.StreamWriter) -> None:
         with contextlib.suppress(OSError):
-            while data := source.recv(65536):
-                target.sendall(data)
-        for end in (source, target):
-            with contextlib.suppress(OSError):
-                end.shutdown(socket.SHUT_RDWR)
+            while data := await source.read(65536):
+                target.write(data)
+                await target.drain()
+        target.close()
 
-    def serve(client: socket.socket) -> None:
-        with (
-            contextlib.suppress(OSError),
-            context.wrap_socket(client, server_side=True) as browser,
-            socket.create_connection(behind) as server,
-        ):
-            threading.Thread(target=pass_on, args=(browser, server), daemon=True).start()
-            pass_on(server, browser)
+    async def serve(from_browser: asyncio.StreamReader, to_browser: asyncio.StreamWriter) -> None:
+        from_server, to_server = await asyncio.open_connection(*behind)
+        await asyncio.gather(pass_on(from_browser, to_server), pass_on(from_server, to_browser))
 
-    def listen(listening: socket.socket) -> None:
-        with contextlib.suppress(OSError):
-            while True:
-                client, _ = listening.accept()
-                threading.Thread(target=serve, args=(client,), daemon=True).start()
+    async def listen() -> None:
+        stopped = asyncio.Event()
+        stop.append(lambda: loop.call_soon_threadsafe(stopped.set))
+        async with await asyncio.start_server(serve, OTHER_ADDRESS, port, ssl=context):
+            listening.set()
+            await stopped.wait()
 
-    with socket.create_server((OTHER_ADDRESS, port)) as listening:
-        threading.Thread(target=listen, args=(listening,), daemon=True).start()
-        yield
-        listening.shutdown(socket.SHUT_RDWR)
+    # one thread for all connections: two threads must not read and write one TLS connection at once
+    stop, listening, loop = list[Callable[[], object]](), threading.Event(), asyncio.new_event_loop()
+    thread = threading.Thread(target=loop.run_until_complete, args=(listen(),), daemon=True)
+    thread.start()
+    assert listening.wait(30)
+    yield
+    stop[0]()
+    thread.join(30)
 
 
 @contextmanager
