@@ -61,7 +61,9 @@ COMMANDS = (
 
 def _version(wanted: bool) -> None:
     if wanted:
-        print(f"semctl {importlib.metadata.version('semctl')}")
+        from importlib import metadata  # reads e-mail headers: not at every start
+
+        print(f"semctl {metadata.version('semctl')}")
         raise typer.Exit
 
 

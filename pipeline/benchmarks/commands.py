@@ -33,7 +33,10 @@ COMMANDS: dict[str, tuple[list[str], str]] = {
     "ontology show": (["ontology", "show"], _SETTINGS),
     "stats": (["stats"], f"{_ROWS}import pyarrow.compute, pyarrow.dataset, pyarrow.acero"),
     "select": (["select", "-n", "5"], _TABLES),
-    "export-for-labelling": (["export-for-labelling", "--to-file", "tasks.json"], _TABLES),
+    "export-for-labelling": (
+        ["export-for-labelling", "--to-file", "tasks.json"],
+        f"{_TABLES}import jinja2, rapidfuzz.distance, PIL.Image",
+    ),
     "progress": (["progress"], _TABLES),
     "ingest-labels": (["ingest-labels"], f"{_ROWS}import ijson"),
     "checks": (["checks"], _TABLES),
