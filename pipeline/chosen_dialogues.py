@@ -68,10 +68,7 @@ def read_dialogues(turns: Path, chosen: Sequence[str], progress: Progress) -> di
     """The rows of ``turns.parquet`` of each dialogue chosen, in order; other dialogues are not kept in memory."""
     rows: dict[str, list[dict[str, Any]]] = {dialogue_id: [] for dialogue_id in chosen}
     columns = ["dialogue_id", "turn", "speaker", "text", "image_ids"]
-    with (
-        open_table(turns, TURNS) as file,
-        progress.task("reading dialogues", total=file.metadata.num_rows) as bar,
-    ):
+    with open_table(turns, TURNS) as file, progress.task("reading dialogues", total=file.metadata.num_rows) as bar:
         for batch in file.iter_batches(batch_size=20_000, columns=columns):
             for row in batch.to_pylist():
                 kept = rows.get(row["dialogue_id"])

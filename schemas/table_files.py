@@ -56,10 +56,7 @@ class Table:
 
     def metadata(self, inputs: Mapping[str, str] | None) -> dict[bytes, bytes]:
         """The key-value metadata that marks a file as this table; without inputs, they are added on closing."""
-        found = {
-            b"semctl.table": self.name.encode(),
-            b"semctl.schema_version": str(self.version).encode(),
-        }
+        found = {b"semctl.table": self.name.encode(), b"semctl.schema_version": str(self.version).encode()}
         if inputs is not None:
             found[b"semctl.inputs"] = _inputs_as_json(inputs)
         return found

@@ -147,13 +147,7 @@ _STATE_COLUMNS = pa.schema(
 STATES = Table(
     "states",
     2,
-    pa.schema(
-        [
-            *_STATE_COLUMNS,
-            pa.field("decided_by", pa.string()),
-            _required("disputed_slots", _STRINGS),
-        ]
-    ),
+    pa.schema([*_STATE_COLUMNS, pa.field("decided_by", pa.string()), _required("disputed_slots", _STRINGS)]),
     "semctl ingest-labels",
     earlier={1: _STATE_COLUMNS},
 )

@@ -13,13 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from annotate.agreement.cells import NEW_TOPIC
-from annotate.agreement.coefficients import (
-    Floats,
-    cohen_kappa,
-    expected_disagreement,
-    one_minus_ratio,
-    ratio,
-)
+from annotate.agreement.coefficients import Floats, cohen_kappa, expected_disagreement, one_minus_ratio, ratio
 from annotate.agreement.similarity import Distance, partial_matches, similarity
 from annotate.agreement.tally import TableName, Tally
 

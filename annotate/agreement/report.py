@@ -130,11 +130,7 @@ class AnnotatorScore:
     untouched: int
 
     def as_json(self) -> dict[str, Any]:
-        return {
-            **json_form(self, "annotator", "alpha"),
-            **self.alpha.as_json("alpha"),
-            "word": word(self.alpha.value),
-        }
+        return {**json_form(self, "annotator", "alpha"), **self.alpha.as_json("alpha"), "word": word(self.alpha.value)}
 
 
 @dataclass(frozen=True)

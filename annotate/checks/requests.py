@@ -64,8 +64,7 @@ class RequestFinder:
         known = [(slot, value) for slot in ontology.slots for value in slot.values if value.count]
         self._values = [(slot.name, value.value) for slot, value in known]
         self._finder = MentionFinder(
-            (value.spellings for _, value in known),
-            ((slot.name, slot.attribute, *slot.aliases) for slot, _ in known),
+            (value.spellings for _, value in known), ((slot.name, slot.attribute, *slot.aliases) for slot, _ in known)
         )
 
     def values(self, text: str) -> list[tuple[str, str]]:

@@ -21,14 +21,7 @@ from dataclasses import dataclass, field
 from typing import Literal
 
 from annotate.annotations.annotation import Annotation, turn_update
-from annotate.resolution.answers import (
-    Ruling,
-    newest_versions,
-    people_answers,
-    reviews,
-    standing_annotations,
-    verdicts,
-)
+from annotate.resolution.answers import Ruling, newest_versions, people_answers, reviews, standing_annotations, verdicts
 from annotate.resolution.ballots import Ballot, answers_sha256, disagreement, vote
 from annotate.resolution.items import Item, items_of
 from annotate.resolution.policies import Majority, Policy
@@ -166,10 +159,7 @@ def _of_the_corpus(annotations: list[Annotation], user_turns: Sequence[int], orp
 
 
 def _of_people(
-    ballots: Mapping[int, Sequence[Ballot]],
-    rulings: Mapping[int, Sequence[Ruling]],
-    policy: Policy,
-    ontology: Ontology,
+    ballots: Mapping[int, Sequence[Ballot]], rulings: Mapping[int, Sequence[Ruling]], policy: Policy, ontology: Ontology
 ) -> dict[int, TurnResolution]:
     slots = [slot.name for slot in ontology.slots]
     bad = says_bad_dialogue(ballots)

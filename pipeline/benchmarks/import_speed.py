@@ -142,11 +142,7 @@ _SLOTS = ("brand", "material", "style", "length", "fit", "price", "neck", "print
 
 
 def import_speed(
-    corpus: Path | None = None,
-    *,
-    rounds: int = 3,
-    corpora: Sequence[Shape] = (),
-    progress: Progress | None = None,
+    corpus: Path | None = None, *, rounds: int = 3, corpora: Sequence[Shape] = (), progress: Progress | None = None
 ) -> list[dict[str, Any]]:
     """Measure imports; every round times the parsers and the imports one after the other; the median ratio counts.
 

@@ -25,8 +25,7 @@ def diff(
     ] = None,
     newer: Annotated[int | None, typer.Argument(metavar="[NEWER]", help="Number of an ingest; else the last.")] = None,
     other: Annotated[
-        Path | None,
-        typer.Option("--with", metavar="FOLDER", help="Compare with the labels of this workspace instead."),
+        Path | None, typer.Option("--with", metavar="FOLDER", help="Compare with the labels of this workspace instead.")
     ] = None,
     examples: Annotated[int, typer.Option(min=0, help="How many changed states to list.")] = 10,
     exit_code: Annotated[bool, typer.Option("--exit-code", help="Exit with 3 when there is a difference.")] = False,

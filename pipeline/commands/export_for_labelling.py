@@ -62,8 +62,7 @@ def export_for_labelling(
         ),
     ] = None,
     dry_run: Annotated[
-        bool,
-        typer.Option("--dry-run", help="With --annotators or --reassign-from: only show who would get what."),
+        bool, typer.Option("--dry-run", help="With --annotators or --reassign-from: only show who would get what.")
     ] = False,
     prelabel: Annotated[
         str | None,

@@ -211,13 +211,7 @@ def _show_ontology(console: Console, ontology: Ontology) -> None:
 
 def _show_slot(console: Console, slot: Slot) -> None:
     rows = [
-        (
-            value.value,
-            value.count,
-            ", ".join(value.aliases),
-            ", ".join(value.catalogue),
-            ", ".join(value.split_into),
-        )
+        (value.value, value.count, ", ".join(value.aliases), ", ".join(value.catalogue), ", ".join(value.split_into))
         for value in slot.values
     ]
     title = f"{slot.name}: {slot.kind}, product attribute {slot.attribute}"

@@ -37,12 +37,7 @@ def recommend(
 
     workspace, console = opened(context, as_json=as_json)
     request = RecommendRequest(
-        dialogue,
-        run,
-        turn=turn,
-        top=top,
-        images=not no_images,
-        product_table=product_table.value,
+        dialogue, run, turn=turn, top=top, images=not no_images, product_table=product_table.value
     )
     result = rank(workspace, request, progress=console)
     console.result(result, _show)

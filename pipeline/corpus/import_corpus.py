@@ -150,11 +150,7 @@ def import_corpus(workspace: Workspace, request: ImportRequest, *, progress: Pro
     folders = Folders(request.folder, request.dialogues, request.products, request.images)
     reader = open_reader(request.form, folders, ledger, with_states=not request.ignore_states)
     existing = workspace.ontology() if workspace.ontology_file.is_file() else None
-    settings = {
-        "format": request.form,
-        "ignore_states": request.ignore_states,
-        "topic_change": request.topic_change,
-    }
+    settings = {"format": request.form, "ignore_states": request.ignore_states, "topic_change": request.topic_change}
     with _staging(workspace.root) as staging:
         job = _Import(reader, staging, ledger, request, progress)
         report = job.run(request.jobs)
@@ -211,12 +207,7 @@ class _Import:
     """One import, from an open reader to tables in the staging folder."""
 
     def __init__(
-        self,
-        reader: Reader,
-        staging: Path,
-        ledger: Ledger,
-        request: ImportRequest,
-        progress: Progress,
+        self, reader: Reader, staging: Path, ledger: Ledger, request: ImportRequest, progress: Progress
     ) -> None:
         self._reader = reader
         self._staging = staging

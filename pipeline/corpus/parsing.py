@@ -101,10 +101,7 @@ def _parsed(content: bytes, long_numbers: bool, on_doubled: Callable[[str], None
         integer = int if long_numbers else _integer
         hook = None if on_doubled is None else partial(_merged, on_doubled)
         value = json.loads(
-            content.decode("utf-8-sig"),
-            parse_constant=lambda _: None,
-            parse_int=integer,
-            object_pairs_hook=hook,
+            content.decode("utf-8-sig"), parse_constant=lambda _: None, parse_int=integer, object_pairs_hook=hook
         )
         # half a surrogate pair, or nested too deep
         json.dumps(value, ensure_ascii=False).encode() if long_numbers else orjson.dumps(value)

@@ -164,12 +164,7 @@ def _sizes(sizes: Sequence[str], rng: Random) -> tuple[str, ...]:
 
 
 def _written(
-    stem: str,
-    garment: Garment,
-    attributes: Mapping[str, tuple[str, ...]],
-    collection: str,
-    price: float,
-    rng: Random,
+    stem: str, garment: Garment, attributes: Mapping[str, tuple[str, ...]], collection: str, price: float, rng: Random
 ) -> CatalogueProduct:
     unwritten: frozenset[str] = frozenset()
     if rng.random() < 0.55:

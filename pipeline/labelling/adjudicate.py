@@ -192,11 +192,7 @@ def _finish_batch(
 
 
 def _result(
-    review: Review,
-    destination: Destination,
-    new: Sequence[Mapping[str, Any]],
-    number: int | None,
-    **more: Any,
+    review: Review, destination: Destination, new: Sequence[Mapping[str, Any]], number: int | None, **more: Any
 ) -> AdjudicateResult:
     asked = {(one.dialogue_id, one.turn): one for one in review.asked}  # of several tasks the last
     waiting = [one for key, one in asked.items() if key in review.differing]

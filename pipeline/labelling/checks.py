@@ -60,10 +60,7 @@ class FindingCounts:
     requeue_file: str | None = None
 
     def as_json(self) -> dict[str, Any]:
-        return {
-            "findings": dict(self.findings),
-            "requeue": {"file": self.requeue_file, "dialogues": self.requeue},
-        }
+        return {"findings": dict(self.findings), "requeue": {"file": self.requeue_file, "dialogues": self.requeue}}
 
 
 class LabelChecks:

@@ -63,10 +63,7 @@ def configuration(ontology: Ontology, settings: LabellingSettings, *, review: bo
         OntologyError: it fits no page.
     """
     return labels.build(
-        ontology,
-        max_values_per_slot=settings.max_values_per_slot,
-        max_choices=settings.max_choices,
-        review=review,
+        ontology, max_values_per_slot=settings.max_values_per_slot, max_choices=settings.max_choices, review=review
     )
 
 

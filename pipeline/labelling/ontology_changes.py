@@ -122,12 +122,7 @@ class ChangeReport:
 
 
 def change_ontology(
-    workspace: Workspace,
-    edit: Edit,
-    *,
-    dry_run: bool = False,
-    offline: bool = False,
-    progress: Progress | None = None,
+    workspace: Workspace, edit: Edit, *, dry_run: bool = False, offline: bool = False, progress: Progress | None = None
 ) -> ChangeReport:
     """Make a change, or say what it would do.
 

@@ -40,11 +40,7 @@ def write_page(path: Path, workspace: Workspace, report: AgreementReport, reques
 
 
 def render_page(
-    report: AgreementReport,
-    *,
-    title: str,
-    turns: dict[str, list[TurnShown]],
-    examples: dict[tuple[str, int], str],
+    report: AgreementReport, *, title: str, turns: dict[str, list[TurnShown]], examples: dict[tuple[str, int], str]
 ) -> str:
     """The page as text: the same report gives the same bytes.
 

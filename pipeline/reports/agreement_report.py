@@ -8,13 +8,7 @@ from dataclasses import dataclass, field
 from annotate.agreement.aligned_labels import AlignedLabels, read_dialogue
 from annotate.agreement.cells import CellReader
 from annotate.agreement.measure import measure
-from annotate.agreement.reading import (
-    Labelled,
-    UserTurns,
-    annotations_by_dialogue,
-    read_labelled,
-    read_user_turns,
-)
+from annotate.agreement.reading import Labelled, UserTurns, annotations_by_dialogue, read_labelled, read_user_turns
 from annotate.agreement.report import AgreementReport
 from annotate.agreement.similarity import DISTANCES, Distance
 from annotate.agreement.tally import Tally

@@ -103,10 +103,7 @@ class TfIdf:
         return [Counter(terms(_last_user_text(query))) for query in queries]
 
     def score(
-        self,
-        contexts: Sequence[Counter[str]],
-        table: InvertedIndex,
-        candidates: npt.NDArray[np.int64] | None = None,
+        self, contexts: Sequence[Counter[str]], table: InvertedIndex, candidates: npt.NDArray[np.int64] | None = None
     ) -> FloatArray:
         """Cosines, [B, N] or [B, C]; see :meth:`semantic_model.ranking.ranker.Ranker.score`."""
         shape = (len(contexts), table.products) if candidates is None else candidates.shape

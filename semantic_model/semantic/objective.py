@@ -28,13 +28,7 @@ from semantic_model.semantic.encoders import Context, ProductVectors
 from semantic_model.semantic.model import Semantic
 from semantic_model.semantic.scoring import match_all
 
-__all__ = [
-    "agreement_losses",
-    "labelled_objective",
-    "rank_term",
-    "unlabelled_objective",
-    "weighted",
-]
+__all__ = ["agreement_losses", "labelled_objective", "rank_term", "unlabelled_objective", "weighted"]
 
 
 class _Rows(Protocol):

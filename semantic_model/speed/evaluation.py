@@ -39,11 +39,7 @@ class EvaluationCase:
         self.config, self.queries = config, queries
         slot_keys = generator.integers(1, VOCABULARY, (SLOTS, 2))
         self.model = Semantic(
-            config,
-            vocabulary=VOCABULARY,
-            word_width=config.model.width,
-            feature_width=FEATURES,
-            slot_keys=slot_keys,
+            config, vocabulary=VOCABULARY, word_width=config.model.width, feature_width=FEATURES, slot_keys=slot_keys
         ).eval()
         self.rows = np.stack([np.sort(generator.permutation(products)[:candidates]) for _ in range(queries)])
         tokens = torch.from_numpy(generator.integers(1, VOCABULARY, (products, config.text.product_max_tokens)))

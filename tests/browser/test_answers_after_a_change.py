@@ -37,9 +37,7 @@ def results(gateway: Gateway, folder: Path) -> dict[str, Any]:
 
 
 def test_old_answers_show_on_the_new_screen_and_survive_an_update(
-    page: Page,
-    studio_variables: RunningStudio,
-    tmp_path: Path,
+    page: Page, studio_variables: RunningStudio, tmp_path: Path
 ):
     workspace = with_products(write_workspace(tmp_path / "shop", [dialogue("d1")], ontology=OLD))
     export_for_labelling(workspace, ExportRequest(Selection(split="all"), project=PROJECT, window=2))

@@ -77,13 +77,7 @@ def test_numbers_in_one_reading(text: str, value: float, currency: str | None):
 
 @pytest.mark.parametrize(
     ("text", "value", "of"),
-    [
-        ("5.0 out of 5 stars", 5, 5),
-        ("4,5/5", 4.5, 5),
-        ("9 / 10", 9, 10),
-        ("4 stars", 4, 5),
-        ("50 %", 50, 100),
-    ],
+    [("5.0 out of 5 stars", 5, 5), ("4,5/5", 4.5, 5), ("9 / 10", 9, 10), ("4 stars", 4, 5), ("50 %", 50, 100)],
 )
 def test_numbers_that_say_of_how_many_they_are(text: str, value: float, of: int):
     assert read_number(text) == Number(value, None, of)

@@ -179,10 +179,7 @@ def test_ranges_that_touch_leave_gaps_or_have_other_currencies_are_apart():
 
 
 def test_a_range_added_without_a_currency_is_of_the_only_one_that_the_others_have():
-    euros = [
-        Value(value="under 40", high=40, currency="EUR"),
-        Value(value="40 to 80", low=40, high=80, currency="EUR"),
-    ]
+    euros = [Value(value="under 40", high=40, currency="EUR"), Value(value="40 to 80", low=40, high=80, currency="EUR")]
     slot = Slot(name="p", attribute="p", kind="numeric", values=(*euros, Value(value="dear", low=80)))
     assert [found and found.value for found in map(slot.find, ("20", "90", "90 EUR"))] == ["under 40", "dear", "dear"]
     with pytest.raises(ValueError, match="ranges 'under 40' and 'cheap' overlap"):

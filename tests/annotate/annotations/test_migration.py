@@ -109,10 +109,7 @@ def test_what_the_corpus_said_is_older_than_every_step():
 
 def test_two_values_that_became_one_cannot_be_wanted_and_disliked_at_once():
     merged = merge_values(V1, "color", ["black", "jet black"], "black")
-    assert now(merged, want("black"), dislike("jet black"), want("blue", turn=2)) == (
-        unknown(),
-        want("blue", turn=2),
-    )
+    assert now(merged, want("black"), dislike("jet black"), want("blue", turn=2)) == (unknown(), want("blue", turn=2))
     # the corpus may say so of one value; a dislike counts then, as it always did
     both = (want("black"), dislike("black"))
     assert now(merged, *both, annotator="corpus") == both

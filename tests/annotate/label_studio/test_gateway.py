@@ -28,9 +28,7 @@ from tests.labelling_corpus import ONTOLOGY, turn
 from tests.studio_fixtures import RunningStudio, free_port
 
 CONFIG = labels.build(ONTOLOGY)
-RED = [
-    {"from_name": "want_0", "to_name": "u0", "type": "taxonomy", "value": {"taxonomy": [["color=red"]]}, "id": "a1"},
-]
+RED = [{"from_name": "want_0", "to_name": "u0", "type": "taxonomy", "value": {"taxonomy": [["color=red"]]}, "id": "a1"}]
 
 
 @pytest.fixture

@@ -192,8 +192,7 @@ def test_a_clock_that_ran_ahead_hides_nothing_after_it_was_set_right():
 
 
 @pytest.mark.parametrize(
-    "content",
-    ["", "[]", "{}", '{"semctl_schema": 2}', '{"semctl_schema": 1, "answered": {"x": ["", []]}}', "\x00"],
+    "content", ["", "[]", "{}", '{"semctl_schema": 2}', '{"semctl_schema": 1, "answered": {"x": ["", []]}}', "\x00"]
 )
 def test_a_file_that_is_no_pull_state_is_refused(content: str, tmp_path: Path):
     (tmp_path / "s.json").write_text(content)

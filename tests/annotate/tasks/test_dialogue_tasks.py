@@ -117,10 +117,7 @@ def test_images_are_numbered_from_one_in_each_turn_and_named_under_the_system():
     shown, answered = data["user_turns"][0]["html"], data["user_turns"][1]["html"]
     assert '<img src="/data/local-files/?d=pictures/a.jpg" alt="image #1">' in shown
     assert "Red" not in shown
-    assert [attributes["alt"] for tag, attributes in Reader(answered).tags if tag == "img"] == [
-        "image #1",
-        "image #3",
-    ]
+    assert [attributes["alt"] for tag, attributes in Reader(answered).tags if tag == "img"] == ["image #1", "image #3"]
     assert '<div class="sem-none">image not available</div><figcaption><b>#2</b>' in answered
     assert "<b>#3</b>Red &lt;Coat&gt;</figcaption>" in answered
 

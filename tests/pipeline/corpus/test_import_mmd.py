@@ -108,11 +108,7 @@ def nasty(tmp_path: Path) -> Path:
 def test_ledger_of_the_nasty_folder_is_exact(nasty: Path, tmp_path: Path) -> None:
     report = import_corpus(Workspace(tmp_path / "work"), ImportRequest(nasty, "mmd"))
     assert report.ledger.as_json() == {
-        "dialogues": {
-            "in": 6,
-            "kept": 2,
-            "dropped": {"file_not_json": 2, "no_user_utterance": 1, "not_a_list": 1},
-        },
+        "dialogues": {"in": 6, "kept": 2, "dropped": {"file_not_json": 2, "no_user_utterance": 1, "not_a_list": 1}},
         "utterances": {
             "in": 18,
             "kept": 14,
@@ -129,11 +125,7 @@ def test_ledger_of_the_nasty_folder_is_exact(nasty: Path, tmp_path: Path) -> Non
                 "no_positive_with_a_known_product": 1,
             },
         },
-        "positives": {
-            "in": 5,
-            "kept": 1,
-            "dropped": {"in_dropped_recommendation_turn": 3, "listed_twice": 1},
-        },
+        "positives": {"in": 5, "kept": 1, "dropped": {"in_dropped_recommendation_turn": 3, "listed_twice": 1}},
         "negatives": {
             "in": 8,
             "kept": 1,

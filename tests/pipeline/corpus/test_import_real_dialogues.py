@@ -120,9 +120,7 @@ def test_the_ontology_is_one_to_label_with(mmd: tuple[Workspace, ImportReport]) 
             assert sum(value.count for value in slot.values) == 288
 
 
-def test_gold_items_satisfy_stated_types_and_false_images_do_so_less_often(
-    mmd: tuple[Workspace, ImportReport],
-) -> None:
+def test_gold_items_satisfy_stated_types_and_false_images_do_so_less_often(mmd: tuple[Workspace, ImportReport]) -> None:
     attributes = {p["product_id"]: dict(p["attributes"]) for p in read_table(mmd[0].products, PRODUCTS).to_pylist()}
     wanted: dict[tuple[str, int], dict[str, str]] = {}
     for row in read_table(mmd[0].annotations, ANNOTATIONS).to_pylist():

@@ -143,9 +143,7 @@ def test_a_missing_file_folder_or_image_is_one_line(shop: tuple[Path, Path], tmp
         read_catalogue(file, tmp_path / "empty")
 
 
-def test_a_forgotten_quotation_mark_and_another_delimiter_are_refused_with_their_line(
-    shop: tuple[Path, Path],
-) -> None:
+def test_a_forgotten_quotation_mark_and_another_delimiter_are_refused_with_their_line(shop: tuple[Path, Path]) -> None:
     file, images = shop
     rows = file.read_text(encoding="utf-8-sig").splitlines()
     rows[5] = rows[5].replace('model 4"', "model 4")

@@ -26,15 +26,7 @@ from pipeline.labelling import ingest_labels as stage
 from pipeline.labelling.ingest_labels import IngestRequest, ingest_labels
 from pipeline.workspace import Workspace
 from schemas.belief import BeliefState
-from schemas.errors import (
-    CheckError,
-    LabelError,
-    OntologyError,
-    SchemaError,
-    SemctlError,
-    UsageError,
-    WorkspaceError,
-)
+from schemas.errors import CheckError, LabelError, OntologyError, SchemaError, SemctlError, UsageError, WorkspaceError
 from schemas.files import write_json
 from schemas.ontology import Ontology, Slot
 from schemas.tables import ANNOTATIONS, D_F, QUARANTINE, STATES, TURNS, read_table, write_table

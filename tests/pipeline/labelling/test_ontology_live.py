@@ -146,10 +146,7 @@ def test_a_project_edited_by_hand_is_refused_and_nothing_is_changed(
 
 
 def test_without_the_server_nothing_changes_unless_offline_and_the_next_export_catches_up(
-    workspace: Workspace,
-    projects: tuple[str, str],
-    monkeypatch: pytest.MonkeyPatch,
-    capsys: pytest.CaptureFixture[str],
+    workspace: Workspace, projects: tuple[str, str], monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ):
     gateway = connect(workspace.root)
     before, configs = hashes(workspace.root), configurations(gateway, projects)
@@ -168,10 +165,7 @@ def test_without_the_server_nothing_changes_unless_offline_and_the_next_export_c
         assert [project["state"] for project in said["projects"]] == ["offline"] * 2
     assert configurations(gateway, projects) == configs
     export_for_labelling(workspace, ExportRequest(Selection(split="all"), project=projects[0]))
-    assert [slots_offered(xml) for xml in configurations(gateway, projects)] == [
-        {"shade", "price"},
-        {"color", "price"},
-    ]
+    assert [slots_offered(xml) for xml in configurations(gateway, projects)] == [{"shade", "price"}, {"color", "price"}]
     assert semctl(workspace, "ontology", "rename", "color", "shade") == 0
     assert [slots_offered(xml) for xml in configurations(gateway, projects)] == [{"shade", "price"}] * 2
 
@@ -193,10 +187,7 @@ def test_cut_short_between_two_projects_the_same_command_does_the_rest(
         patch.setattr(Gateway, "change_config", once)
         assert _run(["-w", str(workspace.root), "-q", "ontology", "rename", "color", "shade"]) == 4
     assert workspace.ontology().version == 4
-    assert [slots_offered(xml) for xml in configurations(gateway, projects)] == [
-        {"shade", "price"},
-        {"color", "price"},
-    ]
+    assert [slots_offered(xml) for xml in configurations(gateway, projects)] == [{"shade", "price"}, {"color", "price"}]
     # answers of both screens are understood meanwhile
     label(gateway, projects[0], "d1#0", pick("want_0", "shade=red"))
     label(gateway, projects[1], "d2#0", pick("want_0", "color=red"))

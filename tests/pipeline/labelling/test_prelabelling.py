@@ -80,7 +80,7 @@ def test_the_state_so_far_as_filled_in_is_shown_with_every_turn_but_the_first(wo
     assert "sem-state" not in turns[0]
     for turn in (2, 4):  # also in the second part, whose page does not hold the marks of the first
         assert turns[turn].endswith(
-            '<b>so far, as filled in</b> <span class="sem-mark sem-like">color=red</span></div>',
+            '<b>so far, as filled in</b> <span class="sem-mark sem-like">color=red</span></div>'
         )
 
 

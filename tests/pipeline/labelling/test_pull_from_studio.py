@@ -340,28 +340,12 @@ def test_an_unreadable_pull_state_is_one_error(live: Live):
 
 def test_two_projects_come_in_one_ingest(live: Live, studio_variables: RunningStudio):
     other = Live(live.workspace, live.title[:40] + " again", studio_variables)
-    report = ingest_labels(
-        live.workspace,
-        IngestRequest(
-            projects=(
-                live.title,
-                other.title,
-            )
-        ),
-    )
+    report = ingest_labels(live.workspace, IngestRequest(projects=(live.title, other.title)))
     assert changes(report) == (12, 0, 0, 0)
     assert [project["tasks_fetched"] for project in report.as_json()["pulled"]] == [6, 6]
     assert len(report.as_json()["exports"]) == len(list(live.workspace.raw_exports.iterdir())) == 2
     other.edit("d1", "blue")
-    again = ingest_labels(
-        live.workspace,
-        IngestRequest(
-            projects=(
-                live.title,
-                other.title,
-            )
-        ),
-    )
+    again = ingest_labels(live.workspace, IngestRequest(projects=(live.title, other.title)))
     assert changes(again) == (0, 1, 0, 11)
     other.http.close()
 

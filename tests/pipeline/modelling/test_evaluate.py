@@ -203,11 +203,7 @@ def test_an_older_table_is_refused(workspace: Workspace, monkeypatch: pytest.Mon
 
 
 def _stamped(table: object) -> dict[bytes, bytes]:
-    return {
-        b"semctl.table": table.name.encode(),
-        b"semctl.schema_version": b"0",
-        b"semctl.inputs": b"{}",
-    }
+    return {b"semctl.table": table.name.encode(), b"semctl.schema_version": b"0", b"semctl.inputs": b"{}"}
 
 
 def test_the_command_prints_one_json_object_or_a_table(workspace: Workspace):

@@ -49,9 +49,7 @@ def test_the_first_ingest_is_compared_with_nothing(workspace: Workspace, tmp_pat
     take_in(workspace, tmp_path, ("d1", answer(1, [pick("want_0", "color=red")])))
     found = diff_ingests(workspace).as_json()
     assert (found["older"]["name"], found["newer"]["name"]) == ("before the first ingest", "ingest 1")
-    assert found["annotations"]["by_annotator"] == [
-        {"annotator": "user:1", "added": 1, "changed": 0, "withdrawn": 0},
-    ]
+    assert found["annotations"]["by_annotator"] == [{"annotator": "user:1", "added": 1, "changed": 0, "withdrawn": 0}]
     assert found["dialogues"] == {"added": ["d1", "d2"], "removed": [], "changed": 0}
     assert found["turns"] == {"changed": 0, "labelled": 2, "unlabelled": 0}
     assert (found["ontology_changed"], found["policy_changed"], found["differs"]) == (False, False, True)

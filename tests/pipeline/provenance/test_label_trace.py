@@ -143,10 +143,7 @@ def test_every_source_is_named(workspace: Workspace, tmp_path: Path):
     export_for_labelling(workspace, ExportRequest(Selection(split="all"), to_file=tasks, window=4))
     task = next(task for task in json.loads(tasks.read_bytes()) if task["data"]["dialogue_id"] == "d1")
     sha256 = take_in(
-        workspace,
-        tmp_path,
-        answer(5, [pick("want_0", "color=red", origin="prediction")], lead_time=12.5),
-        task=task,
+        workspace, tmp_path, answer(5, [pick("want_0", "color=red", origin="prediction")], lead_time=12.5), task=task
     )
     (step,) = trace_cell(workspace, "d1", turn=2, slot="color").steps
     (witness,) = step.witnesses

@@ -117,8 +117,7 @@ def test_frozen_features_are_kept_by_encoder_weights_and_size(image_paths, resne
 
 
 @pytest.mark.parametrize(
-    "config",
-    [ImageConfig(encoder="mobilenet_v2"), ImageConfig(encoder="mobilenet_v2", finetune=False)],
+    "config", [ImageConfig(encoder="mobilenet_v2"), ImageConfig(encoder="mobilenet_v2", finetune=False)]
 )
 def test_weights_that_are_not_here_name_the_three_ways_out(config):
     with pytest.raises(MissingPartError) as problem:

@@ -7,14 +7,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from semantic_model.grounded.beliefs import (
-    BeliefPredictor,
-    Beliefs,
-    LogBeliefs,
-    SlotSums,
-    belief_loss,
-    gold_beliefs,
-)
+from semantic_model.grounded.beliefs import BeliefPredictor, Beliefs, LogBeliefs, SlotSums, belief_loss, gold_beliefs
 from semantic_model.grounded.reading import EVIDENCE, GroundedStates
 
 SIZES = (3, 0, 2, 1)  # values of four slots
