@@ -1,15 +1,22 @@
-"""The models that can be trained, a line each: name -> the module whose ``MODEL`` says all about it.
-
-A name is what ``model.kind`` of the settings, ``semctl train --model`` and ``model/config.json`` call it. The value of
-``MODEL`` is a :class:`semantic_model.ranking.model_spec.ModelSpec`.
-"""
+"""The models, a line each. Names are those of ``model.kind``, ``semctl train --model`` and ``model/config.json``."""
 
 from __future__ import annotations
 
-__all__ = ["MODELS"]
+__all__ = ["BASELINES", "MODELS", "SETTINGS"]
 
 MODELS = {
     "semantic": "semantic_model.semantic.spec",
     "dual-encoder": "semantic_model.models.dual_encoder",
     "grounded": "semantic_model.grounded.spec",
 }
+"""Those that are trained: name -> the module with ``MODEL``, a :class:`semantic_model.ranking.model_spec.ModelSpec`."""
+
+SETTINGS = {"semantic": "semantic_model.semantic.settings", "grounded": "semantic_model.grounded.settings"}
+"""Where ``Settings`` of a model are, if not beside ``MODEL``: these are read without torch."""
+
+BASELINES = {
+    "random": "semantic_model.models.random_order:RandomOrder",
+    "popularity": "semantic_model.models.popularity:Popularity",
+    "tfidf": "semantic_model.models.tfidf:TfIdf",
+}
+"""Those that are not: name -> the class whose ``fit(corpus)`` makes the ranker that every model is shown beside."""

@@ -67,4 +67,6 @@ def diff(
 
 
 def _shown(value: object) -> str:
+    if value is None:
+        return "-"
     return ", ".join(map(str, value)) if isinstance(value, tuple) else str(value)

@@ -14,7 +14,7 @@ __all__ = ["Difference", "differences", "open_config"]
 
 
 class Difference(NamedTuple):
-    """One setting that two configurations have at different values."""
+    """One setting that two configurations have at different values; None where a model has no such setting."""
 
     key: str
     a: Any
@@ -49,11 +49,11 @@ def open_config(workspace: Workspace, name: str | None, settings: Sequence[str] 
                 called, [*preset_names(), *runs], f"presets: {', '.join(preset_names())}; or a .toml file"
             )
             raise UsageError(f"there is no preset, file or run '{called}'", fix=fix)
-        return called, load_config(str(of_run), settings)
+        return called, load_config(str(of_run), settings, stored=True)
     return called, load_config(called, settings)
 
 
 def differences(a: Config, b: Config) -> list[Difference]:
     """The settings that differ, in the order they are documented."""
     of_a, of_b = flat_settings(a), flat_settings(b)
-    return [Difference(key, value, of_b[key]) for key, value in of_a.items() if value != of_b[key]]
+    return [Difference(key, of_a.get(key), of_b.get(key)) for key in of_a | of_b if of_a.get(key) != of_b.get(key)]

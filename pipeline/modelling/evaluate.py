@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
+from pkgutil import resolve_name
 from typing import Any
 
 from pipeline.modelling.run_record import read_record
@@ -19,11 +20,9 @@ from schemas.validation import known_name
 from semantic_model.data.corpus import Corpus
 from semantic_model.evaluation.evaluation import CANDIDATE_KINDS, CandidateKind, Evaluation, evaluate_ranker
 from semantic_model.evaluation.metrics import Formula
-from semantic_model.models.popularity import Popularity
-from semantic_model.models.random_order import RandomOrder
 from semantic_model.models.state_rule import StateRule
-from semantic_model.models.tfidf import TfIdf
 from semantic_model.ranking.ranker import Ranker
+from semantic_model.registry import BASELINES
 
 __all__ = ["EvaluateRequest", "EvaluationReport", "baselines", "evaluate", "gold_rule"]
 
@@ -71,7 +70,7 @@ class EvaluationReport:
 
 def baselines(corpus: Corpus) -> tuple[Ranker, ...]:
     """What every model is shown beside; fitted on the training split where they learn at all."""
-    return RandomOrder(), Popularity.fit(corpus), TfIdf.fit(corpus)
+    return tuple(resolve_name(found).fit(corpus) for found in BASELINES.values())
 
 
 def gold_rule(workspace: Workspace, corpus: Corpus, split: str) -> StateRule | None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import importlib.metadata
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -13,16 +13,16 @@ from pipeline.workspace import Workspace
 from schemas.errors import UsageError
 from schemas.files import sha256_bytes
 from schemas.validation import known_name
-from semantic_model.config.config import Config, ModelConfig, TrainConfig, load_config
-from semantic_model.registry import MODELS
+from semantic_model.config.config import Config, flat_settings, load_config
+from semantic_model.registry import BASELINES, MODELS
 
 if TYPE_CHECKING:
     from semantic_model.ranking.model_spec import ModelSpec
 
 __all__ = ["Plan", "TrainRequest", "find_named", "package_version", "plan_run"]
 
-_EXECUTION = ("log_every", "checkpoint_every", "compile")
-"""Settings of ``train`` that do not change what comes out."""
+_EXECUTION = ("train.log_every", "train.checkpoint_every", "train.compile")
+"""Settings that do not change what comes out."""
 
 
 @dataclass(frozen=True)
@@ -87,31 +87,18 @@ def plan_run(workspace: Workspace, request: TrainRequest) -> tuple[Plan, Config]
         settings.append(f"model.kind={request.model}")
     config = load_config(preset, settings)
     spec = find_model(config.model.kind)
-    spec.check(config)
     ratio = _ratio(request, spec)
     inputs = input_hashes(workspace, labels=spec.reads_states)
     version = package_version("semctl")
     labelled = None if request.labelled is None else sorted(set(request.labelled))
 
-    def named(settings: Config) -> str:
-        decisive = [settings.model_dump_json(), inputs, ratio, request.seed, request.images, version]
-        parts = [Path(preset).stem, f"r{ratio:g}" if labelled is None else f"n{len(labelled)}"]
-        if labelled is not None:
-            decisive.append(labelled)
-        if spec.preset is not None:
-            parts = [spec.name, Path(preset).stem]
-            decisive.append(spec.name)
-        parts.append(f"s{request.seed}")
-        if request.fold is not None:
-            parts.append(request.fold.tag)
-            decisive.append(asdict(request.fold))
-        return f"{'-'.join(dict.fromkeys(parts))}-{sha256_bytes(repr(decisive).encode())[:6]}"
-
-    # what has a preset of its own was told apart by its name alone when the first runs got theirs
-    counted = config if spec.preset is None else _with(config, "model", kind=ModelConfig().kind)
-    run, plain = named(counted), TrainConfig()
-    if not (workspace.runs / run).is_dir():  # settings of execution counted then, too
-        run = named(_with(counted, "train", **{name: getattr(plain, name) for name in _EXECUTION}))
+    decisive = {key: value for key, value in flat_settings(config).items() if key not in _EXECUTION}
+    hashed = [decisive, inputs, ratio, request.seed, request.images, version, labelled, request.fold]
+    parts = [spec.name, Path(preset).stem] if spec.preset else [Path(preset).stem]
+    if spec.reads_states:
+        parts.append(f"r{ratio:g}" if labelled is None else f"n{len(labelled)}")
+    parts += [f"s{request.seed}", *([] if request.fold is None else [request.fold.tag])]
+    run = f"{'-'.join(dict.fromkeys(parts))}-{sha256_bytes(repr(hashed).encode())[:6]}"
     plan = Plan(
         run=run,
         model=spec.name,
@@ -132,8 +119,10 @@ def find_named(model: str) -> ModelSpec:
     """What the model of that name says of itself.
 
     Raises:
-        UsageError: there is none; says the nearest.
+        UsageError: there is none (says the nearest), or it is one that is not trained.
     """
+    if model in BASELINES:
+        raise UsageError(f"'{model}' is not trained", fix="`semctl evaluate` shows it beside every run")
     from semantic_model.ranking.model_spec import find_model
 
     return find_model(known_name("model", model, tuple(MODELS)))
@@ -158,10 +147,6 @@ def _ratio(request: TrainRequest, spec: ModelSpec) -> float:
             fix="say which share of the dialogues to use with labels, as 0.2, or name them with --labelled FILE",
         )
     return ratio or 0.0
-
-
-def _with(config: Config, section: str, **values: Any) -> Config:
-    return config.model_copy(update={section: getattr(config, section).model_copy(update=values)})
 
 
 def package_version(package: str) -> str:

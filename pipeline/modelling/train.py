@@ -91,7 +91,7 @@ def resume(workspace: Workspace, run: str, *, progress: Progress | None = None) 
         shown.log(f"the run {folder.name} is complete; nothing is left to do")
         return read_record(folder)
     plan = read_json(folder / _PLAN, error=ModelError, fix="delete the run and train again", shape=Plan)
-    config = config_from(plan.config, where=folder / _PLAN, kind=plan.model)
+    config = config_from(plan.config, where=folder / _PLAN, kind=plan.model, stored=True)
     now = input_hashes(workspace, labels="D_F" in plan.inputs)
     changed = sorted(name for name in now.keys() | plan.inputs.keys() if now.get(name) != plan.inputs.get(name))
     if changed:

@@ -1,83 +1,35 @@
-"""All settings of a run; presets are TOML files beside this module.
-
-A preset names only what differs from the defaults of :mod:`semantic_model.config.sections`, which are the paper's
-(section 4.2) under the readings of the README's table.
-"""
+"""Presets, files of settings and ``KEY=VALUE``; a preset is a TOML file that names what differs from the defaults."""
 
 from __future__ import annotations
 
 import tomllib
 from collections.abc import Iterable, Mapping
+from importlib import import_module
 from pathlib import Path
 from typing import Any
 
-from pydantic import ValidationError, model_validator
+from pydantic import ValidationError
 
 from schemas.errors import UsageError
 from schemas.files import read_toml
-from schemas.ontology import nearest
-from semantic_model.config.sections import (
-    ContextConfig,
-    DsiConfig,
-    GroundingConfig,
-    ImageConfig,
-    LossConfig,
-    ModelConfig,
-    ScoreConfig,
-    Section,
-    StateConfig,
-    StudentConfig,
-    TextConfig,
-    TrainConfig,
-)
+from schemas.validation import did_you_mean, first_mistake, known_name
+from semantic_model.config.sections import Config, Section
+from semantic_model.registry import MODELS, SETTINGS
 
-__all__ = [
-    "Config",
-    "ContextConfig",
-    "DsiConfig",
-    "GroundingConfig",
-    "ImageConfig",
-    "LossConfig",
-    "ModelConfig",
-    "ScoreConfig",
-    "StateConfig",
-    "StudentConfig",
-    "TextConfig",
-    "TrainConfig",
-    "config_toml",
-    "flat_settings",
-    "load_config",
-    "preset_names",
-]
+__all__ = ["Config", "config_from", "config_toml", "flat_settings", "load_config", "preset_names", "settings_of"]
 
 PRESETS = Path(__file__).resolve().parents[1] / "presets"
+_FIRST = "semantic"  # the model of settings that name none
 
 
-class Config(Section):
-    """All settings of a run."""
+def settings_of(kind: str) -> type[Config]:
+    """The settings of the model of that name.
 
-    text: TextConfig = TextConfig()
-    image: ImageConfig = ImageConfig()
-    context: ContextConfig = ContextConfig()
-    state: StateConfig = StateConfig()
-    student: StudentConfig = StudentConfig()
-    dsi: DsiConfig = DsiConfig()
-    grounding: GroundingConfig = GroundingConfig()
-    score: ScoreConfig = ScoreConfig()
-    model: ModelConfig = ModelConfig()
-    loss: LossConfig = LossConfig()
-    train: TrainConfig = TrainConfig()
-
-    @model_validator(mode="after")
-    def _settings_fit_together(self) -> Config:
-        if self.text.full_bert and self.text.embeddings == "corpus":
-            raise ValueError("text.full_bert needs text.embeddings to name a BERT: 'corpus' has word vectors only")
-        return self
-
-    @property
-    def text_layers(self) -> int:
-        """Layers of the stacks over tokens."""
-        return self.model.layers if self.text.layers is None else self.text.layers
+    Raises:
+        UsageError: there is none; says the nearest.
+    """
+    found: type[Config] = import_module(SETTINGS.get(kind, MODELS[known_name("model", kind, tuple(MODELS))])).Settings
+    return found
 
 
 def preset_names() -> list[str]:
@@ -87,15 +39,21 @@ def preset_names() -> list[str]:
 
 def flat_settings(config: Config) -> dict[str, Any]:
     """``section.name`` -> value, in the order they are documented."""
-    return {f"{section}.{name}": value for section, table in config for name, value in table}
+    return {f"{section}.{name}": value for section, table in _sections(config) for name, value in table}
 
 
-def load_config(preset: str, settings: Iterable[str] = ()) -> Config:
+def _sections(config: Config) -> list[tuple[str, Section]]:
+    """The loop comes last, whatever a model adds."""
+    return sorted(config, key=lambda item: item[0] == "train")
+
+
+def load_config(preset: str, settings: Iterable[str] = (), *, stored: bool = False) -> Config:
     """A preset with ``KEY=VALUE`` settings on top, each key written ``section.name``.
 
     Args:
         preset: a name of :func:`preset_names`, or the path of a TOML file.
         settings: for example ``loss.alpha=0.3``; a value is read as TOML, else as a plain string.
+        stored: these are the settings of a run, see :func:`config_from`.
 
     Raises:
         UsageError: no such preset, an unknown key (the nearest known one is named), or a value that does not fit.
@@ -105,47 +63,67 @@ def load_config(preset: str, settings: Iterable[str] = ()) -> Config:
         path = Path(preset)
     if not path.is_file():
         names = preset_names()
-        close = nearest(preset, names)
-        fix = f"did you mean '{close}'?" if close else f"presets: {', '.join(names)}, or the path of a .toml file"
+        fix = did_you_mean(preset, names, f"presets: {', '.join(names)}, or the path of a .toml file")
         raise UsageError(f"there is no preset '{preset}'", fix=fix)
-    values = read_toml(path)
+    values = _own(read_toml(path)) if stored else read_toml(path)
     for setting in settings:
         key, equals, text = setting.partition("=")
         section, _, name = key.strip().partition(".")
         if not equals:
             raise UsageError(f"cannot read the setting '{setting}'", fix="write --set KEY=VALUE, as loss.alpha=0.3")
-        if f"{section}.{name}" not in _known_keys():
-            raise _unknown_key(key.strip(), "--set")
-        values.setdefault(section, {})[name] = _value(text.strip())
+        if not name or not isinstance(values.setdefault(section, {}), dict):
+            raise _unknown_key(key.strip(), "--set", settings_of(_kind(values)))
+        values[section][name] = _value(text.strip())
     return config_from(values, where=path if not list(settings) else f"preset {preset} with --set")
 
 
-def config_from(values: Mapping[str, Any], *, where: object, kind: str | None = None) -> Config:
+def config_from(values: Mapping[str, Any], *, where: object, kind: str | None = None, stored: bool = False) -> Config:
     """Check settings given as nested tables.
 
     Args:
         kind: what ``model.kind`` is, whatever they say: settings of earlier runs did not tell all kinds apart.
+        stored: settings of a run, which once held those of all models: what this one does not have is left out.
 
     Raises:
         UsageError: an unknown key (the nearest known one is named), or a value that does not fit.
     """
     if kind is not None:
         values = {**values, "model": {**values.get("model", {}), "kind": kind}}
+    if stored:
+        values = _own(values)
+    model = settings_of(_kind(values))
     try:
-        return Config.model_validate(dict(values))
+        return model.model_validate(dict(values))
     except ValidationError as problem:
-        first = problem.errors()[0]
-        key = ".".join(str(part) for part in first["loc"])
-        if first["type"] == "extra_forbidden":
-            raise _unknown_key(key, where) from None
-        message = first["msg"].removeprefix("Value error, ")
-        raise UsageError(f"setting '{key}': {message}" if key else message, where=where) from None
+        mistake = first_mistake(problem)
+        if mistake.is_unknown:
+            inside = values.get(mistake.key)
+            first = [f"{mistake.key}.{name}" for name in inside] if isinstance(inside, Mapping) else []
+            raise _unknown_key([*first, mistake.key][0], where, model) from None
+        said = f"setting '{mistake.key}': {mistake.what}" if mistake.key else mistake.what
+        raise UsageError(said, where=where) from None
+
+
+def _own(values: Mapping[str, Any]) -> dict[str, Any]:
+    """Without what the model does not have."""
+    model = settings_of(_kind(values))
+    known = set(_keys(model))
+    return {
+        section: {name: value for name, value in table.items() if f"{section}.{name}" in known}
+        for section, table in values.items()
+        if section in model.model_fields
+    }
+
+
+def _kind(values: Mapping[str, Any]) -> str:
+    section = values.get("model")
+    return str(section.get("kind", _FIRST)) if isinstance(section, Mapping) else _FIRST
 
 
 def config_toml(config: Config, *, title: str) -> str:
     """All settings as TOML, each with its description."""
     lines = [f"# {title}"]
-    for section, table in config:
+    for section, table in _sections(config):
         lines += ["", f"[{section}]"]
         for name, field in type(table).model_fields.items():
             value = getattr(table, name)
@@ -155,18 +133,22 @@ def config_toml(config: Config, *, title: str) -> str:
     return "\n".join(lines) + "\n"
 
 
-def _known_keys() -> list[str]:
-    return [
-        f"{section}.{name}"
-        for section, field in Config.model_fields.items()
-        for name in field.annotation.model_fields  # type: ignore[union-attr]
-    ]
+def _keys(model: type[Config]) -> list[str]:
+    return list(flat_settings(model()))
 
 
-def _unknown_key(key: str, where: object) -> UsageError:
-    known = _known_keys()
-    close = nearest(key, known) or next((name for name in known if name.endswith(f".{key}")), None)
-    fix = f"did you mean '{close}'?" if close else f"known keys: {', '.join(known)}"
+def _unknown_key(key: str, where: object, model: type[Config]) -> UsageError:
+    known = _keys(model)
+    section = key.partition(".")[0]
+    others = [settings_of(name) for name in SETTINGS]
+    if any(key in _keys(other) for other in others) or (section == key and any(key in o.model_fields for o in others)):
+        kind = next(name for name in MODELS if settings_of(name) is model)
+        has_preset = kind in preset_names() and f"preset {kind}" not in str(where)
+        begin = f", and begin with --preset {kind}" if has_preset else ""
+        does = f"the setting '{key}' does nothing in a model of kind {kind}"
+        return UsageError(does, where=where, fix=f"leave it out{begin}")
+    named = next((name for name in known if name.endswith(f".{key}")), None)
+    fix = f"did you mean '{named}'?" if named else did_you_mean(key, known, f"known keys: {', '.join(known)}")
     return UsageError(f"unknown setting '{key}'", where=where, fix=fix)
 
 

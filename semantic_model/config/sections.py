@@ -1,28 +1,13 @@
-"""The settings by section, each documented in place; :mod:`semantic_model.config.config` puts them together."""
+"""The settings that models have in common, by section; what is a model's own is beside the model.
+
+Defaults are the paper's (section 4.2) under the readings of the README's table.
+"""
 
 from __future__ import annotations
 
 from typing import Literal
 
-from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
-
-from schemas.ontology import nearest
-from semantic_model.registry import MODELS
-
-__all__ = [
-    "ContextConfig",
-    "DsiConfig",
-    "GroundingConfig",
-    "ImageConfig",
-    "LossConfig",
-    "ModelConfig",
-    "ScoreConfig",
-    "Section",
-    "StateConfig",
-    "StudentConfig",
-    "TextConfig",
-    "TrainConfig",
-]
+from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 
 class Section(BaseModel):
@@ -55,7 +40,6 @@ class TextConfig(Section):
         default=False, description="learned vectors begin longer the rarer their word is (idf)"
     )
     freeze: bool = Field(default=False, description="keep the word vectors as they come")
-    share_encoder: bool = Field(default=False, description="products' text is read by the utterances' encoder")
     layers: int | None = Field(default=None, ge=0, description="layers over tokens; none: model.layers")
     pool: Literal["sum", "mean"] = Field(default="sum", description="SumPool over tokens, or the mean")
     activation: Literal["none", "leaky_relu"] = Field(default="none", description="after pooling words or images")
@@ -89,7 +73,6 @@ class ImageConfig(Section):
     )
     max_per_turn: int = Field(default=5, ge=1, description="M, images of a turn that are looked at")
     turn_attention: bool = Field(default=True, description="self-attention over a turn's images (paper; release: no)")
-    share_encoder: bool = Field(default=True, description="contexts and products share Linear and self-attention")
     standardize: bool = Field(default=False, description="features to zero mean and unit variance over the catalogue")
 
     @property
@@ -112,49 +95,6 @@ class ContextConfig(Section):
     window: int = Field(default=5, ge=1, description="T, merged utterances that are read")
     include_current: bool = Field(default=True, description="they end with the user's last one; false: before it")
     turn_positions: bool = Field(default=False, description="position embeddings over turns, last turn first")
-    attend_imageless: bool = Field(default=True, description="turns without an image take part as zero vectors")
-
-
-class StateConfig(Section):
-    """Belief states as text (section 3.5)."""
-
-    use_values: bool = Field(default=True, description="false: keys only, the paper's 'w/o ds'")
-    value_tokens: int = Field(default=6, ge=1, description="V, word pieces of a slot's value that are read")
-    value_pool: Literal["mean", "sum", "attn", "release"] = Field(
-        default="mean",
-        description="over a value's word pieces; attn: learned weights; release: the sum of all V places, padding "
-        "included, by the number of real pieces (by 1 without any)",
-    )
-    none: Literal["token", "learned", "mask"] = Field(
-        default="token",
-        description="a slot without a value: the word 'none', a vector of its own, or not attended to and zero",
-    )
-    sentiment: bool = Field(default=True, description="values are prefixed by like or dislike")
-
-
-class StudentConfig(Section):
-    """The value predictor (section 3.5)."""
-
-    context: Literal["sequence", "last"] = Field(default="sequence", description="C = C^T + C^I: all turns or the last")
-
-
-class DsiConfig(Section):
-    """Dialogue state interaction (section 3.2)."""
-
-    hops: int = Field(default=3, ge=0, description="K")
-    bias: bool = Field(default=True, description="W_{k+1} has a bias")
-    temperature: float = Field(default=1.0, gt=0, description="a = softmax(cos / temperature)")
-    learn_temperature: bool = Field(default=False, description="the temperature is a parameter, from that value")
-
-
-class GroundingConfig(Section):
-    """States as beliefs over the ontology's values, matched to what products have (model.kind = "grounded")."""
-
-    sharpness: float = Field(default=3.0, gt=0, description="gamma: log-odds of a product that has a wanted value")
-    shown: bool = Field(default=True, description="the dialogue decides what it is worth to have been shown before")
-    evidence: bool = Field(default=True, description="values that turns mention count for the predicted beliefs")
-    similarity: bool = Field(default=True, description="the paper's cosines take part in the score")
-    dropout: float = Field(default=0.0, ge=0, lt=1, description="of the turns that beliefs are predicted from")
 
 
 class ModelConfig(Section):
@@ -175,16 +115,6 @@ class ModelConfig(Section):
     )
     dropout: float = Field(default=0.1, ge=0, lt=1, description="after every part, and of attention")
 
-    @field_validator("kind")
-    @classmethod
-    def _kind_is_known(cls, kind: str) -> str:
-        if kind not in MODELS:
-            close = nearest(kind, MODELS)
-            raise ValueError(
-                f"unknown model '{kind}'; " + (f"did you mean '{close}'?" if close else f"one of {', '.join(MODELS)}")
-            )
-        return kind
-
     @model_validator(mode="after")
     def _heads_divide_the_width(self) -> ModelConfig:
         if self.width % self.heads:
@@ -192,30 +122,11 @@ class ModelConfig(Section):
         return self
 
 
-class ScoreConfig(Section):
-    """The relevance score (section 3.3)."""
+class SoftmaxConfig(Section):
+    """L_rank of models whose scores are log-odds."""
 
-    learn_weights: bool = Field(default=False, description="text and image cosines get a learned weight each")
-
-
-class LossConfig(Section):
-    """Terms of the objective (sections 3.4 and 3.5); a weight of 0 leaves a term out."""
-
-    alpha: float = Field(default=0.5, ge=0, le=1, description="weight of the teacher on D_F, 1 - alpha of the student")
-    rank: Literal["hinge", "softmax"] = Field(default="hinge", description="L_rank: pairs or cross-entropy")
-    margin: float = Field(default=1.0, gt=0, description="of the hinge")
+    rank: Literal["softmax"] = Field(default="softmax", description="L_rank: cross-entropy")
     scale: float = Field(default=10.0, gt=0, description="first inverse temperature of the softmax; learned")
-    rank_weight: float = Field(default=1.0, ge=0, description="of L_rank")
-    js_weight: float = Field(default=1.0, ge=0, description="of L_JS")
-    co_sim_weight: float = Field(default=1.0, ge=0, description="of L_co_sim")
-    mse_weight: float = Field(default=1.0, ge=0, description="of the MSE between the states")
-    belief_weight: float = Field(default=1.0, ge=0, description="of the predicted beliefs' cross-entropy, grounded")
-    divergence: Literal["js", "jeffreys"] = Field(default="js", description="Jensen-Shannon (paper) or release")
-    co_sim_reduce: Literal["mean", "sum"] = Field(default="sum", description="over a context's candidates")
-    detach_teacher: bool = Field(default=False, description="the MSE does not move the teacher")
-    student_on_labelled: Literal["rank", "all"] = Field(
-        default="rank", description="the student's losses on D_F beside the MSE (section 4.2; 'all': as section 3.5)"
-    )
 
 
 class TrainConfig(Section):
@@ -225,30 +136,15 @@ class TrainConfig(Section):
     batch_size: int = Field(default=64, ge=1, description="B, contexts in a step")
     learning_rate: float = Field(default=5e-4, gt=0, description="Adam, first rate after the warm-up")
     warmup: float = Field(default=0.01, ge=0, lt=1, description="share of all steps before the rate is full")
-    warmup_over: Literal["all", "unlabelled"] = Field(
-        default="all", description="steps that the rate is scheduled by; unlabelled: those on D_P only (release)"
-    )
     weight_decay: float = Field(default=0.0, ge=0, description="decoupled (AdamW)")
     clip: float = Field(default=1.0, gt=0, description="largest norm of the gradient")
-    clip_on: Literal["all", "labelled"] = Field(
-        default="all", description="steps that are clipped; labelled: those on D_F only (release)"
-    )
     positives: int = Field(default=1, ge=1, description="positives of a context in a step")
     negatives: int = Field(default=4, ge=1, description="negatives of a context in a step")
     rank_candidates: Literal["sampled", "batch", "all"] = Field(
         default="sampled", description="what L_rank compares with: the context's own, the batch's, or every product"
     )
-    schedule: Literal["sequential", "interleaved"] = Field(
-        default="sequential", description="an epoch is a pass over D_F, then over D_P; or both in turns"
-    )
-    teacher_warmup_epochs: int = Field(
-        default=0, ge=0, description="epochs on D_F of the teacher alone, where D_F = D_P (release: 1)"
-    )
     unlabelled_ratio: float = Field(
         default=1.0, ge=0, le=1, description="share of the training dialogues in D_P, never less than D_F (Figure 5)"
-    )
-    when_all_labelled: Literal["both", "labelled"] = Field(
-        default="both", description="passes of an epoch when D_F = D_P; labelled: the joint one alone (release)"
     )
     select: Literal["ndcg@5", "ndcg@10", "ndcg@20", "recall@5", "recall@10", "recall@20", "last"] = Field(
         default="ndcg@5",
@@ -265,3 +161,49 @@ class TrainConfig(Section):
         default=0, ge=0, description="steps between two checkpoints within an epoch; 0: at its end only"
     )
     log_every: int = Field(default=50, ge=1, description="steps between two lines of metrics.jsonl")
+
+
+class JointTrainConfig(TrainConfig):
+    """The loop of models that read states: what tells steps on D_F from steps on D_P (sections 4.2 and 4.4)."""
+
+    warmup_over: Literal["all", "unlabelled"] = Field(
+        default="all", description="steps that the rate is scheduled by; unlabelled: those on D_P only (release)"
+    )
+    clip_on: Literal["all", "labelled"] = Field(
+        default="all", description="steps that are clipped; labelled: those on D_F only (release)"
+    )
+    schedule: Literal["sequential", "interleaved"] = Field(
+        default="sequential", description="an epoch is a pass over D_F, then over D_P; or both in turns"
+    )
+    teacher_warmup_epochs: int = Field(
+        default=0, ge=0, description="epochs on D_F of the teacher alone, where D_F = D_P (release: 1)"
+    )
+    when_all_labelled: Literal["both", "labelled"] = Field(
+        default="both", description="passes of an epoch when D_F = D_P; labelled: the joint one alone (release)"
+    )
+
+
+class Config(Section):
+    """All settings of a run. A model's own are a subclass of it, ``Settings`` beside the model."""
+
+    model: ModelConfig = ModelConfig()
+    text: TextConfig = TextConfig()
+    image: ImageConfig = ImageConfig()
+    context: ContextConfig = ContextConfig()
+    train: TrainConfig = TrainConfig()
+
+    @model_validator(mode="after")
+    def _settings_fit_together(self) -> Config:
+        if self.text.full_bert and self.text.embeddings == "corpus":
+            raise ValueError("text.full_bert needs text.embeddings to name a BERT: 'corpus' has word vectors only")
+        return self
+
+    @property
+    def text_layers(self) -> int:
+        """Layers of the stacks over tokens."""
+        return self.model.layers if self.text.layers is None else self.text.layers
+
+    @property
+    def joint(self) -> JointTrainConfig:
+        """How D_F and D_P take part; a model that reads no states has D_P alone."""
+        return self.train if isinstance(self.train, JointTrainConfig) else JointTrainConfig()

@@ -1,13 +1,16 @@
 """Model inputs: what is read of a dialogue, a product and a belief state, as tensors.
 
-Everything is turned into word pieces and image rows once; a batch is then one gather.
+A model declares named tuples of the fields that it reads (:class:`Inputs`), and its batches hold just these: a field's
+name says how it is read (:class:`Reader`). Contexts are read once, a :class:`Column` a field; a batch is one gather.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
-from typing import Any, NamedTuple
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from functools import cached_property
+from pathlib import Path
+from typing import Any, ClassVar, NamedTuple, Self
 
 import numpy as np
 import numpy.typing as npt
@@ -15,16 +18,20 @@ import torch
 from torch import Tensor
 
 from schemas.belief import BeliefState
+from schemas.errors import ModelError
+from schemas.ontology import Ontology
 from semantic_model.config.config import Config
 from semantic_model.data.corpus import product_text
 from semantic_model.data.image_features import NO_IMAGE, Features
-from semantic_model.data.records import Product, Query
+from semantic_model.data.records import Product, Query, Utterance
 from semantic_model.data.tokenizer import PAD, TokenArray, Vocabulary
 
-__all__ = ["ContextArrays", "ContextBatch", "ProductBatch", "Reader", "StateBatch", "to_device", "value_text"]
+__all__ = ["Column", "ContextArrays", "ContextBatch", "Histories", "Inputs", "ProductBatch", "Reader", "to_device"]
 
-NO_VALUE = "none"
-"""The value of a slot that the dialogue has not mentioned (section 3.5)."""
+SPEAKERS = ("none", "user", "system")
+"""Who says an utterance, by number; 0 where there is none."""
+
+Rows = npt.NDArray[np.int64] | slice
 
 
 class ContextBatch(NamedTuple):
@@ -44,44 +51,74 @@ class ProductBatch(NamedTuple):
     image_mask: Tensor  # bool [N]
 
 
-class StateBatch(NamedTuple):
-    """Gold belief states."""
+class Inputs(NamedTuple):
+    """What a model reads: named tuples whose fields its :class:`Reader` knows.
 
-    values: Tensor  # int [B, n, V]
-    labelled: Tensor  # bool [B, n]
+    Attributes:
+        contexts: of dialogues.
+        products: of products.
+        states: of gold states; None: the model reads none.
+    """
+
+    contexts: type[Any] = ContextBatch
+    products: type[Any] = ProductBatch
+    states: type[Any] | None = None
+
+
+@dataclass(frozen=True)
+class Column:
+    """One field of many contexts, a row each, kept small; :meth:`batch` makes the tensor of some of them."""
+
+    values: npt.NDArray[Any]
+
+    def __len__(self) -> int:
+        return len(self.values)
+
+    def take(self, part: slice) -> Self:
+        """Some of them."""
+        return replace(self, values=self.values[part])
+
+    def batch(self, rows: Rows, device: torch.device) -> Tensor:
+        """The contexts ``rows``."""
+        return to_device(self.values[rows], device)
+
+
+class TokenColumn(Column):
+    """Word pieces [Q, T, L]; a batch's L is that of its longest utterance."""
+
+    def batch(self, rows: Rows, device: torch.device) -> Tensor:
+        tokens = self.values[rows]
+        length = max(int((tokens != PAD).any(axis=(0, 1)).sum()), 1)
+        return to_device(tokens[:, :, :length], device)
+
+
+@dataclass(frozen=True)
+class ImageColumn(Column):
+    """Rows of the features [Q, T, M], which a batch holds the images of."""
+
+    features: Features
+
+    def batch(self, rows: Rows, device: torch.device) -> Tensor:
+        return to_device(self.features.gather(self.values[rows]), device)
 
 
 @dataclass(frozen=True)
 class ContextArrays:
-    """Many contexts, kept small: word pieces and image rows.
+    """Many contexts: a column for each field of the batches that are made of them."""
 
-    Attributes:
-        tokens: [Q, T, L].
-        image_rows: rows of the features [Q, T, M]; -1 without an image.
-        turn_mask: [Q, T].
-    """
-
-    tokens: TokenArray
-    image_rows: npt.NDArray[np.int64]
-    turn_mask: npt.NDArray[np.bool_]
+    kind: type[Any]
+    columns: Mapping[str, Column]
 
     def __len__(self) -> int:
-        return len(self.tokens)
+        return len(next(iter(self.columns.values())))
 
     def take(self, part: slice) -> ContextArrays:
         """Some of them."""
-        return ContextArrays(self.tokens[part], self.image_rows[part], self.turn_mask[part])
+        return replace(self, columns={name: column.take(part) for name, column in self.columns.items()})
 
-    def batch(self, rows: npt.NDArray[np.int64] | slice, features: Features, device: torch.device) -> ContextBatch:
-        """The contexts ``rows``, with L cut to the longest utterance among them."""
-        tokens, image_rows = self.tokens[rows], self.image_rows[rows]
-        length = max(int((tokens != PAD).any(axis=(0, 1)).sum()), 1)
-        return ContextBatch(
-            to_device(tokens[:, :, :length], device),
-            to_device(features.gather(image_rows), device),
-            to_device(image_rows != NO_IMAGE, device),
-            to_device(self.turn_mask[rows], device),
-        )
+    def batch(self, rows: Rows, device: torch.device) -> Any:
+        """The contexts ``rows``."""
+        return self.kind(**{name: column.batch(rows, device) for name, column in self.columns.items()})
 
 
 def to_device(values: npt.NDArray[Any], device: torch.device) -> Tensor:
@@ -92,114 +129,152 @@ def to_device(values: npt.NDArray[Any], device: torch.device) -> Tensor:
     return tensor.to(device)
 
 
+@dataclass(frozen=True)
+class Histories:
+    """What was said before each of some queries; of it, the last T utterances are read, left-padded (section 4.2)."""
+
+    histories: Sequence[Sequence[Utterance]]
+    config: Config
+    features: Features
+
+    @cached_property
+    def windows(self) -> Sequence[Sequence[Utterance]]:
+        """The last T utterances of each."""
+        return [history[-self.config.context.window :] for history in self.histories]
+
+    def array(self, *shape: int, fill: int, dtype: Any = np.int64) -> npt.NDArray[Any]:
+        """For all of them, [Q, T, ..]."""
+        return np.full((len(self.histories), self.config.context.window, *shape), fill, dtype=dtype)
+
+    @cached_property
+    def utterances(self) -> list[tuple[int, int, Utterance]]:
+        """Context, turn and utterance of all that is read."""
+        T = self.config.context.window
+        return [(q, t, said) for q, window in enumerate(self.windows) for t, said in enumerate(window, T - len(window))]
+
+    @cached_property
+    def image_rows(self) -> npt.NDArray[np.int64]:
+        """The images that turns show, as rows of the features [Q, T, M]."""
+        M = self.config.image.max_per_turn
+        found = self.array(M, fill=NO_IMAGE)
+        for q, t, utterance in self.utterances:
+            rows = [row for row in map(self.features.row, utterance.image_ids) if row != NO_IMAGE][:M]
+            found[q, t, : len(rows)] = rows
+        return found
+
+
 class Reader:
-    """Reads queries, products and states as the settings say.
+    """Reads queries, products and states as the settings say; a model with fields of its own has a subclass of it.
 
     Args:
         config: windows, lengths, what is left out.
         words: the tokenizer.
         features: the images.
+        ontology: the state's slots.
+        inputs: what is read.
+        fitted: what the model learned from the corpus beside its weights, if it does.
+
+    Attributes:
         slots: names of the state's n slots, in order.
+
+    Raises:
+        ModelError: a field that nothing is known of.
     """
 
-    def __init__(self, config: Config, words: Vocabulary, features: Features, slots: Sequence[str]) -> None:
+    def __init__(
+        self,
+        config: Config,
+        words: Vocabulary,
+        features: Features,
+        ontology: Ontology,
+        inputs: Inputs,
+        fitted: Any = None,
+    ) -> None:
         self.config = config
         self.words = words
         self.features = features
-        self.slots = tuple(slots)
+        self.ontology = ontology
+        self.inputs = inputs
+        self.fitted = fitted
+        self.slots = tuple(slot.name for slot in ontology.slots)
+        for kind, known in (
+            (inputs.contexts, self.context_fields),
+            (inputs.products, self.product_fields),
+            (inputs.states, self.state_fields),
+        ):
+            for name in getattr(kind, "_fields", ()):
+                if name not in known:
+                    fix = f"fields: {', '.join(known)}"
+                    raise ModelError(f"a model reads '{name}', which {type(self).__name__} does not know", fix=fix)
 
     def contexts(self, queries: Sequence[Query]) -> ContextArrays:
-        """The last T utterances of each history, left-padded (section 4.2)."""
-        T, L, M = self.config.context.window, self.config.text.max_tokens, self.config.image.max_per_turn
-        tokens = np.full((len(queries), T, L), PAD, dtype=np.int64)
-        image_rows = np.full((len(queries), T, M), NO_IMAGE, dtype=np.int64)
-        turn_mask = np.zeros((len(queries), T), dtype=np.bool_)
+        """What was said before queries, with or without the user's last utterance."""
         ends = slice(None) if self.config.context.include_current else slice(-1)
-        windows = [query.history[ends][-T:] for query in queries]
-        distinct = sorted({utterance.text for window in windows for utterance in window})
+        histories = Histories([query.history[ends] for query in queries], self.config, self.features)
+        kind = self.inputs.contexts
+        return ContextArrays(kind, {name: self.context_fields[name](self, histories) for name in kind._fields})
+
+    def products(self, products: Sequence[Product]) -> Any:
+        """Products as the model's batch of them."""
+        kind = self.inputs.products
+        return kind(*(torch.from_numpy(self.product_fields[name](self, products)) for name in kind._fields))
+
+    def states(self, states: Sequence[BeliefState | None]) -> Any:
+        """Gold states as the model's batch of them; every slot of None is unlabelled. None if it reads none."""
+        kind = self.inputs.states
+        if kind is None:
+            return None
+        return kind(*(torch.from_numpy(self.state_fields[name](self, states)) for name in kind._fields))
+
+    def save(self, folder: Path) -> None:
+        """Write the word pieces, and what the model learned beside its weights."""
+        self.words.save(folder / "tokenizer.json")
+        if self.fitted is not None:
+            self.fitted.save(folder)
+
+    def tokens(self, histories: Histories) -> TokenColumn:
+        """Word pieces of utterances."""
+        L, spoken = self.config.text.max_tokens, histories.utterances
+        found = histories.array(L, fill=PAD)
+        distinct = sorted({utterance.text for _, _, utterance in spoken})
         pieces = self.words.encode(distinct, L)
         row_of = {text: row for row, text in enumerate(distinct)}
-        for q, window in enumerate(windows):
-            for t, utterance in enumerate(window, start=T - len(window)):
-                turn_mask[q, t] = True
-                tokens[q, t, : pieces.shape[1]] = pieces[row_of[utterance.text]]
-                rows = [row for row in map(self.features.row, utterance.image_ids) if row != NO_IMAGE][:M]
-                image_rows[q, t, : len(rows)] = rows
-        return ContextArrays(tokens, image_rows, turn_mask)
+        for q, t, utterance in spoken:
+            found[q, t, : pieces.shape[1]] = pieces[row_of[utterance.text]]
+        return TokenColumn(found)
 
-    def products(self, products: Sequence[Product]) -> ProductBatch:
-        """Names with attributes, and first images, of products."""
+    def speakers(self, histories: Histories) -> Column:
+        """Who says each utterance [Q, T], as in :data:`SPEAKERS`."""
+        found = histories.array(fill=0)
+        for q, t, utterance in histories.utterances:
+            found[q, t] = SPEAKERS.index("user" if utterance.speaker == "user" else "system")
+        return Column(found)
+
+    def product_tokens(self, products: Sequence[Product]) -> TokenArray:
+        """Word pieces of names with attributes [N, L]."""
         fields, ignored = set(self.config.text.product_fields), set(self.config.text.product_ignore)
-        texts = [
-            product_text(
-                item.name,
-                {
-                    key: found
-                    for key, found in item.attributes.items()
-                    if key not in ignored and (not fields or key in fields)
-                },
-            )
-            for item in products
-        ]
-        rows = np.array(
-            [NO_IMAGE if item.image_id is None else self.features.row(item.image_id) for item in products],
-            dtype=np.int64,
-        )
-        return ProductBatch(
-            torch.from_numpy(self.words.encode(texts, self.config.text.product_max_tokens)),
-            torch.from_numpy(self.features.gather(rows)),
-            torch.from_numpy(rows != NO_IMAGE),
-        )
+        texts = []
+        for item in products:
+            read = {key for key in item.attributes if key not in ignored and (not fields or key in fields)}
+            texts.append(product_text(item.name, {key: item.attributes[key] for key in item.attributes if key in read}))
+        return self.words.encode(texts, self.config.text.product_max_tokens)
 
-    def slot_keys(self) -> TokenArray:
-        """Word pieces [n, L] of the slots' names."""
-        return self.words.encode([slot_text(slot) for slot in self.slots], 8)
+    def image_rows(self, products: Sequence[Product]) -> npt.NDArray[np.int64]:
+        """First images of products, as rows of the features [N]."""
+        rows = [NO_IMAGE if item.image_id is None else self.features.row(item.image_id) for item in products]
+        return np.array(rows, dtype=np.int64)
 
-    def states(self, states: Sequence[BeliefState | None]) -> StateBatch:
-        """Gold states slot by slot; every slot of None is unlabelled."""
-        V = self.config.state.value_tokens
-        by_slot = [dict.fromkeys(self.slots, ()) if state is None else _by_slot(state, self.slots) for state in states]
-        sentiment = self.config.state.sentiment
-        none = NO_VALUE if self.config.state.none == "token" else ""  # a row of padding
-        texts = [[value_text(found[slot], sentiment=sentiment, none=none) for slot in self.slots] for found in by_slot]
-        distinct = sorted({text for row in texts for text in row})
-        pieces = self.words.encode(distinct, V)
-        padded = np.full((len(distinct), V), PAD, dtype=np.int64)
-        padded[:, : pieces.shape[1]] = pieces
-        row_of = {text: row for row, text in enumerate(distinct)}
-        rows = np.array([[row_of[text] for text in row] for row in texts], dtype=np.int64)
-        rows = rows.reshape(len(states), len(self.slots))
-        labelled = np.array([[state is not None] * len(self.slots) for state in states], dtype=np.bool_)
-        return StateBatch(
-            torch.from_numpy(padded[rows]), torch.from_numpy(labelled.reshape(len(states), len(self.slots)))
-        )
-
-
-def slot_text(slot: str) -> str:
-    """A slot's name as words: ``sleeveLength`` and ``sleeve_length`` are both "sleeve length"."""
-    spaced = "".join(f" {letter}" if letter.isupper() else letter for letter in slot)
-    return " ".join(spaced.replace("_", " ").lower().split())
-
-
-def value_text(wishes: Sequence[tuple[str, str]], *, sentiment: bool, none: str = NO_VALUE) -> str:
-    """One slot's value as the teacher reads it, as ``like red blue dislike black``.
-
-    Args:
-        wishes: (polarity, value) in order, likes first.
-        sentiment: whether the polarity is written.
-        none: what is read without any.
-    """
-    parts: list[str] = []
-    for polarity in ("like", "dislike"):
-        values = [value for its_polarity, value in wishes if its_polarity == polarity]
-        if values:
-            parts += [polarity] * sentiment + values
-    return " ".join(parts) or none
-
-
-def _by_slot(state: BeliefState, slots: Sequence[str]) -> Mapping[str, Sequence[tuple[str, str]]]:
-    found: dict[str, list[tuple[str, str]]] = {slot: [] for slot in slots}
-    for item in state:
-        if item.slot in found:  # a slot that was in no ontology when the model was made
-            found[item.slot].append((item.polarity, item.value))
-    return found
+    context_fields: ClassVar[Mapping[str, Callable[[Any, Histories], Column]]] = {
+        "tokens": tokens,
+        "speakers": speakers,
+        "images": lambda reader, histories: ImageColumn(histories.image_rows, reader.features),
+        "image_mask": lambda _, histories: Column(histories.image_rows != NO_IMAGE),
+        "turn_mask": lambda reader, histories: Column(reader.speakers(histories).values > 0),
+    }
+    product_fields: ClassVar[Mapping[str, Callable[[Any, Sequence[Product]], npt.NDArray[Any]]]] = {
+        "tokens": product_tokens,
+        "image": lambda reader, products: reader.features.gather(reader.image_rows(products)),
+        "image_mask": lambda reader, products: reader.image_rows(products) != NO_IMAGE,
+        "image_row": image_rows,
+    }
+    state_fields: ClassVar[Mapping[str, Callable[[Any, Sequence[BeliefState | None]], npt.NDArray[Any]]]] = {}

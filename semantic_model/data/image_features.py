@@ -16,7 +16,7 @@ from PIL import Image
 from schemas.errors import ModelError
 from schemas.files import atomic_path, read_json, sha256_bytes, sha256_file, write_json
 from schemas.progress import Progress, SilentProgress
-from semantic_model.config.config import ImageConfig
+from semantic_model.config.sections import ImageConfig
 from semantic_model.data.image_decoding import DECODING_VERSION, UndecodableImageError, decode_image
 from semantic_model.data.pixels import PIXELS_VERSION, PIXELS_WIDTH, describe_pixels
 from semantic_model.data.records import FloatArray

@@ -9,12 +9,12 @@ from typing import NamedTuple
 import torch
 from torch import Tensor, nn
 
-from semantic_model.config.config import Config
 from semantic_model.data.tokenizer import PAD, TokenArray
 from semantic_model.grounded.beliefs import BeliefPredictor, Beliefs, LogBeliefs, SlotSums, gold_beliefs
 from semantic_model.grounded.matching import NothingShown, Shown, ValueMatch
 from semantic_model.grounded.reading import GroundedBatch, GroundedProducts, GroundedStates
 from semantic_model.grounded.scoring import EncodedDialogues, GroundedQuery
+from semantic_model.grounded.settings import Settings
 from semantic_model.grounded.states import state_of_beliefs
 from semantic_model.grounded.table import GroundedTable
 from semantic_model.grounded.values import SlotValues
@@ -122,7 +122,7 @@ class GroundedSemantic(nn.Module):
 
     def __init__(
         self,
-        config: Config,
+        config: Settings,
         values: SlotValues,
         value_tokens: Tensor,
         *,

@@ -6,14 +6,14 @@ on D_P   [rank + JS + co_sim] of the student
 
 from __future__ import annotations
 
-import torch
 from torch import Tensor
 
 from semantic_model.grounded.beliefs import belief_loss
 from semantic_model.grounded.model import GroundedContext, GroundedSemantic, GroundedVectors, State
-from semantic_model.layers.losses import state_mse
-from semantic_model.ranking.model_spec import Choices, Objective, StepBatch
-from semantic_model.semantic.objective import agreement_losses, rank_term, weighted
+from semantic_model.layers.losses import softmax_rank_loss, state_mse
+from semantic_model.ranking.candidates import Choices, Scored
+from semantic_model.ranking.model_spec import Objective, StepBatch
+from semantic_model.semantic.objective import agreement_losses, weighted
 
 __all__ = ["grounded_objective"]
 
@@ -60,9 +60,8 @@ def _ranking(
     config = model.config.loss
     terms: dict[str, Tensor] = {}
     if config.rank_weight:
-        terms["rank"] = rank_term(
-            config, choices, products, lambda some: model.logits(context, some, state), scale=torch.ones(())
-        )
+        found = Scored.of(choices, products, lambda some: model.logits(context, some, state))
+        terms["rank"] = softmax_rank_loss(*found)
     if agreement:
         terms.update(agreement_losses(model.semantic, context.plain, products.plain, choices, state.S))
     return terms

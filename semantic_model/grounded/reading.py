@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import NamedTuple
+from functools import cached_property
+from typing import Any, ClassVar, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
@@ -12,14 +13,13 @@ import torch
 from torch import Tensor
 
 from schemas.belief import BeliefState
-from semantic_model.config.config import Config
-from semantic_model.data.batch import ContextArrays, ContextBatch, ProductBatch, Reader, StateBatch, to_device
-from semantic_model.data.image_features import NO_IMAGE, Features
-from semantic_model.data.records import Product, Query, Utterance
-from semantic_model.data.tokenizer import Vocabulary
-from semantic_model.grounded.values import Mention, SlotValues
+from semantic_model.data.batch import Column, ContextBatch, Histories, Inputs, ProductBatch, Rows, to_device
+from semantic_model.data.image_features import NO_IMAGE
+from semantic_model.data.records import Product, Utterance
+from semantic_model.grounded.values import Mention, SlotValues, Wishes
+from semantic_model.semantic.reading import SlotReader, StateBatch
 
-__all__ = ["EVIDENCE", "GroundedArrays", "GroundedBatch", "GroundedProducts", "GroundedReader", "GroundedStates"]
+__all__ = ["EVIDENCE", "INPUTS", "GroundedBatch", "GroundedProducts", "GroundedReader", "GroundedStates"]
 
 EVIDENCE = ("last", "before_last", "ever", "negated_last", "negated_ever", "system_last", "system_ever")
 """How a value was mentioned, one number in 0 ... 1 each: in the user's last turn, the one before, or ever (fading by
@@ -27,6 +27,7 @@ EVIDENCE = ("last", "before_last", "ever", "negated_last", "negated_ever", "syst
 
 _FADING = 0.7
 _SHOWN = 16  # images shown last that are remembered
+_KNOWN = Wishes._fields.index("known")
 
 
 class GroundedBatch(NamedTuple):
@@ -76,131 +77,93 @@ class GroundedStates(NamedTuple):
         return StateBatch(*self[:2])
 
 
+INPUTS = Inputs(GroundedBatch, GroundedProducts, GroundedStates)
+
+
 @dataclass(frozen=True)
-class GroundedArrays(ContextArrays):
-    """Many contexts; mentions are kept as a list for each context, as few of the V values are mentioned.
+class EvidenceColumn(Column):
+    """Mentions of contexts, kept as a list for each of them, as few of the V values are mentioned.
 
     Attributes:
-        starts: where each context's mentions begin [Q + 1].
-        columns: of the values mentioned [sum].
+        values: where each context's mentions begin, and where they end [Q, 2].
+        columns: of the ontology's values mentioned [sum].
         strengths: how, in the order of :data:`EVIDENCE` [sum, E].
-        shown: [Q, R].
-        shown_last: [Q, R].
         width: V.
     """
 
-    starts: npt.NDArray[np.int64]
     columns: npt.NDArray[np.int64]
     strengths: npt.NDArray[np.float32]
-    shown: npt.NDArray[np.int64]
-    shown_last: npt.NDArray[np.bool_]
     width: int
 
-    def take(self, part: slice) -> GroundedArrays:
-        """Some of them."""
-        rows = range(*part.indices(len(self)))
-        starts = self.starts[rows.start : max(rows.stop, rows.start) + 1]
-        inside = slice(int(starts[0]), int(starts[-1]))
-        return GroundedArrays(
-            self.tokens[part],
-            self.image_rows[part],
-            self.turn_mask[part],
-            starts - starts[0],
-            self.columns[inside],
-            self.strengths[inside],
-            self.shown[part],
-            self.shown_last[part],
-            self.width,
-        )
-
-    def batch(self, rows: npt.NDArray[np.int64] | slice, features: Features, device: torch.device) -> GroundedBatch:  # type: ignore[override]
-        """The contexts ``rows``."""
-        chosen = np.arange(len(self))[rows]
-        evidence = np.zeros((len(chosen), self.width, len(EVIDENCE)), dtype=np.float32)
-        for b, row in enumerate(chosen):
-            inside = slice(int(self.starts[row]), int(self.starts[row + 1]))
-            evidence[b, self.columns[inside]] = self.strengths[inside]
-        return GroundedBatch(
-            *super().batch(rows, features, device),
-            to_device(evidence, device),
-            to_device(self.shown[rows], device),
-            to_device(self.shown_last[rows], device),
-        )
+    def batch(self, rows: Rows, device: torch.device) -> Tensor:
+        """Evidence [B, V, E]."""
+        chosen = self.values[rows]
+        found = np.zeros((len(chosen), self.width, len(EVIDENCE)), dtype=np.float32)
+        for b, (start, end) in enumerate(chosen.tolist()):
+            found[b, self.columns[start:end]] = self.strengths[start:end]
+        return to_device(found, device)
 
 
-class GroundedReader(Reader):
+class GroundedReader(SlotReader):
     """Reads mentions, attributes and shown products as well; see :class:`Reader`.
 
-    Args:
+    Mentions and shown images are those of the whole dialogue before a query.
+
+    Attributes:
         values: the ontology's.
     """
 
-    def __init__(self, config: Config, words: Vocabulary, features: Features, values: SlotValues) -> None:
-        super().__init__(config, words, features, [slot.name for slot in values.slots])
-        self.values = values
+    @cached_property
+    def values(self) -> SlotValues:
+        return SlotValues(self.ontology)
 
-    def contexts(self, queries: Sequence[Query]) -> GroundedArrays:
-        """As :meth:`Reader.contexts`; mentions and shown images are those of the whole dialogue before a query.
-
-        With ``context.include_current = false``, of what was before the user's last utterance.
-        """
-        plain = super().contexts(queries)
+    def evidence(self, histories: Histories) -> EvidenceColumn:
+        """Which values are mentioned, and how."""
         mentioned: dict[str, list[Mention]] = {}
-        starts, columns = [0], list[int]()
-        strengths: list[list[float]] = []
-        shown = np.full((len(queries), _SHOWN), NO_IMAGE, dtype=np.int64)
-        shown_last = np.zeros((len(queries), _SHOWN), dtype=np.bool_)
-        ends = slice(None) if self.config.context.include_current else slice(-1)
-        for q, query in enumerate(queries):
-            history = query.history[ends]
+        ends, columns, strengths = [0], list[int](), list[list[float]]()
+        for history in histories.histories:
             for utterance in history:
                 if utterance.text not in mentioned:
                     mentioned[utterance.text] = self.values.mentions(utterance.text)
-            evidence = _evidence(history, mentioned)
-            columns.extend(evidence)
-            strengths.extend(evidence.values())
-            starts.append(len(columns))
-            rows, last = self._shown(history)
-            shown[q, : len(rows)], shown_last[q, : len(rows)] = rows, last
-        return GroundedArrays(
-            plain.tokens,
-            plain.image_rows,
-            plain.turn_mask,
-            np.array(starts, dtype=np.int64),
+            found = _evidence(history, mentioned)
+            columns.extend(found)
+            strengths.extend(found.values())
+            ends.append(len(columns))
+        return EvidenceColumn(
+            np.array([ends[:-1], ends[1:]], dtype=np.int64).T,
             np.array(columns, dtype=np.int64),
             np.array(strengths, dtype=np.float32).reshape(len(columns), len(EVIDENCE)),
-            shown,
-            shown_last,
             len(self.values),
         )
 
-    def products(self, products: Sequence[Product]) -> GroundedProducts:  # type: ignore[override]
-        """As :meth:`Reader.products`."""
-        rows = [NO_IMAGE if item.image_id is None else self.features.row(item.image_id) for item in products]
-        attributes = np.zeros((len(products), len(self.values)), dtype=np.bool_)
-        for row, item in enumerate(products):
-            attributes[row] = self.values.of_attributes(item.attributes)
-        return GroundedProducts(
-            *super().products(products), torch.from_numpy(attributes), torch.tensor(rows, dtype=torch.int64)
-        )
+    def shown(self, histories: Histories, *, last: bool = False) -> Column:
+        """Rows of the images shown [Q, R], latest turn first; or whether they are of the last turn with any."""
+        found = np.full((len(histories.histories), _SHOWN), False if last else NO_IMAGE)
+        for q, history in enumerate(histories.histories):
+            of_last = self._shown(history)
+            kept = list(of_last.values() if last else of_last)[:_SHOWN]
+            found[q, : len(kept)] = kept
+        return Column(found)
 
-    def states(self, states: Sequence[BeliefState | None]) -> GroundedStates:  # type: ignore[override]
-        """As :meth:`Reader.states`."""
-        plain = super().states(states)
-        like, dislike = (np.zeros((len(states), len(self.values)), dtype=np.bool_) for _ in range(2))
-        known = np.ones((len(states), len(self.slots)), dtype=np.bool_)
-        for row, state in enumerate(states):
-            like[row], dislike[row], known[row] = self.values.of_state(state or ())
-        return GroundedStates(
-            *plain, torch.from_numpy(like), torch.from_numpy(dislike), plain.labelled & torch.from_numpy(known)
-        )
+    def attributes(self, products: Sequence[Product]) -> npt.NDArray[Any]:
+        """Which values products have [N, V]."""
+        found = np.zeros((len(products), len(self.values)), dtype=np.bool_)
+        for row, item in enumerate(products):
+            found[row] = self.values.of_attributes(item.attributes)
+        return found
+
+    def wishes(self, states: Sequence[BeliefState | None], part: int) -> npt.NDArray[Any]:
+        """A part of :class:`Wishes`, of each state [B, V] or [B, n]."""
+        width = len(self.slots) if part == _KNOWN else len(self.values)
+        found = [self.values.of_state(state or ())[part] for state in states]
+        return np.array(found, dtype=np.bool_).reshape(len(states), width)
 
     def value_tokens(self) -> Tensor:
         """Word pieces of the values [V, L]."""
         return torch.from_numpy(self.words.encode(list(self.values.texts()), self.config.state.value_tokens))
 
-    def _shown(self, history: Sequence[Utterance]) -> tuple[list[int], list[bool]]:
-        """Rows of the distinct images shown, latest turn first, and whether they are of the last turn with any."""
+    def _shown(self, history: Sequence[Utterance]) -> dict[int, bool]:
+        """Rows of the distinct images shown, latest turn first -> whether they are of the last turn with any."""
         last: dict[int, bool] = {}
         latest = True
         for utterance in reversed(history):
@@ -208,7 +171,24 @@ class GroundedReader(Reader):
             for row in rows:
                 last.setdefault(row, latest)
             latest = latest and not rows
-        return list(last)[:_SHOWN], list(last.values())[:_SHOWN]
+        return last
+
+    context_fields: ClassVar[Mapping[str, Callable[[Any, Histories], Column]]] = {
+        **SlotReader.context_fields,
+        "evidence": evidence,
+        "shown": shown,
+        "shown_last": lambda reader, histories: reader.shown(histories, last=True),
+    }
+    product_fields: ClassVar[Mapping[str, Callable[[Any, Sequence[Product]], npt.NDArray[Any]]]] = {
+        **SlotReader.product_fields,
+        "attributes": attributes,
+    }
+    state_fields: ClassVar[Mapping[str, Callable[[Any, Sequence[BeliefState | None]], npt.NDArray[Any]]]] = {
+        **SlotReader.state_fields,
+        "like": lambda reader, states: reader.wishes(states, 0),
+        "dislike": lambda reader, states: reader.wishes(states, 1),
+        "known": lambda reader, states: reader.labelled(states) & reader.wishes(states, _KNOWN),
+    }
 
 
 def _evidence(history: Sequence[Utterance], mentioned: dict[str, list[Mention]]) -> dict[int, list[float]]:

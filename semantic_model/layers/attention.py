@@ -13,7 +13,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from semantic_model.config.config import ModelConfig
+from semantic_model.config.sections import ModelConfig
 from semantic_model.layers.dropout import Dropout
 from semantic_model.layers.packing import Spans, sequences
 

@@ -2,16 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-
 import torch
 from torch import Tensor, nn
 
-from semantic_model.config.config import Config
 from semantic_model.data.tokenizer import PAD, Vocabulary
 from semantic_model.layers.word_vectors import FromWords, WholeBert, WordTable
 
-__all__ = ["masked_mean", "value_encoder"]
+__all__ = ["AttendedValue", "MeanValue", "NoValues", "OwnVectorForNone", "ReleaseValue", "SumValue", "masked_mean"]
 
 
 def masked_mean(x: Tensor, mask: Tensor) -> Tensor:
@@ -104,18 +101,3 @@ class OwnVectorForNone(nn.Module):
     def forward(self, values: Tensor) -> Tensor:
         """[B, n, V] -> [B, n, D]; a slot without a value is all padding."""
         return torch.where((values != PAD).any(dim=2, keepdim=True), self.mentioned(values), self.none)
-
-
-def value_encoder(config: Config, words: WordTable | WholeBert) -> nn.Module:
-    """S^V [B, n, D] of word pieces [B, n, V], as the settings of ``state`` say."""
-    width = config.model.width
-    if not config.state.use_values:
-        return NoValues(width)
-    pools: dict[str, Callable[[], nn.Module]] = {
-        "mean": lambda: MeanValue(words),
-        "sum": lambda: SumValue(words),
-        "attn": lambda: AttendedValue(words, width),
-        "release": lambda: ReleaseValue(words),
-    }
-    pooled = pools[config.state.value_pool]()
-    return OwnVectorForNone(pooled, width) if config.state.none == "learned" else pooled

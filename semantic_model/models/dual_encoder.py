@@ -18,23 +18,29 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from schemas.errors import UsageError
-from semantic_model.config.config import Config
+from semantic_model.config.sections import Config, SoftmaxConfig
 from semantic_model.data.batch import ContextBatch, ProductBatch
 from semantic_model.data.rows import Encoded
 from semantic_model.layers.attention import AttentionStack
 from semantic_model.layers.losses import softmax_rank_loss
 from semantic_model.layers.word_vectors import word_vectors
+from semantic_model.ranking.candidates import Scored
 from semantic_model.ranking.model_spec import ModelSpec, Objective, Sizes, StepBatch
 from semantic_model.semantic.encoders import ImageEncoder, TextEncoder
 
-__all__ = ["MODEL", "DualEncoder", "objective"]
+__all__ = ["MODEL", "DualEncoder", "Settings", "objective"]
+
+
+class Settings(Config):
+    """What every model has, and the loss."""
+
+    loss: SoftmaxConfig = SoftmaxConfig()
 
 
 class DualEncoder(nn.Module):
     """Contexts and products as vectors of length one."""
 
-    def __init__(self, config: Config, sizes: Sizes) -> None:
+    def __init__(self, config: Settings, sizes: Sizes) -> None:
         super().__init__()
         self.words = word_vectors(config, sizes.vocabulary, sizes.word_width)
         longest = max(config.text.max_tokens, config.text.product_max_tokens)
@@ -80,22 +86,9 @@ class DualEncoder(nn.Module):
 
 def objective(model: DualEncoder, step: StepBatch) -> Objective:
     """Cross-entropy of the positives among the encoded products, or among each context's own candidates."""
-    contexts, choices = model.encode_contexts(step.contexts), step.choices
-    if choices.relevant is not None:
-        scores, relevant = model.score(contexts, step.products), choices.relevant  # [B, N]
-        valid = torch.ones_like(relevant)
-    else:
-        rows = torch.cat([choices.positives, choices.negatives], dim=1)
-        scores = model.score(contexts, step.products[rows.clamp(min=0)])  # [B, C]
-        valid = rows >= 0
-        relevant = valid & (torch.arange(rows.shape[1], device=rows.device) < choices.positives.shape[1])
-    loss = softmax_rank_loss(model.log_scale.exp() * scores, relevant, valid)
+    contexts, scale = model.encode_contexts(step.contexts), model.log_scale.exp()
+    loss = softmax_rank_loss(*Scored.of(step.choices, step.products, lambda some: scale * model.score(contexts, some)))
     return Objective(loss, {"rank": loss})
-
-
-def _rules(config: Config) -> None:
-    if config.loss.rank != "softmax":
-        raise UsageError(f"loss.rank = '{config.loss.rank}' is not for a dual-encoder", fix="set loss.rank=softmax")
 
 
 MODEL = ModelSpec(
@@ -103,9 +96,5 @@ MODEL = ModelSpec(
     "A dual encoder without belief states, which ranks products for shopping dialogues",
     DualEncoder,
     objective,
-    reads=("text", "image", "context", "model", "loss.rank", "loss.scale"),
-    but_for=("text.share_encoder", "image.share_encoder", "context.attend_imageless"),
-    reads_states=False,
-    rules=_rules,
     preset="dual-encoder",
 )

@@ -8,6 +8,7 @@ from collections.abc import Sequence
 import numpy as np
 import numpy.typing as npt
 
+from semantic_model.data.corpus import Corpus
 from semantic_model.data.records import FloatArray, Product, Query
 
 __all__ = ["RandomOrder"]
@@ -26,6 +27,12 @@ class RandomOrder:
 
     def __init__(self, seed: int = 0) -> None:
         self.seed = seed
+
+    @classmethod
+    def fit(cls, corpus: Corpus) -> RandomOrder:
+        """Nothing is learned."""
+        del corpus
+        return cls()
 
     def encode_products(self, products: Sequence[Product]) -> Hashes:
         """[N] hashes of the product ids."""

@@ -5,27 +5,26 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 from importlib import import_module
-from typing import Any, NamedTuple
+from pathlib import Path
+from typing import Any, NamedTuple, Protocol, Self
 
-import torch
 from torch import Tensor
 
-from schemas.errors import ModelError, UsageError
+from schemas.errors import ModelError
 from schemas.ontology import Ontology
-from semantic_model.config.config import Config, flat_settings
-from semantic_model.data.batch import Reader
+from semantic_model.config.config import Config
+from semantic_model.data.batch import Inputs, Reader
+from semantic_model.data.corpus import Corpus
 from semantic_model.data.image_features import Features
 from semantic_model.data.rows import Rows
 from semantic_model.data.tokenizer import Vocabulary
+from semantic_model.ranking.candidates import Choices
 from semantic_model.registry import MODELS
 
-__all__ = ["Choices", "ModelSpec", "Objective", "Sizes", "StepBatch", "find_model", "no_rules", "read_slots"]
+__all__ = ["Fitted", "ModelSpec", "Objective", "Sizes", "StepBatch", "find_model"]
 
-_OF_STATES = (
-    *("train.when_all_labelled", "train.teacher_warmup_epochs", "train.schedule", "train.warmup_over"),
-    "train.clip_on",
-)
-"""Settings of the training loop that tell D_F from D_P."""
+
+NO_STATES = Inputs()
 
 
 class Sizes(NamedTuple):
@@ -35,7 +34,7 @@ class Sizes(NamedTuple):
         vocabulary: how many word pieces there are.
         word_width: width of their vectors.
         feature_width: F, numbers an image.
-        reader: what reads its inputs; knows the slots, and the values where they count.
+        reader: what reads its inputs; knows the slots, and what the model has fitted.
     """
 
     vocabulary: int
@@ -44,30 +43,11 @@ class Sizes(NamedTuple):
     reader: Reader
 
 
-class Choices(NamedTuple):
-    """The candidates of a batch, as rows of its encoded products.
-
-    Attributes:
-        positives: [B, P], -1 for padding.
-        negatives: [B, N], -1 for padding.
-        relevant: bool [B, products], every positive of a context; None unless the ranking loss looks at all of them.
-    """
-
-    positives: Tensor
-    negatives: Tensor
-    relevant: Tensor | None = None
-
-    def to(self, device: torch.device) -> Choices:
-        """The same, where ``device`` can compute with it."""
-        relevant = None if self.relevant is None else self.relevant.to(device)
-        return Choices(self.positives.to(device), self.negatives.to(device), relevant)
-
-
 class StepBatch(NamedTuple):
     """What a step trains on.
 
     Attributes:
-        contexts: B contexts, as the model's reader makes them.
+        contexts: B contexts, as the model's inputs name them.
         states: their gold states; None on D_P.
         products: the encoded products that ``choices`` refers to.
         choices: the candidates.
@@ -93,43 +73,45 @@ class Objective(NamedTuple):
     terms: dict[str, Tensor]
 
 
-def read_slots(config: Config, words: Vocabulary, features: Features, ontology: Ontology) -> Reader:
-    """What reads the inputs of a model that knows of slots, and not of their values."""
-    return Reader(config, words, features, [slot.name for slot in ontology.slots])
+class Fitted(Protocol):
+    """What a model learns from the corpus beside its weights, such as a vocabulary of its own or a taxonomy."""
 
+    @classmethod
+    def fit(cls, config: Any, corpus: Corpus) -> Self:
+        """Learn it from the catalogue and the training dialogues; the same from the same, as resuming does it again."""
 
-def no_rules(config: Config) -> None:
-    """Settings that are good each for itself are good together."""
-    del config
+    def save(self, folder: Path) -> None:
+        """Write it beside the weights."""
+
+    @classmethod
+    def load(cls, folder: Path) -> Self:
+        """Read :meth:`save` back; raises ModelError for files missing or damaged."""
 
 
 @dataclass(frozen=True)
 class ModelSpec:
-    """One kind of model: all that training, files and tables need to know.
+    """One kind of model: all that training, files and tables need to know. Its settings are ``Settings`` beside it.
 
     Attributes:
         name: as in :data:`semantic_model.registry.MODELS`.
         about: what it is, on the page that goes with a trained one.
         build: makes its :class:`semantic_model.ranking.network.Network`.
         objective: what is minimised.
-        reads: sections of the settings that it looks at, and single keys of others; ``train`` is the loop's.
-        but_for: keys of these sections that it does not look at.
-        reads_states: whether D_F is of use to it; else it trains on D_P alone, which holds every training dialogue.
-        rules: refuses settings that do not fit together.
-        reader: makes what reads its inputs.
+        inputs: what it reads; without states, D_F is of no use to it, and it trains on D_P alone, which holds every
+            training dialogue.
+        reader: reads that.
+        fitted: what it learns beside its weights; the reader has it as ``fitted``.
         preset: settings to begin with when none are named; None: the workspace's.
         shown_as: its name in tables; empty: ``name``.
     """
 
     name: str
     about: str
-    build: Callable[[Config, Sizes], Any]
+    build: Callable[[Any, Sizes], Any]
     objective: Callable[[Any, StepBatch], Objective]
-    reads: tuple[str, ...]
-    but_for: tuple[str, ...] = ()
-    reads_states: bool = True
-    rules: Callable[[Config], None] = no_rules
-    reader: Callable[[Config, Vocabulary, Features, Ontology], Reader] = read_slots
+    inputs: Inputs = NO_STATES
+    reader: type[Reader] = Reader
+    fitted: type[Fitted] | None = None
     preset: str | None = None
     shown_as: str = ""
 
@@ -138,21 +120,16 @@ class ModelSpec:
         """Its name in tables."""
         return self.shown_as or self.name
 
-    def check(self, config: Config) -> None:
-        """Refuse settings that contradict each other, or that do nothing here: they would promise what they do not do.
+    @property
+    def reads_states(self) -> bool:
+        """Whether gold states are of use to it."""
+        return self.inputs.states is not None
 
-        Raises:
-            UsageError: says which.
-        """
-        reads = {"train", "model.kind", *self.reads}
-        idle = {*self.but_for, *(() if self.reads_states else _OF_STATES)}
-        plain = flat_settings(Config())
-        for key, value in flat_settings(config).items():
-            read = key not in idle and (key in reads or key.partition(".")[0] in reads)
-            if not read and value != plain[key]:
-                fix = f"leave it out, and begin with --preset {self.preset}" if self.preset else "leave it out"
-                raise UsageError(f"the setting '{key}' does nothing in a model of kind {self.name}", fix=fix)
-        self.rules(config)
+    def open_reader(
+        self, config: Config, words: Vocabulary, features: Features, ontology: Ontology, fitted: Fitted | None
+    ) -> Reader:
+        """What reads its inputs."""
+        return self.reader(config, words, features, ontology, self.inputs, fitted)
 
 
 def find_model(name: str, *, where: object | None = None) -> ModelSpec:

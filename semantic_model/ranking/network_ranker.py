@@ -76,7 +76,7 @@ class NetworkRanker:
         encode = self.model.encode_queries if own else self.model.encode_contexts
         found = joined(
             [
-                encode(arrays.batch(part, self.reader.features, self.device))
+                encode(arrays.batch(part, self.device))
                 for part in slices(len(arrays), self.context_chunk) or [slice(0, 0)]
             ]
         )

@@ -15,6 +15,7 @@ from semantic_model.layers.attention import AttentionStack
 from semantic_model.layers.dropout import Dropout
 from semantic_model.layers.packing import Packing, pack, sequences, unpack
 from semantic_model.layers.word_vectors import FromWords, NoPositions, Positions, WholeBert, WordTable
+from semantic_model.semantic.settings import TeacherStudentConfig
 
 __all__ = ["Context", "ContextEncoder", "ImageEncoder", "ProductEncoder", "ProductVectors", "TextEncoder"]
 
@@ -185,7 +186,7 @@ def turns_with_images(batch: ContextBatch) -> Tensor:
 class ContextEncoder(nn.Module):
     """Turns, then C^T = SelfAttn(C^T, C^T, C^T) and C^I = CrossAttn(C^T, C^I, C^I) over them."""
 
-    def __init__(self, config: Config, text: TextEncoder, image: ImageEncoder) -> None:
+    def __init__(self, config: TeacherStudentConfig, text: TextEncoder, image: ImageEncoder) -> None:
         super().__init__()
         self.text = text
         self.image = image

@@ -7,8 +7,8 @@ from typing import NamedTuple
 import torch
 from torch import Tensor, nn
 
-from semantic_model.config.config import DsiConfig
 from semantic_model.layers.similarity import EPSILON
+from semantic_model.semantic.settings import DsiConfig
 
 __all__ = ["DialogueStateInteraction", "Interaction", "attend_state"]
 

@@ -12,8 +12,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from semantic_model.config.config import Config
-from semantic_model.data.batch import ContextBatch, ProductBatch, StateBatch
+from semantic_model.data.batch import ContextBatch, ProductBatch
 from semantic_model.data.tokenizer import TokenArray
 from semantic_model.layers.similarity import cosine
 from semantic_model.layers.word_vectors import word_vectors
@@ -28,7 +27,9 @@ from semantic_model.semantic.encoders import (
 )
 from semantic_model.semantic.interaction import DialogueStateInteraction, Interaction
 from semantic_model.semantic.product_table import ProductTable
+from semantic_model.semantic.reading import StateBatch
 from semantic_model.semantic.scoring import EncodedContexts, MatchQuery
+from semantic_model.semantic.settings import TeacherStudentConfig
 from semantic_model.semantic.state import SlotKeys, StudentEncoder, TeacherEncoder
 
 __all__ = ["Candidates", "Semantic"]
@@ -56,7 +57,13 @@ class Semantic(nn.Module):
     """
 
     def __init__(
-        self, config: Config, *, vocabulary: int, word_width: int, feature_width: int, slot_keys: TokenArray
+        self,
+        config: TeacherStudentConfig,
+        *,
+        vocabulary: int,
+        word_width: int,
+        feature_width: int,
+        slot_keys: TokenArray,
     ) -> None:
         super().__init__()
         self.config = config

@@ -6,105 +6,78 @@ on D_P   [rank + JS + co_sim] of the student
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from typing import Protocol, Self, TypeVar
-
 import torch
 from torch import Tensor
 
-from semantic_model.config.config import LossConfig
-from semantic_model.data.batch import ContextBatch, StateBatch
 from semantic_model.layers.losses import (
     attention_gap,
     co_sim_loss,
     js_loss,
-    rank_loss,
     rank_loss_of_all,
     softmax_rank_loss,
     state_mse,
 )
-from semantic_model.ranking.model_spec import Choices, Objective
+from semantic_model.ranking.candidates import Choices, Scored
+from semantic_model.ranking.model_spec import Objective, StepBatch
 from semantic_model.semantic.encoders import Context, ProductVectors
 from semantic_model.semantic.model import Semantic
 from semantic_model.semantic.scoring import match_all
+from semantic_model.semantic.settings import JointLossConfig, SemanticLossConfig
 
-__all__ = ["agreement_losses", "labelled_objective", "rank_term", "unlabelled_objective", "weighted"]
-
-
-class _Rows(Protocol):
-    def take(self, rows: Tensor, /) -> Self: ...
+__all__ = ["agreement_losses", "joint_objective", "weighted"]
 
 
-Vectors = TypeVar("Vectors", bound=_Rows)
+def joint_objective(model: Semantic, step: StepBatch) -> Objective:
+    """What is minimised on a batch of D_F, or, without states, of D_P.
 
-
-def labelled_objective(
-    model: Semantic,
-    batch: ContextBatch,
-    states: StateBatch,
-    products: ProductVectors,
-    choices: Choices,
-    *,
-    teacher_only: bool = False,
-) -> Objective:
-    """The joint objective on D_F. JS and co_sim are the teacher's alone there (section 4.2), unless the settings have
-    the student's, too (as section 3.5 prints).
-
-    Args:
-        products: the encoded products that ``choices`` refers to.
-        teacher_only: leave the student's part out (the release's first epoch).
+    JS and co_sim on D_F are the teacher's alone (section 4.2), unless the settings have the student's, too (as section
+    3.5 prints).
     """
     config = model.config.loss
-    context = model.encode_contexts(batch)
-    S = model.teacher_state(states)
+    context = model.encode_contexts(step.contexts)
+    if step.states is None:
+        student = _all_losses(model, context, step, model.student_state(context))
+        return Objective(weighted(config, student), {f"student_{name}": value for name, value in student.items()})
+    S = model.teacher_state(step.states)
     terms: dict[str, Tensor] = {}
-    total = products.rho_T.new_zeros(())
-    if config.alpha > 0 or teacher_only:
-        teacher = _all_losses(model, context, products, choices, S)
+    total = step.products.rho_T.new_zeros(())
+    if config.alpha > 0 or step.teacher_only:
+        teacher = _all_losses(model, context, step, S)
         terms.update({f"teacher_{name}": value for name, value in teacher.items()})
-        total = total + (1.0 if teacher_only else config.alpha) * weighted(config, teacher)
-    if config.alpha < 1 and not teacher_only:
+        total = total + (1.0 if step.teacher_only else config.alpha) * weighted(config, teacher)
+    if config.alpha < 1 and not step.teacher_only:
         S_hat = model.student_state(context)
-        student: dict[str, Tensor] = {}
+        student = {}
         if config.student_on_labelled == "all":
-            student.update(_all_losses(model, context, products, choices, S_hat))
+            student.update(_all_losses(model, context, step, S_hat))
         elif config.rank_weight:
-            student["rank"] = _rank(model, context, products, choices, S_hat)
+            student["rank"] = _rank(model, context, step, S_hat)
         if config.mse_weight:
-            student["mse"] = state_mse(S_hat, S.detach() if config.detach_teacher else S, states.labelled)
+            student["mse"] = state_mse(S_hat, S.detach() if config.detach_teacher else S, step.states.labelled)
         terms.update({f"student_{name}": value for name, value in student.items()})
         total = total + (1 - config.alpha) * weighted(config, student)
     return Objective(total, terms)
 
 
-def unlabelled_objective(model: Semantic, batch: ContextBatch, products: ProductVectors, choices: Choices) -> Objective:
-    """The student's objective on D_P, where no state is known."""
-    context = model.encode_contexts(batch)
-    student = _all_losses(model, context, products, choices, model.student_state(context))
-    terms = {f"student_{name}": value for name, value in student.items()}
-    return Objective(weighted(model.config.loss, student), terms)
+_WEIGHTS = {
+    "rank": "rank_weight",
+    "js": "js_weight",
+    "co_sim": "co_sim_weight",
+    "mse": "mse_weight",
+    "beliefs": "belief_weight",
+}
 
 
-def weighted(config: LossConfig, terms: dict[str, Tensor]) -> Tensor:
+def weighted(config: JointLossConfig, terms: dict[str, Tensor]) -> Tensor:
     """The sum of a set's terms, each times its weight."""
-    weights = {
-        "rank": config.rank_weight,
-        "js": config.js_weight,
-        "co_sim": config.co_sim_weight,
-        "mse": config.mse_weight,
-        "beliefs": config.belief_weight,
-    }
-    return torch.stack([weights[name] * value for name, value in terms.items()]).sum() if terms else torch.zeros(())
+    found = [getattr(config, _WEIGHTS[name]) * value for name, value in terms.items()]
+    return torch.stack(found).sum() if found else torch.zeros(())
 
 
-def _all_losses(
-    model: Semantic, context: Context, products: ProductVectors, choices: Choices, S: Tensor
-) -> dict[str, Tensor]:
+def _all_losses(model: Semantic, context: Context, step: StepBatch, S: Tensor) -> dict[str, Tensor]:
     """L_all = L_rank + L_JS + sum L_co_sim with the state S; a term of weight 0 is not computed."""
-    terms: dict[str, Tensor] = {}
-    if model.config.loss.rank_weight:
-        terms["rank"] = _rank(model, context, products, choices, S)
-    return {**terms, **agreement_losses(model, context, products, choices, S)}
+    terms = {"rank": _rank(model, context, step, S)} if model.config.loss.rank_weight else {}
+    return {**terms, **agreement_losses(model, context, step.products, step.choices, S)}
 
 
 def agreement_losses(
@@ -137,32 +110,15 @@ def _pairs(choices: Choices) -> Tensor:
     return (choices.positives >= 0)[:, :, None] & (choices.negatives >= 0)[:, None, :]
 
 
-def _rank(model: Semantic, context: Context, products: ProductVectors, choices: Choices, S: Tensor) -> Tensor:
+def _rank(model: Semantic, context: Context, step: StepBatch, S: Tensor) -> Tensor:
+    """L_rank of f = tanh(match), or the softmax of the match."""
+    config = model.config.loss
+
     def match(some: ProductVectors) -> Tensor:
         return match_all(model, context, some, S)
 
-    return rank_term(model.config.loss, choices, products, match, scale=model.log_scale.exp())
-
-
-def rank_term(
-    config: LossConfig, choices: Choices, products: Vectors, match: Callable[[Vectors], Tensor], *, scale: Tensor
-) -> Tensor:
-    """L_rank over the candidates that the settings ask for.
-
-    Args:
-        match: of products [N, ..] with every context, [B, N], or of candidates [B, C, ..] with their own, [B, C].
-        scale: inverse temperature of the softmax.
-    """
-    if choices.relevant is not None:
-        found = match(products)  # [B, products]
-        if config.rank == "hinge":
-            return rank_loss_of_all(torch.tanh(found), choices.relevant, config.margin)
-        return softmax_rank_loss(scale * found, choices.relevant, torch.ones_like(choices.relevant))
-    rows = torch.cat([choices.positives, choices.negatives], dim=1)
-    P = choices.positives.shape[1]
-    found = match(products.take(rows.clamp(min=0)))  # [B, C]
-    if config.rank == "softmax":
-        columns = torch.arange(rows.shape[1], device=rows.device)
-        return softmax_rank_loss(scale * found, (rows >= 0) & (columns < P), rows >= 0)
-    f = torch.tanh(found)
-    return rank_loss(f[:, :P], f[:, P:], _pairs(choices), config.margin)
+    if isinstance(config, SemanticLossConfig) and config.rank == "hinge":
+        f = Scored.of(step.choices, step.products, lambda some: torch.tanh(match(some)))
+        return rank_loss_of_all(*f, margin=config.margin)
+    scale = model.log_scale.exp()
+    return softmax_rank_loss(*Scored.of(step.choices, step.products, lambda some: scale * match(some)))

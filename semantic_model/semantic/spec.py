@@ -2,17 +2,17 @@
 
 from __future__ import annotations
 
-from semantic_model.config.config import Config
-from semantic_model.ranking.model_spec import ModelSpec, Objective, Sizes, StepBatch
+from semantic_model.ranking.model_spec import ModelSpec, Sizes
 from semantic_model.semantic.model import Semantic
-from semantic_model.semantic.objective import labelled_objective, unlabelled_objective
+from semantic_model.semantic.objective import joint_objective
+from semantic_model.semantic.reading import INPUTS, SlotReader
+from semantic_model.semantic.settings import Settings
 
-__all__ = ["MODEL", "READS"]
-
-READS = ("text", "image", "context", "state", "student", "dsi", "score", "model", "loss")
+__all__ = ["MODEL", "Settings"]
 
 
-def _build(config: Config, sizes: Sizes) -> Semantic:
+def _build(config: Settings, sizes: Sizes) -> Semantic:
+    assert isinstance(sizes.reader, SlotReader)
     return Semantic(
         config,
         vocabulary=sizes.vocabulary,
@@ -22,19 +22,11 @@ def _build(config: Config, sizes: Sizes) -> Semantic:
     )
 
 
-def _objective(model: Semantic, step: StepBatch) -> Objective:
-    if step.states is None:
-        return unlabelled_objective(model, step.contexts, step.products, step.choices)
-    return labelled_objective(
-        model, step.contexts, step.states, step.products, step.choices, teacher_only=step.teacher_only
-    )
-
-
 MODEL = ModelSpec(
     "semantic",
     "SeMANTIC, a teacher-student ranker of products for shopping dialogues",
     _build,
-    _objective,
-    READS,
-    but_for=("loss.belief_weight",),
+    joint_objective,
+    INPUTS,
+    SlotReader,
 )

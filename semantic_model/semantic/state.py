@@ -2,16 +2,26 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import torch
 from torch import Tensor, nn
 
-from semantic_model.config.config import Config
-from semantic_model.data.batch import StateBatch
 from semantic_model.data.tokenizer import PAD, TokenArray
 from semantic_model.layers.attention import AttentionStack
-from semantic_model.layers.slot_values import masked_mean, value_encoder
+from semantic_model.layers.slot_values import (
+    AttendedValue,
+    MeanValue,
+    NoValues,
+    OwnVectorForNone,
+    ReleaseValue,
+    SumValue,
+    masked_mean,
+)
 from semantic_model.layers.word_vectors import WholeBert, WordTable
 from semantic_model.semantic.encoders import Context
+from semantic_model.semantic.reading import StateBatch
+from semantic_model.semantic.settings import TeacherStudentConfig
 
 __all__ = ["SlotKeys", "StudentEncoder", "TeacherEncoder"]
 
@@ -29,6 +39,21 @@ class SlotKeys(nn.Module):
     def forward(self) -> Tensor:
         """[n, D]."""
         return masked_mean(self.words(self.keys), self.keys != PAD)
+
+
+def value_encoder(config: TeacherStudentConfig, words: WordTable | WholeBert) -> nn.Module:
+    """S^V [B, n, D] of word pieces [B, n, V], as the settings of ``state`` say."""
+    width = config.model.width
+    if not config.state.use_values:
+        return NoValues(width)
+    pools: dict[str, Callable[[], nn.Module]] = {
+        "mean": lambda: MeanValue(words),
+        "sum": lambda: SumValue(words),
+        "attn": lambda: AttendedValue(words, width),
+        "release": lambda: ReleaseValue(words),
+    }
+    pooled = pools[config.state.value_pool]()
+    return OwnVectorForNone(pooled, width) if config.state.none == "learned" else pooled
 
 
 class EverySlot(nn.Module):
@@ -50,7 +75,7 @@ class MentionedSlots(nn.Module):
 class TeacherEncoder(nn.Module):
     """S = SelfAttn(S^K + S^V) with the gold values' word vectors as S^V."""
 
-    def __init__(self, config: Config, words: WordTable | WholeBert, keys: SlotKeys) -> None:
+    def __init__(self, config: TeacherStudentConfig, words: WordTable | WholeBert, keys: SlotKeys) -> None:
         super().__init__()
         self.words = words
         self.keys = keys
@@ -79,7 +104,7 @@ def last_turn(context: Context) -> tuple[Tensor, Tensor]:
 class StudentEncoder(nn.Module):
     """Value predictor S^V = CrossAttn(S^K, C, C) with C = C^T + C^I; student learner S = SelfAttn(S^K + S^V)."""
 
-    def __init__(self, config: Config, keys: SlotKeys) -> None:
+    def __init__(self, config: TeacherStudentConfig, keys: SlotKeys) -> None:
         super().__init__()
         self.keys = keys
         self.read = last_turn if config.student.context == "last" else all_turns

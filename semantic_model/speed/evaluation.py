@@ -15,6 +15,7 @@ from semantic_model.evaluation.metrics import rank_metrics
 from semantic_model.ranking.chunked_scoring import score_candidates, slices
 from semantic_model.semantic.model import Semantic
 from semantic_model.semantic.scoring import MatchQuery
+from semantic_model.semantic.settings import TeacherStudentConfig
 
 __all__ = ["EvaluationCase"]
 
@@ -34,6 +35,7 @@ class EvaluationCase:
     """
 
     def __init__(self, queries: int, candidates: int, products: int, config: Config) -> None:
+        assert isinstance(config, TeacherStudentConfig)
         torch.manual_seed(0)
         generator = np.random.default_rng(0)
         self.config, self.queries = config, queries

@@ -12,13 +12,13 @@ from time import perf_counter
 import torch
 from torch import Tensor
 
-from semantic_model.config.config import DsiConfig
 from semantic_model.ranking.chunked_scoring import score_catalogue
 from semantic_model.ranking.network import TablePrecision
 from semantic_model.semantic.gram_in_place import GramQuery
 from semantic_model.semantic.interaction import DialogueStateInteraction
 from semantic_model.semantic.product_table import Modality, ProductTable
 from semantic_model.semantic.scoring import MatchQuery
+from semantic_model.semantic.settings import DsiConfig
 from semantic_model.speed.plain_dsi import MatrixProduct, PlainDsi, Side
 
 __all__ = ["ScoringCase", "draw", "query_of", "random_sides", "table_of"]

@@ -20,16 +20,20 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from schemas.errors import InputError
-from semantic_model.config.config import Config, load_config
-from semantic_model.data.batch import ProductBatch, Reader, StateBatch, to_device
+from schemas.ontology import Ontology
+from semantic_model.config.config import load_config
+from semantic_model.data.batch import ProductBatch, Reader, to_device
 from semantic_model.data.corpus import Corpus
 from semantic_model.data.image_features import Features
 from semantic_model.data.tokenizer import PAD, Vocabulary
 from semantic_model.layers.precision import Precision, precision_of, set_precision
-from semantic_model.ranking.model_spec import Choices, Objective
+from semantic_model.ranking.candidates import Choices
+from semantic_model.ranking.model_spec import NO_STATES, Objective, StepBatch
 from semantic_model.semantic.encoders import ImageEncoder, TextEncoder
 from semantic_model.semantic.model import Semantic
-from semantic_model.semantic.objective import labelled_objective, unlabelled_objective
+from semantic_model.semantic.objective import joint_objective
+from semantic_model.semantic.reading import StateBatch
+from semantic_model.semantic.settings import Settings
 from semantic_model.training.distributed import Processes
 from semantic_model.training.optimizer import ScheduledAdam
 from semantic_model.training.sampling import Part, Step, sample
@@ -90,7 +94,9 @@ class TrainingCase:
         self, corpus: Corpus, words: Vocabulary, batch: int, width: int, device: torch.device | None = None
     ) -> None:
         settings = ["image.finetune=false", f"train.batch_size={batch}", f"model.width={width}", f"model.inner={width}"]
-        self.config: Config = load_config("paper", settings)
+        config = load_config("paper", settings)
+        assert isinstance(config, Settings)
+        self.config = config
         self.batch = batch
         self.device = device or torch.device("cuda" if torch.cuda.is_available() else "cpu")
         self.precision: Precision = precision_of(self.config, self.device)
@@ -103,7 +109,7 @@ class TrainingCase:
         rows = {name: row for row, name in enumerate(dict.fromkeys(image_ids))}
         values = draw.standard_normal((max(len(rows), 1), _FEATURES), dtype=np.float32)
         self.features = Features(values, rows, "random numbers")
-        reader = Reader(self.config, words, self.features, ())
+        reader = Reader(self.config, words, self.features, Ontology(), NO_STATES)
         self.contexts = reader.contexts(self.queries)
         self.products = ProductBatch(*(leaf.to(self.device) for leaf in reader.products(corpus.products)))
         vocabulary = max(_VOCABULARY if width >= 256 else 0, words.size)
@@ -177,7 +183,7 @@ class TrainingCase:
         return rows
 
     def _objective(self, part: Part, rows: Rows, *, plain: bool) -> Objective:
-        batch = self.contexts.batch(rows, self.features, self.device)
+        batch = self.contexts.batch(rows, self.device)
         queries = [self.queries[row] for row in rows.tolist()]
         drawn = sample(queries, self.config.train, len(self.products.tokens), seed=0, epoch=0, step=int(rows[0]))
         assert drawn.products is not None  # the preset draws 1 : 4 candidates
@@ -192,11 +198,9 @@ class TrainingCase:
         chosen = to_device(used, self.device)
         with plain_encoders(self.model) if plain else _as_it_is():
             products = self.model.encode_products(ProductBatch(*(leaf[chosen] for leaf in self.products)))
-            if part == "D_P":
-                return unlabelled_objective(self.model, batch, products, choices)
             mine = to_device(rows, self.device)
-            states = StateBatch(*(leaf[mine] for leaf in self.states))
-            return labelled_objective(self.model, batch, states, products, choices)
+            states = StateBatch(*(leaf[mine] for leaf in self.states)) if part == "D_F" else None
+            return joint_objective(self.model, StepBatch(batch, states, products, choices))
 
 
 @contextmanager

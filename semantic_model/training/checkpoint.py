@@ -20,7 +20,7 @@ from schemas.ontology import Ontology
 from semantic_model.config.config import Config, config_from
 from semantic_model.data.batch import Reader
 from semantic_model.data.image_features import Features
-from semantic_model.data.tokenizer import Vocabulary, read_words
+from semantic_model.data.tokenizer import read_words
 from semantic_model.ranking.model_spec import Sizes, find_model
 
 __all__ = [
@@ -34,8 +34,8 @@ __all__ = [
     "save_weights",
 ]
 
-MODEL_FORMAT = 2
-"""Version of ``model/config.json``."""
+MODEL_FORMAT = 3
+"""Version of ``model/config.json``; format 2 is read, too: its settings are those of all models at once."""
 
 _ADAM = ("exp_avg", "exp_avg_sq", "step")
 
@@ -174,10 +174,10 @@ class ModelCard:
     features: str
 
 
-def save_model(folder: Path, model: nn.Module, words: Vocabulary, card: ModelCard) -> None:
-    """Write ``model.safetensors``, ``tokenizer.json`` and, last, ``config.json``."""
+def save_model(folder: Path, model: nn.Module, reader: Reader, card: ModelCard) -> None:
+    """Write ``model.safetensors``, what the model was fitted with (``tokenizer.json``) and, last, ``config.json``."""
     save_weights(folder / "model.safetensors", model)
-    words.save(folder / "tokenizer.json")
+    reader.save(folder)
     write_json(
         folder / "config.json",
         {
@@ -202,11 +202,13 @@ def read_card(folder: Path) -> ModelCard:
     path = folder / "config.json"
     value = read_json(path, error=ModelError, fix="train again")
     found = value.get("format") if isinstance(value, dict) else None
-    if found != MODEL_FORMAT:
+    if found not in (2, MODEL_FORMAT):
         raise ModelError(f"a model of format {found}, this semctl reads {MODEL_FORMAT}", where=path, fix="train again")
     with taken_apart(path, error=ModelError, what="not the config.json of a model", fix="train again"):
         return ModelCard(
-            config_from(value["config"], where=path, kind=find_model(value["architecture"], where=path).name),
+            config_from(
+                value["config"], where=path, kind=find_model(value["architecture"], where=path).name, stored=True
+            ),
             Ontology.model_validate(value["ontology"]),
             int(value["word_width"]),
             int(value["feature_width"]),
@@ -235,7 +237,8 @@ def load_model(folder: Path, features: Features, card: ModelCard | None = None) 
         )
     words = read_words(folder / "tokenizer.json")
     spec = find_model(card.config.model.kind)
-    reader = spec.reader(card.config, words, features, card.ontology)
+    fitted = None if spec.fitted is None else spec.fitted.load(folder)
+    reader = spec.open_reader(card.config, words, features, card.ontology, fitted)
     try:
         model = spec.build(card.config, Sizes(words.size, card.word_width, card.feature_width, reader))
     except (RuntimeError, MemoryError, ValueError, TypeError, AssertionError) as problem:

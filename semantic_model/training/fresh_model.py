@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 import torch
 
 from semantic_model.config.config import Config
 from semantic_model.data.batch import Reader
+from semantic_model.data.image_features import NO_IMAGE
+from semantic_model.data.records import Product
 from semantic_model.data.tokenizer import Vocabulary
 from semantic_model.data.vision import FineTuned
 from semantic_model.layers.word_vectors import FromWords
@@ -22,11 +25,11 @@ def word_width(config: Config, words: Vocabulary) -> int:
     return config.model.width if words.vectors is None else words.vectors.shape[1]
 
 
-def fresh_model(spec: ModelSpec, config: Config, words: Vocabulary, reader: Reader, imaged: torch.Tensor) -> Any:
+def fresh_model(spec: ModelSpec, config: Config, words: Vocabulary, reader: Reader, products: Sequence[Product]) -> Any:
     """A network with its pre-trained parts taken over, features of mean zero and spread one.
 
     Args:
-        imaged: features of the catalogue's images [n, F].
+        products: the catalogue, whose images' features are taken as the measure.
 
     Raises:
         MissingPartError: weights that are not here; lists the ways out.
@@ -39,5 +42,6 @@ def fresh_model(spec: ModelSpec, config: Config, words: Vocabulary, reader: Read
         if isinstance(part, FineTuned) and reader.features.rows:  # without any image, no weights are needed
             part.start()
         if isinstance(part, ImageEncoder) and config.image.standardize:
-            part.standardize(imaged)
+            rows = reader.image_rows(products)
+            part.standardize(torch.from_numpy(reader.features.gather(rows[rows != NO_IMAGE])))
     return model

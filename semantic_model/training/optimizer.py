@@ -56,7 +56,7 @@ class ScheduledAdam:
             epoch: epochs done.
             step: steps done of this one.
         """
-        only = [s.part == "D_P" for s in steps] if self.config.train.warmup_over == "unlabelled" else []
+        only = [s.part == "D_P" for s in steps] if self.config.joint.warmup_over == "unlabelled" else []
         counts = only if any(only) else [True] * len(steps)
         done = epoch * sum(counts) + sum(counts[:step])
         for group in self.adam.param_groups:
@@ -71,7 +71,7 @@ class ScheduledAdam:
         self.processes.average_gradients(self.parameters)
         gradients = [parameter.grad for parameter in self.parameters if parameter.grad is not None]
         norm = torch.nn.utils.get_total_norm(gradients)
-        if self.config.train.clip_on == "all" or step.part == "D_F":
+        if self.config.joint.clip_on == "all" or step.part == "D_F":
             torch.nn.utils.clip_grads_with_norm_(self.parameters, self.config.train.clip, norm)
         self.adam.step()
         return norm

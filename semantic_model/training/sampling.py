@@ -9,9 +9,9 @@ import numpy as np
 import numpy.typing as npt
 import torch
 
-from semantic_model.config.config import TrainConfig
+from semantic_model.config.sections import JointTrainConfig, TrainConfig
 from semantic_model.data.records import Query
-from semantic_model.ranking.model_spec import Choices
+from semantic_model.ranking.candidates import Choices
 
 __all__ = ["Sampled", "Step", "epoch_steps", "sample"]
 
@@ -33,7 +33,7 @@ class Sampled(NamedTuple):
     choices: Choices
 
 
-def epoch_steps(config: TrainConfig, sizes: dict[Part, int], *, seed: int, epoch: int) -> list[Step]:
+def epoch_steps(config: JointTrainConfig, sizes: dict[Part, int], *, seed: int, epoch: int) -> list[Step]:
     """The steps of an epoch: a shuffled pass over D_F, then one over D_P (section 4.4), or both in turns."""
     passes: dict[Part, list[Step]] = {}
     for number, (part, size) in enumerate(sizes.items()):

@@ -156,12 +156,13 @@ class Trainer:
         self.progress: Progress = progress or SilentProgress()
         self.device = device or torch.device("cuda" if torch.cuda.is_available() else "cpu")
         self.processes = processes or Processes()
-        self.reader = self.spec.reader(config, words, features, ontology)
+        fitted = None if self.spec.fitted is None else self.spec.fitted.fit(config, corpus)
+        self.reader = self.spec.open_reader(config, words, features, ontology, fitted)
         self.ontology = ontology
         self.examples = examples
         self.queries: dict[Part, Sequence[Query]] = {"D_F": examples.labelled, "D_P": examples.unlabelled}
         self.all_labelled = len(examples.labelled) == len(examples.unlabelled)
-        if self.all_labelled and config.train.when_all_labelled == "labelled":
+        if self.all_labelled and config.joint.when_all_labelled == "labelled":
             del self.queries["D_P"]
         self.sizes: dict[Part, int] = {part: len(queries) for part, queries in self.queries.items() if len(queries)}
         if not self.sizes:
@@ -170,12 +171,12 @@ class Trainer:
                 fix="import dialogues in which products are recommended",
             )
         self.contexts = {part: self.reader.contexts(self.queries[part]) for part in self.sizes}
-        self.states = moved(self.reader.states(examples.states), self.device)
+        states = self.reader.states(examples.states)
+        self.states = None if states is None else moved(states, self.device)
         self.valid = self.reader.contexts(examples.valid)
         self.products = moved(self.reader.products(corpus.products), self.device)
         torch.manual_seed(seed)
-        imaged = self.products.image[self.products.image_mask].cpu()
-        self.model: Any = fresh_model(self.spec, config, words, self.reader, imaged).to(self.device)
+        self.model: Any = fresh_model(self.spec, config, words, self.reader, corpus.products).to(self.device)
         self.precision = precision_of(config, self.device)
         if config.train.compile:
             self.progress.log(compile_stacks(self.model, self.device))
@@ -238,7 +239,7 @@ class Trainer:
                 self.words.source,
                 self.features.source,
             )
-            save_model(self.folder / "model", self.model, self.words, card)
+            save_model(self.folder / "model", self.model, self.reader, card)
         self.processes.wait()
         return Trained(self.state.epoch, self.state.best_epoch, self.state.best, self.state.history)
 
@@ -247,7 +248,7 @@ class Trainer:
         return bool(patience and self.state.epoch - self.state.best_epoch >= patience and self.state.best)
 
     def _steps(self, epoch: int) -> list[Step]:
-        return epoch_steps(self.config.train, self.sizes, seed=self.seed, epoch=epoch)
+        return epoch_steps(self.config.joint, self.sizes, seed=self.seed, epoch=epoch)
 
     def _epoch(self, task: Task, stopped: Callable[[], bool]) -> None:
         train, at = self.config.train, self.state
@@ -304,7 +305,7 @@ class Trainer:
         queries = [self.queries[step.part][row] for row in step.rows.tolist()]
         drawn = sample(queries, train, len(self.corpus.products), seed=self.seed, epoch=at.epoch, step=at.step)
         choices = drawn.choices.to(self.device)
-        batch = self.contexts[step.part].batch(step.rows, self.features, self.device)
+        batch = self.contexts[step.part].batch(step.rows, self.device)
         products, states = self.products, None
         if drawn.products is not None:
             rows = to_device(drawn.products, self.device)
@@ -312,7 +313,7 @@ class Trainer:
         if step.part == "D_F":
             rows = to_device(step.rows, self.device)
             states = map_rows(lambda part: part[rows], self.states)
-        teacher_only = self.all_labelled and at.epoch < train.teacher_warmup_epochs
+        teacher_only = self.all_labelled and at.epoch < self.config.joint.teacher_warmup_epochs
         with torch.autocast(self.device.type, enabled=False):  # keeps what stacks cast until the step ends
             encoded = self.split_model.encode_products(products)
             objective = self.spec.objective(self.split_model, StepBatch(batch, states, encoded, choices, teacher_only))

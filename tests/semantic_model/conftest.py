@@ -11,14 +11,16 @@ import pytest
 import torch
 
 from schemas.belief import BeliefState, SlotValue
-from semantic_model.config.config import Config
-from semantic_model.data.batch import ContextBatch, ProductBatch, Reader, StateBatch
+from semantic_model.config.config import Config, config_from
+from semantic_model.data.batch import ContextBatch, ProductBatch
 from semantic_model.data.corpus import Corpus, _Turn, product_text
 from semantic_model.data.image_features import Features
 from semantic_model.data.records import Product, Query, Utterance
 from semantic_model.data.tokenizer import Vocabulary, learn_words
-from semantic_model.ranking.model_spec import Choices
+from semantic_model.ranking.candidates import Choices
 from semantic_model.semantic.model import Semantic
+from semantic_model.semantic.reading import INPUTS, SlotReader, StateBatch
+from tests.semantic_model.slots_of import slots_of
 
 torch.set_num_threads(1)  # threads of tiny tensors wait for each other more than they work
 
@@ -50,7 +52,8 @@ class Inputs(NamedTuple):
 
 
 def small_config(**sections: dict[str, object]) -> Config:
-    return Config.model_validate({name: {**SMALL.get(name, {}), **sections.get(name, {})} for name in SMALL | sections})
+    values = {name: {**SMALL.get(name, {}), **sections.get(name, {})} for name in SMALL | sections}
+    return config_from(values, where="a test", stored=True)
 
 
 @pytest.fixture(scope="session")
@@ -96,13 +99,13 @@ def inputs_of(world: World) -> Callable[[Config], Inputs]:
     """A freshly seeded model with a batch of four training contexts, their states, and candidates."""
 
     def build(config: Config) -> Inputs:
-        reader = Reader(config, world.words, world.features, SLOTS)
+        reader = SlotReader(config, world.words, world.features, slots_of(*SLOTS), INPUTS)
         queries: list[Query] = world.corpus.queries("train")[:4]
         torch.manual_seed(0)
         model = Semantic(
             config, vocabulary=world.words.size, word_width=8, feature_width=5, slot_keys=reader.slot_keys()
         )
-        contexts = reader.contexts(queries).batch(slice(None), world.features, torch.device("cpu"))
+        contexts = reader.contexts(queries).batch(slice(None), torch.device("cpu"))
         states = reader.states([world.states[query.dialogue_id] for query in queries])
         positives = torch.tensor([[query.positives[0]] for query in queries])
         negatives = torch.tensor([list(query.negatives) for query in queries])

@@ -1,18 +1,69 @@
-"""A ranker of one file: the words of the last turn against each word of a product, the best one counts."""
+"""A ranker of one file: the words that the user said last against each word of a product, and how popular it is.
+
+It has settings of its own, reads other fields than other models, one of them by a reader of its own, and fits something
+beside its weights.
+"""
 
 from __future__ import annotations
 
-from typing import NamedTuple
+from pathlib import Path
+from typing import ClassVar, NamedTuple
 
+import numpy as np
 import torch
 import torch.nn.functional as F
+from pydantic import Field
 from torch import Tensor, nn
 
-from semantic_model.config.config import Config
-from semantic_model.data.batch import ContextBatch, ProductBatch
+from schemas.errors import ModelError
+from schemas.files import read_json, write_json
+from semantic_model.config.sections import Config, Section, SoftmaxConfig
+from semantic_model.data.batch import SPEAKERS, Inputs, Reader
+from semantic_model.data.corpus import Corpus
 from semantic_model.data.tokenizer import PAD
 from semantic_model.layers.losses import softmax_rank_loss
+from semantic_model.models.popularity import Popularity
+from semantic_model.ranking.candidates import Scored
 from semantic_model.ranking.model_spec import ModelSpec, Objective, Sizes, StepBatch
+
+
+class Fondness(Section):
+    of_popular: float = Field(default=0.5, ge=0, description="first weight of the logarithm of a product's count")
+
+
+class Settings(Config):
+    loss: SoftmaxConfig = SoftmaxConfig()
+    fondness: Fondness = Fondness()
+
+
+class Said(NamedTuple):
+    tokens: Tensor  # [B, T, L]
+    speakers: Tensor  # [B, T]
+
+
+class Wares(NamedTuple):
+    tokens: Tensor  # [N, L]
+    popularity: Tensor  # [N]
+
+
+class Counts(Popularity):
+    def save(self, folder: Path) -> None:
+        write_json(folder / "counts.json", self.counts)
+
+    @classmethod
+    def load(cls, folder: Path) -> Counts:
+        return cls(read_json(folder / "counts.json", error=ModelError, fix="train again", shape=dict[str, int]))
+
+    @classmethod
+    def fit(cls, config: Settings, corpus: Corpus) -> Counts:
+        return cls(Popularity.fit(corpus).counts)
+
+
+class WareReader(Reader):
+    product_fields: ClassVar = {
+        **Reader.product_fields,
+        "popularity": lambda reader, products: np.log1p(reader.fitted.encode_products(products)),
+    }
 
 
 class Asked(NamedTuple):
@@ -20,36 +71,36 @@ class Asked(NamedTuple):
     said: Tensor  # bool [B]
 
 
+class Encoded(NamedTuple):
+    words: Tensor  # [N, L, D]: as many vectors as words
+    popularity: Tensor  # [N]
+
+
 class BestWord(nn.Module):
-    def __init__(self, config: Config, sizes: Sizes) -> None:
+    def __init__(self, config: Settings, sizes: Sizes) -> None:
         super().__init__()
         self.words = nn.Embedding(sizes.vocabulary, config.model.width, padding_idx=PAD)
+        self.fondness = nn.Parameter(torch.tensor(config.fondness.of_popular))
 
-    def encode_contexts(self, batch: ContextBatch) -> Asked:
-        last = batch.tokens[:, -1]
-        return Asked(self.words(last).sum(dim=1), (last != PAD).any(dim=1))
+    def encode_contexts(self, batch: Said) -> Asked:
+        by_user = batch.tokens * (batch.speakers == SPEAKERS.index("user"))[..., None]
+        return Asked(self.words(by_user[:, -1]).sum(dim=1), (by_user[:, -1] != PAD).any(dim=1))
 
-    def encode_products(self, batch: ProductBatch) -> Tensor:
-        return F.normalize(self.words(batch.tokens), dim=-1)  # [N, L, D]: as many vectors as words
+    def encode_products(self, batch: Wares) -> Encoded:
+        return Encoded(F.normalize(self.words(batch.tokens), dim=-1), batch.popularity)
 
-    def score(self, contexts: Asked, products: Tensor) -> Tensor:
-        own = "bcld" if products.dim() == 4 else "cld"
-        found = torch.einsum(f"bd,{own}->bcl", contexts.vector, products).amax(dim=2)
-        return found * contexts.said[:, None]
+    def score(self, contexts: Asked, products: Encoded) -> Tensor:
+        own = "bcld" if products.words.dim() == 4 else "cld"
+        found = torch.einsum(f"bd,{own}->bcl", contexts.vector, products.words).amax(dim=2)
+        return found * contexts.said[:, None] + self.fondness * products.popularity
 
 
 def objective(model: BestWord, step: StepBatch) -> Objective:
-    scores = model.score(model.encode_contexts(step.contexts), step.products)
-    assert step.choices.relevant is not None
-    loss = softmax_rank_loss(scores, step.choices.relevant, torch.ones_like(step.choices.relevant))
+    contexts = model.encode_contexts(step.contexts)
+    loss = softmax_rank_loss(*Scored.of(step.choices, step.products, lambda some: model.score(contexts, some)))
     return Objective(loss, {"rank": loss})
 
 
 MODEL = ModelSpec(
-    "best-word",
-    "The best of a product's words",
-    BestWord,
-    objective,
-    reads=("text", "image", "context", "model", "loss.rank"),
-    reads_states=False,
+    "best-word", "The best of a product's words", BestWord, objective, Inputs(Said, Wares), WareReader, Counts
 )

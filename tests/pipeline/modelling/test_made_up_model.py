@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import json
 import os
 import signal
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
+from typing import NamedTuple
 
 import pytest
 
@@ -21,6 +24,7 @@ from pipeline.modelling.train import TrainRequest, resume, train
 from pipeline.workspace import Workspace
 from schemas.errors import ModelError, UsageError
 from semantic_model.config.config import load_config
+from semantic_model.data.batch import Inputs
 from semantic_model.evaluation.uncertainty import Judge, context_vectors, has_teacher, ranking_margins
 from semantic_model.ranking.model_spec import find_model
 from semantic_model.registry import MODELS
@@ -91,6 +95,41 @@ def test_it_trains_resumes_evaluates_and_recommends(workspace: Workspace):
     assert found[0].score >= found[1].score >= found[2].score
 
 
+def test_what_it_fits_is_saved_with_its_weights_and_read_back(workspace: Workspace):
+    model = Path(train(workspace, REQUEST).path) / "model"
+    corpus = load_corpus(workspace)
+    counts = json.loads((model / "counts.json").read_text())
+    asked = corpus.queries("train")
+    first = corpus.products[asked[0].positives[0]].product_id
+    assert counts[first] == sum(corpus.product_rows[first] in query.positives for query in asked)
+    queries = corpus.queries("valid")[:3]
+    scores = []
+    for name, count in (("as fitted", counts[first]), ("far more popular", 10**6)):
+        (model / "counts.json").write_text(json.dumps(counts | {first: count}))
+        ranker = open_ranker(find_run(workspace), corpus)
+        found = ranker.score(ranker.encode_contexts(queries), ranker.encode_products(corpus.products))
+        scores.append(found[:, corpus.product_rows[first]])
+        assert (found.argmax(axis=1) == corpus.product_rows[first]).all() == (name == "far more popular")
+    assert (scores[1] > scores[0]).all()
+    (model / "counts.json").unlink()
+    with pytest.raises(ModelError, match=r"counts\.json"):
+        open_ranker(find_run(workspace), corpus)
+    (model / "counts.json").write_text(json.dumps(counts))
+
+
+def test_a_field_that_no_reader_knows_is_refused(workspace: Workspace, monkeypatch: pytest.MonkeyPatch):
+    spec = find_model("best-word")
+
+    class Weather(NamedTuple):
+        tokens: object
+        temperature: object
+
+    reads = replace(spec, inputs=Inputs(contexts=Weather, products=spec.inputs.products))
+    monkeypatch.setattr("tests.pipeline.modelling.made_up_model.MODEL", reads)
+    with pytest.raises(ModelError, match=r"reads 'temperature', which WareReader does not know.*fields: tokens, speak"):
+        train(workspace, TrainRequest(**{**vars(REQUEST), "seed": 9}))
+
+
 def test_it_can_do_what_it_says_and_no_more(workspace: Workspace):
     train(workspace, REQUEST)
     corpus = load_corpus(workspace)
@@ -122,6 +161,10 @@ def test_it_is_named_by_the_settings_or_by_the_option_and_not_by_both(workspace:
 def test_what_it_does_not_read_is_refused(workspace: Workspace):
     with pytest.raises(UsageError, match=r"'dsi.hops' does nothing in a model of kind best-word"):
         plan_run(workspace, TrainRequest(**{**vars(REQUEST), "settings": (*SMALL, "dsi.hops=1")}))
+    with pytest.raises(UsageError, match=r"unknown setting 'fondness.of_populr'.*did you mean 'fondness.of_popular'"):
+        plan_run(workspace, TrainRequest(**{**vars(REQUEST), "settings": (*SMALL, "fondness.of_populr=1")}))
+    with pytest.raises(UsageError, match="'tfidf' is not trained"):
+        plan_run(workspace, TrainRequest(labeled_ratio=None, model="tfidf"))
     with pytest.raises(UsageError, match=r"'train.schedule' does nothing"):
         plan_run(workspace, TrainRequest(**{**vars(REQUEST), "settings": (*SMALL, "train.schedule=interleaved")}))
     with pytest.raises(UsageError, match="a model of kind best-word reads no labels"):

@@ -3,35 +3,37 @@ from __future__ import annotations
 import pytest
 
 from schemas.belief import SlotValue
-from semantic_model.data.batch import Reader, slot_text, value_text
 from semantic_model.data.image_features import NO_IMAGE
 from semantic_model.data.records import Query, Utterance
+from semantic_model.semantic.reading import INPUTS, SlotReader, slot_text, value_text
+from tests.semantic_model.slots_of import slots_of
 
 SLOTS = ("color", "type", "sleeve_length")
 
 
 @pytest.fixture
-def reader(world, config_of) -> Reader:
-    return Reader(config_of(), world.words, world.features, SLOTS)
+def reader(world, config_of) -> SlotReader:
+    return SlotReader(config_of(), world.words, world.features, slots_of(*SLOTS), INPUTS)
 
 
 def test_contexts_are_the_last_turns_set_to_the_right(reader):
     told = tuple(Utterance("user", text, ()) for text in ("red", "blue", "green", "black dress"))
     arrays = reader.contexts([Query("d", 4, "train", told, (), ()), Query("d", 1, "train", told[:1], (), ())])
-    assert arrays.turn_mask.tolist() == [[True] * 3, [False, False, True]]
+    assert arrays.columns["turn_mask"].values.tolist() == [[True] * 3, [False, False, True]]
+    tokens = arrays.columns["tokens"].values
     one = reader.words.encode(["blue", "red", "black dress"], 6)
-    assert arrays.tokens[0, 0, 0] == one[0, 0]
-    assert arrays.tokens[1, 2, 0] == one[1, 0]
-    assert arrays.tokens[0, 2, :2].tolist() == one[2, :2].tolist()
-    assert not arrays.tokens[1, :2].any()
+    assert tokens[0, 0, 0] == one[0, 0]
+    assert tokens[1, 2, 0] == one[1, 0]
+    assert tokens[0, 2, :2].tolist() == one[2, :2].tolist()
+    assert not tokens[1, :2].any()
 
 
 def test_images_that_cannot_be_read_give_their_place_to_the_next(reader, world):
     shown = ("lost.jpg", "red dress.jpg", "gone.jpg", "blue shirt.jpg", "green shirt.jpg")
     arrays = reader.contexts([Query("d", 1, "train", (Utterance("user", "", shown),), (), ())])
-    row = world.features.row
-    assert arrays.image_rows[0, 2].tolist() == [row("red dress.jpg"), row("blue shirt.jpg")]
-    assert (arrays.image_rows[0, :2] == NO_IMAGE).all()
+    rows, row = arrays.columns["images"].values, world.features.row
+    assert rows[0, 2].tolist() == [row("red dress.jpg"), row("blue shirt.jpg")]
+    assert (rows[0, :2] == NO_IMAGE).all()
 
 
 @pytest.mark.parametrize(
@@ -66,6 +68,6 @@ def test_states_are_read_slot_by_slot_and_unlabelled_is_not_empty(reader):
 
 def test_attributes_left_out_are_not_read(world, config_of):
     config = config_of(text={"product_ignore": ["color", "type"]})
-    left = Reader(config, world.words, world.features, SLOTS).products(world.corpus.products)
+    left = SlotReader(config, world.words, world.features, slots_of(*SLOTS), INPUTS).products(world.corpus.products)
     names = world.words.encode([product.name for product in world.corpus.products], 8)
     assert [[p for p in row if p] for row in left.tokens.tolist()] == [[p for p in row if p] for row in names.tolist()]

@@ -5,7 +5,7 @@ import pytest
 from PIL import Image, ImageDraw
 
 from schemas.errors import ModelError
-from semantic_model.config.config import ImageConfig
+from semantic_model.config.sections import ImageConfig
 from semantic_model.data.image_features import NO_IMAGE, load_features, open_image
 from semantic_model.data.pixels import PIXELS_WIDTH, describe_pixels
 

@@ -11,11 +11,13 @@ from PIL import Image
 from safetensors.torch import save_file
 
 from schemas.errors import MissingPartError, ModelError
-from semantic_model.config.config import ImageConfig
-from semantic_model.data.batch import ContextBatch, ProductBatch, Reader
+from semantic_model.config.sections import ImageConfig
+from semantic_model.data.batch import ContextBatch, ProductBatch
 from semantic_model.data.image_features import load_features
 from semantic_model.data.vision import FineTuned, ImageNetwork, open_preparation, require_weights
 from semantic_model.semantic.encoders import ImageEncoder
+from semantic_model.semantic.reading import INPUTS, SlotReader
+from tests.semantic_model.slots_of import slots_of
 
 NET = "squeezenet1_1"  # small; resnet18, where batch norms matter
 COLOURS = ("red", "blue", "green", "white", "black", "yellow")
@@ -277,10 +279,12 @@ def test_a_batch_of_the_reader_goes_end_to_end_from_pixels(config_of, world, ima
     config = config_of(image={"encoder": "resnet18", "weights": str(resnet18), "max_per_turn": 2})
     stored = load_features(config.image, image_paths)
     rows = {image_id: row % len(stored.values) for row, image_id in enumerate(world.features.rows)}
-    reader = Reader(config, world.words, Features(stored.values, rows, "pixels"), ("color", "type", "sleeve_length"))
-    model = fresh_model(find_model("semantic"), config, world.words, reader, torch.zeros(0, 1))
+    reader = SlotReader(
+        config, world.words, Features(stored.values, rows, "pixels"), slots_of("color", "type", "sleeve_length"), INPUTS
+    )
+    model = fresh_model(find_model("semantic"), config, world.words, reader, ())
     contexts = reader.contexts(world.corpus.queries("train")[:3])
-    batch: ContextBatch = contexts.batch(slice(None), reader.features, torch.device("cpu"))
+    batch: ContextBatch = contexts.batch(slice(None), torch.device("cpu"))
     products: ProductBatch = reader.products(world.corpus.products)
     rho = model.encode_products(products)
     context = model.encode_contexts(batch)

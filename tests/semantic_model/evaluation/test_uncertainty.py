@@ -63,10 +63,9 @@ def test_a_margin_is_to_the_next_product_that_is_not_tied():
 
 
 def ranker_of(kind: str, world, config_of, seed: int):
-    section = {"model": {"kind": "grounded"}} if kind == "grounded" else {}
-    config = config_of(**section, loss={"rank": "softmax", "scale": 7.0})
+    config = config_of(model={"kind": kind}, loss={"rank": "softmax", "scale": 7.0})
     spec = find_model(kind)
-    reader = spec.reader(config, world.words, world.features, ONTOLOGY)
+    reader = spec.open_reader(config, world.words, world.features, ONTOLOGY, None)
     torch.manual_seed(seed)
     model = spec.build(config, Sizes(world.words.size, config.model.width, world.features.width, reader))
     return NetworkRanker(model, reader, spec.title)

@@ -11,9 +11,8 @@ import torch
 from schemas.ontology import Ontology, Slot, Value
 from semantic_model.config.config import Config
 from semantic_model.grounded.model import GroundedSemantic
-from semantic_model.grounded.reading import GroundedBatch, GroundedProducts, GroundedReader, GroundedStates
-from semantic_model.grounded.values import SlotValues
-from semantic_model.ranking.model_spec import Choices
+from semantic_model.grounded.reading import INPUTS, GroundedBatch, GroundedProducts, GroundedReader, GroundedStates
+from semantic_model.ranking.candidates import Choices
 
 COLOURS, TYPES = ("red", "blue", "green", "black"), ("dress", "shirt", "jacket")
 LENGTHS = ("long",)  # which no product has
@@ -58,7 +57,7 @@ def grounded_inputs(world, ontology) -> Callable[[Config], GroundedInputs]:
     """A freshly seeded model with a batch of four training contexts, their states, and candidates."""
 
     def build(config: Config) -> GroundedInputs:
-        reader = GroundedReader(config, world.words, world.features, SlotValues(ontology))
+        reader = GroundedReader(config, world.words, world.features, ontology, INPUTS)
         queries = world.corpus.queries("train")[:4]
         torch.manual_seed(0)
         model = GroundedSemantic(
@@ -70,7 +69,7 @@ def grounded_inputs(world, ontology) -> Callable[[Config], GroundedInputs]:
             feature_width=5,
             slot_keys=reader.slot_keys(),
         )
-        contexts = reader.contexts(queries).batch(slice(None), world.features, torch.device("cpu"))
+        contexts = reader.contexts(queries).batch(slice(None), torch.device("cpu"))
         states = reader.states([world.states[query.dialogue_id] for query in queries])
         positives = torch.tensor([[query.positives[0]] for query in queries])
         relevant = torch.zeros(4, 12, dtype=torch.bool).scatter_(1, positives, value=True)

@@ -63,7 +63,7 @@ def gradients(trainer: Trainer, model, rows: list[int], part: str) -> dict[str, 
     chosen = trainer.products
     if drawn.products is not None:
         chosen = type(chosen)(*(leaf[torch.from_numpy(drawn.products)] for leaf in chosen))
-    batch = trainer.contexts["D_P"].batch(torch.tensor(rows).numpy(), trainer.features, torch.device("cpu"))
+    batch = trainer.contexts["D_P"].batch(torch.tensor(rows).numpy(), torch.device("cpu"))
     states = type(trainer.states)(*(leaf[rows] for leaf in trainer.states)) if part == "D_F" else None
     loss = grounded_objective(model, StepBatch(batch, states, model.encode_products(chosen), drawn.choices)).total
     trainer.model.zero_grad(set_to_none=True)

@@ -180,7 +180,7 @@ def test_without_images_nothing_was_shown_and_training_goes_on(trainer_of, world
     products = tuple(item._replace(image_id=None, image_file=None) for item in world.corpus.products)
     corpus = replace(world.corpus, products=products)
     trainer = trainer_of("run", corpus=corpus, features=blank)
-    assert (trainer.valid.shown == -1).all()
+    assert (trainer.valid.columns["shown"].values == -1).all()
     assert (trainer.products.image_row == -1).all()
     assert trainer.fit().epochs == 2
     assert not trainer.model.shown.worth.weight.any()

@@ -9,10 +9,10 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from schemas.belief import SlotValue
+from semantic_model.data.batch import ContextArrays
 from semantic_model.data.image_features import Features
 from semantic_model.data.records import Product, Query, Utterance
-from semantic_model.grounded.reading import EVIDENCE, GroundedArrays, GroundedReader
-from semantic_model.grounded.values import SlotValues
+from semantic_model.grounded.reading import EVIDENCE, INPUTS, GroundedBatch, GroundedReader
 
 CPU = torch.device("cpu")
 RED, BLUE, GREEN, BLACK, DRESS, SHIRT, JACKET, LONG = range(8)
@@ -20,7 +20,7 @@ RED, BLUE, GREEN, BLACK, DRESS, SHIRT, JACKET, LONG = range(8)
 
 @pytest.fixture(scope="module")
 def reader(world, ontology, grounded_config) -> GroundedReader:
-    return GroundedReader(grounded_config(), world.words, world.features, SlotValues(ontology))
+    return GroundedReader(grounded_config(), world.words, world.features, ontology, INPUTS)
 
 
 def asked(*told: tuple[str, str] | tuple[str, str, tuple[str, ...]]) -> Query:
@@ -30,7 +30,7 @@ def asked(*told: tuple[str, str] | tuple[str, str, tuple[str, ...]]) -> Query:
 
 def evidence_of(reader: GroundedReader, query: Query) -> dict[int, dict[str, float]]:
     """Column -> the strengths that are not zero."""
-    dense = reader.contexts([query]).batch(slice(None), reader.features, CPU).evidence[0]
+    dense = reader.contexts([query]).batch(slice(None), CPU).evidence[0]
     found = {}
     for column in range(8):
         strengths = {name: dense[column, at].item() for at, name in enumerate(EVIDENCE) if dense[column, at]}
@@ -80,7 +80,7 @@ def test_the_whole_dialogue_counts_and_not_the_window_alone(reader):
 
 def test_without_the_current_utterance_it_is_no_evidence_either(world, ontology, grounded_config):
     before = GroundedReader(
-        grounded_config(context={"include_current": False}), world.words, world.features, SlotValues(ontology)
+        grounded_config(context={"include_current": False}), world.words, world.features, ontology, INPUTS
     )
     query = asked(("u", "red"), ("s", "this", ("red shirt.jpg",)), ("u", "blue", ("blue shirt.jpg",)))
     assert evidence_of(before, query) == {RED: {"last": 1.0, "ever": 1.0}}
@@ -88,8 +88,8 @@ def test_without_the_current_utterance_it_is_no_evidence_either(world, ontology,
 
 
 def shown_of(reader: GroundedReader, query: Query) -> list[tuple[int, bool]]:
-    arrays = reader.contexts([query])
-    shown, last = arrays.shown[0].tolist(), arrays.shown_last[0].tolist()
+    columns = reader.contexts([query]).columns
+    shown, last = columns["shown"].values[0].tolist(), columns["shown_last"].values[0].tolist()
     count = sum(row >= 0 for row in shown)
     assert shown[count:] == [-1] * (len(shown) - count)
     assert not any(last[count:])
@@ -116,14 +116,14 @@ def test_the_shopper_s_own_images_are_shown_too(reader):
 
 def test_of_many_images_the_latest_sixteen_are_remembered(ontology, world, grounded_config):
     features = Features(np.zeros((30, 5), np.float32), {str(row): row for row in range(30)}, "")
-    reader = GroundedReader(grounded_config(), world.words, features, SlotValues(ontology))
+    reader = GroundedReader(grounded_config(), world.words, features, ontology, INPUTS)
     told = [("s", "this", (str(row),)) for row in range(30)]
     assert shown_of(reader, asked(*told)) == [(29, True), *((row, False) for row in range(28, 13, -1))]
 
 
 def test_blanked_images_were_never_shown_and_no_product_has_any(world, ontology, grounded_config):
     blank = Features(np.zeros((0, 5), np.float32), {}, "left out")
-    reader = GroundedReader(grounded_config(), world.words, blank, SlotValues(ontology))
+    reader = GroundedReader(grounded_config(), world.words, blank, ontology, INPUTS)
     assert shown_of(reader, world.corpus.queries("train")[0]) == []
     products = reader.products([item._replace(image_id=None, image_file=None) for item in world.corpus.products])
     assert (products.image_row == -1).all()
@@ -159,11 +159,11 @@ def test_value_tokens_are_the_values_word_pieces(reader, world):
         assert row[row != 0].tolist() == [piece for piece in world.words.encode([value], 6)[0].tolist() if piece]
 
 
-def same(one: GroundedArrays, two: GroundedArrays) -> None:
-    assert one.width == two.width
-    for name in ("image_rows", "turn_mask", "starts", "columns", "strengths", "shown", "shown_last"):
-        assert np.array_equal(getattr(one, name), getattr(two, name)), name
-    assert np.array_equal(one.tokens, two.tokens)
+def same(one: ContextArrays, two: ContextArrays) -> None:
+    assert len(one) == len(two)
+    batches = (each.batch(slice(None), CPU) for each in (one, two))
+    for name, ours, theirs in zip(GroundedBatch._fields, *batches, strict=True):
+        assert torch.equal(ours, theirs), name
 
 
 SAID = st.lists(st.sampled_from(["red", "black", "dress", "shirts", "not", "long", ",", "hello"]), max_size=5)
@@ -186,9 +186,9 @@ def test_some_of_many_contexts_are_those_read_alone(reader, queries: Sequence[Qu
 @given(DIALOGUES, st.data())
 def test_a_batch_in_any_order_is_those_contexts_one_by_one(reader, queries: Sequence[Query], data):
     rows = np.array(data.draw(st.lists(st.integers(0, len(queries) - 1), min_size=1, max_size=5)))
-    batch = reader.contexts(queries).batch(rows, reader.features, CPU)
+    batch = reader.contexts(queries).batch(rows, CPU)
     for b, row in enumerate(rows):
-        alone = reader.contexts([queries[row]]).batch(slice(None), reader.features, CPU)
+        alone = reader.contexts([queries[row]]).batch(slice(None), CPU)
         length = alone.tokens.shape[2]
         assert torch.equal(batch.tokens[b, :, :length], alone.tokens[0])
         assert not batch.tokens[b, :, length:].any()
@@ -199,7 +199,7 @@ def test_a_batch_in_any_order_is_those_contexts_one_by_one(reader, queries: Sequ
 @QUICK
 @given(DIALOGUES)
 def test_evidence_is_that_of_plain_loops(reader, queries: Sequence[Query]):
-    batch = reader.contexts(queries).batch(slice(None), reader.features, CPU)
+    batch = reader.contexts(queries).batch(slice(None), CPU)
     for b, query in enumerate(queries):
         expected = np.zeros((8, len(EVIDENCE)))
         for by_shopper in (True, False):
@@ -221,5 +221,5 @@ def test_evidence_is_that_of_plain_loops(reader, queries: Sequence[Query]):
 def test_no_contexts_at_all(reader):
     none = reader.contexts([])
     assert len(none) == 0
-    assert none.strengths.shape == (0, len(EVIDENCE))
+    assert none.columns["evidence"].strengths.shape == (0, len(EVIDENCE))
     same(none.take(slice(0, 5)), none)

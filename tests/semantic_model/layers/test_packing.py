@@ -7,7 +7,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from semantic_model.config.config import ModelConfig
+from semantic_model.config.sections import ModelConfig
 from semantic_model.layers.attention import AttentionStack
 from semantic_model.layers.packing import group_ends, pack, sequences, unpack
 

@@ -4,13 +4,15 @@ import pytest
 import torch
 import torch.nn.functional as F
 
-from semantic_model.config.config import Config, ModelConfig
+from semantic_model.config.config import Config
+from semantic_model.config.sections import ModelConfig
 from semantic_model.data.batch import ProductBatch
 from semantic_model.layers import precision
 from semantic_model.layers.attention import AttentionStack
 from semantic_model.layers.precision import compile_stacks, precision_of, set_precision
+from semantic_model.ranking.model_spec import StepBatch
 from semantic_model.semantic.encoders import TextEncoder
-from semantic_model.semantic.objective import labelled_objective
+from semantic_model.semantic.objective import joint_objective
 
 CPU = torch.device("cpu")
 
@@ -21,7 +23,7 @@ def test_bfloat16_is_near_float32_and_gradients_and_weights_stay_float32(config_
     for kind in ("float32", "bfloat16"):
         set_precision(given.model, kind)
         products = given.model.encode_products(given.products)
-        objective = labelled_objective(given.model, given.contexts, given.states, products, given.choices)
+        objective = joint_objective(given.model, StepBatch(given.contexts, given.states, products, given.choices))
         given.model.zero_grad()
         objective.total.backward()
         found[kind] = objective

@@ -8,11 +8,12 @@ import torch
 from tokenizers import Tokenizer
 from tokenizers.models import WordLevel
 
-from semantic_model.config.config import Config
-from semantic_model.data.batch import Reader, StateBatch, value_text
 from semantic_model.data.tokenizer import Vocabulary
-from semantic_model.layers.slot_values import value_encoder
 from semantic_model.layers.word_vectors import WordTable
+from semantic_model.semantic.reading import INPUTS, SlotReader, StateBatch, value_text
+from semantic_model.semantic.settings import Settings
+from semantic_model.semantic.state import value_encoder
+from tests.semantic_model.slots_of import slots_of
 
 NARROW = {"model": {"width": 4, "heads": 1}}  # the last two numbers are zero everywhere, and left out below
 VECTORS = np.array([[5, 5, 0, 0], [1, 0, 0, 0], [0, 2, 0, 0], [4, 4, 0, 0]], dtype=np.float32)  # [PAD] first
@@ -21,7 +22,7 @@ VALUES = torch.tensor([[[1, 2, 0], [3, 0, 0], [0, 0, 0]]])
 
 
 def encoded(**state) -> list[list[float]]:
-    config = Config.model_validate({**NARROW, "text": {"embeddings": "corpus"}, "state": state})
+    config = Settings.model_validate({**NARROW, "text": {"embeddings": "corpus"}, "state": state})
     words = WordTable(config, 4, 4)
     found = value_encoder(config, words)
     brought = Vocabulary(Tokenizer(WordLevel({"a": 0, "b": 1, "c": 2, "d": 3})), VECTORS, "four vectors")
@@ -69,7 +70,7 @@ def test_without_values_nothing_is_read():
 
 def test_unmentioned_slots_say_none_or_nothing(world, config_of):
     for none, text in (("token", "none"), ("learned", ""), ("mask", "")):
-        reader = Reader(config_of(state={"none": none}), world.words, world.features, ("color",))
+        reader = SlotReader(config_of(state={"none": none}), world.words, world.features, slots_of("color"), INPUTS)
         assert reader.states([()]).values[0, 0].tolist() == [*world.words.encode([text], 6)[0], *[0] * 6][:6]
     assert value_text([], sentiment=True, none="") == ""
     assert value_text([("like", "red")], sentiment=False, none="") == "red"

@@ -10,11 +10,12 @@ import torch
 
 from schemas.errors import MissingPartError, UsageError
 from semantic_model.config.config import Config, load_config
-from semantic_model.data.batch import Reader
 from semantic_model.data.tokenizer import MINILM, learn_words, load_words, words_folder
 from semantic_model.layers.word_vectors import WholeBert
 from semantic_model.ranking.model_spec import find_model
+from semantic_model.semantic.reading import INPUTS, SlotReader
 from semantic_model.training.fresh_model import fresh_model
+from tests.semantic_model.slots_of import slots_of
 from tests.skipping import skip_or_fail
 
 TEXTS = ["show me a red dress", "a blue dress please", "red and blue dresses", "a black jacket shirt"] * 3
@@ -35,9 +36,9 @@ def bert(tmp_path_factory) -> Path:
 
 def model_with(config: Config, world, folder: Path | str):
     words = load_words(str(folder))
-    reader = Reader(config, words, world.features, ("color", "type"))
+    reader = SlotReader(config, words, world.features, slots_of("color", "type"), INPUTS)
     torch.manual_seed(0)
-    return fresh_model(find_model("semantic"), config, words, reader, torch.zeros(0, 5)), reader
+    return fresh_model(find_model("semantic"), config, words, reader, ()), reader
 
 
 def test_a_bert_folder_brings_word_and_position_vectors(bert):

@@ -13,9 +13,12 @@ from schemas.ontology import Ontology
 from semantic_model.config.config import load_config
 from semantic_model.data.batch import Reader
 from semantic_model.models.dual_encoder import MODEL, DualEncoder, objective
-from semantic_model.ranking.model_spec import Choices, Sizes, StepBatch, find_model
+from semantic_model.ranking.candidates import Choices
+from semantic_model.ranking.model_spec import Sizes, StepBatch, find_model
 from semantic_model.ranking.network_ranker import NetworkRanker
+from semantic_model.semantic.reading import INPUTS, SlotReader
 from semantic_model.training.trainer import Examples, Trainer
+from tests.semantic_model.slots_of import slots_of
 
 OWN = {
     "model": {"kind": "dual-encoder"},
@@ -26,13 +29,13 @@ OWN = {
 
 
 def built(config, world) -> tuple[DualEncoder, Reader]:
-    reader = Reader(config, world.words, world.features, ())
+    reader = SlotReader(config, world.words, world.features, slots_of(), INPUTS)
     torch.manual_seed(0)
     return MODEL.build(config, Sizes(world.words.size, 8, 5, reader)).eval(), reader
 
 
 def contexts_of(reader, world, queries):
-    return reader.contexts(queries).batch(slice(None), world.features, torch.device("cpu"))
+    return reader.contexts(queries).batch(slice(None), torch.device("cpu"))
 
 
 def trainer(config, world, folder: Path, valid: str = "valid") -> Trainer:
@@ -143,13 +146,13 @@ def test_seeds_repeat_bit_for_bit_and_the_loop_keeps_what_it_is(config_of, world
 
 
 def test_settings_that_would_do_nothing_are_refused():
-    MODEL.check(load_config("dual-encoder"))
+    load_config("dual-encoder")
     for setting in ("dsi.hops=2", "loss.alpha=0.3", "state.sentiment=false", "text.share_encoder=true"):
         with pytest.raises(UsageError, match=f"the setting '{setting.partition('=')[0]}' does nothing"):
-            MODEL.check(load_config("dual-encoder", [setting]))
+            load_config("dual-encoder", [setting])
     with pytest.raises(UsageError, match="begin with --preset dual-encoder"):
-        MODEL.check(load_config("tiny"))
-    find_model("semantic").check(load_config("tiny"))
+        load_config("tiny", ["model.kind=dual-encoder"])
+    load_config("tiny")
 
 
 def test_an_unknown_kind_of_model_is_refused():

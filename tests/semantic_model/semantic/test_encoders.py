@@ -2,10 +2,11 @@ from __future__ import annotations
 
 import torch
 
-from semantic_model.config.config import ModelConfig
-from semantic_model.data.batch import ContextBatch, ProductBatch, StateBatch
+from semantic_model.config.sections import ModelConfig
+from semantic_model.data.batch import ContextBatch, ProductBatch
 from semantic_model.layers.attention import AttentionStack, MultiHeadAttention
 from semantic_model.semantic.encoders import Context
+from semantic_model.semantic.reading import StateBatch
 
 
 def test_attention_agrees_with_a_plain_loop():

@@ -6,8 +6,8 @@ import pytest
 import torch
 
 from semantic_model.config.config import load_config
-from semantic_model.ranking.model_spec import Objective
-from semantic_model.semantic.objective import labelled_objective, unlabelled_objective
+from semantic_model.ranking.model_spec import Objective, StepBatch
+from semantic_model.semantic.objective import joint_objective
 
 SMALL = (
     *("text.embeddings=corpus", "text.vocabulary=200", "text.max_tokens=6", "text.product_max_tokens=8"),
@@ -49,8 +49,8 @@ def part_of(name: str) -> str:
 def objective(given, where: str, **more) -> Objective:
     products = given.model.encode_products(given.products)
     if where == "D_P":
-        return unlabelled_objective(given.model, given.contexts, products, given.choices)
-    return labelled_objective(given.model, given.contexts, given.states, products, given.choices, **more)
+        return joint_objective(given.model, StepBatch(given.contexts, None, products, given.choices))
+    return joint_objective(given.model, StepBatch(given.contexts, given.states, products, given.choices, **more))
 
 
 def moved(given, found: Objective) -> set[str]:

@@ -5,9 +5,9 @@ import math
 import pytest
 import torch
 
-from semantic_model.config.config import DsiConfig
 from semantic_model.semantic.interaction import DialogueStateInteraction, attend_state
 from semantic_model.semantic.scoring import gram_cosine
+from semantic_model.semantic.settings import DsiConfig
 
 
 def dsi_of(hops: int, *, temperature: float = 1.0, width: int = 6) -> DialogueStateInteraction:

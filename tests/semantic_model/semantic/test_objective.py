@@ -7,9 +7,9 @@ from collections.abc import Callable
 import pytest
 import torch
 
-from semantic_model.data.batch import StateBatch
-from semantic_model.ranking.model_spec import Objective
-from semantic_model.semantic.objective import labelled_objective, unlabelled_objective
+from semantic_model.ranking.model_spec import Objective, StepBatch
+from semantic_model.semantic.objective import joint_objective
+from semantic_model.semantic.reading import StateBatch
 
 WEIGHTS = ("rank_weight", "js_weight", "co_sim_weight", "mse_weight")
 EVERYTHING_BUT_STATES = {"context_encoder", "product_encoder", "words", "dsi_T", "dsi_I"}
@@ -33,12 +33,12 @@ def moved(given, objective: Objective) -> set[str]:
 
 def on_d_f(given, **more) -> Objective:
     products = given.model.encode_products(given.products)
-    return labelled_objective(given.model, given.contexts, given.states, products, given.choices, **more)
+    return joint_objective(given.model, StepBatch(given.contexts, given.states, products, given.choices, **more))
 
 
 def on_d_p(given) -> Objective:
     products = given.model.encode_products(given.products)
-    return unlabelled_objective(given.model, given.contexts, products, given.choices)
+    return joint_objective(given.model, StepBatch(given.contexts, None, products, given.choices))
 
 
 @pytest.fixture
@@ -155,6 +155,6 @@ def test_ranking_against_every_product_looks_at_every_product(given_with):
     given = given._replace(choices=given.choices._replace(relevant=relevant))
     products = given.model.encode_products(given.products)
     products.rho_T.retain_grad()
-    unlabelled_objective(given.model, given.contexts, products, given.choices).total.backward()
+    joint_objective(given.model, StepBatch(given.contexts, None, products, given.choices)).total.backward()
     assert products.rho_T.grad is not None
     assert (products.rho_T.grad.abs().sum(dim=1) > 0).all()

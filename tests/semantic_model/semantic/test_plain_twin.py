@@ -9,7 +9,8 @@ import pytest
 import torch
 
 from semantic_model.config.config import Config, load_config
-from semantic_model.semantic.objective import labelled_objective, unlabelled_objective
+from semantic_model.ranking.model_spec import StepBatch
+from semantic_model.semantic.objective import joint_objective
 from tests.semantic_model.plain_semantic import PlainSemantic, mse
 
 SMALL = (
@@ -134,8 +135,8 @@ def test_scores_are_sections_3_2_and_3_3(case: Case):
 
 def test_the_joint_objective_on_d_f_is_sections_3_4_3_5_and_4_2(case: Case):
     model, given = case.given.model, case.given
-    found = labelled_objective(
-        model, given.contexts, given.states, model.encode_products(given.products), given.choices
+    found = joint_objective(
+        model, StepBatch(given.contexts, given.states, model.encode_products(given.products), given.choices)
     )
     teacher, student = losses(case, "teacher"), losses(case, "student")
     guided = mse(states(case, "teacher"), states(case, "student"))
@@ -152,7 +153,9 @@ def test_the_joint_objective_on_d_f_is_sections_3_4_3_5_and_4_2(case: Case):
 
 def test_the_objective_on_d_p_is_section_3_4(case: Case):
     model, given = case.given.model, case.given
-    found = unlabelled_objective(model, given.contexts, model.encode_products(given.products), given.choices)
+    found = joint_objective(
+        model, StepBatch(given.contexts, None, model.encode_products(given.products), given.choices)
+    )
     expected = {f"student_{name}": value for name, value in losses(case, "student").items()}
     assert {name: value.item() for name, value in found.terms.items()} == pytest.approx(expected, **CLOSE)
     assert found.total.item() == pytest.approx(sum(expected.values()), **CLOSE)

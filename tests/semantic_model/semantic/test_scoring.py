@@ -9,8 +9,6 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor
 
-from semantic_model.config.config import DsiConfig
-from semantic_model.data.batch import Reader
 from semantic_model.ranking.chunked_scoring import Chunk
 from semantic_model.ranking.network_ranker import NetworkRanker
 from semantic_model.ranking.workers import Scratch, for_each
@@ -19,6 +17,9 @@ from semantic_model.semantic.gram import gram_cosine
 from semantic_model.semantic.gram_in_place import GramQuery, gram_cosine_
 from semantic_model.semantic.interaction import DialogueStateInteraction
 from semantic_model.semantic.product_table import ProductTable
+from semantic_model.semantic.reading import INPUTS, SlotReader
+from semantic_model.semantic.settings import DsiConfig
+from tests.semantic_model.slots_of import slots_of
 
 CPU = torch.device("cpu")
 
@@ -122,7 +123,7 @@ def test_a_bfloat16_table_moves_scores_little_and_keeps_the_best_products(temper
 @pytest.fixture
 def ranker_and_contexts(inputs_of, config_of, world):
     config = config_of()
-    reader = Reader(config, world.words, world.features, ("color", "type", "sleeve_length"))
+    reader = SlotReader(config, world.words, world.features, slots_of("color", "type", "sleeve_length"), INPUTS)
     ranker = NetworkRanker(inputs_of(config).model, reader, "semantic")
     return ranker, ranker.encode_contexts(world.corpus.queries("train"))
 

@@ -7,13 +7,15 @@ import torch
 
 from schemas.ontology import Ontology, Slot
 from semantic_model.config.config import Config, load_config
-from semantic_model.data.batch import Reader
 from semantic_model.data.image_features import NO_IMAGE
 from semantic_model.data.records import Product, Query, Utterance
-from semantic_model.ranking.model_spec import Choices
+from semantic_model.ranking.candidates import Choices
+from semantic_model.ranking.model_spec import StepBatch
 from semantic_model.semantic.model import Semantic
-from semantic_model.semantic.objective import labelled_objective, unlabelled_objective
+from semantic_model.semantic.objective import joint_objective
+from semantic_model.semantic.reading import INPUTS, SlotReader
 from semantic_model.training.trainer import Examples, Trainer
+from tests.semantic_model.slots_of import slots_of
 
 SLOTS = ("color", "type", "sleeve_length")
 ONTOLOGY = Ontology(slots=tuple(Slot(name=name, attribute=name) for name in SLOTS))
@@ -30,9 +32,13 @@ def paper(*settings: str) -> Config:
     return load_config("paper", [*SMALL, *settings])
 
 
+def reader_of(config: Config, world) -> SlotReader:
+    return SlotReader(config, world.words, world.features, slots_of(*SLOTS), INPUTS)
+
+
 def figures(world, config: Config) -> dict[str, list[float]]:
     """What the whole network says of a batch: the student's scores, and the terms on D_F and D_P."""
-    reader = Reader(config, world.words, world.features, SLOTS)
+    reader = reader_of(config, world)
     queries = [
         # two images in the first turn, none in the last: what is said of images has something to work on
         query._replace(history=(query.history[0]._replace(image_ids=TWO_IMAGES), *query.history[1:]))
@@ -48,7 +54,7 @@ def figures(world, config: Config) -> dict[str, list[float]]:
                 torch.manual_seed(parameter.numel())
                 parameter += 0.2 * torch.randn_like(parameter)
         model.words.table.weight[0] = 0.0
-    batch = reader.contexts(queries).batch(slice(None), world.features, torch.device("cpu"))
+    batch = reader.contexts(queries).batch(slice(None), torch.device("cpu"))
     states = reader.states([world.states[query.dialogue_id] for query in queries])
     products = model.encode_products(reader.products(world.corpus.products))
 
@@ -58,8 +64,8 @@ def figures(world, config: Config) -> dict[str, list[float]]:
     context = model.encode_contexts(batch)
     S = model.student_state(context)
     scores = model.score(model.interact(context, products.take(torch.arange(12).expand(4, -1)), S))
-    on_d_f = labelled_objective(model, batch, states, products, choices)
-    on_d_p = unlabelled_objective(model, batch, products, choices)
+    on_d_f = joint_objective(model, StepBatch(batch, states, products, choices))
+    on_d_p = joint_objective(model, StepBatch(batch, None, products, choices))
     return {
         "scores": scores.flatten().tolist(),
         "D_F": [value.item() for value in on_d_f.terms.values()] + [on_d_f.total.item()],
@@ -114,19 +120,26 @@ def test_the_context_may_end_before_the_shoppers_last_utterance(world, config_of
     told = tuple(Utterance("user", text, ()) for text in ("red", "blue", "green", "black dress"))
     query = Query("d", 4, "train", told, (), ())
     for include, texts in ((True, ["blue", "green", "black dress"]), (False, ["red", "blue", "green"])):
-        reader = Reader(config_of(context={"include_current": include}), world.words, world.features, SLOTS)
-        tokens = reader.contexts([query]).tokens[0]
+        reader = SlotReader(
+            config_of(context={"include_current": include}), world.words, world.features, slots_of(*SLOTS), INPUTS
+        )
+        tokens = reader.contexts([query]).columns["tokens"].values[0]
         expected = reader.words.encode(texts, 6)
         assert tokens[:, : expected.shape[1]].tolist() == expected.tolist()
     alone = reader.contexts([query._replace(history=told[:1])])
-    assert not alone.turn_mask.any()
+    assert not alone.columns["turn_mask"].values.any()
 
 
 def test_a_products_text_is_its_fields_without_those_left_out(world, config_of):
     item = Product("p", "coat", "", {"color": ("red",), "care": ("wash",), "type": ("dress",)}, None, None)
 
     def read(**text) -> list[int]:
-        return Reader(config_of(text=text), world.words, world.features, SLOTS).products([item]).tokens[0].tolist()
+        return (
+            SlotReader(config_of(text=text), world.words, world.features, slots_of(*SLOTS), INPUTS)
+            .products([item])
+            .tokens[0]
+            .tolist()
+        )
 
     def pieces(text: str) -> list[int]:
         return world.words.encode([text], 8)[0].tolist()
@@ -140,8 +153,10 @@ def test_only_the_first_images_of_a_turn_are_read(world, config_of):
     ids = tuple(list(world.features.rows)[:4])
     query = Query("d", 1, "train", (Utterance("user", "red", ids),), (), ())
     for most in (1, 3):
-        reader = Reader(config_of(image={"max_per_turn": most}), world.words, world.features, SLOTS)
-        rows = reader.contexts([query]).image_rows[0, -1]
+        reader = SlotReader(
+            config_of(image={"max_per_turn": most}), world.words, world.features, slots_of(*SLOTS), INPUTS
+        )
+        rows = reader.contexts([query]).columns["images"].values[0, -1]
         assert [row for row in rows.tolist() if row != NO_IMAGE] == [world.features.row(name) for name in ids[:most]]
 
 

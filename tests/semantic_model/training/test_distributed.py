@@ -14,8 +14,10 @@ from safetensors.torch import load_file
 
 from schemas.errors import ModelError
 from schemas.ontology import Ontology, Slot
-from semantic_model.data.batch import ProductBatch, StateBatch
-from semantic_model.semantic.objective import labelled_objective, unlabelled_objective
+from semantic_model.data.batch import ProductBatch
+from semantic_model.ranking.model_spec import StepBatch
+from semantic_model.semantic.objective import joint_objective
+from semantic_model.semantic.reading import StateBatch
 from semantic_model.training.distributed import Processes, SplitModel, open_processes
 from semantic_model.training.graceful_stop import Interrupted
 from semantic_model.training.sampling import sample
@@ -89,13 +91,13 @@ def gradients(trainer: Trainer, model, rows: list[int], part: str) -> dict[str, 
     chosen = trainer.products
     if drawn.products is not None:
         chosen = ProductBatch(*(leaf[torch.from_numpy(drawn.products)] for leaf in chosen))
-    batch = trainer.contexts["D_P"].batch(torch.tensor(rows).numpy(), trainer.features, torch.device("cpu"))
+    batch = trainer.contexts["D_P"].batch(torch.tensor(rows).numpy(), torch.device("cpu"))
     encoded = model.encode_products(chosen)
     if part == "D_F":
         states = StateBatch(*(leaf[rows] for leaf in trainer.states))
-        loss = labelled_objective(model, batch, states, encoded, drawn.choices).total
+        loss = joint_objective(model, StepBatch(batch, states, encoded, drawn.choices)).total
     else:
-        loss = unlabelled_objective(model, batch, encoded, drawn.choices).total
+        loss = joint_objective(model, StepBatch(batch, None, encoded, drawn.choices)).total
     trainer.model.zero_grad(set_to_none=True)
     loss.backward()
     trainer.processes.average_gradients(trainer.optimizer.parameters)

@@ -16,7 +16,8 @@ from safetensors.torch import load_file
 
 from schemas.errors import InputError, ModelError, UsageError
 from schemas.ontology import Ontology, Slot
-from semantic_model.config.config import Config, TrainConfig
+from semantic_model.config.config import Config
+from semantic_model.config.sections import JointTrainConfig, TrainConfig
 from semantic_model.data.records import Query
 from semantic_model.training.async_metrics import AsyncMetrics
 from semantic_model.training.checkpoint import load_model
@@ -367,7 +368,7 @@ def test_scores_of_candidates_are_those_of_the_whole_table(trainer_of, world):
 
 @pytest.mark.parametrize("schedule", ["sequential", "interleaved"])
 def test_an_epoch_is_one_pass_over_each_set(schedule: str):
-    config = TrainConfig(batch_size=4, schedule=schedule)
+    config = JointTrainConfig(batch_size=4, schedule=schedule)
     steps = epoch_steps(config, {"D_F": 6, "D_P": 10}, seed=0, epoch=3)
     for part, size in (("D_F", 6), ("D_P", 10)):
         assert sorted(row for step in steps if step.part == part for row in step.rows.tolist()) == list(range(size))
