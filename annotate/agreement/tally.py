@@ -1,81 +1,81 @@
-"""Counts everything agreement needs, one dialogue after the other."""
+"""Counts everything agreement needs, dialogue by dialogue, so that figures can be had of any re-weighting of these."""
 
 from __future__ import annotations
 
+from array import array
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Hashable, Sequence
 from itertools import combinations, product
-from typing import Literal, NamedTuple
+from typing import Any, Generic, Literal, NamedTuple, TypeVar
 
-from annotate.agreement.aligned_labels import AlignedLabels, LabelledTurn, same_state
-from annotate.agreement.cells import NEW_TOPIC, NOTHING, Cell, Element
-from annotate.agreement.counts import CountTable, CountTableBuilder
-from annotate.agreement.similarity import Distance, similarity
+import numpy as np
+from numpy.typing import NDArray
+from scipy.sparse import csr_array
 
-__all__ = ["TABLES", "Confusion", "Example", "Group", "TableName", "Tally"]
+from annotate.agreement.aligned_labels import NEW_TOPIC, NOTHING, AlignedLabels, Cell, Element, LabelledTurn, same_state
+from annotate.agreement.coefficients import Distance, Floats, similarity
 
-TableName = Literal[
-    "values",
-    "missing",
-    "missing_units",
-    "turns",
-    "differing_turns",
-    "disagreement",
-    "cells",
-    "element_values",
-    "element_disagreement",
-    "element_both",
-    "element_said",
-    "annotator_values",
-    "annotator_missing",
-    "annotator_disagreement",
-    "group_turns",
-    "group_missing",
-    "group_same",
-    "group_known",
-    "group_joint",
-    "group_both",
-    "group_first",
-    "group_second",
-    "group_differing",
-    "group_first_said",
-    "group_second_said",
-    "group_first_cells",
-    "group_second_cells",
-]
-
-TABLES: dict[TableName, str] = {
-    "values": "answers to turns that two people or more answered; as many values for each slot, but for the missing",
-    "missing": "slot: values that do not count, theirs being unknown or the only one left in the unit",
-    "missing_units": "slot: turns in which fewer than two values are left",
-    "turns": "such turns",
-    "differing_turns": "such turns where not all say the same",
-    "disagreement": "slot: sum over its units of 1 - similarity, over ordered pairs of values, / (m - 1)",
-    "cells": "(slot, cell other than nothing): how often it was said",
-    "element_values": "(slot, element): cells that hold it",
-    "element_disagreement": "the same: ordered pairs of which one holds it, / (m - 1)",
-    "element_both": "the same: ordered pairs of which both hold it",
-    "element_said": "the same: ordered pairs whose first holds it",
-    "annotator_values": "annotator: turns shared with somebody",
-    "annotator_missing": "(annotator, slot): their part of `missing`",
-    "annotator_disagreement": "(annotator, slot): their part of `disagreement`",
-    "group_turns": "group: pairs of answers compared",
-    "group_missing": "(group, slot): of these, pairs of which one does not tell of the slot",
-    "group_same": "group: of these, pairs that say the same of every slot",
-    "group_known": "group: pairs whose states share a known slot",
-    "group_joint": "group: of these, pairs whose states are the same",
-    "group_both": "group: elements that both say",
-    "group_first": "group: elements that the first says",
-    "group_second": "group: elements that the second says",
-    "group_differing": "(group, slot): cells that differ",
-    "group_first_said": "(group, slot): cells of the first that are not nothing",
-    "group_second_said": "(group, slot): cells of the second that are not nothing",
-    "group_first_cells": "(group, slot, cell other than nothing): how often the first said it",
-    "group_second_cells": "the same of the second",
-}
-"""What is counted, by name: "key: what of it". ``m`` is the number of values of a unit."""
+K = TypeVar("K", bound=Hashable)
 
 _EXAMPLES = 3
+
+
+class Counts(Generic[K]):
+    """Sparse matrices dialogue x key, one for each of several measures, filled one dialogue after the other.
+
+    Attributes:
+        numbers: key -> its column.
+        open: column -> what was counted in the dialogue at hand so far.
+    """
+
+    def __init__(self, *measures: str) -> None:
+        self.numbers: dict[K, int] = {}
+        self.open: dict[int, list[float]] = {}
+        self._measures = measures
+        self._ends, self._columns, self._values = array("q", [0]), array("i"), array("d")
+        self._built: dict[str, csr_array] = {}
+
+    def add(self, key: K, *counts: float) -> int:
+        """Count something in the dialogue at hand, by each measure; returns the key's column."""
+        number = self.numbers.setdefault(key, len(self.numbers))
+        if number in self.open:
+            before = self.open[number]
+            for place, count in enumerate(counts):
+                before[place] += count
+        else:
+            self.open[number] = list(counts)
+        return number
+
+    def close(self) -> None:
+        """The dialogue at hand is done."""
+        self._columns.extend(self.open)
+        for counts in self.open.values():
+            self._values.extend(counts)
+        self._ends.append(len(self._columns))
+        self.open.clear()
+        self._built.clear()
+
+    def sums(self, weights: Floats) -> dict[str, Floats]:
+        """Measure -> sum over dialogues for each key, [B, keys]; ``weights`` [B, dialogues] count the dialogues."""
+        return {name: np.asarray(weights @ counts) for name, counts in self._matrices().items()}
+
+    def of_dialogues(self, measure: str, per_key: Floats | None = None) -> Floats:
+        """Sum over keys for each dialogue, each key times its factor: [keys] -> [dialogues]."""
+        factors = np.ones(len(self.numbers)) if per_key is None else per_key
+        return np.asarray(self._matrices()[measure] @ factors)
+
+    def dialogues(self) -> NDArray[np.int64]:
+        """In how many dialogues each key occurs, [keys]."""
+        return np.bincount(self._columns, minlength=len(self.numbers))
+
+    def _matrices(self) -> dict[str, csr_array]:
+        if not self._built:
+            shape = (len(self._ends) - 1, len(self.numbers))
+            values = np.array(self._values).reshape(-1, len(self._measures))
+            columns, ends = np.array(self._columns), np.array(self._ends)
+            for name, part in zip(self._measures, values.T, strict=True):
+                self._built[name] = csr_array((np.ascontiguousarray(part), columns, ends), shape=shape)
+        return self._built
 
 
 class Group(NamedTuple):
@@ -115,18 +115,27 @@ class Confusion(NamedTuple):
 
 
 class Tally:
-    """The counts of all dialogues added so far.
+    """The counts of all dialogues added so far; ``m`` is the number of values of a unit, a slot of a turn.
 
     Args:
-        slots: names by position, :data:`~annotate.agreement.cells.NEW_TOPIC` among them.
+        slots: names by position, :data:`~annotate.agreement.aligned_labels.NEW_TOPIC` among them.
         distance: of alpha.
         prelabels: whether to compare answers with and without pre-label.
 
     Attributes:
-        slots: names by position.
-        dialogues: ids in the order in which they were added; the rows of all tables.
-        annotators, groups, cells, elements: keys of the tables, by position.
-        group_cells: (group, cell) -> key of ``group_first_cells`` and ``group_second_cells``.
+        dialogues: ids in the order in which they were added; the rows of all counts.
+        turns, differing_turns: of each dialogue, those that two people or more answered; where not all say the same.
+        missing_units: slot -> such turns in which fewer than two values are left.
+        annotators: turns shared with somebody.
+        annotator_slots: (annotator, slot): values that do not count, theirs being unknown or the only one left in the
+            unit; sum over units of 1 - similarity, over pairs of theirs and another value, / (m - 1).
+        cells: (slot, cell other than nothing): how often it was said.
+        elements: (slot, element): cells that hold it; ordered pairs of which one holds it, / (m - 1); of which both
+            do; of which the first does.
+        groups: pairs of answers compared; of these, those that say the same of every slot; whose states share a known
+            slot; whose states are the same; elements that both say; that the first says; that the second says.
+        group_slots: (group, slot): pairs of which one does not tell of the slot; that differ in it.
+        group_cells: (group, slot, cell other than nothing): how often the first and the second said it.
         confusions: what was mixed up, and in how many pairs of answers.
         examples: of each, up to three in different dialogues.
         answered, unreadable, untouched: turns of each annotator, shared with somebody or not.
@@ -134,138 +143,89 @@ class Tally:
     """
 
     def __init__(self, slots: Sequence[str], distance: Distance = "nominal", *, prelabels: bool = True) -> None:
-        self.slots = tuple(slots)
+        self.slots, self.distance = tuple(slots), distance
         self.dialogues: list[str] = []
-        self.annotators: dict[str, int] = {}
-        self.groups: dict[Group, int] = {}
-        self.cells: dict[tuple[int, Cell], int] = {}
-        self.elements: dict[tuple[int, Element], int] = {}
-        self.group_cells: dict[tuple[int, int], int] = {}
+        self.turns, self.differing_turns = array("i"), array("i")
+        self.missing_units: Counter[int] = Counter()
+        self.annotators = Counts[str]("turns")
+        self.annotator_slots = Counts[tuple[int, int]]("missing", "disagreement")
+        self.cells = Counts[tuple[int, Cell]]("said")
+        self.elements = Counts[tuple[int, Element]]("values", "disagreement", "both", "said")
+        self.groups = Counts[Group]("turns", "same", "known", "joint", "both", "first", "second")
+        self.group_slots = Counts[tuple[int, int]]("missing", "differing")
+        self.group_cells = Counts[tuple[int, int, Cell]]("first", "second")
         self.confusions: Counter[Confusion] = Counter()
         self.examples: dict[Confusion, list[Example]] = {}
         self.answered: Counter[str] = Counter()
         self.unreadable: Counter[str] = Counter()
         self.untouched: Counter[str] = Counter()
         self.orphaned = 0
+        self._counts: tuple[Counts[Any], ...]
+        self._counts = (self.annotators, self.annotator_slots, self.cells, self.elements, self.groups)
+        self._counts += (self.group_slots, self.group_cells)
         self._alike = similarity(distance)
         self._prelabels = prelabels
         self._new_topic = self.slots.index(NEW_TOPIC)
-        self._built: dict[TableName, CountTable] = {}
-        self._tables: dict[TableName, CountTableBuilder] = {name: CountTableBuilder() for name in TABLES}
 
     def add(self, dialogue_id: str, answered: AlignedLabels) -> None:
         """Count one dialogue; one in which nothing can be compared becomes no row."""
-        self._built.clear()
         self.orphaned += answered.orphaned
         self.unreadable.update(answered.unreadable)
         self.untouched.update(answered.untouched)
-        for annotator, turns in answered.people.items():
-            self.answered[annotator] += len(turns)
+        self.answered.update({annotator: len(turns) for annotator, turns in answered.people.items()})
+        differing = []
         for turn in sorted({turn for turns in answered.people.values() for turn in turns}):
             given = [(annotator, turns[turn]) for annotator, turns in answered.people.items() if turn in turns]
-            for annotator, said in given:
-                if turn in answered.verdicts:
-                    self._compare(Group("verdict", annotator), said, answered.verdicts[turn])
+            if turn in answered.verdicts:
+                for annotator, said in given:
+                    self._compare(said, answered.verdicts[turn], Group("verdict", annotator))
             if len(given) > 1:
-                self._turn(given)
-                self._pairs(dialogue_id, turn, given)
-        if self._tables["group_turns"].open:
-            for table in self._tables.values():
-                table.close()
+                differing.append(self._count_turn(given))
+                self._count_pairs(dialogue_id, turn, given)
+        if self.groups.open:
+            for counts in self._counts:
+                counts.close()
             self.dialogues.append(dialogue_id)
+            self.turns.append(len(differing))
+            self.differing_turns.append(sum(differing))
 
-    def table(self, name: TableName) -> CountTable:
-        """One of the tables, made once until more is added."""
-        if name not in self._built:
-            self._built[name] = self._build(name)
-        return self._built[name]
-
-    def _build(self, name: TableName) -> CountTable:
-        per_slot = len(self.slots)
-        sizes = {
-            "missing": per_slot,
-            "missing_units": per_slot,
-            "disagreement": per_slot,
-            "cells": len(self.cells),
-            "annotator_values": len(self.annotators),
-            "annotator_missing": len(self.annotators) * per_slot,
-            "annotator_disagreement": len(self.annotators) * per_slot,
-            "group_missing": len(self.groups) * per_slot,
-            "group_differing": len(self.groups) * per_slot,
-            "group_first_said": len(self.groups) * per_slot,
-            "group_second_said": len(self.groups) * per_slot,
-            "group_first_cells": len(self.group_cells),
-            "group_second_cells": len(self.group_cells),
-        }
-        kinds = {"element": len(self.elements), "group": len(self.groups)}
-        return self._tables[name].build(sizes.get(name, kinds.get(name.partition("_")[0], 1)))
-
-    def _turn(self, given: Sequence[tuple[str, LabelledTurn]]) -> None:
-        """One turn's units: a slot each."""
-        table, m = self._tables, len(given)
-        table["values"].add(0, m)
-        table["turns"].add(0, 1)
-        numbers = [self.annotators.setdefault(annotator, len(self.annotators)) for annotator, _ in given]
-        for number in numbers:
-            table["annotator_values"].add(number, 1)
+    def _count_turn(self, given: Sequence[tuple[str, LabelledTurn]]) -> bool:
+        """One turn's units; returns whether one of them differs."""
+        numbers = [self.annotators.add(annotator, 1) for annotator, _ in given]
         differ = False
         unknown = {slot for _, said in given for slot in said.missing}
         for slot in unknown.union(*(said.cells for _, said in given)):
-            values = [(number, said.cells.get(slot, NOTHING)) for number, (_, said) in zip(numbers, given, strict=True)]
-            if slot in unknown:
-                told = [slot not in said.missing for _, said in given]
-                values = [value for value, tells in zip(values, told, strict=True) if tells]
-                self._missing(slot, numbers, [number for number, _ in values])
-                if len(values) < 2:
-                    continue
-            cells = [cell for _, cell in values]
-            for cell in cells:
-                if cell:
-                    table["cells"].add(self.cells.setdefault((slot, cell), len(self.cells)), 1)
-            self._elements(slot, cells)
-            if cells.count(cells[0]) < len(cells):
+            told = [
+                (number, said.cells.get(slot, NOTHING))
+                for number, (_, said) in zip(numbers, given, strict=True)
+                if slot not in said.missing
+            ]
+            if len(told) < 2:
+                self.missing_units[slot] += 1
+                told = []
+            for number in set(numbers).difference(number for number, _ in told) if slot in unknown else ():
+                self.annotator_slots.add((number, slot), 1, 0)
+            cells, m = [cell for _, cell in told], len(told)
+            for cell in filter(None, cells):
+                self.cells.add((slot, cell), 1)
+            for element, k in Counter(element for cell in cells for element in sorted(cell)).items():
+                self.elements.add((slot, element), k, 2 * k * (m - k) / (m - 1), k * (k - 1), k * (m - 1))
+            if len(set(cells)) > 1:
                 differ = True
-                for number, one in values:
-                    apart = sum(1 - self._alike(one, other) for other in cells) / (len(cells) - 1)
-                    table["disagreement"].add(slot, apart)
-                    table["annotator_disagreement"].add(number * len(self.slots) + slot, apart)
-        table["differing_turns"].add(0, differ)
+                for number, one in told:
+                    apart = sum(1 - self._alike(one, other) for other in cells) / (m - 1)
+                    self.annotator_slots.add((number, slot), 0, apart)
+        return differ
 
-    def _missing(self, slot: int, asked: Sequence[int], told: Sequence[int]) -> None:
-        """Of the annotators asked, only these tell of the slot; one alone is no unit."""
-        counted = told if len(told) > 1 else ()
-        self._tables["missing"].add(slot, len(asked) - len(counted))
-        self._tables["missing_units"].add(slot, not counted)
-        for number in asked:
-            self._tables["annotator_missing"].add(number * len(self.slots) + slot, number not in counted)
-
-    def _elements(self, slot: int, cells: Sequence[Cell]) -> None:
-        table, m = self._tables, len(cells)
-        holders: dict[Element, int] = {}
-        for cell in cells:
-            for element in cell if len(cell) < 2 else sorted(cell):
-                holders[element] = holders.get(element, 0) + 1
-        for element, k in holders.items():
-            key = self.elements.setdefault((slot, element), len(self.elements))
-            table["element_values"].add(key, k)
-            table["element_disagreement"].add(key, 2 * k * (m - k) / (m - 1))
-            table["element_both"].add(key, k * (k - 1))
-            table["element_said"].add(key, k * (m - 1))
-
-    def _pairs(self, dialogue_id: str, turn: int, given: Iterable[tuple[str, LabelledTurn]]) -> None:
-        """One turn's pairs of answers."""
+    def _count_pairs(self, dialogue_id: str, turn: int, given: Sequence[tuple[str, LabelledTurn]]) -> None:
         for (one, said), (other, said_too) in combinations(given, 2):
-            self._compare(Group("pair", one, other), said, said_too)
+            groups = [Group("pair", one, other)]
             if self._prelabels:
                 started = ("without", "mixed", "with")[said.prelabelled + said_too.prelabelled]
-                self._compare(Group("prelabel", started), said, said_too)
-            if said.cells is said_too.cells:
-                continue
-            for slot in sorted((said.cells.keys() | said_too.cells.keys()) - said.missing - said_too.missing):
-                first, second = said.cells.get(slot, NOTHING), said_too.cells.get(slot, NOTHING)
+                groups.append(Group("prelabel", started))
+            for slot, (first, second) in sorted(self._compare(said, said_too, *groups).items()):
                 for mine, theirs in product(first - second or {None}, second - first or {None}):
-                    if first != second:
-                        self._confuse(slot, mine, theirs, Example(dialogue_id, turn, one, other))
+                    self._confuse(slot, mine, theirs, Example(dialogue_id, turn, one, other))
 
     def _confuse(self, slot: int, mine: Element | None, theirs: Element | None, where: Example) -> None:
         if (mine is None, mine or theirs, theirs) > (theirs is None, theirs or mine, mine):
@@ -276,37 +236,30 @@ class Tally:
         if len(examples) < _EXAMPLES and all(each.dialogue_id != where.dialogue_id for each in examples):
             examples.append(where)
 
-    def _compare(self, group: Group, said: LabelledTurn, other: LabelledTurn) -> None:
-        table, number = self._tables, self.groups.setdefault(group, len(self.groups))
-        table["group_turns"].add(number, 1)
+    def _compare(self, said: LabelledTurn, other: LabelledTurn, *groups: Group) -> dict[int, tuple[Cell, Cell]]:
+        """Count a pair of answers in some groups; returns the slots in which they differ, with what each says."""
         missing = said.missing | other.missing
-        differ = False
-        for slot in missing:
-            table["group_missing"].add(number * len(self.slots) + slot, 1)
-        if said.state is not None and other.state is not None:
-            same = same_state(said.state, other.state)
-            table["group_known"].add(number, same is not None)
-            table["group_joint"].add(number, same is True)
-        both = ours = theirs = 0
-        for slot in said.cells.keys() | other.cells.keys():
-            if slot in missing:
+        pairs = {
+            slot: (said.cells.get(slot, NOTHING), other.cells.get(slot, NOTHING))
+            for slot in said.cells.keys() | other.cells.keys()
+            if slot not in missing
+        }
+        differing = {slot: pair for slot, pair in pairs.items() if pair[0] != pair[1]}
+        same = None if said.state is None or other.state is None else same_state(said.state, other.state)
+        counted = [pair for slot, pair in pairs.items() if slot != self._new_topic]
+        both = sum(len(first & second) for first, second in counted)
+        ours, theirs = sum(len(first) for first, _ in counted), sum(len(second) for _, second in counted)
+        for group in groups:
+            number = self.groups.add(group, 1, not differing, same is not None, same is True, both, ours, theirs)
+            for slot in missing:
+                self.group_slots.add((number, slot), 1, 0)
+            for slot in differing:
+                self.group_slots.add((number, slot), 0, 1)
+            if group.kind == "prelabel":  # which has no kappa
                 continue
-            first, second = said.cells.get(slot, NOTHING), other.cells.get(slot, NOTHING)
-            if first != second:
-                differ = True
-                table["group_differing"].add(number * len(self.slots) + slot, 1)
-            if slot != self._new_topic:
-                both, ours, theirs = both + len(first & second), ours + len(first), theirs + len(second)
-            if group.kind != "prelabel":
-                self._marginal("group_first_said", "group_first_cells", number, slot, first)
-                self._marginal("group_second_said", "group_second_cells", number, slot, second)
-        table["group_both"].add(number, both)
-        table["group_first"].add(number, ours)
-        table["group_second"].add(number, theirs)
-        table["group_same"].add(number, not differ)
-
-    def _marginal(self, said: TableName, cells: TableName, group: int, slot: int, cell: Cell) -> None:
-        if cell:
-            self._tables[said].add(group * len(self.slots) + slot, 1)
-            key = (group, self.cells.setdefault((slot, cell), len(self.cells)))
-            self._tables[cells].add(self.group_cells.setdefault(key, len(self.group_cells)), 1)
+            for slot, (first, second) in pairs.items():
+                if first:
+                    self.group_cells.add((number, slot, first), 1, 0)
+                if second:
+                    self.group_cells.add((number, slot, second), 0, 1)
+        return differing

@@ -5,12 +5,11 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 
-from annotate.agreement.aligned_labels import AlignedLabels, read_dialogue
-from annotate.agreement.cells import CellReader
-from annotate.agreement.measure import measure
+from annotate.agreement.aligned_labels import AlignedLabels, CellReader, read_dialogue
+from annotate.agreement.coefficients import DISTANCES, Distance
+from annotate.agreement.figures import measure
 from annotate.agreement.reading import Labelled, UserTurns, annotations_by_dialogue, read_labelled, read_user_turns
 from annotate.agreement.report import AgreementReport
-from annotate.agreement.similarity import DISTANCES, Distance
 from annotate.agreement.tally import Tally
 from annotate.annotations.migration import Migration
 from pipeline.workspace import Workspace
@@ -30,7 +29,7 @@ class AgreementRequest:
     Attributes:
         annotators: whose answers; empty for everybody's.
         split: only dialogues of train, valid or test.
-        distance: ``nominal`` or ``masi``, see :func:`annotate.agreement.similarity.similarity`.
+        distance: ``nominal`` or ``masi``, see :func:`annotate.agreement.coefficients.similarity`.
         bootstrap: resamples for the intervals; 0 for none.
         seed: of the resamples.
         worst: how many dialogues and confusions to list.
@@ -100,7 +99,6 @@ def workspace_agreement(
     }
     return measure(
         tally,
-        distance=request.kind,
         bootstrap=request.bootstrap,
         seed=request.seed,
         worst=request.worst,

@@ -8,8 +8,7 @@ from typing import Literal, NamedTuple
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from annotate.agreement.aligned_labels import AlignedLabels, LabelledTurn
-from annotate.agreement.cells import NEW_TOPIC, NOTHING
+from annotate.agreement.aligned_labels import NEW_TOPIC, NOTHING, AlignedLabels, LabelledTurn
 from annotate.agreement.report import ConfusionCount
 from pipeline.reports.agreement_report import AgreementRequest, answers_to
 from pipeline.workspace import Workspace

@@ -7,9 +7,8 @@ from itertools import combinations
 
 from hypothesis import strategies as st
 
-from annotate.agreement.aligned_labels import read_dialogue
-from annotate.agreement.cells import CellReader
-from annotate.agreement.similarity import Distance
+from annotate.agreement.aligned_labels import CellReader, read_dialogue
+from annotate.agreement.coefficients import Distance
 from annotate.agreement.tally import Tally
 from annotate.annotations.annotation import Annotation, Mark
 from schemas.ontology import Ontology, Slot, Value

@@ -7,9 +7,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from annotate.agreement.bootstrap import interval, resamples
-from annotate.agreement.counts import CountTableBuilder
-from annotate.agreement.measure import measure
+from annotate.agreement.coefficients import interval, resamples
+from annotate.agreement.figures import added_up, measure
+from annotate.agreement.tally import Counts
 from tests.annotate.agreement.given_answers import TURNS, Dialogues, tallied
 
 VALUES = ["color=red", "color=blue", "size=S", "size=XL"]
@@ -56,25 +56,31 @@ def test_resamples_draw_as_many_dialogues_as_there_are_and_depend_on_the_seed_on
     assert not np.array_equal(drawn, np.concatenate(list(resamples(7, 20, seed=4))))
 
 
-@given(
-    st.lists(st.dictionaries(st.integers(0, 5), st.integers(1, 9)), max_size=6),
-    st.lists(st.integers(-1, 2), min_size=6, max_size=6),
-)
-def test_sums_and_groups_of_counts_are_those_of_the_dense_matrix(rows: list[dict[int, int]], groups: list[int]):
-    builder, dense = CountTableBuilder(), np.zeros((len(rows), 6))
+@given(st.lists(st.dictionaries(st.integers(0, 5), st.integers(1, 9)), max_size=6))
+def test_sums_of_counts_are_those_of_the_dense_matrix(rows: list[dict[int, int]]):
+    counts, dense = Counts[int]("plain", "twice"), np.zeros((len(rows), 6))
+    for key in range(6):
+        counts.numbers[key] = key
     for number, row in enumerate(rows):
         for key, value in row.items():
-            builder.add(key, value)
+            counts.add(key, value, 0)
+            counts.add(key, 0, 2 * value)
             dense[number, key] += value
-        builder.close()
-    table = builder.build(6)
+        counts.close()
     weights = np.arange(3 * len(rows), dtype=float).reshape(3, len(rows))
-    assert np.array_equal(table.sums(weights), weights @ dense)
-    assert np.array_equal(table.dialogues(), (dense > 0).sum(axis=0))
     per_key = np.arange(6.0)
-    assert np.array_equal(table.of_dialogues(per_key), dense @ per_key)
-    together = np.stack([dense[:, [g == group for g in groups]].sum(axis=1) for group in range(3)], axis=1)
-    assert np.array_equal(table.regrouped(np.array(groups), 3).sums(weights), weights @ together)
+    for name, factor in (("plain", 1), ("twice", 2)):
+        assert np.array_equal(counts.sums(weights)[name], factor * weights @ dense)
+        assert np.array_equal(counts.of_dialogues(name), factor * dense.sum(axis=1))
+        assert np.array_equal(counts.of_dialogues(name, per_key), factor * dense @ per_key)
+    assert np.array_equal(counts.dialogues(), (dense > 0).sum(axis=0))
+
+
+@given(st.lists(st.integers(-1, 2), min_size=6, max_size=6))
+def test_keys_are_added_up_by_group(groups: list[int]):
+    per_key = np.arange(12.0).reshape(2, 6)
+    together = np.stack([per_key[:, [g == group for g in groups]].sum(axis=1) for group in range(3)], axis=1)
+    assert np.array_equal(per_key @ added_up(groups, 3), together)
 
 
 def test_same_seed_same_report_and_no_interval_without_resamples_or_dialogues():

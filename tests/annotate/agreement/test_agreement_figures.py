@@ -11,12 +11,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from sklearn.metrics import cohen_kappa_score
 
-from annotate.agreement.cells import CellReader, Element, show_cell
-from annotate.agreement.coefficients import alpha_of_units
-from annotate.agreement.figures import Figures
-from annotate.agreement.measure import measure
+from annotate.agreement.aligned_labels import CellReader, Element, show_cell
+from annotate.agreement.coefficients import DISTANCES, Distance, alpha_of_units
+from annotate.agreement.figures import Figures, measure
 from annotate.agreement.report import GOOD, TENTATIVE, word
-from annotate.agreement.similarity import DISTANCES, Distance
 from annotate.annotations.annotation import turn_update
 from annotate.resolution.items import items_of
 from annotate.states.accumulate import accumulate
@@ -44,7 +42,7 @@ def figures(
 ) -> dict[str, np.ndarray]:
     tally = tallied(given, distance)
     counted = np.ones((1, len(tally.dialogues))) if weights is None else np.array([weights], float)
-    return {name: values[0] for name, values in Figures(tally, distance).at(counted).items()}
+    return {name: values[0] for name, values in Figures(tally).at(counted).items()}
 
 
 def equal(found: float, expected: float) -> bool:
@@ -100,8 +98,8 @@ def test_overall_alpha_adds_up_disagreements_within_slots(given: Dialogues):
 @given(dialogues)
 def test_kappa_of_a_pair_is_that_of_scikit_learn_in_each_slot(given: Dialogues):
     tally = tallied(given)
-    kappas = Figures(tally, "nominal").group_slot_kappa()
-    for group, number in tally.groups.items():
+    kappas = Figures(tally).group_slot_kappa()
+    for group, number in tally.groups.numbers.items():
         if group.kind == "pair":
             for place, slot in enumerate(SLOTS):
                 cells = [
@@ -146,12 +144,12 @@ def test_f1_and_joint_goal_accuracy_are_those_of_plain_loops(given: Dialogues):
         per_person.setdefault(other, np.zeros(6))[:] += swapped
     assert equal(found["f1"], over(2 * totals[0], totals[1] + totals[2]))
     assert equal(found["joint_goal_accuracy"], over(totals[4], totals[3]))
-    for group, number in tally.groups.items():
+    for group, number in tally.groups.numbers.items():
         if group.kind == "pair":
             both, mine, theirs, known, joint, _ = per_pair[group.first, group.second]
             assert equal(found["group_f1"][number], over(2 * both, mine + theirs))
             assert equal(found["group_joint_goal_accuracy"][number], over(joint, known))
-    for who, number in tally.annotators.items():
+    for who, number in tally.annotators.numbers.items():
         both, mine, theirs, known, joint, _ = per_person[who]
         assert equal(found["annotator_precision"][number], over(both, mine))
         assert equal(found["annotator_recall"][number], over(both, theirs))
@@ -162,7 +160,7 @@ def test_f1_and_joint_goal_accuracy_are_those_of_plain_loops(given: Dialogues):
 @given(dialogues)
 def test_agreement_on_one_value_is_alpha_of_saying_it(given: Dialogues):
     tally, found = tallied(given), figures(given)
-    for (slot, element), key in tally.elements.items():
+    for (slot, element), key in tally.elements.numbers.items():
         units = [
             [
                 str(str(element) in cells[SLOTS[slot]] or (element.op == "new_topic" and bool(cells[SLOTS[slot]])))
@@ -182,10 +180,10 @@ def test_overall_alpha_is_the_weighted_mean_of_annotators_and_of_dialogues(given
     tally, found = tallied(given), figures(given)
     if math.isnan(found["alpha"]):
         return
-    turns = tally.table("annotator_values").sums(np.ones((1, len(tally.dialogues))))[0]
+    turns = tally.annotators.sums(np.ones((1, len(tally.dialogues))))["turns"][0]
     assert found["alpha"] == pytest.approx(np.average(found["annotator_alpha"], weights=turns))
-    answers = tally.table("values").of_dialogues(np.ones(1))
-    assert found["alpha"] == pytest.approx(np.average(Figures(tally, "nominal").dialogue_alpha(), weights=answers))
+    answers = tally.annotators.of_dialogues("turns")
+    assert found["alpha"] == pytest.approx(np.average(Figures(tally).dialogue_alpha(), weights=answers))
 
 
 @settings(max_examples=50)
@@ -201,10 +199,10 @@ def test_weights_count_dialogues_as_if_they_were_there_more_often(
     for name in ("alpha", "slot_alpha", "f1", "slot_f1", "joint_goal_accuracy", "same"):
         np.testing.assert_allclose(found[name], expected[name], atol=1e-9, err_msg=name)
     first, again = tallied(comparable), tallied(repeated)
-    for who, number in again.annotators.items():
-        assert equal(found["annotator_alpha"][first.annotators[who]], expected["annotator_alpha"][number])
-    for group, number in again.groups.items():
-        assert equal(found["group_kappa"][first.groups[group]], expected["group_kappa"][number])
+    for who, number in again.annotators.numbers.items():
+        assert equal(found["annotator_alpha"][first.annotators.numbers[who]], expected["annotator_alpha"][number])
+    for group, number in again.groups.numbers.items():
+        assert equal(found["group_kappa"][first.groups.numbers[group]], expected["group_kappa"][number])
 
 
 @given(dialogues)
@@ -307,7 +305,7 @@ def test_verdicts_and_prelabels_are_compared_on_their_own():
         "with": (0.5, 2),
         "mixed": (0.25, 4),
     }
-    assert "boss" not in tally.annotators
+    assert "boss" not in tally.annotators.numbers
     assert {each.annotator: each.untouched for each in report.annotators} == {"ann": 2, "bo": 0, "cy": 0}
     assert report.as_json()["prelabels"]["with"]["same"]["value"] == 0.5
 

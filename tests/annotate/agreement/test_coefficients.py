@@ -11,9 +11,15 @@ from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 from sklearn.metrics import cohen_kappa_score
 
-from annotate.agreement.cells import Element
-from annotate.agreement.coefficients import alpha_of_units, cohen_kappa, expected_disagreement, ratio
-from annotate.agreement.similarity import partial_matches, similarity
+from annotate.agreement.aligned_labels import Element
+from annotate.agreement.coefficients import (
+    alpha_of_units,
+    cohen_kappa,
+    expected_disagreement,
+    partial_matches,
+    ratio,
+    similarity,
+)
 
 tables = st.integers(2, 5).flatmap(
     lambda people: st.lists(
