@@ -15,16 +15,6 @@ from schemas.errors import LabelError, UsageError
 from schemas.files import read_json, taken_apart, write_atomic, write_json
 from schemas.ontology import Ontology
 
-__all__ = [
-    "Batch",
-    "Destination",
-    "finish_batch",
-    "next_batch_folder",
-    "read_batches",
-    "removed_on_failure",
-    "write_batch",
-]
-
 
 @dataclass(frozen=True)
 class Destination:
@@ -52,9 +42,6 @@ class ToProjectOrFile:
     Attributes:
         project: its name; made when there is none of that name.
         to_file: a JSON file, as Label Studio imports it; replaced.
-
-    Raises:
-        UsageError: neither is named, or both are.
     """
 
     project: str | None = None
@@ -76,14 +63,8 @@ class Batch:
     """A complete batch, as its manifest tells.
 
     Attributes:
-        number: from 1.
-        destination: where its tasks went.
-        config_sha256: hash of its label configuration.
         window: user turns in one task, at most.
-        uids: its tasks.
-        annotator: whom it was assigned to, when it was assigned.
         role: ``label``, or ``review`` for tasks that ask for verdicts.
-        ontology_version: of the ontology that its tasks were made with.
     """
 
     number: int
@@ -97,11 +78,7 @@ class Batch:
 
 
 def read_batches(labelling: Path) -> list[Batch]:
-    """All complete batches, in order.
-
-    Raises:
-        LabelError: a manifest that is not one.
-    """
+    """All complete batches, in order."""
     return [_read(folder / "manifest.json") for folder in _folders(labelling) if _is_complete(folder)]
 
 

@@ -13,8 +13,6 @@ from schemas.progress import Progress
 from schemas.tables import TURNS, open_table
 from schemas.validation import did_you_mean
 
-__all__ = ["SPLITS", "Selection", "choose_dialogues", "named_dialogues", "read_dialogues"]
-
 SPLITS = ("train", "valid", "test", "all")
 
 
@@ -25,8 +23,6 @@ class Selection:
     Attributes:
         named: a file with one dialogue id per line; its order is kept and ``split`` does not count.
         limit: at most so many dialogues, the first of the order.
-        split: train, valid, test or all.
-        seed: of the order.
         exactly: these dialogues, in this order; nothing else counts then.
     """
 
@@ -38,12 +34,7 @@ class Selection:
 
 
 def choose_dialogues(turns: Path, selection: Selection) -> list[str]:
-    """Ids of the dialogues chosen, in order; for one seed, a smaller limit gives a prefix of a larger one.
-
-    Raises:
-        UsageError: an unknown split, an unknown or no dialogue in the file, or a file that cannot be read.
-        LabelError: the split has no dialogues.
-    """
+    """Ids of the dialogues chosen, in order; for one seed, a smaller limit gives a prefix of a larger one."""
     if selection.exactly is not None:
         return list(selection.exactly)
     if selection.split not in SPLITS:
@@ -87,15 +78,7 @@ def _splits(turns: Path) -> dict[str, str]:
 
 
 def named_dialogues(path: Path, known: Collection[str]) -> list[str]:
-    """The dialogues that a file names, one id a line, in its order, each once.
-
-    Args:
-        path: the file; empty lines count for nothing.
-        known: the ids there are.
-
-    Raises:
-        UsageError: an unknown or no dialogue, or a file that cannot be read.
-    """
+    """The dialogues that a file names, one id a line, in its order, each once."""
     try:
         lines = path.read_text(encoding="utf-8").splitlines()
     except (OSError, UnicodeDecodeError) as problem:

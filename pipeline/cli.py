@@ -21,8 +21,6 @@ from schemas.errors import SemctlError, UsageError
 from schemas.files import disk_problem
 from schemas.safe_text import as_unicode, forget_secrets, guard, harmless
 
-__all__ = ["COMMANDS", "app", "main"]
-
 app = typer.Typer(
     name="semctl",
     help="A working multimodal conversational recommender out of few belief-state labels.",

@@ -39,8 +39,6 @@ from schemas.files import json_bytes
 from schemas.progress import Task
 from schemas.safe_text import conceal, escape_json, harmless, shortened
 
-__all__ = ["Bar", "Board", "Console", "metric_heading"]
-
 T = TypeVar("T")
 
 

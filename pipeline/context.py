@@ -13,8 +13,6 @@ import typer
 from pipeline.console import Console
 from pipeline.workspace import Workspace
 
-__all__ = ["JSON_OPTION", "Context", "first_process", "opened"]
-
 JSON_OPTION = typer.Option("--json", help="Print exactly one JSON object to stdout.")
 
 

@@ -24,8 +24,6 @@ if TYPE_CHECKING:
     from pipeline.modelling.evaluate import EvaluationReport
     from pipeline.modelling.recommend import Recommendation
 
-__all__ = ["PROJECT", "DemoReport", "DemoRequest", "run_demo"]
-
 PROJECT = "semctl demo"
 """Name of the Label Studio project of ``semctl demo --with-studio``."""
 
@@ -56,11 +54,8 @@ class DemoReport:
     """Where everything lies and what came out.
 
     Attributes:
-        workspace: the folder.
-        run: id of the trained run.
         with_images: the figures on the test split over the whole catalogue.
         without_images: the same run with every image blanked.
-        labelled: dialogues that were labelled.
         recommendation: the top products for one test dialogue.
         seconds: stage -> wall-clock seconds.
     """

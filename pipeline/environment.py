@@ -6,8 +6,6 @@ import os
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 
-__all__ = ["variables_set"]
-
 
 @contextmanager
 def variables_set(values: Mapping[str, str]) -> Iterator[None]:

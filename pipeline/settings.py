@@ -12,8 +12,6 @@ from schemas.errors import UsageError
 from schemas.files import read_toml
 from schemas.validation import did_you_mean, first_mistake
 
-__all__ = ["SETTINGS_TEMPLATE", "LabellingSettings", "Settings", "StudioSettings", "TrainSettings"]
-
 SETTINGS_TEMPLATE = """\
 # Settings of this semctl workspace. Every key is optional; the values shown are the defaults.
 

@@ -8,8 +8,6 @@ from pathlib import Path
 
 from pipeline.workspace import Workspace
 
-__all__ = ["STAGES", "Stage", "find_stage", "maker_of"]
-
 _DATA = ("products", "images", "turns", "recommendations")
 
 

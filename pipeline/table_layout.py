@@ -6,8 +6,6 @@ import re
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 
-__all__ = ["Part", "Texts", "fit", "wrapped"]
-
 _PIECES = re.compile(r"[^_/@=]*[_/@=]+|[^_/@=]+")
 """Of a word that is too long for its column; it is broken after these signs first: names, paths and addresses."""
 
@@ -21,7 +19,6 @@ class Texts:
     """What stands in one column.
 
     Attributes:
-        heading: its heading, without line ends.
         lines: the lines of all its cells.
         breakable: whether they may be broken at all.
     """
@@ -33,12 +30,7 @@ class Texts:
 
 @dataclass(frozen=True)
 class Part:
-    """Columns that stand side by side.
-
-    Attributes:
-        columns: their places in the table.
-        widths: characters of each.
-    """
+    """Columns that stand side by side."""
 
     columns: tuple[int, ...]
     widths: tuple[int, ...]
@@ -51,8 +43,6 @@ def fit(columns: Sequence[Texts], room: int, between: int, size: Callable[[str],
     names; else several parts.
 
     Args:
-        columns: what stands in them.
-        room: characters of a line.
         between: characters that each column needs beside its text.
         size: characters that a text takes.
     """

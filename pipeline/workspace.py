@@ -15,16 +15,10 @@ if TYPE_CHECKING:
     from pipeline.settings import Settings
     from schemas.ontology import Ontology
 
-__all__ = ["Workspace"]
-
 
 @dataclass(frozen=True)
 class Workspace:
-    """Paths of a workspace. Nothing is created by looking at one.
-
-    Attributes:
-        root: the folder.
-    """
+    """Paths of a workspace. Nothing is created by looking at one."""
 
     root: Path
 
@@ -35,11 +29,7 @@ class Workspace:
         return cls(named.resolve())
 
     def require(self) -> Workspace:
-        """Itself, when it is a workspace.
-
-        Raises:
-            WorkspaceError: there is no ``semctl.toml`` in the folder, or its path is not UTF-8.
-        """
+        """Itself, when it is a workspace."""
         self.require_unicode()
         if not self.settings_file.is_file():
             raise WorkspaceError(
@@ -50,21 +40,12 @@ class Workspace:
         return self
 
     def require_unicode(self) -> None:
-        """Refuse a path that is not UTF-8: Parquet's library opens no other.
-
-        Raises:
-            WorkspaceError: it is none.
-        """
+        """Refuse a path that is not UTF-8: Parquet's library opens no other."""
         if as_unicode(str(self.root)) != str(self.root):
             raise WorkspaceError("the path of a workspace must be UTF-8", where=self.root, fix="rename the folder")
 
     def create(self) -> Workspace:
-        """Make the folder a workspace; one that is already is left as it is.
-
-        Raises:
-            UsageError: the path is a file, or cannot be written to.
-            WorkspaceError: the path is not UTF-8.
-        """
+        """Make the folder a workspace; one that is already is left as it is."""
         self.require_unicode()
         from pipeline.settings import SETTINGS_TEMPLATE
 

@@ -14,8 +14,6 @@ if TYPE_CHECKING:
     from pipeline.console import Console
     from pipeline.labelling.adjudicate import AdjudicateResult
 
-__all__ = ["adjudicate"]
-
 _MOST_SHOWN = 10
 RESOLVE = typer.Option(
     "--resolve",

@@ -13,8 +13,6 @@ if TYPE_CHECKING:
     from annotate.agreement.report import AgreementReport, ComparisonScore, Estimate
     from pipeline.console import Console
 
-__all__ = ["agreement"]
-
 _SHOWN = 8
 
 

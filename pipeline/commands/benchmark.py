@@ -10,8 +10,6 @@ import typer
 
 from pipeline.context import JSON_OPTION, opened
 
-__all__ = ["benchmark"]
-
 
 def benchmark(
     context: typer.Context,

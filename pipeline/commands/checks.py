@@ -8,8 +8,6 @@ import typer
 
 from pipeline.context import JSON_OPTION, opened
 
-__all__ = ["checks"]
-
 
 def checks(
     context: typer.Context,

@@ -8,8 +8,6 @@ import typer
 
 from pipeline.context import JSON_OPTION, opened
 
-__all__ = ["group"]
-
 group = typer.Typer(help="The settings of presets, files and runs.", no_args_is_help=True)
 
 _SET = typer.Option("--set", metavar="KEY=VALUE", help="A setting on top; repeatable.")

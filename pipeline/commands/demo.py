@@ -14,8 +14,6 @@ if TYPE_CHECKING:
     from pipeline.console import Console
     from pipeline.demo import DemoReport
 
-__all__ = ["demo"]
-
 
 def demo(
     context: typer.Context,

@@ -15,8 +15,6 @@ if TYPE_CHECKING:
     from pipeline.console import Console
     from pipeline.provenance.diff import LabelDiff
 
-__all__ = ["diff"]
-
 
 def diff(
     context: typer.Context,

@@ -9,8 +9,6 @@ import typer
 
 from pipeline.context import JSON_OPTION, opened
 
-__all__ = ["doctor"]
-
 
 def doctor(context: typer.Context, as_json: Annotated[bool, JSON_OPTION] = False) -> None:
     """What is wrong with this machine, this workspace or that Label Studio, and how to fix it.

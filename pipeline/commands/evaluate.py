@@ -14,8 +14,6 @@ if TYPE_CHECKING:
     from pipeline.console import Console
     from pipeline.modelling.evaluate import EvaluationReport
 
-__all__ = ["evaluate"]
-
 
 class Split(StrEnum):
     """Whose recommendation turns are asked."""

@@ -14,8 +14,6 @@ if TYPE_CHECKING:
     from pipeline.console import Console
     from pipeline.experiments.experiment import ExperimentReport
 
-__all__ = ["experiment"]
-
 
 def experiment(
     context: typer.Context,

@@ -20,8 +20,6 @@ if TYPE_CHECKING:
     from pipeline.labelling.assigned_export import AssignedExport
     from pipeline.labelling.export_for_labelling import ExportResult
 
-__all__ = ["export_for_labelling"]
-
 _MOST_POINTS = 12
 
 

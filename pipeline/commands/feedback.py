@@ -11,8 +11,6 @@ from pipeline.commands.adjudicate import RESOLVE
 from pipeline.context import JSON_OPTION, opened
 from schemas.json_form import json_form
 
-__all__ = ["feedback"]
-
 
 def feedback(
     context: typer.Context,

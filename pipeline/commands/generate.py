@@ -10,8 +10,6 @@ import typer
 from pipeline.context import JSON_OPTION, opened
 from schemas.errors import UsageError
 
-__all__ = ["generate"]
-
 
 def generate(
     context: typer.Context,

@@ -12,8 +12,6 @@ from pipeline.context import JSON_OPTION, opened
 if TYPE_CHECKING:
     from pipeline.corpus.splitting import SplitShares
 
-__all__ = ["import_"]
-
 
 def import_(
     context: typer.Context,

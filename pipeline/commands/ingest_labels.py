@@ -16,8 +16,6 @@ if TYPE_CHECKING:
     from pipeline.labelling.ingest_labels import IngestReport
     from pipeline.workspace import Workspace
 
-__all__ = ["ingest_labels"]
-
 
 def ingest_labels(
     context: typer.Context,

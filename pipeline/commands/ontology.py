@@ -15,8 +15,6 @@ if TYPE_CHECKING:
     from pipeline.workspace import Workspace
     from schemas.ontology import Ontology, Slot
 
-__all__ = ["group"]
-
 group = typer.Typer(
     help="The slots and values of belief states: show, rename, merge, split, add.", no_args_is_help=True
 )

@@ -18,8 +18,6 @@ if TYPE_CHECKING:
     from pipeline.console import Console
     from pipeline.labelling.progress import LabellingProgress
 
-__all__ = ["progress"]
-
 _COLUMNS = (
     "annotator",
     "project",

@@ -13,8 +13,6 @@ if TYPE_CHECKING:
     from pipeline.console import Console
     from pipeline.modelling.recommend import Recommendation
 
-__all__ = ["recommend"]
-
 
 def recommend(
     context: typer.Context,

@@ -16,8 +16,6 @@ if TYPE_CHECKING:
     from pipeline.selection.select_dialogues import SelectReport
     from pipeline.selection.stop_signal import StopSignal
 
-__all__ = ["select"]
-
 _MOST_SHOWN = 20
 _WORDS = {
     "seeds": "how much these runs disagree",

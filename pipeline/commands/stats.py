@@ -12,8 +12,6 @@ if TYPE_CHECKING:
     from pipeline.console import Console
     from pipeline.corpus.stats import WorkspaceStats
 
-__all__ = ["stats"]
-
 
 def stats(context: typer.Context, as_json: Annotated[bool, JSON_OPTION] = False) -> None:
     """Show the paper's Table 1 for this workspace, and how far slots and values are covered.

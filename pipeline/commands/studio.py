@@ -12,8 +12,6 @@ if TYPE_CHECKING:
     from annotate.label_studio.studio import StudioStatus
     from pipeline.console import Console
 
-__all__ = ["group"]
-
 group = typer.Typer(help="Start, stop and look at this workspace's own Label Studio.", no_args_is_help=True)
 
 

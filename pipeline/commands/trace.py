@@ -12,8 +12,6 @@ if TYPE_CHECKING:
     from pipeline.console import Console
     from pipeline.provenance.trace import Step, Trace, Witness
 
-__all__ = ["trace"]
-
 
 def trace(
     context: typer.Context,

@@ -14,8 +14,6 @@ if TYPE_CHECKING:
     from pipeline.console import Console
     from pipeline.modelling.run_record import RunRecord
 
-__all__ = ["train"]
-
 
 def train(
     context: typer.Context,

@@ -16,13 +16,7 @@ __all__ = ["Finding", "Level", "examine"]
 
 
 def examine(workspace: Workspace, environment: Mapping[str, str], progress: Progress | None = None) -> list[Finding]:
-    """Look at everything; changes nothing.
-
-    Args:
-        workspace: may be no workspace at all.
-        environment: the environment's variables, for Label Studio's address and token.
-        progress: shows what is being looked at.
-    """
+    """Look at everything; changes nothing."""
     shown = progress or SilentProgress()
     findings: list[Finding] = []
     with shown.task("examining", total=3) as task:

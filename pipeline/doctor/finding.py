@@ -7,8 +7,6 @@ from typing import Any, Literal
 
 from schemas.json_form import json_form
 
-__all__ = ["Finding", "Level"]
-
 Level = Literal["ok", "warning", "problem"]
 """``warning``: something works worse than it could, or soon will; ``problem``: something does not work."""
 
@@ -19,9 +17,6 @@ class Finding:
 
     Attributes:
         area: machine, workspace or Label Studio.
-        check: what was looked at.
-        level: how it is.
-        found: what was seen.
         fix: what to do about it; None where nothing needs doing.
     """
 

@@ -14,8 +14,6 @@ from pathlib import Path
 
 from pipeline.doctor.finding import Finding, Level
 
-__all__ = ["REQUIREMENTS", "examine_machine", "examine_packages"]
-
 REQUIREMENTS: Mapping[str, tuple[str, str | None]] = {
     "torch": ("2.11", None),
     "torchvision": ("0.26", None),
@@ -48,11 +46,7 @@ _GIB = 1 << 30
 
 
 def examine_machine(folder: Path) -> list[Finding]:
-    """Look at the machine.
-
-    Args:
-        folder: an existing folder on the disk that the workspace is or will be on.
-    """
+    """Look at the machine."""
     versions = {package: _installed(package) for package in REQUIREMENTS}
     findings = [_python(), *examine_packages(versions)]
     if versions["torch"] and versions["torchvision"]:

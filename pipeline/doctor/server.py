@@ -17,8 +17,6 @@ from pipeline.workspace import Workspace
 from schemas.errors import SemctlError, UsageError
 from schemas.safe_text import guard
 
-__all__ = ["examine_server"]
-
 _AREA = "Label Studio"
 _START = "semctl studio start, or set LABEL_STUDIO_URL and LABEL_STUDIO_API_KEY"
 

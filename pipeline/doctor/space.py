@@ -31,8 +31,6 @@ from schemas.tables import (
     open_table,
 )
 
-__all__ = ["examine_workspace"]
-
 _AREA = "workspace"
 _TABLES = {
     "products": PRODUCTS,

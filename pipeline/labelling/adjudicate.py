@@ -31,8 +31,6 @@ from schemas.files import locked, read_json, taken_apart, write_json
 from schemas.json_form import json_form
 from schemas.progress import Progress, SilentProgress
 
-__all__ = ["AdjudicateRequest", "AdjudicateResult", "adjudicate"]
-
 
 @dataclass(frozen=True)
 class AdjudicateRequest(ToProjectOrFile):
@@ -52,10 +50,8 @@ class AdjudicateResult:
     """What an adjudication did.
 
     Attributes:
-        destination: the review project, or the file.
         policy: what leaves turns in dispute.
         disputed: turns for a reviewer by now, those asked for already among them.
-        dialogues: dialogues with such turns.
         tasks_new, turns_new: added by this run.
         waiting: turns asked for on which answers still differ and no reviewer answered.
         decided: turns asked for that have a verdict.
@@ -64,8 +60,6 @@ class AdjudicateResult:
         vanished: turns asked for on which no answers differ any more: an annotator changed or withdrew one.
         changed: turns asked for that show older answers than there are now.
         batch: number of the batch written; None when there was nothing to add.
-        url: of the project.
-        images_problem: why the server cannot show the images, or None.
     """
 
     destination: Destination

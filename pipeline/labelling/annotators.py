@@ -12,20 +12,9 @@ from pipeline.workspace import Workspace
 if TYPE_CHECKING:
     from annotate.label_studio.gateway import Gateway
 
-__all__ = ["learn_annotators"]
-
 
 def learn_annotators(workspace: Workspace, gateway: Gateway, projects: Mapping[int, str]) -> Annotators:
-    """The known_annotators of the workspace with what this server says; not written yet.
-
-    Args:
-        workspace: whose.
-        gateway: the server.
-        projects: number -> title of its projects that are of concern.
-
-    Raises:
-        ServiceError: Label Studio is down, failed, or refuses the key.
-    """
+    """The known_annotators of the workspace with what this server says; not written yet."""
     assigned = {
         part.place: part.annotator
         for assignment in read_assignments(workspace.labelling)

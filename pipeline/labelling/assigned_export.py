@@ -28,18 +28,13 @@ from schemas.json_form import json_form
 from schemas.progress import Progress, SilentProgress
 from schemas.tables import TURNS, open_table
 
-__all__ = ["AssignedExport", "AssignedPart", "export_assigned", "is_assigned"]
-
 
 @dataclass(frozen=True)
 class AssignedPart:
     """What one annotator has after an export.
 
     Attributes:
-        annotator: whose.
         place: title of the project, or path of the file.
-        dialogues: assigned to them, in all.
-        user_turns: of these.
         export: what was pushed; None when nothing is assigned to them, and in a dry run.
     """
 
@@ -55,8 +50,6 @@ class AssignedExport:
     """What an assigned export did.
 
     Attributes:
-        name: of the assignment.
-        is_file: whether the parts are files.
         parts: one for each annotator who has not left.
         dialogues: different dialogues assigned under this name, in all.
         dialogues_new: those assigned now.

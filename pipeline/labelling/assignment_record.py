@@ -16,8 +16,6 @@ from annotate.assignment.assignment import Round
 from schemas.errors import LabelError, UsageError
 from schemas.files import read_json, sha256_bytes, taken_apart, write_json
 
-__all__ = ["Assignment", "Part", "annotators_named", "assignment_file", "part_title", "projects_of", "read_assignments"]
-
 _RECORD = 1
 _TITLE_LENGTH = 50
 _NAME = re.compile(r"\w[\w.+-]{0,63}(@\w[\w.-]{0,125})?")
@@ -30,7 +28,6 @@ class Part:
     """One annotator's part of an assignment.
 
     Attributes:
-        annotator: whose.
         place: title of the Label Studio project, or path of the file.
         has_left: everything they did not finish was reassigned, and nothing new is assigned to them.
     """
@@ -45,10 +42,7 @@ class Assignment:
     """Everything assigned under one name.
 
     Attributes:
-        name: as given with ``--project`` or ``--to-file``.
-        is_file: whether the parts are files.
         redundancy, seed: of the terms; they stay as they are.
-        parts: one for each annotator there ever was, in the order they came.
         rounds: what was assigned, oldest first; see :class:`annotate.assignment.assignment.Round`.
         handed_over: annotator who left -> the dialogues that were theirs.
         pushed: whether everything of it arrived where it belongs.
@@ -118,11 +112,7 @@ class Assignment:
 
     @classmethod
     def read(cls, labelling: Path, name: str) -> Assignment | None:
-        """The assignment of this name, or None.
-
-        Raises:
-            LabelError: a record that is not one.
-        """
+        """The assignment of this name, or None."""
         path = assignment_file(labelling, name)
         return _read(path) if path.is_file() else None
 
@@ -136,22 +126,14 @@ def assignment_file(labelling: Path, name: str) -> Path:
 
 
 def read_assignments(labelling: Path) -> list[Assignment]:
-    """All assigns, sorted by name.
-
-    Raises:
-        LabelError: a record that is not one.
-    """
+    """All assigns, sorted by name."""
     return sorted(
         (_read(path) for path in (labelling / "deals").glob("*.json")), key=lambda assignment: assignment.name
     )
 
 
 def annotators_named(text: str) -> list[str]:
-    """The annotators of ``ann@x,bo@x``, in small letters, as e-mail addresses are compared.
-
-    Raises:
-        UsageError: nobody, somebody twice, or a name that is neither an e-mail address nor a plain id.
-    """
+    """The annotators of ``ann@x,bo@x``, in small letters, as e-mail addresses are compared."""
     names = [name.strip().lower() for name in text.split(",")]
     for name in names:
         if not _NAME.fullmatch(name) or name in _RESERVED:

@@ -12,8 +12,6 @@ from pipeline.labelling.assignment_record import Assignment, part_title
 from pipeline.workspace import Workspace
 from schemas.errors import UsageError
 
-__all__ = ["AssignmentRequest", "agreed", "assignment_name", "part_place"]
-
 _OVERLAP = 0.2
 _REDUNDANCY = 2
 
@@ -54,11 +52,7 @@ def part_place(name: str, annotator: str, to_file: Path | None) -> str:
 def agreed(
     workspace: Workspace, name: str, earlier: Assignment | None, request: AssignmentRequest, *, is_file: bool
 ) -> tuple[list[str], AssignmentTerms]:
-    """Who gets what is new, and on what terms.
-
-    Raises:
-        UsageError: what was assigned under this name was assigned otherwise. Overlap and annotators may change.
-    """
+    """Who gets what is new, and on what terms."""
     another = "use another name for it; under one name --overlap and --annotators may change"
     if earlier is not None and earlier.is_file != is_file:
         kind = "files" if earlier.is_file else "projects"

@@ -23,8 +23,6 @@ from schemas.ontology import Ontology
 from schemas.tables import FINDINGS, TURNS, TableWriter, open_table, open_writer
 from schemas.validation import did_you_mean
 
-__all__ = ["FindingCounts", "FoundAgain", "LabelChecks", "checking", "found_again", "requeue_codes"]
-
 _READ_ROWS = 20_000
 
 
@@ -32,9 +30,6 @@ def requeue_codes(workspace: Workspace, given: str | None) -> frozenset[str]:
     """Codes that put a dialogue up for labelling again: those given, with commas between, else the setting's.
 
     Of a severity only those that labelling again can change.
-
-    Raises:
-        UsageError: a name that is neither a code nor a severity.
     """
     names = workspace.settings().labelling.requeue
     where = f"{workspace.settings_file}, labelling.requeue"
@@ -51,7 +46,6 @@ class FindingCounts:
         findings: code -> findings, the worst code first.
         dialogues: code -> dialogues with at least one.
         requeue: dialogues to label again.
-        requeue_file: where they are listed, in the workspace.
     """
 
     findings: Mapping[str, int] = field(default_factory=dict)
@@ -114,20 +108,7 @@ def checking(
     requeue: frozenset[str],
     inputs: Mapping[str, str],
 ) -> Iterator[LabelChecks]:
-    """Checks that write ``file`` when the block ends well.
-
-    Args:
-        workspace: its catalogue, and what was said.
-        ontology: its slots.
-        file: where the findings go.
-        refused: rows of the quarantine.
-        requeue: codes that put a dialogue up for labelling again.
-        inputs: name -> hash of what the labels are made of.
-
-    Raises:
-        WorkspaceError: a table of the import is missing.
-        SchemaError: or cannot be read.
-    """
+    """Checks that write ``file`` when the block ends well."""
     catalogue = CatalogueIndex.read(workspace.products, ontology)
     seconds = workspace.settings().labelling.min_seconds_per_turn
     with (
@@ -164,14 +145,8 @@ def found_again(
     """The findings of the last ingest again, the worst code first, then by dialogue and turn.
 
     Args:
-        workspace: with an ingest.
         code: only this code, or this severity.
-        dialogue: only this dialogue.
         most: at most so many are shown; all are counted.
-
-    Raises:
-        UsageError: no such code or dialogue.
-        WorkspaceError: nothing was ingested yet.
     """
     wanted = codes_of(["all" if code is None else code], where="--code")
     order = {name: rank for rank, name in enumerate(CODES)}

@@ -37,8 +37,6 @@ from schemas.json_form import json_form
 from schemas.ontology import Ontology
 from schemas.progress import Progress, SilentProgress
 
-__all__ = ["ExportRequest", "ExportResult", "export_for_labelling"]
-
 
 @dataclass(frozen=True)
 class ExportRequest(ToProjectOrFile):
@@ -65,16 +63,11 @@ class ExportResult:
     """What an export did.
 
     Attributes:
-        destination: the project, or the file.
         tasks_new: tasks added by this run.
         tasks_present: tasks of the selection that were there already.
-        dialogues: dialogues of the selection that have a user turn.
-        user_turns: their user turns.
-        window: user turns in one task.
         batch: number of the batch written, or None when there was nothing to add.
         values_typed: ontology values too rare to be offered, which annotators type.
         images: how many images are shown, and how many are not there.
-        url: of the project.
         doubles_removed: doubled tasks of an interrupted run that were deleted.
         images_problem: why the server cannot show the images, or None.
         outdated: tasks in the project that were made from another wording of their dialogue.

@@ -19,8 +19,6 @@ from schemas.errors import LabelError, UsageError
 from schemas.files import read_json, remove_folder, remove_left_over, taken_apart, temporary_folder, write_json
 from schemas.ontology import Ontology
 
-__all__ = ["KeptIngest", "find_ingest", "keep_ingest", "kept_ingests"]
-
 _SCHEMA = 1
 _RECORD = "record.json"
 
@@ -31,12 +29,7 @@ class KeptIngest:
 
     Attributes:
         number: from 1; numbers of ingests that were removed are not given again.
-        folder: where it is.
-        ontology_version, ontology_sha256: of the ontology that its states were made with.
-        slots: of that ontology.
         policy: how several people's answers became one.
-        annotations_sha256, states_sha256: of its tables.
-        report: what it said of itself.
     """
 
     number: int
@@ -59,13 +52,7 @@ class KeptIngest:
 
 
 def keep_ingest(workspace: Workspace, report: IngestReport, ontology: Ontology) -> None:
-    """Keep what an ingest left, when it is something else than the one before left; remove the oldest beyond the limit.
-
-    Args:
-        workspace: holds the complete result of the ingest; its setting ``labelling.keep_ingests`` is the limit.
-        report: of the ingest.
-        ontology: that it was made with.
-    """
+    """Keep what an ingest left, when it differs from the one before; remove the oldest beyond the limit."""
     limit = workspace.settings().labelling.keep_ingests
     manifest = read_json(workspace.split_manifest, error=LabelError)
     record = {
@@ -96,21 +83,13 @@ _TELLING = ("annotations_sha256", "states_sha256", "ontology_sha256", "policy")
 
 
 def kept_ingests(workspace: Workspace) -> list[KeptIngest]:
-    """All ingests that are kept, oldest first.
-
-    Raises:
-        LabelError: a record is not one.
-    """
+    """All ingests that are kept, oldest first."""
     folders = [path for path in workspace.ingests.glob("[0-9]*") if path.name.isdecimal()]
     return [_read(folder) for folder in sorted(folders, key=lambda path: int(path.name))]
 
 
 def find_ingest(workspace: Workspace, number: int) -> KeptIngest:
-    """The ingest of this number.
-
-    Raises:
-        UsageError: it is not kept.
-    """
+    """The ingest of this number."""
     kept = {ingest.number: ingest for ingest in kept_ingests(workspace)}
     if number not in kept:
         there = f"there are {min(kept)} to {max(kept)}" if kept else "run `semctl ingest-labels` first"

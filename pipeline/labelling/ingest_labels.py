@@ -57,9 +57,6 @@ class IngestRequest:
         resolve_by: how several people's answers become one; None takes the setting ``labelling.resolve``.
         requeue: codes of findings that put a dialogue up for labelling again, with commas between; None takes the
             setting ``labelling.requeue``.
-
-    Raises:
-        UsageError: options that do not go together.
     """
 
     export: Path | None = None

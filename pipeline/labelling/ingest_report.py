@@ -14,8 +14,6 @@ from pipeline.labelling.sources import LabelSource
 from pipeline.labelling.states import StateCounts
 from schemas.errors import CheckError
 
-__all__ = ["IngestReport", "report_of"]
-
 _MOST_SHOWN = 20
 
 
@@ -34,13 +32,10 @@ class IngestReport:
             has), ``orphaned_annotations`` (of turns or dialogues that are no longer there), ``in_quarantine`` (whatever
             was refused, of this export and of earlier ones).
         out_of_catalogue: the commonest such values as (slot, value, how often).
-        d_f, d_p: dialogues and user turns of the splits.
-        checked: what the checks found in the labels in force.
         resolved: what became of turns that several people answered, see
             :class:`pipeline.labelling.resolution_policy.ResolvedCounts`.
         untouched: answers in force that started from a pre-label, and those left as they were; see
             :meth:`annotate.prelabels.prelabel_acceptance.AcceptanceCounts.as_json`.
-        source: where the labels came from, and what is new in them.
     """
 
     export_sha256: str | None
@@ -105,14 +100,7 @@ class IngestReport:
         return {name: value for name, value in self.as_json().items() if name not in ("changes", "pulled")}
 
     def check(self, user_turns: int) -> None:
-        """Hold the ledger against itself and against the workspace.
-
-        Args:
-            user_turns: in the workspace.
-
-        Raises:
-            CheckError: annotations or turns are unaccounted for.
-        """
+        """Hold the ledger against itself and against the workspace."""
         accounted = self.accepted + sum(self.quarantined.values()) + self.skipped + self.superseded
         if accounted != self.received:
             raise CheckError(
@@ -127,14 +115,7 @@ class IngestReport:
 
 
 def report_of(source: LabelSource, store: AnnotationStore, counts: StateCounts, checked: FindingCounts) -> IngestReport:
-    """The report of an ingest whose states are written.
-
-    Args:
-        source: what was taken in.
-        store: knows which annotations are in force.
-        counts: of the states.
-        checked: what the checks found.
-    """
+    """The report of an ingest whose states are written."""
     commonest = sorted(counts.out_of_catalogue.items(), key=lambda item: (-item[1], item[0]))[:_MOST_SHOWN]
     shared: dict[str, Any] = {
         "notices": {

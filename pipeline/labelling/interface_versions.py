@@ -12,8 +12,6 @@ from pipeline.batches import Batch
 from schemas.errors import LabelError
 from schemas.files import read_json, taken_apart, write_json
 
-__all__ = ["interface_versions_file", "move_interface_versions", "note_interface_version", "read_interface_versions"]
-
 
 def interface_versions_file(labelling: Path) -> Path:
     """Where the changes are noted."""
@@ -21,11 +19,7 @@ def interface_versions_file(labelling: Path) -> Path:
 
 
 def read_interface_versions(labelling: Path) -> InterfaceVersions:
-    """All changes of screens; none when no file says so.
-
-    Raises:
-        LabelError: not a file of semctl.
-    """
+    """All changes of screens; none when no file says so."""
     found: dict[tuple[str, str], list[Switch]] = {}
     for entry in _read(labelling):
         switch = Switch(entry["since"], entry["ontology_version"])
@@ -34,15 +28,7 @@ def read_interface_versions(labelling: Path) -> InterfaceVersions:
 
 
 def note_interface_version(labelling: Path, project_id: int, url: str, version: int, batches: Sequence[Batch]) -> None:
-    """Note that a project's screen offers a version now, when it holds tasks made with an older one.
-
-    Args:
-        labelling: the folder.
-        project_id: the project.
-        url: its server.
-        version: of the ontology.
-        batches: all batches of the workspace.
-    """
+    """Note that a project's screen offers a version now, when it holds tasks made with an older one."""
     made_with = [
         batch.ontology_version
         for batch in batches

@@ -18,8 +18,6 @@ from schemas.ontology import Ontology
 if TYPE_CHECKING:
     from annotate.label_studio.gateway import Gateway, Project
 
-__all__ = ["LiveProject", "check_projects", "configuration", "known_projects", "update_projects"]
-
 ProjectState = Literal["current", "to update", "updated", "gone", "offline"]
 """Offline: the server was not asked."""
 
@@ -30,9 +28,6 @@ class LiveProject:
 
     Attributes:
         title: its name when they were.
-        project_id: its number on its server.
-        url: the server.
-        role: ``label``, or ``review``.
         state: how its configuration stands to the ontology.
     """
 
@@ -57,11 +52,7 @@ def known_projects(batches: Sequence[Batch]) -> list[LiveProject]:
 
 
 def configuration(ontology: Ontology, settings: LabellingSettings, *, review: bool = False) -> labels.LabelConfig:
-    """The label configuration of an ontology, within the workspace's limits; ``review`` for the screen of reviewers.
-
-    Raises:
-        OntologyError: it fits no page.
-    """
+    """The label configuration of an ontology, within the workspace's limits; ``review`` for the screen of reviewers."""
     return labels.build(
         ontology, max_values_per_slot=settings.max_values_per_slot, max_choices=settings.max_choices, review=review
     )
@@ -79,15 +70,6 @@ def check_projects(
 
     A project counts as the one a manifest names when its number and its name, or its number and the server, are the
     same: other servers have projects of that number, too.
-
-    Args:
-        gateway: the server.
-        projects: what manifests name.
-        configs: the configuration for each role.
-
-    Raises:
-        LabelError: a project's configuration is not semctl's, was edited by hand, or cannot be changed.
-        ServiceError: the server fails.
     """
     there = gateway.projects_numbered(sorted({project.project_id for project in projects}))
     found: list[tuple[LiveProject, Project | None]] = []
@@ -116,20 +98,7 @@ def update_projects(
     batches: Sequence[Batch],
     done: Callable[[LiveProject], None] = lambda _: None,
 ) -> list[LiveProject]:
-    """Give every project that needs it the configuration, and note since when its screen is of this version.
-
-    Args:
-        gateway: the server.
-        checked: what :func:`check_projects` found.
-        configs: the configuration of ``ontology`` for each role.
-        ontology: the newest.
-        labelling: the workspace's folder of batches.
-        batches: all of them.
-        done: called after each project.
-
-    Raises:
-        ServiceError: the server failed; projects before that are up to date, and running it again does the others.
-    """
+    """Give every project that needs it the configuration, and note since when its screen is of this version."""
     found = []
     for known, project in checked:
         state = known.state

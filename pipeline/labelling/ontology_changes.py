@@ -36,8 +36,6 @@ from schemas.progress import Progress, SilentProgress
 if TYPE_CHECKING:
     from annotate.label_studio.gateway import Project
 
-__all__ = ["ChangeReport", "Touched", "change_ontology"]
-
 Edit = Callable[[Ontology], Ontology]
 """A change, ready to be made; see :mod:`pipeline.ontology.edits`."""
 
@@ -47,8 +45,6 @@ class Touched:
     """Labels that read differently after a change.
 
     Attributes:
-        annotations, turns: how many.
-        dialogues: how many.
         marks: (as it reads now, as it will read) -> marks, a slot alone where it is dropped; None where it can no
             longer be told.
         unclear_turns: turns at which a slot becomes unknown.
@@ -70,9 +66,6 @@ class ChangeReport:
     Attributes:
         before, after: the ontology; the same when there was nothing to change.
         touched: the labels that read differently.
-        projects: the projects on the server.
-        requeue: a file of dialogues to label again, or None.
-        dry_run: nothing was written.
         problem: why the server was not asked, or None.
     """
 
@@ -127,11 +120,8 @@ def change_ontology(
     """Make a change, or say what it would do.
 
     Args:
-        workspace: an imported corpus.
-        edit: the change.
         dry_run: write nothing, here or on the server.
         offline: leave the server alone; the next export to a project brings it up to date.
-        progress: shows how far it is.
 
     Raises:
         InputError: the change is not possible, or a project on the server cannot take it; nothing is changed.

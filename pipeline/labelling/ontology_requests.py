@@ -16,8 +16,6 @@ from schemas.ontology import Ontology, Slot
 from schemas.tables import PRODUCTS, open_table
 from schemas.validation import did_you_mean
 
-__all__ = ["adding", "merging", "renaming", "splitting"]
-
 
 def renaming(target: str, to: str) -> Edit:
     """Rename ``SLOT`` or ``SLOT=VALUE``."""
@@ -28,11 +26,7 @@ def renaming(target: str, to: str) -> Edit:
 
 
 def merging(targets: Sequence[str], into: str) -> Edit:
-    """Merge values of one slot, or slots of one attribute.
-
-    Raises:
-        UsageError: fewer than two, slots and values mixed, or values of several slots.
-    """
+    """Merge values of one slot, or slots of one attribute."""
     parsed = [_slot_and_value(target) for target in targets]
     values = [value for _, value in parsed if value is not None]
     if len(parsed) < 2:
@@ -52,11 +46,7 @@ def merging(targets: Sequence[str], into: str) -> Edit:
 
 
 def splitting(workspace: Workspace, target: str, into: Sequence[str]) -> Edit:
-    """Split ``SLOT=VALUE``; each text of ``into`` is a part, or several with commas between.
-
-    Raises:
-        UsageError: no value is named.
-    """
+    """Split ``SLOT=VALUE``; each text of ``into`` is a part, or several with commas between."""
     slot, value = _slot_and_value(target)
     if value is None:
         raise UsageError("only a value can be split", where=target, fix="semctl ontology split SLOT=VALUE --into A,B")
@@ -77,11 +67,7 @@ def adding(
     aliases: Sequence[str] = (),
     assume_none: bool = False,
 ) -> Edit:
-    """Add ``SLOT=VALUE`` with aliases, or ``SLOT`` for a product attribute.
-
-    Raises:
-        UsageError: options that do not go with what is added.
-    """
+    """Add ``SLOT=VALUE`` with aliases, or ``SLOT`` for a product attribute."""
     slot, value = _slot_and_value(target)
     if value is not None:
         if attribute is not None or assume_none:

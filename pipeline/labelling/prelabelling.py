@@ -30,8 +30,6 @@ if TYPE_CHECKING:
     from annotate.prelabels.taught_lexicon import LabelledDialogue
     from annotate.prelabels.turn_reading import Choice
 
-__all__ = ["add_predictions", "image_choices", "labelled_dialogues", "prelabel_model"]
-
 Rows = Sequence[Mapping[str, Any]]
 
 _KINDS = ("lexicon", "run:latest", "current")
@@ -58,20 +56,11 @@ def add_predictions(
     """Give every task a prediction.
 
     Args:
-        workspace: where labels, catalogue and runs are.
         name: ``lexicon``, ``run:ID``, ``run:latest`` or ``current``.
         tasks: changed; each gets ``predictions`` with one prediction.
-        dialogues: rows of ``turns.parquet`` of every dialogue in the tasks.
-        config: of the screen.
-        progress: shows how far it is.
 
     Returns:
         The version of the model, as it stands in every prediction.
-
-    Raises:
-        UsageError: no such kind of pre-labels.
-        ModelError: no such run, or one whose model predicts no states that can be read.
-        WorkspaceError: ``current`` before anything was ingested.
     """
     model = prelabel_model(workspace, name, dialogues, progress)
     offered = offered_choices(config.xml)
@@ -91,7 +80,7 @@ def add_predictions(
 
 
 def prelabel_model(workspace: Workspace, name: str, dialogues: Mapping[str, Rows], progress: Progress) -> PrelabelModel:
-    """What pre-labels these dialogues; arguments and errors as for :func:`add_predictions`."""
+    """What pre-labels these dialogues, by the name that :func:`add_predictions` takes."""
     if name == "lexicon":
         from annotate.prelabels.lexicon import Lexicon
 

@@ -32,8 +32,6 @@ from schemas.progress import Progress, SilentProgress
 if TYPE_CHECKING:
     from annotate.label_studio.gateway import Gateway, Project
 
-__all__ = ["LabellingProgress"]
-
 Touched = Mapping[str, TouchedTask]
 
 
@@ -41,9 +39,7 @@ class LabellingProgress:
     """Asks how far the labelling is, as often as one likes; each time only for what changed.
 
     Args:
-        workspace: whose.
         project: only the work of this name, assigned or not.
-        progress: shows how far the asking is.
     """
 
     def __init__(self, workspace: Workspace, project: str | None = None, progress: Progress | None = None) -> None:
@@ -57,12 +53,7 @@ class LabellingProgress:
         self._wanted: dict[int, dict[str, WantedTask]] = {}
 
     def now(self) -> ProgressReport:
-        """The report, from the server.
-
-        Raises:
-            LabelError: nothing was exported, or not under this name.
-            ServiceError: Label Studio is down, failed, or refuses the key.
-        """
+        """The report, from the server."""
         batches = self._batches()
         notes: list[str] = []
         touched: dict[int, Touched] = {}
@@ -87,14 +78,7 @@ class LabellingProgress:
         return report_progress(self._parts(batches, touched), now=datetime.now(UTC), source=source, notes=notes)
 
     def as_ingested(self, why: str) -> ProgressReport:
-        """The report from what was ingested last, which knows of neither drafts nor skipped tasks.
-
-        Args:
-            why: why the server was not asked.
-
-        Raises:
-            LabelError: nothing was exported, or not under this name.
-        """
+        """The report from what was ingested last, which knows of neither drafts nor skipped tasks."""
         batches = self._batches()
         ledger = self._workspace.label_ledger
         when = datetime.fromtimestamp(ledger.stat().st_mtime, UTC) if ledger.is_file() else None

@@ -18,21 +18,13 @@ from pipeline.workspace import Workspace
 from schemas.files import sha256_bytes, sha256_file
 from schemas.progress import Progress
 
-__all__ = ["Pull", "pull_states", "state_path"]
-
 _READER = 2
 """Goes up when answers are read differently by a newer semctl."""
 
 
 @dataclass(frozen=True)
 class Pull:
-    """Projects about to be pulled; made by :meth:`of`, which changes nothing.
-
-    Attributes:
-        workspace: remembers what it has seen of them.
-        gateway: their server.
-        projects: they.
-    """
+    """Projects about to be pulled; made by :meth:`of`, which changes nothing."""
 
     workspace: Workspace
     gateway: Gateway
@@ -40,12 +32,7 @@ class Pull:
 
     @classmethod
     def of(cls, workspace: Workspace, names: Sequence[str]) -> Pull:
-        """The projects of these names, all those over which work of such a name was assigned, and their reviews.
-
-        Raises:
-            LabelError: there is no such project, or several; its configuration was edited by hand.
-            ServiceError: Label Studio is down, failed, or refuses the key.
-        """
+        """The projects of these names, all those over which work of such a name was assigned, and their reviews."""
         gateway = connect(workspace.root)
         titles = dict.fromkeys(title for name in names for title in projects_of(workspace.labelling, name))
         found = {project.id: project for project in map(gateway.require_project, titles)}
@@ -58,25 +45,11 @@ class Pull:
         return cls(workspace, gateway, tuple(found.values()))
 
     def known_annotators(self) -> Annotators:
-        """Who annotators are, with what this server says.
-
-        Raises:
-            ServiceError: Label Studio is down, failed, or refuses the key.
-        """
+        """Who annotators are, with what this server says."""
         return learn_annotators(self.workspace, self.gateway, {project.id: project.title for project in self.projects})
 
     def fetch(self, folder: Path, *, whole: bool, progress: Progress) -> list[PulledProject]:
-        """Fetch what changed since the last pull.
-
-        Args:
-            folder: where the exports go.
-            whole: fetch everything anew.
-            progress: shows how far it is.
-
-        Raises:
-            LabelError: what an earlier pull left is not readable.
-            ServiceError: Label Studio is down, failed, or refuses the key.
-        """
+        """Fetch what changed since the last pull."""
         before = {
             project.id: PullState.read(state_path(self.workspace, project_key(project))) for project in self.projects
         }
@@ -126,9 +99,5 @@ def state_path(workspace: Workspace, key: str) -> Path:
 
 
 def pull_states(workspace: Workspace) -> list[PullState]:
-    """What is known of every project ever pulled into this workspace.
-
-    Raises:
-        LabelError: a file there is not a pull state.
-    """
+    """What is known of every project ever pulled into this workspace."""
     return [state for path in sorted(workspace.pulls.glob("*.json")) if (state := PullState.read(path)) is not None]

@@ -18,15 +18,9 @@ from schemas.progress import Progress
 if TYPE_CHECKING:
     from annotate.label_studio.gateway import Gateway, Project
 
-__all__ = ["remove_reassigned", "unfinished_dialogues"]
-
 
 def unfinished_dialogues(workspace: Workspace, assignment: Assignment, annotator: str) -> list[str]:
-    """Dialogues assigned to an annotator and not finished, in the order in which they were assigned.
-
-    Raises:
-        ServiceError: Label Studio is down: only it knows what is done.
-    """
+    """Dialogues assigned to an annotator and not finished, in the order in which they were assigned."""
     part = assignment.part(annotator)
     gateway, project = _project(workspace, part.place if part else "")
     assigned = assignment.dialogues_of(annotator)

@@ -15,15 +15,9 @@ from schemas.ontology import Ontology
 from schemas.progress import Progress
 from schemas.validation import known_name
 
-__all__ = ["ResolvedCounts", "policy_name", "policy_of"]
-
 
 def policy_name(name: str | None, default: PolicyName) -> PolicyName:
-    """The policy asked for, or the default.
-
-    Raises:
-        UsageError: there is no such policy.
-    """
+    """The policy asked for, or the default."""
     return default if name is None else known_name("policy", name, POLICIES)
 
 
@@ -37,11 +31,7 @@ def policy_of(
     """The policy of this name.
 
     Args:
-        name: which.
         dialogues: dialogue id and all its annotations; read through once by ``dawid-skene``, not at all by others.
-        index: the dialogues' user turns.
-        ontology: says which spellings are the same value.
-        progress: shows how far it is.
     """
     if name == "majority":
         return Majority()
@@ -56,11 +46,7 @@ def policy_of(
 
 
 class ResolvedCounts:
-    """How the turns that several people answered were decided.
-
-    Attributes:
-        policy: the policy.
-    """
+    """How the turns that several people answered were decided."""
 
     def __init__(self, policy: Policy) -> None:
         self.policy = policy

@@ -17,24 +17,12 @@ from schemas.errors import WorkspaceError
 from schemas.ontology import Ontology
 from schemas.progress import Progress
 
-__all__ = ["resolved_dialogues"]
-
 
 @contextmanager
 def resolved_dialogues(
     workspace: Workspace, ontology: Ontology, policy: PolicyName, progress: Progress
 ) -> Iterator[Callable[[], Iterator[tuple[str, Resolution]]]]:
-    """Read the annotations, outside of memory; the block gets a function that goes through them dialogue by dialogue.
-
-    Args:
-        workspace: with annotations.
-        ontology: its slots.
-        policy: decides where people differ.
-        progress: shows how far it is.
-
-    Raises:
-        WorkspaceError: nothing was ingested yet.
-    """
+    """The block gets a function that goes through the annotations, which stay out of memory, dialogue by dialogue."""
     if not workspace.annotations.is_file():
         raise WorkspaceError(
             "there are no annotations yet", where=workspace.annotations, fix="run `semctl ingest-labels` first"

@@ -23,17 +23,12 @@ from schemas.errors import UsageError
 from schemas.ontology import Ontology
 from schemas.progress import Progress
 
-__all__ = ["Asked", "Review", "turns_asked"]
-
 
 @dataclass(frozen=True)
 class Asked:
     """A turn that a review task asks for.
 
     Attributes:
-        dialogue_id: the dialogue.
-        turn: its user turn.
-        uid: the task.
         dispute_sha256: hash of the answers that the task shows.
     """
 
@@ -61,7 +56,6 @@ class Review:
     """What the workspace holds for a reviewer.
 
     Attributes:
-        ontology: its slots.
         config: the screen: that of labelling, and the answers to take over.
         policy: what leaves turns in dispute.
         asked: turns asked for already.
@@ -100,19 +94,7 @@ class Review:
         *,
         destination: tuple[str, str] | None = None,
     ) -> Review:
-        """Look through all annotations of the workspace.
-
-        Args:
-            workspace: with annotations.
-            asked: turns that earlier review tasks ask for.
-            min_disagreement: see :func:`annotate.adjudication.review_tasks.disputes_of`.
-            resolve_by: what leaves turns in dispute; None takes the setting ``labelling.resolve``.
-            progress: shows how far it is.
-            destination: see above.
-
-        Raises:
-            InputError: nothing was ingested yet, no such policy, or a share that is none.
-        """
+        """Look through all annotations of the workspace."""
         if min_disagreement is not None and not 0 <= min_disagreement < 1:
             raise UsageError(
                 f"--min-disagreement {min_disagreement:g} is no share of the annotators",
@@ -175,9 +157,7 @@ class Review:
         """Tasks for the turns that no task asks for, or that were answered and left open, and the images they show.
 
         Args:
-            workspace: where the dialogues are from.
             taken: uids of earlier review tasks, which are not used again.
-            progress: shows how far it is.
         """
         if not self.resolutions:
             return [], None

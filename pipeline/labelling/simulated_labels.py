@@ -16,8 +16,6 @@ from schemas.files import read_json, write_atomic
 from schemas.ontology import Ontology
 from schemas.tables import STATES, read_table
 
-__all__ = ["answer_tasks", "gold_states"]
-
 
 def gold_states(gold: Workspace, ontology: Ontology) -> dict[tuple[str, int], BeliefState | None]:
     """The states of a workspace in the slot names of an ontology: a corpus may say ``colors``, its catalogue ``color``.
@@ -28,10 +26,6 @@ def gold_states(gold: Workspace, ontology: Ontology) -> dict[tuple[str, int], Be
 
     Returns:
         (dialogue id, user turn) -> the state after it; None where there is no gold.
-
-    Raises:
-        WorkspaceError: nothing was ingested yet.
-        OntologyError: a state has a slot that the ontology lacks.
     """
     rows = read_table(gold.states, STATES, columns=["dialogue_id", "turn", "state"]).to_pylist()
     answers: dict[tuple[str, int], BeliefState | None] = {}
@@ -57,17 +51,11 @@ def answer_tasks(
     """Answer the tasks that ``export-for-labelling --to-file`` wrote, on the screen of the newest batch.
 
     Args:
-        workspace: where the tasks are from.
-        tasks: the file of tasks.
         export: written; as Label Studio would export the answers.
-        gold: what the users want, see :func:`gold_states`.
         annotators: their numbers; dialogues are assigned to them in turn.
         redundancy: how many of them answer each task.
         error_rate: probability that a turn is marked with a slip.
         seed: of the slips and the times.
-
-    Raises:
-        LabelError: no batch was exported, the file is not JSON, or a task is not one that semctl made.
     """
     configs = sorted(workspace.labelling.glob("batch-*/label_config.xml"))
     if not configs:

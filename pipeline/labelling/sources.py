@@ -22,8 +22,6 @@ from pipeline.workspace import Workspace
 from schemas.ontology import Ontology
 from schemas.progress import Progress
 
-__all__ = ["LabelSource"]
-
 
 @dataclass
 class LabelSource:
@@ -35,7 +33,6 @@ class LabelSource:
         changes: what arrived against what the workspace held; known once merged.
         states: what the next pull of each project starts from; known once merged.
         screens: since when the screens of projects offer a newer ontology than their tasks were made with.
-        known_annotators: who annotators are.
     """
 
     exports: list[StagedExport] = field(default_factory=list)
@@ -67,15 +64,7 @@ class LabelSource:
         *,
         server: str | None = None,
     ) -> None:
-        """Stage an export file. A file never tells what is gone: it may hold a part of a project.
-
-        Args:
-            path, store, index, ontology, progress: as for :func:`annotate.exports.staging.stage_export`.
-            server: address of the Label Studio that the file is from, where it is known.
-
-        Raises:
-            LabelError: as :func:`annotate.exports.staging.stage_export` says.
-        """
+        """Stage an export file. A file never tells what is gone: it may hold a part of a project."""
         staged = stage_export(ExportReader(path), store, index, ontology, progress, screens=self.screens, server=server)
         self.exports.append(staged)
 
@@ -87,11 +76,7 @@ class LabelSource:
         ontology: Ontology,
         progress: Progress,
     ) -> None:
-        """Stage what was pulled.
-
-        Raises:
-            LabelError: a project pulled for the first time has no task of this workspace.
-        """
+        """Stage what was pulled."""
         self.pulled = pulled
         for project in pulled:
             if project.export is not None:

@@ -20,16 +20,12 @@ from schemas.ontology import Ontology
 from schemas.progress import Progress
 from schemas.tables import D_F, D_P, STATES, open_writer
 
-__all__ = ["StateCounts", "write_states"]
-
 
 @dataclass
 class StateCounts:
     """What became of all dialogues.
 
     Attributes:
-        resolved: how the turns that several people answered were decided.
-        d_f, d_p: dialogues and user turns of the splits.
         orphaned: annotations of turns or dialogues that are no longer there.
         out_of_catalogue: (slot, value) -> how often it was marked, for values that no product has.
         untouched: answers in force that started from a pre-label.
@@ -55,18 +51,7 @@ def write_states(
     inputs: Mapping[str, str],
     progress: Progress,
 ) -> StateCounts:
-    """Write ``states.parquet`` and both splits in one pass over all dialogues.
-
-    Args:
-        states, d_f, d_p: where to.
-        store: every version of every annotation.
-        index: the dialogues of the workspace.
-        ontology: its slots.
-        policy: decides where people differ.
-        checks: see every dialogue.
-        inputs: name -> hash of what the files are made of.
-        progress: shows how far it is.
-    """
+    """Write ``states.parquet`` and both splits in one pass over all dialogues."""
     totals = StateCounts(ResolvedCounts(policy))
     by_dialogue = Migration(ontology).dialogues(store.by_dialogue())
     labelled_id, annotations = next(by_dialogue, ("", []))

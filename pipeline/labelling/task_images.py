@@ -13,8 +13,6 @@ from schemas.progress import Progress
 from schemas.tables import IMAGES, PRODUCTS, read_table
 from semantic_model.data.image_decoding import for_browser
 
-__all__ = ["TaskImages", "image_files", "product_names"]
-
 
 def image_files(workspace: Workspace) -> dict[str, ImageFile]:
     """Image id -> its file, for images that were there and could be read at the import."""
@@ -42,10 +40,8 @@ class TaskImages:
     """The images of some tasks.
 
     Attributes:
-        folder: what is linked.
         needed: how many images the tasks would show.
         names: image id -> name of the product in it.
-        root: the folder to be served to the project.
     """
 
     folder: ImageFolder
@@ -55,11 +51,7 @@ class TaskImages:
 
     @classmethod
     def link(cls, workspace: Workspace, image_ids: Iterable[str], progress: Progress) -> TaskImages:
-        """Link these images where Label Studio serves them; says how many are no longer as they were imported.
-
-        Raises:
-            UsageError: the folder cannot be written.
-        """
+        """Link these images where Label Studio serves them; says how many are no longer as they were imported."""
         needed = set(image_ids)
         root = workspace.labelling / "files"
         folder = ImageFolder(root, for_browser)

@@ -13,8 +13,6 @@ from pipeline.ontology.number_rule import NumberRule, is_money, is_rating, numbe
 from schemas.numbers import Number, read_number, read_quantity
 from schemas.ontology import Ontology, Slot, SlotKind, Value, fold, fold_name, is_number
 
-__all__ = ["CATEGORY_ATTRIBUTES", "AttributeCounts", "CorpusSlot", "catalogue_slot", "derive_ontology"]
-
 CATEGORY_ATTRIBUTES = ("type", "category", "product_category", "article_type", "product_type", "sub_category", "synset")
 """Attributes that say what kind of thing a product is, the most telling first."""
 
@@ -93,7 +91,6 @@ class AttributeCounts:
     """How often each value of each attribute occurs, gathered product by product.
 
     Attributes:
-        products: how many there are.
         coverage: attribute -> products that have it.
         values: attribute -> value -> products that have it.
         currencies: of their prices.
@@ -145,7 +142,6 @@ def derive_ontology(
     measures may be. Numbers become values or ranges by :func:`number_rule`.
 
     Args:
-        counts: the catalogue.
         aliases: attribute -> other names for it.
         corpus_slots: slots of the corpus's own states, at most one per attribute.
     """
@@ -251,9 +247,6 @@ def catalogue_slot(name: str, attribute: str, counts: AttributeCounts, *, kind: 
     """A slot of this name with all the values that products have of an attribute; without any when they have none.
 
     Args:
-        name: of the slot.
-        attribute: the product attribute.
-        counts: the catalogue.
         kind: "numeric" for ranges, "categorical" for values as they are; None: as :func:`number_rule` says.
     """
     taken = {fold_name(name): attribute, fold_name(attribute): attribute}

@@ -19,26 +19,11 @@ from schemas.ontology import Ontology, Slot, Value, is_number
 from schemas.ontology_steps import AddValue, MergedValue, MergeValues, RenameValue, Step
 from schemas.validation import first_mistake, nearest
 
-__all__ = [
-    "CONTROL_CHARACTER",
-    "add_value",
-    "changed",
-    "find_value",
-    "low_end",
-    "merge_values",
-    "rename_value",
-    "stepped",
-]
-
 CONTROL_CHARACTER = re.compile(r"[\x00-\x1f\x7f]")
 
 
 def rename_value(ontology: Ontology, name: str, value: str, to: str) -> Ontology:
-    """Give a value another name; products stay keyed to it by the catalogue's spelling.
-
-    Raises:
-        OntologyError: no such slot or value, or the name stands for another value.
-    """
+    """Give a value another name; products stay keyed to it by the catalogue's spelling."""
     slot = ontology.slot(name)
     was, to = find_value(slot, value), _proper_value(slot, to)
     if was.value == to:
@@ -54,11 +39,6 @@ def merge_values(ontology: Ontology, name: str, values: Sequence[str], into: str
     """Make one value of several, called as one of them or by a name that is free.
 
     Merging all parts of a value that was split back into its name undoes the split.
-
-    Args:
-        name: the slot.
-        values: those to merge.
-        into: what the one value is called.
 
     Raises:
         OntologyError: no such slot or value; ``into`` stands for a value that is not among them; ranges that do not
@@ -99,9 +79,6 @@ def add_value(ontology: Ontology, name: str, value: str, aliases: Iterable[str] 
     """Add a value, or other ways to say one that is there.
 
     Args:
-        name: the slot.
-        value: the value.
-        aliases: other ways to say it.
         count: products that have it under this name.
 
     Raises:
@@ -130,11 +107,7 @@ def add_value(ontology: Ontology, name: str, value: str, aliases: Iterable[str] 
 
 
 def find_value(slot: Slot, text: str) -> Value:
-    """The value that ``text`` names.
-
-    Raises:
-        OntologyError: there is none, or it was split; names the nearest.
-    """
+    """The value that ``text`` names."""
     found = slot.named(text)
     if found is None:
         close = nearest(text, [value.value for value in slot.values])
@@ -145,11 +118,7 @@ def find_value(slot: Slot, text: str) -> Value:
 
 
 def stepped(ontology: Ontology, step: Step, slots: dict[str, Slot | None], *new: Slot) -> Ontology:
-    """The next version: some slots replaced (None: taken out), some added, and the step that says so.
-
-    Raises:
-        OntologyError: what results is not valid.
-    """
+    """The next version: some slots replaced (None: taken out), some added, and the step that says so."""
     kept = [slots.get(slot.name, slot) for slot in ontology.slots]
     try:
         return Ontology(
@@ -163,11 +132,7 @@ def stepped(ontology: Ontology, step: Step, slots: dict[str, Slot | None], *new:
 
 
 def changed(slot: Slot, **fields: object) -> Slot:
-    """A slot with other fields, checked as a whole.
-
-    Raises:
-        OntologyError: it is not valid.
-    """
+    """A slot with other fields, checked as a whole."""
     try:
         return Slot.model_validate({**{name: getattr(slot, name) for name in Slot.model_fields}, **fields})
     except ValidationError as problem:

@@ -9,8 +9,6 @@ from pipeline.ontology.derivation import AttributeCounts, catalogue_slot
 from schemas.ontology import Ontology, Slot, Value, fold, fold_name
 from schemas.ontology_steps import Growth
 
-__all__ = ["grown"]
-
 
 def grown(existing: Ontology, derived: Ontology, counts: AttributeCounts) -> Ontology:
     """What people edited, with what the catalogue has anew: slots and values are added, counts follow the catalogue.

@@ -8,8 +8,6 @@ from pipeline.workspace import Workspace
 from schemas.errors import WorkspaceError
 from schemas.files import read_json, taken_apart
 
-__all__ = ["check_vocabulary"]
-
 _AGAIN = "run `semctl ingest-labels` again"
 
 

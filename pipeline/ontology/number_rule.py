@@ -12,8 +12,6 @@ from math import gcd
 from statistics import median_low
 from typing import NamedTuple
 
-__all__ = ["NumberRule", "is_money", "is_rating", "number_rule"]
-
 _FEW = 12
 _MOST_PICKED_FROM = 100
 _SHARED = 3
@@ -27,7 +25,6 @@ class NumberRule(NamedTuple):
     """How numbers become values.
 
     Attributes:
-        ranges: as ranges; else as they are.
         why: in words, as ``ontology.json`` keeps it.
     """
 
@@ -53,7 +50,6 @@ def number_rule(attribute: str, numbers: Mapping[float, int]) -> NumberRule:
     products (inches, capacities), as long as there are not too many to pick from.
 
     Args:
-        attribute: its name in snake case.
         numbers: number -> products that have it.
     """
     different = f"{len(numbers)} different numbers"

@@ -10,15 +10,9 @@ from schemas.folding import fold, fold_name
 from schemas.ontology import Ontology, Slot, Value
 from schemas.ontology_steps import AddSlot, MergedSlot, MergeSlots, RenameSlot
 
-__all__ = ["add_slot", "merge_slots", "rename_slot"]
-
 
 def rename_slot(ontology: Ontology, name: str, to: str) -> Ontology:
-    """Give a slot another name.
-
-    Raises:
-        OntologyError: no such slot, or the name is taken by another or is none that a slot can have.
-    """
+    """Give a slot another name."""
     slot, to = ontology.slot(name), to.strip()
     if slot.name == to:
         return ontology
@@ -97,11 +91,7 @@ def add_slot(ontology: Ontology, slot: Slot, *, assume_none: bool = False) -> On
     """Add a slot.
 
     Args:
-        slot: with its values.
         assume_none: what earlier answers do not say of it counts as nothing wanted; else as unknown.
-
-    Raises:
-        OntologyError: the name is taken, or another slot keys to its attribute.
     """
     same = ontology.find(slot.name)
     if same is not None and fold_name(same.attribute) == fold_name(slot.attribute) and same.name == slot.name:

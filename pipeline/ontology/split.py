@@ -13,8 +13,6 @@ from schemas.folding import fold
 from schemas.ontology import Ontology, Slot, Value
 from schemas.ontology_steps import SplitValue
 
-__all__ = ["split_value"]
-
 _RANGE = re.compile(r"under (?P<under>.+)|(?P<low>.+) to (?P<high>.+)|(?P<over>.+) and over")
 
 
@@ -28,9 +26,6 @@ def split_value(ontology: Ontology, name: str, value: str, into: Sequence[str], 
     The parts of a range are ranges that fill it, written "under 20", "20 to 40" or "40 and over".
 
     Args:
-        name: the slot.
-        value: the value.
-        into: the parts, two at least.
         counts: spelling -> products of the catalogue that have it.
 
     Raises:

@@ -9,8 +9,6 @@ from pipeline.workspace import Workspace
 from schemas.ontology import Ontology
 from schemas.tables import D_F, open_table
 
-__all__ = ["LabelCoverage", "label_coverage"]
-
 
 class LabelCoverage(NamedTuple):
     """What labels show.
@@ -31,11 +29,7 @@ class LabelCoverage(NamedTuple):
 
 
 def label_coverage(workspace: Workspace, chosen: Collection[str], candidates: Collection[str]) -> LabelCoverage:
-    """Count the values in the labels of chosen dialogues, out of all candidates; dialogues without labels show none.
-
-    Raises:
-        WorkspaceError: nothing was ingested yet.
-    """
+    """Count the values in the labels of chosen dialogues, out of all candidates; dialogues without labels show none."""
     ontology = workspace.ontology()
     inside, possible = set(chosen), set(candidates)
     shown, there = set[tuple[str, str]](), set[tuple[str, str]]()

@@ -18,8 +18,6 @@ import numpy.typing as npt
 from schemas.errors import InputError
 from semantic_model.evaluation.metrics import Interval
 
-__all__ = ["Curve", "LearningCurve", "Point", "learning_curve"]
-
 Numbers = npt.NDArray[np.float64]
 
 _HALVES = 60  # values of ``half`` tried

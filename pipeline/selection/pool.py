@@ -18,8 +18,6 @@ from schemas.errors import LabelError, UsageError
 from schemas.progress import Progress
 from schemas.tables import D_F, RECOMMENDATIONS, TURNS, open_table, read_table
 
-__all__ = ["Pool", "find_pool", "look_at"]
-
 
 @dataclass(frozen=True)
 class Pool:
@@ -29,9 +27,7 @@ class Pool:
         candidates: those to choose from, in the seeded order.
         turns: how many user turns each of these has, in the same order.
         known: those labelled, or on their way to annotators, that are no candidates; ascending.
-        labelled: how many are labelled in every turn and slot.
         exported: how many others were exported for labelling.
-        silent: how many have no user turn to label.
         unlisted: how many have an id that cannot stand on a line of a list.
     """
 
@@ -57,19 +53,7 @@ class Pool:
 def find_pool(
     workspace: Workspace, split: str, seed: int, *, include_labelled: bool = False, include_exported: bool = False
 ) -> Pool:
-    """Sort the dialogues of a split.
-
-    Args:
-        workspace: an imported corpus.
-        split: train, valid, test or all.
-        seed: of the order of the candidates.
-        include_labelled: labelled dialogues are candidates, too.
-        include_exported: dialogues exported for labelling and not labelled yet are candidates, too.
-
-    Raises:
-        UsageError: an unknown split.
-        LabelError: no dialogue is left to choose; or a manifest of a batch that is none.
-    """
+    """Sort the dialogues of a split."""
     if split not in SPLITS:
         raise UsageError(f"unknown split '{split}'", fix=f"one of {', '.join(SPLITS)}")
     index = read_dialogue_index(workspace.turns, with_hashes=False)

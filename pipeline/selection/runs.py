@@ -32,8 +32,6 @@ from semantic_model.evaluation.uncertainty import (
     teacher_disagreement,
 )
 
-__all__ = ["MEASURES", "Measure", "OpenedRuns", "Uncertainty"]
-
 Measure = Literal["seeds", "teacher", "margin"]
 """How unsure: two and more runs disagree; the student disagrees with its teacher, who is told the values that the
 user's words name; or the first product is hardly ahead of the second. The first that the runs allow is taken."""
@@ -64,13 +62,7 @@ class Uncertainty(NamedTuple):
 
 @dataclass(frozen=True)
 class OpenedRuns:
-    """Complete runs, ready to be asked about dialogues.
-
-    Attributes:
-        workspace: where they are.
-        folders: of the runs; never empty.
-        records: of the runs.
-    """
+    """Complete runs, ready to be asked about dialogues."""
 
     workspace: Workspace
     folders: tuple[Path, ...]
@@ -78,11 +70,7 @@ class OpenedRuns:
 
     @classmethod
     def find(cls, workspace: Workspace, names: Sequence[str]) -> OpenedRuns:
-        """The runs of these names; without any, the newest on the corpus's own splits and all that differ in seed only.
-
-        Raises:
-            ModelError: no such run, or none at all; says what to do without one.
-        """
+        """The runs of these names, else the newest on the corpus's own splits and all that differ in seed only."""
         if names:
             folders = list(dict.fromkeys(find_run(workspace, name) for name in names))
             return cls(workspace, tuple(folders), tuple(read_record(folder) for folder in folders))
@@ -108,13 +96,6 @@ class OpenedRuns:
         """How unsure they are, in the mean over a dialogue's recommendation turns.
 
         A dialogue that recommends nothing is asked about what comes after its last turn.
-
-        Args:
-            dialogues: their ids.
-            measure: one of :data:`MEASURES`; None: the first that the runs allow.
-
-        Raises:
-            UsageError: an unknown measure, or one that these runs do not allow.
         """
         judges, starts = self._judges(dialogues)
         kind = self._measure(measure, judges)

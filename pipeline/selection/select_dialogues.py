@@ -25,8 +25,6 @@ from schemas.validation import known_name
 if TYPE_CHECKING:
     from pipeline.selection.runs import Measure, Uncertainty
 
-__all__ = ["STRATEGIES", "SelectReport", "SelectRequest", "Selected", "Strategy", "choose", "select_dialogues"]
-
 Strategy = Literal["random", "stratified", "uncertainty", "diversity", "hybrid"]
 STRATEGIES: tuple[Strategy, ...] = get_args(Strategy)
 
@@ -47,11 +45,8 @@ class SelectRequest:
 
     Attributes:
         strategy: one of :data:`STRATEGIES`.
-        count: how many dialogues.
         runs: ids of trained runs; empty: the newest, and all that differ from it in nothing but the seed.
         measure: of uncertainty, one of :data:`pipeline.selection.runs.MEASURES`; None: the first that the runs allow.
-        seed: of the random order, and of ties.
-        split: train, valid, test or all.
         include_labelled, include_exported: dialogues that would be left out are candidates, too.
         out: the file that the list goes to; None: ``labelling/selection.txt``.
     """
@@ -71,9 +66,7 @@ class Selected(NamedTuple):
     """One dialogue of the list.
 
     Attributes:
-        dialogue_id: its id.
         score: what it was chosen for.
-        why: the same, for people.
         user_turns: how many turns there are to label.
     """
 
@@ -88,14 +81,7 @@ class SelectReport:
     """What was selected.
 
     Attributes:
-        strategy: how.
-        formula: of the scores.
-        seed: of the order.
-        split: of the dialogues.
         pool: what there was to choose from.
-        rows: the dialogues, in order.
-        file: where the list is.
-        runs: ids of the runs that were asked.
         measure: of uncertainty; None when it played no part.
         signal: what the batch is expected to add; None for a split that is not trained on.
         coverage: what the labels of the dialogues show, when they were chosen among labelled ones; else None.

@@ -17,8 +17,6 @@ from schemas.files import read_json, taken_apart
 from schemas.json_form import json_form
 from semantic_model.evaluation.metrics import Interval
 
-__all__ = ["METRIC", "StopSignal", "stop_signal"]
-
 METRIC = "ndcg@5"
 _PER_QUERY = "per-query-valid-all.json"  # written by `semctl experiment`
 _LABELS = ("D_F", "D_P", "ontology")  # inputs of a run that change with every ingest
