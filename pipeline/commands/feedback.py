@@ -9,7 +9,6 @@ import typer
 
 from pipeline.commands.adjudicate import RESOLVE
 from pipeline.context import JSON_OPTION, opened
-from schemas.json_form import json_form
 
 
 def feedback(
@@ -25,21 +24,12 @@ def feedback(
 
     Example: semctl feedback packs --annotator ann@shop.example
     """
-    from pipeline.reports.feedback import write_feedback
+    from pipeline.reports.feedback import FeedbackRequest, write_feedback
 
     workspace, console = opened(context, as_json=as_json)
-    packs = write_feedback(workspace.require(), folder, annotator=annotator, resolve_by=resolve, progress=console)
+    packs = write_feedback(workspace, FeedbackRequest(folder, annotator, resolve), progress=console)
     if as_json:
-        shown = [
-            {
-                **json_form(pack.feedback, "differences"),
-                "differences": len(pack.feedback.differences),
-                "page": str(pack.page),
-                "data": str(pack.data),
-            }
-            for pack in packs
-        ]
-        console.json({"packs": shown})
+        console.json({"packs": [pack.as_json() for pack in packs]})
         return
     rows = [
         (f.annotator, f.answered, f.compared, f.compared - f.same, f.undecided, pack.page.name)

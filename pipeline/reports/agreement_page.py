@@ -2,67 +2,79 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
+from typing import Literal, NamedTuple
 
+from annotate.agreement.aligned_labels import NEW_TOPIC, NOTHING, AlignedLabels, LabelledTurn
 from annotate.agreement.report import GOOD, TENTATIVE, AgreementReport, Estimate, SlotScore, ValueScore, word
-from pipeline.reports.agreement_report import AgreementRequest
-from pipeline.reports.agreement_turns import TurnShown, differing_turns, example_texts
+from pipeline.reports.agreement_report import AgreementRequest, answers_to
 from pipeline.reports.pages import render
 from pipeline.workspace import Workspace
 from schemas.errors import UsageError
 from schemas.files import write_atomic
+from schemas.tables import TURNS, read_table
 
-__all__ = ["render_page", "write_page"]
+Texts = Mapping[tuple[str, int, str], str]
+"""(dialogue id, turn, speaker) -> what is said."""
 
 _LEAST_SAID = 5
 _MOST_PAIRS = 40
 
 
+class Chip(NamedTuple):
+    """One thing said: by everybody (``same``), not by everybody (``apart``), or left unsaid (``silent``)."""
+
+    text: str
+    kind: Literal["same", "apart", "silent"]
+
+
+class AnswerShown(NamedTuple):
+    """One answer to a turn."""
+
+    who: str
+    chips: tuple[Chip, ...]
+    is_verdict: bool
+
+
+class TurnShown(NamedTuple):
+    """A turn that was answered differently.
+
+    Attributes:
+        before: what the assistant said before it.
+        text: what the user says.
+    """
+
+    turn: int
+    before: str
+    text: str
+    answers: tuple[AnswerShown, ...]
+
+
 def write_page(path: Path, workspace: Workspace, report: AgreementReport, request: AgreementRequest) -> None:
-    """Write the page of a report, with the texts of the turns it shows.
+    """Write the page of a report, with the texts of the turns it shows; the same report gives the same bytes.
 
     Raises:
         UsageError: the file cannot be written.
     """
-    apart = tuple(each.dialogue_id for each in report.worst if each.differing_turns)
-    page = render_page(
-        report,
-        title=workspace.root.name,
-        turns=differing_turns(workspace, apart, request),
-        examples=example_texts(workspace, (*report.confusions, *report.omissions)),
-    )
-    try:
-        write_atomic(path, page)
-    except OSError as problem:
-        raise UsageError(f"cannot write the page: {problem.strerror}", where=path) from None
-
-
-def render_page(
-    report: AgreementReport, *, title: str, turns: dict[str, list[TurnShown]], examples: dict[tuple[str, int], str]
-) -> str:
-    """The page as text: the same report gives the same bytes.
-
-    Args:
-        title: of the workspace.
-        turns: dialogue id -> its turns with different answers.
-        examples: (dialogue id, turn) -> what the user says.
-    """
+    apart = [each.dialogue_id for each in report.worst if each.differing_turns]
+    examples = (each for mixed in (*report.confusions, *report.omissions) for each in mixed.examples)
+    texts = _texts(workspace, {*apart, *(each.dialogue_id for each in examples)})
     said = sum(slot.said for slot in report.slots)
     everything = SlotScore("all slots", report.alpha, report.f1, report.turns, said, report.undefined)
     often = [value for value in report.values if value.said >= _LEAST_SAID and value.alpha.value is not None]
-    return render(
+    page = render(
         "agreement.html",
-        title=title,
+        title=workspace.root.name,
         report=report,
         names=sorted(each.annotator for each in report.annotators),
         sentence=_sentence(report),
         slots=(everything, *report.slots, replace(report.new_topic, slot="new topic")),
         often=len(often),
         worst_values=sorted(often, key=_worst_first)[: len(report.worst) or 20],
-        turns=turns,
-        examples=examples,
+        turns=_differing_turns(workspace, apart, request, texts),
+        texts=texts,
         settings=[f"{name} {value}" for name, value in report.settings.items() if value is not None],
         good=GOOD,
         tentative=TENTATIVE,
@@ -74,6 +86,35 @@ def render_page(
         between=_between,
         shortened=lambda text: text if len(text) <= 180 else f"{text[:179]}…",
     )
+    try:
+        write_atomic(path, page)
+    except OSError as problem:
+        raise UsageError(f"cannot write the page: {problem.strerror}", where=path) from None
+
+
+def _texts(workspace: Workspace, dialogues: Collection[str]) -> Texts:
+    if not dialogues:
+        return {}
+    columns = ["dialogue_id", "turn", "speaker", "text"]
+    rows = read_table(workspace.turns, TURNS, columns=columns, filters=[("dialogue_id", "in", dialogues)])
+    return {(row["dialogue_id"], row["turn"], row["speaker"]): row["text"] for row in rows.to_pylist()}
+
+
+def _differing_turns(
+    workspace: Workspace, dialogues: Sequence[str], request: AgreementRequest, texts: Texts
+) -> dict[str, list[TurnShown]]:
+    """Dialogue id -> its turns with different answers."""
+    slots, answers = answers_to(workspace, dialogues, request)
+    return {
+        dialogue: [
+            TurnShown(
+                turn, texts.get((dialogue, turn - 1, "system"), ""), texts.get((dialogue, turn, "user"), ""), shown
+            )
+            for turn in sorted({turn for turns in answered.people.values() for turn in turns})
+            if (shown := _answers(answered, turn, slots)) is not None
+        ]
+        for dialogue, answered in answers.items()
+    }
 
 
 def _worst_first(value: ValueScore) -> tuple[float, int]:
@@ -103,3 +144,37 @@ def _percent(value: float | None) -> str:
 
 def _between(found: Estimate, shown: Callable[[float | None], str] = _figure) -> str:
     return "" if found.low is None or found.high is None else f"{shown(found.low)} to {shown(found.high)}"
+
+
+def _answers(answered: AlignedLabels, turn: int, slots: Sequence[str]) -> tuple[AnswerShown, ...] | None:
+    """Everybody's answers; None where fewer than two people answered, or all say the same."""
+    given = {who: turns[turn] for who, turns in answered.people.items() if turn in turns}
+    if len(given) < 2:
+        return None
+    apart = {
+        slot
+        for slot in range(len(slots))
+        if len({said.cells.get(slot, NOTHING) for said in given.values() if slot not in said.missing}) > 1
+    }
+    if not apart:
+        return None
+    shown = [AnswerShown(who, _chips(said, given, apart, slots), False) for who, said in given.items()]
+    if turn in answered.verdicts:
+        shown.append(AnswerShown("verdict", _chips(answered.verdicts[turn], given, set(), slots), True))
+    return tuple(shown)
+
+
+def _chips(
+    said: LabelledTurn, given: Mapping[str, LabelledTurn], apart: set[int], slots: Sequence[str]
+) -> tuple[Chip, ...]:
+    chips: list[Chip] = []
+    for slot, name in enumerate(slots):
+        if slot in said.missing:
+            continue
+        for element in sorted(said.cells.get(slot, NOTHING), key=lambda each: (each.op == "dislike", each)):
+            by_all = all(element in other.cells.get(slot, NOTHING) for other in given.values())
+            text = str(element) if name == NEW_TOPIC else f"{name}: {element}"
+            chips.append(Chip(text, "same" if by_all or slot not in apart else "apart"))
+        if slot in apart and not said.cells.get(slot):
+            chips.append(Chip("no new topic" if name == NEW_TOPIC else f"{name}: –", "silent"))
+    return tuple(chips)

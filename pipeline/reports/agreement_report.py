@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 from annotate.agreement.aligned_labels import AlignedLabels, CellReader, read_dialogue
 from annotate.agreement.coefficients import DISTANCES, Distance
@@ -14,10 +14,9 @@ from annotate.agreement.tally import Tally
 from annotate.annotations.migration import Migration
 from pipeline.workspace import Workspace
 from schemas.errors import CheckError, UsageError
+from schemas.json_form import json_form
 from schemas.progress import Progress, SilentProgress
 from schemas.validation import did_you_mean
-
-__all__ = ["AgreementRequest", "answers_to", "check_alpha", "workspace_agreement"]
 
 _SPLITS = ("train", "valid", "test")
 
@@ -41,32 +40,23 @@ class AgreementRequest:
     bootstrap: int = 1000
     seed: int = 0
     worst: int = 20
-    _distance: Distance = field(init=False, repr=False, compare=False, default="nominal")
 
     def __post_init__(self) -> None:
         if len(set(self.annotators)) == 1:
             raise UsageError(f"--annotators names {self.annotators[0]} only", fix="name two or more, or leave it out")
         if self.split is not None and self.split not in _SPLITS:
             raise UsageError(f"no split '{self.split}'", fix=f"take one of {', '.join(_SPLITS)}")
-        known = next((distance for distance in DISTANCES if distance == self.distance), None)
-        if known is None:
+        if self.distance not in DISTANCES:
             raise UsageError(f"no distance '{self.distance}'", fix=f"take one of {', '.join(DISTANCES)}")
-        object.__setattr__(self, "_distance", known)
 
     @property
     def kind(self) -> Distance:
         """The distance, as one of those there are."""
-        return self._distance
+        return "masi" if self.distance == "masi" else "nominal"
 
     def as_json(self) -> dict[str, object]:
         """How it was counted, for the report."""
-        return {
-            "annotators": list(self.annotators) or None,
-            "split": self.split,
-            "distance": self.distance,
-            "bootstrap": self.bootstrap,
-            "seed": self.seed,
-        }
+        return {**json_form(self, "worst"), "annotators": list(self.annotators) or None}
 
 
 def workspace_agreement(
@@ -85,15 +75,15 @@ def workspace_agreement(
     labelled = read_labelled(workspace.annotations)
     _check_names(request.annotators, labelled)
     reader = CellReader(ontology)
-    kept = _comparable(workspace, labelled, request)
-    prelabels = any(labelled[dialogue_id].prelabelled for dialogue_id in kept.chosen)
-    tally = Tally(reader.slots, request.kind, prelabels=prelabels)
-    gone = sum(_of(found, request.annotators).is_comparable() for found in labelled.values()) - len(kept.all)
-    answers = _answers(workspace, kept.chosen, request, reader)
-    for dialogue_id, answered in progress.track(answers, "comparing", total=len(kept.chosen)):
+    comparable = [each for each, found in labelled.items() if _of(found, request.annotators).is_comparable()]
+    turns = read_user_turns(workspace.turns, comparable)
+    chosen = {each: found for each, found in turns.items() if request.split in (None, found.split)}
+    tally = Tally(reader.slots, request.kind, prelabels=any(labelled[each].prelabelled for each in chosen))
+    answers = _answers(workspace, chosen, request, reader)
+    for dialogue_id, answered in progress.track(answers, "comparing", total=len(chosen)):
         tally.add(dialogue_id, answered)
     left_out = {
-        "dialogues no longer in the corpus": gone,
+        "dialogues no longer in the corpus": len(comparable) - len(turns),
         "answers to turns no longer in the corpus": tally.orphaned,
         **{f"marks of the unknown slot '{name}'": n for name, n in sorted(reader.unknown_slots.items())},
     }
@@ -110,11 +100,10 @@ def workspace_agreement(
 
 def answers_to(
     workspace: Workspace, dialogues: Sequence[str], request: AgreementRequest
-) -> dict[str, tuple[AlignedLabels, tuple[str, ...]]]:
-    """Dialogue id -> what people answered, and the slots by position, for a few dialogues to be shown."""
+) -> tuple[tuple[str, ...], dict[str, AlignedLabels]]:
+    """The slots by position, and dialogue id -> what people answered, for a few dialogues to be shown."""
     reader = CellReader(workspace.ontology())
-    turns = read_user_turns(workspace.turns, dialogues)
-    return {each: (answered, reader.slots) for each, answered in _answers(workspace, turns, request, reader)}
+    return reader.slots, dict(_answers(workspace, read_user_turns(workspace.turns, dialogues), request, reader))
 
 
 def check_alpha(report: AgreementReport, at_least: float) -> None:
@@ -136,22 +125,6 @@ def check_alpha(report: AgreementReport, at_least: float) -> None:
             f"alpha is {alpha.value:.3f}, {at_least - alpha.value:.3f} below {at_least:g}{spread}",
             fix=f"look at the slots {worst} first: the guideline may be unclear, or values too close",
         )
-
-
-@dataclass(frozen=True)
-class _Kept:
-    """Dialogues with something to compare: all of them, and those of the split asked for."""
-
-    all: Mapping[str, UserTurns]
-    chosen: Mapping[str, UserTurns]
-
-
-def _comparable(workspace: Workspace, labelled: Mapping[str, Labelled], request: AgreementRequest) -> _Kept:
-    wanted = [each for each, found in labelled.items() if _of(found, request.annotators).is_comparable()]
-    turns = read_user_turns(workspace.turns, wanted)
-    if request.split is None:
-        return _Kept(turns, turns)
-    return _Kept(turns, {each: found for each, found in turns.items() if found.split == request.split})
 
 
 def _of(found: Labelled, annotators: tuple[str, ...]) -> Labelled:

@@ -1,7 +1,9 @@
-"""HTML pages from the templates in ``templates/``: no script, no network, every text escaped."""
+"""HTML pages from the templates in ``templates/``: no script, no network, every text escaped, images inside."""
 
 from __future__ import annotations
 
+import base64
+import io
 import re
 from functools import cache
 from pathlib import Path
@@ -10,14 +12,32 @@ from typing import Any
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markupsafe import Markup
 
-__all__ = ["render"]
+from schemas.files import open_unlinked
+from semantic_model.data.image_decoding import UndecodableImageError, decode_image
 
+_THUMBNAIL = 104
 _NOT_PRINTABLE = re.compile(r"[\x00-\x08\x0b-\x1f\x7f\ud800-\udfff]")
 
 
 def render(template: str, **values: Any) -> str:
     """A page as text: the same values give the same bytes."""
     return _environment().get_template(template).render(values) + "\n"
+
+
+def thumbnail_url(path: Path) -> str | None:
+    """An image, at most 104 pixels wide and high, as a ``data:`` address; None for one that cannot be read.
+
+    No symbolic link is followed: the page may be given to others.
+    """
+    try:
+        with open_unlinked(path) as file:
+            small = decode_image(file.read(), near=2 * _THUMBNAIL)
+    except (OSError, UndecodableImageError):
+        return None
+    small.thumbnail((_THUMBNAIL, _THUMBNAIL))
+    content = io.BytesIO()
+    small.save(content, "JPEG", quality=78)
+    return f"data:image/jpeg;base64,{base64.b64encode(content.getvalue()).decode()}"
 
 
 @cache

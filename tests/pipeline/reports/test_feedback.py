@@ -12,8 +12,8 @@ import pytest
 
 from pipeline.cli import _run
 from pipeline.labelling.ingest_labels import IngestRequest, ingest_labels
-from pipeline.reports.feedback import write_feedback
-from pipeline.reports.thumbnails import thumbnail_url
+from pipeline.reports.feedback import FeedbackRequest, write_feedback
+from pipeline.reports.pages import thumbnail_url
 from pipeline.workspace import Workspace
 from schemas.errors import UsageError, WorkspaceError
 from tests.label_exports import answer, answered, hashes, pick, save, tasks_of, typed
@@ -39,7 +39,7 @@ def workspace(tmp_path: Path) -> Workspace:
 
 
 def test_a_pack_holds_every_difference_with_what_was_said_and_why(workspace: Workspace, tmp_path: Path):
-    packs = write_feedback(workspace, tmp_path / "packs")
+    packs = write_feedback(workspace, FeedbackRequest(tmp_path / "packs"))
     assert [pack.feedback.annotator for pack in packs] == ["user:1", "user:2", "user:3"]
     data = json.loads(packs[2].data.read_bytes())
     assert data["turns"] == {"answered": 3, "compared": 3, "same": 1, "differing": 2, "undecided": 0}
@@ -69,15 +69,15 @@ def test_a_pack_holds_every_difference_with_what_was_said_and_why(workspace: Wor
 
 
 def test_the_page_needs_nothing_else_and_names_no_other_place(workspace: Workspace, tmp_path: Path):
-    page = write_feedback(workspace, tmp_path / "packs", annotator="user:3")[0].page.read_text()
+    page = write_feedback(workspace, FeedbackRequest(tmp_path / "packs", annotator="user:3"))[0].page.read_text()
     assert "data:image/jpeg;base64," in page
     assert re.search(r"https?://|<script|src=|url\((?!data:)", page) is None
 
 
 def test_the_same_labels_give_the_same_bytes(workspace: Workspace, tmp_path: Path):
-    write_feedback(workspace, tmp_path / "packs")
+    write_feedback(workspace, FeedbackRequest(tmp_path / "packs"))
     before = hashes(tmp_path / "packs")
-    write_feedback(workspace, tmp_path / "packs")
+    write_feedback(workspace, FeedbackRequest(tmp_path / "packs"))
     assert hashes(tmp_path / "packs") == before
     assert len(before) == 6
 
@@ -113,7 +113,7 @@ def hostile(tmp_path: Path) -> Workspace:
 
 
 def test_nothing_that_was_said_or_marked_becomes_markup(hostile: Workspace, tmp_path: Path):
-    page = write_feedback(hostile, tmp_path / "packs", annotator="user:3")[0].page.read_text()
+    page = write_feedback(hostile, FeedbackRequest(tmp_path / "packs", annotator="user:3"))[0].page.read_text()
     found = Tags()
     found.feed(page)
     expected = "html head meta title style body h1 h2 p div b span table tr th td a figure figcaption"
@@ -128,7 +128,7 @@ def test_no_payload_fires_in_a_real_browser(hostile: Workspace, tmp_path: Path):
         skip_or_fail("browser", f"no Chromium at {chromium}; set SEMCTL_CHROMIUM")
     from playwright.sync_api import sync_playwright
 
-    page_file = write_feedback(hostile, tmp_path / "packs", annotator="user:3")[0].page
+    page_file = write_feedback(hostile, FeedbackRequest(tmp_path / "packs", annotator="user:3"))[0].page
     with sync_playwright() as playwright:
         browser = playwright.chromium.launch(executable_path=str(chromium), args=["--no-sandbox", "--disable-gpu"])
         page = browser.new_page(viewport={"width": 1366, "height": 768})
@@ -160,12 +160,12 @@ def test_the_command_shows_who_differs_and_refuses_names_nobody_has(
     assert _run(["-w", str(workspace.root), "feedback", folder]) == 0
     assert "user:3" in capsys.readouterr().out
     with pytest.raises(UsageError, match=r"no annotator 'user:33' answered anything; did you mean 'user:3'"):
-        write_feedback(workspace, tmp_path, annotator="user:33")
+        write_feedback(workspace, FeedbackRequest(tmp_path, annotator="user:33"))
     (tmp_path / "file").write_text("")
     with pytest.raises(UsageError, match="cannot write the pack"):
-        write_feedback(workspace, tmp_path / "file")
+        write_feedback(workspace, FeedbackRequest(tmp_path / "file"))
     with pytest.raises(WorkspaceError, match="no annotations yet"):
-        write_feedback(write_workspace(tmp_path / "fresh", [D1]), tmp_path / "packs")
+        write_feedback(write_workspace(tmp_path / "fresh", [D1]), FeedbackRequest(tmp_path / "packs"))
 
 
 def test_an_image_that_is_none_has_no_thumbnail(tmp_path: Path):
