@@ -35,8 +35,7 @@ from pipeline.benchmarks.measure import Goal, Options, compared
 from pipeline.corpus.import_corpus import ImportRequest, import_corpus
 from pipeline.corpus.layout import Folders, read_file
 from pipeline.corpus.ledger import Ledger
-from pipeline.corpus.readers import open_reader
-from pipeline.corpus.reading import jobs_for
+from pipeline.corpus.reading import jobs_for, open_reader
 from pipeline.workspace import Workspace
 from schemas.progress import Progress, SilentProgress
 

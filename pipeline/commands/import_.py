@@ -10,7 +10,7 @@ import typer
 from pipeline.context import JSON_OPTION, opened
 
 if TYPE_CHECKING:
-    from pipeline.corpus.splitting import SplitShares
+    from pipeline.corpus.records import SplitShares
 
 
 def import_(
@@ -58,7 +58,7 @@ def import_(
     from typing import cast
 
     from pipeline.corpus.import_corpus import ImportRequest, import_corpus
-    from pipeline.corpus.splitting import SplitShares
+    from pipeline.corpus.records import SplitShares
     from pipeline.corpus.updates import TopicChange
 
     workspace, console = opened(context, as_json=as_json)

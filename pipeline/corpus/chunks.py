@@ -7,24 +7,22 @@ make chunks and the corpus comes out the same however many there are.
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from itertools import chain
 from typing import Any
 
+import numpy as np
 import pyarrow as pa
 
 from pipeline.corpus.catalogue import ProductLookup
 from pipeline.corpus.images import ImageReferences, ReferencedImage
 from pipeline.corpus.ledger import Ledger
 from pipeline.corpus.recommendations import Recommendations
-from pipeline.corpus.records import SPLITS, CandidateKind, Dialogue
+from pipeline.corpus.records import SPLITS, CandidateKind, Dialogue, SplitShares
 from pipeline.corpus.slots import Said, SlotKeys
-from pipeline.corpus.splitting import SplitShares
-from pipeline.corpus.turns import TurnTable
-from pipeline.corpus.update_table import UpdateTable
-from pipeline.corpus.updates import CorpusUpdates, TopicChange
-
-__all__ = ["Chunk", "ChunkMaker", "Setting"]
+from pipeline.corpus.updates import CorpusUpdates, TopicChange, UpdateTable
+from schemas.tables import TURNS
 
 _FULL_ROWS = 20_000
 _FULL_REFERENCES = 250_000
@@ -85,7 +83,7 @@ class Chunk:
     Attributes:
         turns: rows of the table ``turns``.
         recommendations: rows in the form :data:`pipeline.corpus.recommendations.RECOMMENDATION_COLUMNS`.
-        updates: rows in the form :data:`pipeline.corpus.update_table.UPDATE_COLUMNS`.
+        updates: rows in the form :data:`pipeline.corpus.updates.UPDATE_COLUMNS`.
         splits: split -> dialogues.
         user_turns: how many of the turns are users'.
         ledger: what was counted, as :meth:`Ledger.as_json` gives it.
@@ -191,3 +189,64 @@ class ChunkMaker:
         user_turns = self._turns.user_turns
         turns, updates = self._turns.take(), self._rows.take()
         return Chunk(turns, recommendations, updates, splits, user_turns, self.ledger.take(), said, image_refs)
+
+
+class TurnTable:
+    """Gathers the turns of dialogues by column."""
+
+    def __init__(self, image_refs: ImageReferences) -> None:
+        self._images = image_refs
+        self._clear()
+
+    def __len__(self) -> int:
+        return len(self._texts)
+
+    def _clear(self) -> None:
+        self._dialogue_ids: list[str] = []
+        self._splits: list[str] = []
+        self._lengths: list[int] = []
+        self._speakers: list[str] = []
+        self._acts: list[str] = []
+        self._texts: list[str] = []
+        self._image_ids: list[Sequence[str]] = []
+
+    def add(self, dialogue: Dialogue) -> None:
+        """Add a dialogue."""
+        turns = dialogue.turns
+        self._dialogue_ids.append(dialogue.dialogue_id)
+        self._splits.append(dialogue.split)
+        self._lengths.append(len(turns.speakers))
+        self._speakers += turns.speakers
+        self._acts += turns.acts
+        self._texts += turns.texts
+        image_ids = self._images.image_ids
+        self._image_ids += [image_ids(images) if images else images for images in turns.images]
+
+    @property
+    def user_turns(self) -> int:
+        """How many of them are users' turns."""
+        return self._speakers.count("user")
+
+    def take(self) -> pa.Table:
+        """The rows gathered so far; afterwards there are none."""
+        lengths = np.array(self._lengths, np.int32)
+        dialogue_of_row = pa.array(np.repeat(np.arange(len(lengths), dtype=np.int32), lengths))
+        starts = np.cumsum(lengths, dtype=np.int32) - lengths
+        columns = [
+            pa.array(self._dialogue_ids, pa.string()).take(dialogue_of_row),
+            pa.array(np.arange(len(self._texts), dtype=np.int32) - np.repeat(starts, lengths)),
+            pa.array(self._speakers, pa.string()),
+            pa.array(self._acts, pa.string()),
+            pa.array(self._texts, pa.string()),
+            _string_lists(self._image_ids),
+            pa.array(self._splits, pa.string()).take(dialogue_of_row),
+        ]
+        self._clear()
+        return pa.table(columns, schema=TURNS.columns)
+
+
+def _string_lists(lists: Sequence[Sequence[str]]) -> pa.ListArray:
+    """A column of lists of strings, made out of one long list."""
+    ends = np.zeros(len(lists) + 1, np.int32)
+    np.cumsum(np.fromiter(map(len, lists), np.int32, len(lists)), out=ends[1:])
+    return pa.ListArray.from_arrays(pa.array(ends), pa.array(list(chain.from_iterable(lists)), pa.string()))

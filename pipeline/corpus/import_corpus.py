@@ -24,14 +24,11 @@ from pipeline.corpus.image_files import check_images
 from pipeline.corpus.layout import Folders
 from pipeline.corpus.ledger import Ledger
 from pipeline.corpus.parsing import snake_case
-from pipeline.corpus.readers import FORMATS, open_reader
-from pipeline.corpus.reading import Chunks
+from pipeline.corpus.reading import FORMATS, Chunks, open_reader
 from pipeline.corpus.recommendations import RECOMMENDATION_COLUMNS
-from pipeline.corpus.records import SPLITS, Reader
+from pipeline.corpus.records import SPLITS, Reader, SplitShares
 from pipeline.corpus.slots import CorpusSlots
-from pipeline.corpus.splitting import SplitShares
-from pipeline.corpus.update_table import UPDATE_COLUMNS, annotation_rows
-from pipeline.corpus.updates import TopicChange
+from pipeline.corpus.updates import UPDATE_COLUMNS, TopicChange, annotation_rows
 from pipeline.ontology.derivation import AttributeCounts, CorpusSlot, derive_ontology
 from pipeline.ontology.extension import grown
 from pipeline.workspace import Workspace

@@ -42,7 +42,6 @@ from pipeline.corpus.csv_files import CsvTable, read_csv
 from pipeline.corpus.images import ImageReferences
 from pipeline.corpus.layout import Folders, HashedFiles, files_below
 from pipeline.corpus.ledger import Ledger
-from pipeline.corpus.merging import keep_or_drop
 from pipeline.corpus.parsing import NotJsonError, as_text, id_text, parse_json, snake_case, split_values, structure
 from pipeline.corpus.product_fields import add_values, price_of
 from pipeline.corpus.records import (
@@ -53,6 +52,7 @@ from pipeline.corpus.records import (
     StateRecord,
     TurnState,
     Utterance,
+    keep_or_drop,
     speaker_name,
     split_name,
 )

@@ -13,10 +13,9 @@ from typing import Any
 from pipeline.corpus.chunks import Chunk, ChunkMaker
 from pipeline.corpus.layout import UNREADABLE, HashedFiles
 from pipeline.corpus.ledger import Ledger, LedgerLine
-from pipeline.corpus.merging import keep_or_drop
 from pipeline.corpus.mmd_states import StateReader, UnreadableStateError
 from pipeline.corpus.parsing import as_text, id_text, references
-from pipeline.corpus.records import Dialogue, MergedTurns, Speaker, StateRecord, speaker_name
+from pipeline.corpus.records import Dialogue, MergedTurns, Speaker, StateRecord, keep_or_drop, speaker_name
 
 __all__ = ["Entry", "MmdDialogues"]
 

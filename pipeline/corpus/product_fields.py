@@ -170,7 +170,7 @@ def description_of(fields: Mapping[str, Any]) -> str:
 def price_of(*values: object) -> tuple[float | None, str]:
     """The first of the values that says something of a price: a number where it is one, and as a text.
 
-    What only a text says is read with the whole catalogue: :func:`~pipeline.corpus.catalogue_numbers.read_prices`.
+    What only a text says is read with the whole catalogue: :func:`~pipeline.corpus.catalogue.read_prices`.
     """
     for value in values:
         if isinstance(value, int | float) and not isinstance(value, bool) and not math.isnan(value):

@@ -10,11 +10,13 @@ import os
 from collections.abc import Iterator
 
 from pipeline.corpus.chunks import Chunk, ChunkMaker, Setting
+from pipeline.corpus.layout import Folders
+from pipeline.corpus.ledger import Ledger
 from pipeline.corpus.mmd import MmdReader
 from pipeline.corpus.records import Parts, Reader
 from pipeline.corpus.worker_pool import WorkerPool
-
-__all__ = ["Chunks", "jobs_for"]
+from schemas.errors import UsageError
+from schemas.validation import did_you_mean
 
 _WORTH_BYTES = 64 * 2**20
 """Dialogue files of less are read here. Processes start reading after about 0.35 s of a core; in that time, 15 to 20 MB
@@ -91,3 +93,33 @@ def _jobs(parts: Parts, asked: int | None) -> int:
 
 def _cores() -> int:
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+FORMATS = ("mmd", "simmc1", "simmc2", "jsonl")
+
+
+def open_reader(form: str, folders: Folders, ledger: Ledger, *, with_states: bool = True) -> Reader:
+    """The reader of a format, opened on a corpus.
+
+    Raises:
+        UsageError: an unknown format.
+        CorpusError: the folder does not hold a corpus in this format.
+    """
+    if form == "mmd":
+        from pipeline.corpus.mmd import MmdReader
+
+        return MmdReader(folders, ledger, with_states=with_states)
+    if form == "simmc1":
+        from pipeline.corpus.simmc1 import Simmc1Reader
+
+        return Simmc1Reader(folders, ledger, with_states=with_states)
+    if form == "simmc2":
+        from pipeline.corpus.simmc2 import Simmc2Reader
+
+        return Simmc2Reader(folders, ledger, with_states=with_states)
+    if form == "jsonl":
+        from pipeline.corpus.jsonl import JsonlReader
+
+        return JsonlReader(folders, ledger, with_states=with_states)
+    fix = did_you_mean(form, FORMATS, f"formats: {', '.join(FORMATS)}")
+    raise UsageError(f"unknown corpus format '{form}'", fix=fix)

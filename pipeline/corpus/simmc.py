@@ -6,24 +6,23 @@ A clone of a release is read as it is: its files are told apart by name, whereve
 from __future__ import annotations
 
 import re
+import tempfile
 from abc import ABC, abstractmethod
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Literal, NamedTuple
 
+import orjson
+
 from pipeline.corpus.csv_files import read_csv
-from pipeline.corpus.dialogue_buffer import DialogueBuffer
 from pipeline.corpus.images import ImageReferences
 from pipeline.corpus.layout import UNREADABLE, Folders, HashedFiles, files_below
 from pipeline.corpus.ledger import Ledger, LedgerLine
-from pipeline.corpus.merging import keep_or_drop
 from pipeline.corpus.parsing import NotJsonError, as_text, id_text, parse_json, structure
 from pipeline.corpus.product_fields import attributes_of, description_of, price_of
-from pipeline.corpus.records import Dialogue, MergedTurns, ProductRecord, Utterance, split_name
+from pipeline.corpus.records import Dialogue, MergedTurns, ProductRecord, Utterance, keep_or_drop, split_name
 from schemas.errors import CorpusError
-
-__all__ = ["SimmcDialogue", "SimmcReader", "domain_of_file", "read_object"]
 
 CATALOGUE_FILES = ("catalogue.json", "catalog.json", "products.json")
 """Catalogues of one's own; without one, all files of the release with ``metadata`` in their names are read."""
@@ -337,3 +336,37 @@ def domain_of_file(path: Path) -> str:
 def _split_of_file(path: Path) -> str | None:
     names = (*re.split(r"[^a-z]+", path.stem.casefold()), path.parent.name)
     return next((split for name in names if (split := split_name(name)) is not None), None)
+
+
+class DialogueBuffer:
+    """Keeps raw dialogues in a temporary file and gives them back sorted by id.
+
+    An id found in two splits becomes ``<split>/<id>`` for every dialogue, one found in two domains
+    ``<domain>/<id>``; found twice in one split of a domain, the later one is dropped and counted.
+    """
+
+    def __init__(self) -> None:
+        self._file = tempfile.TemporaryFile()  # noqa: SIM115 - lives as long as the buffer
+        self._index: dict[tuple[str, str, str], tuple[int, int]] = {}
+
+    def __len__(self) -> int:
+        return len(self._index)
+
+    def add(self, dialogue_id: str, split: str, domain: str, dialogue: Any, ledger: Ledger) -> None:
+        """Keep a dialogue."""
+        if (split, domain, dialogue_id) in self._index:
+            ledger["dialogues"].drop("id_found_twice")
+            return
+        content = orjson.dumps(dialogue)
+        self._index[split, domain, dialogue_id] = (self._file.tell(), len(content))
+        self._file.write(content)
+
+    def sorted(self) -> Iterator[tuple[str, str, str, Any]]:
+        """(dialogue_id, split, domain, dialogue), sorted by id."""
+        forms = ("{2}", "{0}/{2}", "{1}/{2}", "{1}/{0}/{2}")
+        named = ([form.format(*key) for key in self._index] for form in forms)
+        ids = next(ids for ids in named if len(set(ids)) == len(ids))
+        entries = sorted(zip(ids, self._index.items(), strict=True))
+        for dialogue_id, ((split, domain, _), (offset, length)) in entries:
+            self._file.seek(offset)
+            yield dialogue_id, split, domain, orjson.loads(self._file.read(length))

@@ -1,10 +1,9 @@
 """The embedded default corpus: a catalogue with drawn images, or a real one, and simulated shopping dialogues.
 
-data             words, sentences and outlines as TOML; vocabulary, phrases and silhouettes read them
+data             words, sentences and outlines as TOML; vocabulary, wording and silhouettes read them
 catalogue        products made of them; real_catalogue reads them from a CSV file instead
-silhouettes, prints, drawing     one flat image a product
+silhouettes, drawing             one flat image a product
 user_goal, product_index         what a user wants by now, and which products satisfy it
-user_simulator, user_policy, user_actions, refinement_actions    a dialogue, move by move; wording puts it into words
-corruptions      what real corpora have wrong with them, planted and counted
+user_simulator, user_policy, user_actions    a dialogue, move by move; wording puts it into words
 mmd_layout       files as MMD has them; corpus puts everything together
 """

@@ -11,11 +11,10 @@ from random import Random
 from typing import Any
 
 from pipeline.generator.catalogue import FAULTS, CatalogueProduct, drawn_catalogue, plant_faults
-from pipeline.generator.corruptions import CORRUPTIONS, plan_corruptions
 from pipeline.generator.mmd_layout import DialogueWriter, only_in_images, write_links, write_product
 from pipeline.generator.product_index import ProductIndex
 from pipeline.generator.real_catalogue import RealCatalogue
-from pipeline.generator.user_simulator import Simulator
+from pipeline.generator.user_simulator import CORRUPTIONS, Simulator, plan_corruptions
 from schemas.errors import UsageError
 from schemas.files import remove_left_over, temporary_files, temporary_folder, write_json
 from schemas.json_form import json_form

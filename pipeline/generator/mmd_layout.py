@@ -13,9 +13,15 @@ from typing import Any
 import orjson
 
 from pipeline.generator.catalogue import CatalogueProduct
-from pipeline.generator.corruptions import Corruption, list_negatives, shape_utterances
 from pipeline.generator.drawing import draw_product
-from pipeline.generator.user_simulator import Dialogue, Recommendation, Utterance
+from pipeline.generator.user_simulator import (
+    Corruption,
+    Dialogue,
+    Recommendation,
+    Utterance,
+    list_negatives,
+    shape_utterances,
+)
 from schemas.folding import ENTITY
 
 __all__ = ["DialogueWriter", "only_in_images", "product_json", "write_links", "write_product"]

@@ -8,8 +8,7 @@ from random import Random
 import numpy as np
 
 from pipeline.generator.product_index import ProductIndex
-from pipeline.generator.refinement_actions import Refinements
-from pipeline.generator.user_actions import REFINEMENT_WEIGHTS, MoveKind, UserAction, fitness, interesting
+from pipeline.generator.user_actions import REFINEMENT_WEIGHTS, MoveKind, Refinements, UserAction, fitness, interesting
 from pipeline.generator.user_goal import UserGoal
 from pipeline.generator.vocabulary import VISIBLE
 

@@ -3,21 +3,84 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from random import Random
+from typing import Any, Literal, get_args
 
 import numpy as np
 from numpy.typing import NDArray
 
-from pipeline.generator import phrases
 from pipeline.generator.product_index import Mask, ProductIndex
 from pipeline.generator.user_actions import MoveKind, UserAction
 from pipeline.generator.user_goal import UserGoal
 from pipeline.generator.user_policy import UserPolicy
-from pipeline.generator.wording import Wording, plural
+from pipeline.generator.wording import (
+    ADD,
+    AGENT,
+    ASK,
+    CHANGE,
+    DISLIKE,
+    DISLIKE_NTH,
+    DROP,
+    LIKE_NTH,
+    NTH_BUT,
+    OPEN,
+    OPEN_NTH,
+    QUESTIONS,
+    SHOPPER,
+    SWITCH,
+    UPLOAD,
+    UPLOAD_DISLIKE,
+    UPLOAD_OPEN,
+    Wording,
+    plural,
+)
 
-__all__ = ["Dialogue", "Recommendation", "Simulator", "Utterance"]
+Corruption = Literal[
+    "no_negatives",
+    "one_negative",
+    "three_negatives",
+    "positives_among_negatives",
+    "null_utterance",
+    "nested_utterances",
+]
+CORRUPTIONS: tuple[Corruption, ...] = get_args(Corruption)
+"""One of them a dialogue at most.
+
+``no_negatives``, ``one_negative``, ``three_negatives``: so few are listed in the first recommendation;
+``positives_among_negatives``: its negatives hold up to three of its own positives;
+``null_utterance``: a null among the utterances; ``nested_utterances``: two utterances in a list of their own.
+"""
+
+
+def plan_corruptions(dialogues: Mapping[str, int], each: int, rng: Random) -> dict[tuple[str, int], Corruption]:
+    """Which dialogue, by split and number from 0, has which corruption; each corruption ``each`` times."""
+    places = [(split, number) for split, count in dialogues.items() for number in range(count)]
+    chosen = rng.sample(places, min(len(places), each * len(CORRUPTIONS)))
+    return {place: CORRUPTIONS[index % len(CORRUPTIONS)] for index, place in enumerate(chosen)}
+
+
+def list_negatives(
+    negatives: Sequence[int], positives: Sequence[int], sound: Sequence[bool], corruption: Corruption | None
+) -> list[int]:
+    """The negatives as the corruption has them listed; the few that are left have sound files."""
+    if corruption == "positives_among_negatives":
+        return [*positives[:3], *negatives]
+    few = {"no_negatives": 0, "one_negative": 1, "three_negatives": 3}.get(corruption or "")
+    if few is None:
+        return list(negatives)
+    return list(dict.fromkeys(number for number in negatives if sound[number]))[:few]
+
+
+def shape_utterances(utterances: list[Any], corruption: Corruption | None) -> list[Any]:
+    """The list of utterances with a null in it, or with two of them in a list of their own."""
+    if corruption == "null_utterance":
+        return [*utterances[:2], None, *utterances[2:]]
+    if corruption == "nested_utterances":
+        return [*utterances[:2], utterances[2:4], *utterances[4:]]
+    return utterances
+
 
 _ACTS: dict[MoveKind, tuple[str, str]] = {
     "open": ("give-criteria", ""),
@@ -111,16 +174,16 @@ class _Conversation:
     def _greet(self) -> None:
         rng = self._rng
         if rng.random() < 0.55:
-            self._user("greeting", rng.choice(phrases.SHOPPER["greeting"]), opening=True)
-            self._agent("greeting", rng.choice(phrases.AGENT["greeting"]))
+            self._user("greeting", rng.choice(SHOPPER["greeting"]), opening=True)
+            self._agent("greeting", rng.choice(AGENT["greeting"]))
         genders = self._index.values("gender")
         if genders and rng.random() < 0.35:
             target = self._index.products[int(rng.choice(np.flatnonzero(self._index.healthy)))]
             gender = target.value("gender") or rng.choice(genders)
-            own = phrases.SHOPPER.get(f"info_{gender.lower()}", phrases.SHOPPER["info"])
+            own = SHOPPER.get(f"info_{gender.lower()}", SHOPPER["info"])
             self._wants = self._wants.like("gender", gender)
             self._user("user-info", self._words.pick(own, v=gender.lower()), opening=True)
-            self._agent("question", rng.choice(phrases.AGENT["info"]))
+            self._agent("question", rng.choice(AGENT["info"]))
 
     def _topic(self, rounds: int) -> None:
         rng = self._rng
@@ -131,10 +194,10 @@ class _Conversation:
         self._say(move)
         if rng.random() < 0.3:
             answer = self._policy.answer(self._wants, target, rng)
-            if answer is not None and answer.attribute in phrases.QUESTIONS:
-                self._agent("question", rng.choice(phrases.QUESTIONS[answer.attribute]))
+            if answer is not None and answer.attribute in QUESTIONS:
+                self._agent("question", rng.choice(QUESTIONS[answer.attribute]))
                 if rng.random() < 0.12:
-                    self._user("give-part-criteria", rng.choice(phrases.SHOPPER["no_preference"]))
+                    self._user("give-part-criteria", rng.choice(SHOPPER["no_preference"]))
                 else:
                     self._say(answer, act="give-part-criteria")
         self._recommend(pool, new=False)
@@ -156,7 +219,7 @@ class _Conversation:
         if move is None or relaxed is None:
             return False
         self._say(move)
-        self._agent("answer", self._rng.choice(phrases.AGENT["none"]))
+        self._agent("answer", self._rng.choice(AGENT["none"]))
         self._say(relaxed)
         self._recommend(pool, new=False)
         return True
@@ -165,24 +228,24 @@ class _Conversation:
         """A question about a shown product; it changes nothing."""
         place = self._rng.randrange(len(self._shown))
         product = self._index.products[self._shown[place]]
-        known = [name for name in phrases.ASK if product.attributes.get(name)]
+        known = [name for name in ASK if product.attributes.get(name)]
         if not known:
             return
         attribute, ordinal = self._rng.choice(known), self._words.ordinal(place)
-        self._user("ask_attribute", self._words.pick(phrases.ASK[attribute], n=ordinal), subtype="ask_attribute_in_n")
+        self._user("ask_attribute", self._words.pick(ASK[attribute], n=ordinal), subtype="ask_attribute_in_n")
         value = ", ".join(product.attributes[attribute])
-        self._agent("answer", self._words.pick(phrases.AGENT["answer"], n=ordinal, v=value))
+        self._agent("answer", self._words.pick(AGENT["answer"], n=ordinal, v=value))
 
     def _close(self) -> None:
         chance = self._rng.random()
         if chance < 0.45:
             place = self._rng.randrange(len(self._shown))
-            text = self._words.pick(phrases.SHOPPER["buy"], n=self._words.ordinal(place))
+            text = self._words.pick(SHOPPER["buy"], n=self._words.ordinal(place))
             self._user("buy", text, opening=True)
-            self._agent("answer", self._rng.choice(phrases.AGENT["buy"]))
+            self._agent("answer", self._rng.choice(AGENT["buy"]))
         if chance < 0.8:
-            self._user("exit-message", self._rng.choice(phrases.SHOPPER["exit"]), opening=True)
-            self._agent("exit-message", self._rng.choice(phrases.AGENT["exit"]))
+            self._user("exit-message", self._rng.choice(SHOPPER["exit"]), opening=True)
+            self._agent("exit-message", self._rng.choice(AGENT["exit"]))
 
     def _pool(self, kind: str) -> NDArray[np.int64]:
         """The topic's negatives: half of its own type as far as there are, and about one in a hundred twice."""
@@ -208,11 +271,11 @@ class _Conversation:
         self._shown = tuple(positives)
         recommendation = Recommendation(self._shown, pool[~satisfying[pool]], satisfying)
         things = plural(self._wants.likes["type"][0].lower())
-        text = self._words.pick(phrases.AGENT["show"], things=things)
+        text = self._words.pick(AGENT["show"], things=things)
         if rng.random() < 0.2:
             place = rng.randrange(len(positives))
             brand = self._index.products[positives[place]].value("brand")
-            remarks = phrases.AGENT["remark"] if brand else phrases.AGENT["remark"][1:]
+            remarks = AGENT["remark"] if brand else AGENT["remark"][1:]
             text += " " + self._words.pick(remarks, n=self._words.ordinal(place), brand=brand or "")
         split = rng.random() < 0.8
         self._add(Utterance("system", "answer", None if split else text, self._shown, recommendation))
@@ -233,23 +296,23 @@ class _Conversation:
         if move.kind in ("open", "switch"):
             return self._opening(move)
         if move.kind == "more":
-            return self._rng.choice(phrases.SHOPPER["more"])
+            return self._rng.choice(SHOPPER["more"])
         named = words.values(attribute, move.values) if move.values else ""
         slot = words.slot(attribute)
         ordinal = "" if move.place is None else words.ordinal(move.place)
         if move.kind in ("drop", "relax"):
-            return pick(phrases.DROP, s=slot)
+            return pick(DROP, s=slot)
         if move.kind == "nth_but":
-            return pick(phrases.NTH_BUT, n=ordinal, v=named)
+            return pick(NTH_BUT, n=ordinal, v=named)
         tables = {
-            "add": phrases.ADD,
-            "impossible": phrases.ADD,
-            "change": phrases.CHANGE,
-            "dislike": phrases.DISLIKE,
-            "like_nth": phrases.LIKE_NTH,
-            "dislike_nth": phrases.DISLIKE_NTH,
-            "upload": phrases.UPLOAD,
-            "upload_dislike": phrases.UPLOAD_DISLIKE,
+            "add": ADD,
+            "impossible": ADD,
+            "change": CHANGE,
+            "dislike": DISLIKE,
+            "like_nth": LIKE_NTH,
+            "dislike_nth": DISLIKE_NTH,
+            "upload": UPLOAD,
+            "upload_dislike": UPLOAD_DISLIKE,
         }
         return pick(words.templates(tables[move.kind], attribute), v=named, s=slot, n=ordinal)
 
@@ -257,12 +320,12 @@ class _Conversation:
         words = self._words
         tail = ""
         if move.place is not None:
-            tail = words.pick(phrases.OPEN_NTH, s=words.slot("color"), n=words.ordinal(move.place))
+            tail = words.pick(OPEN_NTH, s=words.slot("color"), n=words.ordinal(move.place))
         seen = [name.removeprefix("image:") for name in move.mentioned if name.startswith("image:")]
         if seen:
-            tail = words.pick(phrases.UPLOAD_OPEN[seen[0]])
+            tail = words.pick(UPLOAD_OPEN[seen[0]])
         thing, things = words.thing(move.wants, only=move.mentioned, tail=tail)
-        return words.pick(phrases.OPEN if move.kind == "open" else phrases.SWITCH, thing=thing, things=things)
+        return words.pick(OPEN if move.kind == "open" else SWITCH, thing=thing, things=things)
 
     def _user(
         self, act: str, text: str, images: Sequence[int] = (), subtype: str = "", *, opening: bool = False

@@ -6,10 +6,41 @@ import re
 from collections.abc import Mapping, Sequence
 from random import Random
 
-from pipeline.generator import phrases
+from pipeline.generator.data import load
 from pipeline.generator.user_goal import UserGoal
 
-__all__ = ["Wording", "plural"]
+_Texts = Sequence[str]
+_TextsOf = Mapping[str, _Texts]
+
+_given = load("phrases.toml")
+
+OPEN: _Texts = _given["open"]
+SWITCH: _Texts = _given["switch"]
+OPEN_NTH: _Texts = _given["open_nth"]
+DROP: _Texts = _given["drop"]
+NTH_BUT: _Texts = _given["nth_but"]
+FILLERS: _Texts = _given["fillers"]
+ORDINALS: Sequence[_Texts] = _given["ordinals"]
+
+SYNONYMS: Mapping[str, _TextsOf] = _given["synonyms"]
+"""Attribute -> value -> other words that users use for it."""
+PLURALS: Mapping[str, str] = _given["plurals"]
+
+# attribute, or act -> what is said
+SLOT_WORDS: _TextsOf = _given["slot_words"]
+ADD: _TextsOf = _given["add"]
+CHANGE: _TextsOf = _given["change"]
+DISLIKE: _TextsOf = _given["dislike"]
+LIKE_NTH: _TextsOf = _given["like_nth"]
+DISLIKE_NTH: _TextsOf = _given["dislike_nth"]
+UPLOAD: _TextsOf = _given["upload"]
+UPLOAD_DISLIKE: _TextsOf = _given["upload_dislike"]
+UPLOAD_OPEN: _TextsOf = _given["upload_open"]
+SHOPPER: _TextsOf = _given["shopper"]
+ASK: _TextsOf = _given["ask"]
+QUESTIONS: _TextsOf = _given["questions"]
+AGENT: _TextsOf = _given["agent"]
+
 
 _IN_FRONT = ("style", "fit", "length", "color", "print", "sleeves", "material", "brand")
 _BEHIND = ("neck", "available_sizes", "gender", "season", "care", "age")
@@ -35,13 +66,13 @@ class Wording:
 
     def templates(self, of: Mapping[str, Sequence[str]], attribute: str) -> Sequence[str]:
         """The templates of an attribute, or the common ones."""
-        return of.get(attribute) or of.get("default") or phrases.ADD["style"]
+        return of.get(attribute) or of.get("default") or ADD["style"]
 
     def value(self, attribute: str, value: str) -> str:
         """A value as the user says it."""
         if (attribute, value.lower()) == ("gender", "unisex"):
             return "everyone"
-        words = phrases.SYNONYMS.get(attribute, {}).get(value)
+        words = SYNONYMS.get(attribute, {}).get(value)
         spoken = value
         if words and self._rng.random() < self._synonym_rate:
             spoken = self._rng.choice(words)
@@ -55,11 +86,11 @@ class Wording:
 
     def slot(self, attribute: str) -> str:
         """An attribute as the user calls it."""
-        return self._rng.choice(phrases.SLOT_WORDS.get(attribute, (attribute.replace("_", " "),)))
+        return self._rng.choice(SLOT_WORDS.get(attribute, (attribute.replace("_", " "),)))
 
     def ordinal(self, place: int) -> str:
         """The place of a shown image, counted from 0: "2nd" or "second"."""
-        return self._rng.choice(phrases.ORDINALS[place])
+        return self._rng.choice(ORDINALS[place])
 
     def thing(self, wants: UserGoal, *, only: Sequence[str], tail: str = "") -> tuple[str, str]:
         """What is wanted as a noun phrase, singular and plural: ("a red dress by Pilu", "red dresses by Pilu").
@@ -93,7 +124,7 @@ class Wording:
         """The user's finishing touch: fillers, capitals, slips of the fingers, quotes."""
         rng = self._rng
         if not opening and rng.random() < 0.3:
-            text = rng.choice(phrases.FILLERS) + text
+            text = rng.choice(FILLERS) + text
         if rng.random() < 0.65:
             text = text[0].upper() + text[1:]
         if text[-1] not in "?.!" and rng.random() < 0.4:
@@ -123,8 +154,8 @@ def _tail(attribute: str, spoken: str) -> str:
 
 def plural(noun: str) -> str:
     """The plural of a garment; garments that come in pairs have only one form."""
-    if noun in phrases.PLURALS:
-        return phrases.PLURALS[noun]
+    if noun in PLURALS:
+        return PLURALS[noun]
     if noun.endswith("s") and not noun.endswith("ss"):
         return noun
     if noun.endswith(("ss", "ch", "sh", "x")):

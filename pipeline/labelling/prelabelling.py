@@ -155,8 +155,8 @@ class _Run:
     def __init__(self, workspace: Workspace, run: str, dialogues: Mapping[str, Rows], progress: Progress) -> None:
         from pipeline.modelling.runs import find_run, load_corpus, open_ranker
         from semantic_model.data.records import Query
-        from semantic_model.ranking.network import PredictsStates
         from semantic_model.ranking.network_ranker import network_of
+        from semantic_model.ranking.ranker import PredictsStates
         from semantic_model.training.checkpoint import read_card
 
         folder = find_run(workspace, run)

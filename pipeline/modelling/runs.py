@@ -86,7 +86,7 @@ def open_ranker(folder: Path, corpus: Corpus, *, product_table: str = "float32")
         ModelError: weights or settings that cannot be used.
         UsageError: another kind of product table, or one that this kind of model does not have.
     """
-    from semantic_model.ranking.network import ScoresTables
+    from semantic_model.ranking.ranker import ScoresTables
     from semantic_model.training.trainer import load_ranker
 
     ranker = load_ranker(folder, corpus)

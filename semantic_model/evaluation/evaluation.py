@@ -18,9 +18,8 @@ import numpy.typing as npt
 
 from schemas.errors import UsageError
 from schemas.progress import Progress, SilentProgress
-from semantic_model.data.corpus import Corpus
+from semantic_model.data.corpus import Corpus, as_listed
 from semantic_model.data.records import Query
-from semantic_model.data.release_candidates import as_listed
 from semantic_model.evaluation.metrics import (
     KS,
     Formula,

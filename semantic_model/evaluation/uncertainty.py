@@ -19,9 +19,8 @@ from schemas.errors import ModelError
 from schemas.progress import Progress, SilentProgress
 from semantic_model.data.records import FloatArray, Product, Query
 from semantic_model.data.rows import moved
-from semantic_model.ranking.network import HasLogOdds, HasPlaces, HasTeacher
 from semantic_model.ranking.network_ranker import NetworkRanker, network_of
-from semantic_model.ranking.ranker import Ranker
+from semantic_model.ranking.ranker import HasLogOdds, HasPlaces, HasTeacher, Ranker
 
 __all__ = [
     "Judge",
@@ -59,7 +58,7 @@ class Judge:
 def log_probabilities(ranker: Ranker, scores: FloatArray) -> Numbers:
     """Scores of the whole catalogue as log-probabilities: [B, N] -> [B, N].
 
-    A model says what its scores come to as log-odds (:class:`semantic_model.ranking.network.HasLogOdds`).
+    A model says what its scores come to as log-odds (:class:`semantic_model.ranking.ranker.HasLogOdds`).
     """
     network = network_of(ranker)
     logits = scores.astype(np.float64)

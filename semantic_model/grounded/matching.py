@@ -61,7 +61,7 @@ class ValueMatch(nn.Module):
         """A slot's part of L, of every pattern of values; without gradients.
 
         Args:
-            patterns: bool [U, V], see :class:`semantic_model.grounded.table.Patterns`.
+            patterns: bool [U, V], see :class:`semantic_model.grounded.scoring.Patterns`.
             slots: the slot of each [U].
 
         Returns:

@@ -10,16 +10,21 @@ import torch
 from torch import Tensor, nn
 
 from semantic_model.data.tokenizer import PAD, TokenArray
-from semantic_model.grounded.beliefs import BeliefPredictor, Beliefs, LogBeliefs, SlotSums, gold_beliefs
+from semantic_model.grounded.beliefs import (
+    BeliefPredictor,
+    Beliefs,
+    LogBeliefs,
+    SlotSums,
+    gold_beliefs,
+    state_of_beliefs,
+)
 from semantic_model.grounded.matching import NothingShown, Shown, ValueMatch
 from semantic_model.grounded.reading import GroundedBatch, GroundedProducts, GroundedStates
-from semantic_model.grounded.scoring import EncodedDialogues, GroundedQuery
+from semantic_model.grounded.scoring import EncodedDialogues, GroundedQuery, GroundedTable
 from semantic_model.grounded.settings import Settings
-from semantic_model.grounded.states import state_of_beliefs
-from semantic_model.grounded.table import GroundedTable
 from semantic_model.grounded.values import SlotValues
 from semantic_model.layers.slot_values import masked_mean
-from semantic_model.ranking.network import PredictedState, TablePrecision
+from semantic_model.ranking.ranker import PredictedState, TablePrecision
 from semantic_model.semantic.encoders import Context, ProductVectors
 from semantic_model.semantic.model import Semantic
 from semantic_model.semantic.scoring import EncodedContexts, match_all

@@ -95,7 +95,7 @@ class ModelSpec:
     Attributes:
         name: as in :data:`semantic_model.registry.MODELS`.
         about: what it is, on the page that goes with a trained one.
-        build: makes its :class:`semantic_model.ranking.network.Network`.
+        build: makes its :class:`semantic_model.ranking.ranker.Network`.
         objective: what is minimised.
         inputs: what it reads; without states, D_F is of no use to it, and it trains on D_P alone, which holds every
             training dialogue.

@@ -14,8 +14,7 @@ from semantic_model.data.batch import ContextArrays, Reader
 from semantic_model.data.records import FloatArray, Product, Query
 from semantic_model.data.rows import Encoded, Rows, joined, map_rows, moved
 from semantic_model.ranking.chunked_scoring import rank_scores, slices
-from semantic_model.ranking.network import ScoresTables, TablePrecision
-from semantic_model.ranking.ranker import Ranker
+from semantic_model.ranking.ranker import Ranker, ScoresTables, TablePrecision
 
 __all__ = ["NetworkRanker", "network_of"]
 
@@ -24,7 +23,7 @@ class NetworkRanker:
     """A trained network; implements :class:`semantic_model.ranking.ranker.Ranker`.
 
     Args:
-        model: the network (:class:`semantic_model.ranking.network.Network`); put into evaluation mode.
+        model: the network (:class:`semantic_model.ranking.ranker.Network`); put into evaluation mode.
         reader: how its inputs are read.
         name: its name in tables.
         precision: of product tables, if the network brings its own.
@@ -112,5 +111,5 @@ class NetworkRanker:
 
 
 def network_of(ranker: Ranker) -> Any:
-    """The network that a ranker asks, to see what it can do (:mod:`semantic_model.ranking.network`); None without."""
+    """The network that a ranker asks, to see what it can do (:mod:`semantic_model.ranking.ranker`); None without."""
     return ranker.model if isinstance(ranker, NetworkRanker) else None

@@ -5,15 +5,17 @@ Trained models and baselines share this protocol, so that evaluation needs no sp
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import Any, Protocol
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any, Literal, NamedTuple, Protocol, runtime_checkable
 
 import numpy as np
 import numpy.typing as npt
+from torch import Tensor
 
+from schemas.belief import BeliefState
 from semantic_model.data.records import FloatArray, Product, Query
-
-__all__ = ["ContextTable", "ProductTable", "Ranker"]
+from semantic_model.data.rows import Rows
+from semantic_model.ranking.chunked_scoring import Scoring
 
 ProductTable = Any
 """What :meth:`Ranker.encode_products` returns; opaque to callers."""
@@ -49,3 +51,82 @@ class Ranker(Protocol):
         Returns:
             float32 [B, N], or [B, C] with -inf where a candidate is padding.
         """
+
+
+TablePrecision = Literal["float32", "bfloat16"]
+"""bfloat16 takes half the memory and keeps 8 bits of each number: products are rounded once, and everything that is
+computed with them stays float32. Each cosine moves by at most 2^-8, of usual vectors by less than a thousandth."""
+
+
+class Network(Protocol):
+    """An ``nn.Module`` that ranks; what it encodes are rows (:data:`semantic_model.data.rows.Rows`).
+
+    ``score`` is not asked of one that :class:`ScoresTables`.
+    """
+
+    def encode_products(self, batch: Any, /) -> Rows:
+        """N products, as they are in every dialogue."""
+
+    def encode_contexts(self, batch: Any, /) -> Rows:
+        """B contexts."""
+
+    def score(self, contexts: Any, products: Any, /) -> Tensor:
+        """Scores of all products, rows [N, ..] -> [B, N]; or of each context's own candidates, [B, C, ..] -> [B, C]."""
+
+
+@runtime_checkable
+class ScoresTables(Protocol):
+    """Brings a table and a query of its own, scored exactly in chunks; the memory is that of a chunk."""
+
+    def encode_queries(self, batch: Any, /) -> Any:
+        """B contexts, ready to be asked with: :class:`semantic_model.data.rows.Sliced`."""
+
+    def table(self, parts: Iterable[Any], count: int, precision: TablePrecision, /) -> Any:
+        """A :class:`semantic_model.ranking.chunked_scoring.Table` of ``count`` encoded products."""
+
+    def query(self, contexts: Any, table: Any, /) -> Scoring[Any]:
+        """What contexts bring to the scoring of that table."""
+
+
+@runtime_checkable
+class HasLogOdds(Protocol):
+    """Its scores are no log-odds yet."""
+
+    def log_odds(self, scores: npt.NDArray[np.float64], /) -> npt.NDArray[np.float64]:
+        """What training takes the softmax of."""
+
+
+@runtime_checkable
+class HasPlaces(Protocol):
+    """Its contexts lie in a space of vectors."""
+
+    def places(self, contexts: Any, /) -> Tensor:
+        """Where contexts lie [B, D], in parts of length one."""
+
+
+@runtime_checkable
+class HasTeacher(Protocol):
+    """Reads states in training."""
+
+    def taught(self, contexts: Any, states: Any, /) -> Any:
+        """The same contexts with these gold states, rather than what the student predicts."""
+
+
+class PredictedState(NamedTuple):
+    """What a dialogue is taken to want.
+
+    Attributes:
+        state: its values spelled as the ontology does, without attributes and catalogue values.
+        sure: slot -> probability of what was read of it, from 0 to 1.
+    """
+
+    state: BeliefState
+    sure: Mapping[str, float]
+
+
+@runtime_checkable
+class PredictsStates(Protocol):
+    """Its states can be read."""
+
+    def predicted_states(self, contexts: Any, /) -> Sequence[PredictedState]:
+        """The state after each context's history."""

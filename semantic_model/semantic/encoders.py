@@ -11,8 +11,7 @@ from semantic_model.config.config import Config
 from semantic_model.data.batch import ContextBatch, ProductBatch
 from semantic_model.data.tokenizer import PAD, Vocabulary
 from semantic_model.data.vision import FineTuned, FineTunedBySlot
-from semantic_model.layers.attention import AttentionStack
-from semantic_model.layers.dropout import Dropout
+from semantic_model.layers.attention import AttentionStack, Dropout
 from semantic_model.layers.packing import Packing, pack, sequences, unpack
 from semantic_model.layers.word_vectors import FromWords, NoPositions, Positions, WholeBert, WordTable
 from semantic_model.semantic.settings import TeacherStudentConfig

@@ -7,7 +7,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor, nn
 
-from semantic_model.layers.similarity import EPSILON
+from semantic_model.layers.losses import EPSILON
 from semantic_model.semantic.settings import DsiConfig
 
 __all__ = ["DialogueStateInteraction", "Interaction", "attend_state"]

@@ -14,9 +14,9 @@ from torch import Tensor, nn
 
 from semantic_model.data.batch import ContextBatch, ProductBatch
 from semantic_model.data.tokenizer import TokenArray
-from semantic_model.layers.similarity import cosine
+from semantic_model.layers.losses import cosine
 from semantic_model.layers.word_vectors import word_vectors
-from semantic_model.ranking.network import TablePrecision
+from semantic_model.ranking.ranker import TablePrecision
 from semantic_model.semantic.encoders import (
     Context,
     ContextEncoder,
@@ -26,9 +26,8 @@ from semantic_model.semantic.encoders import (
     TextEncoder,
 )
 from semantic_model.semantic.interaction import DialogueStateInteraction, Interaction
-from semantic_model.semantic.product_table import ProductTable
 from semantic_model.semantic.reading import StateBatch
-from semantic_model.semantic.scoring import EncodedContexts, MatchQuery
+from semantic_model.semantic.scoring import EncodedContexts, MatchQuery, ProductTable
 from semantic_model.semantic.settings import TeacherStudentConfig
 from semantic_model.semantic.state import SlotKeys, StudentEncoder, TeacherEncoder
 

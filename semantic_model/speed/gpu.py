@@ -9,9 +9,8 @@ from typing import NamedTuple
 import torch
 
 from semantic_model.ranking.chunked_scoring import score_catalogue
-from semantic_model.semantic.gram_in_place import GramQuery
-from semantic_model.semantic.product_table import Modality, ProductTable
-from semantic_model.semantic.scoring import MatchQuery
+from semantic_model.semantic.gram import GramQuery
+from semantic_model.semantic.scoring import MatchQuery, Modality, ProductTable
 from semantic_model.speed.scoring import draw, random_sides, table_of
 
 __all__ = ["GpuTimes", "gpu_times"]

@@ -14,7 +14,7 @@ import torch
 
 from schemas.errors import CheckError
 from semantic_model.ranking.chunked_scoring import score_catalogue
-from semantic_model.ranking.network import TablePrecision
+from semantic_model.ranking.ranker import TablePrecision
 from semantic_model.speed.scoring import draw, query_of, random_sides, table_of
 
 __all__ = ["extra_mebibytes"]

@@ -1,27 +1,91 @@
 """Scoring a whole catalogue of random products for one random context, in every way that is compared.
 
-Everything runs on every core in independent chunks (:mod:`semantic_model.ranking.workers`), the opponents as well,
-each with the chunk that suits it best. No time depends on the vectors' values.
+Everything runs on every core in independent chunks, the opponents as well, each with the chunk that suits it best. No
+time depends on the vectors' values.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Sequence
 from time import perf_counter
 
 import torch
 from torch import Tensor
 
-from semantic_model.ranking.chunked_scoring import score_catalogue
-from semantic_model.ranking.network import TablePrecision
-from semantic_model.semantic.gram_in_place import GramQuery
+from semantic_model.layers.losses import EPSILON
+from semantic_model.ranking.chunked_scoring import Scratch, for_each, score_catalogue
+from semantic_model.ranking.ranker import TablePrecision
+from semantic_model.semantic.gram import GramQuery
 from semantic_model.semantic.interaction import DialogueStateInteraction
-from semantic_model.semantic.product_table import Modality, ProductTable
-from semantic_model.semantic.scoring import MatchQuery
+from semantic_model.semantic.scoring import MatchQuery, Modality, ProductTable
 from semantic_model.semantic.settings import DsiConfig
-from semantic_model.speed.plain_dsi import MatrixProduct, PlainDsi, Side
 
-__all__ = ["ScoringCase", "draw", "query_of", "random_sides", "table_of"]
+Side = tuple[DialogueStateInteraction, Tensor, Tensor]
+
+
+class PlainDsi:
+    """tanh of the sum of both modalities' cosines, for one context.
+
+    Args:
+        sides: for text and images, the DSI, x_C [1, D] and S_0 ... S_K [1, K + 1, n, D].
+    """
+
+    def __init__(self, sides: Sequence[Side]) -> None:
+        self.sides = []
+        for dsi, x_C, stack in sides:
+            S = stack[0]
+            unit = S / S.norm(dim=-1, keepdim=True).clamp(min=EPSILON) * dsi.inverse_temperature
+            self.sides.append((S, unit.transpose(1, 2).contiguous(), x_C[0] / x_C[0].norm()))
+
+    def run(self, table: ProductTable, chunk: int) -> Tensor:
+        """Scores [N]."""
+        scores = torch.zeros(len(table))
+
+        def work(starts: Iterator[int]) -> None:
+            scratch = Scratch(table.device)
+            for start in starts:
+                part = slice(start, start + chunk)
+                for side, modality in enumerate((table.text, table.image)):
+                    scores[part] += self._cosines(side, modality.vectors[part], scratch)
+                scores[part].tanh_()
+
+        for_each(range(0, len(table), chunk), work)
+        return scores
+
+    def _cosines(self, side: int, x_0: Tensor, scratch: Scratch) -> Tensor:
+        S, unit, x_C = self.sides[side]
+        n, (C, D) = S.shape[1], x_0.shape
+        x, a, length = scratch.tensor("x", C, D), scratch.tensor("a", C, n), scratch.tensor("length", C, 1)
+        weights = scratch.tensor("weights", C, n)
+        x_k = x_0
+        for k in range(len(S) - 1):
+            torch.linalg.vector_norm(x_k, dim=1, keepdim=True, out=length).clamp_(min=EPSILON)
+            torch.mm(x_k, unit[k], out=a).div_(length)
+            torch.softmax(a, dim=1, out=weights)
+            x_k = torch.addmm(x_k, weights, S[k + 1], out=x)
+        torch.linalg.vector_norm(x_k, dim=1, keepdim=True, out=length).clamp_(min=EPSILON)
+        return torch.mv(x_k, x_C).div_(length[:, 0])
+
+
+class MatrixProduct:
+    """T = M X_0^T of both modalities and nothing else."""
+
+    def __init__(self, query: MatchQuery) -> None:
+        self.rows = [side.M[0] for side in (query.text, query.image)]
+
+    def run(self, table: ProductTable, chunk: int) -> None:
+        """Every chunk's product overwrites the one before."""
+
+        def work(starts: Iterator[int]) -> None:
+            scratch = Scratch(table.device)
+            for start in starts:
+                part = slice(start, start + chunk)
+                for M, modality in zip(self.rows, (table.text, table.image), strict=True):
+                    X_0 = modality.vectors[part]
+                    torch.mm(M, X_0.T, out=scratch.tensor("T", len(M), len(X_0)))
+
+        for_each(range(0, len(table), chunk), work)
+
 
 SLOTS, HOPS = 15, 3
 APART = 1 << 15

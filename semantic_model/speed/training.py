@@ -26,7 +26,7 @@ from semantic_model.data.batch import ProductBatch, Reader, to_device
 from semantic_model.data.corpus import Corpus
 from semantic_model.data.image_features import Features
 from semantic_model.data.tokenizer import PAD, Vocabulary
-from semantic_model.layers.precision import Precision, precision_of, set_precision
+from semantic_model.layers.attention import Precision, precision_of, set_precision
 from semantic_model.ranking.candidates import Choices
 from semantic_model.ranking.model_spec import NO_STATES, Objective, StepBatch
 from semantic_model.semantic.encoders import ImageEncoder, TextEncoder

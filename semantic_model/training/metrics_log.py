@@ -4,15 +4,18 @@ from __future__ import annotations
 
 import json
 import time
+from collections import deque
+from collections.abc import Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Generic, TypeVar
+
+import torch
+from torch import Tensor
 
 from schemas.files import write_atomic
 
 if TYPE_CHECKING:
     from torch.utils.tensorboard import SummaryWriter
-
-__all__ = ["MetricsLog"]
 
 
 class MetricsLog:
@@ -85,3 +88,39 @@ class MetricsLog:
             except (ValueError, KeyError, TypeError):
                 continue
         write_atomic(self.path, "".join(f"{line}\n" for line in kept))
+
+
+About = TypeVar("About")
+
+
+class AsyncMetrics(Generic[About]):
+    """Numbers that are on their way from the device.
+
+    On a GPU a step's numbers are looked at when the next step has been handed to it; on a CPU at once.
+
+    Args:
+        device: where the numbers are made.
+        lag: steps between making and reading; None: 1 on a GPU, 0 on a CPU.
+    """
+
+    def __init__(self, device: torch.device, lag: int | None = None) -> None:
+        self.lag = (1 if device.type == "cuda" else 0) if lag is None else lag
+        self._coming: deque[tuple[About, Tensor, torch.cuda.Event | None]] = deque()
+
+    def put(self, about: About, values: Tensor) -> None:
+        """Send a vector on its way."""
+        event = None
+        if values.device.type == "cuda":
+            host = torch.empty(values.shape, dtype=values.dtype, pin_memory=True)
+            values = host.copy_(values, non_blocking=True)
+            event = torch.cuda.Event()  # type: ignore[no-untyped-call]
+            event.record()
+        self._coming.append((about, values, event))
+
+    def take(self, *, every: bool = False) -> Iterator[tuple[About, list[float]]]:
+        """What has come, oldest first; with ``every`` also what has to be waited for."""
+        while len(self._coming) > (0 if every else self.lag):
+            about, values, event = self._coming.popleft()
+            if event is not None:
+                event.synchronize()
+            yield about, values.tolist()

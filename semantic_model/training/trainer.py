@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import signal
+import threading
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from math import isfinite
 from pathlib import Path
@@ -19,16 +22,18 @@ from schemas.files import taken_apart
 from schemas.ontology import Ontology
 from schemas.progress import Progress, SilentProgress, Task
 from semantic_model.config.config import Config
-from semantic_model.data.batch import to_device
+from semantic_model.data.batch import Reader, to_device
 from semantic_model.data.corpus import Corpus
-from semantic_model.data.image_features import Features, load_features
-from semantic_model.data.records import Query
+from semantic_model.data.image_features import NO_IMAGE, Features, load_features
+from semantic_model.data.records import Product, Query
 from semantic_model.data.rows import map_rows, moved
 from semantic_model.data.tokenizer import Vocabulary
-from semantic_model.layers.precision import compile_stacks, precision_of, set_precision
-from semantic_model.ranking.model_spec import StepBatch, find_model
+from semantic_model.data.vision import FineTuned
+from semantic_model.layers.attention import compile_stacks, precision_of, set_precision
+from semantic_model.layers.word_vectors import FromWords
+from semantic_model.ranking.model_spec import ModelSpec, Sizes, StepBatch, find_model
 from semantic_model.ranking.network_ranker import NetworkRanker
-from semantic_model.training.async_metrics import AsyncMetrics
+from semantic_model.semantic.encoders import ImageEncoder
 from semantic_model.training.checkpoint import (
     ModelCard,
     load_checkpoint,
@@ -40,14 +45,40 @@ from semantic_model.training.checkpoint import (
     save_weights,
 )
 from semantic_model.training.distributed import Processes, SplitModel
-from semantic_model.training.fresh_model import fresh_model, word_width
-from semantic_model.training.graceful_stop import Interrupted, stop_request
-from semantic_model.training.metrics_log import MetricsLog
+from semantic_model.training.metrics_log import AsyncMetrics, MetricsLog
 from semantic_model.training.optimizer import ScheduledAdam
 from semantic_model.training.sampling import Part, Step, epoch_steps, sample
 from semantic_model.training.validation import is_better, validate
 
-__all__ = ["Examples", "Interrupted", "Trained", "Trainer", "load_ranker"]
+
+class Interrupted(KeyboardInterrupt):
+    """Training was stopped by the user after a checkpoint was written."""
+
+
+@contextmanager
+def stop_request(*, once: bool = False) -> Iterator[threading.Event]:
+    """An event that the first Ctrl-C sets, so that a step is never cut in half; the second one stops at once.
+
+    Args:
+        once: later ones do nothing; ``torchrun`` passes on a Ctrl-C that its processes got already.
+    """
+    stop = threading.Event()
+    if threading.current_thread() is not threading.main_thread():
+        yield stop
+        return
+
+    def ask(number: int, frame: object) -> None:
+        del number, frame
+        if stop.is_set() and not once:
+            raise KeyboardInterrupt
+        stop.set()
+
+    before = signal.signal(signal.SIGINT, ask)
+    try:
+        yield stop
+    finally:
+        signal.signal(signal.SIGINT, before)
+
 
 SHOWN = "ndcg@5"
 """The metric that is shown when the last epoch is kept whatever its metrics."""
@@ -395,3 +426,30 @@ def load_ranker(run_folder: Path, corpus: Corpus, *, cache: Path | None = None) 
     model, reader = load_model(folder, features, card)
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
     return NetworkRanker(model.to(device), reader, find_model(card.config.model.kind).title)
+
+
+def word_width(config: Config, words: Vocabulary) -> int:
+    """Width of the word vectors: of those that came along, else the model's."""
+    return config.model.width if words.vectors is None else words.vectors.shape[1]
+
+
+def fresh_model(spec: ModelSpec, config: Config, words: Vocabulary, reader: Reader, products: Sequence[Product]) -> Any:
+    """A network with its pre-trained parts taken over, features of mean zero and spread one.
+
+    Args:
+        products: the catalogue, whose images' features are taken as the measure.
+
+    Raises:
+        MissingPartError: weights that are not here; lists the ways out.
+        ModelError: weights that do not fit.
+    """
+    model = spec.build(config, Sizes(words.size, word_width(config, words), reader.features.width, reader))
+    for part in list(model.modules()):
+        if isinstance(part, FromWords):
+            part.start_from(words)
+        if isinstance(part, FineTuned) and reader.features.rows:  # without any image, no weights are needed
+            part.start()
+        if isinstance(part, ImageEncoder) and config.image.standardize:
+            rows = reader.image_rows(products)
+            part.standardize(torch.from_numpy(reader.features.gather(rows[rows != NO_IMAGE])))
+    return model

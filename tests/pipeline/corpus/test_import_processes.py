@@ -18,7 +18,7 @@ import pytest
 from pipeline.benchmarks.import_speed import Shape, write_corpus
 from pipeline.corpus import reading
 from pipeline.corpus.import_corpus import ImportRequest, import_corpus
-from pipeline.corpus.splitting import SplitShares
+from pipeline.corpus.records import SplitShares
 from pipeline.corpus.worker_pool import WorkerPool
 from pipeline.workspace import Workspace
 from schemas.errors import ServiceError, UsageError

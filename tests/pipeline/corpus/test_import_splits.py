@@ -14,7 +14,7 @@ from typer.testing import CliRunner
 from pipeline.benchmarks.import_speed import Shape, write_corpus
 from pipeline.cli import app
 from pipeline.corpus.import_corpus import ImportRequest, import_corpus
-from pipeline.corpus.splitting import SplitShares
+from pipeline.corpus.records import SplitShares
 from pipeline.workspace import Workspace
 from schemas.errors import UsageError
 from schemas.tables import RECOMMENDATIONS, TURNS, read_table

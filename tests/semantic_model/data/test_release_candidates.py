@@ -9,8 +9,7 @@ import pytest
 
 from schemas.errors import CorpusError
 from schemas.tables import IMAGES, PRODUCTS, RECOMMENDATIONS, TURNS, write_table
-from semantic_model.data.corpus import Corpus
-from semantic_model.data.release_candidates import as_listed
+from semantic_model.data.corpus import Corpus, as_listed
 from semantic_model.evaluation.evaluation import candidate_set, evaluate_ranker
 
 

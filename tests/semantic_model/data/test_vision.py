@@ -274,7 +274,7 @@ def test_without_any_image_nothing_is_read(config_of):
 def test_a_batch_of_the_reader_goes_end_to_end_from_pixels(config_of, world, image_paths, resnet18):
     from semantic_model.data.image_features import Features
     from semantic_model.ranking.model_spec import find_model
-    from semantic_model.training.fresh_model import fresh_model
+    from semantic_model.training.trainer import fresh_model
 
     config = config_of(image={"encoder": "resnet18", "weights": str(resnet18), "max_per_turn": 2})
     stored = load_features(config.image, image_paths)

@@ -10,7 +10,7 @@ import torch
 from schemas.belief import SlotValue
 from schemas.errors import UsageError
 from semantic_model.config.config import Config, load_config
-from semantic_model.grounded import table as tables
+from semantic_model.grounded import scoring as tables
 from semantic_model.grounded.model import State
 from semantic_model.grounded.objective import grounded_objective
 from semantic_model.ranking.chunked_scoring import Chunk

@@ -15,8 +15,7 @@ from schemas.errors import ModelError
 from schemas.ontology import Ontology, Slot
 from semantic_model.data.image_features import Features
 from semantic_model.grounded.model import GroundedSemantic
-from semantic_model.training.graceful_stop import Interrupted
-from semantic_model.training.trainer import Examples, Trainer, load_ranker
+from semantic_model.training.trainer import Examples, Interrupted, Trainer, load_ranker
 
 DROPOUT = {"model": {"dropout": 0.3}, "grounding": {"dropout": 0.2}}
 

@@ -11,7 +11,7 @@ from torch import Tensor
 
 from semantic_model.grounded.beliefs import Beliefs, SlotSums
 from semantic_model.grounded.matching import NothingShown, Shown, ValueMatch
-from semantic_model.grounded.table import Patterns
+from semantic_model.grounded.scoring import Patterns
 
 SIZES = (3, 0, 2, 1)
 SLOT_OF = torch.tensor([slot for slot, size in enumerate(SIZES) for _ in range(size)])

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from schemas.belief import SlotValue
-from semantic_model.grounded.states import state_of_beliefs
+from semantic_model.grounded.beliefs import state_of_beliefs
 from semantic_model.ranking.network_ranker import NetworkRanker
 
 SLOTS, SLOT_OF, VALUES = ("color", "type"), np.array([0, 0, 0, 1]), ("red", "blue", "black", "dress")

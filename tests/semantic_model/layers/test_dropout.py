@@ -3,7 +3,7 @@ from __future__ import annotations
 import pytest
 import torch
 
-from semantic_model.layers.dropout import Dropout
+from semantic_model.layers.attention import Dropout
 
 
 @pytest.mark.parametrize("p", [0.1, 0.5, 0.9])

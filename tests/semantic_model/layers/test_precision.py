@@ -7,9 +7,8 @@ import torch.nn.functional as F
 from semantic_model.config.config import Config
 from semantic_model.config.sections import ModelConfig
 from semantic_model.data.batch import ProductBatch
-from semantic_model.layers import precision
-from semantic_model.layers.attention import AttentionStack
-from semantic_model.layers.precision import compile_stacks, precision_of, set_precision
+from semantic_model.layers import attention as precision
+from semantic_model.layers.attention import AttentionStack, compile_stacks, precision_of, set_precision
 from semantic_model.ranking.model_spec import StepBatch
 from semantic_model.semantic.encoders import TextEncoder
 from semantic_model.semantic.objective import joint_objective

@@ -14,7 +14,7 @@ from semantic_model.data.tokenizer import MINILM, learn_words, load_words, words
 from semantic_model.layers.word_vectors import WholeBert
 from semantic_model.ranking.model_spec import find_model
 from semantic_model.semantic.reading import INPUTS, SlotReader
-from semantic_model.training.fresh_model import fresh_model
+from semantic_model.training.trainer import fresh_model
 from tests.semantic_model.slots_of import slots_of
 from tests.skipping import skip_or_fail
 

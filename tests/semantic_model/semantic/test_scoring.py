@@ -9,15 +9,13 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor
 
-from semantic_model.ranking.chunked_scoring import Chunk
+from semantic_model.ranking.chunked_scoring import Chunk, Scratch, for_each
 from semantic_model.ranking.network_ranker import NetworkRanker
-from semantic_model.ranking.workers import Scratch, for_each
 from semantic_model.semantic.encoders import ProductVectors
-from semantic_model.semantic.gram import gram_cosine
-from semantic_model.semantic.gram_in_place import GramQuery, gram_cosine_
+from semantic_model.semantic.gram import GramQuery, gram_cosine, gram_cosine_
 from semantic_model.semantic.interaction import DialogueStateInteraction
-from semantic_model.semantic.product_table import ProductTable
 from semantic_model.semantic.reading import INPUTS, SlotReader
+from semantic_model.semantic.scoring import ProductTable
 from semantic_model.semantic.settings import DsiConfig
 from tests.semantic_model.slots_of import slots_of
 

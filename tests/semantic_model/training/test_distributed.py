@@ -19,9 +19,8 @@ from semantic_model.ranking.model_spec import StepBatch
 from semantic_model.semantic.objective import joint_objective
 from semantic_model.semantic.reading import StateBatch
 from semantic_model.training.distributed import Processes, SplitModel, open_processes
-from semantic_model.training.graceful_stop import Interrupted
 from semantic_model.training.sampling import sample
-from semantic_model.training.trainer import Examples, Trainer
+from semantic_model.training.trainer import Examples, Interrupted, Trainer
 
 TOGETHER = os.environ.get("WORLD_SIZE") == "2"
 inside = pytest.mark.skipif(not TOGETHER, reason="runs inside torchrun")

@@ -19,8 +19,8 @@ from schemas.ontology import Ontology, Slot
 from semantic_model.config.config import Config
 from semantic_model.config.sections import JointTrainConfig, TrainConfig
 from semantic_model.data.records import Query
-from semantic_model.training.async_metrics import AsyncMetrics
 from semantic_model.training.checkpoint import load_model
+from semantic_model.training.metrics_log import AsyncMetrics
 from semantic_model.training.sampling import epoch_steps, sample
 from semantic_model.training.trainer import Examples, Interrupted, Trainer, load_ranker
 from semantic_model.training.validation import is_better
