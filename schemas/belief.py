@@ -63,23 +63,14 @@ DIALOGUE_OPS: frozenset[Op] = frozenset({"bad_dialogue", "images_missing", "note
 
 @dataclass(frozen=True, order=True)
 class SlotValue:
-    """One value of one slot in a belief state.
+    """One value of one slot in a belief state."""
 
-    Attributes:
-        slot: the slot's name in the ontology.
-        value: the value as the user means it, written as the ontology writes it when it is known there.
-        polarity: whether the user wants it or wants to avoid it.
-        attribute: the product attribute that the slot keys to.
-        catalogue_value: the catalogue's value (or numeric range) that ``value`` was keyed to.
-        in_catalogue: whether at least one product has it.
-    """
-
-    slot: str
-    value: str
-    polarity: Polarity = "like"
-    attribute: str | None = None
-    catalogue_value: str | None = None
-    in_catalogue: bool = False
+    slot: str  # the slot's name in the ontology
+    value: str  # the value as the user means it, written as the ontology writes it when it is known there
+    polarity: Polarity = "like"  # whether the user wants it or wants to avoid it
+    attribute: str | None = None  # the product attribute that the slot keys to
+    catalogue_value: str | None = None  # the catalogue's value (or numeric range) that ``value`` was keyed to
+    in_catalogue: bool = False  # whether at least one product has it
 
 
 BeliefState = tuple[SlotValue, ...]
@@ -88,23 +79,14 @@ BeliefState = tuple[SlotValue, ...]
 
 @dataclass(frozen=True)
 class TurnUpdate:
-    """What one user turn changes, as marked.
+    """What one user turn changes, as marked."""
 
-    Attributes:
-        want: slot -> values wanted from this turn on (they replace the slot's earlier wants).
-        dislike: slot -> values to avoid (added to the slot's earlier dislikes).
-        drop: slots that no longer matter.
-        new_topic: the user starts over; everything earlier is cleared first.
-        readable: False where the annotator could not label the turn.
-        unknown: slots of which nothing is known after this turn, unless the turn itself wants or drops them.
-    """
-
-    want: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
-    dislike: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
-    drop: frozenset[str] = frozenset()
-    new_topic: bool = False
-    readable: bool = True
-    unknown: frozenset[str] = frozenset()
+    want: Mapping[str, tuple[str, ...]] = field(default_factory=dict)  # from this turn on; in place of earlier wants
+    dislike: Mapping[str, tuple[str, ...]] = field(default_factory=dict)  # to avoid, beside earlier dislikes
+    drop: frozenset[str] = frozenset()  # slots that no longer matter
+    new_topic: bool = False  # the user starts over; everything earlier is cleared first
+    readable: bool = True  # False where the annotator could not label the turn
+    unknown: frozenset[str] = frozenset()  # unless the turn itself wants or drops them
 
 
 def state_to_rows(state: BeliefState | None) -> list[dict[str, Any]] | None:

@@ -74,11 +74,7 @@ def atomic_path(path: Path, *, mode: int | None = None) -> Iterator[Path]:
     """Yield a temporary path beside ``path`` that replaces it, synced to disk, when the block ends well.
 
     When the block raises, ``path`` is as it was and nothing is left beside it. What killed processes left in the folder
-    is removed.
-
-    Args:
-        path: to be written.
-        mode: its permissions; None: those it has, or those of any new file.
+    is removed. Without a ``mode`` its permissions are those it has, or those of any new file.
 
     Raises:
         OSError: ``path`` cannot be written; its ``filename`` is ``path``.
@@ -193,9 +189,7 @@ def _seized(lock: Path) -> Iterator[bool]:
 def _named(path: Path, *, only_for: Path | None = None) -> Iterator[None]:
     """Let an error name the file that was asked for: a full disk names none, a temporary file means nothing to people.
 
-    Args:
-        path: the file that was asked for.
-        only_for: leave errors alone that name another file than this one.
+    Errors that name another file than ``only_for`` are left alone.
     """
     try:
         yield
@@ -206,9 +200,8 @@ def _named(path: Path, *, only_for: Path | None = None) -> Iterator[None]:
 
 
 def disk_problem(problem: OSError) -> InputError | None:
-    """The error to show when the disk or its permissions refuse a file; None for anything else.
-
-    A connection that breaks or a file that is not there is no such problem.
+    """The error to show when the disk or its permissions refuse a file; None for a file that is not there, and all
+    else.
     """
     found = _DISK_PROBLEMS.get(problem.errno or 0)
     if found is None:
@@ -328,12 +321,6 @@ def taken_apart(
     path: Path, *, error: type[InputError], what: str = "not as semctl writes it", fix: str | None = None
 ) -> Iterator[None]:
     """Around what takes the content of a file apart: content of another shape becomes one line that names the file.
-
-    Args:
-        path: the file.
-        error: the class of the error.
-        what: what the error says of the file.
-        fix: what to do about it.
 
     Raises:
         InputError: of the given class, for whatever wrong types, missing keys and impossible values lead to.

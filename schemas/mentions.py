@@ -144,28 +144,18 @@ _NOT_ASKED_FOR = _set("required necessary needed mandatory essential important")
 
 
 class Mention(NamedTuple):
-    """A value that a text names.
-
-    Attributes:
-        column: of the value.
-        negated: it is to be avoided, see :func:`stance`.
-    """
+    """A value that a text names."""
 
     column: int
-    negated: bool
+    negated: bool  # it is to be avoided, see :func:`stance`
 
 
 class Span(NamedTuple):
-    """Words of a text that spell values.
-
-    Attributes:
-        start, stop: the first word, and the one after the last.
-        columns: the values so spelled.
-    """
+    """Words of a text that spell values."""
 
     start: int
-    stop: int
-    columns: tuple[int, ...]
+    stop: int  # one after the last word
+    columns: tuple[int, ...]  # of the values so spelled
 
 
 class Words(NamedTuple):
@@ -173,18 +163,12 @@ class Words(NamedTuple):
 
     A number is one word with its decimals, symbols as in ``c++`` belong to their word, and in scripts without spaces
     every letter with its marks is a word.
-
-    Attributes:
-        words: without case.
-        stems: one form of singular, plural and possessive of each.
-        clauses: the number of the clause that each is in; a punctuation mark or "but" ends one.
-        text: folded, with plain apostrophes.
     """
 
-    words: tuple[str, ...]
-    stems: tuple[str, ...]
-    clauses: tuple[int, ...]
-    text: str = ""
+    words: tuple[str, ...]  # without case
+    stems: tuple[str, ...]  # one form of singular, plural and possessive of each
+    clauses: tuple[int, ...]  # the number of the clause that each is in; a punctuation mark or "but" ends one
+    text: str = ""  # folded, with plain apostrophes
 
     @classmethod
     def of(cls, text: str) -> Words:

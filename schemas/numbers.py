@@ -126,17 +126,11 @@ _LETTERS = str.maketrans({"’": "'", "‘": "'", "ʼ": "'", "′": "'", "´": "
 
 
 class Number(NamedTuple):
-    """A number as read from a text.
+    """A number as read from a text."""
 
-    Attributes:
-        value: None where the text is ambiguous.
-        currency: ISO 4217 code, or the sign where several currencies share it ("$", "kr", "¥", "Rs"); None without.
-        of: the most that there can be, where the text says so: 100 of a percentage, 5 of stars and of "4.5/5".
-    """
-
-    value: float | None
-    currency: str | None = None
-    of: int | None = None
+    value: float | None  # None where the text is ambiguous
+    currency: str | None = None  # ISO 4217 code, or the sign where several currencies share it: "$", "kr", "¥", "Rs"
+    of: int | None = None  # the most that there can be: 100 of a percentage, 5 of stars and of "4.5/5"
 
     @property
     def is_ambiguous(self) -> bool:

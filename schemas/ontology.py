@@ -45,11 +45,6 @@ class Value(BaseModel):
     """One value of a slot, how often it occurs in the catalogue, and other ways to say it.
 
     A numeric slot's values are ranges: ``low`` <= x < ``high``, either end open when None.
-
-    Attributes:
-        catalogue: how the catalogue writes it, the commonest first; empty: as ``value`` does.
-        split_into: the values that took its place. It is no longer offered; products may still have it.
-        currency: of a range of prices, where it is known: ISO 4217 code or sign, as numbers are read.
     """
 
     model_config = ConfigDict(extra="forbid", frozen=True)
@@ -59,9 +54,9 @@ class Value(BaseModel):
     aliases: tuple[str, ...] = ()
     low: float | None = Field(default=None, allow_inf_nan=False)
     high: float | None = Field(default=None, allow_inf_nan=False)
-    catalogue: tuple[str, ...] = ()
-    split_into: tuple[str, ...] = ()
-    currency: str | None = None
+    catalogue: tuple[str, ...] = ()  # how the catalogue writes it, the commonest first; empty: as ``value`` does
+    split_into: tuple[str, ...] = ()  # what took its place; it is no longer offered; products may still have it
+    currency: str | None = None  # of a range of prices, where it is known: ISO 4217 code or sign, as numbers are read
 
     @model_serializer(mode="wrap")
     def _without_what_is_not_there(self, write: SerializerFunctionWrapHandler) -> dict[str, Any]:
@@ -109,12 +104,7 @@ def _shared(form: Callable[[str], str], spellings: Iterable[Iterable[str]]) -> I
 
 
 class Slot(BaseModel):
-    """One slot of the belief state, keyed to one product attribute.
-
-    Attributes:
-        whole: its numbers are whole ones, so that "1,299" is 1299 and not 1.299.
-        rule: how the import made values of the catalogue's numbers, and why; empty where there was nothing to decide.
-    """
+    """One slot of the belief state, keyed to one product attribute."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
@@ -125,8 +115,8 @@ class Slot(BaseModel):
     hint: str = ""
     aliases: tuple[str, ...] = ()
     values: tuple[Value, ...] = ()
-    whole: bool = False
-    rule: str = ""
+    whole: bool = False  # its numbers are whole ones, so that "1,299" is 1299 and not 1.299
+    rule: str = ""  # how the import made values of the catalogue's numbers, and why
 
     @model_serializer(mode="wrap")
     def _without_what_is_not_there(self, write: SerializerFunctionWrapHandler) -> dict[str, Any]:
@@ -252,9 +242,8 @@ class Slot(BaseModel):
         """The value that ``text`` names: by spelling or alias, or by its number.
 
         In a numeric slot a number names the range it lies in, else the value of that number: "37,5" is "37.5", and
-        "128GB" is "128 GB".
-
-        Prices lie in ranges of their currency; one without a currency lies in none where ranges have several.
+        "128GB" is "128 GB". Prices lie in ranges of their currency; one without a currency lies in none where ranges
+        have several.
         """
         found = self.named(text)
         if found is not None:
@@ -288,18 +277,14 @@ def is_number(text: str) -> bool:
 
 
 class Ontology(BaseModel):
-    """All slots, in the order annotators see them.
-
-    Attributes:
-        decisions: what the owner decided where slots and values leave it open, by what it is about; the annotators'
-            guideline prints it. See :mod:`annotate.tasks.open_points`.
-    """
+    """All slots, in the order annotators see them."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
     version: int = Field(default=1, ge=1)
     slots: tuple[Slot, ...] = ()
     history: tuple[Step, ...] = ()
+    # of the owner where slots and values leave it open, by what it is about; see :mod:`annotate.tasks.open_points`
     decisions: dict[_Words, _Words] = {}
 
     @model_serializer(mode="wrap")

@@ -123,16 +123,12 @@ class AddValue(_Step):
 
 
 class AddSlot(_Step):
-    """A slot that answers of older versions could not speak of.
-
-    Attributes:
-        assume_none: take their silence for "nothing wanted of it"; else the slot is unknown in them.
-    """
+    """A slot that answers of older versions could not speak of."""
 
     op: Literal["add_slot"] = "add_slot"
     slot: str
     attribute: str
-    assume_none: bool = False
+    assume_none: bool = False  # take their silence for "nothing wanted of it"; else the slot is unknown in them
 
     def __str__(self) -> str:
         older = "nothing wanted of it" if self.assume_none else "unknown"

@@ -26,23 +26,14 @@ __all__ = ["Table", "TableFile", "TableWriter", "inputs_of", "open_table", "open
 
 @dataclass(frozen=True)
 class Table:
-    """One kind of Parquet file: its name, its schema version and its columns.
+    """One kind of Parquet file: its name, its schema version and its columns."""
 
-    Attributes:
-        name: as its metadata says.
-        version: of the columns that are written.
-        columns: those.
-        made_by: the command that writes it.
-        earlier: older versions that are still read, by their columns; their readers fill in what came later.
-        defaults: column that no earlier version has -> what its rows have there; null for columns not named.
-    """
-
-    name: str
-    version: int
+    name: str  # as its metadata says
+    version: int  # of the columns that are written
     columns: pa.Schema
-    made_by: str
-    earlier: Mapping[int, pa.Schema] = field(default_factory=dict)
-    defaults: Mapping[str, Any] = field(default_factory=dict)
+    made_by: str  # the command that writes it
+    earlier: Mapping[int, pa.Schema] = field(default_factory=dict)  # older versions that are still read
+    defaults: Mapping[str, Any] = field(default_factory=dict)  # of columns that no earlier version has; else null
 
     def as_now(self, rows: pa.Table) -> pa.Table:
         """Rows of this or an earlier version with the columns of this one."""
@@ -257,11 +248,7 @@ def open_table(path: Path, table: Table) -> TableFile:
 
 
 def inputs_of(file: TableFile) -> dict[str, str]:
-    """What a table was made from, ``name -> sha256``.
-
-    Raises:
-        SchemaError: it is not readable.
-    """
+    """What a table was made from, ``name -> sha256``."""
     with file.readable():
         found = orjson.loads((file.metadata.metadata or {}).get(b"semctl.inputs", b"{}"))
         if not isinstance(found, dict):
@@ -278,9 +265,7 @@ def read_table(
 ) -> pa.Table:
     """Read a whole table after the checks of :func:`open_table`, with their errors.
 
-    Args:
-        columns: only these.
-        filters: only rows for which all of these hold, as (column, comparison, value); the rest is not kept in memory.
+    Of ``filters``, as (column, comparison, value), all hold in the rows; the rest is not kept in memory.
     """
     with open_table(path, table) as file:
         wanted = None if columns is None else list(columns)

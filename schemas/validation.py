@@ -41,17 +41,11 @@ def known_name(what: str, name: str, known: Collection[T]) -> T:
 
 
 class Mistake(NamedTuple):
-    """One thing that pydantic refused.
+    """One thing that pydantic refused."""
 
-    Attributes:
-        at: where it is, from the outside in.
-        what: what is wrong with it.
-        kind: pydantic's name for that, such as ``missing``.
-    """
-
-    at: tuple[int | str, ...]
-    what: str
-    kind: str
+    at: tuple[int | str, ...]  # where it is, from the outside in
+    what: str  # what is wrong with it
+    kind: str  # pydantic's name for that, such as ``missing``
 
     @property
     def key(self) -> str:

@@ -26,21 +26,14 @@ _READ_ROWS = 10_000
 
 @dataclass(frozen=True)
 class Mark:
-    """One thing marked: an operation on a turn, with its slot and value where it has them.
+    """One thing marked: an operation on a turn, with its slot and value where it has them."""
 
-    Attributes:
-        turn: the user turn; for an operation of :data:`~schemas.belief.DIALOGUE_OPS` the first turn annotated.
-        op: the operation.
-        slot: name of the slot, for ``want``, ``dislike`` and ``drop``.
-        value: the value as marked, for ``want`` and ``dislike``; the text of a ``note``.
-        origin: ``manual``, ``prediction`` (a pre-label left as it was), ``prediction-changed``, ``corpus``,
-            or ``unknown`` where Label Studio says something else.
-    """
-
-    turn: int
+    turn: int  # the user turn; for an operation of :data:`~schemas.belief.DIALOGUE_OPS` the first turn annotated
     op: Op
-    slot: str | None = None
-    value: str | None = None
+    slot: str | None = None  # name of the slot, for ``want``, ``dislike`` and ``drop``
+    value: str | None = None  # the value as marked, for ``want`` and ``dislike``; the text of a ``note``
+    # ``manual``, ``prediction`` (a pre-label left as it was), ``prediction-changed``, ``corpus``, or ``unknown`` where
+    # Label Studio says something else
     origin: str = "manual"
 
     @property
@@ -53,49 +46,27 @@ class Mark:
 
 @dataclass(frozen=True)
 class Annotation:
-    """One version of one annotation.
+    """One version of one annotation."""
 
-    Attributes:
-        annotation_id: ``ls:<project>:<id>`` or ``corpus:<dialogue_id>``; see :mod:`annotate.exports.identity`.
-        dialogue_id: the dialogue it is of.
-        annotator: who made it; ``corpus`` for states that came with the corpus.
-        updated_at: when, as UTC in ISO 8601 with microseconds, so that text order is time order; empty when unknown.
-        marks: everything marked, in the order of the table's rows.
-        task_uid: the labelling task.
-        created_at: when it was begun.
-        lead_time: seconds the annotator spent on it.
-        project: number of the Label Studio project.
-        export_sha256: the export that brought this version first.
-        ontology_version: of the ontology that its screen offered, see :mod:`annotate.annotations.interface_versions`.
-        role: ``label``, or ``review``: a verdict on what others answered differently.
-        task_id: Label Studio's number of the task.
-        completed_by: who sent it, as Label Studio names them; ``annotator`` is semctl's name for the same.
-        config_sha256: hash of the label configuration that the task was made with.
-        prelabel: version of the model whose pre-label it started from.
-        prelabel_score: what that model gave its pre-label, from 0 to 1.
-        untouched: whether it is exactly that pre-label.
-        server: address of the Label Studio, or what stands for it where only an export is known.
-    """
-
-    annotation_id: str
+    annotation_id: str  # ``ls:<project>:<id>`` or ``corpus:<dialogue_id>``; see :mod:`annotate.exports.identity`
     dialogue_id: str
-    annotator: str
-    updated_at: str = ""
-    marks: tuple[Mark, ...] = ()
-    task_uid: str | None = None
-    created_at: str | None = None
-    lead_time: float | None = None
-    project: str | None = None
-    export_sha256: str | None = None
-    ontology_version: int = 1
-    role: Role = "label"
-    task_id: str | None = None
-    completed_by: str | None = None
-    config_sha256: str | None = None
-    prelabel: str | None = None
-    prelabel_score: float | None = None
-    untouched: bool = False
-    server: str | None = None
+    annotator: str  # who made it; ``corpus`` for states that came with the corpus
+    updated_at: str = ""  # UTC in ISO 8601 with microseconds: text order is time order; empty when unknown
+    marks: tuple[Mark, ...] = ()  # everything marked, in the order of the table's rows
+    task_uid: str | None = None  # the labelling task
+    created_at: str | None = None  # when it was begun
+    lead_time: float | None = None  # seconds the annotator spent on it
+    project: str | None = None  # number of the Label Studio project
+    export_sha256: str | None = None  # the export that brought this version first
+    ontology_version: int = 1  # of the ontology that its screen offered, see :class:`InterfaceVersions`
+    role: Role = "label"  # ``label``, or ``review``: a verdict on what others answered differently
+    task_id: str | None = None  # Label Studio's number of the task
+    completed_by: str | None = None  # who sent it, as Label Studio names them
+    config_sha256: str | None = None  # hash of the label configuration that the task was made with
+    prelabel: str | None = None  # version of the model whose pre-label it started from
+    prelabel_score: float | None = None  # what that model gave its pre-label, from 0 to 1
+    untouched: bool = False  # whether it is exactly that pre-label
+    server: str | None = None  # address of the Label Studio, or what stands for it where only an export is known
 
     @property
     def key(self) -> tuple[str, str]:
@@ -224,9 +195,6 @@ def read_annotations(path: Path) -> Iterator[Annotation]:
     """The annotations of a table, one version at a time; none when there is no such file yet.
 
     Rows of one version are expected to follow each other; where they do not, the version comes in several parts.
-
-    Raises:
-        SchemaError: the file is not this table in this version.
     """
     if not path.exists():
         return

@@ -20,17 +20,11 @@ _WITHOUT = ["dialogue_id", "turn", "speaker", "split"]
 
 
 class IndexedDialogue(NamedTuple):
-    """One dialogue.
+    """One dialogue."""
 
-    Attributes:
-        split: train, valid or test.
-        user_turns: its user turns, ascending.
-        sha256: hash of what it says, see :func:`dialogue_sha256`; empty when it was not asked for.
-    """
-
-    split: str
-    user_turns: tuple[int, ...]
-    sha256: bytes
+    split: str  # train, valid or test
+    user_turns: tuple[int, ...]  # its user turns, ascending
+    sha256: bytes  # hash of what it says, see :func:`dialogue_sha256`; empty when it was not asked for
 
 
 def dialogue_sha256(rows: Sequence[Mapping[str, Any]]) -> str:
@@ -40,16 +34,7 @@ def dialogue_sha256(rows: Sequence[Mapping[str, Any]]) -> str:
 
 
 def read_dialogue_index(turns: Path, *, with_hashes: bool) -> dict[str, IndexedDialogue]:
-    """Dialogue id -> its user turns, sorted by id.
-
-    Args:
-        turns: ``turns.parquet``, a dialogue's rows following each other.
-        with_hashes: whether to hash what is said, which reads all text.
-
-    Raises:
-        WorkspaceError: there is no such file.
-        SchemaError: it is another table, another version, or not readable.
-    """
+    """Dialogue id -> its user turns, sorted by id, of ``turns.parquet``; hashing what is said reads all text."""
     index: dict[str, IndexedDialogue] = {}
     for dialogue_id, rows in _dialogues(turns, _FOR_THE_HASH if with_hashes else _WITHOUT):
         user_turns = tuple(row["turn"] for row in rows if row["speaker"] == "user")

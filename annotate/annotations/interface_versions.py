@@ -15,42 +15,26 @@ __all__ = ["InterfaceVersions", "Switch"]
 
 @dataclass(frozen=True)
 class Switch:
-    """A change of a project's screen.
+    """A change of a project's screen."""
 
-    Attributes:
-        since: when, as UTC in ISO 8601.
-        ontology_version: what the screen offers from then on.
-    """
-
-    since: str
-    ontology_version: int
+    since: str  # when, as UTC in ISO 8601
+    ontology_version: int  # what the screen offers from then on
 
 
 @dataclass(frozen=True)
 class InterfaceVersions:
-    """The changes of all projects' screens.
-
-    Attributes:
-        switches: server and number of the project -> its changes.
-    """
+    """The changes of all projects' screens, by server and number of the project."""
 
     switches: Mapping[tuple[str, str], Sequence[Switch]] = field(default_factory=dict)
 
     def version(
         self, project: str | None, made_with: int, sent_at: str, seconds: float | None, *, server: str | None = None
     ) -> int:
-        """The version that an answer is of.
+        """The version that an answer is of, which was sent or changed last at ``sent_at`` (UTC in ISO 8601).
 
         The page may have been opened as long before the answer was sent as its annotator worked on it, so that much is
-        allowed for: in doubt the older version counts.
-
-        Args:
-            project: number of the project.
-            made_with: the version the task was made with.
-            sent_at: when the answer was sent or changed last, as UTC in ISO 8601.
-            seconds: how long the annotator worked on it.
-            server: address of the project's server; where it is not known, a number that projects of two servers have
-                tells nothing.
+        allowed for: in doubt the older version counts. Where the server is not known, a number that projects of two
+        servers have tells nothing.
         """
         found = self._of(server, project or "")
         if not found or not sent_at:

@@ -28,27 +28,16 @@ _BEFORE_ALL_STEPS = 0
 
 @dataclass(frozen=True)
 class _Meant:
-    """A value as it was before one step.
+    """A value as it was before one step."""
 
-    Attributes:
-        version: of the step.
-        value: its name then.
-        spellings: all ways to say it then, folded.
-        into: its parts when the step split it.
-    """
-
-    version: int
-    value: str
-    spellings: frozenset[str]
-    into: tuple[str, ...] = ()
+    version: int  # of the step
+    value: str  # its name then
+    spellings: frozenset[str]  # all ways to say it then, folded
+    into: tuple[str, ...] = ()  # its parts when the step split it
 
 
 class Migration:
-    """Reads answers of any version in the current one.
-
-    Args:
-        ontology: the current one, with its history.
-    """
+    """Reads answers of any version in the current one."""
 
     def __init__(self, ontology: Ontology) -> None:
         self.ontology = ontology
@@ -63,13 +52,7 @@ class Migration:
         self._cache: dict[tuple[str, str, int], frozenset[str]] = {}
 
     def values(self, slot: Slot, text: str, version: int) -> frozenset[str]:
-        """What a value marked in an older version can mean now: one value when that is clear.
-
-        Args:
-            slot: the slot, as it is now.
-            text: the value as marked.
-            version: of the ontology when it was marked.
-        """
+        """What a value marked in an older version can mean now: one value when that is clear."""
         key = (slot.name, text, version)
         if key not in self._cache:
             candidates = {text}
@@ -97,13 +80,7 @@ class Migration:
         return name
 
     def meaning(self, slot: str, text: str, version: int) -> tuple[object, ...]:
-        """Something that two values marked in a version share when they meant the same in that version.
-
-        Args:
-            slot: name of the slot.
-            text: the value as marked.
-            version: of the ontology when it was marked.
-        """
+        """Something that two values of a slot marked in a version share when they meant the same in that version."""
         now = self.ontology.slot(slot)
         name = self.slot_name(slot, version)
         for meant in self._values.get(now.name, ()):

@@ -48,12 +48,7 @@ def _shown_before(labels: DialogueLabels, turn: int, catalogue: CatalogueIndex) 
 
 
 def check_answers(labels: DialogueLabels, seconds_per_turn: float) -> Iterator[Finding]:
-    """All other codes of answers.
-
-    Args:
-        labels: of one dialogue.
-        seconds_per_turn: an untouched pre-label, or an empty page, that took less was not read.
-    """
+    """All other codes of answers; what took less than ``seconds_per_turn`` and was left as it came was not read."""
     yield from _refused(labels)
     yield from _unanswered(labels)
     yield from _disputed(labels)

@@ -29,28 +29,15 @@ _STATES_KEPT = 100_000
 
 
 class Wish(NamedTuple):
-    """What a state says of one slot, in values that products have.
-
-    Attributes:
-        slot: its name.
-        wanted: folded values, as the ontology names them, sorted.
-        avoided: the same.
-    """
+    """What a state says of one slot, in values that products have."""
 
     slot: str
-    wanted: tuple[str, ...]
-    avoided: tuple[str, ...]
+    wanted: tuple[str, ...]  # folded values, as the ontology names them, sorted
+    avoided: tuple[str, ...]  # the same
 
 
 class CatalogueIndex:
-    """Products by the values they have.
-
-    Args:
-        ontology: its slots say which attributes count; a number counts as the range it lies in.
-
-    Attributes:
-        size: how many products there are.
-    """
+    """Products by the values they have in the slots of an ontology; a number counts as the range it lies in."""
 
     def __init__(self, ontology: Ontology) -> None:
         self.size = 0
@@ -68,12 +55,7 @@ class CatalogueIndex:
 
     @classmethod
     def read(cls, products: Path, ontology: Ontology) -> CatalogueIndex:
-        """Index ``products.parquet``.
-
-        Raises:
-            WorkspaceError: there is no such file.
-            SchemaError: it is another table, another version, or not readable.
-        """
+        """Index ``products.parquet``."""
         index = cls(ontology)
         with open_table(products, PRODUCTS) as file:
             for batch in file.iter_batches(_READ_ROWS, columns=["product_id", "attributes", "image_ids"]):
@@ -102,13 +84,10 @@ class CatalogueIndex:
         return folded
 
     def wishes(self, state: Iterable[Mapping[str, Any]]) -> tuple[Wish, ...]:
-        """A state as products can be held against it.
+        """A state, as rows of ``states.parquet``, as products can be held against it.
 
         Values that no product has (``cheap``) are left out, and so are those held both ways (24 wanted, "under 25"
         disliked), which is a finding of its own.
-
-        Args:
-            state: rows as in ``states.parquet``.
         """
         sides: dict[str, tuple[set[str], set[str]]] = {}
         for item in state:
@@ -144,12 +123,7 @@ class CatalogueIndex:
         return _violates(self.values(product_id, wish.slot), wish)
 
     def conflict(self, wishes: tuple[Wish, ...], since: Mapping[str, int]) -> tuple[Wish, ...]:
-        """Wishes that no product satisfies together, none of which can be left out; the newest are kept first.
-
-        Args:
-            wishes: a state that is not satisfiable.
-            since: slot -> the turn that last spoke of it.
-        """
+        """Wishes that no product satisfies together, none of which can be left out; those spoken of last are kept."""
         kept = list(wishes)
         for wish in sorted(wishes, key=lambda wish: (since.get(wish.slot, -1), wish.slot)):
             without = [other for other in kept if other != wish]
@@ -200,11 +174,7 @@ def _violates(values: frozenset[str], wish: Wish) -> bool:
 
 
 class _Column:
-    """The values of one slot, product by product and value by value.
-
-    Attributes:
-        speaking: rows of products with a value, ascending.
-    """
+    """The values of one slot, product by product and value by value."""
 
     def __init__(self) -> None:
         self.speaking = array("I")

@@ -29,9 +29,6 @@ class Checks:
     """Checks labels as they are resolved; changes none.
 
     Args:
-        ontology: its slots.
-        catalogue: the products.
-        said: what was said in each dialogue.
         refused: rows of ``quarantine.parquet``.
         seconds_per_turn: an untouched pre-label, or an empty page, that took less per turn was not read.
     """
@@ -64,14 +61,7 @@ class Checks:
         resolution: Resolution,
         states: Sequence[Mapping[str, Any]],
     ) -> list[Finding]:
-        """What there is to say of one dialogue, in order.
-
-        Args:
-            dialogue_id: its id.
-            annotations: every version of every annotation of it.
-            resolution: what is in force of them.
-            states: its rows of ``states.parquet``.
-        """
+        """What there is to say of one dialogue, in order, given every version of every annotation of it."""
         refused = self._refused.get(dialogue_id, [])
         if not annotations and not refused:
             return []
@@ -112,17 +102,11 @@ class Checks:
 
 @dataclass
 class FindingTotals:
-    """Counts of findings, and which dialogues they put up for labelling again.
+    """Counts of findings, and which dialogues they put up for labelling again."""
 
-    Attributes:
-        requeue: codes that do.
-        findings: code -> how many.
-        dialogues: code -> dialogues with at least one.
-    """
-
-    requeue: frozenset[str]
-    findings: Counter[str] = field(default_factory=Counter)
-    dialogues: Counter[str] = field(default_factory=Counter)
+    requeue: frozenset[str]  # codes that do
+    findings: Counter[str] = field(default_factory=Counter)  # code -> how many
+    dialogues: Counter[str] = field(default_factory=Counter)  # code -> dialogues with at least one
     _again: dict[str, tuple[int, ...]] = field(default_factory=dict)
 
     def add(self, findings: Sequence[Finding], *, is_here: bool = True) -> None:

@@ -20,21 +20,13 @@ SEVERITIES: tuple[Severity, ...] = get_args(Severity)
 
 @dataclass(frozen=True)
 class Check:
-    """One reason code.
-
-    Attributes:
-        code: its name.
-        severity: see :data:`Severity`.
-        meaning: what a finding of it says.
-        remedy: what to do, in a line.
-        relabel: whether labelling the dialogue again can change it.
-    """
+    """One reason code."""
 
     code: str
-    severity: Severity
-    meaning: str
-    remedy: str
-    relabel: bool = True
+    severity: Severity  # see :data:`Severity`
+    meaning: str  # what a finding of it says
+    remedy: str  # what to do, in a line
+    relabel: bool = True  # whether labelling the dialogue again can change it
 
 
 _ALL: tuple[Check, ...] = (

@@ -28,25 +28,15 @@ class Refused(NamedTuple):
 
 
 class TurnLabels(NamedTuple):
-    """One user turn.
-
-    Attributes:
-        turn: its number.
-        update: what it changes; None where there is no label.
-        before: the state before it; None where unknown.
-        state: the state after it; None where unknown.
-        known_before: names of the slots that are known before it.
-        since: (slot, folded value) -> the turn that said it last, for everything in ``state``.
-        annotators, annotation_ids: whose label it is.
-    """
+    """One user turn."""
 
     turn: int
-    update: TurnUpdate | None
-    before: Sequence[Mapping[str, Any]] | None
-    state: Sequence[Mapping[str, Any]] | None
-    known_before: frozenset[str]
-    since: Mapping[tuple[str, str], int]
-    annotators: tuple[str, ...]
+    update: TurnUpdate | None  # what it changes; None where there is no label
+    before: Sequence[Mapping[str, Any]] | None  # the state before it; None where unknown
+    state: Sequence[Mapping[str, Any]] | None  # the state after it; None where unknown
+    known_before: frozenset[str]  # names of the slots that are known before it
+    since: Mapping[tuple[str, str], int]  # (slot, folded value) -> the turn that said it last, for all in ``state``
+    annotators: tuple[str, ...]  # whose label it is
     annotation_ids: tuple[str, ...]
 
     @property
@@ -66,31 +56,18 @@ class TurnLabels(NamedTuple):
 
 @dataclass(frozen=True)
 class DialogueLabels:
-    """The labels of one dialogue.
-
-    Attributes:
-        dialogue_id: its id.
-        updates: one per user turn, as resolved.
-        states: its rows of ``states.parquet``, one per user turn.
-        in_force: the annotations that count.
-        annotations: every version of every annotation.
-        refused: its rows of the quarantine.
-        said: what was said, shown and recommended.
-        ontology: its slots.
-        resolution: what is in force of each user turn.
-        reviews: the answers to review tasks, oldest first.
-    """
+    """The labels of one dialogue."""
 
     dialogue_id: str
-    updates: Sequence[TurnUpdate | None]
-    states: Sequence[Mapping[str, Any]]
-    in_force: Sequence[Annotation]
-    annotations: Sequence[Annotation]
-    refused: Sequence[Refused]
-    said: StoredDialogue
+    updates: Sequence[TurnUpdate | None]  # one per user turn, as resolved
+    states: Sequence[Mapping[str, Any]]  # its rows of ``states.parquet``, one per user turn
+    in_force: Sequence[Annotation]  # the annotations that count
+    annotations: Sequence[Annotation]  # every version of every annotation
+    refused: Sequence[Refused]  # its rows of the quarantine
+    said: StoredDialogue  # what was said, shown and recommended
     ontology: Ontology
-    resolution: Sequence[TurnResolution] = ()
-    reviews: Sequence[Annotation] = ()
+    resolution: Sequence[TurnResolution] = ()  # what is in force of each user turn
+    reviews: Sequence[Annotation] = ()  # the answers to review tasks, oldest first
 
     @cached_property
     def turns(self) -> list[TurnLabels]:

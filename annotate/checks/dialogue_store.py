@@ -19,17 +19,11 @@ _READ_ROWS = 10_000
 
 
 class StoredDialogue(NamedTuple):
-    """One dialogue.
+    """One dialogue."""
 
-    Attributes:
-        texts: turn -> its text, of both speakers.
-        shown: turn -> image ids, of turns that have some.
-        recommended: turn -> product ids of the positives, of recommendation turns.
-    """
-
-    texts: dict[int, str]
-    shown: dict[int, list[str]]
-    recommended: dict[int, list[str]]
+    texts: dict[int, str]  # turn -> its text, of both speakers
+    shown: dict[int, list[str]]  # turn -> image ids, of turns that have some
+    recommended: dict[int, list[str]]  # turn -> product ids of the positives, of recommendation turns
 
 
 class DialogueStore(AbstractContextManager["DialogueStore"]):
@@ -48,12 +42,7 @@ class DialogueStore(AbstractContextManager["DialogueStore"]):
 
     @classmethod
     def read(cls, turns: Path, recommendations: Path) -> DialogueStore:
-        """Take in both tables, a dialogue's rows following each other; without recommendations there are none.
-
-        Raises:
-            WorkspaceError: there are no turns.
-            SchemaError: another table, another version, or not readable.
-        """
+        """Take in both tables, a dialogue's rows following each other; without recommendations there are none."""
         store = cls()
         for dialogue_id, rows in _dialogues(turns, TURNS, ["dialogue_id", "turn", "text", "image_ids"]):
             texts = [(row["turn"], row["text"]) for row in rows]

@@ -12,27 +12,16 @@ __all__ = ["Finding"]
 
 @dataclass(frozen=True)
 class Finding:
-    """What a check found.
+    """What a check found."""
 
-    Attributes:
-        code: one of :data:`~annotate.checks.codes.CODES`.
-        dialogue_id: where.
-        detail: what exactly, for people.
-        turn: the user turn; None when it is the whole dialogue.
-        slot, value: what it is about, where it is about one.
-        suggestion: what may be meant instead, as it is marked (``slot=value``); never applied by itself.
-        annotators: whose label it is.
-        annotation_ids: and which.
-    """
-
-    code: str
+    code: str  # one of :data:`~annotate.checks.codes.CODES`
     dialogue_id: str
-    detail: str
-    turn: int | None = None
-    slot: str | None = None
+    detail: str  # what exactly, for people
+    turn: int | None = None  # the user turn; None when it is the whole dialogue
+    slot: str | None = None  # what it is about, where it is about one
     value: str | None = None
-    suggestion: str | None = None
-    annotators: tuple[str, ...] = ()
+    suggestion: str | None = None  # what may be meant, as it is marked (``slot=value``); never applied by itself
+    annotators: tuple[str, ...] = ()  # whose label it is
     annotation_ids: tuple[str, ...] = ()
 
     @property

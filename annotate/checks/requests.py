@@ -54,11 +54,7 @@ _MENDING = frozenset(("but", "though", "instead"))
 
 
 class RequestFinder:
-    """Finds the ontology's values that a text asks for; only those that products have.
-
-    Args:
-        ontology: its slots.
-    """
+    """Finds the ontology's values that a text asks for; only those that products have."""
 
     def __init__(self, ontology: Ontology) -> None:
         known = [(slot, value) for slot in ontology.slots for value in slot.values if value.count]

@@ -18,16 +18,11 @@ _DIGITS = re.compile(r"\d+")
 
 
 class Suggestion(NamedTuple):
-    """What may be meant.
+    """What may be meant."""
 
-    Attributes:
-        slot, values: as the ontology writes them.
-        why: for people.
-    """
-
-    slot: str
+    slot: str  # as the ontology writes them
     values: tuple[str, ...]
-    why: str
+    why: str  # for people
 
     def __str__(self) -> str:
         return ", ".join(f"{self.slot}={value}" for value in self.values)

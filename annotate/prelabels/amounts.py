@@ -30,31 +30,20 @@ _RATING = re.compile(r"\b(?:stars?|rated|ratings?|reviews?|scores?)\b")
 
 
 class Amount(NamedTuple):
-    """An amount that a text gives.
+    """An amount that a text gives."""
 
-    Attributes:
-        slot: the numeric slot that it can only be of; None where it may be of several or of none.
-        said: as the user put it.
-        start, stop: where it stands in the text, with the words that make it a bound.
-        is_sure: it is an amount, even where it is of no slot: a number with a bound or a currency.
-    """
-
-    slot: str | None
-    said: str
-    start: int
+    slot: str | None  # the numeric slot that it can only be of; None where it may be of several or of none
+    said: str  # as the user put it
+    start: int  # where it stands in the text, with the words that make it a bound
     stop: int
-    is_sure: bool
+    is_sure: bool  # it is an amount, even where it is of no slot: a number with a bound or a currency
 
 
 def find_amounts(text: str, ontology: Ontology) -> Iterator[Amount]:
-    """The amounts that a text gives.
+    """The amounts that a folded sentence gives.
 
     Of which slot: the numeric one that speaks of money, or of a rating, as the sentence does; else the only numeric one
     within whose ranges the number lies.
-
-    Args:
-        text: a folded sentence.
-        ontology: its numeric slots.
     """
     if not any(letter.isdigit() for letter in text):
         return

@@ -18,18 +18,12 @@ __all__ = ["Correction", "Edit", "corrected", "edited"]
 
 @dataclass(frozen=True, order=True)
 class Edit:
-    """One action on one control of a turn.
+    """One action on one control of a turn."""
 
-    Attributes:
-        mark: ``want``, ``dislike``, ``drop``, ``new_topic`` or ``unsure``.
-        slot, value: of it, where it has them.
-        removes: the mark is taken away rather than made.
-    """
-
-    mark: str
-    slot: str = ""
+    mark: str  # ``want``, ``dislike``, ``drop``, ``new_topic`` or ``unsure``
+    slot: str = ""  # of it, where it has them
     value: str = ""
-    removes: bool = False
+    removes: bool = False  # the mark is taken away rather than made
 
 
 @dataclass(frozen=True)
@@ -60,7 +54,8 @@ _NOTHING: _Sides = (frozenset(), frozenset())
 def corrected(
     update: TurnUpdate, before: BeliefState | None, after: BeliefState | None, ontology: Ontology
 ) -> Correction:
-    """The update nearest to ``update`` that leads from one state to the other.
+    """The update nearest to ``update`` that leads from one state to the other, a new topic only where it is no more
+    work.
 
     Args:
         update: as marked so far; an empty one asks what somebody marks who starts from nothing.
@@ -68,9 +63,6 @@ def corrected(
             new topic has to be marked.
         after: the state after this turn; None when nobody can tell, which is marked ``unsure``.
         ontology: tells which spellings are one value.
-
-    Returns:
-        The nearest update and the actions that lead to it; a new topic only where it is no more work than not.
     """
     if after is None:
         flagged = (Edit("unsure"),) if update.readable else ()
@@ -108,13 +100,7 @@ def corrected(
 
 
 def edited(update: TurnUpdate, edits: Iterable[Edit], ontology: Ontology) -> TurnUpdate:
-    """The update with these actions done; all edits of a :class:`Correction` give its update.
-
-    Args:
-        update: as marked so far.
-        edits: in any order.
-        ontology: tells which spellings are one value.
-    """
+    """The update with these actions done, in any order; all edits of a :class:`Correction` give its update."""
     spelling = _Spelling(ontology)
     sides: dict[str, dict[str, set[str]]] = {"want": {}, "dislike": {}}
     for mark, given in (("want", update.want), ("dislike", update.dislike)):

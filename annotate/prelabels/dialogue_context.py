@@ -29,36 +29,22 @@ _IMAGE = re.compile(
 
 @dataclass(frozen=True)
 class Turn:
-    """A user turn with what stood before it.
-
-    Attributes:
-        number: of the turn.
-        text: as written.
-        sentences: read.
-        asked: what the system said right before.
-        images: what the products of the last images shown have, in the order of the images.
-        seen: the same of all images shown so far, the latest first.
-        is_first: the user has said nothing before.
-    """
+    """A user turn with what stood before it."""
 
     number: int
-    text: str
-    sentences: tuple[Sentence, ...]
-    asked: str
-    images: tuple[frozenset[Choice], ...]
-    seen: tuple[frozenset[Choice], ...]
-    is_first: bool
+    text: str  # as written
+    sentences: tuple[Sentence, ...]  # read
+    asked: str  # what the system said right before
+    images: tuple[frozenset[Choice], ...]  # what the products of the last images shown have, in the order of the images
+    seen: tuple[frozenset[Choice], ...]  # the same of all images shown so far, the latest first
+    is_first: bool  # the user has said nothing before
 
 
 def dialogue_turns(
     rows: Sequence[Mapping[str, Any]], reader: TurnReader, attributes: Mapping[str, frozenset[Choice]]
 ) -> Iterator[Turn]:
-    """The user turns of one dialogue.
-
-    Args:
-        rows: its rows of ``turns.parquet``, in order.
-        reader: reads the turns.
-        attributes: of each image, the slots and values of the product in it.
+    """The user turns of one dialogue, given its rows of ``turns.parquet`` in order and what the product in each
+    image has.
     """
     asked = ""
     images: tuple[frozenset[Choice], ...] = ()

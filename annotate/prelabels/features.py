@@ -25,30 +25,19 @@ Held = Mapping[str, tuple[str, ...]]
 
 @dataclass
 class Candidate:
-    """A value that may be wanted (or avoided) from this turn on, with what it rests on.
+    """A value that may be wanted (or avoided) from this turn on, with what it rests on."""
 
-    Attributes:
-        choice: slot and value.
-        avoided: to be avoided rather than wanted.
-        named: where sentences name it.
-        aliases: learned word sequences that stand for it, and how sure they are.
-        shown: how it is among what was shown.
-    """
-
-    choice: Choice
-    avoided: bool
-    named: list[tuple[Sentence, Named]] = field(default_factory=list)
-    aliases: dict[str, float] = field(default_factory=dict)
-    shown: list[str] = field(default_factory=list)
+    choice: Choice  # slot and value
+    avoided: bool  # to be avoided rather than wanted
+    named: list[tuple[Sentence, Named]] = field(default_factory=list)  # where sentences name it
+    aliases: dict[str, float] = field(default_factory=dict)  # learned words that stand for it, and how sure they are
+    shown: list[str] = field(default_factory=list)  # how it is among what was shown
 
 
 class TurnEvidence:
     """All that a turn says, ready to be asked about one value after the other.
 
     Args:
-        turn: with what stood before it.
-        reader: of the ontology.
-        aliases: learned.
         held: what is wanted before the turn.
         category: the slot of the kind of thing, or None.
         changes: probability that the turn changes anything, see :func:`gate_features`.
@@ -177,13 +166,7 @@ class TurnEvidence:
             yield f"{head}|at {place} {said}"
 
     def keep_features(self, slot: str, value: str, new: Mapping[str, frozenset[str]]) -> list[str]:
-        """What speaks for a value held to stay.
-
-        Args:
-            slot: its slot.
-            value: held.
-            new: slot -> values newly wanted, as far as is known.
-        """
+        """What speaks for a value held to stay, given the values newly wanted of each slot, as far as is known."""
         moves = bool(self.category and new.get(self.category, frozenset()) - {*self.held.get(self.category, ())})
         situation = f"keep|moves {moves}|replaced {bool(new.get(slot))}"
         named = (slot, value) in {item.choice for sentence in self.turn.sentences for item in sentence.named}

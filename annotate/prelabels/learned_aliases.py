@@ -16,11 +16,7 @@ _SURE = 0.2
 
 
 class AliasTable:
-    """Word sequences and the values that came with them, where no spelling of the ontology named the value.
-
-    Args:
-        values: word sequence -> value -> how many of its turns, from 0 to 1, newly wanted the value.
-    """
+    """Word sequences and the values that came with them, where no spelling of the ontology named the value."""
 
     def __init__(self, values: Mapping[str, Mapping[Choice, float]]) -> None:
         self.values = values
@@ -40,8 +36,7 @@ class AliasTable:
     def mine(cls, turns: Iterable[tuple[str, Words, frozenset[Choice]]]) -> AliasTable:
         """The word sequences that came with a value in at least two dialogues and a fifth of their turns.
 
-        Args:
-            turns: dialogue, its words, and the values newly wanted that no spelling names, of each turn.
+        Of each turn: its dialogue, its words, and the values newly wanted that no spelling names.
         """
         heard: dict[str, int] = defaultdict(int)
         together: dict[str, dict[Choice, set[str]]] = defaultdict(lambda: defaultdict(set))

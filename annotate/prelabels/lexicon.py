@@ -31,7 +31,6 @@ class Lexicon:
 
     Args:
         dialogues: rows of ``turns.parquet`` of each dialogue to label.
-        ontology: slots, values and their aliases.
         attributes: of each image, the slots and values of the product in it, see :func:`product_choices`.
         labelled: dialogues that people, or the corpus, have labelled; those to be labelled now are left out.
     """

@@ -21,11 +21,7 @@ _RARELY = 2
 
 
 class Logistic:
-    """P(yes) = 1 / (1 + exp(-sum of the weights of the features there are)).
-
-    Args:
-        weights: of each feature; others weigh nothing.
-    """
+    """P(yes) = 1 / (1 + exp(-sum of the weights of the features there are)); other features weigh nothing."""
 
     def __init__(self, weights: dict[str, float]) -> None:
         self.weights = weights
@@ -37,12 +33,7 @@ class Logistic:
 
     @classmethod
     def fit(cls, examples: Sequence[tuple[Sequence[str], bool]], *, penalty: float = 1.0) -> Logistic:
-        """The weights that minimise log loss + penalty / 2 |w|^2, to a millionth of it.
-
-        Args:
-            examples: the features of each, and whether it is a yes.
-            penalty: of large weights.
-        """
+        """The weights that minimise log loss + penalty / 2 |w|^2, to a millionth of it, for features and answers."""
         seen = Counter(feature for features, _ in examples for feature in set(features))
         names = sorted(feature for feature, count in seen.items() if count >= _RARELY)
         if not names:

@@ -45,21 +45,13 @@ class Hits:
 
 @dataclass
 class Actions:
-    """What an annotator does.
+    """What an annotator does."""
 
-    Attributes:
-        picks: values, drops and flags picked from a list.
-        typed: values typed because no list offers them.
-        removals: marks taken away.
-        submits: tasks sent.
-        of_slot: slot, or ``new_topic`` or ``unsure`` -> picks, typed values and removals.
-    """
-
-    picks: int = 0
-    typed: int = 0
-    removals: int = 0
-    submits: int = 0
-    of_slot: Counter[str] = field(default_factory=Counter)
+    picks: int = 0  # values, drops and flags picked from a list
+    typed: int = 0  # values typed because no list offers them
+    removals: int = 0  # marks taken away
+    submits: int = 0  # tasks sent
+    of_slot: Counter[str] = field(default_factory=Counter)  # slot, or ``new_topic``, ``unsure`` -> all but submits
 
     @property
     def total(self) -> int:
@@ -79,27 +71,17 @@ class Actions:
 
 @dataclass
 class PrelabelFigures:
-    """Sums over dialogues.
-
-    Attributes:
-        dialogues, turns: measured.
-        updates: slot -> values that a turn newly wants or avoids, and values it gives up, of pre-labels against gold.
-            Wanting again what is wanted already says nothing.
-        states: slot -> values of the cumulative states.
-        exact_updates: turns whose pre-label leads from the gold state before to the gold state after.
-        exact_states: turns whose cumulative state, of pre-labels alone, is the gold state.
-        without: actions of labelling from nothing.
-        corrections: actions of correcting the pre-labels.
-    """
+    """Sums over dialogues."""
 
     dialogues: int = 0
     turns: int = 0
+    # slot -> values that a turn newly wants or avoids or gives up; wanting again what is wanted says nothing
     updates: dict[str, Hits] = field(default_factory=dict)
-    states: dict[str, Hits] = field(default_factory=dict)
-    exact_updates: int = 0
-    exact_states: int = 0
-    without: Actions = field(default_factory=Actions)
-    corrections: Actions = field(default_factory=Actions)
+    states: dict[str, Hits] = field(default_factory=dict)  # slot -> values of the cumulative states
+    exact_updates: int = 0  # turns whose pre-label leads from the gold state before to the gold state after
+    exact_states: int = 0  # turns whose cumulative state, of pre-labels alone, is the gold state
+    without: Actions = field(default_factory=Actions)  # actions of labelling from nothing
+    corrections: Actions = field(default_factory=Actions)  # actions of correcting the pre-labels
 
     @property
     def ratio(self) -> float | None:

@@ -31,15 +31,10 @@ __all__ = [
 
 @dataclass(frozen=True)
 class TurnPrelabel:
-    """What a model says of one turn.
+    """What a model says of one turn."""
 
-    Attributes:
-        update: what the turn changes.
-        score: how sure the model is that all of the update is right, from 0 to 1.
-    """
-
-    update: TurnUpdate
-    score: float
+    update: TurnUpdate  # what the turn changes
+    score: float  # how sure the model is that all of the update is right, from 0 to 1
 
 
 Prelabel = Mapping[int, TurnPrelabel]
@@ -47,13 +42,9 @@ Prelabel = Mapping[int, TurnPrelabel]
 
 
 class PrelabelModel(Protocol):
-    """Something that labels dialogues before people do.
+    """Something that labels dialogues before people do."""
 
-    Attributes:
-        version: names the model, and what it rests on, in every prediction: ``lexicon-v1@ontology3``.
-    """
-
-    version: str
+    version: str  # names the model, and what it rests on, in every prediction: ``lexicon-v1@ontology3``
 
     def prelabel(self, dialogue_id: str) -> Prelabel:
         """Of one of the dialogues that the model was made for."""
@@ -61,13 +52,8 @@ class PrelabelModel(Protocol):
 
 
 def prediction(prelabel: Prelabel, version: str, data: Mapping[str, Any], offered: Collection[str]) -> dict[str, Any]:
-    """The prediction for one task.
-
-    Args:
-        prelabel: of the task's dialogue.
-        version: of the model.
-        data: the task's data; its window of turns is what counts.
-        offered: ``slot=value`` entries that the screen offers.
+    """The prediction for one task, whose window of turns counts; ``offered`` are the ``slot=value`` entries of its
+    screen.
 
     Returns:
         ``{"model_version", "score", "result"}``; the score is the mean over the window's turns of how sure the model is
@@ -90,14 +76,7 @@ def prediction(prelabel: Prelabel, version: str, data: Mapping[str, Any], offere
 
 
 def update_results(update: TurnUpdate, index: int, uid: str, offered: Collection[str]) -> Iterator[dict[str, Any]]:
-    """The results of one turn, as its controls would give them; values that are not offered are typed.
-
-    Args:
-        update: what the turn changes.
-        index: of the turn in the task's window.
-        uid: of the task.
-        offered: ``slot=value`` entries that the screen offers.
-    """
+    """The results of one turn at ``index`` of the window of task ``uid``; values that are not offered are typed."""
     picked: dict[str, list[str]] = {"want": [], "dislike": []}
     typed: list[str] = []
     for side, values in (("want", update.want), ("dislike", update.dislike)):
@@ -119,13 +98,7 @@ def update_results(update: TurnUpdate, index: int, uid: str, offered: Collection
 
 
 def prelabelled_updates(prelabel: object, turns: Sequence[int], ontology: Ontology) -> dict[int, TurnUpdate]:
-    """What a prediction says of each turn of its task; empty where there is none that can be read.
-
-    Args:
-        prelabel: as Label Studio holds it; its ``result`` counts.
-        turns: the user turns of the task's window.
-        ontology: names the slots there are.
-    """
+    """What a prediction, as Label Studio holds it, says of each turn of its task; empty where none can be read."""
     if not isinstance(prelabel, Mapping):
         return {}
     try:

@@ -58,13 +58,7 @@ def category_slot(reader: TurnReader) -> str | None:
 
 
 def rule_update(turn: Turn, reader: TurnReader, topic: frozenset[str]) -> TurnUpdate:
-    """What a turn changes.
-
-    Args:
-        turn: with what stood before it.
-        reader: of the ontology.
-        topic: what kind of thing was sought so far.
-    """
+    """What a turn changes; ``topic`` is what kind of thing was sought so far."""
     want: dict[str, tuple[str, ...]] = {}
     dislike: dict[str, tuple[str, ...]] = {}
     category = category_slot(reader)

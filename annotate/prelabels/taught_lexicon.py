@@ -27,15 +27,10 @@ _HARDLY = 0.02
 
 @dataclass(frozen=True)
 class LabelledDialogue:
-    """A dialogue with the state after each of its user turns.
+    """A dialogue with the state after each of its user turns."""
 
-    Attributes:
-        rows: of ``turns.parquet``, in order.
-        states: after each user turn, by its number; turns without one teach nothing.
-    """
-
-    rows: Sequence[Mapping[str, Any]]
-    states: Mapping[int, BeliefState | None]
+    rows: Sequence[Mapping[str, Any]]  # of ``turns.parquet``, in order
+    states: Mapping[int, BeliefState | None]  # after each user turn, by its number; turns without one teach nothing
 
 
 class _Known(NamedTuple):

@@ -23,18 +23,12 @@ _JOINING = frozenset(("or", "and", "nor", "any", "a", "an", "the"))
 
 @dataclass(frozen=True)
 class Named:
-    """A value that a sentence names.
+    """A value that a sentence names."""
 
-    Attributes:
-        slot, value: as the ontology has them; a number as the user put it.
-        negated: it is to be avoided.
-        span: the words that name it; None for a number.
-    """
-
-    slot: str
+    slot: str  # as the ontology has them; a number as the user put it
     value: str
-    negated: bool
-    span: Span | None = None
+    negated: bool  # it is to be avoided
+    span: Span | None = None  # the words that name it; None for a number
 
     @property
     def choice(self) -> Choice:
@@ -43,27 +37,16 @@ class Named:
 
 @dataclass(frozen=True)
 class Sentence:
-    """One sentence of a turn.
+    """One sentence of a turn."""
 
-    Attributes:
-        text: folded, with plain apostrophes.
-        words: it, cut into words.
-        named: the values named, from left to right.
-        question: it ends in a question mark.
-    """
-
-    text: str
+    text: str  # folded, with plain apostrophes
     words: Words
-    named: tuple[Named, ...]
-    question: bool
+    named: tuple[Named, ...]  # the values named, from left to right
+    question: bool  # it ends in a question mark
 
 
 class TurnReader:
-    """Reads turns with the values of an ontology, and with spellings learned beside them.
-
-    Args:
-        ontology: its values and their aliases.
-    """
+    """Reads turns with the values of an ontology, and with spellings learned beside them."""
 
     def __init__(self, ontology: Ontology) -> None:
         self.ontology = ontology

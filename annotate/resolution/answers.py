@@ -20,33 +20,21 @@ __all__ = ["Answer", "Ruling", "newest_versions", "people_answers", "reviews", "
 
 @dataclass(frozen=True)
 class Answer:
-    """What one annotator says of one user turn.
+    """What one annotator says of one user turn."""
 
-    Attributes:
-        marks: everything marked at the turn; one ``none`` for a turn that changes nothing.
-        annotation: where it is from.
-    """
-
-    marks: tuple[Mark, ...]
-    annotation: Annotation
+    marks: tuple[Mark, ...]  # everything marked at the turn; one ``none`` for a turn that changes nothing
+    annotation: Annotation  # where it is from
 
 
 @dataclass(frozen=True)
 class Ruling:
-    """What one review decides of one user turn.
+    """What one review decides of one user turn."""
 
-    Attributes:
-        marks: everything marked at the turn, as it was sent.
-        annotation: where it is from.
-        slots: the slots decided, by the name they had then; the empty one is whether a new topic starts. None for all
-            of the turn.
-        shown: hash of the answers that the reviewer saw, see :func:`annotate.resolution.ballots.answers_sha256`.
-    """
-
-    marks: tuple[Mark, ...]
-    annotation: Annotation
+    marks: tuple[Mark, ...]  # everything marked at the turn, as it was sent
+    annotation: Annotation  # where it is from
+    # by the name they had then; the empty one is whether a new topic starts; None: all of the turn
     slots: frozenset[str] | None = None
-    shown: str | None = None
+    shown: str | None = None  # hash of the answers that the reviewer saw, see ``answers_sha256``
 
 
 def newest_versions(annotations: Iterable[Annotation]) -> list[Annotation]:
@@ -110,8 +98,8 @@ def _ruling(marks: tuple[Mark, ...], annotation: Annotation) -> Ruling | None:
 def standing_annotations(annotations: Iterable[Annotation], user_turns: Collection[int]) -> list[Annotation]:
     """The annotations that count, of all versions of all annotations of one dialogue, sorted by key.
 
-    Those of people where there are any; reviews that decide something, or that are the last of a turn; else those of
-    the corpus.
+    Those of people where there are any; reviews that decide something, or that are the last of a turn; else the
+    corpus'.
     """
     counting = newest_versions(annotations)
     answers = [answer for given in _people(counting).values() for answer in given.items()]

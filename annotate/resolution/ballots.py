@@ -26,23 +26,15 @@ __all__ = ["Ballot", "Outcome", "answers_sha256", "disagreement", "vote"]
 
 @dataclass(frozen=True)
 class Ballot:
-    """What one annotator says of one turn.
-
-    Attributes:
-        annotator: who.
-        marks: as marked.
-        annotation: where it is from.
-        items: the same in the ontology's spelling, each with the value as it is to be written.
-    """
+    """What one annotator says of one turn."""
 
     annotator: str
     marks: tuple[Mark, ...]
-    annotation: Annotation
-    items: Mapping[Item, str]
+    annotation: Annotation  # where it is from
+    items: Mapping[Item, str]  # the same in the ontology's spelling, each with the value as it is to be written
 
     @classmethod
     def read(cls, annotator: str, marks: Iterable[Mark], annotation: Annotation, ontology: Ontology) -> Ballot:
-        """The ballot of these marks."""
         marks = tuple(marks)
         return cls(annotator, marks, annotation, items_of(marks, ontology))
 
@@ -64,21 +56,13 @@ class Ballot:
 
 @dataclass(frozen=True)
 class Outcome:
-    """What a turn's ballots come to.
+    """What a turn's ballots come to."""
 
-    Attributes:
-        update: what is decided; slots in dispute are unknown in it.
-        unanimous: whether all say the same.
-        disputed_slots: slots in dispute; all of them when it is open whether the turn can be labelled at all.
-        agreed: the items decided on, those in disputed slots too.
-        supporters: annotators who say something of what was decided, or as the decision does say nothing; all of them
-            when nobody does.
-    """
-
-    update: TurnUpdate
-    unanimous: bool
-    disputed_slots: frozenset[str] = frozenset()
-    agreed: Mapping[Item, str] = field(default_factory=dict)
+    update: TurnUpdate  # what is decided; slots in dispute are unknown in it
+    unanimous: bool  # whether all say the same
+    disputed_slots: frozenset[str] = frozenset()  # all, where it is open whether the turn can be labelled
+    agreed: Mapping[Item, str] = field(default_factory=dict)  # the items decided on, those in disputed slots too
+    # who says something of what was decided, or as the decision does nothing; all of them when nobody does
     supporters: tuple[str, ...] = ()
 
 

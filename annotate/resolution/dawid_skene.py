@@ -29,32 +29,20 @@ Pattern = tuple[tuple[str, bool], ...]
 
 @dataclass(frozen=True)
 class Reliability:
-    """How one annotator answers.
+    """How one annotator answers."""
 
-    Attributes:
-        sensitivity: probability of a yes to what is true.
-        specificity: probability of a no to what is not.
-    """
-
-    sensitivity: float
-    specificity: float
+    sensitivity: float  # probability of a yes to what is true
+    specificity: float  # probability of a no to what is not
 
 
 @dataclass(frozen=True)
 class DawidSkene:
-    """A fitted model.
+    """A fitted model."""
 
-    Attributes:
-        prevalence: probability that an item is true.
-        reliability: annotator -> how they answer.
-        iterations: rounds of expectation maximisation.
-        converged: whether the last one changed nothing worth mentioning.
-    """
-
-    prevalence: float
-    reliability: Mapping[str, Reliability]
-    iterations: int
-    converged: bool
+    prevalence: float  # probability that an item is true
+    reliability: Mapping[str, Reliability]  # annotator -> how they answer
+    iterations: int  # rounds of expectation maximisation
+    converged: bool  # whether the last one changed nothing worth mentioning
 
     def posterior(self, votes: Mapping[str, bool]) -> float:
         """Probability that an item is true, given who said yes (True) and who said no; equation 2.5."""

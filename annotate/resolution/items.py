@@ -16,24 +16,15 @@ _OF_A_SLOT: frozenset[Op] = frozenset({"want", "dislike", "drop", "unknown"})
 
 
 class Item(NamedTuple):
-    """One thing that an answer says of a turn, or does not say.
+    """One thing that an answer says of a turn, or does not say."""
 
-    Attributes:
-        op: ``want``, ``dislike``, ``drop``, ``unknown`` or ``new_topic``.
-        slot: the slot's name in the ontology; empty for ``new_topic``.
-        value: the value as the ontology writes it, folded; empty for operations without one.
-    """
-
-    op: Op
-    slot: str = ""
-    value: str = ""
+    op: Op  # ``want``, ``dislike``, ``drop``, ``unknown`` or ``new_topic``
+    slot: str = ""  # the slot's name in the ontology; empty for ``new_topic``
+    value: str = ""  # the value as the ontology writes it, folded; empty for operations without one
 
 
 def items_of(marks: Iterable[Mark], ontology: Ontology) -> dict[Item, str]:
-    """Each thing said by the marks of one turn, and the value as it is to be written.
-
-    A slot that the ontology lacks is kept as it is named.
-    """
+    """Each thing said by the marks of one turn, and the value as it is to be written; unknown slots keep their name."""
     found: dict[Item, str] = {}
     for mark in marks:
         if mark.op == "new_topic":

@@ -23,11 +23,7 @@ class Policy(Protocol):
     def name(self) -> PolicyName: ...
 
     def decide(self, votes: Mapping[str, bool]) -> bool | None:
-        """Yes, no, or None for open.
-
-        Args:
-            votes: annotator -> whether they said yes; at least one.
-        """
+        """Yes, no, or None for open, given whether each annotator (at least one) said yes."""
         ...
 
 
@@ -55,13 +51,9 @@ class Adjudicated:
 
 @dataclass(frozen=True)
 class Weighted:
-    """The likelier answer decides, given how each annotator answers; what all say alike is never questioned.
+    """The likelier answer decides, given how each annotator answers; what all say alike is never questioned."""
 
-    Attributes:
-        model: fitted to all answers of the workspace.
-    """
-
-    model: DawidSkene
+    model: DawidSkene  # fitted to all answers of the workspace
     name: PolicyName = "dawid-skene"
 
     def decide(self, votes: Mapping[str, bool]) -> bool | None:

@@ -37,28 +37,17 @@ did for some of its slots."""
 
 @dataclass(frozen=True)
 class TurnResolution:
-    """What is in force of all that is said of one user turn.
-
-    Attributes:
-        turn: the turn.
-        update: what it changes; None where nothing in force speaks of it.
-        decided_by: what made it so; None where nobody speaks.
-        sources: the annotations that the update comes from, sorted by annotator.
-        disputed_slots: slots that are unknown because people disagree and nothing has decided yet.
-        ballots: what people say of it, by annotator; without verdicts.
-        agreed: the items of those ballots, or of a verdict, that are decided on, also in disputed slots, as they are to
-            be written.
-        outdated: slots decided by a verdict, of which somebody says something else since the reviewer saw the answers.
-    """
+    """What is in force of all that is said of one user turn."""
 
     turn: int
-    update: TurnUpdate | None = None
-    decided_by: DecidedBy | None = None
-    sources: tuple[Annotation, ...] = ()
-    disputed_slots: frozenset[str] = frozenset()
-    ballots: tuple[Ballot, ...] = ()
+    update: TurnUpdate | None = None  # what it changes; None where nothing in force speaks of it
+    decided_by: DecidedBy | None = None  # what made it so; None where nobody speaks
+    sources: tuple[Annotation, ...] = ()  # the annotations that the update comes from, sorted by annotator
+    disputed_slots: frozenset[str] = frozenset()  # unknown: people disagree and nothing has decided yet
+    ballots: tuple[Ballot, ...] = ()  # what people say of it, by annotator; without verdicts
+    # the items of the ballots, or of a verdict, that are decided on, also in disputed slots, as they are to be written
     agreed: Mapping[Item, str] = field(default_factory=dict)
-    outdated: frozenset[str] = frozenset()
+    outdated: frozenset[str] = frozenset()  # decided by a verdict; somebody said something else since
 
     @property
     def disagreement(self) -> float:
@@ -68,19 +57,12 @@ class TurnResolution:
 
 @dataclass(frozen=True)
 class Resolution:
-    """What is in force of all annotations of one dialogue.
+    """What is in force of all annotations of one dialogue."""
 
-    Attributes:
-        turns: one entry per user turn.
-        in_force: annotations that count, sorted by key; several may speak of one turn.
-        orphaned: how many of the annotations speak of turns that the dialogue does not have (any more).
-        reviews: the answers to review tasks among them, whether they decide anything or not.
-    """
-
-    turns: tuple[TurnResolution, ...]
-    in_force: tuple[Annotation, ...]
-    orphaned: int
-    reviews: tuple[Annotation, ...] = ()
+    turns: tuple[TurnResolution, ...]  # one entry per user turn
+    in_force: tuple[Annotation, ...]  # annotations that count, sorted by key; several may speak of one turn
+    orphaned: int  # how many of the annotations speak of turns that the dialogue does not have (any more)
+    reviews: tuple[Annotation, ...] = ()  # the answers to review tasks among them, whether they decide anything or not
 
     @property
     def updates(self) -> tuple[TurnUpdate | None, ...]:
@@ -203,15 +185,7 @@ def _of_ballots(one: TurnResolution, ballots: Sequence[Ballot], policy: Policy, 
 def _of_rulings(
     one: TurnResolution, rulings: Sequence[Ruling], ballots: Sequence[Ballot], policy: Policy, ontology: Ontology
 ) -> TurnResolution:
-    """A turn of which reviewers decided something.
-
-    Args:
-        one: the turn with all its ballots.
-        rulings: oldest first; only the first may be of the whole turn.
-        ballots: those that count where no reviewer decided.
-        policy: decides there.
-        ontology: names the slots there are.
-    """
+    """A turn of which reviewers decided something: rulings oldest first, and the ballots that count for the rest."""
     slots = [slot.name for slot in ontology.slots]
     whole = rulings[0].slots is None
     update = turn_update(rulings[0].marks)

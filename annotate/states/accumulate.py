@@ -28,15 +28,10 @@ Sides = tuple[tuple[str, ...], tuple[str, ...]]
 
 @dataclass(frozen=True)
 class KnownState:
-    """The state after one user turn, as far as labels tell.
+    """The state after one user turn, as far as labels tell."""
 
-    Attributes:
-        state: the cumulative state, or None where nothing is known of this turn.
-        known_slots: names of the slots whose content is known; all of them in a fully labelled dialogue.
-    """
-
-    state: BeliefState | None
-    known_slots: frozenset[str]
+    state: BeliefState | None  # the cumulative state, or None where nothing is known of this turn
+    known_slots: frozenset[str]  # names of the slots whose content is known; all of them in a fully labelled dialogue
 
 
 def accumulate(
@@ -53,9 +48,6 @@ def accumulate(
         updates: one entry per user turn of the dialogue, in order; None where there is no label.
         ontology: keys every value to a product attribute.
         where: a name of each turn, for the error.
-
-    Returns:
-        One entry per update.
 
     Raises:
         OntologyError: an update names a slot that the ontology lacks.
@@ -113,12 +105,8 @@ def difference(before: BeliefState | None, after: BeliefState) -> TurnUpdate:
     """The smallest update that turns one state into another: ``accumulate`` applied to it gives ``after`` back.
 
     Used for corpora that give states already accumulated, and by annotators simulated from gold states. States are as
-    :func:`accumulate` gives them: values spelled as the ontology spells them.
-
-    Args:
-        before: the state after the user turn before, ``()`` at the start; None when it is not known (a gap), in which
-            case the update starts a new topic, so that ``after`` is all that holds.
-        after: the state after this turn.
+    :func:`accumulate` gives them: values spelled as the ontology spells them. Where the state before is not known
+    (None, a gap), the update starts a new topic, so that ``after`` is all that holds.
     """
     if before is None:
         return replace(difference((), after), new_topic=True)
@@ -155,8 +143,7 @@ def difference_by_slot(before: Mapping[str, Sides], after: Mapping[str, Sides]) 
 def one_after_the_other(first: TurnUpdate, then: TurnUpdate) -> TurnUpdate:
     """The one update that changes what two readable ones change, applied one after the other.
 
-    Args:
-        first, then: both name slots in the same way, and values as the ontology spells them where it matters.
+    Both name slots in the same way, and values as the ontology spells them where it matters.
     """
     if then.new_topic:
         return then

@@ -27,15 +27,10 @@ _AGAIN = "run `semctl ingest-labels` again"
 
 @dataclass(frozen=True)
 class LabelledDialogue:
-    """One dialogue with its labels.
+    """One dialogue with its labels."""
 
-    Attributes:
-        rows: one row of ``states.parquet`` per user turn.
-        complete: whether every user turn is labelled in every slot, which puts it into D_F.
-    """
-
-    rows: list[dict[str, Any]]
-    complete: bool
+    rows: list[dict[str, Any]]  # one row of ``states.parquet`` per user turn
+    complete: bool  # whether every user turn is labelled in every slot, which puts it into D_F
 
 
 @dataclass
@@ -102,13 +97,8 @@ def _names(turn: TurnResolution) -> list[str]:
 def split_manifest(
     d_f: Path, d_p: Path, states: Path, counts: Mapping[str, SplitCounts], inputs: Mapping[str, str], ontology: Ontology
 ) -> dict[str, Any]:
-    """What ``splits/manifest.json`` says: hashes and sizes of the files of one complete set.
-
-    Args:
-        d_f, d_p, states: the files, as written.
-        counts: of ``D_F`` and ``D_P``.
-        inputs: name -> hash of what they were made of.
-        ontology: its slots.
+    """What ``splits/manifest.json`` says: hashes and sizes of the files of one complete set, and of what they were
+    made of.
     """
     files: dict[str, dict[str, Any]] = {
         name: {"sha256": sha256_file(path), **counts[name].as_json()} for name, path in (("D_F", d_f), ("D_P", d_p))

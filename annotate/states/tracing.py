@@ -23,45 +23,27 @@ answered again later; it was taken back."""
 
 @dataclass(frozen=True)
 class Spoken:
-    """What one version of one annotation says of a turn.
+    """What one version of one annotation says of a turn."""
 
-    Attributes:
-        annotation: the version, as stored.
-        marks: of the turn and the slot asked for, as marked, with marks that concern every slot.
-        standing: whether it counts.
-    """
-
-    annotation: Annotation
-    marks: tuple[Mark, ...]
-    standing: Standing
+    annotation: Annotation  # the version, as stored
+    marks: tuple[Mark, ...]  # of the turn and the slot asked for, as marked, with marks that concern every slot
+    standing: Standing  # whether it counts
 
 
 @dataclass(frozen=True)
 class Origin:
-    """A turn that set something of the cell.
-
-    Attributes:
-        turn: the turn.
-        values: what it set; empty where it emptied the slot, or where the slot is unknown since then.
-        why: in a few words, what made the cell so there.
-    """
+    """A turn that set something of the cell."""
 
     turn: int
-    values: tuple[SlotValue, ...]
-    why: str
+    values: tuple[SlotValue, ...]  # what it set; empty where it emptied the slot, or the slot is unknown since
+    why: str  # in a few words, what made the cell so there
 
 
 def origins(
     rows: Sequence[Mapping[str, Any]], annotations: Sequence[Annotation], turn: int, slot: str, ontology: Ontology
 ) -> list[Origin]:
-    """The turns that made the cell what it is, latest first.
-
-    Args:
-        rows: of ``states.parquet``, all of one dialogue, in order.
-        annotations: all of the dialogue.
-        turn: the user turn asked for.
-        slot: name of the slot.
-        ontology: keys marked values.
+    """The turns that made a slot's cell at ``turn`` what it is, latest first, given all rows and annotations of the
+    dialogue.
     """
     until = [row for row in rows if row["turn"] <= turn]
     migration = Migration(ontology)
@@ -80,13 +62,8 @@ def origins(
 
 
 def spoken(annotations: Sequence[Annotation], row: Mapping[str, Any], slot: str, ontology: Ontology) -> list[Spoken]:
-    """Everything ever said of one turn, what counts first.
-
-    Args:
-        annotations: every version of every annotation of the dialogue.
-        row: of the turn, in ``states.parquet``.
-        slot: name of the slot; marks of other slots are left out.
-        ontology: knows the slot under its former names.
+    """Everything ever said of one turn and slot, in every version of every annotation of the dialogue; what counts
+    first.
     """
     turn = row["turn"]
     newest = {each.annotation_id: each for each in newest_versions(annotations)}
