@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-__all__ = ["BASELINES", "MODELS", "SETTINGS"]
-
 MODELS = {
     "semantic": "semantic_model.semantic.spec",
     "dual-encoder": "semantic_model.models.dual_encoder",

@@ -17,8 +17,6 @@ from typing import Any
 from pipeline.benchmarks.measure import Goal, Options, compared
 from schemas.errors import SemctlError
 
-__all__ = ["COMMANDS", "benchmark"]
-
 _SCREEN = """import typer, rich.console, rich.table, rich.progress, orjson
 app = typer.Typer()
 app.command()(lambda: None)

@@ -11,8 +11,6 @@ from schemas.errors import CheckError
 from semantic_model.config.config import Config, load_config
 from semantic_model.speed.evaluation import EvaluationCase
 
-__all__ = ["benchmark"]
-
 QUERIES, CANDIDATES = 500, 1005
 FASTER = Goal("at least", 500.0)
 

@@ -39,8 +39,6 @@ from pipeline.corpus.reading import jobs_for, open_reader
 from pipeline.workspace import Workspace
 from schemas.progress import Progress, SilentProgress
 
-__all__ = ["Shape", "benchmark", "import_speed", "shapes", "write_corpus"]
-
 GOAL = Goal("at most", 4.0)
 """An import should take at most this many times as long as parsing."""
 

@@ -7,8 +7,6 @@ import platform
 from pathlib import Path
 from typing import Any
 
-__all__ = ["machine"]
-
 
 def machine() -> dict[str, Any]:
     """Processor, cores, Python and load of this machine."""

@@ -11,30 +11,19 @@ from typing import Any, Literal
 
 from schemas.progress import Progress, SilentProgress
 
-__all__ = ["Goal", "Options", "compared", "interleaved", "row"]
-
 
 @dataclass(frozen=True)
 class Options:
-    """What a benchmark may be told.
+    """What a benchmark may be told."""
 
-    Attributes:
-        rounds: how often everything is measured; None: the benchmark's own number.
-        sizes: how many products, queries or dialogues, whatever the benchmark counts; empty: its own sizes.
-        width: D of the vectors; None: the paper's 768.
-        corpus: real data to measure on instead of made-up data, where the benchmark takes any.
-        workspace: folder of the workspace, for benchmarks of its labels.
-        prelabels: trained runs to measure as pre-labels, as ``run:ID``.
-        progress: shows a bar.
-    """
-
-    rounds: int | None = None
+    rounds: int | None = None  # how often everything is measured; None: the benchmark's own number
+    # how many products, queries or dialogues, whatever the benchmark counts; empty: its own sizes
     sizes: tuple[int, ...] = ()
-    width: int | None = None
-    corpus: Path | None = None
-    workspace: Path | None = None
-    prelabels: tuple[str, ...] = ()
-    progress: Progress = field(default_factory=SilentProgress)
+    width: int | None = None  # D of the vectors; None: the paper's 768
+    corpus: Path | None = None  # real data to measure on instead of made-up data, where the benchmark takes any
+    workspace: Path | None = None  # folder of the workspace, for benchmarks of its labels
+    prelabels: tuple[str, ...] = ()  # trained runs to measure as pre-labels, as ``run:ID``
+    progress: Progress = field(default_factory=SilentProgress)  # shows a bar
 
 
 @dataclass(frozen=True)

@@ -12,8 +12,6 @@ from pipeline.benchmarks.measure import Goal, Options, compared, interleaved, ro
 from schemas.errors import MissingPartError
 from semantic_model.evaluation.metrics import KS, rank_metrics, release_rank_metrics
 
-__all__ = ["benchmark", "largest_difference"]
-
 QUERIES, CANDIDATES, POSITIVES = 7000, 1005, 5
 SECONDS = 0.5
 CHECKED = 60  # queries that are compared one by one

@@ -34,8 +34,6 @@ from schemas.ontology import Ontology
 from schemas.progress import SilentProgress
 from schemas.tables import TURNS, open_table
 
-__all__ = ["benchmark", "tables"]
-
 FEWER = Goal("at most", 0.3)
 FOLDS = 5
 OVERSIGHT = 0.1

@@ -34,8 +34,6 @@ from schemas.tables import TURNS, read_table, write_table
 if TYPE_CHECKING:
     from annotate.label_studio.studio import Studio
 
-__all__ = ["benchmark", "many_dialogues"]
-
 GOAL = Goal("at most", 2.0)
 """Half the speed of the bare import, or better."""
 

@@ -12,8 +12,6 @@ from semantic_model.speed.gpu import gpu_times
 from semantic_model.speed.memory import extra_mebibytes
 from semantic_model.speed.scoring import ScoringCase
 
-__all__ = ["benchmark"]
-
 SIZES, WIDTH, MEBIBYTES = (100_000, 1_000_000), 768, 64
 FASTER = Goal("at least", 3.0)
 OVER_PRODUCT = Goal("at most", 1.3)

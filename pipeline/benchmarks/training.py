@@ -17,8 +17,6 @@ from semantic_model.speed.training import TrainingCase
 if TYPE_CHECKING:
     from semantic_model.data.corpus import Corpus
 
-__all__ = ["benchmark"]
-
 BATCH, WIDTH, VOCABULARY = 64, 768, 4000
 FASTER = Goal("at least", 3.0)
 BUSY = Goal("at least", 0.9)

@@ -30,20 +30,15 @@ _FULL_REFERENCES = 250_000
 
 @dataclass(frozen=True)
 class Setting:
-    """What making chunks out of dialogues takes.
+    """What making chunks out of dialogues takes."""
 
-    Attributes:
-        candidates, negatives_needed, not_slots: see :class:`pipeline.corpus.records.Reader`.
-        attributes: names of the catalogue's attributes.
-        split: draws the splits; None: the corpus's own.
-    """
-
+    # candidates, negatives_needed, not_slots: see :class:`pipeline.corpus.records.Reader`
     candidates: CandidateKind
     negatives_needed: bool
     not_slots: frozenset[str]
     topic_change: TopicChange
-    split: SplitShares | None
-    attributes: list[str]
+    split: SplitShares | None  # draws the splits; None: the corpus's own
+    attributes: list[str]  # names of the catalogue's attributes
     products: ProductLookup
     image_refs: ImageReferences
 

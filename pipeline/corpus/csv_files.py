@@ -16,8 +16,6 @@ from pathlib import Path
 from pipeline.corpus.parsing import other_encoding, snake_case, trimmed, unescaped
 from schemas.errors import CorpusError
 
-__all__ = ["CsvTable", "read_csv"]
-
 _DELIMITERS = {
     ";": "semicolons (;)",
     "\t": "tabs",
@@ -37,20 +35,14 @@ _QUOTING = 'put "..." around the whole cell, and write a quotation mark within i
 
 @dataclass(frozen=True)
 class CsvTable:
-    """The cells of a CSV file, trimmed, HTML entities resolved.
+    """The cells of a CSV file, trimmed, HTML entities resolved."""
 
-    Attributes:
-        header: names of the columns as they are written; no two are the same name spelled differently.
-        header_line: its line number.
-        rows: (line number from 1, one cell a column) of every row that is not blank.
-        ragged: (line number, number of cells) of the rows that have more or fewer cells than there are columns.
-        left_out: the columns without a name that were left out: an index, or nothing but blank cells.
-    """
-
-    header: tuple[str, ...]
-    header_line: int
-    rows: list[tuple[int, list[str]]]
+    header: tuple[str, ...]  # names of the columns as they are written; no two are the same name spelled differently
+    header_line: int  # its line number
+    rows: list[tuple[int, list[str]]]  # (line number from 1, one cell a column) of every row that is not blank
+    # (line number, number of cells) of the rows that have more or fewer cells than there are columns
     ragged: list[tuple[int, int]]
+    # the columns without a name that were left out: an index, or nothing but blank cells
     left_out: tuple[str, ...] = ()
 
     def fitting(self, path: Path) -> Iterator[tuple[int, list[str]]]:

@@ -15,8 +15,6 @@ from typing import Any, Literal, NamedTuple
 from pipeline.corpus.images import ReferencedImage
 from semantic_model.data.image_decoding import MAX_BYTES, UndecodableImageError, examine_image
 
-__all__ = ["ImageFile", "check_images"]
-
 _IMAGES_A_TASK = 32
 
 Status = Literal["ok", "missing", "dead", "broken"]

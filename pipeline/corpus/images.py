@@ -15,8 +15,6 @@ from schemas.errors import CorpusError
 from schemas.folding import unescape
 from schemas.safe_text import as_unicode
 
-__all__ = ["ImageReferences", "ReferencedImage", "canonical_url", "file_name", "file_stem", "place_of"]
-
 _SCHEME = re.compile(r"(?:https?:)?//", re.IGNORECASE)
 
 

@@ -55,32 +55,25 @@ __all__ = ["FORMATS", "ImportReport", "ImportRequest", "import_corpus"]
 
 @dataclass
 class ImportReport:
-    """What an import made.
+    """What an import made."""
 
-    Attributes:
-        ledger: in, kept and dropped of every kind of thing.
-        splits: split -> dialogues.
-        drawn_splits: how dialogues were shared out among the splits; None when the corpus's own splits were taken.
-        prices_by_currency: currency -> products with a price in it; "unknown" where none is named.
-        images: status -> images.
-        slots: the corpus's own state slots, with the attribute each was taken for (None: the catalogue has none).
-        image_ids: whether the corpus names images by ``links``, ``ids`` or ``files``.
-        ontology_version: version of ``ontology.json`` afterwards.
-        left_out: files, folders and columns that lie in the corpus and were not read, each with the reason.
-    """
-
-    ledger: Ledger
-    splits: dict[str, int] = field(default_factory=dict)
+    ledger: Ledger  # in, kept and dropped of every kind of thing
+    splits: dict[str, int] = field(default_factory=dict)  # split -> dialogues
+    # how dialogues were shared out among the splits; None when the corpus's own splits were taken
     drawn_splits: SplitShares | None = None
     user_turns: int = 0
     recommendation_turns: int = 0
     products: int = 0
+    # currency -> products with a price in it; "unknown" where none is named
     prices_by_currency: dict[str, int] = field(default_factory=dict)
+    # status -> images
     images: dict[str, int] = field(default_factory=lambda: dict.fromkeys(("ok", "missing", "dead", "broken"), 0))
+    # the corpus's own state slots, with the attribute each was taken for (None: the catalogue has none)
     slots: dict[str, str | None] = field(default_factory=dict)
     attribute_aliases: dict[str, tuple[str, ...]] = field(default_factory=dict)
-    image_ids: str = "links"
-    ontology_version: int = 1
+    image_ids: str = "links"  # whether the corpus names images by ``links``, ``ids`` or ``files``
+    ontology_version: int = 1  # version of ``ontology.json`` afterwards
+    # files, folders and columns that lie in the corpus and were not read, each with the reason
     left_out: tuple[str, ...] = ()
 
     def as_json(self) -> dict[str, Any]:
@@ -97,29 +90,24 @@ class ImportReport:
 class ImportRequest:
     """What to import.
 
-    Attributes:
-        folder: the corpus.
-        form: one of :data:`FORMATS`.
-        dialogues, products, images: where these parts lie when not in their usual places below ``folder``.
-        ignore_states: leave out the states that the corpus brings.
-        topic_change: in corpora with per-turn states, what it means that a turn names another category than before.
-        split: draw the splits instead of taking the corpus's; ids of dialogues stay as they are.
-        jobs: how many processes may read the dialogues of a large corpus in MMD's layout; None: one a core. The tables
-            are the same to the byte whatever it is.
-
     Raises:
         UsageError: less than one job, or an unknown topic change.
         CorpusError: a path that is not UTF-8.
     """
 
-    folder: Path
-    form: str
+    folder: Path  # the corpus
+    form: str  # one of :data:`FORMATS`
+    # dialogues, products, images: where these parts lie when not in their usual places below ``folder``
     dialogues: Path | None = None
     products: Path | None = None
     images: Path | None = None
-    ignore_states: bool = False
+    ignore_states: bool = False  # leave out the states that the corpus brings
+    # in corpora with per-turn states, what it means that a turn names another category than before
     topic_change: TopicChange = "reset"
+    # draw the splits instead of taking the corpus's; ids of dialogues stay as they are
     split: SplitShares | None = None
+    # how many processes may read the dialogues of a large corpus in MMD's layout; None: one a core. The tables are the
+    # same to the byte whatever it is.
     jobs: int | None = None
 
     def __post_init__(self) -> None:

@@ -61,8 +61,6 @@ from schemas.files import sha256_file
 from schemas.numbers import currency_of
 from schemas.validation import did_you_mean, first_mistake, nearest
 
-__all__ = ["DialogueLine", "JsonlReader", "ProductLine"]
-
 Model = TypeVar("Model", bound=BaseModel)
 
 

@@ -13,15 +13,10 @@ from pipeline.corpus.ledger import LedgerLine
 from pipeline.corpus.parsing import NotJsonError, parse_json
 from schemas.errors import CorpusError
 
-__all__ = ["UNREADABLE", "Folders", "HashedFiles", "files_below", "names_below", "read_file"]
-
 
 @dataclass(frozen=True)
 class Folders:
     """A corpus's folder and, where they lie elsewhere, its parts.
-
-    Attributes:
-        left_out: what lies there and is not read, each with the reason; readers add to it, and the import tells it.
 
     Raises:
         CorpusError: a folder that was named does not exist.
@@ -31,6 +26,7 @@ class Folders:
     dialogues: Path | None = None
     products: Path | None = None
     images: Path | None = None
+    # what lies there and is not read, each with the reason; readers add to it, and the import tells it
     left_out: list[str] = field(default_factory=list, compare=False)
 
     def __post_init__(self) -> None:

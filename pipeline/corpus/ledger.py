@@ -8,8 +8,6 @@ from typing import Any
 
 from schemas.errors import CheckError
 
-__all__ = ["Ledger", "LedgerLine"]
-
 
 class LedgerLine:
     """One kind of thing: how many came in, how many were kept, and why the others were not."""

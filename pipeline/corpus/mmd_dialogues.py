@@ -17,8 +17,6 @@ from pipeline.corpus.mmd_states import StateReader, UnreadableStateError
 from pipeline.corpus.parsing import as_text, id_text, references
 from pipeline.corpus.records import Dialogue, MergedTurns, Speaker, StateRecord, keep_or_drop, speaker_name
 
-__all__ = ["Entry", "MmdDialogues"]
-
 Entry = tuple[str, str, str]
 """(dialogue_id, split, file)."""
 

@@ -12,8 +12,6 @@ from pipeline.corpus.parsing import as_text, pairs, references, snake_case, spli
 from pipeline.corpus.records import CumulativeState, ItemFeedback, StateRecord, TurnState
 from schemas.folding import fold_name
 
-__all__ = ["StateReader", "UnreadableStateError", "turn_state"]
-
 _REMEMBERED_STATES = 2_000
 
 

@@ -12,8 +12,6 @@ from pipeline.corpus.parsing import UNKNOWN, as_text, pairs, snake_case, split_v
 from pipeline.ontology.derivation import CATEGORY_ATTRIBUTES
 from schemas.numbers import number_text
 
-__all__ = ["add_values", "attributes_of", "description_of", "price_of", "records_of"]
-
 NOT_ATTRIBUTES = frozenset(
     {
         *("id", "product_id", "name", "title", "site", "source", "currency", "url", "link"),

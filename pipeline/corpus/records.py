@@ -211,15 +211,10 @@ class ProductRecord:
 
 
 class Parts(NamedTuple):
-    """A corpus's dialogue files in runs, the same each time.
+    """A corpus's dialogue files in runs, the same each time."""
 
-    Attributes:
-        runs: of (dialogue id, split, file), in order.
-        size: bytes of all files.
-    """
-
-    runs: Sequence[Sequence[tuple[str, str, str]]]
-    size: int
+    runs: Sequence[Sequence[tuple[str, str, str]]]  # of (dialogue id, split, file), in order
+    size: int  # bytes of all files
 
 
 class Reader(Protocol):
@@ -279,14 +274,10 @@ class SplitShares:
     [0, 1), and the splits take their shares of that interval in the order train, valid, test. Dialogues that come to
     the corpus later change nothing for those that are there, and of two shares of ``train`` the smaller one's
     dialogues are within the larger one's. The shares hold in expectation, not exactly.
-
-    Attributes:
-        shares: split -> share, in the order of :data:`SPLITS`; they sum to 1.
-        seed: another seed draws other splits.
     """
 
-    shares: Mapping[str, float]
-    seed: int = 0
+    shares: Mapping[str, float]  # split -> share, in the order of :data:`SPLITS`; they sum to 1
+    seed: int = 0  # another seed draws other splits
 
     @classmethod
     def parse(cls, text: str, seed: int = 0) -> SplitShares:

@@ -63,15 +63,10 @@ def _read(path: Path, files: HashedFiles, on_doubled: Callable[[str], None] | No
 
 
 class SimmcDialogue(NamedTuple):
-    """A dialogue as its file gives it.
+    """A dialogue as its file gives it."""
 
-    Attributes:
-        number: its id in the release; ids of the two domains' dialogues may be the same.
-        domain: ``fashion`` or ``furniture`` where the file's name says so, else "".
-    """
-
-    number: str
-    domain: str
+    number: str  # its id in the release; ids of the two domains' dialogues may be the same
+    domain: str  # ``fashion`` or ``furniture`` where the file's name says so, else ""
     raw: Mapping[str, Any]
 
 

@@ -20,8 +20,6 @@ from pipeline.corpus.records import ProductRecord, StateRecord, TurnState, Utter
 from pipeline.corpus.simmc import SimmcDialogue, SimmcReader, domain_of_file
 from schemas.folding import fold, fold_name
 
-__all__ = ["Simmc1Reader"]
-
 WISH = frozenset({"CONFIRM", "INFORM", "REQUEST"})
 """First parts of acts whose slots say what the user wants."""
 

@@ -20,8 +20,6 @@ from pipeline.corpus.records import StateRecord, Utterance
 from pipeline.corpus.simmc import SimmcDialogue, SimmcReader, read_object
 from schemas.errors import CorpusError
 
-__all__ = ["Simmc2Reader"]
-
 OBJECT_MAP = "dialogue_object_to_item.json"
 _SCENE = "_scene.json"
 
@@ -158,17 +156,12 @@ class Simmc2Reader(SimmcReader):
 
 
 class _Annotation(NamedTuple):
-    """What is annotated of an utterance.
-
-    Attributes:
-        slot_values: as they are written; None where there are none.
-        is_readable: False where there is something in no known form.
-    """
+    """What is annotated of an utterance."""
 
     act: str = ""
-    slot_values: Any = None
+    slot_values: Any = None  # as they are written; None where there are none
     objects: list[Any] = []  # noqa: RUF012 - never changed
-    is_readable: bool = True
+    is_readable: bool = True  # False where there is something in no known form
 
 
 def _annotation(value: object) -> _Annotation:

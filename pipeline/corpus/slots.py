@@ -15,8 +15,6 @@ from pipeline.corpus.catalogue import name_key
 from pipeline.corpus.parsing import snake_case
 from schemas.folding import fold, fold_name
 
-__all__ = ["SLOT_ATTRIBUTES", "CorpusSlots", "Said", "SlotKeys"]
-
 SLOT_ATTRIBUTES: Mapping[str, tuple[str, ...]] = {
     "age": ("age", "age_range", "age_group"),
     "care": ("care", "wash_care"),

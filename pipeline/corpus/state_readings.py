@@ -19,8 +19,6 @@ from pipeline.corpus.slots import Said, SlotKeys
 from pipeline.ontology.derivation import CATEGORY_ATTRIBUTES
 from schemas.folding import fold
 
-__all__ = ["Mention", "Reading", "StateReadings"]
-
 _REMEMBERED = 2_000
 
 _folded = lru_cache(maxsize=50_000)(fold)

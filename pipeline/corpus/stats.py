@@ -13,53 +13,37 @@ from schemas.json_form import json_form
 from schemas.ontology import Ontology, fold
 from schemas.tables import ANNOTATIONS, PRODUCTS, RECOMMENDATIONS, STATES, TURNS, open_table, read_table
 
-__all__ = ["SlotCoverage", "SplitStats", "WorkspaceStats", "workspace_stats"]
-
 SPLITS = ("train", "valid", "test")
 
 
 @dataclass(frozen=True)
 class SplitStats:
-    """One column of Table 1.
-
-    Attributes:
-        proportion: share of all dialogues, 0..1.
-        avg_rec_turns: recommendation turns per dialogue.
-        avg_pos_images, avg_neg_images: kept candidates per recommendation turn.
-    """
+    """One column of Table 1."""
 
     split: str
     dialogues: int
-    proportion: float
+    proportion: float  # share of all dialogues, 0..1
     user_turns: int
     rec_turns: int
-    avg_rec_turns: float
+    avg_rec_turns: float  # recommendation turns per dialogue
+    # avg_pos_images, avg_neg_images: kept candidates per recommendation turn
     avg_pos_images: float
     avg_neg_images: float
 
 
 @dataclass(frozen=True)
 class SlotCoverage:
-    """How much one slot is used.
-
-    Attributes:
-        turns: labelled turns whose state (or, before ingest, whose annotations) holds the slot.
-        share: of all labelled turns, 0..1.
-        values_said: different values there.
-        values_known: how many of them the catalogue has.
-        catalogue_values: different values in the catalogue.
-        products: share of products that have the attribute, 0..1.
-    """
+    """How much one slot is used."""
 
     slot: str
     attribute: str
     kind: str
-    turns: int
-    share: float
-    values_said: int
-    values_known: int
-    catalogue_values: int
-    products: float
+    turns: int  # labelled turns whose state (or, before ingest, whose annotations) holds the slot
+    share: float  # of all labelled turns, 0..1
+    values_said: int  # different values there
+    values_known: int  # how many of them the catalogue has
+    catalogue_values: int  # different values in the catalogue
+    products: float  # share of products that have the attribute, 0..1
 
 
 @dataclass(frozen=True)

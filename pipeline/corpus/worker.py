@@ -17,8 +17,6 @@ from pipeline.corpus.chunks import ChunkMaker, Setting
 from pipeline.corpus.mmd_dialogues import MmdDialogues
 from pipeline.corpus.worker_pool import receive, send
 
-__all__ = ["main"]
-
 
 def main() -> None:
     """Hear the setting, fork a process for each pair of pipes on the command line, and wait for them to end."""

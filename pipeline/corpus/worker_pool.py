@@ -25,8 +25,6 @@ from typing import IO, Any, NamedTuple
 
 from schemas.errors import ServiceError
 
-__all__ = ["WorkerPool", "receive", "send"]
-
 _SIZE = struct.Struct("<Q")
 
 _UNDER_WAY_EACH = 2

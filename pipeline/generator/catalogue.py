@@ -20,8 +20,6 @@ from pipeline.generator.vocabulary import (
     Garment,
 )
 
-__all__ = ["FAULTS", "CatalogueProduct", "drawn_catalogue", "link_of", "plant_faults"]
-
 FAULTS = ("dead_link", "missing_image", "broken_image", "missing_json", "broken_json")
 """What can be wrong with a product's files.
 
@@ -34,35 +32,21 @@ _SHOP = "http://shop.example.invalid/p/"
 
 @dataclass(frozen=True)
 class CatalogueProduct:
-    """One product as it really is, and what its JSON file leaves out.
+    """One product as it really is, and what its JSON file leaves out."""
 
-    Attributes:
-        stem: name of its JSON file and of its image, without suffix.
-        url: link that dialogues use for it.
-        image: file name of its image.
-        name: title; says nothing that ``unwritten`` hides.
-        attributes: attribute -> values, the whole truth.
-        unwritten: attributes that can only be seen in the image.
-        taxonomy: place in the shop's tree.
-        price: in ``currency``; of a real product as its catalogue writes it, for the import to read; None when unknown.
-        currency: ISO code; "" when unknown.
-        details: sentences of its description.
-        photo: the image to copy, for a real catalogue; None when it is to be drawn.
-        fault: one of :data:`FAULTS`, or empty.
-    """
-
-    stem: str
-    url: str
-    image: str
-    name: str
-    attributes: Mapping[str, tuple[str, ...]]
-    unwritten: frozenset[str] = frozenset()
-    taxonomy: str = ""
+    stem: str  # name of its JSON file and of its image, without suffix
+    url: str  # link that dialogues use for it
+    image: str  # file name of its image
+    name: str  # title; says nothing that ``unwritten`` hides
+    attributes: Mapping[str, tuple[str, ...]]  # attribute -> values, the whole truth
+    unwritten: frozenset[str] = frozenset()  # attributes that can only be seen in the image
+    taxonomy: str = ""  # place in the shop's tree
+    # in ``currency``; of a real product as its catalogue writes it, for the import to read; None when unknown
     price: float | str | None = None
-    currency: str = "USD"
-    details: tuple[str, ...] = ()
-    photo: Path | None = None
-    fault: str = ""
+    currency: str = "USD"  # ISO code; "" when unknown
+    details: tuple[str, ...] = ()  # sentences of its description
+    photo: Path | None = None  # the image to copy, for a real catalogue; None when it is to be drawn
+    fault: str = ""  # one of :data:`FAULTS`, or empty
 
     def value(self, attribute: str) -> str | None:
         """The first value of an attribute, or None."""

@@ -20,8 +20,6 @@ from schemas.files import remove_left_over, temporary_files, temporary_folder, w
 from schemas.json_form import json_form
 from schemas.progress import Progress, SilentProgress
 
-__all__ = ["MARKER", "SIZES", "GenerateRequest", "GeneratedCorpus", "Size", "generate_corpus"]
-
 MARKER = "generated.json"
 """Written last: a folder that holds it was made whole by ``semctl generate``."""
 
@@ -32,23 +30,14 @@ _PARTS = ("products", "images", "url2img.txt", "only_in_pictures.json", "dialogu
 
 @dataclass(frozen=True)
 class Size:
-    """How much to make.
+    """How much to make."""
 
-    Attributes:
-        dialogues: split -> readable dialogues.
-        products: products of the drawn catalogue.
-        pool: split -> negatives listed for a topic.
-        faults: products with each fault.
-        corruptions: dialogues with each corruption.
-        broken: dialogue files that are no JSON, in the training split, on top of the readable ones.
-    """
-
-    dialogues: Mapping[str, int]
-    products: int
-    pool: Mapping[str, int]
-    faults: int
-    corruptions: int
-    broken: int
+    dialogues: Mapping[str, int]  # split -> readable dialogues
+    products: int  # products of the drawn catalogue
+    pool: Mapping[str, int]  # split -> negatives listed for a topic
+    faults: int  # products with each fault
+    corruptions: int  # dialogues with each corruption
+    broken: int  # dialogue files that are no JSON, in the training split, on top of the readable ones
 
 
 SIZES: Mapping[str, Size] = {
@@ -84,22 +73,15 @@ SIZES: Mapping[str, Size] = {
 class GenerateRequest:
     """What to make; the same request gives the same bytes.
 
-    Attributes:
-        size: a name in :data:`SIZES`.
-        seed: of all chance.
-        products: how many products to draw instead of the size's own number.
-        catalogue: real products to use instead of drawn ones.
-        force: replace a corpus that was made in the folder before.
-
     Raises:
         UsageError: an unknown size, or too few products or too many.
     """
 
-    size: str = "demo"
-    seed: int = 0
-    products: int | None = None
-    catalogue: RealCatalogue | None = None
-    force: bool = False
+    size: str = "demo"  # a name in :data:`SIZES`
+    seed: int = 0  # of all chance
+    products: int | None = None  # how many products to draw instead of the size's own number
+    catalogue: RealCatalogue | None = None  # real products to use instead of drawn ones
+    force: bool = False  # replace a corpus that was made in the folder before
 
     def __post_init__(self) -> None:
         if self.size not in SIZES:
@@ -125,22 +107,13 @@ class GenerateRequest:
 
 @dataclass(frozen=True)
 class GeneratedCorpus:
-    """What was made, and every corruption planted, as ``generated.json`` keeps it.
-
-    Attributes:
-        catalogue: where the products are from; of given ones, which columns were read and which rows were dropped.
-        dialogues: split -> readable dialogues.
-        images: status -> images, as an import finds them.
-        faulty_products: products with a fault in their files.
-        only_in_images: attribute -> products that show it and do not write it.
-        moves: what users did -> how often.
-        corruptions: what was planted -> how often.
-    """
+    """What was made, and every corruption planted, as ``generated.json`` keeps it."""
 
     size: str
     seed: int
+    # where the products are from; of given ones, which columns were read and which rows were dropped
     catalogue: dict[str, Any]
-    dialogues: dict[str, int]
+    dialogues: dict[str, int]  # split -> readable dialogues
     utterances: int
     user_turns: int
     system_turns: int
@@ -151,11 +124,11 @@ class GeneratedCorpus:
     negatives_per_recommendation: float
     images_sent_by_user: int
     products: int
-    images: dict[str, int]
-    faulty_products: int
-    only_in_images: dict[str, int]
-    moves: dict[str, int]
-    corruptions: dict[str, Any]
+    images: dict[str, int]  # status -> images, as an import finds them
+    faulty_products: int  # products with a fault in their files
+    only_in_images: dict[str, int]  # attribute -> products that show it and do not write it
+    moves: dict[str, int]  # what users did -> how often
+    corruptions: dict[str, Any]  # what was planted -> how often
     made_by: str = "semctl generate"
     version: int = 1
 

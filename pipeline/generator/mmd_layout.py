@@ -24,8 +24,6 @@ from pipeline.generator.user_simulator import (
 )
 from schemas.folding import ENTITY
 
-__all__ = ["DialogueWriter", "only_in_images", "product_json", "write_links", "write_product"]
-
 _PLAIN_KEYS = ("brand", "color", "print", "material", "care", "style", "type", "fit", "neck", "length", "sleeves")
 _QUESTIONS = frozenset(("greeting", "user-info", "exit-message", "buy", "give-part-criteria", "switch-synset"))
 

@@ -10,8 +10,6 @@ from numpy.typing import NDArray
 from pipeline.generator.catalogue import CatalogueProduct
 from pipeline.generator.user_goal import UserGoal
 
-__all__ = ["Mask", "ProductIndex"]
-
 Mask = NDArray[np.bool_]
 """One truth value for each product of the catalogue, in its order."""
 

@@ -18,8 +18,6 @@ from schemas.errors import CorpusError, UsageError
 from schemas.ontology import fold, fold_name
 from schemas.validation import did_you_mean
 
-__all__ = ["FIELDS", "RealCatalogue", "parse_columns", "read_catalogue"]
-
 _KNOWN_NAMES: Mapping[str, tuple[str, ...]] = {
     "id": ("id", "product_id", "sku", "article_id", "item_id"),
     "name": ("name", "product_display_name", "display_name", "product_name", "title", "prod_name"),
@@ -54,19 +52,12 @@ _HIDDEN_SHARE = 0.45
 
 @dataclass(frozen=True)
 class RealCatalogue:
-    """Products read from a file, and what became of its rows.
+    """Products read from a file, and what became of its rows."""
 
-    Attributes:
-        products: those that can be used, in the order of the file.
-        columns: field -> column it was read from.
-        rows: rows in the file.
-        dropped: reason -> rows that could not be used.
-    """
-
-    products: tuple[CatalogueProduct, ...]
-    columns: Mapping[str, str]
-    rows: int
-    dropped: Mapping[str, int]
+    products: tuple[CatalogueProduct, ...]  # those that can be used, in the order of the file
+    columns: Mapping[str, str]  # field -> column it was read from
+    rows: int  # rows in the file
+    dropped: Mapping[str, int]  # reason -> rows that could not be used
 
 
 def parse_columns(options: Sequence[str]) -> dict[str, str]:

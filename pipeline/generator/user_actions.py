@@ -74,25 +74,15 @@ def interesting(attributes: Sequence[str], rng: Random) -> str | None:
 
 @dataclass(frozen=True)
 class UserAction:
-    """One turn of the user.
+    """One turn of the user."""
 
-    Attributes:
-        kind: what it does.
-        wants: the state after it.
-        attribute: the attribute it is about.
-        values: the values it names in words.
-        place: the shown image it points at, counted from 0.
-        image: number of the product whose image the user sends along.
-        mentioned: attributes named when a topic opens.
-    """
-
-    kind: MoveKind
-    wants: UserGoal
-    attribute: str = ""
-    values: tuple[str, ...] = ()
-    place: int | None = None
-    image: int | None = None
-    mentioned: tuple[str, ...] = ()
+    kind: MoveKind  # what it does
+    wants: UserGoal  # the state after it
+    attribute: str = ""  # the attribute it is about
+    values: tuple[str, ...] = ()  # the values it names in words
+    place: int | None = None  # the shown image it points at, counted from 0
+    image: int | None = None  # number of the product whose image the user sends along
+    mentioned: tuple[str, ...] = ()  # attributes named when a topic opens
 
 
 _FITNESS = ((0, 0.0), (1, 0.01), (2, 0.08), (3, 0.35), (4, 0.8), (8, 1.0), (11, 0.6), (16, 0.3), (40, 0.1))

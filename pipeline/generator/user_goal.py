@@ -8,8 +8,6 @@ from typing import Any
 
 from pipeline.generator.vocabulary import SLOT_OF
 
-__all__ = ["ImageReference", "UserGoal"]
-
 _NO_VALUES: Mapping[str, tuple[str, ...]] = {}
 
 
@@ -24,17 +22,13 @@ class ImageReference:
 
 @dataclass(frozen=True)
 class UserGoal:
-    """A cumulative state: any of the liked values of each attribute, none of the disliked ones.
+    """A cumulative state: any of the liked values of each attribute, none of the disliked ones."""
 
-    Attributes:
-        likes: attribute -> values of which a product must have one.
-        dislikes: attribute -> values of which a product must have none.
-        images: where image-grounded wants came from, oldest first.
-    """
-
+    # attribute -> values of which a product must have one
     likes: Mapping[str, tuple[str, ...]] = field(default_factory=lambda: _NO_VALUES)
+    # attribute -> values of which a product must have none
     dislikes: Mapping[str, tuple[str, ...]] = field(default_factory=lambda: _NO_VALUES)
-    images: tuple[ImageReference, ...] = ()
+    images: tuple[ImageReference, ...] = ()  # where image-grounded wants came from, oldest first
 
     def like(self, attribute: str, *values: str, image: str | None = None) -> UserGoal:
         """Want these values instead of earlier ones; ``image`` is the link they were seen in."""

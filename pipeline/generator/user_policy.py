@@ -12,8 +12,6 @@ from pipeline.generator.user_actions import REFINEMENT_WEIGHTS, MoveKind, Refine
 from pipeline.generator.user_goal import UserGoal
 from pipeline.generator.vocabulary import VISIBLE
 
-__all__ = ["UserPolicy"]
-
 
 class UserPolicy:
     """Thinks up moves over one catalogue.

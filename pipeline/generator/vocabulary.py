@@ -10,20 +10,6 @@ from dataclasses import dataclass
 
 from pipeline.generator.data import load
 
-__all__ = [
-    "BRANDS",
-    "CARE_OF",
-    "COLLECTIONS",
-    "COLOUR_WEIGHTS",
-    "GARMENTS",
-    "PALETTE",
-    "PRINTS",
-    "SLOT_OF",
-    "STYLES",
-    "VISIBLE",
-    "Garment",
-]
-
 _given = load("vocabulary.toml")
 
 SLOT_OF: Mapping[str, str] = _given["slot_of"]
@@ -43,30 +29,20 @@ CARE_OF: Mapping[str, str] = _given["care_of"]
 
 @dataclass(frozen=True)
 class Garment:
-    """One kind of product.
+    """One kind of product."""
 
-    Attributes:
-        type: its name, the value of the attribute ``type``.
-        taxonomy: its place in a shop's tree.
-        weight: how often it occurs.
-        genders: whom it is made for.
-        materials: what it can be made of.
-        prices: lowest and highest price.
-        sleeves, necks, lengths, fits: what varies of it; empty where it has no such thing.
-        sizes: sizes it is sold in.
-    """
-
-    type: str
-    taxonomy: str
-    weight: int
-    materials: Sequence[str]
-    prices: tuple[int, int]
-    genders: Sequence[str] = ("women", "men")
+    type: str  # its name, the value of the attribute ``type``
+    taxonomy: str  # its place in a shop's tree
+    weight: int  # how often it occurs
+    materials: Sequence[str]  # what it can be made of
+    prices: tuple[int, int]  # lowest and highest price
+    genders: Sequence[str] = ("women", "men")  # whom it is made for
+    # sleeves, necks, lengths, fits: what varies of it; empty where it has no such thing
     sleeves: Sequence[str] = ()
     necks: Sequence[str] = ()
     lengths: Sequence[str] = ()
     fits: Sequence[str] = ()
-    sizes: Sequence[str] = ("XS", "S", "M", "L", "XL", "XXL")
+    sizes: Sequence[str] = ("XS", "S", "M", "L", "XL", "XXL")  # sizes it is sold in
 
 
 GARMENTS = tuple(Garment(**garment) for garment in _given["garments"])

@@ -10,8 +10,6 @@ from schemas.errors import UsageError
 from schemas.validation import did_you_mean
 from semantic_model.config.config import Config, flat_settings, load_config, preset_names
 
-__all__ = ["Difference", "differences", "open_config"]
-
 
 class Difference(NamedTuple):
     """One setting that two configurations have at different values; None where a model has no such setting."""

@@ -24,32 +24,19 @@ from semantic_model.models.state_rule import StateRule
 from semantic_model.ranking.ranker import Ranker
 from semantic_model.registry import BASELINES
 
-__all__ = ["EvaluateRequest", "EvaluationReport", "baselines", "evaluate", "gold_rule"]
-
 
 @dataclass(frozen=True)
 class EvaluationReport:
-    """The figures of a run and of the baselines.
+    """The figures of a run and of the baselines."""
 
-    Attributes:
-        run: the run's id; None when only the baselines were measured.
-        split: train, valid or test.
-        candidates: listed, 1000 or all.
-        images: False when every image was left out.
-        products: how many products the catalogue has.
-        rows: the model's figures first, then the baselines'; all on the same queries.
-        file: where the report was written; None without a run.
-        metrics: the formula of the figures.
-    """
-
-    run: str | None
-    split: str
-    candidates: CandidateKind
-    images: bool
-    products: int
-    rows: tuple[Evaluation, ...]
-    file: Path | None = None
-    metrics: Formula = "standard"
+    run: str | None  # the run's id; None when only the baselines were measured
+    split: str  # train, valid or test
+    candidates: CandidateKind  # listed, 1000 or all
+    images: bool  # False when every image was left out
+    products: int  # how many products the catalogue has
+    rows: tuple[Evaluation, ...]  # the model's figures first, then the baselines'; all on the same queries
+    file: Path | None = None  # where the report was written; None without a run
+    metrics: Formula = "standard"  # the formula of the figures
 
     def as_json(self) -> dict[str, Any]:
         """The JSON form; metrics are fractions of 1, ``intervals`` are 95 % by dialogue."""
@@ -91,26 +78,16 @@ def gold_rule(workspace: Workspace, corpus: Corpus, split: str) -> StateRule | N
 
 @dataclass(frozen=True)
 class EvaluateRequest:
-    """What to measure.
+    """What to measure."""
 
-    Attributes:
-        run: a run's id, or ``latest``.
-        split: whose recommendation turns are asked.
-        candidates: what the positives are ranked against: listed, 1000, all, or release.
-        images: False leaves every image out of dialogues and catalogue, to show what they are worth.
-        baselines_only: measures no run, so none is needed; nothing is written.
-        metrics: the formula: standard, or release, to compare with the released code's figures.
-        min_negatives: recommendation turns with fewer wrong candidates are left out.
-        product_table: how exactly the run keeps encoded products: float32, or bfloat16 in half the memory.
-    """
-
-    run: str = "latest"
-    split: str = "test"
-    candidates: str = "listed"
-    images: bool = True
-    baselines_only: bool = False
-    metrics: Formula = "standard"
-    min_negatives: int = 1
+    run: str = "latest"  # a run's id, or ``latest``
+    split: str = "test"  # whose recommendation turns are asked
+    candidates: str = "listed"  # what the positives are ranked against: listed, 1000, all, or release
+    images: bool = True  # False leaves every image out of dialogues and catalogue, to show what they are worth
+    baselines_only: bool = False  # measures no run, so none is needed; nothing is written
+    metrics: Formula = "standard"  # the formula: standard, or release, to compare with the released code's figures
+    min_negatives: int = 1  # recommendation turns with fewer wrong candidates are left out
+    # how exactly the run keeps encoded products: float32, or bfloat16 in half the memory
     product_table: str = "float32"
 
     def file_name(self) -> str:

@@ -11,8 +11,6 @@ from pydantic import ConfigDict
 
 from schemas.errors import InputError, UsageError
 
-__all__ = ["KEPT", "Fold", "fold_splits"]
-
 KEPT = "kept"
 """The split of dialogues that take no part: the corpus's own test part, unless it is pooled too."""
 
@@ -21,21 +19,14 @@ _VALID_EVERY = 10  # of the dialogues that are not held out, one in ten chooses 
 
 @dataclass(frozen=True)
 class Fold:
-    """One of several ways to divide the dialogues.
-
-    Attributes:
-        number: which one, from 1.
-        of: how many there are.
-        seed: of the order in which dialogues are assigned.
-        pool_test: the corpus's own test part is assigned, too; else it stays untouched.
-    """
+    """One of several ways to divide the dialogues."""
 
     __pydantic_config__: ClassVar = ConfigDict(extra="forbid")  # a fold of another version is none of this one
 
-    number: int
-    of: int = 5
-    seed: int = 0
-    pool_test: bool = False
+    number: int  # which one, from 1
+    of: int = 5  # how many there are
+    seed: int = 0  # of the order in which dialogues are assigned
+    pool_test: bool = False  # the corpus's own test part is assigned, too; else it stays untouched
 
     def __post_init__(self) -> None:
         if not 1 <= self.number <= self.of or self.of < 2:

@@ -4,8 +4,6 @@ from __future__ import annotations
 
 from pipeline.modelling.run_record import RunRecord
 
-__all__ = ["model_card"]
-
 
 def model_card(record: RunRecord, about: str) -> str:
     """``model/README.md`` of a run's record; ``about``: what kind of model it is."""

@@ -18,30 +18,18 @@ from schemas.validation import did_you_mean
 from semantic_model.data.corpus import Corpus
 from semantic_model.data.records import FloatArray, Query, Utterance
 
-__all__ = ["RecommendRequest", "Recommendation", "RecommendedProduct", "find_dialogue", "recommend", "top_rows"]
-
 
 @dataclass(frozen=True)
 class RecommendedProduct:
-    """One recommended product.
+    """One recommended product."""
 
-    Attributes:
-        rank: from 1.
-        product_id: its id.
-        name: its display name.
-        score: the ranker's; comparable within one recommendation only.
-        images: its image files.
-        attributes: attribute -> values.
-        positive: whether the dialogue's system recommends it in the next turn; None when that is not known.
-    """
-
-    rank: int
-    product_id: str
-    name: str
-    score: float
-    images: tuple[str, ...]
-    attributes: Mapping[str, tuple[str, ...]]
-    positive: bool | None
+    rank: int  # from 1
+    product_id: str  # its id
+    name: str  # its display name
+    score: float  # the ranker's; comparable within one recommendation only
+    images: tuple[str, ...]  # its image files
+    attributes: Mapping[str, tuple[str, ...]]  # attribute -> values
+    positive: bool | None  # whether the dialogue's system recommends it in the next turn; None when that is not known
 
     def not_in_name(self) -> dict[str, tuple[str, ...]]:
         """The attributes that the name does not say already."""
@@ -51,23 +39,15 @@ class RecommendedProduct:
 
 @dataclass(frozen=True)
 class Recommendation:
-    """The products for a dialogue after a turn.
+    """The products for a dialogue after a turn."""
 
-    Attributes:
-        run: the run that ranked.
-        dialogue_id: the dialogue.
-        turn: the last turn that was read.
-        history: all utterances up to that turn.
-        positives: product ids that the dialogue's system recommends in the next turn; None when that is not known.
-        products: best first.
-    """
-
-    run: str
-    dialogue_id: str
-    turn: int
-    history: tuple[Utterance, ...]
+    run: str  # the run that ranked
+    dialogue_id: str  # the dialogue
+    turn: int  # the last turn that was read
+    history: tuple[Utterance, ...]  # all utterances up to that turn
+    # product ids that the dialogue's system recommends in the next turn; None when that is not known
     positives: tuple[str, ...] | None
-    products: tuple[RecommendedProduct, ...]
+    products: tuple[RecommendedProduct, ...]  # best first
 
     def as_json(self) -> dict[str, Any]:
         """The JSON form."""
@@ -78,23 +58,16 @@ class Recommendation:
 class RecommendRequest:
     """What to recommend products for.
 
-    Attributes:
-        dialogue: a dialogue's id, or the part after its split when that is unique.
-        run: a run's id, or ``latest``.
-        turn: the last merged turn to read, counted from 0; the user's last when left out.
-        top: how many products.
-        images: False leaves every image out.
-        product_table: how exactly the run keeps encoded products: float32, or bfloat16 in half the memory.
-
     Raises:
         UsageError: ``top`` below 1.
     """
 
-    dialogue: str
-    run: str = "latest"
-    turn: int | None = None
-    top: int = 10
-    images: bool = True
+    dialogue: str  # a dialogue's id, or the part after its split when that is unique
+    run: str = "latest"  # a run's id, or ``latest``
+    turn: int | None = None  # the last merged turn to read, counted from 0; the user's last when left out
+    top: int = 10  # how many products
+    images: bool = True  # False leaves every image out
+    # how exactly the run keeps encoded products: float32, or bfloat16 in half the memory
     product_table: str = "float32"
 
     def __post_init__(self) -> None:

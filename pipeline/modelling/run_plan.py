@@ -19,37 +19,26 @@ from semantic_model.registry import BASELINES, MODELS
 if TYPE_CHECKING:
     from semantic_model.ranking.model_spec import ModelSpec
 
-__all__ = ["Plan", "TrainRequest", "find_named", "package_version", "plan_run"]
-
 _EXECUTION = ("train.log_every", "train.checkpoint_every", "train.compile")
 """Settings that do not change what comes out."""
 
 
 @dataclass(frozen=True)
 class TrainRequest:
-    """What ``semctl train`` was asked to do.
+    """What ``semctl train`` was asked to do."""
 
-    Attributes:
-        labeled_ratio: share of the training dialogues whose labels are used, 0 to 1; None: not said, for a model that
-            reads none, or with ``labelled``.
-        model: what is trained, instead of ``model.kind``: a name of :data:`semantic_model.registry.MODELS`.
-        preset: settings to begin with; None: the model's own, else the workspace's.
-        settings: ``KEY=VALUE`` on top of the preset.
-        seed: of everything drawn at random.
-        epochs: instead of ``train.epochs``.
-        images: False leaves every image out.
-        fold: divides the dialogues as this fold does; None: as the corpus does.
-        labelled: the dialogues whose labels are used, instead of a share drawn at random; None: the share.
-    """
-
+    # share of the training dialogues whose labels are used, 0 to 1; None: not said, for a model that reads none, or
+    # with ``labelled``
     labeled_ratio: float | None = 0.0
+    # what is trained, instead of ``model.kind``: a name of :data:`semantic_model.registry.MODELS`
     model: str | None = None
-    preset: str | None = None
-    settings: tuple[str, ...] = ()
-    seed: int = 0
-    epochs: int | None = None
-    images: bool = True
-    fold: Fold | None = None
+    preset: str | None = None  # settings to begin with; None: the model's own, else the workspace's
+    settings: tuple[str, ...] = ()  # ``KEY=VALUE`` on top of the preset
+    seed: int = 0  # of everything drawn at random
+    epochs: int | None = None  # instead of ``train.epochs``
+    images: bool = True  # False leaves every image out
+    fold: Fold | None = None  # divides the dialogues as this fold does; None: as the corpus does
+    # the dialogues whose labels are used, instead of a share drawn at random; None: the share
     labelled: tuple[str, ...] | None = None
 
 

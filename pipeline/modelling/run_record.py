@@ -11,50 +11,37 @@ from schemas.errors import ModelError
 from schemas.files import read_json, write_json
 from schemas.json_form import json_form
 
-__all__ = ["RECORD", "RunRecord", "read_record"]
-
 RECORD = "record.json"
 
 
 @dataclass(frozen=True)
 class RunRecord:
-    """How a run went. Earlier versions wrote less: what they did not write is as by default.
-
-    Attributes:
-        path: its folder, where it was trained.
-        labelled_dialogues, unlabelled_dialogues: of D_F and of D_P.
-        best: the epoch whose weights were kept, as ``epoch``, and its figures on the valid split.
-        labeled_ratio: share of the training dialogues used with their labels.
-        labelled_list: these were named in a list, not drawn.
-        images: False when every image was left out.
-        fold: how its dialogues were divided; None: as in the corpus.
-        examples: recommendation turns of D_F, D_P and valid.
-        words, pictures: where word pieces and image features are from, for people.
-        labelled: the dialogues of D_F.
-        inputs: name of a file -> its hash.
-    """
+    """How a run went. Earlier versions wrote less: what they did not write is as by default."""
 
     run: str = ""
-    path: str = ""
+    path: str = ""  # its folder, where it was trained
+    # labelled_dialogues, unlabelled_dialogues: of D_F and of D_P
     labelled_dialogues: int = 0
     unlabelled_dialogues: int = 0
     epochs: int = 0
+    # the epoch whose weights were kept, as ``epoch``, and its figures on the valid split
     best: dict[str, int | float] = field(default_factory=dict)
     model: str = "semantic"
     preset: str | None = None
-    labeled_ratio: float = 0.0
-    labelled_list: bool = False
+    labeled_ratio: float = 0.0  # share of the training dialogues used with their labels
+    labelled_list: bool = False  # these were named in a list, not drawn
     seed: int = 0
-    images: bool = True
-    fold: Fold | None = None
-    examples: dict[str, int] = field(default_factory=dict)
+    images: bool = True  # False when every image was left out
+    fold: Fold | None = None  # how its dialogues were divided; None: as in the corpus
+    examples: dict[str, int] = field(default_factory=dict)  # recommendation turns of D_F, D_P and valid
     parameters: int = 0
+    # words, pictures: where word pieces and image features are from, for people
     words: str = ""
     pictures: str = ""
     slots: list[str] = field(default_factory=list)
-    labelled: list[str] = field(default_factory=list)
+    labelled: list[str] = field(default_factory=list)  # the dialogues of D_F
     config: dict[str, Any] = field(default_factory=dict)
-    inputs: dict[str, str] = field(default_factory=dict)
+    inputs: dict[str, str] = field(default_factory=dict)  # name of a file -> its hash
     versions: dict[str, str] = field(default_factory=dict)
     device: str = ""
     precision: str = ""

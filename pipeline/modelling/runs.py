@@ -12,8 +12,6 @@ from schemas.validation import did_you_mean
 from semantic_model.data.corpus import Corpus
 from semantic_model.ranking.ranker import Ranker
 
-__all__ = ["find_run", "load_corpus", "open_ranker", "trained_on_fold"]
-
 _MOST_NAMED = 8
 
 

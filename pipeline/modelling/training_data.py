@@ -29,44 +29,21 @@ from semantic_model.data.records import Query
 if TYPE_CHECKING:
     from semantic_model.data.tokenizer import Vocabulary
 
-__all__ = [
-    "TrainingData",
-    "dialogues_at",
-    "gold_states",
-    "input_hashes",
-    "labelled_dialogues",
-    "named_for_training",
-    "prepare",
-    "state_before",
-    "unlabelled_dialogues",
-]
-
 _AGAIN = "run `semctl ingest-labels` again"
 
 
 @dataclass(frozen=True)
 class TrainingData:
-    """What a run trains on.
+    """What a run trains on."""
 
-    Attributes:
-        corpus: catalogue, dialogues and images.
-        ontology: for its slots.
-        labelled: ids of the dialogues whose labels are used.
-        queries: their recommendation turns.
-        states: the gold state of each.
-        unlabelled: recommendation turns of D_P, which holds those of the labelled dialogues, too.
-        unlabelled_dialogues: how many dialogues of D_P are not labelled.
-        words: word pieces.
-    """
-
-    corpus: Corpus
-    ontology: Ontology
-    labelled: list[str]
-    queries: list[Query]
-    states: list[BeliefState]
-    unlabelled: list[Query]
-    unlabelled_dialogues: int
-    words: Vocabulary
+    corpus: Corpus  # catalogue, dialogues and images
+    ontology: Ontology  # for its slots
+    labelled: list[str]  # ids of the dialogues whose labels are used
+    queries: list[Query]  # their recommendation turns
+    states: list[BeliefState]  # the gold state of each
+    unlabelled: list[Query]  # recommendation turns of D_P, which holds those of the labelled dialogues, too
+    unlabelled_dialogues: int  # how many dialogues of D_P are not labelled
+    words: Vocabulary  # word pieces
 
 
 def prepare(

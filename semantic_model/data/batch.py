@@ -26,8 +26,6 @@ from semantic_model.data.image_features import NO_IMAGE, Features
 from semantic_model.data.records import Product, Query, Utterance
 from semantic_model.data.tokenizer import PAD, TokenArray, Vocabulary
 
-__all__ = ["Column", "ContextArrays", "ContextBatch", "Histories", "Inputs", "ProductBatch", "Reader", "to_device"]
-
 SPEAKERS = ("none", "user", "system")
 """Who says an utterance, by number; 0 where there is none."""
 
@@ -52,17 +50,11 @@ class ProductBatch(NamedTuple):
 
 
 class Inputs(NamedTuple):
-    """What a model reads: named tuples whose fields its :class:`Reader` knows.
+    """What a model reads: named tuples whose fields its :class:`Reader` knows."""
 
-    Attributes:
-        contexts: of dialogues.
-        products: of products.
-        states: of gold states; None: the model reads none.
-    """
-
-    contexts: type[Any] = ContextBatch
-    products: type[Any] = ProductBatch
-    states: type[Any] | None = None
+    contexts: type[Any] = ContextBatch  # of dialogues
+    products: type[Any] = ProductBatch  # of products
+    states: type[Any] | None = None  # of gold states; None: the model reads none
 
 
 @dataclass(frozen=True)

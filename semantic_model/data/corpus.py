@@ -28,25 +28,16 @@ class _Turn:
 
 @dataclass(frozen=True)
 class Corpus:
-    """Dialogues, recommendation turns, products and images of a workspace.
+    """Dialogues, recommendation turns, products and images of a workspace."""
 
-    Attributes:
-        products: sorted by ``product_id``; a "product row" is an index into it.
-        image_files: image id -> file, for the images that can be read.
-        image_hashes: image id -> sha256 of its file, for the same images where the import recorded it.
-        splits: dialogue id -> train, valid or test, in the order of the turns table.
-        blank_images: every image is left out, of contexts and of products.
-        listed: where the candidates as listed are; None for a corpus made in memory.
-    """
-
-    products: tuple[Product, ...]
-    image_files: Mapping[str, Path]
-    image_hashes: Mapping[str, str]
-    splits: Mapping[str, str]
-    blank_images: bool
+    products: tuple[Product, ...]  # sorted by ``product_id``; a "product row" is an index into it
+    image_files: Mapping[str, Path]  # image id -> file, for the images that can be read
+    image_hashes: Mapping[str, str]  # image id -> sha256 of its file, for the same images where the import recorded it
+    splits: Mapping[str, str]  # dialogue id -> train, valid or test, in the order of the turns table
+    blank_images: bool  # every image is left out, of contexts and of products
     _turns: Mapping[str, tuple[_Turn, ...]]
     _recommendations: tuple[tuple[str, int, str, tuple[int, ...], tuple[int, ...]], ...]
-    listed: CandidateTables | None = None
+    listed: CandidateTables | None = None  # where the candidates as listed are; None for a corpus made in memory
 
     @classmethod
     def load(

@@ -7,8 +7,6 @@ from pathlib import Path
 
 from schemas.errors import MissingPartError, ModelError
 
-__all__ = ["hub_folder", "weights_in"]
-
 _SECONDS = 5.0  # without a network, say so soon
 
 

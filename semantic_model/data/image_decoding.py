@@ -21,17 +21,6 @@ from schemas.errors import CorpusError
 if TYPE_CHECKING:
     from PIL import Image
 
-__all__ = [
-    "DECODING_VERSION",
-    "MAX_BYTES",
-    "MAX_PIXELS",
-    "ImageFacts",
-    "UndecodableImageError",
-    "decode_image",
-    "examine_image",
-    "for_browser",
-]
-
 DECODING_VERSION = 2
 """Part of the key of cached features: goes up when files are decoded in another way."""
 
@@ -80,20 +69,14 @@ class UndecodableImageError(CorpusError):
 
 @dataclass(frozen=True)
 class ImageFacts:
-    """What a file holds.
+    """What a file holds."""
 
-    Attributes:
-        width, height: in pixels, of the upright image.
-        suffix: of its format, with a dot; None when browsers do not show the format.
-        is_plain: whether a browser shows the file itself as it is decoded here.
-        is_lossy: whether its format gives up detail, so that a copy may.
-    """
-
+    # width, height: in pixels, of the upright image
     width: int
     height: int
-    suffix: str | None
-    is_plain: bool
-    is_lossy: bool
+    suffix: str | None  # of its format, with a dot; None when browsers do not show the format
+    is_plain: bool  # whether a browser shows the file itself as it is decoded here
+    is_lossy: bool  # whether its format gives up detail, so that a copy may
 
 
 def examine_image(content: bytes) -> ImageFacts:

@@ -24,8 +24,6 @@ from semantic_model.data.records import FloatArray
 if TYPE_CHECKING:
     from semantic_model.data.vision import ImageNetwork, Preparation
 
-__all__ = ["Features", "load_features"]
-
 NO_IMAGE = -1
 """Row of an image that is missing, broken or blanked."""
 
@@ -34,20 +32,13 @@ EncodeBatch = Callable[[list[Image.Image]], npt.NDArray[Any]]
 
 @dataclass(frozen=True)
 class Features:
-    """Image features of a corpus.
+    """Image features of a corpus."""
 
-    Attributes:
-        values: float32 or float16 [n, F], possibly a memory map; uint8 where they are pixels, for a network that is
-            fine-tuned.
-        rows: image id -> row; images that are not there count as missing.
-        source: which encoder or folder they are from, for people.
-        broken: images that could not be decoded.
-    """
-
+    # float32 or float16 [n, F], possibly a memory map; uint8 where they are pixels, for a network that is fine-tuned
     values: npt.NDArray[Any]
-    rows: Mapping[str, int]
-    source: str
-    broken: int = 0
+    rows: Mapping[str, int]  # image id -> row; images that are not there count as missing
+    source: str  # which encoder or folder they are from, for people
+    broken: int = 0  # images that could not be decoded
 
     @property
     def width(self) -> int:

@@ -8,8 +8,6 @@ from PIL import Image
 
 from semantic_model.data.records import FloatArray
 
-__all__ = ["PIXELS_VERSION", "PIXELS_WIDTH", "describe_pixels"]
-
 PIXELS_VERSION = 1
 """Part of the cache's key: goes up when the descriptor changes."""
 

@@ -9,8 +9,6 @@ from typing import NamedTuple
 import numpy as np
 import numpy.typing as npt
 
-__all__ = ["FloatArray", "Product", "Query", "Utterance"]
-
 FloatArray = npt.NDArray[np.float32]
 
 
@@ -23,40 +21,22 @@ class Utterance(NamedTuple):
 
 
 class Query(NamedTuple):
-    """One recommendation turn: what was said before it, and which products were right and wrong there.
+    """One recommendation turn: what was said before it, and which products were right and wrong there."""
 
-    Attributes:
-        dialogue_id: the dialogue.
-        turn: merged index of the system turn that recommends.
-        split: train, valid or test.
-        history: all merged utterances before that turn, oldest first; models take their own window.
-        positives: product rows of the products recommended.
-        negatives: product rows of the listed wrong candidates; may be empty.
-    """
-
-    dialogue_id: str
-    turn: int
-    split: str
-    history: tuple[Utterance, ...]
-    positives: tuple[int, ...]
-    negatives: tuple[int, ...]
+    dialogue_id: str  # the dialogue
+    turn: int  # merged index of the system turn that recommends
+    split: str  # train, valid or test
+    history: tuple[Utterance, ...]  # all merged utterances before that turn, oldest first; models take their own window
+    positives: tuple[int, ...]  # product rows of the products recommended
+    negatives: tuple[int, ...]  # product rows of the listed wrong candidates; may be empty
 
 
 class Product(NamedTuple):
-    """One product of the catalogue.
+    """One product of the catalogue."""
 
-    Attributes:
-        product_id: its id.
-        name: its display name.
-        text: name, then ``attribute value`` pairs, as rankers read it.
-        attributes: attribute -> values.
-        image_id: its first image that can be read; None without one, or when images are blanked.
-        image_file: the file of that image.
-    """
-
-    product_id: str
-    name: str
-    text: str
-    attributes: Mapping[str, tuple[str, ...]]
-    image_id: str | None
-    image_file: Path | None
+    product_id: str  # its id
+    name: str  # its display name
+    text: str  # name, then ``attribute value`` pairs, as rankers read it
+    attributes: Mapping[str, tuple[str, ...]]  # attribute -> values
+    image_id: str | None  # its first image that can be read; None without one, or when images are blanked
+    image_file: Path | None  # the file of that image

@@ -9,8 +9,6 @@ from typing import Any, Self
 import torch
 from torch import Tensor
 
-__all__ = ["Encoded", "Rows", "Sliced", "joined", "map_rows", "moved"]
-
 Rows = Any
 """A tensor [R, ..], or a named tuple or a dataclass of such things."""
 

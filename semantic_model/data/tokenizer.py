@@ -21,8 +21,6 @@ from schemas.files import write_atomic
 from semantic_model.data.hub import hub_folder
 from semantic_model.data.records import FloatArray
 
-__all__ = ["PAD", "TokenArray", "Vocabulary", "learn_words", "load_words", "words_folder"]
-
 TokenArray = npt.NDArray[np.int64]
 PAD = 0
 """Id of the padding piece, in learned vocabularies and in BERT's."""
@@ -42,20 +40,14 @@ _WAYS_OUT = (
 
 @dataclass(frozen=True)
 class Vocabulary:
-    """A tokenizer, and word vectors when it came with some.
+    """A tokenizer, and word vectors when it came with some."""
 
-    Attributes:
-        tokenizer: turns text into word pieces.
-        vectors: float32 [vocabulary, E]; None: the model learns its own.
-        source: where they are from, for people.
-        positions: float32 [places, E], the position embeddings that came along; None without any.
-        rarity: float32 [vocabulary], inverse document frequencies, mean 1; None where the corpus is not known.
-    """
-
-    tokenizer: Tokenizer
-    vectors: FloatArray | None
-    source: str
+    tokenizer: Tokenizer  # turns text into word pieces
+    vectors: FloatArray | None  # float32 [vocabulary, E]; None: the model learns its own
+    source: str  # where they are from, for people
+    # float32 [vocabulary], inverse document frequencies, mean 1; None where the corpus is not known
     rarity: FloatArray | None = None
+    # float32 [places, E], the position embeddings that came along; None without any
     positions: FloatArray | None = None
 
     @property

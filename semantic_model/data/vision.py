@@ -19,8 +19,6 @@ from schemas.ontology import nearest
 from semantic_model.config.sections import ImageConfig
 from semantic_model.data.hub import hub_folder, weights_in
 
-__all__ = ["FineTuned", "FineTunedBySlot", "ImageNetwork", "Preparation", "open_preparation", "require_weights"]
-
 Pixels = npt.NDArray[np.uint8]
 
 _IMAGENET = ([0.485, 0.456, 0.406], [0.229, 0.224, 0.225])

@@ -31,8 +31,6 @@ from semantic_model.evaluation.metrics import (
 )
 from semantic_model.ranking.ranker import Ranker
 
-__all__ = ["CANDIDATE_KINDS", "CandidateKind", "CandidateSet", "Evaluation", "candidate_set", "evaluate_ranker"]
-
 CandidateKind = Literal["listed", "1000", "all", "release"]
 """What a query's positives are ranked against.
 
@@ -51,36 +49,25 @@ _CHUNK = 512  # queries encoded at a time
 
 
 class CandidateSet(NamedTuple):
-    """Candidates of B queries.
+    """Candidates of B queries."""
 
-    Attributes:
-        rows: [B, C] product rows, ascending (the same one twice in ``release`` only), then -1 for padding; None stands
-            for the whole catalogue in order. Where the positives stand tells nothing, so that rounding that differs by
-            position favours nobody.
-        relevant: [B, C] bool, the positives.
-        valid: [B, C] bool, False for padding; None when there is none.
-    """
-
+    # [B, C] product rows, ascending (the same one twice in ``release`` only), then -1 for padding; None stands for the
+    # whole catalogue in order. Where the positives stand tells nothing, so that rounding that differs by position
+    # favours nobody.
     rows: npt.NDArray[np.int64] | None
-    relevant: npt.NDArray[np.bool_]
-    valid: npt.NDArray[np.bool_] | None
+    relevant: npt.NDArray[np.bool_]  # [B, C] bool, the positives
+    valid: npt.NDArray[np.bool_] | None  # [B, C] bool, False for padding; None when there is none
 
 
 @dataclass(frozen=True)
 class Evaluation:
-    """The figures of one ranker on one split.
+    """The figures of one ranker on one split."""
 
-    Attributes:
-        name: the ranker's name.
-        queries: dialogue and turn of each query measured, in order.
-        per_query: metric -> [Q] float64.
-        skipped: reason -> how many queries could not be measured: ``no_positives``, ``no_negatives`` (nothing to be
-            ranked against, so every order is perfect), or ``too_few_negatives``.
-    """
-
-    name: str
-    queries: tuple[tuple[str, int], ...]
-    per_query: dict[str, npt.NDArray[np.float64]]
+    name: str  # the ranker's name
+    queries: tuple[tuple[str, int], ...]  # dialogue and turn of each query measured, in order
+    per_query: dict[str, npt.NDArray[np.float64]]  # metric -> [Q] float64
+    # reason -> how many queries could not be measured: ``no_positives``, ``no_negatives`` (nothing to be ranked
+    # against, so every order is perfect), or ``too_few_negatives``
     skipped: dict[str, int]
 
     @cached_property

@@ -15,19 +15,6 @@ import numpy.typing as npt
 
 from schemas.errors import ModelError
 
-__all__ = [
-    "FORMULAS",
-    "KS",
-    "MEASURES",
-    "Formula",
-    "Interval",
-    "bootstrap_intervals",
-    "mean_metrics",
-    "metric_names",
-    "rank_metrics",
-    "release_rank_metrics",
-]
-
 KS = (5, 10, 20)
 """The cut-offs reported everywhere."""
 

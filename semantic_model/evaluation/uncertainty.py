@@ -22,18 +22,6 @@ from semantic_model.data.rows import moved
 from semantic_model.ranking.network_ranker import NetworkRanker, network_of
 from semantic_model.ranking.ranker import HasLogOdds, HasPlaces, HasTeacher, Ranker
 
-__all__ = [
-    "Judge",
-    "context_vectors",
-    "has_teacher",
-    "jensen_shannon",
-    "log_probabilities",
-    "margin",
-    "ranking_margins",
-    "seed_disagreement",
-    "teacher_disagreement",
-]
-
 Numbers = npt.NDArray[np.float64]
 
 _CELLS = 1 << 21  # probabilities of one judge held at a time
@@ -42,17 +30,11 @@ _CHUNK = 512  # contexts encoded at a time
 
 @dataclass(frozen=True)
 class Judge:
-    """A trained ranker, and the contexts that it is asked about.
+    """A trained ranker, and the contexts that it is asked about."""
 
-    Attributes:
-        ranker: of a run.
-        products: the catalogue [N].
-        queries: [Q]; several judges have the same dialogues and turns in the same order.
-    """
-
-    ranker: Ranker
-    products: Sequence[Product]
-    queries: Sequence[Query]
+    ranker: Ranker  # of a run
+    products: Sequence[Product]  # the catalogue [N]
+    queries: Sequence[Query]  # [Q]; several judges have the same dialogues and turns in the same order
 
 
 def log_probabilities(ranker: Ranker, scores: FloatArray) -> Numbers:

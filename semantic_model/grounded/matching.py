@@ -8,8 +8,6 @@ from torch import Tensor, nn
 from semantic_model.data.image_features import NO_IMAGE
 from semantic_model.grounded.beliefs import FAST, Beliefs, SlotSums
 
-__all__ = ["NothingShown", "Shown", "ValueMatch"]
-
 _BOUND = 10.0  # |a_v| at most, so that no single slot decides alone and exponentials stay ordinary numbers
 
 

@@ -29,8 +29,6 @@ from semantic_model.semantic.encoders import Context, ProductVectors
 from semantic_model.semantic.model import Semantic
 from semantic_model.semantic.scoring import EncodedContexts, match_all
 
-__all__ = ["GroundedContext", "GroundedSemantic", "GroundedVectors", "Predicted", "State"]
-
 
 class GroundedContext(NamedTuple):
     """:class:`Context`, and what else is known of the dialogue."""

@@ -15,8 +15,6 @@ from semantic_model.ranking.candidates import Choices, Scored
 from semantic_model.ranking.model_spec import Objective, StepBatch
 from semantic_model.semantic.objective import agreement_losses, weighted
 
-__all__ = ["grounded_objective"]
-
 
 def grounded_objective(model: GroundedSemantic, step: StepBatch) -> Objective:
     """What is minimised on a batch of D_F, or, without states, of D_P."""

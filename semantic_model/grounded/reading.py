@@ -19,8 +19,6 @@ from semantic_model.data.records import Product, Utterance
 from semantic_model.grounded.values import Mention, SlotValues, Wishes
 from semantic_model.semantic.reading import SlotReader, StateBatch
 
-__all__ = ["EVIDENCE", "INPUTS", "GroundedBatch", "GroundedProducts", "GroundedReader", "GroundedStates"]
-
 EVIDENCE = ("last", "before_last", "ever", "negated_last", "negated_ever", "system_last", "system_ever")
 """How a value was mentioned, one number in 0 ... 1 each: in the user's last turn, the one before, or ever (fading by
 0.7 a turn), with a negation or without; and by the system."""

@@ -29,16 +29,12 @@ class Patterns:
 
     How well a product fits a dialogue is a sum over slots, and a slot's part depends on nothing but its pattern: it is
     computed once a pattern, of which a catalogue has hardly more than values, rather than once a product.
-
-    Attributes:
-        columns: of each slot's values.
-        rows: which values each pattern has, bool [V] each, none of other slots.
-        slots: the slot of each.
     """
 
-    columns: Sequence[slice]
+    columns: Sequence[slice]  # of each slot's values
+    # which values each pattern has, bool [V] each, none of other slots
     rows: list[npt.NDArray[np.bool_]] = field(default_factory=list)
-    slots: list[int] = field(default_factory=list)
+    slots: list[int] = field(default_factory=list)  # the slot of each
     _numbers: dict[tuple[int, bytes], int] = field(default_factory=dict)
 
     def number(self, attributes: npt.NDArray[np.bool_]) -> npt.NDArray[np.int32]:
@@ -74,18 +70,12 @@ def _distinct_rows(rows: npt.NDArray[np.bool_]) -> tuple[npt.NDArray[np.int64], 
 
 @dataclass(frozen=True)
 class GroundedTable:
-    """N encoded products with the values they have.
-
-    Attributes:
-        patterns: bool [U, V], and the slot of each [U]; see :class:`Patterns`.
-        pattern_of: of each product and slot, int32 [N, n].
-        image_row: rows of the products' images [N].
-    """
+    """N encoded products with the values they have."""
 
     vectors: ProductTable
-    patterns: tuple[Tensor, Tensor]
-    pattern_of: Tensor
-    image_row: Tensor
+    patterns: tuple[Tensor, Tensor]  # bool [U, V], and the slot of each [U]; see :class:`Patterns`
+    pattern_of: Tensor  # of each product and slot, int32 [N, n]
+    image_row: Tensor  # rows of the products' images [N]
 
     def __len__(self) -> int:
         return len(self.image_row)
@@ -140,19 +130,13 @@ class GroundedTable:
 
 @dataclass(frozen=True)
 class EncodedDialogues(Sliced):
-    """Contexts with a state.
-
-    Attributes:
-        worth: of having been shown [B, 2]; see :class:`Shown`.
-        shown: rows of the images shown [B, R].
-        shown_last: which of them the last turn with images showed [B, R].
-    """
+    """Contexts with a state."""
 
     context: Context
     state: State
-    worth: Tensor
-    shown: Tensor
-    shown_last: Tensor
+    worth: Tensor  # of having been shown [B, 2]; see :class:`Shown`
+    shown: Tensor  # rows of the images shown [B, R]
+    shown_last: Tensor  # which of them the last turn with images showed [B, R]
 
 
 @dataclass(frozen=True)

@@ -17,17 +17,11 @@ __all__ = ["Mention", "SlotValues", "Wishes"]
 
 
 class Wishes(NamedTuple):
-    """A state as columns.
+    """A state as columns."""
 
-    Attributes:
-        like: the values liked [V].
-        dislike: the values disliked [V].
-        known: whether every value that the state has in a slot is in the ontology [n].
-    """
-
-    like: npt.NDArray[np.bool_]
-    dislike: npt.NDArray[np.bool_]
-    known: npt.NDArray[np.bool_]
+    like: npt.NDArray[np.bool_]  # the values liked [V]
+    dislike: npt.NDArray[np.bool_]  # the values disliked [V]
+    known: npt.NDArray[np.bool_]  # whether every value that the state has in a slot is in the ontology [n]
 
 
 class SlotValues:

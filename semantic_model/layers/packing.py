@@ -9,22 +9,15 @@ import numpy as np
 import torch
 from torch import Tensor
 
-__all__ = ["Packing", "Spans", "group_ends", "pack", "sequences", "unpack"]
-
 Spans = tuple[tuple[int, int], ...]
 """(how many sequences, their length), shortest first: how packed sequences lie one after the other."""
 
 
 class Packing(NamedTuple):
-    """Where sequences go.
+    """Where sequences go."""
 
-    Attributes:
-        order: rows of the sequences that are not empty, shortest first.
-        spans: how they lie when packed.
-    """
-
-    order: Tensor
-    spans: Spans
+    order: Tensor  # rows of the sequences that are not empty, shortest first
+    spans: Spans  # how they lie when packed
 
 
 def pack(lengths: Tensor) -> Packing:

@@ -8,8 +8,6 @@ from torch import Tensor, nn
 from semantic_model.data.tokenizer import PAD, Vocabulary
 from semantic_model.layers.word_vectors import FromWords, WholeBert, WordTable
 
-__all__ = ["AttendedValue", "MeanValue", "NoValues", "OwnVectorForNone", "ReleaseValue", "SumValue", "masked_mean"]
-
 
 def masked_mean(x: Tensor, mask: Tensor) -> Tensor:
     """Mean over the last axis but one, of what ``mask`` keeps; zeros where it keeps nothing."""

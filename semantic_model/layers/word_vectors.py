@@ -12,8 +12,6 @@ from semantic_model.config.config import Config
 from semantic_model.data.tokenizer import PAD, Vocabulary, words_folder
 from semantic_model.layers.packing import group_ends
 
-__all__ = ["FromWords", "NoPositions", "Positions", "WholeBert", "WordTable", "word_vectors"]
-
 _START = 64  # what one more group of texts costs, in word pieces: gradients of all weights are summed over groups
 
 

@@ -28,8 +28,6 @@ from semantic_model.ranking.candidates import Scored
 from semantic_model.ranking.model_spec import ModelSpec, Objective, Sizes, StepBatch
 from semantic_model.semantic.encoders import ImageEncoder, TextEncoder
 
-__all__ = ["MODEL", "DualEncoder", "Settings", "objective"]
-
 
 class Settings(Config):
     """What every model has, and the loss."""

@@ -11,8 +11,6 @@ import numpy.typing as npt
 from semantic_model.data.corpus import Corpus
 from semantic_model.data.records import FloatArray, Product, Query
 
-__all__ = ["Popularity"]
-
 
 class Popularity:
     """Scores a product by its count; equal counts stay ties, which the metrics average over.

@@ -11,8 +11,6 @@ import numpy.typing as npt
 from semantic_model.data.corpus import Corpus
 from semantic_model.data.records import FloatArray, Product, Query
 
-__all__ = ["RandomOrder"]
-
 Hashes = npt.NDArray[np.uint64]
 
 

@@ -16,23 +16,17 @@ from schemas.belief import BeliefState, SlotValue
 from schemas.ontology import Ontology, fold
 from semantic_model.data.records import FloatArray, Product, Query
 
-__all__ = ["StateRule", "ValueIndex", "Weights"]
-
 Weights = Literal["none", "idf"]
 """``none``: every value counts one; ``idf``: ln(N / products with it), so that rare values count more."""
 
 
 class ValueIndex(NamedTuple):
-    """Which products have a value.
+    """Which products have a value."""
 
-    Attributes:
-        rows: (attribute, folded value) -> product rows, ascending; also under the ontology's name of the value, or of
-            the range that a number lies in.
-        products: N, how many products there are.
-    """
-
+    # (attribute, folded value) -> product rows, ascending; also under the ontology's name of the value, or of the range
+    # that a number lies in
     rows: Mapping[tuple[str, str], npt.NDArray[np.int64]]
-    products: int
+    products: int  # N, how many products there are
 
 
 class StateRule:

@@ -19,8 +19,6 @@ import numpy.typing as npt
 from semantic_model.data.corpus import Corpus
 from semantic_model.data.records import FloatArray, Product, Query
 
-__all__ = ["InvertedIndex", "TfIdf", "terms"]
-
 _WORD = re.compile(r"\w\w+")
 
 
@@ -36,23 +34,14 @@ def terms(text: str) -> list[str]:
 
 @dataclass(frozen=True)
 class InvertedIndex:
-    """The catalogue, term by term.
+    """The catalogue, term by term."""
 
-    Attributes:
-        vocabulary: term -> its number.
-        idf: [V] inverse document frequency.
-        starts: [V + 1] where each term's entries begin in ``rows`` and ``weights``.
-        rows: product rows that contain the term, ascending.
-        weights: the term's weight there, float32.
-        products: N, how many products there are.
-    """
-
-    vocabulary: Mapping[str, int]
-    idf: npt.NDArray[np.float64]
-    starts: npt.NDArray[np.int64]
-    rows: npt.NDArray[np.int64]
-    weights: FloatArray
-    products: int
+    vocabulary: Mapping[str, int]  # term -> its number
+    idf: npt.NDArray[np.float64]  # [V] inverse document frequency
+    starts: npt.NDArray[np.int64]  # [V + 1] where each term's entries begin in ``rows`` and ``weights``
+    rows: npt.NDArray[np.int64]  # product rows that contain the term, ascending
+    weights: FloatArray  # the term's weight there, float32
+    products: int  # N, how many products there are
 
 
 class TfIdf:

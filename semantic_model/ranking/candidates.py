@@ -10,20 +10,13 @@ from torch import Tensor
 
 from semantic_model.data.rows import Rows, map_rows
 
-__all__ = ["Choices", "Scored"]
-
 
 class Choices(NamedTuple):
-    """The candidates of a batch, as rows of its encoded products.
+    """The candidates of a batch, as rows of its encoded products."""
 
-    Attributes:
-        positives: [B, P], -1 for padding.
-        negatives: [B, N], -1 for padding.
-        relevant: bool [B, products], every positive of a context; None unless the ranking loss looks at all of them.
-    """
-
-    positives: Tensor
-    negatives: Tensor
+    positives: Tensor  # [B, P], -1 for padding
+    negatives: Tensor  # [B, N], -1 for padding
+    # bool [B, products], every positive of a context; None unless the ranking loss looks at all of them
     relevant: Tensor | None = None
 
     def to(self, device: torch.device) -> Choices:
@@ -33,17 +26,11 @@ class Choices(NamedTuple):
 
 
 class Scored(NamedTuple):
-    """What ranking losses (:mod:`semantic_model.layers.losses`) take.
+    """What ranking losses (:mod:`semantic_model.layers.losses`) take."""
 
-    Attributes:
-        scores: [B, C], as the model gives them.
-        positives: bool [B, C].
-        candidates: bool [B, C], which columns take part; holds the positives.
-    """
-
-    scores: Tensor
-    positives: Tensor
-    candidates: Tensor
+    scores: Tensor  # [B, C], as the model gives them
+    positives: Tensor  # bool [B, C]
+    candidates: Tensor  # bool [B, C], which columns take part; holds the positives
 
     @classmethod
     def of(cls, choices: Choices, products: Rows, score: Callable[[Rows], Tensor]) -> Scored:

@@ -21,56 +21,33 @@ from semantic_model.data.tokenizer import Vocabulary
 from semantic_model.ranking.candidates import Choices
 from semantic_model.registry import MODELS
 
-__all__ = ["Fitted", "ModelSpec", "Objective", "Sizes", "StepBatch", "find_model"]
-
-
 NO_STATES = Inputs()
 
 
 class Sizes(NamedTuple):
-    """What a network's shape depends on beside its settings.
+    """What a network's shape depends on beside its settings."""
 
-    Attributes:
-        vocabulary: how many word pieces there are.
-        word_width: width of their vectors.
-        feature_width: F, numbers an image.
-        reader: what reads its inputs; knows the slots, and what the model has fitted.
-    """
-
-    vocabulary: int
-    word_width: int
-    feature_width: int
-    reader: Reader
+    vocabulary: int  # how many word pieces there are
+    word_width: int  # width of their vectors
+    feature_width: int  # F, numbers an image
+    reader: Reader  # what reads its inputs; knows the slots, and what the model has fitted
 
 
 class StepBatch(NamedTuple):
-    """What a step trains on.
+    """What a step trains on."""
 
-    Attributes:
-        contexts: B contexts, as the model's inputs name them.
-        states: their gold states; None on D_P.
-        products: the encoded products that ``choices`` refers to.
-        choices: the candidates.
-        teacher_only: leave the student out (the release's first epoch).
-    """
-
-    contexts: Any
-    states: Any
-    products: Rows
-    choices: Choices
-    teacher_only: bool = False
+    contexts: Any  # B contexts, as the model's inputs name them
+    states: Any  # their gold states; None on D_P
+    products: Rows  # the encoded products that ``choices`` refers to
+    choices: Choices  # the candidates
+    teacher_only: bool = False  # leave the student out (the release's first epoch)
 
 
 class Objective(NamedTuple):
-    """A weighted sum and what it is made of.
+    """A weighted sum and what it is made of."""
 
-    Attributes:
-        total: what is minimised.
-        terms: term -> its value before weighting, as ``teacher_rank``.
-    """
-
-    total: Tensor
-    terms: dict[str, Tensor]
+    total: Tensor  # what is minimised
+    terms: dict[str, Tensor]  # term -> its value before weighting, as ``teacher_rank``
 
 
 class Fitted(Protocol):
@@ -90,30 +67,19 @@ class Fitted(Protocol):
 
 @dataclass(frozen=True)
 class ModelSpec:
-    """One kind of model: all that training, files and tables need to know. Its settings are ``Settings`` beside it.
+    """One kind of model: all that training, files and tables need to know. Its settings are ``Settings`` beside it."""
 
-    Attributes:
-        name: as in :data:`semantic_model.registry.MODELS`.
-        about: what it is, on the page that goes with a trained one.
-        build: makes its :class:`semantic_model.ranking.ranker.Network`.
-        objective: what is minimised.
-        inputs: what it reads; without states, D_F is of no use to it, and it trains on D_P alone, which holds every
-            training dialogue.
-        reader: reads that.
-        fitted: what it learns beside its weights; the reader has it as ``fitted``.
-        preset: settings to begin with when none are named; None: the workspace's.
-        shown_as: its name in tables; empty: ``name``.
-    """
-
-    name: str
-    about: str
-    build: Callable[[Any, Sizes], Any]
-    objective: Callable[[Any, StepBatch], Objective]
+    name: str  # as in :data:`semantic_model.registry.MODELS`
+    about: str  # what it is, on the page that goes with a trained one
+    build: Callable[[Any, Sizes], Any]  # makes its :class:`semantic_model.ranking.ranker.Network`
+    objective: Callable[[Any, StepBatch], Objective]  # what is minimised
+    # what it reads; without states, D_F is of no use to it, and it trains on D_P alone, which holds every training
+    # dialogue
     inputs: Inputs = NO_STATES
-    reader: type[Reader] = Reader
-    fitted: type[Fitted] | None = None
-    preset: str | None = None
-    shown_as: str = ""
+    reader: type[Reader] = Reader  # reads that
+    fitted: type[Fitted] | None = None  # what it learns beside its weights; the reader has it as ``fitted``
+    preset: str | None = None  # settings to begin with when none are named; None: the workspace's
+    shown_as: str = ""  # its name in tables; empty: ``name``
 
     @property
     def title(self) -> str:

@@ -16,8 +16,6 @@ from semantic_model.data.rows import Encoded, Rows, joined, map_rows, moved
 from semantic_model.ranking.chunked_scoring import rank_scores, slices
 from semantic_model.ranking.ranker import Ranker, ScoresTables, TablePrecision
 
-__all__ = ["NetworkRanker", "network_of"]
-
 
 class NetworkRanker:
     """A trained network; implements :class:`semantic_model.ranking.ranker.Ranker`.

@@ -113,15 +113,10 @@ class HasTeacher(Protocol):
 
 
 class PredictedState(NamedTuple):
-    """What a dialogue is taken to want.
+    """What a dialogue is taken to want."""
 
-    Attributes:
-        state: its values spelled as the ontology does, without attributes and catalogue values.
-        sure: slot -> probability of what was read of it, from 0 to 1.
-    """
-
-    state: BeliefState
-    sure: Mapping[str, float]
+    state: BeliefState  # its values spelled as the ontology does, without attributes and catalogue values
+    sure: Mapping[str, float]  # slot -> probability of what was read of it, from 0 to 1
 
 
 @runtime_checkable

@@ -16,8 +16,6 @@ from semantic_model.layers.packing import Packing, pack, sequences, unpack
 from semantic_model.layers.word_vectors import FromWords, NoPositions, Positions, WholeBert, WordTable
 from semantic_model.semantic.settings import TeacherStudentConfig
 
-__all__ = ["Context", "ContextEncoder", "ImageEncoder", "ProductEncoder", "ProductVectors", "TextEncoder"]
-
 
 class Context(NamedTuple):
     """An encoded dialogue context."""

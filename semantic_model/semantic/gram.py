@@ -85,23 +85,14 @@ _ROWS = 512  # products multiplied at a time on a CPU, so that they stay in a ca
 
 @dataclass(frozen=True)
 class GramQuery:
-    """What B contexts bring to the scoring of one modality, computed once.
+    """What B contexts bring to the scoring of one modality, computed once."""
 
-    Attributes:
-        M: rows S_0 ... S_K and x_C [B, R, D], R = (K + 1) n + 1.
-        H: per hop, the part of M M^T that adds the hop's a_k: [B, rows after block k, n].
-        inverse_norms: 1 / norm of M's rows [B, R, 1].
-        inverse_temperature: of the attention.
-        K: hops.
-        n: slots.
-    """
-
-    M: Tensor
-    H: tuple[Tensor, ...]
-    inverse_norms: Tensor
-    inverse_temperature: float
-    K: int
-    n: int
+    M: Tensor  # rows S_0 ... S_K and x_C [B, R, D], R = (K + 1) n + 1.
+    H: tuple[Tensor, ...]  # per hop, the part of M M^T that adds the hop's a_k: [B, rows after block k, n]
+    inverse_norms: Tensor  # 1 / norm of M's rows [B, R, 1]
+    inverse_temperature: float  # of the attention
+    K: int  # hops
+    n: int  # slots
 
     @classmethod
     def of(cls, dsi: DialogueStateInteraction, x_C: Tensor, stack: Tensor) -> GramQuery:

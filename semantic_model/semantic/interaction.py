@@ -10,8 +10,6 @@ from torch import Tensor, nn
 from semantic_model.layers.losses import EPSILON
 from semantic_model.semantic.settings import DsiConfig
 
-__all__ = ["DialogueStateInteraction", "Interaction", "attend_state"]
-
 
 class Interaction(NamedTuple):
     """What K hops make of vectors x_0."""

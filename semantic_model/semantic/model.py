@@ -31,8 +31,6 @@ from semantic_model.semantic.scoring import EncodedContexts, MatchQuery, Product
 from semantic_model.semantic.settings import TeacherStudentConfig
 from semantic_model.semantic.state import SlotKeys, StudentEncoder, TeacherEncoder
 
-__all__ = ["Candidates", "Semantic"]
-
 
 class Candidates(NamedTuple):
     """A context and its candidates, enhanced with one state."""

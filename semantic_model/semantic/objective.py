@@ -24,8 +24,6 @@ from semantic_model.semantic.model import Semantic
 from semantic_model.semantic.scoring import match_all
 from semantic_model.semantic.settings import JointLossConfig, SemanticLossConfig
 
-__all__ = ["agreement_losses", "joint_objective", "weighted"]
-
 
 def joint_objective(model: Semantic, step: StepBatch) -> Objective:
     """What is minimised on a batch of D_F, or, without states, of D_P.

@@ -14,8 +14,6 @@ from semantic_model.data.batch import ContextBatch, Inputs, ProductBatch, Reader
 from semantic_model.data.tokenizer import PAD, TokenArray
 from semantic_model.semantic.settings import TeacherStudentConfig
 
-__all__ = ["INPUTS", "SlotReader", "StateBatch", "slot_text", "value_text"]
-
 NO_VALUE = "none"
 """The value of a slot that the dialogue has not mentioned (section 3.5)."""
 

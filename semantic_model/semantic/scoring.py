@@ -23,15 +23,10 @@ _ROWS = 1 << 12  # rows whose squares are held at a time
 
 
 class Modality(NamedTuple):
-    """rho of one modality.
+    """rho of one modality."""
 
-    Attributes:
-        vectors: [N, D], float32 or bfloat16.
-        square: |rho|^2 [N], float32, of the vectors as they are stored.
-    """
-
-    vectors: Tensor
-    square: Tensor
+    vectors: Tensor  # [N, D], float32 or bfloat16
+    square: Tensor  # |rho|^2 [N], float32, of the vectors as they are stored
 
     @classmethod
     def of(cls, vectors: Tensor) -> Modality:
@@ -121,15 +116,11 @@ class EncodedContexts(Sliced):
 
 @dataclass(frozen=True)
 class MatchQuery:
-    """What B contexts bring to the scoring of products, of both modalities.
-
-    Attributes:
-        weights: of the text and the image cosine.
-    """
+    """What B contexts bring to the scoring of products, of both modalities."""
 
     text: GramQuery
     image: GramQuery
-    weights: tuple[float, float]
+    weights: tuple[float, float]  # of the text and the image cosine
 
     @classmethod
     def of(cls, model: Semantic, context: Context, S: Tensor) -> MatchQuery:

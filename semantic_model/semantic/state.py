@@ -23,8 +23,6 @@ from semantic_model.semantic.encoders import Context
 from semantic_model.semantic.reading import StateBatch
 from semantic_model.semantic.settings import TeacherStudentConfig
 
-__all__ = ["SlotKeys", "StudentEncoder", "TeacherEncoder"]
-
 
 class SlotKeys(nn.Module):
     """S^K: the slots' names as mean word vectors; shared by teacher and student."""

@@ -17,8 +17,6 @@ from semantic_model.semantic.model import Semantic
 from semantic_model.semantic.scoring import MatchQuery
 from semantic_model.semantic.settings import TeacherStudentConfig
 
-__all__ = ["EvaluationCase"]
-
 VOCABULARY, FEATURES, SLOTS = 30_522, 512, 15
 POSITIVES = 5
 _TOGETHER = 16  # contexts encoded at a time

@@ -13,21 +13,13 @@ from semantic_model.semantic.gram import GramQuery
 from semantic_model.semantic.scoring import MatchQuery, Modality, ProductTable
 from semantic_model.speed.scoring import draw, random_sides, table_of
 
-__all__ = ["GpuTimes", "gpu_times"]
-
 
 class GpuTimes(NamedTuple):
-    """Seconds of each round.
+    """Seconds of each round."""
 
-    Attributes:
-        device: the GPU's name.
-        ranking: of one query: all scores and the 100 best; queries come 16 at a time.
-        reading: of reading both bfloat16 tables once.
-    """
-
-    device: str
-    ranking: list[float]
-    reading: list[float]
+    device: str  # the GPU's name
+    ranking: list[float]  # of one query: all scores and the 100 best; queries come 16 at a time
+    reading: list[float]  # of reading both bfloat16 tables once
 
 
 def gpu_times(products: int, width: int, rounds: int) -> GpuTimes | None:

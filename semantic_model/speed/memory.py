@@ -17,8 +17,6 @@ from semantic_model.ranking.chunked_scoring import score_catalogue
 from semantic_model.ranking.ranker import TablePrecision
 from semantic_model.speed.scoring import draw, query_of, random_sides, table_of
 
-__all__ = ["extra_mebibytes"]
-
 
 def extra_mebibytes(products: int, width: int, precision: TablePrecision) -> float | None:
     """Of scoring one context in a fresh process; None where the system does not tell.

@@ -38,8 +38,6 @@ from semantic_model.training.distributed import Processes
 from semantic_model.training.optimizer import ScheduledAdam
 from semantic_model.training.sampling import Part, Step, sample
 
-__all__ = ["Busy", "TrainingCase", "covered"]
-
 Rows = npt.NDArray[np.int64]
 
 _FEATURES, _SLOTS = 512, 15  # numbers an image, as of resnet18; slots of a state
@@ -47,18 +45,12 @@ _VOCABULARY = 30_522  # rows of BERT's word table: Adam moves every one, whateve
 
 
 class Busy(NamedTuple):
-    """What a GPU was seen doing.
-
-    Attributes:
-        steps: handed to it one after the other.
-        seconds: from the first to the end of the last.
-        share: of them, with a kernel running or memory being copied.
-    """
+    """What a GPU was seen doing."""
 
     device: str
-    steps: int
-    seconds: float
-    share: float
+    steps: int  # handed to it one after the other
+    seconds: float  # from the first to the end of the last
+    share: float  # of them, with a kernel running or memory being copied
 
 
 def covered(spans: Iterable[tuple[float, float]]) -> float:

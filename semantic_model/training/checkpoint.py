@@ -23,17 +23,6 @@ from semantic_model.data.image_features import Features
 from semantic_model.data.tokenizer import read_words
 from semantic_model.ranking.model_spec import Sizes, find_model
 
-__all__ = [
-    "MODEL_FORMAT",
-    "ModelCard",
-    "load_checkpoint",
-    "load_model",
-    "load_weights",
-    "save_checkpoint",
-    "save_model",
-    "save_weights",
-]
-
 MODEL_FORMAT = 3
 """Version of ``model/config.json``; format 2 is read, too: its settings are those of all models at once."""
 
@@ -155,23 +144,14 @@ def _checksum(tensors: Mapping[str, Tensor], metadata: Mapping[str, str]) -> str
 
 @dataclass(frozen=True)
 class ModelCard:
-    """What a trained model was made from; ``model/config.json`` beside the weights.
+    """What a trained model was made from; ``model/config.json`` beside the weights."""
 
-    Attributes:
-        config: all settings; ``model.kind`` says what it is.
-        ontology: the state's slots with their values, in order.
-        word_width: width of the word vectors.
-        feature_width: F, numbers an image.
-        words: where the word pieces are from, for people.
-        features: where the image features are from, for people.
-    """
-
-    config: Config
-    ontology: Ontology
-    word_width: int
-    feature_width: int
-    words: str
-    features: str
+    config: Config  # all settings; ``model.kind`` says what it is
+    ontology: Ontology  # the state's slots with their values, in order
+    word_width: int  # width of the word vectors
+    feature_width: int  # F, numbers an image
+    words: str  # where the word pieces are from, for people
+    features: str  # where the image features are from, for people
 
 
 def save_model(folder: Path, model: nn.Module, reader: Reader, card: ModelCard) -> None:

@@ -24,8 +24,6 @@ from torch import Tensor, nn
 
 from schemas.errors import ModelError
 
-__all__ = ["Processes", "SplitModel", "open_processes"]
-
 _WAIT = timedelta(hours=2)  # the first process may be encoding images meanwhile
 _BUCKET = 1 << 23  # gradients averaged at a time, in numbers
 

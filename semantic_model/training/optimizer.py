@@ -12,8 +12,6 @@ from semantic_model.config.config import Config
 from semantic_model.training.distributed import Processes
 from semantic_model.training.sampling import Step
 
-__all__ = ["ScheduledAdam", "learning_rate"]
-
 
 def learning_rate(config: Config, step: int, total: int) -> float:
     """Linear warm-up over a share of all steps, then linear decay to zero."""

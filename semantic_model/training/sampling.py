@@ -13,8 +13,6 @@ from semantic_model.config.sections import JointTrainConfig, TrainConfig
 from semantic_model.data.records import Query
 from semantic_model.ranking.candidates import Choices
 
-__all__ = ["Sampled", "Step", "epoch_steps", "sample"]
-
 Rows = npt.NDArray[np.int64]
 Part = Literal["D_F", "D_P"]
 

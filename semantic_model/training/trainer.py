@@ -86,36 +86,22 @@ SHOWN = "ndcg@5"
 
 @dataclass(frozen=True)
 class Examples:
-    """What there is to train on.
+    """What there is to train on."""
 
-    Attributes:
-        labelled: recommendation turns of D_F.
-        states: the gold state of each, as of the user's last turn.
-        unlabelled: recommendation turns of D_P, which holds D_F's dialogues with their labels hidden.
-        valid: recommendation turns to select on; may be empty.
-    """
-
-    labelled: Sequence[Query]
-    states: Sequence[BeliefState]
-    unlabelled: Sequence[Query]
-    valid: Sequence[Query]
+    labelled: Sequence[Query]  # recommendation turns of D_F
+    states: Sequence[BeliefState]  # the gold state of each, as of the user's last turn
+    unlabelled: Sequence[Query]  # recommendation turns of D_P, which holds D_F's dialogues with their labels hidden
+    valid: Sequence[Query]  # recommendation turns to select on; may be empty
 
 
 @dataclass(frozen=True)
 class Trained:
-    """How training went.
+    """How training went."""
 
-    Attributes:
-        epochs: epochs trained, over all sittings.
-        best_epoch: the epoch whose weights were kept, from 1.
-        best: its validation figures; empty without a validation split.
-        history: one entry an epoch, as in ``metrics.jsonl``.
-    """
-
-    epochs: int
-    best_epoch: int
-    best: dict[str, float]
-    history: list[dict[str, Any]]
+    epochs: int  # epochs trained, over all sittings
+    best_epoch: int  # the epoch whose weights were kept, from 1
+    best: dict[str, float]  # its validation figures; empty without a validation split
+    history: list[dict[str, Any]]  # one entry an epoch, as in ``metrics.jsonl``
 
 
 @dataclass

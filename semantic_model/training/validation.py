@@ -16,8 +16,6 @@ from semantic_model.ranking.chunked_scoring import slices
 from semantic_model.ranking.network_ranker import NetworkRanker
 from semantic_model.training.distributed import Processes
 
-__all__ = ["is_better", "validate"]
-
 
 @torch.inference_mode()
 def validate(
