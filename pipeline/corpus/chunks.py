@@ -76,26 +76,18 @@ class Chunk:
     """A run of dialogues.
 
     Attributes:
-        turns: rows of the table ``turns``.
-        recommendations: rows in the form :data:`pipeline.corpus.recommendations.RECOMMENDATION_COLUMNS`.
-        updates: rows in the form :data:`pipeline.corpus.updates.UPDATE_COLUMNS`.
-        splits: split -> dialogues.
-        user_turns: how many of the turns are users'.
-        ledger: what was counted, as :meth:`Ledger.as_json` gives it.
-        said: the slots that states name.
         images: those referred to, where the process that made the chunk had not met them before.
-        sums: of the files read, as :meth:`pipeline.corpus.layout.HashedFiles.take_sums` gives them.
     """
 
-    turns: pa.Table
-    recommendations: pa.Table
-    updates: pa.Table
-    splits: dict[str, int]
-    user_turns: int
-    ledger: dict[str, Any]
-    said: list[Said]
+    turns: pa.Table  # rows of the table ``turns``
+    recommendations: pa.Table  # rows in the form :data:`pipeline.corpus.recommendations.RECOMMENDATION_COLUMNS`
+    updates: pa.Table  # rows in the form :data:`pipeline.corpus.updates.UPDATE_COLUMNS`
+    splits: dict[str, int]  # split -> dialogues
+    user_turns: int  # how many of the turns are users'
+    ledger: dict[str, Any]  # what was counted, as :meth:`Ledger.as_json` gives it
+    said: list[Said]  # the slots that states name
     image_refs: list[ReferencedImage]
-    sums: str = ""
+    sums: str = ""  # of the files read, as :meth:`pipeline.corpus.layout.HashedFiles.take_sums` gives them
 
     def to_bytes(self) -> list[bytes | pa.Buffer]:
         """Itself for another process, in parts."""

@@ -46,11 +46,7 @@ class CsvTable:
     left_out: tuple[str, ...] = ()
 
     def fitting(self, path: Path) -> Iterator[tuple[int, list[str]]]:
-        """The rows.
-
-        Raises:
-            CorpusError: there are ragged ones.
-        """
+        """The rows."""
         for line, cells in self.ragged:
             more = cells > len(self.header)
             raise CorpusError(

@@ -201,11 +201,7 @@ class ImageReferences:
 
     @classmethod
     def read_url_map(cls, path: Path, ledger: Ledger) -> dict[str, str]:
-        """Read ``url2img.txt``: a link, a space and a file name a line; other lines are counted and dropped.
-
-        Raises:
-            CorpusError: the file cannot be read.
-        """
+        """Read ``url2img.txt``: a link, a space and a file name a line; other lines are counted and dropped."""
         found: dict[str, str] = {}
         try:
             with path.open(encoding="utf-8", errors="replace") as lines:

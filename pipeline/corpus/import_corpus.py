@@ -24,7 +24,7 @@ from pipeline.corpus.image_files import check_images
 from pipeline.corpus.layout import Folders
 from pipeline.corpus.ledger import Ledger
 from pipeline.corpus.parsing import snake_case
-from pipeline.corpus.reading import FORMATS, Chunks, open_reader
+from pipeline.corpus.reading import Chunks, open_reader
 from pipeline.corpus.recommendations import RECOMMENDATION_COLUMNS
 from pipeline.corpus.records import SPLITS, Reader, SplitShares
 from pipeline.corpus.slots import CorpusSlots
@@ -49,8 +49,6 @@ from schemas.tables import (
     open_table,
     open_writer,
 )
-
-__all__ = ["FORMATS", "ImportReport", "ImportRequest", "import_corpus"]
 
 
 @dataclass
@@ -316,11 +314,7 @@ class _Import:
         return derived if existing is None else grown(existing, derived, self._counts)
 
     def write_annotations(self, workspace: Workspace, ontology: Ontology) -> bool:
-        """Write the corpus's updates under the ontology's slot names, then everybody else's annotations as they were.
-
-        Returns:
-            Whether there is anything to publish.
-        """
+        """Write the corpus's updates, then others' annotations as they were; whether there is anything to publish."""
         names = {key: ontology.slot(attribute).name for key, attribute in self._slot_keys.items()}
         old = workspace.annotations if workspace.annotations.is_file() else None
         with pa.memory_map(str(self._staging / _UPDATES)) as file, pa.ipc.open_stream(file) as updates:

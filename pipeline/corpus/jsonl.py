@@ -222,11 +222,7 @@ class JsonlReader:
         return len(self._index)
 
     def products(self, ledger: Ledger) -> list[ProductRecord]:
-        """All products.
-
-        Raises:
-            CorpusError: a line that does not fit, or a product id found twice.
-        """
+        """All products."""
         found: dict[str, ProductRecord] = {}
         for where, line in self._product_lines():
             if line.product_id in found:
@@ -271,11 +267,7 @@ class JsonlReader:
             yield where, _validated(ProductLine, _parse(line, where, keys_once=True), where)
 
     def dialogues(self, ledger: Ledger) -> Iterator[Dialogue]:
-        """Dialogues sorted by id, each read from its place in its file.
-
-        Raises:
-            CorpusError: a dialogue that does not fit the form.
-        """
+        """Dialogues sorted by id, each read from its place in its file."""
         for dialogue_id, split, path, offset, number in self._index:
             with path.open("rb") as file:
                 file.seek(offset)

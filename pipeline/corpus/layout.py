@@ -16,11 +16,7 @@ from schemas.errors import CorpusError
 
 @dataclass(frozen=True)
 class Folders:
-    """A corpus's folder and, where they lie elsewhere, its parts.
-
-    Raises:
-        CorpusError: a folder that was named does not exist.
-    """
+    """A corpus's folder and, where they lie elsewhere, its parts."""
 
     root: Path
     dialogues: Path | None = None
@@ -142,11 +138,7 @@ class HashedFiles:
         long_numbers: bool = False,
         on_doubled: Callable[[str], None] | None = None,
     ) -> Any:
-        """The JSON in a file, or :data:`UNREADABLE` after counting in the ledger's line why it was dropped.
-
-        Args:
-            long_numbers, on_doubled: see :func:`pipeline.corpus.parsing.parse_json`.
-        """
+        """The JSON in a file, or :data:`UNREADABLE` after counting in the ledger's line why it was dropped."""
         try:
             return parse_json(self.read(path), long_numbers=long_numbers, on_doubled=on_doubled)
         except OSError:

@@ -94,11 +94,7 @@ class Ledger:
         return self.lines[name]
 
     def check(self) -> None:
-        """Hold in = kept + dropped.
-
-        Raises:
-            CheckError: a line does not add up, which is a bug of semctl.
-        """
+        """Hold in = kept + dropped."""
         for name, line in self.lines.items():
             if line.received != line.kept + line.dropped.total() or line.kept < 0:
                 raise CheckError(

@@ -223,12 +223,6 @@ def product_record(raw: Mapping[str, Any], stem: str, ledger: Ledger, *, by_stem
 
     The flat keys are attributes; so are those of a nested record under the name of the product's ``site``, under
     ``attributes`` or ``metadata``: these are the source's own and win where both speak.
-
-    Args:
-        raw: the record.
-        stem: the file's name without suffix, the product's id where the record has none.
-        ledger: values of its attributes and references to its images are counted in it.
-        by_stem: the file is named after the product's image.
     """
     said = {snake_case(key): value for key, value in reversed(list(raw.items()))}  # keys differ in case by site
     site = as_text(said.get("site"))

@@ -24,12 +24,7 @@ _speaker = lru_cache(maxsize=1000)(speaker_name)
 
 
 class MmdDialogues:
-    """Reads dialogue files.
-
-    Args:
-        folder: they are named from here where they are hashed.
-        with_states: whether ``ds`` and ``dst`` are read.
-    """
+    """Reads dialogue files."""
 
     def __init__(self, folder: Path, *, with_states: bool) -> None:
         self.files = HashedFiles(folder)

@@ -16,12 +16,7 @@ _REMEMBERED_STATES = 2_000
 
 
 class UnreadableStateError(ValueError):
-    """There is a state, but not in a known form.
-
-    Args:
-        what: is wrong.
-        reason: under which it is counted.
-    """
+    """There is a state, but not in a known form."""
 
     def __init__(self, what: str, reason: str = "not_readable") -> None:
         super().__init__(what)
@@ -35,11 +30,7 @@ class StateReader:
         self._known: dict[tuple[bool, bytes], StateRecord] = {}
 
     def read(self, element: Mapping[str, Any]) -> StateRecord | None:
-        """The state that an utterance carries; None when it carries none.
-
-        Raises:
-            UnreadableStateError: it carries one in no known form.
-        """
+        """The state that an utterance carries; None when it carries none."""
         content = element.get("ds")
         cumulative = content is not None
         if not cumulative:
@@ -67,11 +58,7 @@ def _per_turn(per_turn: object) -> TurnState:
 
 
 def turn_state(slot_values: object) -> TurnState:
-    """The state of one turn from ``{slot: value or values}``, or from slots and values as a list or as text.
-
-    Raises:
-        UnreadableStateError: it is none of these.
-    """
+    """The state of one turn from ``{slot: value or values}``, or from slots and values as a list or as text."""
     named = [] if slot_values is None or slot_values == "" else pairs(slot_values)
     if named is None:
         raise UnreadableStateError("slot_values is not an object")

@@ -13,24 +13,9 @@ from typing import Any
 
 import orjson
 
-from schemas.folding import ENTITY, snake_case, unescape
+from schemas.folding import ENTITY, unescape
+from schemas.folding import snake_case as snake_case
 from schemas.numbers import number_text, read_number
-
-__all__ = [
-    "NotJsonError",
-    "as_text",
-    "id_text",
-    "other_encoding",
-    "pairs",
-    "parse_json",
-    "references",
-    "snake_case",
-    "split_values",
-    "structure",
-    "trimmed",
-    "unescaped",
-    "value_texts",
-]
 
 UNKNOWN = frozenset({"", "unk", "none", "null", "nan", "n/a", "na", "not available", "<na>", "nat", "#n/a"})
 """Values (case-folded) by which catalogues and states, pandas and spreadsheets say that they do not know."""

@@ -71,9 +71,6 @@ def attributes_of(fields: Mapping[str, Any], ledger: Ledger) -> dict[str, tuple[
 
     A style sheet's colour gives way to ``color_name``; where there is no category, the taxonomy's last part that is
     not the product's own name becomes one.
-
-    Args:
-        ledger: its lines ``product_values`` and ``product_keys`` count values and names, and why some are not read.
     """
     line = ledger["product_values"]
     attributes: dict[str, tuple[str, ...]] = {}

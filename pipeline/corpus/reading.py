@@ -25,12 +25,7 @@ is read. So they pay from about 40 and 140 MB on; in between, either way costs a
 
 
 class Chunks:
-    """Makes the chunks of a corpus; processes are started when this is made, and come up beside whatever follows.
-
-    Args:
-        reader: the corpus.
-        jobs: how many processes may read dialogues; None: one a core. With 1, all is read here.
-    """
+    """Makes the chunks of a corpus; processes are started when this is made, and come up beside whatever follows."""
 
     def __init__(self, reader: Reader, jobs: int | None) -> None:
         self._reader = reader

@@ -39,9 +39,6 @@ def expand(starts: Numbers, lengths: Numbers) -> Numbers:
 class ReferenceCodes(dict[str, int]):
     """Numbers the distinct references of a corpus; a new one is looked up in the catalogue when it is asked for.
 
-    Args:
-        row_of: the row of the product that a reference names, or None.
-
     Attributes:
         references: the references by number.
     """
@@ -92,11 +89,6 @@ class CandidateLists:
 
 class Candidates:
     """The same, resolved.
-
-    Args:
-        gathered: the lists.
-        codes: looks references up.
-        products: how many products there are.
 
     Attributes:
         listed, unknown, known: of each turn, how many references it lists, how many of them name no product, and how

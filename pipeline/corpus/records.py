@@ -191,10 +191,8 @@ class ProductRecord:
     Attributes:
         price: in ``currency``; not known yet where the source writes it as a text, which is read with all others by
             :func:`~pipeline.corpus.catalogue.read_prices`.
-        price_text: the price as its source writes it; "" where it gives none.
         own: names of the attributes that come from the source's own nested record rather than from the flat keys.
         images: references to its images, the main one first.
-        keys: further references by which dialogues may name it (image file stems).
     """
 
     product_id: str
@@ -203,10 +201,10 @@ class ProductRecord:
     attributes: dict[str, tuple[str, ...]] = field(default_factory=dict)
     own: frozenset[str] = frozenset()
     price: float | None = None
-    price_text: str = ""
+    price_text: str = ""  # the price as its source writes it; "" where it gives none
     currency: str | None = None
     image_refs: tuple[str, ...] = ()
-    keys: tuple[str, ...] = ()
+    keys: tuple[str, ...] = ()  # further references by which dialogues may name it (image file stems)
     source: str = ""
 
 
@@ -221,16 +219,13 @@ class Reader(Protocol):
     """A corpus in one format.
 
     Attributes:
-        candidates: whether candidates are named by an image of theirs or by product id.
-        negatives_needed: whether a recommendation turn without negatives is dropped.
         images: how image references become files.
-        not_slots: names of state slots that are annotation machinery rather than product attributes.
     """
 
-    candidates: CandidateKind
-    negatives_needed: bool
+    candidates: CandidateKind  # whether candidates are named by an image of theirs or by product id
+    negatives_needed: bool  # whether a recommendation turn without negatives is dropped
     image_refs: ImageReferences
-    not_slots: frozenset[str]
+    not_slots: frozenset[str]  # names of state slots that are annotation machinery rather than product attributes
 
     def products(self, ledger: Ledger) -> list[ProductRecord]:
         """All products, in the order of their files. Raises CorpusError when there is no catalogue."""

@@ -42,11 +42,7 @@ _DOMAINS = ("fashion", "furniture")
 
 
 def read_object(path: Path, files: HashedFiles) -> dict[str, Any]:
-    """A JSON file that must be there and hold an object.
-
-    Raises:
-        CorpusError: it cannot be read, or is something else.
-    """
+    """A JSON file that must be there and hold an object."""
     content = _read(path, files)
     if not isinstance(content, dict):
         raise CorpusError("a JSON object is expected in this file", where=path, fix="check --format")

@@ -63,11 +63,7 @@ Said = tuple[str, Sequence[str], int]
 
 
 class SlotKeys:
-    """One key for all of a corpus's names of one slot.
-
-    Args:
-        attributes: names of the catalogue's attributes.
-    """
+    """One key for all of a corpus's names of one slot."""
 
     def __init__(self, attributes: Iterable[str]) -> None:
         names = sorted(attributes, reverse=True)
@@ -102,11 +98,7 @@ class SlotKeys:
 
 
 class CorpusSlots(SlotKeys):
-    """Collects the slots that a corpus's states use.
-
-    Args:
-        attributes: names of the catalogue's attributes.
-    """
+    """Collects the slots that a corpus's states use."""
 
     def __init__(self, attributes: Iterable[str]) -> None:
         super().__init__(attributes)
@@ -135,11 +127,7 @@ class CorpusSlots(SlotKeys):
                 said[folded] += times
 
     def attribute_of(self, values_of: Mapping[str, Iterable[str]]) -> dict[str, str | None]:
-        """The attribute of every slot key that occurred; None where the catalogue has none for it.
-
-        Args:
-            values_of: attribute -> its values in the catalogue.
-        """
+        """The attribute of every slot key that occurred; None where the catalogue has none for it."""
         folded = {name: {fold(value) for value in values} for name, values in sorted(values_of.items())}
         found: dict[str, str | None] = {
             key: self._of_its_number(key, folded) for key in self.spellings if key in self._settled

@@ -52,20 +52,17 @@ class Reading:
 
     Attributes:
         like, dislike: slot -> values, as far as they can be used.
-        drop: slots that no longer matter.
-        new_topic: as the corpus says, if it does.
         category: the slot that says what is looked for, where there is one, and its folded values.
         by_slot: slot -> (liked, avoided) values, each sorted; a value on both sides is avoided.
-        mentions: what to count each time that it is read; ``times`` says how often that was.
     """
 
     like: Mapping[str, tuple[str, ...]] = MappingProxyType({})
     dislike: Mapping[str, tuple[str, ...]] = MappingProxyType({})
-    drop: frozenset[str] = frozenset()
-    new_topic: bool | None = None
+    drop: frozenset[str] = frozenset()  # slots that no longer matter
+    new_topic: bool | None = None  # as the corpus says, if it does
     category: tuple[str, tuple[str, ...]] | None = None
     by_slot: Mapping[str, Sides] = MappingProxyType({})
-    mentions: Sequence[Mention] = ()
+    mentions: Sequence[Mention] = ()  # what to count each time that it is read; ``times`` says how often that was
     times = 0
 
 

@@ -179,13 +179,7 @@ class UpdateTable:
 
 
 def annotation_rows(updates: pa.Table, names: Mapping[str, str], ontology_version: int) -> pa.Table:
-    """Rows of ``annotations``.
-
-    Args:
-        updates: as :meth:`UpdateTable.take` gives them, one chunk.
-        names: slot key -> the ontology's name.
-        ontology_version: of that ontology.
-    """
+    """Rows of ``annotations``."""
     n = len(updates)
     columns: dict[str, pa.Array] = {field.name: pa.nulls(n, field.type) for field in ANNOTATIONS.columns}
     ids, keys = updates["dialogue_id"].combine_chunks(), updates["slot"].combine_chunks()

@@ -71,11 +71,7 @@ class _Member(NamedTuple):
 
 
 class WorkerPool:
-    """Processes; they are started at once and come up while the caller goes on.
-
-    Args:
-        jobs: how many.
-    """
+    """Processes; they are started at once and come up while the caller goes on."""
 
     def __init__(self, jobs: int) -> None:
         self._members: list[_Member] = []
@@ -124,16 +120,7 @@ class WorkerPool:
         self._leader.wait()
 
     def answers(self, setting: Any, works: Iterable[Any]) -> Iterator[list[bytes]]:
-        """The answers to pieces of work, in order; only a few are under way at a time.
-
-        Args:
-            setting: what every process has to know first, as JSON.
-            works: each as JSON.
-
-        Raises:
-            ServiceError: a process was killed.
-            RuntimeError: a process met a bug.
-        """
+        """The answers to pieces of work, in order; only a few are under way at a time."""
         self._threads.submit(self._tell, setting)
         idle: SimpleQueue[_Member] = SimpleQueue()
         for member in self._members:

@@ -35,11 +35,7 @@ def accent_for(colour: RGB, rng: Random) -> RGB:
 
 
 def cloth(size: int, colour: RGB, print_name: str, accent: RGB, rng: Random) -> Image.Image:
-    """A ``size`` x ``size`` RGB image of cloth; at least half of it keeps the ground colour.
-
-    Raises:
-        KeyError: there is no such print.
-    """
+    """A ``size`` x ``size`` RGB image of cloth; at least half of it keeps the ground colour."""
     image = Image.new("RGB", (size, size), colour)
     if print_name != "plain":
         _PAINTERS[print_name](ImageDraw.Draw(image), size, colour, accent, rng)
@@ -140,10 +136,6 @@ def draw_product(attributes: Mapping[str, str], rng: Random) -> Image.Image:
 
     The garment's outline shows its type, sleeves, neck, length and fit; its cloth shows colour and print. Size,
     place, shade and ground vary a little with ``rng``, so that copies of a design are not the same image.
-
-    Args:
-        attributes: ``type``, ``color`` and ``print``, and the others where the garment has them.
-        rng: the source of that variation.
     """
     colour = _shade(PALETTE[attributes["color"]], rng.uniform(-0.05, 0.05))
     grounds = _DEEPER_GROUNDS if attributes["color"] in ("white", "beige") else _PALE_GROUNDS

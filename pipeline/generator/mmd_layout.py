@@ -74,13 +74,7 @@ def _written(product: CatalogueProduct, attribute: str) -> str:
 
 
 def write_product(folder: Path, product: CatalogueProduct, seed: str) -> None:
-    """Write a product's JSON file and its image, drawn or copied, each as its fault has it.
-
-    Args:
-        folder: holds ``products`` and ``images``.
-        product: what to write.
-        seed: of the image's small variations.
-    """
+    """Write a product's JSON file and its image, drawn or copied, each as its fault has it."""
     if product.fault != "missing_json":
         content = _encoded(product_json(product), orjson.OPT_INDENT_2 | orjson.OPT_APPEND_NEWLINE)
         if product.fault == "broken_json":
@@ -103,11 +97,7 @@ def write_product(folder: Path, product: CatalogueProduct, seed: str) -> None:
 
 
 class DialogueWriter:
-    """Writes dialogue files and counts what is in them.
-
-    Args:
-        products: the catalogue, in the order of product numbers.
-    """
+    """Writes dialogue files and counts what is in them."""
 
     def __init__(self, products: Sequence[CatalogueProduct]) -> None:
         self._products = products

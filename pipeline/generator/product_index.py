@@ -15,11 +15,7 @@ Mask = NDArray[np.bool_]
 
 
 class ProductIndex:
-    """A catalogue that can be asked.
-
-    Args:
-        products: the catalogue; a product's number is its index here.
-    """
+    """A catalogue that can be asked."""
 
     def __init__(self, products: Sequence[CatalogueProduct]) -> None:
         self.products = tuple(products)

@@ -146,12 +146,7 @@ def _map_columns(header: Sequence[str], given: Mapping[str, str], file: Path) ->
 
 
 class _Photos:
-    """The files of a folder of images, and which row each is of.
-
-    Args:
-        folder: the images.
-        references: what the rows name, links or files.
-    """
+    """The files of a folder of images, and which row each is of."""
 
     def __init__(self, folder: Path, references: Iterable[str]) -> None:
         if not folder.is_dir():

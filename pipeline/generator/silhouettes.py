@@ -91,14 +91,7 @@ Look = dict[str, str]
 
 
 def silhouette(look: Look) -> list[Shape]:
-    """The shapes of a garment, back to front.
-
-    Args:
-        look: its attributes: ``type``, and ``sleeves``, ``neck``, ``length``, ``fit`` where it has them.
-
-    Raises:
-        KeyError: there is no such type.
-    """
+    """The shapes of a garment, back to front."""
     return SILHOUETTES[look["type"]](look)
 
 

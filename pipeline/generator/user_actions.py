@@ -98,11 +98,7 @@ def fitness(count: int) -> float:
 
 
 class Refinements:
-    """Thinks up one move of a given kind, or none where it does not fit.
-
-    Args:
-        index: the catalogue.
-    """
+    """Thinks up one move of a given kind, or none where it does not fit."""
 
     def __init__(self, index: ProductIndex) -> None:
         self._index = index
@@ -128,15 +124,7 @@ class Refinements:
     def think(
         self, kind: MoveKind, wants: UserGoal, target: int, shown: Sequence[int], rng: Random
     ) -> UserAction | None:
-        """A move of this kind.
-
-        Args:
-            kind: a kind in :data:`pipeline.generator.user_actions.REFINEMENT_WEIGHTS`.
-            wants: the state before it.
-            target: number of the product in mind.
-            shown: numbers of the products on show.
-            rng: the dialogue's source of chance.
-        """
+        """A move of this kind."""
         return self._makers[kind](wants, target, shown, rng)
 
     def add(self, wants: UserGoal, target: int, shown: Sequence[int], rng: Random) -> UserAction | None:

@@ -14,11 +14,7 @@ from pipeline.generator.vocabulary import VISIBLE
 
 
 class UserPolicy:
-    """Thinks up moves over one catalogue.
-
-    Args:
-        index: the catalogue.
-    """
+    """Thinks up moves over one catalogue."""
 
     def __init__(self, index: ProductIndex) -> None:
         self._index = index

@@ -132,11 +132,7 @@ class Dialogue:
 
 
 class Simulator:
-    """Makes dialogues over one catalogue.
-
-    Args:
-        index: the catalogue.
-    """
+    """Makes dialogues over one catalogue."""
 
     def __init__(self, index: ProductIndex) -> None:
         self.index = index

@@ -47,13 +47,7 @@ _BEHIND = ("neck", "available_sizes", "gender", "season", "care", "age")
 
 
 class Wording:
-    """Speaks for user and agent of one dialogue.
-
-    Args:
-        rng: the dialogue's own source of chance.
-        synonym_rate: share of values said in another word.
-        slip_rate: share of the user's sentences with a typing slip.
-    """
+    """Speaks for user and agent of one dialogue."""
 
     def __init__(self, rng: Random, *, synonym_rate: float = 0.3, slip_rate: float = 0.07) -> None:
         self._rng = rng
@@ -93,13 +87,7 @@ class Wording:
         return self._rng.choice(ORDINALS[place])
 
     def thing(self, wants: UserGoal, *, only: Sequence[str], tail: str = "") -> tuple[str, str]:
-        """What is wanted as a noun phrase, singular and plural: ("a red dress by Pilu", "red dresses by Pilu").
-
-        Args:
-            wants: holds the type and the values.
-            only: attributes to mention.
-            tail: something more to say at the end.
-        """
+        """What is wanted as a noun phrase, singular and plural: ("a red dress by Pilu", "red dresses by Pilu")."""
         noun = self.value("type", wants.likes["type"][0])
         front, behind = [], []
         for attribute in (*_IN_FRONT, *_BEHIND):

@@ -6,8 +6,6 @@ import tomllib
 from pathlib import Path
 from typing import Any
 
-__all__ = ["load"]
-
 
 def load(name: str) -> dict[str, Any]:
     """A file of this folder; keys are in its order."""
