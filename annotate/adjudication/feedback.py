@@ -16,8 +16,6 @@ from annotate.resolution.ballots import Ballot
 from annotate.resolution.items import Item
 from annotate.resolution.resolve import DecidedBy, Resolution, TurnResolution
 
-__all__ = ["KINDS", "Difference", "Feedback", "Group", "Kind", "collect_feedback"]
-
 Kind = Literal["another value", "left out", "marked on top", "the other side", "said otherwise", "not labelled"]
 """How an answer differs in one slot: another value wanted or disliked; something of the final label not marked;
 something marked that the final label lacks; wanted against disliked; else several of these; or that the turn can be
@@ -30,28 +28,20 @@ _Side = tuple[Item, ...]
 
 @dataclass(frozen=True)
 class Difference:
-    """One slot of one turn in which an answer and the final label differ.
+    """One slot of one turn in which an answer and the final label differ."""
 
-    Attributes:
-        dialogue_id, turn: where.
-        slot: the slot; empty for what concerns the turn as a whole: a new topic, or whether it can be labelled.
-        kind: how they differ.
-        marked, decided: what the annotator and the final label say of the slot; empty where they say nothing of it, and
-            ``decided`` where the final label is that the turn cannot be labelled.
-        decided_by: what made the final label.
-        alike: of those who answered the turn, how many say the same of this slot as the final label.
-        answers: how many answered it.
-    """
-
+    # dialogue_id, turn: where
     dialogue_id: str
     turn: int
-    slot: str
-    kind: Kind
+    slot: str  # the slot; empty for what concerns the turn as a whole: a new topic, or whether it can be labelled
+    kind: Kind  # how they differ
+    # marked, decided: what the annotator and the final label say of the slot; empty where they say nothing of it, and
+    # ``decided`` where the final label is that the turn cannot be labelled
     marked: tuple[Mark, ...]
     decided: tuple[Mark, ...]
-    decided_by: DecidedBy
-    alike: int
-    answers: int
+    decided_by: DecidedBy  # what made the final label
+    alike: int  # of those who answered the turn, how many say the same of this slot as the final label
+    answers: int  # how many answered it
 
     @property
     def pair(self) -> tuple[tuple[str, ...], tuple[str, ...]]:
@@ -81,23 +71,14 @@ class Group:
 
 @dataclass
 class Feedback:
-    """What one annotator gets to see.
+    """What one annotator gets to see."""
 
-    Attributes:
-        annotator: who.
-        answered: turns answered.
-        compared: turns of these that others answered too or a reviewer decided, and that are decided.
-        same: turns of these without a difference.
-        undecided: turns still in dispute in at least one slot.
-        differences: all of them.
-    """
-
-    annotator: str
-    answered: int = 0
-    compared: int = 0
-    same: int = 0
-    undecided: int = 0
-    differences: list[Difference] = field(default_factory=list)
+    annotator: str  # who
+    answered: int = 0  # turns answered
+    compared: int = 0  # turns of these that others answered too or a reviewer decided, and that are decided
+    same: int = 0  # turns of these without a difference
+    undecided: int = 0  # turns still in dispute in at least one slot
+    differences: list[Difference] = field(default_factory=list)  # all of them
 
     @property
     def groups(self) -> list[Group]:

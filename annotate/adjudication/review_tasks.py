@@ -24,8 +24,6 @@ from annotate.tasks.guidelines import guideline_html
 from annotate.tasks.label_config import NO_KEY
 from schemas.ontology import Ontology
 
-__all__ = ["AGREED", "REVIEW_RULES", "Dispute", "disputes_of", "mark_text", "review_instruction", "review_tasks"]
-
 AGREED = "agreed"
 """The model version of the prediction that holds what is agreed."""
 
@@ -59,15 +57,10 @@ _MARK_TEXTS: Mapping[str, str] = {
 
 @dataclass(frozen=True)
 class Dispute:
-    """One turn for a reviewer.
+    """One turn for a reviewer."""
 
-    Attributes:
-        resolution: what people say of it and what is agreed.
-        slots: the slots that their answers differ in, sorted.
-    """
-
-    resolution: TurnResolution
-    slots: tuple[str, ...]
+    resolution: TurnResolution  # what people say of it and what is agreed
+    slots: tuple[str, ...]  # the slots that their answers differ in, sorted
 
     @property
     def turn(self) -> int:

@@ -16,8 +16,6 @@ from annotate.annotations.annotation import Annotation
 from schemas.errors import LabelError
 from schemas.files import read_json, taken_apart, write_json
 
-__all__ = ["NOBODY", "NUMBERED", "Annotators"]
-
 NUMBERED = "user:"
 """What the name of an annotator begins with of whom only a number is known."""
 
@@ -29,14 +27,10 @@ _RECORD = 1
 
 @dataclass
 class _Server:
-    """One Label Studio.
+    """One Label Studio."""
 
-    Attributes:
-        users: number -> e-mail address.
-        projects: number -> whom it was assigned to, or None for a project that was not assigned.
-    """
-
-    users: dict[str, str] = field(default_factory=dict)
+    users: dict[str, str] = field(default_factory=dict)  # number -> e-mail address
+    # number -> whom it was assigned to, or None for a project that was not assigned
     projects: dict[str, str | None] = field(default_factory=dict)
 
 

@@ -24,25 +24,18 @@ from math import floor
 
 from schemas.errors import UsageError
 
-__all__ = ["AssignmentTerms", "Round", "assign", "reassign", "shares_of", "turns_of"]
-
 
 @dataclass(frozen=True)
 class AssignmentTerms:
     """How dialogues are assigned.
 
-    Attributes:
-        overlap: share of the dialogues that several annotators answer, 0 to 1.
-        redundancy: how many annotators answer each of these.
-        seed: of which dialogues are shared, and of who comes first among equals.
-
     Raises:
         UsageError: an overlap outside of 0 to 1, a redundancy below 1, or a share of dialogues shared with nobody.
     """
 
-    overlap: float = 0.2
-    redundancy: int = 2
-    seed: int = 0
+    overlap: float = 0.2  # share of the dialogues that several annotators answer, 0 to 1
+    redundancy: int = 2  # how many annotators answer each of these
+    seed: int = 0  # of which dialogues are shared, and of who comes first among equals
 
     def __post_init__(self) -> None:
         if not 0 <= self.overlap <= 1:
@@ -62,17 +55,11 @@ class AssignmentTerms:
 
 @dataclass(frozen=True)
 class Round:
-    """Dialogues assigned at one time.
+    """Dialogues assigned at one time."""
 
-    Attributes:
-        overlap: of the terms then.
-        hands: dialogue -> its annotators, sorted.
-        turns: dialogue -> its user turns.
-    """
-
-    overlap: float
-    hands: Mapping[str, tuple[str, ...]]
-    turns: Mapping[str, int]
+    overlap: float  # of the terms then
+    hands: Mapping[str, tuple[str, ...]]  # dialogue -> its annotators, sorted
+    turns: Mapping[str, int]  # dialogue -> its user turns
 
 
 def assign(

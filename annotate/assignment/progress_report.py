@@ -2,25 +2,112 @@
 
 from __future__ import annotations
 
-from collections import defaultdict
+import math
+import statistics
+from collections import Counter, defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from datetime import UTC, datetime
+from datetime import UTC, date, datetime, timedelta
 from typing import Any
 
-from annotate.assignment.pace import Finish, Pace, finish_of, pace_of
 from schemas.json_form import json_form
 
-__all__ = [
-    "Answer",
-    "Count",
-    "ProgressReport",
-    "ProgressRow",
-    "TouchedTask",
-    "WantedTask",
-    "WorkPart",
-    "report_progress",
-]
+LONGEST_TURN = 600.0
+"""Seconds for one user turn beyond which the page was left open."""
+
+_DAYS_BACK = 14
+_FARTHEST = 3650.0
+# quantile 0.9 of Student's t for 1, 2, ... degrees of freedom
+_T = (3.078, 1.886, 1.638, 1.533, 1.476, 1.440, 1.415, 1.397, 1.383, 1.372, 1.363, 1.356, 1.350)
+
+
+@dataclass(frozen=True)
+class Pace:
+    """Seconds for one user turn."""
+
+    # median, quick, slow: median and quartiles over tasks; None where no time was measured
+    median: float | None = None
+    quick: float | None = None
+    slow: float | None = None
+    measured: int = 0  # tasks with a time that counts
+    left_open: int = 0  # tasks whose time is more than :data:`LONGEST_TURN` a turn, left out
+
+
+@dataclass(frozen=True)
+class Finish:
+    """When what is left may be done."""
+
+    # earliest, latest: the range; ``latest`` is None where no end is in sight
+    earliest: datetime
+    latest: datetime | None
+    assuming: str  # ``days like the last`` or ``working on without a break``
+
+
+def pace_of(times: Iterable[tuple[float | None, int]]) -> Pace:
+    """The pace of tasks given as (seconds, user turns); times that are missing, zero or negative were not measured."""
+    per_turn: list[float] = []
+    left_open = 0
+    for seconds, turns in times:
+        if seconds is None or not seconds > 0 or turns < 1:
+            continue
+        if seconds / turns > LONGEST_TURN:
+            left_open += 1
+        else:
+            per_turn.append(seconds / turns)
+    if not per_turn:
+        return Pace(left_open=left_open)
+    quick, median, slow = statistics.quantiles(per_turn, n=4, method="inclusive") if len(per_turn) > 1 else per_turn * 3
+    return Pace(median, quick, slow, len(per_turn), left_open)
+
+
+def finish_of(left: int, done: Sequence[tuple[datetime, int]], pace: Pace, now: datetime) -> Finish | None:
+    """When ``left`` user turns may be done; None when nothing is left, or nothing says how fast it goes.
+
+    Args:
+        left: user turns.
+        done: when each task was answered, with its user turns.
+        pace: of these tasks.
+        now: the present.
+    """
+    if left <= 0 or not done:
+        return None
+    by_day = _whole_days(done, now.astimezone(UTC).date())
+    if len(by_day) >= 2:
+        days = _days_until(left, by_day)
+        if days is None:
+            return None
+        earliest, latest = days
+        return Finish(
+            now + timedelta(days=earliest),
+            None if latest is None else now + timedelta(days=latest),
+            "days like the last",
+        )
+    if pace.quick is None or pace.slow is None:
+        return None
+    quick, slow = (timedelta(seconds=left * seconds) for seconds in (pace.quick, pace.slow))
+    return Finish(now + quick, now + slow, "working on without a break")
+
+
+def _whole_days(done: Iterable[tuple[datetime, int]], today: date) -> list[int]:
+    """User turns answered on each whole day since the first answer, up to 14 days back."""
+    turns: Counter[date] = Counter()
+    for at, count in done:
+        turns[at.astimezone(UTC).date()] += count
+    first = max(min(turns), today - timedelta(days=_DAYS_BACK))
+    return [turns[first + timedelta(days=number)] for number in range((today - first).days)]
+
+
+def _days_until(left: int, by_day: Sequence[int]) -> tuple[float, float | None] | None:
+    """Both roots n of (n m - L)^2 = t^2 s^2 (n + n^2/k); the later one is None where it does not exist."""
+    mean, k = statistics.fmean(by_day), len(by_day)
+    if mean == 0:
+        return None
+    spread = (_T[min(k - 1, len(_T)) - 1] * statistics.stdev(by_day)) ** 2
+    a, b = mean**2 - spread / k, 2 * left * mean + spread
+    root = math.sqrt(max(b**2 - 4 * a * left**2, 0.0))
+    earliest = 2 * left**2 / (b + root)
+    latest = (b + root) / (2 * a) if a > 0 else math.inf
+    return min(earliest, _FARTHEST), latest if latest <= _FARTHEST else None
 
 
 @dataclass(frozen=True)
@@ -33,19 +120,12 @@ class WantedTask:
 
 @dataclass(frozen=True)
 class Answer:
-    """An answer to a task.
+    """An answer to a task."""
 
-    Attributes:
-        annotator: semctl's name of who gave it.
-        seconds: the time it took, None where nobody measured it.
-        at: when; None where nobody knows.
-        skipped: whether the task was skipped.
-    """
-
-    annotator: str
-    seconds: float | None
-    at: datetime | None
-    skipped: bool = False
+    annotator: str  # semctl's name of who gave it
+    seconds: float | None  # the time it took, None where nobody measured it
+    at: datetime | None  # when; None where nobody knows
+    skipped: bool = False  # whether the task was skipped
 
 
 @dataclass(frozen=True)
@@ -58,25 +138,15 @@ class TouchedTask:
 
 @dataclass(frozen=True)
 class WorkPart:
-    """A batch, or what of it is one annotator's.
+    """A batch, or what of it is one annotator's."""
 
-    Attributes:
-        batch: its number.
-        place: the project or file.
-        role: ``label`` or ``review``.
-        annotator: whom it was assigned to; None: anybody may answer it.
-        wanted: uid -> task.
-        touched: uid -> what became of it.
-        has_left: whether its annotator handed the rest over.
-    """
-
-    batch: int
-    place: str
-    wanted: Mapping[str, WantedTask]
-    touched: Mapping[str, TouchedTask]
-    role: str = "label"
-    annotator: str | None = None
-    has_left: bool = False
+    batch: int  # its number
+    place: str  # the project or file
+    wanted: Mapping[str, WantedTask]  # uid -> task
+    touched: Mapping[str, TouchedTask]  # uid -> what became of it
+    role: str = "label"  # ``label`` or ``review``
+    annotator: str | None = None  # whom it was assigned to; None: anybody may answer it
+    has_left: bool = False  # whether its annotator handed the rest over
 
 
 @dataclass(frozen=True)
@@ -92,35 +162,24 @@ class Count:
 
 @dataclass(frozen=True)
 class ProgressRow:
-    """One line.
+    """One line."""
 
-    Attributes:
-        annotator: whose; None for everybody.
-        batch: number; None for all of them.
-        place: the project or file; None for all of them.
-        role: ``label`` or ``review``.
-        tasks, dialogues, turns: done of all; a dialogue is done with its last task, a skipped task is not.
-        skipped: tasks that everybody who saw them skipped; they are still open.
-        drafts: tasks with an answer that was begun and not sent.
-        pace: seconds for one user turn.
-        finish: when the last turn of this batch may be done, those before it first; None: unknown, or nothing is left.
-        is_share: an annotator's answers within a batch that anybody may answer; its totals are theirs, not the batch's.
-        has_left: whether the annotator handed the rest over.
-    """
-
-    annotator: str | None
-    batch: int | None
-    place: str | None
-    role: str
+    annotator: str | None  # whose; None for everybody
+    batch: int | None  # number; None for all of them
+    place: str | None  # the project or file; None for all of them
+    role: str  # ``label`` or ``review``
+    # tasks, dialogues, turns: done of all; a dialogue is done with its last task, a skipped task is not
     tasks: Count
     dialogues: Count
     turns: Count
-    skipped: int
-    drafts: int
-    pace: Pace
+    skipped: int  # tasks that everybody who saw them skipped; they are still open
+    drafts: int  # tasks with an answer that was begun and not sent
+    pace: Pace  # seconds for one user turn
+    # when the last turn of this batch may be done, those before it first; None: unknown, or nothing is left
     finish: Finish | None
+    # an annotator's answers within a batch that anybody may answer; its totals are theirs, not the batch's
     is_share: bool = False
-    has_left: bool = False
+    has_left: bool = False  # whether the annotator handed the rest over
 
     @property
     def left(self) -> int:
@@ -148,21 +207,14 @@ class ProgressRow:
 
 @dataclass(frozen=True)
 class ProgressReport:
-    """Everything: a row per annotator and batch, and one over all.
+    """Everything: a row per annotator and batch, and one over all."""
 
-    Attributes:
-        rows: sorted by annotator, then batch; what anybody may answer first, with the shares of those who did below it.
-        overall: the sum; a dialogue assigned to two annotators is to be done twice.
-        at: when it was so.
-        source: address of the server, or ``ingested``.
-        notes: what to know about it.
-    """
-
+    # sorted by annotator, then batch; what anybody may answer first, with the shares of those who did below it
     rows: tuple[ProgressRow, ...]
-    overall: ProgressRow
-    at: datetime
-    source: str
-    notes: tuple[str, ...] = ()
+    overall: ProgressRow  # the sum; a dialogue assigned to two annotators is to be done twice
+    at: datetime  # when it was so
+    source: str  # address of the server, or ``ingested``
+    notes: tuple[str, ...] = ()  # what to know about it
 
     def as_json(self) -> dict[str, Any]:
         return {**json_form(self), "at": _text(self.at)}

@@ -18,8 +18,6 @@ import orjson
 from annotate.annotations.annotation import CORPUS, Annotation, Mark
 from annotate.exports.identity import Arrival, Identity, Match, base_name
 
-__all__ = ["AnnotationStore", "Changes", "Standing"]
-
 Standing = Literal["usable", "unreadable", "void"]
 """Of an annotation that arrives: unreadable ones are quarantined; void ones were skipped, or show an old dialogue."""
 
@@ -52,20 +50,13 @@ _TIME = "%Y-%m-%dT%H:%M:%S.%fZ"
 
 @dataclass
 class Changes:
-    """What arrived, against what the workspace held, in annotations.
+    """What arrived, against what the workspace held, in annotations."""
 
-    Attributes:
-        new: answers never seen before.
-        changed: answers that say something else than before.
-        withdrawn: answers that counted until now and do not any more: deleted, skipped, or edited into something that
-            cannot be read.
-        unchanged: all others that were asked for, whether they were sent again or not.
-    """
-
-    new: int = 0
-    changed: int = 0
+    new: int = 0  # answers never seen before
+    changed: int = 0  # answers that say something else than before
+    # answers that counted until now and do not any more: deleted, skipped, or edited into something that cannot be read
     withdrawn: int = 0
-    unchanged: int = 0
+    unchanged: int = 0  # all others that were asked for, whether they were sent again or not
 
     def __bool__(self) -> bool:
         return bool(self.new or self.changed or self.withdrawn)

@@ -26,8 +26,6 @@ from schemas.progress import Progress, SilentProgress
 if TYPE_CHECKING:
     from annotate.exports.annotation_store import AnnotationStore
 
-__all__ = ["Arrival", "Identity", "Match", "base_name", "is_address", "numbered_name"]
-
 _SUFFIX = re.compile(r"~[0-9a-f]{8}")
 _UNIQUE = re.compile(r"[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}", re.IGNORECASE)
 _COUNTED = re.compile(r"[0-9]+|.*/[0-9]+", re.DOTALL)

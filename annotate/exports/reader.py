@@ -18,8 +18,6 @@ from schemas.errors import LabelError
 from schemas.files import atomic_path
 from schemas.progress import Progress, SilentProgress
 
-__all__ = ["UNKNOWN", "ExportReader", "ExportedTask", "keep_raw", "name_of_number"]
-
 UNKNOWN = "unknown"
 """Stands for the number of a task or a project that an export does not give."""
 
@@ -35,23 +33,14 @@ _HOW = (
 
 @dataclass(frozen=True)
 class ExportedTask:
-    """One task of an export, not yet checked.
+    """One task of an export, not yet checked."""
 
-    Attributes:
-        position: its place in the export, from 0.
-        task_id: Label Studio's number of it, as text.
-        project: number of its project, as text.
-        data: what the task was made of; empty when it is no object.
-        annotations: the annotations, finished and skipped, whatever they hold.
-        drafts: how many answers are begun and not submitted.
-    """
-
-    position: int
-    task_id: str
-    project: str
-    data: dict[str, Any]
-    annotations: list[Any]
-    drafts: int
+    position: int  # its place in the export, from 0
+    task_id: str  # Label Studio's number of it, as text
+    project: str  # number of its project, as text
+    data: dict[str, Any]  # what the task was made of; empty when it is no object
+    annotations: list[Any]  # the annotations, finished and skipped, whatever they hold
+    drafts: int  # how many answers are begun and not submitted
 
 
 class ExportReader:

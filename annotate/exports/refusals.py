@@ -7,8 +7,6 @@ from typing import Any, Literal, get_args
 
 import orjson
 
-__all__ = ["REASONS", "Reason", "Refusal", "Refused", "raw_json"]
-
 Reason = Literal[
     # of a task: none of its annotations can be used
     "task_without_keys",
@@ -41,21 +39,13 @@ _LONGEST_RAW = 10_000
 
 @dataclass(frozen=True)
 class Refusal:
-    """One thing refused.
+    """One thing refused."""
 
-    Attributes:
-        reason: the code.
-        detail: what exactly is wrong, for people.
-        turn: the user turn concerned; None when it is the whole annotation.
-        raw: the JSON refused, as text; shortened when it is very long.
-        slot: the slot that a refused line names; "" where it names none that there is.
-    """
-
-    reason: Reason
-    detail: str
-    turn: int | None = None
-    raw: str | None = None
-    slot: str = ""
+    reason: Reason  # the code
+    detail: str  # what exactly is wrong, for people
+    turn: int | None = None  # the user turn concerned; None when it is the whole annotation
+    raw: str | None = None  # the JSON refused, as text; shortened when it is very long
+    slot: str = ""  # the slot that a refused line names; "" where it names none that there is
 
 
 class Refused(Exception):  # noqa: N818 - says what happened to the input, it is not an error of the program

@@ -15,7 +15,7 @@ from annotate.annotations.migration import Migration
 from annotate.exports.annotation_store import AnnotationStore, Standing
 from annotate.exports.reader import ExportedTask, ExportReader
 from annotate.exports.refusals import Refusal, Refused, raw_json
-from annotate.exports.results import read_result
+from annotate.exports.results import decided_marks, read_result
 from annotate.exports.taken import with_taken_answers
 from annotate.exports.task import (
     TaskKeys,
@@ -27,43 +27,27 @@ from annotate.exports.task import (
     is_skipped,
     prelabel_fields,
 )
-from annotate.exports.verdicts import decided_marks
 from schemas.errors import LabelError
 from schemas.ontology import Ontology
 from schemas.progress import Progress
 
-__all__ = ["StagedExport", "stage_export"]
-
 
 @dataclass
 class StagedExport:
-    """What an export held, counted in annotations where nothing else is said.
+    """What an export held, counted in annotations where nothing else is said."""
 
-    Attributes:
-        path: where it is.
-        sha256: hash of its JSON.
-        tasks: tasks in it.
-        received: all annotations.
-        usable: those of which something can be used.
-        skipped: those that their annotator skipped.
-        quarantined: reason -> those of which nothing can be used.
-        refused_turns: reason -> turns refused within usable annotations.
-        refused_lines: reason -> lines and choices refused within turns that count.
-        drafts: answers begun and not submitted.
-        projects: numbers of the Label Studio projects.
-    """
-
-    path: Path
-    sha256: str = ""
-    tasks: int = 0
-    received: int = 0
-    usable: int = 0
-    skipped: int = 0
-    quarantined: Counter[str] = field(default_factory=Counter)
-    refused_turns: Counter[str] = field(default_factory=Counter)
+    path: Path  # where it is
+    sha256: str = ""  # hash of its JSON
+    tasks: int = 0  # tasks in it
+    received: int = 0  # all annotations
+    usable: int = 0  # those of which something can be used
+    skipped: int = 0  # those that their annotator skipped
+    quarantined: Counter[str] = field(default_factory=Counter)  # reason -> those of which nothing can be used
+    refused_turns: Counter[str] = field(default_factory=Counter)  # reason -> turns refused within usable annotations
+    # reason -> lines and choices refused within turns that count
     refused_lines: Counter[str] = field(default_factory=Counter)
-    drafts: int = 0
-    projects: set[str] = field(default_factory=set)
+    drafts: int = 0  # answers begun and not submitted
+    projects: set[str] = field(default_factory=set)  # numbers of the Label Studio projects
 
 
 def stage_export(

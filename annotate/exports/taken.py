@@ -16,23 +16,16 @@ from annotate.exports.refusals import Refused
 from annotate.tasks.label_config import AS_FILLED_IN
 from schemas.ontology import Ontology
 
-__all__ = ["answer_entries", "answer_name", "taken_answers", "with_taken_answers"]
-
 _TAKE = re.compile(r"take_([0-9]{1,6})")
 _OF_A_TURN = re.compile(r"(want|dislike|op|free)_([0-9]{1,6})")
 _UNREADABLE = ("flag=unsure", "flag=bad_turn")
 
 
 class _Entry(NamedTuple):
-    """One thing in a control of a turn.
+    """One thing in a control of a turn."""
 
-    Attributes:
-        control: ``want``, ``dislike``, ``op`` or ``free``.
-        text: as the control stores it.
-    """
-
-    control: str
-    text: str
+    control: str  # ``want``, ``dislike``, ``op`` or ``free``
+    text: str  # as the control stores it
 
     def slot(self, ontology: Ontology) -> str | None:
         """The slot that it speaks of; None for flags and lines that name none."""

@@ -16,30 +16,19 @@ from annotate.exports.reader import UNKNOWN, ExportedTask, name_of_number
 from annotate.exports.refusals import Refused
 from annotate.tasks.dialogue_tasks import TASK_SCHEMA
 
-__all__ = ["TaskKeys", "annotation_head", "annotation_id", "assigned_to", "check_task", "fits_workspace", "is_skipped"]
-
 _BESIDE = re.compile(r"(\S+@\S+), (\d+)$")
 
 
 @dataclass(frozen=True)
 class TaskKeys:
-    """What says which turns of which dialogue a task shows.
+    """What says which turns of which dialogue a task shows."""
 
-    Attributes:
-        uid: semctl's name of the task.
-        dialogue_id: the dialogue.
-        turns: its user turns on the screen, in the order of the controls.
-        ontology_version: of the ontology that the screen offers.
-        config_sha256: hash of the label configuration that the task was made with.
-        role: what answers to this task are: labels, or verdicts on labels.
-    """
-
-    uid: str
-    dialogue_id: str
-    turns: tuple[int, ...]
-    ontology_version: int
-    config_sha256: str | None = None
-    role: Role = "label"
+    uid: str  # semctl's name of the task
+    dialogue_id: str  # the dialogue
+    turns: tuple[int, ...]  # its user turns on the screen, in the order of the controls
+    ontology_version: int  # of the ontology that the screen offers
+    config_sha256: str | None = None  # hash of the label configuration that the task was made with
+    role: Role = "label"  # what answers to this task are: labels, or verdicts on labels
 
 
 _ROLES: Mapping[str | None, Role] = {None: "label", "label": "label", "review": "review"}

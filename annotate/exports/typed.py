@@ -17,8 +17,6 @@ from schemas.mentions import is_negation
 from schemas.ontology import Ontology, Slot
 from schemas.safe_text import shortened
 
-__all__ = ["TypedLine", "UnreadableLine", "lines_of", "read_typed"]
-
 _MARKS = str.maketrans(
     {"\uff1d": "=", "\ufe66": "=", "\u207c": "=", "\u208c": "=", "\uff01": "!", "\ufe57": "!", "\ufe15": "!"}
 )
@@ -44,17 +42,11 @@ _LONGEST_SHOWN = 120  # characters of a line in a message; the whole of it lies 
 
 
 class TypedLine(NamedTuple):
-    """What one line says.
+    """What one line says."""
 
-    Attributes:
-        disliked: whether it begins with the exclamation mark.
-        slot: the slot's name as typed.
-        value: as typed.
-    """
-
-    disliked: bool
-    slot: str
-    value: str
+    disliked: bool  # whether it begins with the exclamation mark
+    slot: str  # the slot's name as typed
+    value: str  # as typed
 
 
 class UnreadableLine(Exception):  # noqa: N818 - becomes a refusal, it is not an error of the program

@@ -10,8 +10,6 @@ from urllib.parse import urlsplit
 from annotate.label_studio.plain_http import is_loopback
 from schemas.errors import UsageError
 
-__all__ = ["EVERYWHERE", "LOOPBACK", "ServerAddress"]
-
 LOOPBACK = "127.0.0.1"
 
 EVERYWHERE = "0.0.0.0"
@@ -22,17 +20,12 @@ _DEFAULT_PORTS = {"http": 80, "https": 443}
 
 @dataclass(frozen=True)
 class ServerAddress:
-    """Where the server listens; made by :meth:`of`.
+    """Where the server listens; made by :meth:`of`."""
 
-    Attributes:
-        host: an address or name of this machine, or :data:`EVERYWHERE`.
-        port: on that host.
-        public_url: scheme, name and port by which people reach it, as a proxy has them; empty where they use the
-            machine's own address.
-    """
-
-    host: str
-    port: int
+    host: str  # an address or name of this machine, or :data:`EVERYWHERE`
+    port: int  # on that host
+    # scheme, name and port by which people reach it, as a proxy has them; empty where they use the machine's own
+    # address
     public_url: str = ""
 
     @classmethod

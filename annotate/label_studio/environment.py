@@ -19,8 +19,6 @@ from schemas.errors import ServiceError, UsageError
 from schemas.files import locked
 from schemas.progress import Progress, SilentProgress, Task
 
-__all__ = ["REQUIREMENT", "SERIES", "clean_environment", "environment_folder", "install", "installed_version"]
-
 SERIES = "1.23"
 REQUIREMENT = "label-studio>=1.23.2,<1.24"
 """Below 1.23.2 Label Studio has known cross-site scripting holes."""

@@ -15,13 +15,10 @@ from typing import Any, NamedTuple
 
 import orjson
 
-from annotate.label_studio.errors import not_label_studio
 from annotate.label_studio.project_calls import Project, ProjectCalls
-from annotate.label_studio.session import time_text
+from annotate.label_studio.session import not_label_studio, time_text
 from schemas.files import atomic_path
 from schemas.progress import Progress, SilentProgress
-
-__all__ = ["ExportCalls", "TaskHead", "Totals"]
 
 _LIST_PAGE = 1000
 _EXPORT_TASKS = 300
@@ -29,29 +26,18 @@ _EXPORT_TASKS = 300
 
 
 class Totals(NamedTuple):
-    """How much a project holds.
+    """How much a project holds."""
 
-    Attributes:
-        tasks: all tasks.
-        answers: all annotations, skipped ones too.
-    """
-
-    tasks: int
-    answers: int
+    tasks: int  # all tasks
+    answers: int  # all annotations, skipped ones too
 
 
 class TaskHead(NamedTuple):
-    """What a listing tells of a task.
+    """What a listing tells of a task."""
 
-    Attributes:
-        id: its number.
-        updated_at: when it or one of its annotations last changed, as the server writes it.
-        answers: its annotations, skipped ones too.
-    """
-
-    id: int
-    updated_at: str
-    answers: int
+    id: int  # its number
+    updated_at: str  # when it or one of its annotations last changed, as the server writes it
+    answers: int  # its annotations, skipped ones too
 
 
 class ExportCalls(ProjectCalls):

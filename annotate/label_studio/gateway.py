@@ -10,9 +10,8 @@ import os
 from pathlib import Path
 
 from annotate.label_studio.activity_calls import ActivityCalls
-from annotate.label_studio.configuration_calls import ConfigurationCalls
 from annotate.label_studio.export_calls import ExportCalls
-from annotate.label_studio.project_calls import Project
+from annotate.label_studio.project_calls import ConfigurationCalls, Project
 from annotate.label_studio.studio import Studio
 from annotate.label_studio.task_calls import PushedTask, TaskCalls
 from schemas.errors import ServiceError, UsageError

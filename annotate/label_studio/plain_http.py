@@ -17,8 +17,6 @@ from schemas.errors import UsageError
 if TYPE_CHECKING:
     import httpx
 
-__all__ = ["StudioAnswer", "ask", "http_client", "is_key", "is_loopback", "origin", "send", "server_address"]
-
 
 def server_address(url: str) -> str:
     """An address of Label Studio as ``http://HOST:PORT``, perhaps with a path, without a slash at its end.

@@ -3,39 +3,30 @@
 from __future__ import annotations
 
 import html
+import json
 import re
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
+from urllib.parse import quote
 
-from annotate.label_studio.errors import describe
-from annotate.label_studio.session import ONCE, Session, api_error, time_text
-from annotate.label_studio.task_list import TASK_LIST_VIEW
+from annotate.label_studio.session import ONCE, Session, api_error, describe, time_text
 from annotate.tasks import label_config as labels
 from schemas.errors import LabelError, UsageError
-
-__all__ = ["Project", "ProjectCalls"]
 
 
 @dataclass(frozen=True)
 class Project:
-    """A project of Label Studio.
+    """A project of Label Studio."""
 
-    Attributes:
-        id: its number on the server.
-        title: its name.
-        label_config: the configuration as the server holds it.
-        tasks: how many tasks it holds.
-        created: whether this run made it.
-        instruction: HTML shown to annotators on request.
-        created_at: when it was made, as UTC in ISO 8601; with its number it tells one server's projects from another's.
-    """
-
-    id: int
-    title: str
-    label_config: str
-    tasks: int
-    created: bool = False
-    instruction: str = ""
+    id: int  # its number on the server
+    title: str  # its name
+    label_config: str  # the configuration as the server holds it
+    tasks: int  # how many tasks it holds
+    created: bool = False  # whether this run made it
+    instruction: str = ""  # HTML shown to annotators on request
+    # when it was made, as UTC in ISO 8601; with its number it tells one server's projects from another's
     created_at: str = ""
 
     def is_current(self, config: labels.LabelConfig, instruction: str) -> bool:
@@ -180,3 +171,139 @@ class ProjectCalls(Session):
 
 def _words(instruction: str) -> list[str]:
     return html.unescape(re.sub(r"<[^>]*>", " ", instruction)).split()
+
+
+_QUERY_CHARACTERS = 6000
+
+_BULKY = (
+    "past_html",
+    "tail_html",
+    "user_turns",
+    "dialogue_sha256",
+    "config_sha256",
+    "semctl_schema",
+    "ontology_version",
+)
+_UNUSED = (
+    "annotations_ids",
+    "annotations_results",
+    "created_at",
+    "draft_exists",
+    "file_upload",
+    "inner_id",
+    "predictions_model_versions",
+    "predictions_results",
+    "predictions_score",
+    "storage_filename",
+    "total_predictions",
+    "updated_at",
+    "updated_by",
+)
+_NOT_WHILE_LABELLING = ("id", "completed_at", "cancelled_annotations", "annotators", "avg_lead_time")
+
+TASK_LIST_VIEW: Mapping[str, Any] = {
+    "title": "Dialogues",
+    "type": "list",
+    "target": "tasks",
+    "hiddenColumns": {
+        "explore": [*(f"tasks:data.{name}" for name in _BULKY), *(f"tasks:{name}" for name in _UNUSED)],
+        "labeling": [
+            *(f"tasks:data.{name}" for name in (*_BULKY, "dialogue_id", "window", "windows")),
+            *(f"tasks:{name}" for name in (*_UNUSED, *_NOT_WHILE_LABELLING)),
+        ],
+    },
+}
+"""Without a view of its own, a project's task list is full of the tasks' HTML."""
+
+
+def uid_queries(uids: Sequence[str]) -> Iterator[str]:
+    """Filters for some uids each, short enough for any server's limit on the length of an address."""
+    batch: list[str] = []
+    length = 0
+    for uid in uids:
+        cost = len(quote(uid)) + 9
+        if batch and length + cost > _QUERY_CHARACTERS:
+            yield _uid_query(batch)
+            batch, length = [], 0
+        batch.append(uid)
+        length += cost
+    if batch:
+        yield _uid_query(batch)
+
+
+def _uid_query(uids: list[str]) -> str:
+    item = {"filter": "filter:tasks:data.uid", "operator": "in_list", "type": "String", "value": uids}
+    query = json.dumps({"filters": {"conjunction": "and", "items": [item]}}, ensure_ascii=False, separators=(",", ":"))
+    return query.replace("%", "%25")  # the server decodes it once more than HTTP does
+
+
+_MOST_NAMED = 5
+_ONLY_HERE = "These labels still exist"
+"""The check is stricter than the change: values that answers hold may go from the screen."""
+
+_INCOMPATIBLE = re.compile(r"with from_name=(.+?), to_name=")
+
+
+class ConfigurationCalls(ProjectCalls):
+    """What semctl asks of configurations that are in use."""
+
+    def try_config(self, project: Project, config: labels.LabelConfig) -> None:
+        """Ask the server whether it would take a new configuration beside the answers there are; changes nothing.
+
+        Raises:
+            LabelError: it would not: answers came in that no screen of semctl can have given.
+        """
+        with self._asking(f"check the new configuration of the project '{project.title}'"):
+            try:
+                self._client.projects.validate_label_config(project.id, label_config=config.xml, request_options=ONCE)
+            except api_error() as problem:
+                if _ONLY_HERE in str(getattr(problem, "body", "")):
+                    return
+                self._explain(project, problem)
+                raise
+
+    def change_config(self, project: Project, config: labels.LabelConfig, instruction: str) -> None:
+        """Give a project another configuration and instruction; answers stay as they are.
+
+        Raises:
+            LabelError: as :meth:`try_config`.
+        """
+        with self._asking(f"bring the project '{project.title}' up to date"):
+            try:
+                self._client.projects.update(
+                    project.id, label_config=config.xml, expert_instruction=instruction, request_options=ONCE
+                )
+            except api_error() as problem:
+                self._explain(project, problem)
+                raise
+
+    def _explain(self, project: Project, problem: Any) -> None:
+        """Raise the error for answers that no configuration of semctl allows, naming them; else return."""
+        if problem.status_code != 400:
+            return
+        strange = sorted(set(_INCOMPATIBLE.findall(str(problem.body))))
+        tasks = [task for name in strange[:_MOST_NAMED] for task in self._tasks_answered_by(project, name)]
+        where = f"{self.page_url}/projects/{project.id}/data"
+        if not strange:
+            raise LabelError(
+                f"the project '{project.title}' does not take the new configuration: {describe(problem.body)}",
+                where=where,
+            ) from None
+        named = ", ".join(f"'{name}'" for name in strange[:_MOST_NAMED])
+        of = f" (tasks {', '.join(map(str, sorted(set(tasks))[:_MOST_NAMED]))})" if tasks else ""
+        raise LabelError(
+            f"the project '{project.title}' holds answers from a control that is not on the screen: {named}{of}",
+            where=where,
+            fix="delete these annotations, then run this again; nothing was changed",
+        ) from None
+
+    def _tasks_answered_by(self, project: Project, control: str) -> list[int]:
+        item = {
+            "filter": "filter:tasks:annotations_results",
+            "operator": "contains",
+            "type": "String",
+            "value": control,
+        }
+        query = json.dumps({"filters": {"conjunction": "and", "items": [item]}})
+        found = self._tasks.list(project=project.id, query=query, include="id", page_size=_MOST_NAMED)
+        return [task.id for _, task in zip(range(_MOST_NAMED), found, strict=False)]

@@ -14,16 +14,120 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
-from typing import Literal
+from typing import Literal, NamedTuple
+
+import orjson
 
 from annotate.label_studio.export_calls import TaskHead, Totals
 from annotate.label_studio.gateway import Gateway
 from annotate.label_studio.project_calls import Project
-from annotate.label_studio.pull_state import AnsweredTask, PullState
+from schemas.errors import LabelError
+from schemas.files import read_json, sha256_bytes, taken_apart, write_atomic
 from schemas.progress import Progress, SilentProgress
 
-__all__ = ["Look", "PulledProject", "pull_project"]
+_SCHEMA = 1
+_OVERLAP = timedelta(minutes=10)
+"""Changes may become visible later than their time says: a transaction lasts, clocks are set back."""
+_TIME = "%Y-%m-%dT%H:%M:%S.%fZ"
+_FIX = "remove it; everything is pulled anew then"
+
+
+class AnsweredTask(NamedTuple):
+    """A task that had answers when it was last fetched."""
+
+    updated_at: str  # of the task, as listed before it was fetched
+    # names of its annotations, whatever they hold; see :func:`annotate.exports.task.annotation_id`
+    annotations: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class PullState:
+    """One project as the last pull left it."""
+
+    # project_id, title, created_at, url: the project and where it was
+    project_id: int
+    title: str
+    created_at: str
+    url: str
+    tasks: int = 0  # how many tasks it held
+    newest_task: int = 0  # the highest task number seen
+    newest_update: str = ""  # the latest time at which a task had changed; empty when there was no task
+    reading: str = ""  # hash of what the answers were read with, see :class:`~annotate.label_studio.pull.PulledProject`
+    answered: Mapping[int, AnsweredTask] = field(default_factory=dict)  # task number -> what was fetched of it
+
+    @property
+    def answers(self) -> int:
+        """Annotations of the project, skipped ones too."""
+        return sum(len(task.annotations) for task in self.answered.values())
+
+    @property
+    def since(self) -> str | None:
+        """What changed at this time or later has to be looked at; None for everything.
+
+        A server whose clock ran ahead for a while must not hide what is done after it was set right.
+        """
+        if not self.newest_update:
+            return None
+        newest = min(datetime.strptime(self.newest_update, _TIME), datetime.now(UTC).replace(tzinfo=None))
+        return (newest - _OVERLAP).strftime(_TIME)
+
+    @classmethod
+    def read(cls, path: Path) -> PullState | None:
+        """The state in a file; None when there is none.
+
+        Raises:
+            LabelError: the file is something else.
+        """
+        if not path.exists():
+            return None
+        found = read_json(path, error=LabelError, fix=_FIX)
+        with taken_apart(path, error=LabelError, what="not a pull state", fix=_FIX):
+            if found["semctl_schema"] != _SCHEMA:
+                raise LabelError("this pull state is of another version of semctl", where=path, fix=_FIX)
+            answered = {
+                int(task): AnsweredTask(str(updated_at), tuple(names))
+                for task, (updated_at, names) in found["answered"].items()
+            }
+            state = cls(
+                int(found["project_id"]),
+                str(found["title"]),
+                str(found["created_at"]),
+                str(found["url"]),
+                int(found["tasks"]),
+                int(found["newest_task"]),
+                str(found["newest_update"]),
+                str(found["reading"]),
+                answered,
+            )
+            _ = state.since
+        return state
+
+    def write(self, path: Path) -> None:
+        """Write it, atomically: the same state gives the same bytes."""
+        content = {
+            "semctl_schema": _SCHEMA,
+            "project_id": self.project_id,
+            "title": self.title,
+            "created_at": self.created_at,
+            "url": self.url,
+            "tasks": self.tasks,
+            "newest_task": self.newest_task,
+            "newest_update": self.newest_update,
+            "reading": self.reading,
+            "answered": {str(task): list(self.answered[task]) for task in sorted(self.answered)},
+        }
+        write_atomic(path, orjson.dumps(content) + b"\n")
+
+
+def project_key(project: Project) -> str:
+    """What tells a project from every other: projects of two servers, or of one set up anew, share numbers.
+
+    The moment at which it was made, to the microsecond, is its own, and stays when a server moves to another address.
+    """
+    return sha256_bytes(f"{project.id} {project.created_at}".encode())[:16]
+
 
 Look = Literal["changes", "listing", "everything"]
 """How much of a project a pull had to look at."""
@@ -36,37 +140,25 @@ _NEXT: Mapping[Look, tuple[Look, ...]] = {
 
 @dataclass(frozen=True)
 class PulledProject:
-    """What a pull brought of one project.
+    """What a pull brought of one project."""
 
-    Attributes:
-        project: the project.
-        url: of its server.
-        look: how much of it had to be looked at.
-        whole: whether all answered tasks were fetched, as when it is pulled for the first time.
-        export: the JSON export of the tasks fetched; None when there were none.
-        fetched: task number -> when it had last changed; its annotations are those of the export and no others.
-        deleted: tasks with answers that are no longer there.
-        before: what the last pull saw; None for the first one.
-        tasks: how many tasks the project holds.
-        newest_task, newest_update: see :class:`~annotate.label_studio.pull_state.PullState`.
-        reading: hash of what answers are read with: dialogues, ontology and screens. Answers are read once, when they
-            are fetched; when any of these is another one, all of them have to be fetched and read anew.
-        drafts: who has begun answers and not submitted them, and how many.
-    """
-
-    project: Project
-    url: str
-    look: Look
-    whole: bool
-    export: Path | None
+    project: Project  # the project
+    url: str  # of its server
+    look: Look  # how much of it had to be looked at
+    whole: bool  # whether all answered tasks were fetched, as when it is pulled for the first time
+    export: Path | None  # the JSON export of the tasks fetched; None when there were none
+    # task number -> when it had last changed; its annotations are those of the export and no others
     fetched: Mapping[int, str]
-    deleted: Sequence[int]
-    before: PullState | None
-    tasks: int
+    deleted: Sequence[int]  # tasks with answers that are no longer there
+    before: PullState | None  # what the last pull saw; None for the first one
+    tasks: int  # how many tasks the project holds
+    # newest_task, newest_update: see :class:`~annotate.label_studio.pull.PullState`
     newest_task: int
     newest_update: str
+    # hash of what answers are read with: dialogues, ontology and screens. Answers are read once, when they are fetched;
+    # when any of these is another one, all of them have to be fetched and read anew.
     reading: str = ""
-    drafts: Counter[str] = field(default_factory=Counter)
+    drafts: Counter[str] = field(default_factory=Counter)  # who has begun answers and not submitted them, and how many
 
     def kept(self) -> dict[int, AnsweredTask]:
         """The answered tasks that are as the last pull saw them."""

@@ -31,8 +31,6 @@ from schemas.files import locked, read_json, taken_apart, write_json
 from schemas.progress import Progress, SilentProgress
 from schemas.safe_text import guard
 
-__all__ = ["Credentials", "Studio", "StudioStatus"]
-
 _START_SECONDS = 300.0
 _STOP_SECONDS = 15.0
 _USERNAME = "owner@semctl.local"
@@ -52,46 +50,30 @@ class Credentials:
 
 @dataclass(frozen=True)
 class StudioStatus:
-    """What is known of the local server.
+    """What is known of the local server."""
 
-    Attributes:
-        running: whether our server process is alive.
-        url: the address at which semctl asks it.
-        page_url: the address at which people open it.
-        is_open: whether other machines reach it.
-        invitation: where people make an account of their own; whoever has this address can.
-        health: ``UP`` when it answers, ``DOWN`` when the process lives but does not answer, None when not running.
-        version: of the running server, else the one installed, or None.
-        projects: title and task counts of each project; empty when not running.
-    """
-
-    running: bool
-    url: str | None
+    running: bool  # whether our server process is alive
+    url: str | None  # the address at which semctl asks it
     pid: int | None
+    # ``UP`` when it answers, ``DOWN`` when the process lives but does not answer, None when not running
     health: str | None
-    version: str | None
+    version: str | None  # of the running server, else the one installed, or None
     username: str | None
     credentials_file: str
     log: str
-    projects: tuple[Mapping[str, Any], ...] = ()
-    page_url: str | None = None
-    is_open: bool = False
-    invitation: str | None = None
+    projects: tuple[Mapping[str, Any], ...] = ()  # title and task counts of each project; empty when not running
+    page_url: str | None = None  # the address at which people open it
+    is_open: bool = False  # whether other machines reach it
+    invitation: str | None = None  # where people make an account of their own; whoever has this address can
 
 
 @dataclass(frozen=True)
 class Studio:
-    """The local Label Studio of one workspace.
+    """The local Label Studio of one workspace."""
 
-    Attributes:
-        folder: ``WORKSPACE/.studio``.
-        files: document root of the images it may serve.
-        environment: where Label Studio is installed.
-    """
-
-    folder: Path
-    files: Path
-    environment: Path
+    folder: Path  # ``WORKSPACE/.studio``
+    files: Path  # document root of the images it may serve
+    environment: Path  # where Label Studio is installed
 
     @classmethod
     def of_workspace(cls, root: Path) -> Studio:

@@ -8,13 +8,10 @@ from typing import Any
 
 import orjson
 
-from annotate.label_studio.project_calls import Project, ProjectCalls
+from annotate.label_studio.project_calls import Project, ProjectCalls, uid_queries
 from annotate.label_studio.session import ONCE
-from annotate.label_studio.task_list import uid_queries
 from schemas.errors import ServiceError
 from schemas.progress import Progress, SilentProgress
-
-__all__ = ["PushedTask", "TaskCalls"]
 
 _BATCH_TASKS = 2000
 _LIST_PAGE = 500
@@ -22,17 +19,11 @@ _LIST_PAGE = 500
 
 @dataclass(frozen=True)
 class PushedTask:
-    """A task that is on the server.
+    """A task that is on the server."""
 
-    Attributes:
-        id: its number on the server.
-        data: what was pushed; ``uid`` names it.
-        annotations: how many annotations it has.
-    """
-
-    id: int
-    data: Mapping[str, Any]
-    annotations: int
+    id: int  # its number on the server
+    data: Mapping[str, Any]  # what was pushed; ``uid`` names it
+    annotations: int  # how many annotations it has
 
     @property
     def uid(self) -> str:

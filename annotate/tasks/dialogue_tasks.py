@@ -19,17 +19,6 @@ from schemas.belief import SlotValue, TurnUpdate
 from schemas.errors import CorpusError
 from schemas.ontology import Ontology
 
-__all__ = [
-    "TASK_SCHEMA",
-    "TaskStyle",
-    "dialogue_tasks",
-    "image_url",
-    "notice_html",
-    "shown_text",
-    "states_html",
-    "turn_html",
-]
-
 TASK_SCHEMA = 1
 
 _UNSHOWABLE = re.compile(r"[\x00-\x08\x0b\x0c\x0e-\x1f\x7f\ud800-\udfff]")

@@ -16,8 +16,6 @@ from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from annotate.tasks.open_points import OpenPoint, decision_on, other_decisions, points
 from schemas.ontology import Ontology, Slot, Value, fold
 
-__all__ = ["guideline_html", "guideline_markdown"]
-
 
 @dataclass(frozen=True)
 class _Code:

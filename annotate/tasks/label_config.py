@@ -21,28 +21,15 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from xml.etree import ElementTree
 from xml.sax.saxutils import quoteattr
 
-from annotate.tasks.interface_style import SCREEN_STYLE
 from schemas.errors import OntologyError, UsageError
 from schemas.files import sha256_bytes
 from schemas.ontology import Ontology, Slot, Value, fold_name
 
-__all__ = [
-    "AS_FILLED_IN",
-    "DIALOGUE_FLAGS",
-    "LARGEST_WINDOW",
-    "NO_KEY",
-    "TURN_FLAGS",
-    "LabelConfig",
-    "build",
-    "is_intact",
-    "slots_lost",
-    "slots_offered",
-    "stored_text",
-    "window_size",
-]
+SCREEN_STYLE = "\n" + Path(__file__).with_name("interface.css").read_text().partition("*/\n")[2]
 
 LARGEST_WINDOW = 30
 """Most user turns on one page when the window is chosen automatically."""
@@ -70,20 +57,13 @@ _REVIEW_REMINDER = (
 
 @dataclass(frozen=True)
 class LabelConfig:
-    """A generated configuration.
+    """A generated configuration."""
 
-    Attributes:
-        xml: what Label Studio gets, sealed with a hash of its content.
-        sha256: hash of ``xml``.
-        values_per_turn: entries offered in one wants or dislikes list.
-        values_typed: ontology values that are not offered and have to be typed.
-        slot_names: everything that finds one of its slots: names, also those given up, folded.
-    """
-
-    xml: str
-    sha256: str
-    values_per_turn: int
-    values_typed: int
+    xml: str  # what Label Studio gets, sealed with a hash of its content
+    sha256: str  # hash of ``xml``
+    values_per_turn: int  # entries offered in one wants or dislikes list
+    values_typed: int  # ontology values that are not offered and have to be typed
+    # everything that finds one of its slots: names, also those given up, folded
     slot_names: frozenset[str] = frozenset()
 
 

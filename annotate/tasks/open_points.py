@@ -17,8 +17,6 @@ from schemas.folding import fold
 from schemas.mentions import Words, name_stems
 from schemas.ontology import Ontology, Slot, Value, is_number
 
-__all__ = ["OpenPoint", "decision_on", "open_points", "other_decisions", "points"]
-
 _NEAR_SYNONYMS = tuple(
     tuple(group.split(", "))
     for group in """
@@ -86,19 +84,12 @@ _MOST_SHARED_SHOWN = 3
 
 @dataclass(frozen=True)
 class OpenPoint:
-    """Something that the ontology does not settle.
+    """Something that the ontology does not settle."""
 
-    Attributes:
-        about: the slots, or the values as ``slot=value``, with " / " between; the key of a decision on it.
-        question: what is open.
-        default: what annotators are told until it is decided.
-        slot: the slot it concerns first.
-    """
-
-    about: str
-    question: str
-    default: str
-    slot: str
+    about: str  # the slots, or the values as ``slot=value``, with " / " between; the key of a decision on it
+    question: str  # what is open
+    default: str  # what annotators are told until it is decided
+    slot: str  # the slot it concerns first
 
     def as_json(self) -> dict[str, str]:
         """The point as one JSON object."""

@@ -24,8 +24,6 @@ from schemas.errors import CorpusError, UsageError
 from schemas.files import open_unlinked, sha256_bytes, temporary_folder
 from schemas.progress import Progress, SilentProgress
 
-__all__ = ["SERVED_IMAGES", "ImageFile", "ImageFolder"]
-
 SERVED_IMAGES = "pictures"
 
 ForBrowser = Callable[[bytes], tuple[str, Callable[[], bytes] | None]]
@@ -45,21 +43,16 @@ class _LeftOutError(Exception):
 
 @dataclass
 class ImageFolder:
-    """Links images below a document root.
+    """Links images below a document root."""
 
-    Attributes:
-        root: the document root.
-        for_browser: a file's content -> the suffix to serve it under and, where browsers would not show the file as it
-            is read, what makes the content to serve instead; raises a :class:`~schemas.errors.CorpusError` where it is
-            no image.
-        names: image id -> file name below the root, for each image that is there.
-        left_out: how many images whose file was fine at the import are not served, by reason: ``missing``,
-            ``symbolic_link``, ``changed`` or ``cannot_be_decoded``.
-    """
-
-    root: Path
+    root: Path  # the document root
+    # a file's content -> the suffix to serve it under and, where browsers would not show the file as it is read, what
+    # makes the content to serve instead; raises a :class:`~schemas.errors.CorpusError` where it is no image
     for_browser: ForBrowser
+    # image id -> file name below the root, for each image that is there
     names: dict[str, str] = field(default_factory=dict)
+    # how many images whose file was fine at the import are not served, by reason: ``missing``, ``symbolic_link``,
+    # ``changed`` or ``cannot_be_decoded``
     left_out: Counter[str] = field(default_factory=Counter)
 
     def link_all(

@@ -13,8 +13,7 @@ from schemas.errors import ServiceError, UsageError
 if TYPE_CHECKING:
     from datetime import datetime
 
-    from annotate.assignment.pace import Finish
-    from annotate.assignment.progress_report import Count, ProgressReport, ProgressRow
+    from annotate.assignment.progress_report import Count, Finish, ProgressReport, ProgressRow
     from pipeline.console import Console
     from pipeline.labelling.progress import LabellingProgress
 

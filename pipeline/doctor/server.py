@@ -9,8 +9,8 @@ from typing import Any
 
 from annotate.label_studio.address import ServerAddress
 from annotate.label_studio.environment import SERIES
-from annotate.label_studio.errors import describe
 from annotate.label_studio.plain_http import is_key, send, server_address
+from annotate.label_studio.session import describe
 from annotate.label_studio.studio import Studio
 from pipeline.doctor.finding import Finding, Level
 from pipeline.workspace import Workspace

@@ -8,8 +8,7 @@ from pathlib import Path
 
 from annotate.assignment.annotators import Annotators
 from annotate.label_studio.gateway import Gateway, Project, connect
-from annotate.label_studio.pull import PulledProject, pull_project
-from annotate.label_studio.pull_state import PullState, project_key
+from annotate.label_studio.pull import PulledProject, PullState, project_key, pull_project
 from pipeline.batches import Destination, read_batches
 from pipeline.labelling.annotators import learn_annotators
 from pipeline.labelling.assignment_record import projects_of
@@ -94,7 +93,7 @@ def _dialogue(uid: str) -> str:
 
 
 def state_path(workspace: Workspace, key: str) -> Path:
-    """Where the pull state of a project is; see :func:`annotate.label_studio.pull_state.project_key`."""
+    """Where the pull state of a project is; see :func:`annotate.label_studio.pull.project_key`."""
     return workspace.pulls / f"{key}.json"
 
 

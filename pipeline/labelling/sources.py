@@ -15,8 +15,7 @@ from annotate.exports.annotation_store import AnnotationStore, Changes
 from annotate.exports.identity import Identity
 from annotate.exports.reader import ExportReader
 from annotate.exports.staging import StagedExport, stage_export
-from annotate.label_studio.pull import PulledProject
-from annotate.label_studio.pull_state import PullState, project_key
+from annotate.label_studio.pull import PulledProject, PullState, project_key
 from pipeline.labelling.pulling import state_path
 from pipeline.workspace import Workspace
 from schemas.ontology import Ontology

@@ -12,7 +12,7 @@ import pyarrow as pa
 
 from annotate.annotations.annotation import Annotation
 from annotate.exports.identity import is_address
-from annotate.label_studio.pull_state import PullState
+from annotate.label_studio.pull import PullState
 from annotate.label_studio.studio import Studio
 from annotate.states.tracing import Origin, Spoken, origins, spoken
 from pipeline.batches import Batch, read_batches

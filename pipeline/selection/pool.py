@@ -9,8 +9,7 @@ from itertools import groupby
 from typing import Any
 
 from annotate.annotations.dialogue_index import read_dialogue_index
-from annotate.assignment.dialogue_features import DialogueFeatures, OntologyValues
-from annotate.assignment.selection_strategies import seeded_order
+from annotate.assignment.selection_strategies import DialogueFeatures, OntologyValues, seeded_order
 from pipeline.batches import read_batches
 from pipeline.chosen_dialogues import SPLITS
 from pipeline.workspace import Workspace

@@ -10,7 +10,7 @@ from typing import Literal, NamedTuple, get_args
 import numpy as np
 import numpy.typing as npt
 
-from annotate.assignment.dialogue_features import OntologyValues
+from annotate.assignment.selection_strategies import OntologyValues
 from annotate.states.accumulate import accumulate
 from pipeline.modelling.run_record import RECORD, RunRecord, read_record
 from pipeline.modelling.runs import find_run, load_corpus, open_ranker

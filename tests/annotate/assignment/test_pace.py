@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from annotate.assignment.pace import Pace, finish_of, pace_of
+from annotate.assignment.progress_report import Pace, finish_of, pace_of
 
 NOW = datetime(2026, 3, 10, 12, 0, tzinfo=UTC)
 

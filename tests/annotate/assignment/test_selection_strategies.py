@@ -11,8 +11,15 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from annotate.assignment.dialogue_features import DialogueFeatures, FeatureTable, OntologyValues
-from annotate.assignment.selection_strategies import cover, draw, seeded_order, spread_out
+from annotate.assignment.selection_strategies import (
+    DialogueFeatures,
+    FeatureTable,
+    OntologyValues,
+    cover,
+    draw,
+    seeded_order,
+    spread_out,
+)
 from schemas.ontology import Ontology, Slot, Value
 
 ONTOLOGY = Ontology(

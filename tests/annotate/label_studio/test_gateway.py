@@ -17,7 +17,7 @@ import pytest
 
 from annotate.label_studio.gateway import Gateway, connect
 from annotate.label_studio.plain_http import ask
-from annotate.label_studio.task_list import uid_queries
+from annotate.label_studio.project_calls import uid_queries
 from annotate.tasks import label_config as labels
 from annotate.tasks.dialogue_tasks import TaskStyle, dialogue_tasks
 from pipeline.doctor.server import examine_server

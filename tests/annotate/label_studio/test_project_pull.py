@@ -18,8 +18,7 @@ from hypothesis import strategies as st
 
 from annotate.label_studio.export_calls import TaskHead, Totals
 from annotate.label_studio.gateway import Gateway, Project
-from annotate.label_studio.pull import PulledProject, pull_project
-from annotate.label_studio.pull_state import PullState
+from annotate.label_studio.pull import PulledProject, PullState, pull_project
 from schemas.errors import LabelError
 
 PROJECT = Project(7, "p", "", 0, created_at="2026-01-01T00:00:00.000000Z")

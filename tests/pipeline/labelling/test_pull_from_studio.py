@@ -10,7 +10,7 @@ import httpx
 import pytest
 
 from annotate.label_studio.gateway import Gateway, connect
-from annotate.label_studio.pull_state import PullState
+from annotate.label_studio.pull import PullState
 from annotate.simulated_annotators import Annotator
 from pipeline.chosen_dialogues import Selection
 from pipeline.cli import _run
