@@ -20,7 +20,7 @@ import pyarrow.compute as pc
 
 from pipeline.corpus.catalogue import Catalogue
 from pipeline.corpus.chunks import Setting
-from pipeline.corpus.image_files import check_images
+from pipeline.corpus.images import check_images
 from pipeline.corpus.layout import Folders
 from pipeline.corpus.ledger import Ledger
 from pipeline.corpus.parsing import snake_case

@@ -1,6 +1,7 @@
 """Dialogue files in MMD's layout: an element is an utterance, null, an empty object, or a list of elements.
 
-Positives are the system utterance's ``images``, negatives its ``false images``.
+Positives are the system utterance's ``images``, negatives its ``false images``. States are ``dst.slot_values`` (per
+turn) and MMD-v3's ``ds`` (cumulative).
 """
 
 from __future__ import annotations
@@ -10,12 +11,162 @@ from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
+import orjson
+
 from pipeline.corpus.chunks import Chunk, ChunkMaker
 from pipeline.corpus.layout import UNREADABLE, HashedFiles
 from pipeline.corpus.ledger import Ledger, LedgerLine
-from pipeline.corpus.mmd_states import StateReader, UnreadableStateError
-from pipeline.corpus.parsing import as_text, id_text, references
-from pipeline.corpus.records import Dialogue, MergedTurns, Speaker, StateRecord, keep_or_drop, speaker_name
+from pipeline.corpus.parsing import as_text, id_text, pairs, references, snake_case, split_values, structure
+from pipeline.corpus.records import (
+    CumulativeState,
+    Dialogue,
+    ItemFeedback,
+    MergedTurns,
+    Speaker,
+    StateRecord,
+    TurnState,
+    keep_or_drop,
+    speaker_name,
+)
+from schemas.folding import fold_name
+
+_REMEMBERED_STATES = 2_000
+
+
+class UnreadableStateError(ValueError):
+    """There is a state, but not in a known form."""
+
+    def __init__(self, what: str, reason: str = "not_readable") -> None:
+        super().__init__(what)
+        self.reason = reason
+
+
+class StateReader:
+    """Reads states; one that was read lately is given back as the same object, as a state often holds for turns."""
+
+    def __init__(self) -> None:
+        self._known: dict[tuple[bool, bytes], StateRecord] = {}
+
+    def read(self, element: Mapping[str, Any]) -> StateRecord | None:
+        """The state that an utterance carries; None when it carries none."""
+        content = element.get("ds")
+        cumulative = content is not None
+        if not cumulative:
+            content = element.get("dst")
+        if content is None or content == "":
+            return None
+        content = structure(content)
+        try:
+            key = (cumulative, orjson.dumps(content))
+        except orjson.JSONEncodeError:  # nested deeper than it writes
+            return _cumulative(content) if cumulative else _per_turn(content)
+        state = self._known.get(key)
+        if state is None:
+            state = _cumulative(content) if cumulative else _per_turn(content)
+            if len(self._known) >= _REMEMBERED_STATES:
+                self._known.clear()
+            self._known[key] = state
+        return state
+
+
+def _per_turn(per_turn: object) -> TurnState:
+    if not isinstance(per_turn, dict):
+        raise UnreadableStateError("dst is not an object")
+    return turn_state(per_turn.get("slot_values"))
+
+
+def turn_state(slot_values: object) -> TurnState:
+    """The state of one turn from ``{slot: value or values}``, or from slots and values as a list or as text."""
+    named = [] if slot_values is None or slot_values == "" else pairs(slot_values)
+    if named is None:
+        raise UnreadableStateError("slot_values is not an object")
+    want: dict[str, tuple[str, ...]] = {}
+    for slot, value in named:
+        # {"Object ID: 3": {...}}, where a turn compares objects, is about them and not a wish: it has no values
+        values = split_values(snake_case(slot), value)
+        want[slot] = tuple(dict.fromkeys((*want[slot], *values))) if slot in want else values
+    return TurnState(want=want)
+
+
+def _cumulative(ds: object) -> CumulativeState:
+    if not isinstance(ds, dict):
+        raise UnreadableStateError("ds is not an object")
+    informable = ds.get("informable") or []
+    requestable = ds.get("requestable") or []
+    if not isinstance(informable, list) or not isinstance(requestable, list):
+        raise UnreadableStateError("ds.informable or ds.requestable is not a list")
+    like: dict[str, tuple[str, ...]] = {}
+    dislike: dict[str, tuple[str, ...]] = {}
+    for entry in informable:
+        for slot, values, disliked in _entries(entry):
+            side = dislike if disliked else like
+            side[slot] = tuple(dict.fromkeys((*side[slot], *values))) if slot in side else values
+    feedback = tuple([item for entry in requestable for item in _feedback(entry)])
+    return CumulativeState(like, dislike, feedback)
+
+
+def _entries(entry: object) -> Iterable[tuple[str, tuple[str, ...], bool]]:
+    """The slot, values, and whether they are disliked; several where each value has a sentiment of its own."""
+    if not isinstance(entry, dict):
+        raise UnreadableStateError("an entry of ds.informable is not an object")
+    slot, values, sentiment = entry.get("slot"), entry.get("values"), entry.get("sentiment")
+    if type(sentiment) is list and len(sentiment) > 1:
+        if type(values) is list and len(values) == len(sentiment):
+            return [_entry(slot, *each) for each in zip(values, sentiment, strict=True)]
+        if any(other != sentiment[0] for other in sentiment):
+            raise UnreadableStateError("sentiments that belong to no values", "unknown_sentiment")
+        sentiment = sentiment[:1]
+    return (_entry(slot, values, sentiment),)
+
+
+def _entry(slot: object, values: object, sentiment: object) -> tuple[str, tuple[str, ...], bool]:
+    if type(slot) is list and len(slot) == 1:
+        slot = slot[0]
+    if type(values) is list and len(values) == 1:
+        values = values[0]
+    if type(sentiment) is list and len(sentiment) == 1:
+        sentiment = sentiment[0]
+    if type(slot) is type(values) is type(sentiment) is str:
+        return _known_entry(slot, values, sentiment)
+    return _read_entry(slot, values, sentiment)
+
+
+def _read_entry(slot: object, values: object, sentiment: object) -> tuple[str, tuple[str, ...], bool]:
+    name = _slot(slot)
+    said = as_text(sentiment).casefold()
+    if said not in _SENTIMENTS or (not said and sentiment not in (None, "", [])):
+        raise UnreadableStateError(f"the sentiment {sentiment!r} is not known", "unknown_sentiment")
+    return name, split_values(snake_case(name), values), _SENTIMENTS[said]
+
+
+_SENTIMENTS = {
+    **dict.fromkeys(("", "like", "likes", "liked", "positive"), False),
+    **dict.fromkeys(("dislike", "dislikes", "disliked", "negative"), True),
+}
+"""Whether values are to be avoided; those without a sentiment are wanted."""
+
+_known_entry = lru_cache(maxsize=50_000)(_read_entry)
+
+
+def _slot(value: object) -> str:
+    """``["materials >> upper materials (shoes)"]`` -> ``materials``."""
+    return as_text(value).partition(">>")[0].strip()
+
+
+def _feedback(entry: object) -> list[ItemFeedback]:
+    if not isinstance(entry, dict):
+        raise UnreadableStateError("an entry of ds.requestable is not an object")
+    likes, dislikes = _slots(entry.get("likes")), _slots(entry.get("dislikes"))
+    image_refs, _ = references(entry.get("object", entry.get("objects")))
+    return [ItemFeedback(image, likes, dislikes) for image in image_refs if likes or dislikes]
+
+
+def _slots(value: object) -> tuple[str, ...]:
+    if isinstance(value, str):
+        value = [value]
+    names = [_slot(part) for part in value] if isinstance(value, list) else []
+    return tuple(name for name in names if name and fold_name(name) != "none")
+
 
 Entry = tuple[str, str, str]
 """(dialogue_id, split, file)."""

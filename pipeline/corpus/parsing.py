@@ -245,20 +245,8 @@ def value_texts(value: object, depth: int = 0) -> Iterable[str]:
         yield text
 
 
-_REFERENCES = (
-    "url",
-    "link",
-    "src",
-    "href",
-    "image",
-    "image_url",
-    "image_id",
-    "file",
-    "filename",
-    "file_name",
-    "path",
-    "id",
-)
+_IMAGE_KEYS = ("image", "image_url", "image_id")
+_REFERENCES = ("url", "link", "src", "href", *_IMAGE_KEYS, "file", "filename", "file_name", "path", "id")
 
 
 def references(value: object, depth: int = 0) -> tuple[list[str], int]:

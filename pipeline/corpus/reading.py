@@ -42,7 +42,7 @@ class Chunks:
 
     def __exit__(self, kind: object, problem: object, traceback: object) -> None:
         if self._pool is not None:
-            self._pool.end(at_once=problem is not None)
+            self._pool.__exit__(kind, problem, traceback)
 
     def read(self, setting: Setting) -> Iterator[tuple[int, Chunk]]:
         """(files or dialogues read, chunk), in order; the chunks do not depend on who makes them.

@@ -26,15 +26,9 @@ CandidateKind = Literal["images", "products"]
 SPLITS = ("train", "valid", "test")
 
 _SPLIT_NAMES = {
-    "train": "train",
-    "training": "train",
-    "valid": "valid",
-    "validation": "valid",
-    "val": "valid",
-    "dev": "valid",
-    "test": "test",
-    "devtest": "test",
-    "teststd": "test",
+    **dict.fromkeys(("train", "training"), "train"),
+    **dict.fromkeys(("valid", "validation", "val", "dev"), "valid"),
+    **dict.fromkeys(("test", "devtest", "teststd"), "test"),
 }
 
 
@@ -112,18 +106,6 @@ class MergedTurns:
         utterances: how many there were before merging.
         replaced_states: how many states gave way to a later cumulative one of their turn.
     """
-
-    __slots__ = (
-        "_last",
-        "acts",
-        "candidates",
-        "images",
-        "replaced_states",
-        "speakers",
-        "states",
-        "texts",
-        "utterances",
-    )
 
     def __init__(self) -> None:
         self.speakers: list[Speaker] = []

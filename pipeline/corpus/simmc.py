@@ -329,6 +329,14 @@ def _split_of_file(path: Path) -> str | None:
     return next((split for name in names if (split := split_name(name)) is not None), None)
 
 
+def count_unread(utterances: Sequence[Utterance], said: Sequence[object], ledger: Ledger) -> None:
+    """Count what was said in a turn and is no text, or that nothing was."""
+    not_texts = sum(text is not None and not isinstance(text, str) for text in said)
+    ledger["utterances"].drop("not_a_text", not_texts)
+    if not utterances and not not_texts:
+        ledger["utterances"].drop("no_transcript")
+
+
 class DialogueBuffer:
     """Keeps raw dialogues in a temporary file and gives them back sorted by id.
 

@@ -17,7 +17,7 @@ from pipeline.corpus.layout import UNREADABLE, Folders
 from pipeline.corpus.ledger import Ledger
 from pipeline.corpus.parsing import as_text, id_text, pairs, snake_case, split_values, structure
 from pipeline.corpus.records import ProductRecord, StateRecord, TurnState, Utterance
-from pipeline.corpus.simmc import SimmcDialogue, SimmcReader, domain_of_file
+from pipeline.corpus.simmc import SimmcDialogue, SimmcReader, count_unread, domain_of_file
 from schemas.folding import fold, fold_name
 
 WISH = frozenset({"CONFIRM", "INFORM", "REQUEST"})
@@ -92,10 +92,7 @@ class Simmc1Reader(SimmcReader):
         if isinstance(system, str):
             action, shown = self._shown(dialogue, index, turn, ledger)
             utterances.append(Utterance("system", action, as_text(system), (), shown))
-        not_texts = sum(said is not None and not isinstance(said, str) for said in (user, system))
-        ledger["utterances"].drop("not_a_text", not_texts)
-        if not utterances and not not_texts:
-            ledger["utterances"].drop("no_transcript")
+        count_unread(utterances, (user, system), ledger)
         return utterances
 
     def _shown(

@@ -14,10 +14,10 @@ from typing import Any, NamedTuple
 
 from pipeline.corpus.layout import UNREADABLE, Folders, files_below
 from pipeline.corpus.ledger import Ledger
-from pipeline.corpus.mmd_states import UnreadableStateError, turn_state
+from pipeline.corpus.mmd_dialogues import UnreadableStateError, turn_state
 from pipeline.corpus.parsing import as_text, id_text, pairs, structure
 from pipeline.corpus.records import StateRecord, Utterance
-from pipeline.corpus.simmc import SimmcDialogue, SimmcReader, read_object
+from pipeline.corpus.simmc import SimmcDialogue, SimmcReader, count_unread, read_object
 from schemas.errors import CorpusError
 
 OBJECT_MAP = "dialogue_object_to_item.json"
@@ -81,10 +81,7 @@ class Simmc2Reader(SimmcReader):
         if isinstance(system, str) or answered.objects:
             positives, negatives = self._candidates(dialogue, index, answered.objects, ledger)
             utterances.append(Utterance("system", answered.act, as_text(system), (), positives, negatives))
-        not_texts = sum(said is not None and not isinstance(said, str) for said in (user, system))
-        ledger["utterances"].drop("not_a_text", not_texts)
-        if not utterances and not not_texts:
-            ledger["utterances"].drop("no_transcript")
+        count_unread(utterances, (user, system), ledger)
         return utterances
 
     def _candidates(

@@ -8,50 +8,18 @@ these settles stays a slot of its own without catalogue values; the import says 
 
 from __future__ import annotations
 
+import tomllib
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
 
 from pipeline.corpus.catalogue import name_key
 from pipeline.corpus.parsing import snake_case
 from schemas.folding import fold, fold_name
 
-SLOT_ATTRIBUTES: Mapping[str, tuple[str, ...]] = {
-    "age": ("age", "age_range", "age_group"),
-    "care": ("care", "wash_care"),
-    "categories": ("category", "type"),
-    "category": ("category", "type"),
-    "clothing_category": ("clothing_category", "category", "clothing_style"),
-    "color": ("color", "colour", "color_name", "base_colour", "main_color"),
-    "colors": ("color", "colour", "color_name", "base_colour", "main_color"),
-    "colour": ("colour", "color", "color_name", "base_colour"),
-    "customer_rating": ("customer_rating", "customer_review", "avg_stars", "rating"),
-    "customer_review": ("customer_review", "customer_rating", "avg_stars", "review_stars", "rating"),
-    "fabric": ("fabric", "material"),
-    "gender": ("gender", "for_gender"),
-    "length": ("length", "hem_length"),
-    "lengths": ("length", "hem_length"),
-    "material": ("material", "fabric"),
-    "materials": ("material", "fabric"),
-    "neck": ("neck", "neckline", "neckline_style"),
-    "necks": ("neck", "neckline", "neckline_style"),
-    "pattern": ("pattern", "print"),
-    "patterns": ("pattern", "print"),
-    "print": ("print", "pattern"),
-    "prints": ("print", "pattern"),
-    "product_category": ("product_category", "category"),
-    "size": ("size", "available_sizes", "size_fit"),
-    "sizes": ("available_sizes", "size", "size_fit"),
-    "alphabetic_size": ("available_sizes", "size"),
-    "sleeve": ("sleeves", "sleeve", "sleeve_length", "sleeve_style"),
-    "sleeve_length": ("sleeve_length", "sleeves", "sleeve_style"),
-    "sleeves": ("sleeves", "sleeve_length", "sleeve_style"),
-    "skirt_length": ("skirt_length", "hem_length", "length"),
-    "sold_by": ("sold_by", "brand"),
-    "style": ("style", "dress_style"),
-    "styles": ("style", "dress_style"),
-    "type": ("type", "category", "product_type", "article_type"),
-    "types": ("type", "category", "product_type", "article_type"),
-}
+SLOT_ATTRIBUTES: Mapping[str, Sequence[str]] = tomllib.loads(
+    Path(__file__).with_name("slot_attributes.toml").read_text("utf-8")
+)
 """Slot as corpora name it (in snake case) -> attributes it can mean, the best first."""
 
 _REMEMBERED_VALUES = 500

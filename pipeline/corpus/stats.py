@@ -8,12 +8,11 @@ from typing import Any
 
 import pyarrow.compute as pc
 
+from pipeline.corpus.records import SPLITS
 from pipeline.workspace import Workspace
 from schemas.json_form import json_form
 from schemas.ontology import Ontology, fold
 from schemas.tables import ANNOTATIONS, PRODUCTS, RECOMMENDATIONS, STATES, TURNS, open_table, read_table
-
-SPLITS = ("train", "valid", "test")
 
 
 @dataclass(frozen=True)

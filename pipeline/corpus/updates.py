@@ -1,24 +1,249 @@
-"""States as the corpus gives them, turned into per-turn updates over one set of slots."""
+"""States as the corpus gives them, read over one set of slots and turned into updates of turns.
+
+A state that holds for several turns is worked out once and counted as often as it was used.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from functools import lru_cache
 from itertools import chain
+from types import MappingProxyType
 from typing import Literal
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from annotate.states.accumulate import difference_by_slot, one_after_the_other
+from annotate.states.accumulate import Sides, difference_by_slot, one_after_the_other
 from pipeline.corpus.catalogue import ProductLookup
 from pipeline.corpus.images import ImageReferences
-from pipeline.corpus.ledger import Ledger
-from pipeline.corpus.records import Dialogue, TurnState
+from pipeline.corpus.ledger import Ledger, LedgerLine
+from pipeline.corpus.parsing import snake_case
+from pipeline.corpus.records import CumulativeState, Dialogue, StateRecord, TurnState
 from pipeline.corpus.slots import Said, SlotKeys
-from pipeline.corpus.state_readings import Reading, StateReadings
+from pipeline.ontology.derivation import CATEGORY_ATTRIBUTES
 from schemas.belief import Polarity, TurnUpdate
+from schemas.folding import fold
 from schemas.tables import ANNOTATIONS
+
+_REMEMBERED = 2_000
+
+_folded = lru_cache(maxsize=50_000)(fold)
+
+
+class Mention:
+    """A slot with values, as states name it: its key ("" where it cannot be used), and what is counted for it.
+
+    Attributes:
+        times: how often it was mentioned and is not counted yet.
+    """
+
+    __slots__ = ("_counting", "key", "liked", "times", "values")
+
+    def __init__(self, key: str, values: tuple[str, ...], counting: Callable[[int], None]) -> None:
+        self.key = key
+        self.values = values
+        self.liked: Sides = (_distinct(values), ())
+        self.times = 0
+        self._counting = counting
+
+    def count(self) -> None:
+        """Count the times that were not counted yet."""
+        if self.times:
+            self._counting(self.times)
+            self.times = 0
+
+
+class Reading:
+    """One state, its slots named by key; readings are the same when they are one object.
+
+    Attributes:
+        like, dislike: slot -> values, as far as they can be used.
+        category: the slot that says what is looked for, where there is one, and its folded values.
+        by_slot: slot -> (liked, avoided) values, each sorted; a value on both sides is avoided.
+    """
+
+    like: Mapping[str, tuple[str, ...]] = MappingProxyType({})
+    dislike: Mapping[str, tuple[str, ...]] = MappingProxyType({})
+    drop: frozenset[str] = frozenset()  # slots that no longer matter
+    new_topic: bool | None = None  # as the corpus says, if it does
+    category: tuple[str, tuple[str, ...]] | None = None
+    by_slot: Mapping[str, Sides] = MappingProxyType({})
+    mentions: Sequence[Mention] = ()  # what to count each time that it is read; ``times`` says how often that was
+    times = 0
+
+
+class _Mentions(dict[tuple[str, tuple[str, ...]], Mention]):
+    """Mentions by (slot, values); one that is asked for the first time is made."""
+
+    def __init__(self, slots: SlotKeys, not_slots: frozenset[str], line: LedgerLine, said: list[Said]) -> None:
+        self._slots = slots
+        self._said = said
+        self._not_slots = not_slots
+        self._line = line
+
+    def __missing__(self, named: tuple[str, tuple[str, ...]]) -> Mention:
+        found = self[named] = self._made(*named)
+        return found
+
+    def _made(self, slot: str, values: tuple[str, ...]) -> Mention:
+        line, said, n = self._line, self._said, len(values)
+        if not values:
+            return Mention("", values, lambda times: line.drop("no_value", times))
+        if snake_case(slot) in self._not_slots:
+            return Mention("", values, lambda times: line.drop("not_a_product_attribute", n * times))
+        key = self._slots.key(slot)
+        if not key:
+            return Mention("", values, lambda times: line.drop("no_slot_name", n * times))
+
+        def keep(times: int) -> None:
+            line.keep(n * times)
+            said.append((slot, values, times))
+
+        return Mention(key, values, keep)
+
+
+class StateReadings:
+    """Reads states; see :class:`pipeline.corpus.updates.CorpusUpdates` for the arguments.
+
+    Only after :meth:`count` are the ledger's line ``state_values`` and :attr:`said` complete.
+
+    Attributes:
+        said: which slots were named, in the order of their first mention since the last count.
+    """
+
+    def __init__(
+        self,
+        slots: SlotKeys,
+        products: ProductLookup,
+        image_refs: ImageReferences,
+        not_slots: frozenset[str],
+        ledger: Ledger,
+    ) -> None:
+        self.said: list[Said] = []
+        self._slots = slots
+        self._products = products
+        self._images = image_refs
+        self._not_slots = not_slots
+        self._feedback = ledger["feedback"]
+        self._readings: dict[StateRecord, Reading] = {}
+        self._mentions = _Mentions(slots, not_slots, ledger["state_values"], self.said)
+        self._mentioned_now: list[Mention] = []
+
+    def of(self, state: StateRecord) -> Reading:
+        """The reading of a state; the same object for the same state, as long as it is remembered."""
+        reading = self._readings.get(state)
+        if reading is None:
+            if len(self._readings) >= _REMEMBERED:
+                self.count()
+            reading = self._read(state)
+            if state.drop if isinstance(state, TurnState) else state.feedback:  # partly counted as it is read
+                self._add_times(reading.mentions, 1)
+                return reading
+            self._readings[state] = reading
+        reading.times += 1
+        return reading
+
+    def count(self) -> None:
+        """Count what was read, and forget it: what is counted next does not depend on what was read before."""
+        for reading in self._readings.values():
+            self._add_times(reading.mentions, reading.times)
+        self._readings.clear()
+        for mention in self._mentioned_now:
+            mention.count()
+        self._mentioned_now.clear()
+        if len(self._mentions) >= _REMEMBERED:
+            self._mentions.clear()
+
+    def _add_times(self, mentions: Iterable[Mention], times: int) -> None:
+        for mention in mentions:
+            if not mention.times:
+                self._mentioned_now.append(mention)
+            mention.times += times
+
+    def _read(self, state: StateRecord) -> Reading:
+        reading = Reading()
+        if isinstance(state, TurnState):
+            liked, disliked = self._mentioned(state.want), self._mentioned(state.dislike)
+            reading.like, reading.dislike = _by_key(liked), _by_key(disliked)
+            reading.drop = frozenset(filter(None, [self._named(name) for name in sorted(state.drop)]))
+            reading.new_topic = state.new_topic
+            category = next((name for name in CATEGORY_ATTRIBUTES if name in reading.like), None)
+            if category is not None:
+                reading.category = category, tuple(sorted(map(_folded, reading.like[category])))
+            reading.mentions = (*liked, *disliked)
+            return reading
+        liked = reading.mentions = self._mentioned(state.like)
+        by_slot = {mention.key: mention.liked for mention in liked}
+        if state.dislike or state.feedback or "" in by_slot or len(by_slot) < len(liked):
+            disliked = self._mentioned(state.dislike)
+            reading.mentions = (*liked, *disliked)
+            like, dislike = _by_key(liked), _by_key(disliked)
+            self._add_feedback(state, like, dislike)
+            by_slot = _by_slot(like, dislike)
+        reading.by_slot = by_slot
+        return reading
+
+    def _mentioned(self, said: Mapping[str, tuple[str, ...]]) -> list[Mention]:
+        return list(map(self._mentions.__getitem__, said.items()))
+
+    def _named(self, slot: str) -> str | None:
+        """The key of a slot that is named without values, which is counted at once."""
+        if snake_case(slot) in self._not_slots:
+            return None
+        self.said.append((slot, (), 1))
+        return self._slots.key(slot)
+
+    def _add_feedback(
+        self, state: CumulativeState, like: dict[str, tuple[str, ...]], dislike: dict[str, tuple[str, ...]]
+    ) -> None:
+        line, said = self._feedback, like.keys() | dislike.keys()
+        for item in state.feedback:
+            product_id = self._products.of_image(item.image, self._images)
+            if product_id is None:
+                line.drop("unknown_product", len(item.likes) + len(item.dislikes))
+                continue
+            attributes = self._products.attributes[product_id]
+            for side, names in ((like, item.likes), (dislike, item.dislikes)):
+                for name in names:
+                    key = self._named(name)
+                    values = attributes.get(key or "")
+                    if not key or values is None:
+                        line.drop("attribute_not_known_of_the_product")
+                    elif key in said:
+                        line.drop("already_said")
+                    else:
+                        line.keep()
+                        side[key] = tuple(dict.fromkeys((*side.get(key, ()), *values)))
+
+
+def _distinct(values: tuple[str, ...]) -> tuple[str, ...]:
+    """Of values that differ only in spelling the last, sorted."""
+    return tuple(sorted({_folded(value): value for value in values}.values()))
+
+
+def _by_key(mentions: Iterable[Mention]) -> dict[str, tuple[str, ...]]:
+    """Slot -> values; a slot that is named in two ways has those of both."""
+    found: dict[str, tuple[str, ...]] = {}
+    for mention in mentions:
+        key, values = mention.key, mention.values
+        if key:
+            found[key] = tuple(dict.fromkeys((*found[key], *values))) if key in found else values
+    return found
+
+
+def _by_slot(like: Mapping[str, tuple[str, ...]], dislike: Mapping[str, tuple[str, ...]]) -> dict[str, Sides]:
+    found: dict[str, Sides] = {}
+    for slot in {**like, **dislike}:
+        avoided = {_folded(value): value for value in dislike.get(slot, ())}
+        liked = {_folded(value): value for value in like.get(slot, ())}
+        found[slot] = (
+            tuple(sorted([value for key, value in liked.items() if key not in avoided])),
+            tuple(sorted(avoided.values())),
+        )
+    return found
+
 
 TopicChange = Literal["reset", "keep"]
 """Whether a per-turn state that names another category than before starts a new topic."""

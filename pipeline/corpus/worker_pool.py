@@ -8,21 +8,26 @@ pipes do, so nothing is left behind however the import ends.
 
 from __future__ import annotations
 
+import gc
 import json
 import os
 import signal
 import struct
 import subprocess
 import sys
+import traceback
 from collections import deque
 from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import suppress
+from importlib.abc import MetaPathFinder
 from pathlib import Path
 from queue import SimpleQueue
-from types import TracebackType
+from types import ModuleType
 from typing import IO, Any, NamedTuple
 
+from pipeline.corpus.chunks import ChunkMaker, Setting
+from pipeline.corpus.mmd_dialogues import MmdDialogues
 from schemas.errors import ServiceError
 
 _SIZE = struct.Struct("<Q")
@@ -102,14 +107,9 @@ class WorkerPool:
     def __enter__(self) -> WorkerPool:
         return self
 
-    def __exit__(
-        self, kind: type[BaseException] | None, problem: BaseException | None, traceback: TracebackType | None
-    ) -> None:
-        self.end(at_once=problem is not None)
-
-    def end(self, *, at_once: bool = True) -> None:
-        """Stop everybody: at work or not, or as soon as they have nothing to do."""
-        if at_once:
+    def __exit__(self, kind: object, problem: object, traceback: object) -> None:
+        """Stop everybody: as soon as they have nothing to do, or after a problem at work or not."""
+        if problem is not None:
             with suppress(ProcessLookupError):
                 os.killpg(self._leader.pid, signal.SIGKILL)
         self._threads.shutdown(cancel_futures=True)
@@ -149,4 +149,46 @@ class WorkerPool:
             pipe.close()
 
 
-_START = "from pipeline.corpus.worker import main; main()"
+_START = "from pipeline.corpus.worker_pool import main; main()"
+
+
+def main() -> None:
+    """Hear the setting, fork a process for each pair of pipes on the command line, and wait for them to end."""
+    sys.meta_path.insert(0, _NoPandas())
+    pipes: list[tuple[int, int]] = json.loads(sys.argv[1])
+    known = json.load(sys.stdin.buffer)
+    maker = ChunkMaker(Setting.from_json(known["setting"]))
+    dialogues = MmdDialogues.from_json(known["dialogues"])
+    gc.disable()  # parsed JSON holds no cycles
+    gc.freeze()
+    for pair in pipes:
+        if os.fork() == 0:
+            # the others' pipes end only when nobody holds them
+            for end in (end for other in pipes if other != pair for end in other):
+                os.close(end)
+            with suppress(BrokenPipeError):
+                _serve(os.fdopen(pair[0], "rb"), os.fdopen(pair[1], "wb"), dialogues, maker)
+            os._exit(0)
+    for end in (end for pair in pipes for end in pair):
+        os.close(end)
+    with suppress(ChildProcessError):
+        while True:
+            os.wait()
+
+
+class _NoPandas(MetaPathFinder):
+    """Nothing here needs pandas, but pyarrow would import it with its first array: 0.2 s and 35 MB a process."""
+
+    def find_spec(self, name: str, path: Sequence[str] | None, target: ModuleType | None = None) -> None:
+        if name == "pandas":
+            raise ModuleNotFoundError("left out on purpose", name=name)
+
+
+def _serve(requests: IO[bytes], answers: IO[bytes], dialogues: MmdDialogues, maker: ChunkMaker) -> None:
+    while (request := receive(requests)) is not None:
+        answer: list[Any]
+        try:
+            answer = dialogues.chunk(json.loads(request[0]), maker).to_bytes()
+        except Exception:
+            answer = [traceback.format_exc().encode()]
+        send(answers, answer)

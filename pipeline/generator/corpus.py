@@ -12,9 +12,10 @@ from typing import Any
 
 from pipeline.generator.catalogue import FAULTS, CatalogueProduct, drawn_catalogue, plant_faults
 from pipeline.generator.mmd_layout import DialogueWriter, only_in_images, write_links, write_product
-from pipeline.generator.product_index import ProductIndex
 from pipeline.generator.real_catalogue import RealCatalogue
+from pipeline.generator.user_goal import ProductIndex
 from pipeline.generator.user_simulator import CORRUPTIONS, Simulator, plan_corruptions
+from pipeline.generator.vocabulary import load
 from schemas.errors import UsageError
 from schemas.files import remove_left_over, temporary_files, temporary_folder, write_json
 from schemas.json_form import json_form
@@ -40,32 +41,7 @@ class Size:
     broken: int  # dialogue files that are no JSON, in the training split, on top of the readable ones
 
 
-SIZES: Mapping[str, Size] = {
-    "test": Size(
-        {"train": 20, "valid": 4, "test": 6},
-        84,
-        {"train": 30, "valid": 30, "test": 30},
-        faults=1,
-        corruptions=1,
-        broken=1,
-    ),
-    "demo": Size(
-        {"train": 260, "valid": 40, "test": 60},
-        560,
-        {"train": 80, "valid": 80, "test": 80},
-        faults=2,
-        corruptions=2,
-        broken=2,
-    ),
-    "mmd-v3": Size(
-        {"train": 5478, "valid": 1113, "test": 1174},
-        4000,
-        {"train": 640, "valid": 645, "test": 1000},
-        faults=8,
-        corruptions=40,
-        broken=8,
-    ),
-}
+SIZES: Mapping[str, Size] = {name: Size(**size) for name, size in load("sizes.toml").items()}
 """The sizes by name; ``mmd-v3`` has the dialogues and candidates of the paper's Table 1."""
 
 
@@ -242,10 +218,10 @@ def _report(
         system_turns=counts["system_turns"],
         recommendation_turns=counts["recommendation_turns"],
         positives=counts["positives"],
-        positives_per_recommendation=round(counts["positives"] / turns, 3),
         negatives=counts["negatives"],
-        negatives_per_recommendation=round(counts["negatives"] / turns, 3),
         images_sent_by_user=counts["images_sent_by_user"],
+        positives_per_recommendation=round(counts["positives"] / turns, 3),
+        negatives_per_recommendation=round(counts["negatives"] / turns, 3),
         products=len(products),
         images={
             "ok": faults[""] + faults["missing_json"] + faults["broken_json"],
@@ -264,10 +240,8 @@ def _report(
                 fault: {role: writer.references.get(fault, Counter())[role] for role in ("positives", "negatives")}
                 for fault in FAULTS
             },
-            "recommendation_turns_without_negatives": counts["recommendation_turns_without_negatives"],
-            "repeated_negatives": counts["repeated_negatives"],
-            "negatives_equal_to_a_positive": counts["negatives_equal_to_a_positive"],
-            "typographic_quotes": counts["typographic_quotes"],
+            **{name: counts[name] for name in ("recommendation_turns_without_negatives", "repeated_negatives")},
+            **{name: counts[name] for name in ("negatives_equal_to_a_positive", "typographic_quotes")},
         },
     )
 

@@ -43,7 +43,6 @@ def cloth(size: int, colour: RGB, print_name: str, accent: RGB, rng: Random) -> 
 
 
 def _stripes(draw: ImageDraw.ImageDraw, size: int, colour: RGB, accent: RGB, rng: Random) -> None:
-    del colour
     period = size * rng.uniform(0.085, 0.105)
     start = rng.uniform(0, period)
     for index in range(-1, int(size / period) + 2):
@@ -66,7 +65,6 @@ def _checks(draw: ImageDraw.ImageDraw, size: int, colour: RGB, accent: RGB, rng:
 
 
 def _dots(draw: ImageDraw.ImageDraw, size: int, colour: RGB, accent: RGB, rng: Random) -> None:
-    del colour
     step = size * rng.uniform(0.085, 0.1)
     radius = step * 0.25
     shift = rng.uniform(0, step)
@@ -100,7 +98,6 @@ def _flowers(draw: ImageDraw.ImageDraw, size: int, colour: RGB, accent: RGB, rng
 
 
 def _zigzag(draw: ImageDraw.ImageDraw, size: int, colour: RGB, accent: RGB, rng: Random) -> None:
-    del colour
     period = size * rng.uniform(0.12, 0.14)
     half = period * 0.5
     start = rng.uniform(0, period)

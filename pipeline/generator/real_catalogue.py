@@ -13,35 +13,12 @@ from urllib.parse import quote
 from pipeline.corpus.csv_files import read_csv
 from pipeline.corpus.images import canonical_url, file_name, place_of
 from pipeline.generator.catalogue import CatalogueProduct, link_of
-from pipeline.generator.vocabulary import SLOT_OF, VISIBLE
+from pipeline.generator.vocabulary import SLOT_OF, VISIBLE, load
 from schemas.errors import CorpusError, UsageError
 from schemas.ontology import fold, fold_name
 from schemas.validation import did_you_mean
 
-_KNOWN_NAMES: Mapping[str, tuple[str, ...]] = {
-    "id": ("id", "product_id", "sku", "article_id", "item_id"),
-    "name": ("name", "product_display_name", "display_name", "product_name", "title", "prod_name"),
-    "image": ("image", "image_file", "image_filename", "file_name", "picture", "image_path"),
-    "taxonomy": ("taxonomy", "sub_category", "master_category", "category"),
-    "price": ("price", "list_price", "retail_price"),
-    "currency": ("currency",),
-    "description": ("description", "details", "detail_desc"),
-    "type": ("type", "article_type", "product_type", "product_type_name", "garment"),
-    "gender": ("gender", "sex", "index_group_name"),
-    "color": ("color", "colour", "base_colour", "base_color", "colour_group_name", "main_colour"),
-    "print": ("print", "pattern", "graphical_appearance_name"),
-    "sleeves": ("sleeves", "sleeve_length", "sleeve"),
-    "neck": ("neck", "neckline"),
-    "length": ("length",),
-    "material": ("material", "fabric"),
-    "style": ("style", "usage", "occasion"),
-    "fit": ("fit",),
-    "brand": ("brand", "brand_name"),
-    "care": ("care",),
-    "available_sizes": ("available_sizes", "sizes", "size"),
-    "season": ("season",),
-    "age": ("age", "age_group"),
-}
+_KNOWN_NAMES: Mapping[str, Sequence[str]] = load("columns.toml")
 FIELDS = tuple(_KNOWN_NAMES)
 """What a column can be mapped to: a field of the product, or an attribute that dialogues speak of."""
 

@@ -12,7 +12,7 @@ from functools import partial
 from itertools import pairwise
 from typing import Any, Literal
 
-from pipeline.generator.data import load
+from pipeline.generator.vocabulary import load
 
 Point = tuple[float, float]
 Fill = Literal["cloth", "inside", "trim", "sole", "metal"]
@@ -280,7 +280,6 @@ def _shorts(look: Look) -> list[Shape]:
 
 def _as_drawn(shapes: Sequence[dict[str, Any]], look: Look) -> list[Shape]:
     """A garment that looks the same whatever its attributes."""
-    del look
     drawn: list[Shape] = []
     for given in shapes:
         match given:

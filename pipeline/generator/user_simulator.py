@@ -11,10 +11,8 @@ from typing import Any, Literal, get_args
 import numpy as np
 from numpy.typing import NDArray
 
-from pipeline.generator.product_index import Mask, ProductIndex
-from pipeline.generator.user_actions import MoveKind, UserAction
-from pipeline.generator.user_goal import UserGoal
-from pipeline.generator.user_policy import UserPolicy
+from pipeline.generator.user_goal import Mask, ProductIndex, UserGoal
+from pipeline.generator.user_policy import ACTS, UserAction, UserPolicy
 from pipeline.generator.wording import (
     ADD,
     AGENT,
@@ -80,25 +78,6 @@ def shape_utterances(utterances: list[Any], corruption: Corruption | None) -> li
     if corruption == "nested_utterances":
         return [*utterances[:2], utterances[2:4], *utterances[4:]]
     return utterances
-
-
-_ACTS: dict[MoveKind, tuple[str, str]] = {
-    "open": ("give-criteria", ""),
-    "switch": ("switch-synset", ""),
-    "add": ("filter_results", "show_in_attribute_value"),
-    "change": ("filter_results", "show_in_attribute_value"),
-    "dislike": ("do_not_like_show_result", "do_not_like_show_in_attribute_value"),
-    "drop": ("filter_results", "show_in_any_attribute_value"),
-    "like_nth": ("like_n_show_result", "like_show_in_attribute_as_in_n"),
-    "nth_but": ("show_similar_to", "show_similar_to_n_in_attribute_value"),
-    "dislike_nth": ("do_not_like_n_show_result", "do_not_like_show_in_attribute_as_in_n"),
-    "upload": ("like_n_show_result", "like_show_in_attribute_as_in_custom_image"),
-    "upload_dislike": ("do_not_like_n_show_result", "do_not_like_show_in_attribute_as_in_custom_image"),
-    "more": ("show_similar_to", "show_more"),
-    "impossible": ("filter_results", "show_in_attribute_value"),
-    "relax": ("give-part-criteria", ""),
-}
-"""Move -> MMD's intent of the turn, and its ``question-subtype``."""
 
 
 @dataclass
@@ -280,7 +259,7 @@ class _Conversation:
         return self._shown
 
     def _say(self, move: UserAction, act: str | None = None) -> None:
-        usual, subtype = _ACTS[move.kind]
+        usual, subtype = ACTS[move.kind]
         text = self._sentence(move)
         self._wants = move.wants
         self._dialogue.moves[move.kind] += 1

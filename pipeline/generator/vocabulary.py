@@ -5,10 +5,17 @@ Attribute names are the product keys of MMD's catalogue (``type``, ``color``, ``
 
 from __future__ import annotations
 
+import tomllib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
 
-from pipeline.generator.data import load
+
+def load(name: str) -> dict[str, Any]:
+    """A file of ``data``; keys are in its order."""
+    return tomllib.loads(Path(__file__).with_name("data").joinpath(name).read_text("utf-8"))
+
 
 _given = load("vocabulary.toml")
 

@@ -6,8 +6,8 @@ import re
 from collections.abc import Mapping, Sequence
 from random import Random
 
-from pipeline.generator.data import load
 from pipeline.generator.user_goal import UserGoal
+from pipeline.generator.vocabulary import load
 
 _Texts = Sequence[str]
 _TextsOf = Mapping[str, _Texts]
@@ -49,10 +49,8 @@ _BEHIND = ("neck", "available_sizes", "gender", "season", "care", "age")
 class Wording:
     """Speaks for user and agent of one dialogue."""
 
-    def __init__(self, rng: Random, *, synonym_rate: float = 0.3, slip_rate: float = 0.07) -> None:
+    def __init__(self, rng: Random) -> None:
         self._rng = rng
-        self._synonym_rate = synonym_rate
-        self._slip_rate = slip_rate
 
     def pick(self, templates: Sequence[str], **words: str) -> str:
         """One of the templates, filled in."""
@@ -68,7 +66,7 @@ class Wording:
             return "everyone"
         words = SYNONYMS.get(attribute, {}).get(value)
         spoken = value
-        if words and self._rng.random() < self._synonym_rate:
+        if words and self._rng.random() < 0.3:
             spoken = self._rng.choice(words)
         if attribute == "sleeves" and spoken in ("short", "long", "half", "full"):
             return self._rng.choice((f"{spoken}-sleeved", f"with {spoken} sleeves", f"{spoken} sleeve"))
@@ -117,7 +115,7 @@ class Wording:
             text = text[0].upper() + text[1:]
         if text[-1] not in "?.!" and rng.random() < 0.4:
             text += "."
-        if rng.random() < self._slip_rate:
+        if rng.random() < 0.07:
             text = self._slip(text)
         return f"‘{text}’" if rng.random() < 0.03 else text
 

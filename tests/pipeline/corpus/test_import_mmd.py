@@ -525,7 +525,7 @@ def test_a_ledger_that_does_not_add_up_is_refused() -> None:
 
 
 def test_an_image_beyond_the_pixel_cap_is_refused_undecoded(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    from pipeline.corpus import image_files as files_of_images
+    from pipeline.corpus import images as files_of_images
     from pipeline.corpus.images import ReferencedImage
     from semantic_model.data import image_decoding as decoding
 
@@ -681,7 +681,7 @@ def test_what_lies_there_and_is_not_read_is_told(tmp_path: Path) -> None:
 
 
 def test_a_link_inside_the_folder_is_recorded_as_the_file_it_leads_to(tmp_path: Path) -> None:
-    from pipeline.corpus import image_files as files_of_images
+    from pipeline.corpus import images as files_of_images
     from pipeline.corpus.images import ReferencedImage
 
     (tmp_path / "real").mkdir()

@@ -3,8 +3,7 @@ from __future__ import annotations
 import pytest
 
 from pipeline.generator.catalogue import CatalogueProduct
-from pipeline.generator.product_index import ProductIndex
-from pipeline.generator.user_goal import UserGoal
+from pipeline.generator.user_goal import ProductIndex, UserGoal
 
 IMAGE = "http://shop.example.invalid/p/1.jpg"
 
