@@ -36,8 +36,8 @@ def generate(
 
     Example: semctl generate corpus --size demo --seed 1
     """
+    from pipeline.generator.catalogue import parse_columns, read_catalogue
     from pipeline.generator.corpus import GenerateRequest, generate_corpus
-    from pipeline.generator.real_catalogue import parse_columns, read_catalogue
 
     _, console = opened(context, as_json=as_json)
     if (catalogue is None) != (images is None):

@@ -60,7 +60,6 @@ class Catalogue:
 
     @property
     def attributes(self) -> list[str]:
-        """Names of all attributes, sorted."""
         return sorted({name for product in self.products for name in product.attributes})
 
     def link_images(self, image_refs: ImageReferences) -> dict[str, tuple[str, ...]]:
@@ -128,7 +127,6 @@ class ProductLookup:
         return found
 
     def as_json(self) -> list[Any]:
-        """The arguments it was made with."""
         return [self.product_ids, self._by_reference, self.attributes]
 
 

@@ -43,7 +43,6 @@ class Setting:
     image_refs: ImageReferences
 
     def as_json(self) -> dict[str, Any]:
-        """Itself for another process."""
         return {
             "candidates": self.candidates,
             "negatives_needed": self.negatives_needed,
@@ -57,7 +56,6 @@ class Setting:
 
     @classmethod
     def from_json(cls, value: Mapping[str, Any]) -> Setting:
-        """The inverse of :meth:`as_json`."""
         split = value["split"]
         return cls(
             value["candidates"],
@@ -96,20 +94,10 @@ class Chunk:
 
     @classmethod
     def from_bytes(cls, parts: list[bytes]) -> Chunk:
-        """The inverse of :meth:`to_bytes`."""
         splits, user_turns, ledger, said, image_refs, sums = json.loads(parts[0])
         turns, recommendations, updates = map(_table, parts[1:])
-        return cls(
-            turns,
-            recommendations,
-            updates,
-            splits,
-            user_turns,
-            ledger,
-            said,
-            [ReferencedImage(*p) for p in image_refs],
-            sums,
-        )
+        found = [ReferencedImage(*image) for image in image_refs]
+        return cls(turns, recommendations, updates, splits, user_turns, ledger, said, found, sums)
 
 
 def _table_bytes(table: pa.Table) -> pa.Buffer:
@@ -148,7 +136,6 @@ class ChunkMaker:
         self._splits = dict.fromkeys(SPLITS, 0)
 
     def add(self, dialogue: Dialogue) -> None:
-        """Add a dialogue."""
         if self._split is not None:
             dialogue = dialogue._replace(split=self._split.of(dialogue.dialogue_id))
         self._splits[dialogue.split] += 1
@@ -198,7 +185,6 @@ class TurnTable:
         self._image_ids: list[Sequence[str]] = []
 
     def add(self, dialogue: Dialogue) -> None:
-        """Add a dialogue."""
         turns = dialogue.turns
         self._dialogue_ids.append(dialogue.dialogue_id)
         self._splits.append(dialogue.split)
@@ -211,7 +197,6 @@ class TurnTable:
 
     @property
     def user_turns(self) -> int:
-        """How many of them are users' turns."""
         return self._speakers.count("user")
 
     def take(self) -> pa.Table:

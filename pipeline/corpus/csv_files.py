@@ -46,7 +46,6 @@ class CsvTable:
     left_out: tuple[str, ...] = ()
 
     def fitting(self, path: Path) -> Iterator[tuple[int, list[str]]]:
-        """The rows."""
         for line, cells in self.ragged:
             more = cells > len(self.header)
             raise CorpusError(

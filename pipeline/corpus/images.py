@@ -101,7 +101,6 @@ class ImageReferences:
         self._stems: dict[str, list[str]] | None = None
 
     def as_json(self) -> dict[str, Any]:
-        """What it was made with."""
         return {
             "folder": None if self.folder is None else str(self.folder),
             "url_map": self._url_map,
@@ -111,13 +110,11 @@ class ImageReferences:
 
     @classmethod
     def from_json(cls, value: Mapping[str, Any]) -> ImageReferences:
-        """The inverse of :meth:`as_json`."""
         folder = value["folder"]
         return cls(**{**value, "folder": None if folder is None else Path(folder)})
 
     @property
     def uses_ids(self) -> bool:
-        """Whether the corpus names images by number."""
         return bool(self._id_map)
 
     def resolve(self, reference: str) -> ReferencedImage:
@@ -129,7 +126,6 @@ class ImageReferences:
         return known
 
     def add(self, image_refs: Iterable[ReferencedImage]) -> None:
-        """Remember images that were found elsewhere."""
         for image in image_refs:
             self.found.setdefault(image.image_id, image)
 

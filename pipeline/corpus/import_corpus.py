@@ -308,7 +308,6 @@ class _Import:
             self._corpus_slots.append(CorpusSlot(name, own, tuple(sorted(slots.spellings[key])), dict(slots.said[key])))
 
     def ontology(self, existing: Ontology | None) -> Ontology:
-        """The ontology of this corpus, grown onto the one there is."""
         aliases = self._catalogue.aliases
         derived = derive_ontology(self._counts, aliases=aliases, corpus_slots=self._corpus_slots)
         return derived if existing is None else grown(existing, derived, self._counts)

@@ -119,8 +119,6 @@ class StateLine(_Line):
 
 
 class UpdateLine(_Line):
-    """What a turn changes."""
-
     want: dict[str, Values] = {}
     dislike: dict[str, Values] = {}
     drop: list[str] = []
@@ -128,8 +126,6 @@ class UpdateLine(_Line):
 
 
 class TurnLine(_Line):
-    """One utterance."""
-
     speaker: Annotated[Literal["user", "system"], BeforeValidator(lambda value: speaker_name(value) or value)]
     text: Text = ""
     act: Text = ""
@@ -141,8 +137,6 @@ class TurnLine(_Line):
 
 
 class DialogueLine(_Line):
-    """One dialogue."""
-
     dialogue_id: Id = Field(min_length=1)
     split: Annotated[
         Literal["train", "valid", "test"] | None, BeforeValidator(lambda value: split_name(value) or value)
@@ -151,8 +145,6 @@ class DialogueLine(_Line):
 
 
 class ProductLine(_Line):
-    """One product."""
-
     product_id: Id = Field(min_length=1)
     name: Text = ""
     description: Text = ""
@@ -197,19 +189,13 @@ class JsonlReader:
                 raw = _parse(line, where)
                 dialogue_id = id_text(raw.get("dialogue_id"))
                 if not dialogue_id:
-                    raise CorpusError(
-                        "a dialogue without 'dialogue_id' (a text)",
-                        where=where,
-                        fix="give each dialogue an id of its own",
-                    )
+                    fix = "give each dialogue an id of its own"
+                    raise CorpusError("a dialogue without 'dialogue_id' (a text)", where=where, fix=fix)
                 split = split_name(raw.get("split")) or split_name(path.stem) or "train"
                 before = seen.setdefault((split, dialogue_id), where)
                 if before != where:
-                    raise CorpusError(
-                        f"dialogue '{dialogue_id}' is there already: {before}",
-                        where=where,
-                        fix="give each dialogue an id of its own",
-                    )
+                    fix = "give each dialogue an id of its own"
+                    raise CorpusError(f"dialogue '{dialogue_id}' is there already: {before}", where=where, fix=fix)
                 index.append((dialogue_id, split, path, offset, number))
         if not index:
             raise CorpusError("no dialogues in these files", where=self._dialogue_files[0], fix="check --format")
@@ -218,19 +204,14 @@ class JsonlReader:
         return sorted(index)
 
     def count(self) -> int:
-        """How many dialogues there are."""
         return len(self._index)
 
     def products(self, ledger: Ledger) -> list[ProductRecord]:
-        """All products."""
         found: dict[str, ProductRecord] = {}
         for where, line in self._product_lines():
             if line.product_id in found:
-                raise CorpusError(
-                    f"product '{line.product_id}' is there already",
-                    where=where,
-                    fix="give each product a line and an id of its own",
-                )
+                fix = "give each product a line and an id of its own"
+                raise CorpusError(f"product '{line.product_id}' is there already", where=where, fix=fix)
             attributes: dict[str, tuple[str, ...]] = {}
             for key, value in line.attributes.items():
                 add_values(attributes, name := snake_case(key), split_values(name, value), ledger)
@@ -267,7 +248,6 @@ class JsonlReader:
             yield where, _validated(ProductLine, _parse(line, where, keys_once=True), where)
 
     def dialogues(self, ledger: Ledger) -> Iterator[Dialogue]:
-        """Dialogues sorted by id, each read from its place in its file."""
         for dialogue_id, split, path, offset, number in self._index:
             with path.open("rb") as file:
                 file.seek(offset)
@@ -292,12 +272,10 @@ class JsonlReader:
         return Utterance("system", turn.act, as_text(turn.text), shown, turn.positives, turn.negatives)
 
     def input_hashes(self) -> Mapping[str, str]:
-        """Hashes of the dialogue files and the catalogue."""
         hashes = {f"dialogues/{path.name}": sha256_file(path) for path in self._dialogue_files}
         return {**hashes, "products": sha256_file(self._products_file)}
 
     def files(self) -> Sequence[Path]:
-        """Dialogue files, then the catalogue."""
         return [*self._dialogue_files, self._products_file]
 
 
@@ -450,11 +428,8 @@ def _products_file(folders: Folders) -> Path:
     if found is not None and found.is_dir():
         found = next((found / name for name in names[:2] if (found / name).is_file()), None)
     if found is None or not found.is_file():
-        raise CorpusError(
-            "no catalogue here: there is no products.jsonl or products.csv",
-            where=folders.root,
-            fix="name it with --products, and check --format",
-        )
+        fix = "name it with --products, and check --format"
+        raise CorpusError("no catalogue here: there is no products.jsonl or products.csv", where=folders.root, fix=fix)
     return found
 
 

@@ -42,7 +42,6 @@ class Folders:
         return found[0] if found else None
 
     def leave_out(self, path: Path, reason: str) -> None:
-        """Tell that a file or folder is not read."""
         shown = path.relative_to(self.root) if path.is_relative_to(self.root) else path
         told = f"{shown}: {reason}"
         if told not in self.left_out:
@@ -50,7 +49,6 @@ class Folders:
 
     @property
     def image_folder(self) -> Path | None:
-        """The images folder, when there is one."""
         found = self.images or self.find("images", "image")
         return found if found is not None and found.is_dir() else None
 
@@ -127,7 +125,6 @@ class HashedFiles:
         return taken
 
     def add_sums(self, sums: str) -> None:
-        """Count in files that were read elsewhere."""
         self._hash.update(sums.encode(errors="surrogateescape"))
 
     def read_json(
@@ -148,6 +145,5 @@ class HashedFiles:
         return UNREADABLE
 
     def hexdigest(self) -> str:
-        """The hash so far."""
         self.add_sums(self.take_sums())
         return self._hash.hexdigest()

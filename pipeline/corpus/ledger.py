@@ -41,12 +41,10 @@ class LedgerLine:
         self.dropped.update(other["dropped"])
 
     def clear(self) -> None:
-        """Count from 0 again."""
         self.received = self.kept = 0
         self.dropped.clear()
 
     def as_json(self) -> dict[str, Any]:
-        """``{"in", "kept", "dropped": {reason: n}}``."""
         return {"in": self.received, "kept": self.kept, "dropped": dict(sorted(self.dropped.items()))}
 
 

@@ -72,15 +72,12 @@ class MmdReader:
         )
 
     def count(self) -> int:
-        """How many dialogue files there are."""
         return len(self._entries)
 
     def products(self, ledger: Ledger) -> list[ProductRecord]:
-        """All records of the catalogue, in the order of their files."""
         return list(read_catalogue(self._product_folder, self._product_files, ledger))
 
     def dialogues(self, ledger: Ledger) -> Iterator[Dialogue]:
-        """Dialogues sorted by id, one file read at a time; what cannot be read is counted and dropped."""
         return self.files_of_dialogues.read(self._entries, ledger)
 
     def parts(self) -> Parts:
@@ -98,7 +95,6 @@ class MmdReader:
         return Parts(runs, total - PART_BYTES)
 
     def input_hashes(self) -> Mapping[str, str]:
-        """Hashes of dialogues, catalogue and image maps."""
         return {
             **self._hashes,
             "dialogues": self.files_of_dialogues.files.hexdigest(),
@@ -106,7 +102,6 @@ class MmdReader:
         }
 
     def files(self) -> Sequence[Path]:
-        """Dialogue files, then catalogue files."""
         return [*(Path(path) for _, _, path in self._entries), *files_below(self._product_folder, ".json")]
 
 

@@ -184,12 +184,10 @@ class MmdDialogues:
         self._last_negatives: Sequence[str] = ()
 
     def as_json(self) -> dict[str, Any]:
-        """The arguments it was made with, for another process."""
         return {"folder": str(self._folder), "with_states": self._states is not None}
 
     @classmethod
     def from_json(cls, value: Mapping[str, Any]) -> MmdDialogues:
-        """The inverse of :meth:`as_json`."""
         return cls(Path(value["folder"]), with_states=value["with_states"])
 
     def chunk(self, entries: Iterable[Entry], maker: ChunkMaker) -> Chunk:

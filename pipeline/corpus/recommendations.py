@@ -79,7 +79,6 @@ class CandidateLists:
         self.distinct_references = 0
 
     def add(self, references: Sequence[str]) -> None:
-        """Take in what one turn lists."""
         if not self.lists or (self.lists[-1] is not references and self.lists[-1] != references):
             self.lists.append(references)
             self.distinct_references += len(references)
@@ -118,7 +117,6 @@ class Candidates:
         return lengths, expand((np.cumsum(self._known_lengths) - self._known_lengths)[which], lengths)
 
     def products_at(self, places: Numbers) -> Numbers:
-        """The product rows at places."""
         rows: Numbers = self._rows[places]
         return rows
 
@@ -227,7 +225,6 @@ class Recommendations:
         self._positives, self._negatives = CandidateLists(), CandidateLists()
 
     def add(self, dialogue: Dialogue) -> None:
-        """Take in the recommendation turns of a dialogue."""
         candidates = dialogue.turns.candidates
         if not candidates:
             return
@@ -240,7 +237,6 @@ class Recommendations:
 
     @property
     def references(self) -> int:
-        """How many references the turns gathered so far list."""
         return self._positives.references + self._negatives.references
 
     def take(self) -> pa.Table:

@@ -281,7 +281,6 @@ class SplitShares:
         return cls({split: shares[split] for split in SPLITS if shares.get(split)}, seed)
 
     def of(self, dialogue_id: str) -> str:
-        """The split of a dialogue."""
         digest = hashlib.sha256(f"{self.seed}:{dialogue_id}".encode(errors="surrogatepass")).digest()
         place = int.from_bytes(digest[:8], "big") / 2**64
         end = 0.0
@@ -292,5 +291,4 @@ class SplitShares:
         return split  # the shares' sum may fall short of 1 by a rounding error
 
     def as_json(self) -> dict[str, Any]:
-        """``{"shares": {split: share}, "seed"}``."""
         return {"shares": dict(self.shares), "seed": self.seed}

@@ -126,7 +126,6 @@ class SimmcReader(ABC):
         return 0
 
     def products(self, ledger: Ledger) -> list[ProductRecord]:
-        """All items of the catalogues."""
         line = ledger["product_records"]
         found = []
         for path in self._catalogue_files:
@@ -180,7 +179,6 @@ class SimmcReader(ABC):
         )
 
     def dialogues(self, ledger: Ledger) -> Iterator[Dialogue]:
-        """Dialogues sorted by id; the files are read one after the other."""
         line = ledger["dialogues"]
         buffer = DialogueBuffer()
         for path in self._dialogue_files:
@@ -233,11 +231,9 @@ class SimmcReader(ABC):
         """What is said in one turn of a dialogue; what cannot be read is counted in the ledger."""
 
     def input_hashes(self) -> Mapping[str, str]:
-        """One hash over all files read."""
         return {"corpus": self._files.hexdigest()}
 
     def files(self) -> Sequence[Path]:
-        """Dialogue files, then the catalogues."""
         return [*self._dialogue_files, *self._catalogue_files]
 
 
@@ -352,7 +348,6 @@ class DialogueBuffer:
         return len(self._index)
 
     def add(self, dialogue_id: str, split: str, domain: str, dialogue: Any, ledger: Ledger) -> None:
-        """Keep a dialogue."""
         if (split, domain, dialogue_id) in self._index:
             ledger["dialogues"].drop("id_found_twice")
             return

@@ -56,7 +56,6 @@ class Simmc1Reader(SimmcReader):
     _types: frozenset[str] = frozenset()
 
     def products(self, ledger: Ledger) -> list[ProductRecord]:
-        """All items of the catalogue."""
         found = super().products(ledger)
         self._types = frozenset(fold(value) for product in found for value in product.attributes.get("type", ()))
         return found

@@ -74,14 +74,12 @@ class CorpusSlots(SlotKeys):
         self.said: defaultdict[str, Counter[str]] = defaultdict(Counter)
 
     def hear(self, said: Iterable[Said]) -> None:
-        """Count what was said."""
         for name, values, times in said:
             self.count(name, times)
             if values:
                 self.say(self.key(name), values, times)
 
     def count(self, name: str, times: int = 1) -> None:
-        """Count how often a slot name was used."""
         key = self.key(name)
         if key:
             self.spellings[key][self._known(name)[1]] += times

@@ -49,7 +49,6 @@ class Mention:
         self._counting = counting
 
     def count(self) -> None:
-        """Count the times that were not counted yet."""
         if self.times:
             self._counting(self.times)
             self.times = 0
@@ -372,11 +371,9 @@ class UpdateTable:
         self._updates: list[UpdateRows] = []
 
     def __len__(self) -> int:
-        """How many turns there are."""
         return len(self._updates)
 
     def add(self, dialogue_id: str, turns: list[int], updates: list[UpdateRows]) -> None:
-        """Add the updates of a dialogue's labelled turns."""
         self._dialogue_ids.append(dialogue_id)
         self._lengths.append(len(turns))
         self._turns += turns

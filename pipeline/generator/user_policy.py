@@ -97,7 +97,6 @@ class Refinements:
     def think(
         self, kind: MoveKind, wants: UserGoal, target: int, shown: Sequence[int], rng: Random
     ) -> UserAction | None:
-        """A move of this kind."""
         return self._makers[kind](wants, target, shown, rng)
 
     def add(self, wants: UserGoal, target: int, shown: Sequence[int], rng: Random) -> UserAction | None:

@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from random import Random
-from typing import Any, Literal, get_args
 
 import numpy as np
 from numpy.typing import NDArray
@@ -14,70 +13,19 @@ from numpy.typing import NDArray
 from pipeline.generator.user_goal import Mask, ProductIndex, UserGoal
 from pipeline.generator.user_policy import ACTS, UserAction, UserPolicy
 from pipeline.generator.wording import (
-    ADD,
     AGENT,
     ASK,
-    CHANGE,
-    DISLIKE,
-    DISLIKE_NTH,
     DROP,
-    LIKE_NTH,
     NTH_BUT,
     OPEN,
     OPEN_NTH,
     QUESTIONS,
     SHOPPER,
     SWITCH,
-    UPLOAD,
-    UPLOAD_DISLIKE,
     UPLOAD_OPEN,
     Wording,
     plural,
 )
-
-Corruption = Literal[
-    "no_negatives",
-    "one_negative",
-    "three_negatives",
-    "positives_among_negatives",
-    "null_utterance",
-    "nested_utterances",
-]
-CORRUPTIONS: tuple[Corruption, ...] = get_args(Corruption)
-"""One of them a dialogue at most.
-
-``no_negatives``, ``one_negative``, ``three_negatives``: so few are listed in the first recommendation;
-``positives_among_negatives``: its negatives hold up to three of its own positives;
-``null_utterance``: a null among the utterances; ``nested_utterances``: two utterances in a list of their own.
-"""
-
-
-def plan_corruptions(dialogues: Mapping[str, int], each: int, rng: Random) -> dict[tuple[str, int], Corruption]:
-    """Which dialogue, by split and number from 0, has which corruption; each corruption ``each`` times."""
-    places = [(split, number) for split, count in dialogues.items() for number in range(count)]
-    chosen = rng.sample(places, min(len(places), each * len(CORRUPTIONS)))
-    return {place: CORRUPTIONS[index % len(CORRUPTIONS)] for index, place in enumerate(chosen)}
-
-
-def list_negatives(
-    negatives: Sequence[int], positives: Sequence[int], sound: Sequence[bool], corruption: Corruption | None
-) -> list[int]:
-    """The negatives as the corruption has them listed; the few that are left have sound files."""
-    if corruption == "positives_among_negatives":
-        return [*positives[:3], *negatives]
-    few = {"no_negatives": 0, "one_negative": 1, "three_negatives": 3}.get(corruption or "")
-    if few is None:
-        return list(negatives)
-    return list(dict.fromkeys(number for number in negatives if sound[number]))[:few]
-
-
-def shape_utterances(utterances: list[Any], corruption: Corruption | None) -> list[Any]:
-    """The list of utterances with a null in it, or with two of them in a list of their own."""
-    if corruption == "null_utterance":
-        return [*utterances[:2], None, *utterances[2:]]
-    if corruption == "nested_utterances":
-        return [*utterances[:2], utterances[2:4], *utterances[4:]]
-    return utterances
 
 
 @dataclass
@@ -279,17 +227,7 @@ class _Conversation:
             return pick(DROP, s=slot)
         if move.kind == "nth_but":
             return pick(NTH_BUT, n=ordinal, v=named)
-        tables = {
-            "add": ADD,
-            "impossible": ADD,
-            "change": CHANGE,
-            "dislike": DISLIKE,
-            "like_nth": LIKE_NTH,
-            "dislike_nth": DISLIKE_NTH,
-            "upload": UPLOAD,
-            "upload_dislike": UPLOAD_DISLIKE,
-        }
-        return pick(words.templates(tables[move.kind], attribute), v=named, s=slot, n=ordinal)
+        return pick(words.templates(move.kind, attribute), v=named, s=slot, n=ordinal)
 
     def _opening(self, move: UserAction) -> str:
         words = self._words

@@ -28,13 +28,6 @@ PLURALS: Mapping[str, str] = _given["plurals"]
 
 # attribute, or act -> what is said
 SLOT_WORDS: _TextsOf = _given["slot_words"]
-ADD: _TextsOf = _given["add"]
-CHANGE: _TextsOf = _given["change"]
-DISLIKE: _TextsOf = _given["dislike"]
-LIKE_NTH: _TextsOf = _given["like_nth"]
-DISLIKE_NTH: _TextsOf = _given["dislike_nth"]
-UPLOAD: _TextsOf = _given["upload"]
-UPLOAD_DISLIKE: _TextsOf = _given["upload_dislike"]
 UPLOAD_OPEN: _TextsOf = _given["upload_open"]
 SHOPPER: _TextsOf = _given["shopper"]
 ASK: _TextsOf = _given["ask"]
@@ -53,12 +46,12 @@ class Wording:
         self._rng = rng
 
     def pick(self, templates: Sequence[str], **words: str) -> str:
-        """One of the templates, filled in."""
         return self._rng.choice(templates).format(**words)
 
-    def templates(self, of: Mapping[str, Sequence[str]], attribute: str) -> Sequence[str]:
-        """The templates of an attribute, or the common ones."""
-        return of.get(attribute) or of.get("default") or ADD["style"]
+    def templates(self, move: str, attribute: str) -> Sequence[str]:
+        """What is said in a move about an attribute, else about any."""
+        said: _TextsOf = _given["add" if move == "impossible" else move]
+        return said.get(attribute) or said.get("default") or _given["add"]["style"]
 
     def value(self, attribute: str, value: str) -> str:
         """A value as the user says it."""
@@ -73,7 +66,6 @@ class Wording:
         return spoken if attribute in ("brand", "available_sizes") else spoken.lower()
 
     def values(self, attribute: str, values: Sequence[str]) -> str:
-        """Several values, any of which will do."""
         return " or ".join(self.value(attribute, value) for value in values)
 
     def slot(self, attribute: str) -> str:

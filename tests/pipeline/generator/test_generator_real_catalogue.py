@@ -9,8 +9,8 @@ from typer.testing import CliRunner
 
 from pipeline.cli import app
 from pipeline.corpus.import_corpus import ImportRequest, import_corpus
+from pipeline.generator.catalogue import parse_columns, read_catalogue
 from pipeline.generator.corpus import MARKER, GenerateRequest, generate_corpus
-from pipeline.generator.real_catalogue import parse_columns, read_catalogue
 from pipeline.workspace import Workspace
 from schemas.errors import CorpusError, UsageError
 from schemas.tables import ANNOTATIONS, PRODUCTS, read_table
