@@ -57,9 +57,9 @@ def import_(
     """
     from typing import cast
 
+    from pipeline.corpus.catalogue import TopicChange
     from pipeline.corpus.import_corpus import ImportRequest, import_corpus
     from pipeline.corpus.records import SplitShares
-    from pipeline.corpus.updates import TopicChange
 
     workspace, console = opened(context, as_json=as_json)
     request = ImportRequest(

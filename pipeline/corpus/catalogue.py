@@ -5,12 +5,12 @@ from __future__ import annotations
 import re
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import replace
-from typing import Any
+from dataclasses import dataclass, replace
+from typing import Any, Literal
 
 from pipeline.corpus.images import ImageReferences, file_stem, place_of
 from pipeline.corpus.ledger import Ledger, LedgerLine
-from pipeline.corpus.records import ProductRecord
+from pipeline.corpus.records import CandidateKind, ProductRecord, SplitShares
 from schemas.errors import CorpusError
 from schemas.folding import fold, fold_name
 from schemas.numbers import (
@@ -34,17 +34,10 @@ def name_key(name: str) -> str:
 class Catalogue:
     """Products sorted by ``product_id``.
 
-    Args:
-        records: products as read; several records of one source and id (views of one product) are merged.
-        ledger: its lines ``product_records`` and ``product_keys`` are filled with what is merged and what clashes.
-
     Attributes:
         products: one record per product.
         aliases: attribute -> other names under which the source gives the same thing.
         currencies: currency -> products with a price in it; "unknown" where none is named.
-
-    Raises:
-        CorpusError: there is no product.
     """
 
     def __init__(self, records: Iterable[ProductRecord], ledger: Ledger) -> None:
@@ -96,38 +89,62 @@ class Catalogue:
         )
 
 
+@dataclass(frozen=True)
 class ProductLookup:
-    """What reading dialogues asks of a catalogue.
+    """What reading dialogues asks of a catalogue."""
 
-    Args:
-        product_ids: all ids, sorted.
-        by_reference: links, files and stems of images -> product id.
-        attributes: product id -> its attributes.
-    """
-
-    def __init__(
-        self,
-        product_ids: Sequence[str],
-        by_reference: Mapping[str, str],
-        attributes: Mapping[str, Mapping[str, Sequence[str]]],
-    ) -> None:
-        self.product_ids = product_ids
-        self.attributes = attributes
-        self._by_reference = by_reference
+    product_ids: Sequence[str]  # sorted
+    by_reference: Mapping[str, str]  # links, files and stems of images -> product id
+    attributes: Mapping[str, Mapping[str, Sequence[str]]]  # product id -> its attributes
 
     def of_image(self, reference: str, image_refs: ImageReferences) -> str | None:
         """The id of the product that an image shows, by its link, its file or its file's stem."""
-        found = self._by_reference.get(image_refs.key_of(reference))
+        found = self.by_reference.get(image_refs.key_of(reference))
         if found is None:
             image = image_refs.resolve(reference)
             for key in (image.image_id, file_stem(image.file or image.url or image.image_id)):
-                found = self._by_reference.get(key)
+                found = self.by_reference.get(key)
                 if found is not None:
                     break
         return found
 
     def as_json(self) -> list[Any]:
-        return [self.product_ids, self._by_reference, self.attributes]
+        return [self.product_ids, self.by_reference, self.attributes]
+
+
+TopicChange = Literal["reset", "keep"]
+"""Whether a per-turn state that names another category than before starts a new topic."""
+
+
+@dataclass(frozen=True)
+class Setting:
+    """What making rows out of dialogues takes."""
+
+    # candidates, negatives_needed, not_slots: see :class:`pipeline.corpus.records.Reader`
+    candidates: CandidateKind
+    negatives_needed: bool
+    not_slots: frozenset[str]
+    topic_change: TopicChange
+    split: SplitShares | None  # draws the splits; None: the corpus's own
+    attributes: list[str]  # names of the catalogue's attributes
+    products: ProductLookup
+    image_refs: ImageReferences
+
+    def as_json(self) -> dict[str, Any]:
+        parts = {"products": self.products.as_json(), "image_refs": self.image_refs.as_json()}
+        return {
+            **vars(self),
+            "not_slots": sorted(self.not_slots),
+            "split": self.split and self.split.as_json(),
+            **parts,
+        }
+
+    @classmethod
+    def from_json(cls, value: Mapping[str, Any]) -> Setting:
+        products, image_refs = ProductLookup(*value["products"]), ImageReferences.from_json(value["image_refs"])
+        split = value["split"] and SplitShares(**value["split"])
+        not_slots = frozenset(value["not_slots"])
+        return cls(**{**value, "not_slots": not_slots, "split": split, "products": products, "image_refs": image_refs})
 
 
 def _merge_views(records: Iterable[ProductRecord], ledger: Ledger) -> list[ProductRecord]:

@@ -7,7 +7,7 @@ make chunks and the corpus comes out the same however many there are.
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import chain
 from typing import Any
@@ -15,58 +15,17 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 
-from pipeline.corpus.catalogue import ProductLookup
+from pipeline.corpus.catalogue import Setting
 from pipeline.corpus.images import ImageReferences, ReferencedImage
 from pipeline.corpus.ledger import Ledger
 from pipeline.corpus.recommendations import Recommendations
-from pipeline.corpus.records import SPLITS, CandidateKind, Dialogue, SplitShares
-from pipeline.corpus.slots import Said, SlotKeys
-from pipeline.corpus.updates import CorpusUpdates, TopicChange, UpdateTable
+from pipeline.corpus.records import SPLITS, Dialogue
+from pipeline.corpus.slots import Said
+from pipeline.corpus.updates import CorpusUpdates, UpdateTable
 from schemas.tables import TURNS
 
 _FULL_ROWS = 20_000
 _FULL_REFERENCES = 250_000
-
-
-@dataclass(frozen=True)
-class Setting:
-    """What making chunks out of dialogues takes."""
-
-    # candidates, negatives_needed, not_slots: see :class:`pipeline.corpus.records.Reader`
-    candidates: CandidateKind
-    negatives_needed: bool
-    not_slots: frozenset[str]
-    topic_change: TopicChange
-    split: SplitShares | None  # draws the splits; None: the corpus's own
-    attributes: list[str]  # names of the catalogue's attributes
-    products: ProductLookup
-    image_refs: ImageReferences
-
-    def as_json(self) -> dict[str, Any]:
-        return {
-            "candidates": self.candidates,
-            "negatives_needed": self.negatives_needed,
-            "not_slots": sorted(self.not_slots),
-            "topic_change": self.topic_change,
-            "split": None if self.split is None else self.split.as_json(),
-            "attributes": self.attributes,
-            "products": self.products.as_json(),
-            "images": self.image_refs.as_json(),
-        }
-
-    @classmethod
-    def from_json(cls, value: Mapping[str, Any]) -> Setting:
-        split = value["split"]
-        return cls(
-            value["candidates"],
-            value["negatives_needed"],
-            frozenset(value["not_slots"]),
-            value["topic_change"],
-            None if split is None else SplitShares(split["shares"], split["seed"]),
-            value["attributes"],
-            ProductLookup(*value["products"]),
-            ImageReferences.from_json(value["images"]),
-        )
 
 
 @dataclass
@@ -121,17 +80,8 @@ class ChunkMaker:
         self._images = setting.image_refs
         self._images_given = len(setting.image_refs.found)
         self._turns = TurnTable(setting.image_refs)
-        self._recommendations = Recommendations(
-            setting.candidates, setting.negatives_needed, setting.products, setting.image_refs, self.ledger
-        )
-        self._updates = CorpusUpdates(
-            SlotKeys(setting.attributes),
-            setting.products,
-            setting.image_refs,
-            not_slots=setting.not_slots,
-            topic_change=setting.topic_change,
-            ledger=self.ledger,
-        )
+        self._recommendations = Recommendations(setting, self.ledger)
+        self._updates = CorpusUpdates(setting, self.ledger)
         self._rows = UpdateTable()
         self._splits = dict.fromkeys(SPLITS, 0)
 

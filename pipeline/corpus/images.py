@@ -274,12 +274,6 @@ def check_images(
     """Look at the files of images, in the given order.
 
     A file outside ``folder`` (an absolute path, ``..``, a symbolic link that leads out) is not looked at.
-
-    Args:
-        images: what the corpus refers to.
-        folder: where the files are.
-        ambiguous: ids of images of which it is not known whether the file is theirs.
-        workers: threads.
     """
     root = None if folder is None else folder.resolve()
 

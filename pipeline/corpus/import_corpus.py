@@ -18,8 +18,7 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from pipeline.corpus.catalogue import Catalogue
-from pipeline.corpus.chunks import Setting
+from pipeline.corpus.catalogue import Catalogue, Setting, TopicChange
 from pipeline.corpus.images import check_images
 from pipeline.corpus.layout import Folders
 from pipeline.corpus.ledger import Ledger
@@ -28,7 +27,7 @@ from pipeline.corpus.reading import Chunks, open_reader
 from pipeline.corpus.recommendations import RECOMMENDATION_COLUMNS
 from pipeline.corpus.records import SPLITS, Reader, SplitShares
 from pipeline.corpus.slots import CorpusSlots
-from pipeline.corpus.updates import UPDATE_COLUMNS, TopicChange, annotation_rows
+from pipeline.corpus.updates import UPDATE_COLUMNS, annotation_rows
 from pipeline.ontology.derivation import AttributeCounts, CorpusSlot, derive_ontology
 from pipeline.ontology.extension import grown
 from pipeline.workspace import Workspace
@@ -136,7 +135,7 @@ def import_corpus(workspace: Workspace, request: ImportRequest, *, progress: Pro
     settings = {"format": request.form, "ignore_states": request.ignore_states, "topic_change": request.topic_change}
     with _staging(workspace.root) as staging:
         job = _Import(reader, staging, ledger, request, progress)
-        report = job.run(request.jobs)
+        report = job.run()
         report.left_out = tuple(folders.left_out)
         for told in folders.left_out:
             progress.log(f"not read: {told}")
@@ -186,32 +185,30 @@ def _publish(workspace: Workspace, staging: Path, annotated: bool) -> None:
         (staging / workspace.annotations.name).replace(workspace.annotations)
 
 
+@dataclass
 class _Import:
     """One import, from an open reader to tables in the staging folder."""
 
-    def __init__(
-        self, reader: Reader, staging: Path, ledger: Ledger, request: ImportRequest, progress: Progress
-    ) -> None:
-        self._reader = reader
-        self._staging = staging
-        self._ledger = ledger
-        self._request = request
-        self._progress = progress
-        self._report = ImportReport(ledger, drawn_splits=request.split)
+    reader: Reader
+    staging: Path
+    ledger: Ledger
+    request: ImportRequest
+    progress: Progress
+    inputs: dict[str, str] = field(default_factory=dict)
+
+    def run(self) -> ImportReport:
+        """Read everything and write products, images, turns, recommendations and (raw) updates."""
+        self._report = ImportReport(self.ledger, drawn_splits=self.request.split)
         self._counts = AttributeCounts()
         self._corpus_slots: list[CorpusSlot] = []
         self._slot_keys: dict[str, str] = {}
-        self.inputs: dict[str, str] = {}
-
-    def run(self, jobs: int | None) -> ImportReport:
-        """Read everything and write products, images, turns, recommendations and (raw) updates."""
-        with Chunks(self._reader, jobs) as chunks:
+        with Chunks(self.reader, self.request.jobs) as chunks:
             return self._run(chunks)
 
     def _run(self, chunks: Chunks) -> ImportReport:
-        with self._progress.task("reading the catalogue"):
-            self._catalogue = Catalogue(self._reader.products(self._ledger), self._ledger)
-            image_ids = self._catalogue.link_images(self._reader.image_refs)
+        with self.progress.task("reading the catalogue"):
+            self._catalogue = Catalogue(self.reader.products(self.ledger), self.ledger)
+            image_ids = self._catalogue.link_images(self.reader.image_refs)
         self._report.products = len(self._catalogue.products)
         self._report.attribute_aliases = self._catalogue.aliases
         self._report.prices_by_currency = self._catalogue.currencies
@@ -238,16 +235,16 @@ class _Import:
             }
             for product in self._catalogue.products
         )
-        with open_writer(self._staging / "products.parquet", PRODUCTS, inputs=self.inputs) as table:
+        with open_writer(self.staging / "products.parquet", PRODUCTS, inputs=self.inputs) as table:
             table.write_all(rows)
 
     def _write_images(self) -> None:
-        image_refs = self._reader.image_refs
+        image_refs = self.reader.image_refs
         found = sorted(image_refs.found.values())
-        line = self._ledger["images"]
-        with open_writer(self._staging / "images.parquet", IMAGES, inputs=self.inputs) as table:
+        line = self.ledger["images"]
+        with open_writer(self.staging / "images.parquet", IMAGES, inputs=self.inputs) as table:
             checked = check_images(found, image_refs.folder, ambiguous=image_refs.ambiguous())
-            for file in self._progress.track(checked, "looking at images", len(found)):
+            for file in self.progress.track(checked, "looking at images", len(found)):
                 table.write(file.row())
                 self._report.images[file.status] += 1
                 if file.status == "ok":
@@ -257,13 +254,13 @@ class _Import:
         self._report.image_ids = "ids" if image_refs.uses_ids else "links" if any(p.url for p in found) else "files"
 
     def _write_dialogues(self, chunks: Chunks, slots: CorpusSlots) -> None:
-        reader, ledger, report = self._reader, self._ledger, self._report
+        reader, ledger, report = self.reader, self.ledger, self._report
         setting = Setting(
             reader.candidates,
             reader.negatives_needed,
             reader.not_slots,
-            self._request.topic_change,
-            self._request.split,
+            self.request.topic_change,
+            self.request.split,
             self._catalogue.attributes,
             self._catalogue.lookup(),
             reader.image_refs,
@@ -272,12 +269,12 @@ class _Import:
         with _no_cycle_collection(), ExitStack() as stack:
 
             def table(name: str, kind: Table, given_as: pa.Schema | None = None) -> TableWriter:
-                return stack.enter_context(open_writer(self._staging / f"{name}.parquet", kind, given_as=given_as))
+                return stack.enter_context(open_writer(self.staging / f"{name}.parquet", kind, given_as=given_as))
 
             turns = table("turns", TURNS)
             recommendations = table("recommendations", RECOMMENDATIONS, RECOMMENDATION_COLUMNS)
-            updates = stack.enter_context(pa.ipc.new_stream(self._staging / _UPDATES, UPDATE_COLUMNS))
-            reading = stack.enter_context(self._progress.task("reading dialogues", reader.count() or None))
+            updates = stack.enter_context(pa.ipc.new_stream(self.staging / _UPDATES, UPDATE_COLUMNS))
+            reading = stack.enter_context(self.progress.task("reading dialogues", reader.count() or None))
             for read, chunk in chunks.read(setting):
                 turns.gather_arrow(chunk.turns)
                 recommendations.write_arrow(chunk.recommendations)
@@ -316,12 +313,12 @@ class _Import:
         """Write the corpus's updates, then others' annotations as they were; whether there is anything to publish."""
         names = {key: ontology.slot(attribute).name for key, attribute in self._slot_keys.items()}
         old = workspace.annotations if workspace.annotations.is_file() else None
-        with pa.memory_map(str(self._staging / _UPDATES)) as file, pa.ipc.open_stream(file) as updates:
+        with pa.memory_map(str(self.staging / _UPDATES)) as file, pa.ipc.open_stream(file) as updates:
             chunks = (pa.Table.from_batches([batch]) for batch in updates)
             first = next(chunks, None)
             if first is None and old is None:
                 return False
-            with open_writer(self._staging / workspace.annotations.name, ANNOTATIONS, inputs=self.inputs) as table:
+            with open_writer(self.staging / workspace.annotations.name, ANNOTATIONS, inputs=self.inputs) as table:
                 for rows in chain(() if first is None else (first,), chunks):
                     table.gather_arrow(annotation_rows(rows, names, ontology.version))
                 if old is not None:

@@ -157,10 +157,6 @@ class ProductLine(_Line):
 class JsonlReader:
     """Reads the form above.
 
-    Args:
-        folders: ``--dialogues`` may name a file or a folder, ``--products`` a file.
-        with_states: whether ``state`` and ``update`` are read.
-
     Raises:
         CorpusError: no dialogues or no catalogue; or a line that does not fit the form, with file, line and key.
     """

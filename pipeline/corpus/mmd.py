@@ -33,11 +33,6 @@ PART_BYTES = 8 * 2**20
 class MmdReader:
     """Reads a corpus in MMD's layout.
 
-    Args:
-        folders: where its parts lie.
-        ledger: lines of ``url2img.txt`` are counted here.
-        with_states: whether ``ds`` and ``dst`` are read.
-
     Raises:
         CorpusError: no dialogues or no catalogue.
     """

@@ -17,10 +17,9 @@ import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from pipeline.corpus.catalogue import ProductLookup
-from pipeline.corpus.images import ImageReferences
+from pipeline.corpus.catalogue import Setting
 from pipeline.corpus.ledger import Ledger
-from pipeline.corpus.records import CandidateKind, Dialogue
+from pipeline.corpus.records import Dialogue
 from schemas.tables import RECOMMENDATIONS
 
 Numbers = npt.NDArray[np.signedinteger[Any]]
@@ -186,25 +185,14 @@ class Recommendations:
     A candidate is kept when its product is in the catalogue, whether or not its image can still be had. Kept
     candidates are distinct, and none is on both sides.
 
-    Args:
-        kind: what candidates are named by.
-        negatives_needed: whether a turn without negatives is dropped.
-        products: the catalogue.
-        images: maps references.
-        ledger: lines ``recommendation_turns``, ``positives`` and ``negatives`` are filled by :meth:`take`.
+    The ledger's lines ``recommendation_turns``, ``positives`` and ``negatives`` are filled by :meth:`take`.
     """
 
-    def __init__(
-        self,
-        kind: CandidateKind,
-        negatives_needed: bool,
-        products: ProductLookup,
-        image_refs: ImageReferences,
-        ledger: Ledger,
-    ) -> None:
+    def __init__(self, setting: Setting, ledger: Ledger) -> None:
+        products, image_refs = setting.products, setting.image_refs
         self._product_ids = products.product_ids
         row_of = {product_id: row for row, product_id in enumerate(self._product_ids)}
-        if kind == "images":
+        if setting.candidates == "images":
 
             def by_image(reference: str) -> int | None:
                 image_refs.resolve(reference)
@@ -213,7 +201,7 @@ class Recommendations:
             self._codes = ReferenceCodes(by_image)
         else:
             self._codes = ReferenceCodes(row_of.get)
-        self._negatives_needed = negatives_needed
+        self._negatives_needed = setting.negatives_needed
         self._turn_line = ledger["recommendation_turns"]
         self._positive_line, self._negative_line = ledger["positives"], ledger["negatives"]
         self._clear()

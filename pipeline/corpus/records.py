@@ -93,30 +93,24 @@ class Utterance(NamedTuple):
     state: StateRecord | None = None
 
 
+@dataclass(eq=False)
 class MergedTurns:
     """The turns of one dialogue, column by column: runs of one speaker are one turn.
 
     Texts are joined by a space, images and candidates one after the other; the last act counts. Of the states what
     the turn says is kept in order; one that says all that holds replaces those before it.
-
-    Attributes:
-        speakers, acts, texts, images: one entry a turn.
-        candidates: turn -> (positives, negatives), where any are listed.
-        states: turn -> its states in order, where there are any.
-        utterances: how many there were before merging.
-        replaced_states: how many states gave way to a later cumulative one of their turn.
     """
 
-    def __init__(self) -> None:
-        self.speakers: list[Speaker] = []
-        self.acts: list[str] = []
-        self.texts: list[str] = []
-        self.images: list[Sequence[str]] = []
-        self.candidates: dict[int, tuple[Sequence[str], Sequence[str]]] = {}
-        self.states: dict[int, tuple[StateRecord, ...]] = {}
-        self.utterances = 0
-        self.replaced_states = 0
-        self._last: Speaker | None = None
+    # one entry a turn
+    speakers: list[Speaker] = field(default_factory=list)
+    acts: list[str] = field(default_factory=list)
+    texts: list[str] = field(default_factory=list)
+    images: list[Sequence[str]] = field(default_factory=list)
+    # turn -> (positives, negatives), where any are listed
+    candidates: dict[int, tuple[Sequence[str], Sequence[str]]] = field(default_factory=dict)
+    states: dict[int, tuple[StateRecord, ...]] = field(default_factory=dict)  # turn -> its states in order
+    utterances: int = 0  # how many there were before merging
+    replaced_states: int = 0  # how many gave way to a later cumulative one of their turn
 
     def add(
         self,
@@ -130,8 +124,7 @@ class MergedTurns:
     ) -> None:
         """Add the next utterance; see :class:`Utterance` for its parts."""
         self.utterances += 1
-        if speaker != self._last:
-            self._last = speaker
+        if not self.speakers or speaker != self.speakers[-1]:
             self.speakers.append(speaker)
             self.acts.append(act)
             self.texts.append(text)

@@ -69,10 +69,6 @@ class SimmcDialogue(NamedTuple):
 class SimmcReader(ABC):
     """Reads dialogues out of files that hold many, and catalogue files; subclasses read a dialogue.
 
-    Args:
-        folders: ``--dialogues`` and ``--products`` may name a file or a folder.
-        with_states: whether belief states are read.
-
     Raises:
         CorpusError: no dialogues or no catalogue.
     """

@@ -9,15 +9,13 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from functools import lru_cache
 from itertools import chain
 from types import MappingProxyType
-from typing import Literal
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
 from annotate.states.accumulate import Sides, difference_by_slot, one_after_the_other
-from pipeline.corpus.catalogue import ProductLookup
-from pipeline.corpus.images import ImageReferences
+from pipeline.corpus.catalogue import Setting
 from pipeline.corpus.ledger import Ledger, LedgerLine
 from pipeline.corpus.parsing import snake_case
 from pipeline.corpus.records import CumulativeState, Dialogue, StateRecord, TurnState
@@ -112,22 +110,15 @@ class StateReadings:
         said: which slots were named, in the order of their first mention since the last count.
     """
 
-    def __init__(
-        self,
-        slots: SlotKeys,
-        products: ProductLookup,
-        image_refs: ImageReferences,
-        not_slots: frozenset[str],
-        ledger: Ledger,
-    ) -> None:
+    def __init__(self, setting: Setting, ledger: Ledger) -> None:
         self.said: list[Said] = []
-        self._slots = slots
-        self._products = products
-        self._images = image_refs
-        self._not_slots = not_slots
+        self._slots = SlotKeys(setting.attributes)
+        self._products = setting.products
+        self._images = setting.image_refs
+        self._not_slots = setting.not_slots
         self._feedback = ledger["feedback"]
         self._readings: dict[StateRecord, Reading] = {}
-        self._mentions = _Mentions(slots, not_slots, ledger["state_values"], self.said)
+        self._mentions = _Mentions(self._slots, self._not_slots, ledger["state_values"], self.said)
         self._mentioned_now: list[Mention] = []
 
     def of(self, state: StateRecord) -> Reading:
@@ -244,33 +235,15 @@ def _by_slot(like: Mapping[str, tuple[str, ...]], dislike: Mapping[str, tuple[st
     return found
 
 
-TopicChange = Literal["reset", "keep"]
-"""Whether a per-turn state that names another category than before starts a new topic."""
-
-
 class CorpusUpdates:
     """Turns the states of one dialogue after the other into updates whose slots are keys of ``slots``.
 
-    Args:
-        slots: the keys.
-        products, images: to look up products whose attributes are liked or disliked.
-        not_slots: slot names (snake case) that are annotation machinery; their values are counted and dropped.
-        topic_change: what another category means in corpora that give states per turn.
-        ledger: lines ``states``, ``state_values`` and ``feedback`` are filled, completely so by :meth:`take_said`.
+    The ledger's lines ``states``, ``state_values`` and ``feedback`` are filled, completely so by :meth:`take_said`.
     """
 
-    def __init__(
-        self,
-        slots: SlotKeys,
-        products: ProductLookup,
-        image_refs: ImageReferences,
-        *,
-        not_slots: frozenset[str],
-        topic_change: TopicChange,
-        ledger: Ledger,
-    ) -> None:
-        self._readings = StateReadings(slots, products, image_refs, not_slots, ledger)
-        self._reset = topic_change == "reset"
+    def __init__(self, setting: Setting, ledger: Ledger) -> None:
+        self._readings = StateReadings(setting, ledger)
+        self._reset = setting.topic_change == "reset"
         self._states = ledger["states"]
         self._at_the_start = Reading()
 

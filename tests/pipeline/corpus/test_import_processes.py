@@ -18,8 +18,8 @@ import pytest
 from pipeline.benchmarks.import_speed import Shape, write_corpus
 from pipeline.corpus import reading
 from pipeline.corpus.import_corpus import ImportRequest, import_corpus
+from pipeline.corpus.reading import WorkerPool
 from pipeline.corpus.records import SplitShares
-from pipeline.corpus.worker_pool import WorkerPool
 from pipeline.workspace import Workspace
 from schemas.errors import ServiceError, UsageError
 from schemas.progress import SilentProgress, Task
@@ -254,7 +254,7 @@ def test_a_bug_in_a_process_is_told_with_its_place() -> None:
             "split": None,
             "attributes": [],
             "products": [[], {}, {}],
-            "images": {"folder": None, "url_map": {}, "id_map": {}, "url_map_given": False},
+            "image_refs": {"folder": None, "url_map": {}, "id_map": {}, "url_map_given": False},
         },
         "dialogues": {"folder": "/", "with_states": True},
     }
