@@ -9,7 +9,7 @@ from __future__ import annotations
 import csv
 import io
 import re
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -208,10 +208,5 @@ def _undo_pandas(rows: Sequence[tuple[int, list[str]]]) -> None:
                 row[column] = _TRUTH.get(row[column].casefold(), "")
 
 
-def _all(cells: Iterable[str], pattern: str) -> bool:
-    form, found = re.compile(pattern), False
-    for cell in cells:
-        if form.fullmatch(cell) is None:
-            return False
-        found = True
-    return found
+def _all(cells: Sequence[str], pattern: str) -> bool:
+    return bool(cells) and all(map(re.compile(pattern).fullmatch, cells))

@@ -265,11 +265,7 @@ class ImageFile(NamedTuple):
 
 
 def check_images(
-    image_refs: Iterable[ReferencedImage],
-    folder: Path | None,
-    *,
-    ambiguous: Container[str] = frozenset(),
-    workers: int = 4,
+    image_refs: Iterable[ReferencedImage], folder: Path | None, *, ambiguous: Container[str] = frozenset()
 ) -> Iterator[ImageFile]:
     """Look at the files of images, in the given order.
 
@@ -285,7 +281,7 @@ def check_images(
     if root is None:
         yield from map(check, image_refs)
         return
-    with ThreadPoolExecutor(workers) as pool:
+    with ThreadPoolExecutor(4) as pool:
         for checked in pool.map(lambda batch: [check(image) for image in batch], _batches(image_refs)):
             yield from checked
 

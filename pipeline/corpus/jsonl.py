@@ -38,12 +38,12 @@ from typing import Annotated, Any, Literal, TypeVar
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, model_validator
 from pydantic_core import PydanticCustomError
 
+from pipeline.corpus.catalogue import add_values, price_of
 from pipeline.corpus.csv_files import CsvTable, read_csv
 from pipeline.corpus.images import ImageReferences
 from pipeline.corpus.layout import Folders, HashedFiles, files_below
 from pipeline.corpus.ledger import Ledger
 from pipeline.corpus.parsing import NotJsonError, as_text, id_text, parse_json, snake_case, split_values, structure
-from pipeline.corpus.product_fields import add_values, price_of
 from pipeline.corpus.records import (
     CumulativeState,
     Dialogue,

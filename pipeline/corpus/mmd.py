@@ -14,12 +14,12 @@ from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
+from pipeline.corpus.catalogue import add_values, attributes_of, description_of, price_of, records_of
 from pipeline.corpus.images import ImageReferences, canonical_url
 from pipeline.corpus.layout import UNREADABLE, Folders, HashedFiles, files_below, names_below
 from pipeline.corpus.ledger import Ledger, LedgerLine
 from pipeline.corpus.mmd_dialogues import Entry, MmdDialogues
 from pipeline.corpus.parsing import as_text, id_text, references, snake_case
-from pipeline.corpus.product_fields import add_values, attributes_of, description_of, price_of, records_of
 from pipeline.corpus.records import CandidateKind, Dialogue, Parts, ProductRecord, split_name
 from schemas.errors import CorpusError
 from schemas.files import read_json, sha256_file

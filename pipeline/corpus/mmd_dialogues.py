@@ -242,7 +242,7 @@ class MmdDialogues:
         images = _NONE if listed is None else _references(listed, ledger["images"])
         act = element.get("type") or element.get("intent_type")
         if act is not None:
-            act = _act_text(act)
+            act = _known_act(act) if type(act) is str else as_text(act)
         if speaker == "system":
             listed = said.get("false images")
             if listed is None:
@@ -276,10 +276,6 @@ def _unusual_text(value: object, line: LedgerLine) -> str:
     if not text and value not in ([], ""):
         line.drop("not_a_text")
     return text
-
-
-def _act_text(value: object) -> str:
-    return _known_act(value) if type(value) is str else as_text(value)
 
 
 _known_act = lru_cache(maxsize=1000)(as_text)

@@ -15,12 +15,12 @@ from typing import Any, Literal, NamedTuple
 
 import orjson
 
+from pipeline.corpus.catalogue import attributes_of, description_of, price_of
 from pipeline.corpus.csv_files import read_csv
 from pipeline.corpus.images import ImageReferences
 from pipeline.corpus.layout import UNREADABLE, Folders, HashedFiles, files_below
 from pipeline.corpus.ledger import Ledger, LedgerLine
 from pipeline.corpus.parsing import NotJsonError, as_text, id_text, parse_json, structure
-from pipeline.corpus.product_fields import attributes_of, description_of, price_of
 from pipeline.corpus.records import Dialogue, MergedTurns, ProductRecord, Utterance, keep_or_drop, split_name
 from schemas.errors import CorpusError
 

@@ -70,15 +70,15 @@ def drawn_catalogue(count: int, rng: Random) -> list[CatalogueProduct]:
     """``count`` products; about half of them leave colour, print or sleeves to their image."""
     products: list[CatalogueProduct] = []
     stems = rng.sample(range(1_000_000, 10_000_000), count)
-    shares = _shares(count)
-    for garment, share in zip(GARMENTS, shares, strict=True):
+    colours = {colour: COLOUR_WEIGHTS.get(colour, 2) for colour in PALETTE}
+    for garment, share in zip(GARMENTS, _shares(count), strict=True):
         made = 0
         while made < share:
             design = _design(garment, rng)
             collection = rng.choice(COLLECTIONS)
             variants = min(share - made, rng.choice((1, 1, 2, 2, 3, 4)))
             price = float(rng.randint(*garment.prices)) - rng.choice((0.0, 0.01, 0.05, 0.5))
-            for colour in _weighted_sample(_colour_weights(), variants, rng):
+            for colour in _weighted_sample(colours, variants, rng):
                 stem = str(stems[len(products)])
                 attributes = {"type": (garment.type,), "color": (colour,), **design}
                 attributes["available_sizes"] = _sizes(garment.sizes, rng)
@@ -108,10 +108,6 @@ def _shares(count: int) -> list[int]:
     for index in range(abs(count - sum(shares))):
         shares[index % len(shares)] += 1 if sum(shares) < count else -1
     return shares
-
-
-def _colour_weights() -> dict[str, int]:
-    return {colour: COLOUR_WEIGHTS.get(colour, 2) for colour in PALETTE}
 
 
 def _weighted_sample(weights: Mapping[str, int], count: int, rng: Random) -> list[str]:

@@ -134,7 +134,8 @@ def draw_product(attributes: Mapping[str, str], rng: Random) -> Image.Image:
     The garment's outline shows its type, sleeves, neck, length and fit; its cloth shows colour and print. Size,
     place, shade and ground vary a little with ``rng``, so that copies of a design are not the same image.
     """
-    colour = _shade(PALETTE[attributes["color"]], rng.uniform(-0.05, 0.05))
+    shading = rng.uniform(-0.05, 0.05)
+    colour = mix(PALETTE[attributes["color"]], (255, 255, 255) if shading > 0 else (0, 0, 0), abs(shading))
     grounds = _DEEPER_GROUNDS if attributes["color"] in ("white", "beige") else _PALE_GROUNDS
     ground = rng.choice(grounds)
     accent = accent_for(colour, rng)
@@ -160,7 +161,7 @@ def draw_product(attributes: Mapping[str, str], rng: Random) -> Image.Image:
                 shade = 1 - (1 - shape.shade) * depth
                 piece = shaded.get(shade)
                 if piece is None:
-                    piece = shaded[shade] = _lit(fabric, shade)
+                    piece = shaded[shade] = ImageChops.multiply(fabric, _light(shade))
                 mask = Image.new("1", (_CANVAS, _CANVAS))
                 ImageDraw.Draw(mask).polygon(points, fill=1)
                 image.paste(piece, mask=mask)
@@ -190,14 +191,6 @@ class _Place:
 
     def points(self, points: tuple[tuple[float, float], ...]) -> list[tuple[float, float]]:
         return [(x * self._scale + self._dx, y * self._scale + self._dy) for x, y in points]
-
-
-def _shade(colour: RGB, amount: float) -> RGB:
-    return mix(colour, (255, 255, 255) if amount > 0 else (0, 0, 0), abs(amount))
-
-
-def _lit(fabric: Image.Image, shade: float) -> Image.Image:
-    return ImageChops.multiply(fabric, _light(shade))
 
 
 @cache

@@ -70,11 +70,17 @@ def fitness(count: int) -> float:
     return 0.03
 
 
-class Refinements:
-    """Thinks up one move of a given kind, or none where it does not fit."""
+class UserPolicy:
+    """Thinks up moves over one catalogue."""
 
     def __init__(self, index: ProductIndex) -> None:
-        self._index = index
+        self.index = index
+        healthy = {kind: numbers[index.healthy[numbers]] for kind, numbers in index.of_type.items()}
+        least = 8 if any(len(numbers) >= 8 for numbers in healthy.values()) else 3
+        self.types = tuple(kind for kind in index.types if len(healthy[kind]) >= least)
+        self._type_weights = [float(np.sqrt(len(healthy[kind]))) for kind in self.types]
+        self._healthy = healthy
+        self._attributes = sorted({name for product in index.products for name in product.attributes} - {"type"})
         self._healthy_numbers = np.flatnonzero(index.healthy)
         self._shown_by = {
             kind: [name for name in VISIBLE if any(index.products[int(n)].value(name) for n in index.of_type[kind])]
@@ -82,7 +88,7 @@ class Refinements:
             for kind in index.types
         }
         self._makers: Mapping[MoveKind, Callable[[UserGoal, int, Sequence[int], Random], UserAction | None]] = {
-            "add": self.add,
+            "add": self._add,
             "change": self._change,
             "dislike": self._dislike,
             "drop": self._drop,
@@ -94,148 +100,9 @@ class Refinements:
             "more": self._more,
         }
 
-    def think(
-        self, kind: MoveKind, wants: UserGoal, target: int, shown: Sequence[int], rng: Random
-    ) -> UserAction | None:
-        return self._makers[kind](wants, target, shown, rng)
-
-    def add(self, wants: UserGoal, target: int, shown: Sequence[int], rng: Random) -> UserAction | None:
-        """Reveal another attribute of the product in mind; now and then a second value would do as well."""
-        product = self._index.products[target]
-        free = [name for name in product.attributes if name not in wants.likes and product.attributes[name]]
-        attribute = interesting(free, rng)
-        if attribute is None:
-            return None
-        value = rng.choice(product.attributes[attribute])
-        values: tuple[str, ...] = (value,)
-        if attribute != "gender" and rng.random() < 0.12:
-            others = self._index.values(attribute, self._index.satisfying(wants))
-            values = (value, *[other for other in rng.sample(others, min(2, len(others))) if other != value][:1])
-        return UserAction("add", wants.like(attribute, *values), attribute, values)
-
-    def _change(self, wants: UserGoal, target: int, shown: Sequence[int], rng: Random) -> UserAction | None:
-        attribute = interesting([name for name in wants.likes if name not in ("type", "gender")], rng)
-        if attribute is None:
-            return None
-        left = self._index.satisfying(wants.drop(attribute)) & self._index.healthy
-        values = [value for value in self._index.values(attribute, left) if value not in wants.likes[attribute]]
-        if not values:
-            return None
-        value = rng.choice(values)
-        return UserAction("change", wants.like(attribute, value), attribute, (value,))
-
-    def _dislike(self, wants: UserGoal, target: int, shown: Sequence[int], rng: Random) -> UserAction | None:
-        if not shown:
-            return None
-        product = self._index.products[rng.choice(shown)]
-        spoken_of = [name for name in product.attributes if name not in (*wants.likes, "gender", "available_sizes")]
-        attribute = interesting(spoken_of, rng)
-        value = None if attribute is None else product.value(attribute)
-        if attribute is None or value is None or value in wants.dislikes.get(attribute, ()):
-            return None
-        return UserAction("dislike", wants.dislike(attribute, value), attribute, (value,))
-
-    def _drop(self, wants: UserGoal, target: int, shown: Sequence[int], rng: Random) -> UserAction | None:
-        names = [name for name in dict.fromkeys((*wants.likes, *wants.dislikes)) if name not in ("type", "gender")]
-        if len(names) < 2:
-            return None
-        attribute = rng.choice(names)
-        return UserAction("drop", wants.drop(attribute), attribute)
-
-    def _visible(self, wants: UserGoal, rng: Random) -> str:
-        """An attribute that images of the wanted type show."""
-        return rng.choice(self._shown_by[wants.likes["type"][0]])
-
-    def _nth(self, shown: Sequence[int], rng: Random) -> int | None:
-        places = [at for at, number in enumerate(shown) if not self._index.products[number].fault]
-        return rng.choice(places) if places else None
-
-    def _like_nth(self, wants: UserGoal, target: int, shown: Sequence[int], rng: Random) -> UserAction | None:
-        place, attribute = self._nth(shown, rng), self._visible(wants, rng)
-        if place is None or len(wants.likes.get(attribute, ())) == 1:
-            return None
-        product = self._index.products[shown[place]]
-        value = product.value(attribute)
-        if value is None:
-            return None
-        return UserAction("like_nth", wants.like(attribute, value, image=product.url), attribute, (), place)
-
-    def _nth_but(self, wants: UserGoal, target: int, shown: Sequence[int], rng: Random) -> UserAction | None:
-        place = self._nth(shown, rng)
-        if place is None:
-            return None
-        product = self._index.products[shown[place]]
-        colour = product.value("color")
-        after = wants
-        for attribute in VISIBLE:
-            value = product.value(attribute)
-            if attribute != "color" and value is not None:
-                after = after.like(attribute, value, image=product.url)
-        left = self._index.satisfying(after.drop("color")) & self._index.healthy
-        colours = [value for value in self._index.values("color", left) if value != colour]
-        if colour is None or not colours:
-            return None
-        value = rng.choice(colours)
-        return UserAction("nth_but", after.like("color", value), "color", (value,), place)
-
-    def _dislike_nth(self, wants: UserGoal, target: int, shown: Sequence[int], rng: Random) -> UserAction | None:
-        place, attribute = self._nth(shown, rng), self._visible(wants, rng)
-        if place is None or attribute in wants.likes:
-            return None
-        product = self._index.products[shown[place]]
-        value = product.value(attribute)
-        if value is None:
-            return None
-        return UserAction("dislike_nth", wants.dislike(attribute, value, product.url), attribute, (), place)
-
-    def _uploaded(self, wants: UserGoal, rng: Random) -> tuple[str, str, int] | None:
-        attribute, number = self._visible(wants, rng), int(rng.choice(self._healthy_numbers))
-        value = self._index.products[number].value(attribute)
-        if value is None or value in wants.likes.get(attribute, ()) or value in wants.dislikes.get(attribute, ()):
-            return None
-        return attribute, value, number
-
-    def _upload(self, wants: UserGoal, target: int, shown: Sequence[int], rng: Random) -> UserAction | None:
-        found = self._uploaded(wants, rng)
-        if found is None:
-            return None
-        attribute, value, number = found
-        after = wants.like(attribute, value, image=self._index.products[number].url)
-        return UserAction("upload", after, attribute, (), None, number)
-
-    def _upload_dislike(self, wants: UserGoal, target: int, shown: Sequence[int], rng: Random) -> UserAction | None:
-        found = self._uploaded(wants, rng)
-        if found is None:
-            return None
-        attribute, value, number = found
-        worn = any(self._index.products[other].value(attribute) == value for other in shown)
-        if attribute in wants.likes or not worn:
-            return None
-        after = wants.dislike(attribute, value, self._index.products[number].url)
-        return UserAction("upload_dislike", after, attribute, (), None, number)
-
-    def _more(self, wants: UserGoal, target: int, shown: Sequence[int], rng: Random) -> UserAction | None:
-        others = self._index.satisfying(wants) & self._index.healthy
-        others[list(shown)] = False
-        return UserAction("more", wants) if np.count_nonzero(others) >= 2 else None
-
-
-class UserPolicy:
-    """Thinks up moves over one catalogue."""
-
-    def __init__(self, index: ProductIndex) -> None:
-        self._index = index
-        healthy = {kind: numbers[index.healthy[numbers]] for kind, numbers in index.of_type.items()}
-        least = 8 if any(len(numbers) >= 8 for numbers in healthy.values()) else 3
-        self.types = tuple(kind for kind in index.types if len(healthy[kind]) >= least)
-        self._type_weights = [float(np.sqrt(len(healthy[kind]))) for kind in self.types]
-        self._healthy = healthy
-        self._attributes = sorted({name for product in index.products for name in product.attributes} - {"type"})
-        self._refinements = Refinements(index)
-
     def count(self, wants: UserGoal) -> int:
         """How many products with sound files satisfy the wants."""
-        return int(np.count_nonzero(self._index.satisfying(wants) & self._index.healthy))
+        return int(np.count_nonzero(self.index.satisfying(wants) & self.index.healthy))
 
     def open(self, before: UserGoal | None, shown: Sequence[int], rng: Random) -> tuple[UserAction, int]:
         """Open a topic, or switch to another type than before; with the product the user has in mind."""
@@ -263,7 +130,7 @@ class UserPolicy:
         now = self.count(wants)
         while not ideas:
             for kind in rng.choices(kinds, list(REFINEMENT_WEIGHTS.values()), k=12):
-                idea = self._refinements.think(kind, wants, target, shown, rng)
+                idea = self._makers[kind](wants, target, shown, rng)
                 if idea is None or (idea.wants.same_as(wants) and kind != "more"):
                     continue
                 count = self.count(idea.wants)
@@ -276,24 +143,24 @@ class UserPolicy:
     def answer(self, wants: UserGoal, target: int, rng: Random) -> UserAction | None:
         """The answer to an agent's question about something not said yet."""
         for _ in range(6):
-            idea = self._refinements.add(wants, target, (), rng)
+            idea = self._add(wants, target, (), rng)
             if idea is not None and self.count(idea.wants) >= 3:
                 return idea
         return None
 
     def impossible(self, wants: UserGoal, rng: Random) -> UserAction | None:
         """A want that no product satisfies together with the others."""
-        among = self._index.satisfying(UserGoal({"type": wants.likes["type"]}))
+        among = self.index.satisfying(UserGoal({"type": wants.likes["type"]}))
         for _ in range(8):
             attribute = interesting([name for name in self._attributes if name not in wants.likes], rng)
             if attribute is None:
                 return None
-            values = self._index.values(attribute, among)
+            values = self.index.values(attribute, among)
             if len(values) < 2:
                 continue
             value = rng.choice(values)
             after = wants.like(attribute, value)
-            if not bool(self._index.satisfying(after).any()):
+            if not bool(self.index.satisfying(after).any()):
                 return UserAction("impossible", after, attribute, (value,))
         return None
 
@@ -311,7 +178,7 @@ class UserPolicy:
         if kind == last and len(self.types) > 1:
             return None
         target = int(rng.choice(self._healthy[kind]))
-        product = self._index.products[target]
+        product = self.index.products[target]
         if gender and product.attributes.get("gender") != gender:
             return None
         wants = UserGoal({"type": (kind,)} | ({"gender": gender} if gender else {}))
@@ -324,12 +191,12 @@ class UserPolicy:
             places = [at for at, number in enumerate(shown) if self._seen(number, "color") == colour]
             if places:
                 place = rng.choice(places)
-                wants = wants.like("color", colour, image=self._index.products[shown[place]].url)
+                wants = wants.like("color", colour, image=self.index.products[shown[place]].url)
         elif chance < 0.4:
             about = rng.choice(VISIBLE)
             image = self._image_of(about, product.value(about), rng)
             if image is not None:
-                wants = wants.like(about, product.value(about) or "", image=self._index.products[image].url)
+                wants = wants.like(about, product.value(about) or "", image=self.index.products[image].url)
                 mentioned.append(f"image:{about}")
         for _ in range(rng.choice((0, 1, 1, 1, 2, 2))):
             free = [name for name in product.attributes if name not in wants.likes and product.attributes[name]]
@@ -342,11 +209,131 @@ class UserPolicy:
 
     def _seen(self, number: int, attribute: str) -> str | None:
         """What the image of a product shows of an attribute; None when there is no such image."""
-        product = self._index.products[number]
+        product = self.index.products[number]
         return None if product.fault else product.value(attribute)
 
     def _image_of(self, attribute: str, value: str | None, rng: Random) -> int | None:
         if value is None:
             return None
-        fitting = np.flatnonzero(self._index.satisfying(UserGoal({attribute: (value,)})) & self._index.healthy)
+        fitting = np.flatnonzero(self.index.satisfying(UserGoal({attribute: (value,)})) & self.index.healthy)
         return int(rng.choice(fitting)) if len(fitting) else None
+
+    def _add(self, wants: UserGoal, target: int, shown: Sequence[int], rng: Random) -> UserAction | None:
+        """Reveal another attribute of the product in mind; now and then a second value would do as well."""
+        product = self.index.products[target]
+        free = [name for name in product.attributes if name not in wants.likes and product.attributes[name]]
+        attribute = interesting(free, rng)
+        if attribute is None:
+            return None
+        value = rng.choice(product.attributes[attribute])
+        values: tuple[str, ...] = (value,)
+        if attribute != "gender" and rng.random() < 0.12:
+            others = self.index.values(attribute, self.index.satisfying(wants))
+            values = (value, *[other for other in rng.sample(others, min(2, len(others))) if other != value][:1])
+        return UserAction("add", wants.like(attribute, *values), attribute, values)
+
+    def _change(self, wants: UserGoal, target: int, shown: Sequence[int], rng: Random) -> UserAction | None:
+        attribute = interesting([name for name in wants.likes if name not in ("type", "gender")], rng)
+        if attribute is None:
+            return None
+        left = self.index.satisfying(wants.drop(attribute)) & self.index.healthy
+        values = [value for value in self.index.values(attribute, left) if value not in wants.likes[attribute]]
+        if not values:
+            return None
+        value = rng.choice(values)
+        return UserAction("change", wants.like(attribute, value), attribute, (value,))
+
+    def _dislike(self, wants: UserGoal, target: int, shown: Sequence[int], rng: Random) -> UserAction | None:
+        if not shown:
+            return None
+        product = self.index.products[rng.choice(shown)]
+        spoken_of = [name for name in product.attributes if name not in (*wants.likes, "gender", "available_sizes")]
+        attribute = interesting(spoken_of, rng)
+        value = None if attribute is None else product.value(attribute)
+        if attribute is None or value is None or value in wants.dislikes.get(attribute, ()):
+            return None
+        return UserAction("dislike", wants.dislike(attribute, value), attribute, (value,))
+
+    def _drop(self, wants: UserGoal, target: int, shown: Sequence[int], rng: Random) -> UserAction | None:
+        names = [name for name in dict.fromkeys((*wants.likes, *wants.dislikes)) if name not in ("type", "gender")]
+        if len(names) < 2:
+            return None
+        attribute = rng.choice(names)
+        return UserAction("drop", wants.drop(attribute), attribute)
+
+    def _visible(self, wants: UserGoal, rng: Random) -> str:
+        """An attribute that images of the wanted type show."""
+        return rng.choice(self._shown_by[wants.likes["type"][0]])
+
+    def _nth(self, shown: Sequence[int], rng: Random) -> int | None:
+        places = [at for at, number in enumerate(shown) if not self.index.products[number].fault]
+        return rng.choice(places) if places else None
+
+    def _like_nth(self, wants: UserGoal, target: int, shown: Sequence[int], rng: Random) -> UserAction | None:
+        place, attribute = self._nth(shown, rng), self._visible(wants, rng)
+        if place is None or len(wants.likes.get(attribute, ())) == 1:
+            return None
+        product = self.index.products[shown[place]]
+        value = product.value(attribute)
+        if value is None:
+            return None
+        return UserAction("like_nth", wants.like(attribute, value, image=product.url), attribute, (), place)
+
+    def _nth_but(self, wants: UserGoal, target: int, shown: Sequence[int], rng: Random) -> UserAction | None:
+        place = self._nth(shown, rng)
+        if place is None:
+            return None
+        product = self.index.products[shown[place]]
+        colour = product.value("color")
+        after = wants
+        for attribute in VISIBLE:
+            value = product.value(attribute)
+            if attribute != "color" and value is not None:
+                after = after.like(attribute, value, image=product.url)
+        left = self.index.satisfying(after.drop("color")) & self.index.healthy
+        colours = [value for value in self.index.values("color", left) if value != colour]
+        if colour is None or not colours:
+            return None
+        value = rng.choice(colours)
+        return UserAction("nth_but", after.like("color", value), "color", (value,), place)
+
+    def _dislike_nth(self, wants: UserGoal, target: int, shown: Sequence[int], rng: Random) -> UserAction | None:
+        place, attribute = self._nth(shown, rng), self._visible(wants, rng)
+        if place is None or attribute in wants.likes:
+            return None
+        product = self.index.products[shown[place]]
+        value = product.value(attribute)
+        if value is None:
+            return None
+        return UserAction("dislike_nth", wants.dislike(attribute, value, product.url), attribute, (), place)
+
+    def _uploaded(self, wants: UserGoal, rng: Random) -> tuple[str, str, int] | None:
+        attribute, number = self._visible(wants, rng), int(rng.choice(self._healthy_numbers))
+        value = self.index.products[number].value(attribute)
+        if value is None or value in wants.likes.get(attribute, ()) or value in wants.dislikes.get(attribute, ()):
+            return None
+        return attribute, value, number
+
+    def _upload(self, wants: UserGoal, target: int, shown: Sequence[int], rng: Random) -> UserAction | None:
+        found = self._uploaded(wants, rng)
+        if found is None:
+            return None
+        attribute, value, number = found
+        after = wants.like(attribute, value, image=self.index.products[number].url)
+        return UserAction("upload", after, attribute, (), None, number)
+
+    def _upload_dislike(self, wants: UserGoal, target: int, shown: Sequence[int], rng: Random) -> UserAction | None:
+        found = self._uploaded(wants, rng)
+        if found is None:
+            return None
+        attribute, value, number = found
+        worn = any(self.index.products[other].value(attribute) == value for other in shown)
+        if attribute in wants.likes or not worn:
+            return None
+        after = wants.dislike(attribute, value, self.index.products[number].url)
+        return UserAction("upload_dislike", after, attribute, (), None, number)
+
+    def _more(self, wants: UserGoal, target: int, shown: Sequence[int], rng: Random) -> UserAction | None:
+        others = self.index.satisfying(wants) & self.index.healthy
+        others[list(shown)] = False
+        return UserAction("more", wants) if np.count_nonzero(others) >= 2 else None

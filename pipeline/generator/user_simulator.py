@@ -10,7 +10,7 @@ from random import Random
 import numpy as np
 from numpy.typing import NDArray
 
-from pipeline.generator.user_goal import Mask, ProductIndex, UserGoal
+from pipeline.generator.user_goal import ProductIndex, UserGoal
 from pipeline.generator.user_policy import ACTS, UserAction, UserPolicy
 from pipeline.generator.wording import (
     AGENT,
@@ -34,7 +34,6 @@ class Recommendation:
 
     positives: tuple[int, ...]
     negatives: NDArray[np.int64]
-    satisfying: Mask
 
 
 @dataclass
@@ -62,17 +61,16 @@ class Simulator:
     """Makes dialogues over one catalogue."""
 
     def __init__(self, index: ProductIndex) -> None:
-        self.index = index
         self.policy = UserPolicy(index)
 
     def dialogue(self, rng: Random, pool_size: int) -> Dialogue:
         """One dialogue of about six recommendations; ``pool_size`` negatives are listed for each topic."""
-        return _Conversation(self.index, self.policy, rng, pool_size).hold()
+        return _Conversation(self.policy, rng, pool_size).hold()
 
 
 class _Conversation:
-    def __init__(self, index: ProductIndex, policy: UserPolicy, rng: Random, pool_size: int) -> None:
-        self._index = index
+    def __init__(self, policy: UserPolicy, rng: Random, pool_size: int) -> None:
+        self._index = policy.index
         self._policy = policy
         self._rng = rng
         self._pool_size = pool_size
@@ -192,7 +190,7 @@ class _Conversation:
         if not self._index.healthy[positives].any():
             positives[0] = rng.choice([number for number in fitting if self._index.healthy[number]])
         self._shown = tuple(positives)
-        recommendation = Recommendation(self._shown, pool[~satisfying[pool]], satisfying)
+        recommendation = Recommendation(self._shown, pool[~satisfying[pool]])
         things = plural(self._wants.likes["type"][0].lower())
         text = self._words.pick(AGENT["show"], things=things)
         if rng.random() < 0.2:

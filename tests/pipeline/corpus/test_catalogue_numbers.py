@@ -5,9 +5,8 @@ from typing import Any
 
 import pytest
 
-from pipeline.corpus.catalogue import Catalogue
+from pipeline.corpus.catalogue import Catalogue, price_of
 from pipeline.corpus.ledger import Ledger
-from pipeline.corpus.product_fields import price_of
 from pipeline.corpus.records import ProductRecord
 from pipeline.ontology.derivation import AttributeCounts, derive_ontology
 from pipeline.ontology.extension import grown

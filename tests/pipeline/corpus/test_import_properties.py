@@ -15,9 +15,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from pipeline.corpus.catalogue import price_of
 from pipeline.corpus.import_corpus import ImportRequest, import_corpus
 from pipeline.corpus.parsing import NotJsonError, as_text, parse_json, snake_case, split_values
-from pipeline.corpus.product_fields import price_of
 from pipeline.corpus.records import MergedTurns
 from pipeline.workspace import Workspace
 from schemas.errors import CorpusError
