@@ -8,6 +8,7 @@ import re
 import shlex
 import tomllib
 from pathlib import Path
+from pkgutil import resolve_name
 
 import pytest
 import typer
@@ -108,6 +109,11 @@ def test_modules_that_a_document_names_are_there(name: str) -> None:
     folder = (ROOT / name).parent
     named = re.findall(r"`([a-z_][\w/]*\.py)`", DOCUMENTS[name])
     assert [file for file in named if not any((base / file).exists() for base in (ROOT, folder))] == []
+
+
+@pytest.mark.parametrize("name", re.findall(r"`([a-z_]+(?:\.[a-z_]+)+:[\w.]+)`", DOCUMENTS["CONTRIBUTING.md"]))
+def test_functions_of_the_walks_are_there(name: str) -> None:
+    assert callable(resolve_name(name))
 
 
 def test_code_names_of_the_paper_table_are_there() -> None:
