@@ -20,7 +20,7 @@ import subprocess
 import sys
 import traceback
 from collections import deque
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import suppress
 from importlib.abc import MetaPathFinder
@@ -280,21 +280,13 @@ def open_reader(form: str, folders: Folders, ledger: Ledger, *, with_states: boo
         UsageError: an unknown format.
         CorpusError: the folder does not hold a corpus in this format.
     """
-    if form == "mmd":
-        from pipeline.corpus.mmd import MmdReader
+    from pipeline.corpus.jsonl import JsonlReader
+    from pipeline.corpus.simmc1 import Simmc1Reader
+    from pipeline.corpus.simmc2 import Simmc2Reader
 
-        return MmdReader(folders, ledger, with_states=with_states)
-    if form == "simmc1":
-        from pipeline.corpus.simmc1 import Simmc1Reader
-
-        return Simmc1Reader(folders, ledger, with_states=with_states)
-    if form == "simmc2":
-        from pipeline.corpus.simmc2 import Simmc2Reader
-
-        return Simmc2Reader(folders, ledger, with_states=with_states)
-    if form == "jsonl":
-        from pipeline.corpus.jsonl import JsonlReader
-
-        return JsonlReader(folders, ledger, with_states=with_states)
-    fix = did_you_mean(form, FORMATS, f"formats: {', '.join(FORMATS)}")
-    raise UsageError(f"unknown corpus format '{form}'", fix=fix)
+    classes = (MmdReader, Simmc1Reader, Simmc2Reader, JsonlReader)
+    readers: dict[str, Callable[..., Reader]] = dict(zip(FORMATS, classes, strict=True))
+    if form not in readers:
+        fix = did_you_mean(form, FORMATS, f"formats: {', '.join(FORMATS)}")
+        raise UsageError(f"unknown corpus format '{form}'", fix=fix)
+    return readers[form](folders, ledger, with_states=with_states)

@@ -103,7 +103,7 @@ class Candidates:
         is_known = rows != _UNKNOWN
         # Arrow's unique keeps the order of first occurrence, so each list's products stay together and in order
         self._keys: Numbers = pc.unique(pa.array((owners * products + rows)[is_known])).to_numpy()
-        self._rows = (self._keys % products).astype(np.int32)
+        self.rows: Numbers = (self._keys % products).astype(np.int32)
         self._known_lengths = np.bincount(self._keys // products, minlength=n)
         self.listed = self._lengths[self._which]
         self.unknown = np.bincount(owners[~is_known], minlength=n)[self._which]
@@ -114,10 +114,6 @@ class Candidates:
         which = self._which[turns]
         lengths = self._known_lengths[which]
         return lengths, expand((np.cumsum(self._known_lengths) - self._known_lengths)[which], lengths)
-
-    def products_at(self, places: Numbers) -> Numbers:
-        rows: Numbers = self._rows[places]
-        return rows
 
     def references_of(self, turns: Numbers) -> tuple[Numbers, Numbers]:
         """The lengths of the turns' lists, and the numbers of the references in them."""
@@ -130,7 +126,7 @@ class Candidates:
         turns = np.arange(len(self._which))
         lengths, places = others.by_turn(turns)
         turn_of = np.repeat(turns, lengths)
-        wanted = pa.array(self._which[turn_of] * self._products + others.products_at(places))
+        wanted = pa.array(self._which[turn_of] * self._products + others.rows[places])
         found = pc.index_in(wanted, value_set=pa.array(self._keys)).to_numpy(zero_copy_only=False)
         hit = ~np.isnan(found) if found.dtype.kind == "f" else np.ones(len(found), bool)
         return turn_of[hit], found[hit].astype(np.int64)
@@ -247,8 +243,8 @@ class Recommendations:
         columns = [
             pa.array(self._dialogue_ids, pa.string()).take(pa.array(kept)),
             pa.array(np.array(self._turns, np.int32)[kept]),
-            string_lists(shown_lengths, shown.products_at(shown_places), self._product_ids),
-            string_lists(lengths - clashes[kept], against.products_at(places[~is_clash]), self._product_ids),
+            string_lists(shown_lengths, shown.rows[shown_places], self._product_ids),
+            string_lists(lengths - clashes[kept], against.rows[places[~is_clash]], self._product_ids),
             reference_lists(*shown.references_of(kept), self._codes.references),
             reference_lists(*against.references_of(kept), self._codes.references),
             pa.array(self._splits, pa.string()).take(pa.array(kept)),

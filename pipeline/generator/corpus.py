@@ -19,7 +19,8 @@ import orjson
 from pipeline.generator.catalogue import FAULTS, CatalogueProduct, RealCatalogue, drawn_catalogue, plant_faults
 from pipeline.generator.drawing import draw_product
 from pipeline.generator.user_goal import ProductIndex
-from pipeline.generator.user_simulator import Dialogue, Recommendation, Simulator, Utterance
+from pipeline.generator.user_policy import UserPolicy
+from pipeline.generator.user_simulator import Conversation, Dialogue, Recommendation, Utterance
 from pipeline.generator.vocabulary import load
 from schemas.errors import UsageError
 from schemas.files import remove_left_over, temporary_files, temporary_folder, write_json
@@ -403,8 +404,8 @@ def _make(folder: Path, request: GenerateRequest, progress: Progress) -> Generat
         write_product(folder, product, f"{seed}/picture/{product.stem}")
     write_links(folder / "url2img.txt", made)
     write_json(folder / "only_in_pictures.json", only_in_images(made))
-    simulator = Simulator(ProductIndex(made))
-    if len(simulator.policy.types) < 2:
+    policy = UserPolicy(ProductIndex(made))
+    if len(policy.types) < 2:
         raise UsageError("the catalogue has too few products of a kind", fix="dialogues need 3 or more of two kinds")
     corruptions = plan_corruptions(plan.dialogues, plan.corruptions, Random(f"{seed}/quirks"))
     writer = DialogueWriter(made)
@@ -413,13 +414,13 @@ def _make(folder: Path, request: GenerateRequest, progress: Progress) -> Generat
         for split, dialogues in plan.dialogues.items():
             for number in range(dialogues):
                 rng = Random(f"{seed}/{split}/{number}")
-                dialogue = simulator.dialogue(rng, plan.pool[split])
+                dialogue = Conversation(policy, rng, plan.pool[split]).hold()
                 moves += dialogue.moves
                 path = folder / "dialogues" / split / f"{number + 1}.json"
                 writer.write(path, dialogue, corruptions.get((split, number)), rng)
                 task.advance()
     for extra in range(plan.broken):
-        dialogue = simulator.dialogue(Random(f"{seed}/broken/{extra}"), 20)
+        dialogue = Conversation(policy, Random(f"{seed}/broken/{extra}"), 20).hold()
         content = DialogueWriter(made).encode(dialogue, None, Random(0))
         path = folder / "dialogues" / "train" / f"{plan.dialogues['train'] + 1 + extra}.json"
         path.write_bytes(content[: len(content) * 2 // 3])

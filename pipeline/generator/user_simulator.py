@@ -10,7 +10,7 @@ from random import Random
 import numpy as np
 from numpy.typing import NDArray
 
-from pipeline.generator.user_goal import ProductIndex, UserGoal
+from pipeline.generator.user_goal import UserGoal
 from pipeline.generator.user_policy import ACTS, UserAction, UserPolicy
 from pipeline.generator.wording import (
     AGENT,
@@ -57,18 +57,9 @@ class Dialogue:
     moves: Counter[str] = field(default_factory=Counter)
 
 
-class Simulator:
-    """Makes dialogues over one catalogue."""
+class Conversation:
+    """One dialogue over the catalogue of a policy; ``pool_size`` negatives are listed for each topic."""
 
-    def __init__(self, index: ProductIndex) -> None:
-        self.policy = UserPolicy(index)
-
-    def dialogue(self, rng: Random, pool_size: int) -> Dialogue:
-        """One dialogue of about six recommendations; ``pool_size`` negatives are listed for each topic."""
-        return _Conversation(self.policy, rng, pool_size).hold()
-
-
-class _Conversation:
     def __init__(self, policy: UserPolicy, rng: Random, pool_size: int) -> None:
         self._index = policy.index
         self._policy = policy
@@ -80,6 +71,7 @@ class _Conversation:
         self._dialogue = Dialogue()
 
     def hold(self) -> Dialogue:
+        """The whole dialogue, of about six recommendations."""
         rng = self._rng
         left = rng.choice((4, 5, 6, 6, 6, 7, 8))
         topics = 1 if left <= 4 and rng.random() < 0.4 else 2 if left <= 6 else rng.choice((2, 3))
