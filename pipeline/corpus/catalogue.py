@@ -201,13 +201,7 @@ def name_key(name: str) -> str:
 
 
 class Catalogue:
-    """Products sorted by ``product_id``.
-
-    Attributes:
-        products: one record per product.
-        aliases: attribute -> other names under which the source gives the same thing.
-        currencies: currency -> products with a price in it; "unknown" where none is named.
-    """
+    """Products sorted by ``product_id``, one record each."""
 
     def __init__(self, records: Iterable[ProductRecord], ledger: Ledger) -> None:
         merged = _merge_views(records, ledger)
@@ -216,7 +210,7 @@ class Catalogue:
         self.currencies = read_prices(merged, ledger["prices"])
         settle_numbers(merged, ledger["attribute_numbers"])
         renamed = _one_spelling(merged, ledger["product_keys"])
-        self.products, self.aliases = _one_name(renamed)
+        self.products, self.aliases = _one_name(renamed)  # attribute -> other names of the same thing
         self.products.sort(key=lambda product: product.product_id)
         self._by_reference: dict[str, str] = {}
 

@@ -30,11 +30,7 @@ _FULL_REFERENCES = 250_000
 
 @dataclass
 class Chunk:
-    """A run of dialogues.
-
-    Attributes:
-        images: those referred to, where the process that made the chunk had not met them before.
-    """
+    """A run of dialogues."""
 
     turns: pa.Table  # rows of the table ``turns``
     recommendations: pa.Table  # rows in the form :data:`pipeline.corpus.recommendations.RECOMMENDATION_COLUMNS`
@@ -43,7 +39,7 @@ class Chunk:
     user_turns: int  # how many of the turns are users'
     ledger: dict[str, Any]  # what was counted, as :meth:`Ledger.as_json` gives it
     said: list[Said]  # the slots that states name
-    image_refs: list[ReferencedImage]
+    image_refs: list[ReferencedImage]  # those that the process that made the chunk had not met before
     sums: str = ""  # of the files read, as :meth:`pipeline.corpus.layout.HashedFiles.take_sums` gives them
 
     def to_bytes(self) -> list[bytes | pa.Buffer]:

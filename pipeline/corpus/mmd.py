@@ -31,11 +31,7 @@ PART_BYTES = 8 * 2**20
 
 
 class MmdReader:
-    """Reads a corpus in MMD's layout.
-
-    Raises:
-        CorpusError: no dialogues or no catalogue.
-    """
+    """Reads a corpus in MMD's layout."""
 
     candidates: CandidateKind = "images"
     negatives_needed = True

@@ -31,12 +31,7 @@ _COMMAS = re.compile(r"(?<![\d.])(?<!\d,)(?:\d{1,3}(?:\.\d{3})+,\d+|\d+(?:,\d+)+
 
 
 class NotJsonError(ValueError):
-    """The content is not JSON in any reading.
-
-    Attributes:
-        reason: ``file_not_json``, or what the content is instead.
-        fix: what to do about it, where that is known.
-    """
+    """The content is not JSON in any reading; ``reason`` says what it is instead, where that is known."""
 
     def __init__(self, what: str, *, reason: str = "file_not_json", fix: str | None = None) -> None:
         super().__init__(what)

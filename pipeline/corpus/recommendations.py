@@ -36,16 +36,12 @@ def expand(starts: Numbers, lengths: Numbers) -> Numbers:
 
 
 class ReferenceCodes(dict[str, int]):
-    """Numbers the distinct references of a corpus; a new one is looked up in the catalogue when it is asked for.
-
-    Attributes:
-        references: the references by number.
-    """
+    """Numbers the distinct references of a corpus; a new one is looked up in the catalogue when it is asked for."""
 
     def __init__(self, row_of: Callable[[str], int | None]) -> None:
         self._row_of = row_of
         self._rows = array("i")
-        self.references: list[str] = []
+        self.references: list[str] = []  # by number
 
     def __missing__(self, reference: str) -> int:
         row = self._row_of(reference)
@@ -65,17 +61,13 @@ class CandidateLists:
 
     MMD has one pool of negatives per dialogue and category, so turn after turn lists the same ones; a list that
     equals the one before is kept and resolved once.
-
-    Attributes:
-        references: how many references the turns list.
-        distinct_references: how many of them are kept.
     """
 
     def __init__(self) -> None:
         self.lists: list[Sequence[str]] = []
         self.which = array("q")
-        self.references = 0
-        self.distinct_references = 0
+        self.references = 0  # that the turns list
+        self.distinct_references = 0  # of these, in the lists that are kept
 
     def add(self, references: Sequence[str]) -> None:
         if not self.lists or (self.lists[-1] is not references and self.lists[-1] != references):
@@ -86,12 +78,7 @@ class CandidateLists:
 
 
 class Candidates:
-    """The same, resolved.
-
-    Attributes:
-        listed, unknown, known: of each turn, how many references it lists, how many of them name no product, and how
-            many distinct products the rest name.
-    """
+    """Lists of candidates with their references resolved."""
 
     def __init__(self, gathered: CandidateLists, codes: ReferenceCodes, products: int) -> None:
         n, size = len(gathered.lists), gathered.distinct_references
@@ -105,6 +92,7 @@ class Candidates:
         self._keys: Numbers = pc.unique(pa.array((owners * products + rows)[is_known])).to_numpy()
         self.rows: Numbers = (self._keys % products).astype(np.int32)
         self._known_lengths = np.bincount(self._keys // products, minlength=n)
+        # of each turn: references listed, those that name no product, and distinct products that the rest name
         self.listed = self._lengths[self._which]
         self.unknown = np.bincount(owners[~is_known], minlength=n)[self._which]
         self.known = self._known_lengths[self._which]

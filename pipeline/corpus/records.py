@@ -161,24 +161,17 @@ class Dialogue(NamedTuple):
 
 @dataclass
 class ProductRecord:
-    """A product as its source gives it, attributes named in snake case.
-
-    Attributes:
-        price: in ``currency``; not known yet where the source writes it as a text, which is read with all others by
-            :func:`~pipeline.corpus.catalogue.read_prices`.
-        own: names of the attributes that come from the source's own nested record rather than from the flat keys.
-        images: references to its images, the main one first.
-    """
+    """A product as its source gives it, attributes named in snake case."""
 
     product_id: str
     name: str = ""
     description: str = ""
     attributes: dict[str, tuple[str, ...]] = field(default_factory=dict)
-    own: frozenset[str] = frozenset()
-    price: float | None = None
+    own: frozenset[str] = frozenset()  # attributes of the source's own nested record rather than of the flat keys
+    price: float | None = None  # what only a text says is read with all others by ``read_prices``
     price_text: str = ""  # the price as its source writes it; "" where it gives none
     currency: str | None = None
-    image_refs: tuple[str, ...] = ()
+    image_refs: tuple[str, ...] = ()  # the main one first
     keys: tuple[str, ...] = ()  # further references by which dialogues may name it (image file stems)
     source: str = ""
 
@@ -191,15 +184,11 @@ class Parts(NamedTuple):
 
 
 class Reader(Protocol):
-    """A corpus in one format.
-
-    Attributes:
-        images: how image references become files.
-    """
+    """A corpus in one format."""
 
     candidates: CandidateKind  # whether candidates are named by an image of theirs or by product id
     negatives_needed: bool  # whether a recommendation turn without negatives is dropped
-    image_refs: ImageReferences
+    image_refs: ImageReferences  # how image references become files
     not_slots: frozenset[str]  # names of state slots that are annotation machinery rather than product attributes
 
     def products(self, ledger: Ledger) -> list[ProductRecord]:

@@ -67,11 +67,7 @@ class SimmcDialogue(NamedTuple):
 
 
 class SimmcReader(ABC):
-    """Reads dialogues out of files that hold many, and catalogue files; subclasses read a dialogue.
-
-    Raises:
-        CorpusError: no dialogues or no catalogue.
-    """
+    """Reads dialogues out of files that hold many, and catalogue files; subclasses read a dialogue."""
 
     candidates: Literal["images", "products"] = "products"
     negatives_needed = False

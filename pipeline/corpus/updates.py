@@ -31,11 +31,7 @@ _folded = lru_cache(maxsize=50_000)(fold)
 
 
 class Mention:
-    """A slot with values, as states name it: its key ("" where it cannot be used), and what is counted for it.
-
-    Attributes:
-        times: how often it was mentioned and is not counted yet.
-    """
+    """A slot with values, as states name it: its key ("" where it cannot be used), and what is counted for it."""
 
     __slots__ = ("_counting", "key", "liked", "times", "values")
 
@@ -43,7 +39,7 @@ class Mention:
         self.key = key
         self.values = values
         self.liked: Sides = (_distinct(values), ())
-        self.times = 0
+        self.times = 0  # mentioned and not counted yet
         self._counting = counting
 
     def count(self) -> None:
@@ -53,20 +49,15 @@ class Mention:
 
 
 class Reading:
-    """One state, its slots named by key; readings are the same when they are one object.
+    """One state, its slots named by key; readings are the same when they are one object."""
 
-    Attributes:
-        like, dislike: slot -> values, as far as they can be used.
-        category: the slot that says what is looked for, where there is one, and its folded values.
-        by_slot: slot -> (liked, avoided) values, each sorted; a value on both sides is avoided.
-    """
-
+    # slot -> values, as far as they can be used
     like: Mapping[str, tuple[str, ...]] = MappingProxyType({})
     dislike: Mapping[str, tuple[str, ...]] = MappingProxyType({})
     drop: frozenset[str] = frozenset()  # slots that no longer matter
     new_topic: bool | None = None  # as the corpus says, if it does
-    category: tuple[str, tuple[str, ...]] | None = None
-    by_slot: Mapping[str, Sides] = MappingProxyType({})
+    category: tuple[str, tuple[str, ...]] | None = None  # the slot that says what is looked for, its folded values
+    by_slot: Mapping[str, Sides] = MappingProxyType({})  # each sorted; a value on both sides is avoided
     mentions: Sequence[Mention] = ()  # what to count each time that it is read; ``times`` says how often that was
     times = 0
 
@@ -102,16 +93,10 @@ class _Mentions(dict[tuple[str, tuple[str, ...]], Mention]):
 
 
 class StateReadings:
-    """Reads states; see :class:`pipeline.corpus.updates.CorpusUpdates` for the arguments.
-
-    Only after :meth:`count` are the ledger's line ``state_values`` and :attr:`said` complete.
-
-    Attributes:
-        said: which slots were named, in the order of their first mention since the last count.
-    """
+    """Reads states; only after :meth:`count` are the ledger's line ``state_values`` and :attr:`said` complete."""
 
     def __init__(self, setting: Setting, ledger: Ledger) -> None:
-        self.said: list[Said] = []
+        self.said: list[Said] = []  # slots that were named, in the order of their first mention since the last count
         self._slots = SlotKeys(setting.attributes)
         self._products = setting.products
         self._images = setting.image_refs
