@@ -10,18 +10,6 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, Literal, get_args
 
-__all__ = [
-    "DIALOGUE_OPS",
-    "OPS",
-    "BeliefState",
-    "Op",
-    "Polarity",
-    "SlotValue",
-    "TurnUpdate",
-    "state_from_rows",
-    "state_to_rows",
-]
-
 Polarity = Literal["like", "dislike"]
 
 Op = Literal[

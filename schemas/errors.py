@@ -20,21 +20,6 @@ from __future__ import annotations
 
 from schemas.safe_text import conceal
 
-__all__ = [
-    "CheckError",
-    "CorpusError",
-    "InputError",
-    "LabelError",
-    "MissingPartError",
-    "ModelError",
-    "OntologyError",
-    "SchemaError",
-    "SemctlError",
-    "ServiceError",
-    "UsageError",
-    "WorkspaceError",
-]
-
 
 class SemctlError(Exception):
     """Base of all errors that semctl raises on purpose.

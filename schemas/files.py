@@ -25,25 +25,6 @@ import orjson
 from schemas.errors import CorpusError, InputError, UsageError, WorkspaceError
 from schemas.safe_text import as_unicode
 
-__all__ = [
-    "atomic_path",
-    "disk_problem",
-    "json_bytes",
-    "locked",
-    "open_unlinked",
-    "read_json",
-    "read_toml",
-    "remove_folder",
-    "remove_left_over",
-    "sha256_bytes",
-    "sha256_file",
-    "taken_apart",
-    "temporary_files",
-    "temporary_folder",
-    "write_atomic",
-    "write_json",
-]
-
 T = TypeVar("T")
 
 _log = logging.getLogger("semctl")

@@ -10,8 +10,6 @@ from functools import lru_cache
 
 import regex
 
-__all__ = ["ENTITY", "fold", "fold_name", "plain", "snake_case", "unescape"]
-
 _LONGEST_REMEMBERED = 64
 """Letters: the same few names and values are folded again and again; what users say is not."""
 

@@ -7,8 +7,6 @@ from dataclasses import fields, is_dataclass
 from pathlib import PurePath
 from typing import Any
 
-__all__ = ["json_form"]
-
 
 def json_form(record: Any, *without: str) -> dict[str, Any]:
     """A dataclass or named tuple as JSON has it: its fields by name, but for those left out.

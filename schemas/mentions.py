@@ -11,19 +11,6 @@ import regex
 from schemas.folding import fold, snake_case
 from schemas.ontology import Slot, Value
 
-__all__ = [
-    "Mention",
-    "MentionFinder",
-    "Span",
-    "Stance",
-    "Words",
-    "is_negation",
-    "name_stems",
-    "plain_apostrophes",
-    "stance",
-    "stem",
-]
-
 Stance = Literal["for", "against", "open"]
 """What a text says of a value that it names; ``open``: neither, as in "it doesn't have to be red"."""
 

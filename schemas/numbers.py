@@ -15,73 +15,18 @@ from collections.abc import Iterable, Mapping
 from functools import lru_cache
 from typing import Literal, NamedTuple
 
-__all__ = [
-    "NUMBER_IN_TEXT",
-    "THREE_DECIMALS",
-    "DecimalMark",
-    "Number",
-    "currency_of",
-    "decimal_mark_of",
-    "number_text",
-    "read_number",
-    "read_quantity",
-    "same_currency",
-]
-
 DecimalMark = Literal[".", ","]
 _DECIMAL_MARKS: tuple[DecimalMark, ...] = (".", ",")
 
-_WRITTEN: Mapping[str, str] = {
-    "EUR": "€ euro euros",
-    "GBP": "£ pound pounds",
-    "INR": "₹",
-    "USD": "us$",
-    "CAD": "c$ ca$",
-    "AUD": "a$ au$",
-    "NZD": "nz$",
-    "SGD": "s$",
-    "HKD": "hk$",
-    "TWD": "nt$",
-    "MXN": "mx$",
-    "BRL": "r$",
-    "KRW": "₩ 원",
-    "JPY": "円 yen",
-    "CNY": "元 rmb yuan",
-    "RUB": "₽ руб руб. р.",
-    "TRY": "₺ tl",
-    "VND": "₫ đ",
-    "PHP": "₱",
-    "ILS": "₪",
-    "THB": "฿ baht บาท",
-    "NGN": "₦",
-    "UAH": "₴",
-    "KZT": "₸",
-    "BDT": "৳",
-    "PLN": "zł zl",
-    "CZK": "kč",
-    "RON": "lei",
-    "BGN": "лв лв.",
-    "IDR": "rp rp.",
-    "MYR": "rm",
-    "CHF": "fr fr. sfr sfr.",
-    "AED": "dhs dhs. د.إ",
-    "SAR": "ر.س",
-    "EGP": "ج.م",
-    "KWD": "د.ك",
-    "CRC": "₡",
-    "PYG": "₲",
-    "GHS": "₵",
-    "GEL": "₾",
-    "AMD": "֏",
-    "AZN": "₼",
-    "LAK": "₭",
-    "KHR": "៛",
-    "MNT": "₮",
-    "$": "$ dollar dollars bucks",
-    "kr": "kr kr.",
-    "¥": "¥",
-    "Rs": "rs rs. rupee rupees",
-}
+_CURRENCIES = (
+    "EUR € euro euros | GBP £ pound pounds | INR ₹ | USD us$ | CAD c$ ca$ | AUD a$ au$ | NZD nz$ | SGD s$ | "
+    "HKD hk$ | TWD nt$ | MXN mx$ | BRL r$ | KRW ₩ 원 | JPY 円 yen | CNY 元 rmb yuan | RUB ₽ руб руб. р. | "
+    "TRY ₺ tl | VND ₫ đ | PHP ₱ | ILS ₪ | THB ฿ baht บาท | NGN ₦ | UAH ₴ | KZT ₸ | BDT ৳ | PLN zł zl | CZK kč | "
+    "RON lei | BGN лв лв. | IDR rp rp. | MYR rm | CHF fr fr. sfr sfr. | AED dhs dhs. د.إ | SAR ر.س | EGP ج.م | "
+    "KWD د.ك | CRC ₡ | PYG ₲ | GHS ₵ | GEL ₾ | AMD ֏ | AZN ₼ | LAK ₭ | KHR ៛ | MNT ₮ | "
+    "$ $ dollar dollars bucks | kr kr kr. | ¥ ¥ | Rs rs rs. rupee rupees"
+)
+_WRITTEN: Mapping[str, str] = dict(entry.split(" ", 1) for entry in _CURRENCIES.split(" | "))
 _ONLY_CODES = (
     "AFN ARS BHD BYN CLP COP DKK DOP DZD ETB GTQ HNL HUF IQD IRR ISK JMD JOD KES KGS LBP LKR LYD MAD MDL MKD MMK "
     "MUR MVR MZN NIO NOK NPR OMR PEN PKR QAR RSD RWF SEK SYP TJS TTD TZS UGX UZS XAF XOF YER ZMW"

@@ -3,6 +3,10 @@
 ``semctl import`` derives ``ontology.json`` from the catalogue, and people edit it: change a slot's ``title``, add
 values and aliases, write a ``hint`` for annotators. ``semctl ontology`` renames, merges, splits and adds, one recorded
 step and one version at a time. It only ever grows: a name that was given up still finds what it stood for.
+
+Answers stay stored as they were given, with the version they were given in; the steps say what they mean now (see
+:mod:`annotate.annotations.migration`). Names and values of a step are those of the version before it; ``spellings``
+are all ways to say a value at that time.
 """
 
 from __future__ import annotations
@@ -32,22 +36,145 @@ from schemas.errors import OntologyError
 from schemas.files import read_json, sha256_bytes, write_json
 from schemas.folding import fold, fold_name
 from schemas.numbers import THREE_DECIMALS, Number, read_number, read_quantity, same_currency
-from schemas.ontology_steps import AddValue, Growth, Step
 from schemas.validation import did_you_mean, first_mistake, nearest
 
-__all__ = ["Ontology", "Slot", "SlotKind", "Value", "fold", "fold_name", "is_number", "nearest"]
+
+class _Part(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+class _Step(_Part):
+    """One change: the version of the ontology that it made."""
+
+    version: int = Field(ge=2)
+
+
+class RenameSlot(_Step):
+    """A slot has another name; the old one still finds it."""
+
+    op: Literal["rename_slot"] = "rename_slot"
+    slot: str
+    to: str
+
+    def __str__(self) -> str:
+        return f"{self.slot} is now {self.to}"
+
+
+class RenameValue(_Step):
+    """A value has another name; the old one still finds it."""
+
+    op: Literal["rename_value"] = "rename_value"
+    slot: str
+    value: str
+    to: str
+
+    def __str__(self) -> str:
+        return f"{self.slot}={self.value} is now {self.slot}={self.to}"
+
+
+class MergedSlot(_Part):
+    """A slot that went into another, and all its names."""
+
+    name: str
+    names: tuple[str, ...]
+
+
+class MergeSlots(_Step):
+    """Several slots of one product attribute are one."""
+
+    op: Literal["merge_slots"] = "merge_slots"
+    slots: tuple[MergedSlot, ...]
+    into: str
+
+    def __str__(self) -> str:
+        return f"{' and '.join(slot.name for slot in self.slots)} are one slot, {self.into}"
+
+
+class MergedValue(_Part):
+    """A value that went into another."""
+
+    value: str
+    spellings: tuple[str, ...]
+
+
+class MergeValues(_Step):
+    """Several values of a slot are one."""
+
+    op: Literal["merge_values"] = "merge_values"
+    slot: str
+    values: tuple[MergedValue, ...]
+    into: str
+
+    def __str__(self) -> str:
+        return f"{' and '.join(f'{self.slot}={value.value}' for value in self.values)} are one value, {self.into}"
+
+
+class SplitValue(_Step):
+    """A value stands for several: what was marked with it before can be any of them."""
+
+    op: Literal["split_value"] = "split_value"
+    slot: str
+    value: str
+    spellings: tuple[str, ...]
+    into: tuple[str, ...]
+
+    def __str__(self) -> str:
+        return f"{self.slot}={self.value} is split into {' and '.join(self.into)}"
+
+
+class AddValue(_Step):
+    """A value, or other ways to say one."""
+
+    op: Literal["add_value"] = "add_value"
+    slot: str
+    value: str
+    aliases: tuple[str, ...] = ()
+
+    def __str__(self) -> str:
+        said = f", also said as {', '.join(self.aliases)}" if self.aliases else ""
+        return f"{self.slot}={self.value} was added{said}"
+
+
+class AddSlot(_Step):
+    """A slot that answers of older versions could not speak of."""
+
+    op: Literal["add_slot"] = "add_slot"
+    slot: str
+    attribute: str
+    assume_none: bool = False  # take their silence for "nothing wanted of it"; else the slot is unknown in them
+
+    def __str__(self) -> str:
+        older = "nothing wanted of it" if self.assume_none else "unknown"
+        return f"the slot {self.slot} was added; in answers older than it: {older}"
+
+
+class Growth(_Step):
+    """What an import added; nothing that was there means anything else."""
+
+    op: Literal["import"] = "import"
+    slots: tuple[str, ...] = ()
+    values: int = 0
+
+    def __str__(self) -> str:
+        slots = f"the slots {', '.join(self.slots)}; " if self.slots else ""
+        return f"an import added {slots}values to older slots: {self.values}"
+
+
+Step = Annotated[
+    RenameSlot | RenameValue | MergeSlots | MergeValues | SplitValue | AddValue | AddSlot | Growth,
+    Field(discriminator="op"),
+]
+
 
 SlotKind = Literal["categorical", "numeric"]
 _Words = Annotated[str, StringConstraints(strip_whitespace=True, min_length=1)]
 
 
-class Value(BaseModel):
+class Value(_Part):
     """One value of a slot, how often it occurs in the catalogue, and other ways to say it.
 
     A numeric slot's values are ranges: ``low`` <= x < ``high``, either end open when None.
     """
-
-    model_config = ConfigDict(extra="forbid", frozen=True)
 
     value: str = Field(min_length=1)
     count: int = Field(default=0, ge=0)
@@ -103,10 +230,8 @@ def _shared(form: Callable[[str], str], spellings: Iterable[Iterable[str]]) -> I
                 yield text, first, place
 
 
-class Slot(BaseModel):
+class Slot(_Part):
     """One slot of the belief state, keyed to one product attribute."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True)
 
     name: str = Field(min_length=1, pattern=r"^[^=!\s][^=\n]*$")
     attribute: str = Field(min_length=1)
@@ -276,10 +401,8 @@ def is_number(text: str) -> bool:
     return read_number(text) is not None
 
 
-class Ontology(BaseModel):
+class Ontology(_Part):
     """All slots, in the order annotators see them."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True)
 
     version: int = Field(default=1, ge=1)
     slots: tuple[Slot, ...] = ()

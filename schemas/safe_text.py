@@ -13,8 +13,6 @@ import re
 from collections.abc import Iterable
 from urllib.parse import quote, unquote
 
-__all__ = ["as_unicode", "conceal", "escape_json", "forget_secrets", "guard", "harmless", "holds_secret", "shortened"]
-
 _WINDOW = 8
 """How many characters in a row of a secret give it away."""
 

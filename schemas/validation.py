@@ -11,8 +11,6 @@ from schemas.errors import UsageError
 if TYPE_CHECKING:
     from pydantic import ValidationError
 
-__all__ = ["Mistake", "did_you_mean", "first_mistake", "known_name", "nearest"]
-
 T = TypeVar("T", bound=str)
 
 

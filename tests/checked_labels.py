@@ -10,8 +10,8 @@ from annotate.annotations.annotation import Annotation, Mark
 from annotate.annotations.dialogue_index import IndexedDialogue
 from annotate.checks.catalogue import CatalogueIndex
 from annotate.checks.checks import Checks
-from annotate.checks.dialogue_store import DialogueStore
-from annotate.checks.finding import Finding
+from annotate.checks.dialogue import DialogueStore
+from annotate.checks.findings import Finding
 from annotate.resolution.resolve import resolve
 from annotate.states.splits import label_dialogue
 from schemas.ontology import Ontology, Slot, Value

@@ -12,8 +12,7 @@ from dataclasses import dataclass, field
 from typing import Literal, get_args
 
 from annotate.annotations.annotation import Mark
-from annotate.resolution.ballots import Ballot
-from annotate.resolution.items import Item
+from annotate.resolution.ballots import Ballot, Item
 from annotate.resolution.resolve import DecidedBy, Resolution, TurnResolution
 
 Kind = Literal["another value", "left out", "marked on top", "the other side", "said otherwise", "not labelled"]

@@ -16,8 +16,7 @@ from annotate.annotations.annotation import Mark
 from annotate.annotations.dialogue_index import dialogue_sha256
 from annotate.exports.taken import answer_entries, answer_name
 from annotate.prelabels.prelabels import TurnPrelabel, prediction
-from annotate.resolution.ballots import Ballot, answers_sha256
-from annotate.resolution.items import Item, items_of, update_of
+from annotate.resolution.ballots import Ballot, Item, answers_sha256, items_of, update_of
 from annotate.resolution.resolve import Resolution, TurnResolution
 from annotate.tasks.dialogue_tasks import TASK_SCHEMA, TaskStyle, shown_text, states_html, turn_html
 from annotate.tasks.guidelines import guideline_html

@@ -15,7 +15,8 @@ from annotate.annotations.annotation import Annotation, Mark, turn_update
 from annotate.resolution.answers import Answer, Ruling, people_answers, verdicts
 from annotate.states.accumulate import KnownState, accumulate
 from schemas.belief import TurnUpdate
-from schemas.ontology import Ontology, Slot, fold
+from schemas.folding import fold
+from schemas.ontology import Ontology, Slot
 
 NEW_TOPIC = "new_topic"
 """Stands among the slots for the mark that the user starts over: yes or nothing."""
@@ -52,7 +53,7 @@ class CellReader:
     """Reads marks as cells of an ontology's slots.
 
     Two values are the same when the ontology spells them the same: aliases are equal, as in
-    :func:`annotate.resolution.items.items_of`, and so is what differs in case and spaces only. A value wanted and
+    :func:`annotate.resolution.ballots.items_of`, and so is what differs in case and spaces only. A value wanted and
     disliked in one turn counts as disliked, as in :func:`annotate.states.accumulate.accumulate`.
 
     Attributes:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, fields, replace
 from itertools import groupby
 from pathlib import Path
 from typing import Any, Literal
@@ -12,8 +12,6 @@ import orjson
 
 from schemas.belief import DIALOGUE_OPS, OPS, Op, Polarity, TurnUpdate
 from schemas.tables import ANNOTATIONS, open_table
-
-__all__ = ["CORPUS", "Annotation", "Mark", "Role", "read_annotations", "turn_update"]
 
 CORPUS = "corpus"
 """The annotator of states that came with the corpus."""
@@ -39,9 +37,7 @@ class Mark:
     @property
     def polarity(self) -> Polarity | None:
         """``like`` or ``dislike`` for a value wanted or disliked, else None."""
-        if self.op == "want":
-            return "like"
-        return "dislike" if self.op == "dislike" else None
+        return "like" if self.op == "want" else "dislike" if self.op == "dislike" else None
 
 
 @dataclass(frozen=True)
@@ -104,34 +100,11 @@ class Annotation:
 
     def rows(self, *, in_force: bool | None = None) -> Iterator[dict[str, Any]]:
         """Its rows of ``annotations.parquet``, in order; ``in_force`` says whether this version counts."""
+        of_all = {name: getattr(self, name) for name in _OF_ALL_MARKS}
+        of_all |= {"updated_at": self.updated_at or None, "in_force": in_force}
         for mark in self.marks:
-            yield {
-                "annotation_id": self.annotation_id,
-                "task_uid": self.task_uid,
-                "dialogue_id": self.dialogue_id,
-                "turn": mark.turn,
-                "op": mark.op,
-                "slot": mark.slot,
-                "value": mark.value,
-                "polarity": mark.polarity,
-                "origin": mark.origin,
-                "annotator": self.annotator,
-                "lead_time": self.lead_time,
-                "created_at": self.created_at,
-                "updated_at": self.updated_at or None,
-                "project": self.project,
-                "export_sha256": self.export_sha256,
-                "ontology_version": self.ontology_version,
-                "role": self.role,
-                "task_id": self.task_id,
-                "completed_by": self.completed_by,
-                "config_sha256": self.config_sha256,
-                "prelabel": self.prelabel,
-                "prelabel_score": self.prelabel_score,
-                "untouched": self.untouched,
-                "server": self.server,
-                "in_force": in_force,
-            }
+            of_mark = {"turn": mark.turn, "op": mark.op, "slot": mark.slot, "value": mark.value}
+            yield {**of_all, **of_mark, "polarity": mark.polarity, "origin": mark.origin}
 
     def to_json(self) -> bytes:
         """A compact form for staging."""
@@ -148,27 +121,13 @@ class Annotation:
         """The inverse of :meth:`rows`; ``rows`` are all rows of one version."""
         first = rows[0]
         marks = [Mark(row["turn"], row["op"], row["slot"], row["value"], row["origin"]) for row in rows]
-        return cls(
-            annotation_id=first["annotation_id"],
-            dialogue_id=first["dialogue_id"],
-            annotator=first["annotator"],
-            updated_at=first["updated_at"] or "",
-            task_uid=first["task_uid"],
-            created_at=first["created_at"],
-            lead_time=first["lead_time"],
-            project=first["project"],
-            export_sha256=first["export_sha256"],
-            ontology_version=first["ontology_version"],
-            # tables of earlier versions have no such columns
-            role=first.get("role", "label"),
-            task_id=first.get("task_id"),
-            completed_by=first.get("completed_by"),
-            config_sha256=first.get("config_sha256"),
-            prelabel=first.get("prelabel"),
-            prelabel_score=first.get("prelabel_score"),
-            untouched=first.get("untouched", False),
-            server=first.get("server"),
-        ).with_marks(marks)
+        # tables of earlier versions lack some columns
+        given = {name: first[name] for name in _OF_ALL_MARKS if name in first}
+        return cls(**{**given, "updated_at": first["updated_at"] or ""}).with_marks(marks)
+
+
+_OF_ALL_MARKS = tuple(each.name for each in fields(Annotation) if each.name != "marks")
+"""Columns of which all rows of one annotation have the same."""
 
 
 def turn_update(marks: Iterable[Mark]) -> TurnUpdate:

@@ -2,19 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
-from itertools import groupby
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import orjson
 
 from schemas.files import sha256_bytes
-from schemas.tables import TURNS, open_table
+from schemas.tables import TURNS, dialogue_rows
 
-__all__ = ["IndexedDialogue", "dialogue_sha256", "read_dialogue_index"]
-
-_READ_ROWS = 10_000
 _FOR_THE_HASH = ["dialogue_id", "turn", "speaker", "text", "image_ids", "split"]
 _WITHOUT = ["dialogue_id", "turn", "speaker", "split"]
 
@@ -36,15 +32,8 @@ def dialogue_sha256(rows: Sequence[Mapping[str, Any]]) -> str:
 def read_dialogue_index(turns: Path, *, with_hashes: bool) -> dict[str, IndexedDialogue]:
     """Dialogue id -> its user turns, sorted by id, of ``turns.parquet``; hashing what is said reads all text."""
     index: dict[str, IndexedDialogue] = {}
-    for dialogue_id, rows in _dialogues(turns, _FOR_THE_HASH if with_hashes else _WITHOUT):
+    for dialogue_id, rows in dialogue_rows(turns, TURNS, _FOR_THE_HASH if with_hashes else _WITHOUT):
         user_turns = tuple(row["turn"] for row in rows if row["speaker"] == "user")
         fingerprint = bytes.fromhex(dialogue_sha256(rows)) if with_hashes else b""
         index[dialogue_id] = IndexedDialogue(rows[0]["split"], user_turns, fingerprint)
     return dict(sorted(index.items()))
-
-
-def _dialogues(turns: Path, columns: list[str]) -> Iterator[tuple[str, list[dict[str, Any]]]]:
-    with open_table(turns, TURNS) as file:
-        rows = (row for batch in file.iter_batches(_READ_ROWS, columns=columns) for row in batch.to_pylist())
-        for dialogue_id, group in groupby(rows, key=lambda row: str(row["dialogue_id"])):
-            yield dialogue_id, list(group)

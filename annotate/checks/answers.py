@@ -2,18 +2,18 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator, Mapping
 from itertools import combinations
 
 from annotate.annotations.annotation import Annotation
 from annotate.checks.catalogue import CatalogueIndex
 from annotate.checks.dialogue import DialogueLabels, TurnLabels
-from annotate.checks.finding import Finding
-from annotate.checks.requests import RequestFinder
+from annotate.checks.findings import Finding
 from annotate.resolution.answers import Answer, newest_versions, people_answers
-from schemas.ontology import Ontology, fold
-
-__all__ = ["check_answers", "check_blanks"]
+from schemas.folding import fold
+from schemas.mentions import MentionFinder, Span, Words
+from schemas.ontology import Ontology
 
 
 def check_blanks(labels: DialogueLabels, catalogue: CatalogueIndex, finder: RequestFinder) -> Iterator[Finding]:
@@ -56,7 +56,7 @@ def check_answers(labels: DialogueLabels, seconds_per_turn: float) -> Iterator[F
     yield from _outdated(labels)
     used = {annotation_id for at in labels.turns for annotation_id in at.annotation_ids}
     yield from _reviewed(labels)
-    for annotation in labels.in_force:
+    for annotation in labels.resolution.in_force:
         if annotation.role == "review":
             continue
         if annotation.untouched:
@@ -75,7 +75,7 @@ def check_answers(labels: DialogueLabels, seconds_per_turn: float) -> Iterator[F
 def _refused(labels: DialogueLabels) -> Iterator[Finding]:
     """Refused answers whose turn nobody else's answer labels, and lines refused in answers that count."""
     unlabelled = {at.turn for at in labels.turns if at.update is None}
-    answered = {(each.annotation_id, turn) for each in labels.in_force for turn in each.turns()}
+    answered = {(each.annotation_id, turn) for each in labels.resolution.in_force for turn in each.turns()}
     for refused in labels.refused:
         in_part = (refused.annotation_id, refused.turn) in answered
         if in_part or (unlabelled if refused.turn is None else refused.turn in unlabelled):
@@ -94,7 +94,7 @@ def _unanswered(labels: DialogueLabels) -> Iterator[Finding]:
     refused = {each.turn for each in labels.refused}
     missing = [at.turn for at in labels.turns if at.update is None and at.turn not in refused]
     # a refused answer without a turn was to all of its task's turns: said there already
-    by_people = any(not annotation.is_corpus for annotation in labels.in_force)
+    by_people = any(not annotation.is_corpus for annotation in labels.resolution.in_force)
     if missing and by_people and None not in refused:
         detail = f"{len(missing)} of {len(labels.turns)} turns have no answer: {_listed(missing)}"
         yield labels.finding("missing_window", detail, turn=missing[0])
@@ -102,8 +102,8 @@ def _unanswered(labels: DialogueLabels) -> Iterator[Finding]:
 
 def _disputed(labels: DialogueLabels) -> Iterator[Finding]:
     """Values that one annotator wants and another dislikes at the same turn, without a verdict on it."""
-    decided = {turn.turn for turn in labels.resolution if turn.decided_by == "verdict"}
-    by_annotator = people_answers(labels.in_force)
+    decided = {turn.turn for turn in labels.resolution.turns if turn.decided_by == "verdict"}
+    by_annotator = people_answers(labels.resolution.in_force)
     for at in labels.turns:
         given = [answers[at.turn] for answers in by_annotator.values() if at.turn in answers]
         if at.turn in decided or len(given) < 2:
@@ -133,7 +133,7 @@ def _sides(answer: Answer, ontology: Ontology) -> Mapping[tuple[str, str], str]:
 
 def _marked(labels: DialogueLabels) -> Iterator[Finding]:
     """What annotators said of a turn or of the dialogue beside its state."""
-    for annotation in labels.in_force:
+    for annotation in labels.resolution.in_force:
         for mark in annotation.marks:
             at = _at(labels, mark.turn)
             if mark.op in ("unsure", "bad_turn") and at is not None and not at.is_readable:
@@ -150,7 +150,7 @@ def _marked(labels: DialogueLabels) -> Iterator[Finding]:
 def _outdated(labels: DialogueLabels) -> Iterator[Finding]:
     """Slots that a change of the ontology left unknown, each once: at the first such turn."""
     refused = {(each.annotation_id, each.turn) for each in labels.refused}
-    for annotation in labels.in_force:
+    for annotation in labels.resolution.in_force:
         slots: set[str] = set()
         for mark in annotation.marks:
             if (annotation.annotation_id, mark.turn) in refused:  # unknown for another reason, told as such
@@ -170,8 +170,8 @@ def _at(labels: DialogueLabels, turn: int) -> TurnLabels | None:
 
 def _reviewed(labels: DialogueLabels) -> Iterator[Finding]:
     """What reviewers left open, and verdicts on answers that are others by now."""
-    for turn in labels.resolution:
-        seen = [review for review in labels.reviews if turn.turn in review.turns()]
+    for turn in labels.resolution.turns:
+        seen = [review for review in labels.resolution.reviews if turn.turn in review.turns()]
         if seen and turn.decided_by == "disputed" and turn.ballots:
             slots = ", ".join(sorted(turn.disputed_slots))
             yield labels.finding("undecided_review", f"still open: {slots}", by=seen[-1:], turn=turn.turn)
@@ -206,3 +206,74 @@ def _untouched(labels: DialogueLabels, annotation: Annotation, seconds_per_turn:
 def _listed(turns: list[int]) -> str:
     shown = ", ".join(map(str, turns[:10]))
     return shown if len(turns) <= 10 else f"{shown} ..."
+
+
+_SENTENCE = re.compile(r"(?<=[.!?])\s+|[\n;]+")
+
+
+def _set(words: str) -> frozenset[str]:
+    return frozenset(words.split())
+
+
+_POINTING = _set("the this that these those both my your its their it they one ones first")
+_ASKING = frozenset(("a", "an", "any", "some", "another", "anything", "something", "in", "for", "size"))
+_REACH = 4  # words between an article and what it stands before
+_LINKS = frozenset(("and", "or"))
+_PREDICATE = re.compile(
+    r"\b(?:this|that|it|these|those|they|what)(?:'s| is| are|'re)? (?:\w+ ){0,4}an? "
+    r"|\b(?:is|was|are) (?:this|that|it|these|they)\b"
+    r"|\b(?:what|which) (?:\w+ )?(?:type|kind|style|sort)s?\b|\bhow long\b|\blooks? like\b"
+)
+_ABOUT = _set(
+    "add cart basket bag buy purchase compare compared comparison mean meant referring talking cost costs "
+    "price prices priced brand brands makes made"
+)
+"""Words of sentences about products in sight."""
+_HAVING = frozenset(("come", "comes", "available", "have"))
+_IN_SIGHT = frozenset(("it", "this", "that", "they", "them", "these", "those", "which"))
+_MENDING = frozenset(("but", "though", "instead"))
+
+
+class RequestFinder:
+    """Finds the ontology's values that a text asks for; only those that products have."""
+
+    def __init__(self, ontology: Ontology) -> None:
+        known = [(slot, value) for slot in ontology.slots for value in slot.values if value.count]
+        self._values = [(slot.name, value.value) for slot, value in known]
+        self._finder = MentionFinder(
+            (value.spellings for _, value in known), ((slot.name, slot.attribute, *slot.aliases) for slot, _ in known)
+        )
+
+    def values(self, text: str) -> list[tuple[str, str]]:
+        """Slot and value of everything that a text asks for, each once."""
+        found: dict[tuple[str, str], None] = {}
+        for sentence in _SENTENCE.split(text):
+            words = Words.of(sentence)
+            spans = self._finder.spans(words)
+            if not spans or _is_about_things_in_sight(words) or _PREDICATE.search(fold(sentence)):
+                continue
+            before: Span | None = None
+            pointed = False
+            for span in spans:
+                linked = before is not None and set(words.words[before.stop : span.start]) <= _LINKS
+                pointed = _points(words, span) or (linked and pointed)
+                before = span
+                if not pointed:
+                    found.update((self._values[column], None) for column in span.columns)
+        return list(found)
+
+
+def _is_about_things_in_sight(words: Words) -> bool:
+    said = set(words.words)
+    # "does it come in red?" asks for a fact; whoever then wants it says so
+    return bool(said & _ABOUT) or bool(said & _HAVING and said & _IN_SIGHT)
+
+
+def _points(words: Words, span: Span) -> bool:
+    """Whether the nearest article or pronoun before a span points at something."""
+    for at in range(span.start - 1, max(span.start - 2 - _REACH, -1), -1):
+        if words.words[at] in _ASKING or words.words[at] in _MENDING:
+            return False
+        if words.words[at] in _POINTING:
+            return True
+    return False

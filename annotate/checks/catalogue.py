@@ -17,10 +17,9 @@ from itertools import chain
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from schemas.ontology import Ontology, fold
+from schemas.folding import fold
+from schemas.ontology import Ontology
 from schemas.tables import PRODUCTS, open_table
-
-__all__ = ["CatalogueIndex", "Wish"]
 
 _READ_ROWS = 5_000
 _VALUES_KEPT = 100_000

@@ -8,21 +8,15 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from annotate.annotations.annotation import Annotation
-from annotate.checks.answers import check_answers, check_blanks
+from annotate.checks.answers import RequestFinder, check_answers, check_blanks
 from annotate.checks.catalogue import CatalogueIndex
-from annotate.checks.codes import CODES, SEVERITIES
-from annotate.checks.dialogue import DialogueLabels, Refused
-from annotate.checks.dialogue_store import DialogueStore
-from annotate.checks.finding import Finding
-from annotate.checks.requests import RequestFinder
-from annotate.checks.spelling import Spellings
+from annotate.checks.dialogue import DialogueLabels, DialogueStore, Refused
+from annotate.checks.findings import CODES, SEVERITIES, Finding
 from annotate.checks.states import check_states
-from annotate.checks.values import check_values
+from annotate.checks.values import Spellings, check_values
 from annotate.resolution.answers import newest_versions
 from annotate.resolution.resolve import Resolution
 from schemas.ontology import Ontology
-
-__all__ = ["Checks", "FindingTotals"]
 
 
 class Checks:
@@ -65,18 +59,8 @@ class Checks:
         refused = self._refused.get(dialogue_id, [])
         if not annotations and not refused:
             return []
-        labels = DialogueLabels(
-            dialogue_id,
-            resolution.updates,
-            states,
-            resolution.in_force,
-            annotations,
-            refused,
-            self._said.of(dialogue_id),
-            self._ontology,
-            resolution.turns,
-            resolution.reviews,
-        )
+        said = self._said.of(dialogue_id)
+        labels = DialogueLabels(dialogue_id, resolution, states, annotations, refused, said, self._ontology)
         return sorted(self._all(labels), key=lambda finding: finding.place)
 
     def _all(self, labels: DialogueLabels) -> Iterator[Finding]:

@@ -2,19 +2,72 @@
 
 from __future__ import annotations
 
+import sqlite3
 from collections.abc import Iterable, Mapping, Sequence
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from functools import cached_property
+from pathlib import Path
 from typing import Any, Literal, NamedTuple
 
-from annotate.annotations.annotation import Annotation
-from annotate.checks.dialogue_store import StoredDialogue
-from annotate.checks.finding import Finding
-from annotate.resolution.resolve import TurnResolution
-from schemas.belief import TurnUpdate
-from schemas.ontology import Ontology, fold
+import orjson
 
-__all__ = ["DialogueLabels", "Refused", "TurnLabels"]
+from annotate.annotations.annotation import Annotation
+from annotate.checks.findings import Finding
+from annotate.resolution.resolve import Resolution
+from schemas.belief import TurnUpdate
+from schemas.folding import fold
+from schemas.ontology import Ontology
+from schemas.tables import RECOMMENDATIONS, TURNS, dialogue_rows
+
+
+class StoredDialogue(NamedTuple):
+    """One dialogue."""
+
+    texts: dict[int, str]  # turn -> its text, of both speakers
+    shown: dict[int, list[str]]  # turn -> image ids, of turns that have some
+    recommended: dict[int, list[str]]  # turn -> product ids of the positives, of recommendation turns
+
+
+class DialogueStore(AbstractContextManager["DialogueStore"]):
+    """An anonymous database on disk, which the system removes with the process."""
+
+    def __init__(self) -> None:
+        self._base = sqlite3.connect("", isolation_level=None)
+        self._base.executescript(
+            "PRAGMA journal_mode=OFF; PRAGMA synchronous=OFF;"
+            "CREATE TABLE turns (dialogue_id TEXT PRIMARY KEY, content BLOB) WITHOUT ROWID;"
+            "CREATE TABLE recommended (dialogue_id TEXT PRIMARY KEY, content BLOB) WITHOUT ROWID;"
+        )
+
+    def __exit__(self, *exc: object) -> None:
+        self._base.close()
+
+    @classmethod
+    def read(cls, turns: Path, recommendations: Path) -> DialogueStore:
+        """Take in both tables, a dialogue's rows following each other; without recommendations there are none."""
+        store = cls()
+        for dialogue_id, rows in dialogue_rows(turns, TURNS, ["dialogue_id", "turn", "text", "image_ids"]):
+            texts = [(row["turn"], row["text"]) for row in rows]
+            shown = [(row["turn"], row["image_ids"]) for row in rows if row["image_ids"]]
+            store._base.execute("INSERT INTO turns VALUES (?, ?)", (dialogue_id, orjson.dumps((texts, shown))))
+        if recommendations.exists():
+            for dialogue_id, rows in dialogue_rows(
+                recommendations, RECOMMENDATIONS, ["dialogue_id", "turn", "positives"]
+            ):
+                content = orjson.dumps([(row["turn"], row["positives"]) for row in rows])
+                store._base.execute("INSERT INTO recommended VALUES (?, ?)", (dialogue_id, content))
+        return store
+
+    def of(self, dialogue_id: str) -> StoredDialogue:
+        """What was said in a dialogue; nothing in one that is not there."""
+        texts, shown = self._find("turns", dialogue_id) or ((), ())
+        return StoredDialogue(dict(texts), dict(shown), dict(self._find("recommended", dialogue_id) or ()))
+
+    def _find(self, table: str, dialogue_id: str) -> Any:
+        """``table`` is one of the two above, never text from outside."""
+        found = self._base.execute(f"SELECT content FROM {table} WHERE dialogue_id = ?", (dialogue_id,)).fetchone()
+        return None if found is None else orjson.loads(found[0])
 
 
 class Refused(NamedTuple):
@@ -59,15 +112,12 @@ class DialogueLabels:
     """The labels of one dialogue."""
 
     dialogue_id: str
-    updates: Sequence[TurnUpdate | None]  # one per user turn, as resolved
+    resolution: Resolution  # what is in force
     states: Sequence[Mapping[str, Any]]  # its rows of ``states.parquet``, one per user turn
-    in_force: Sequence[Annotation]  # the annotations that count
     annotations: Sequence[Annotation]  # every version of every annotation
     refused: Sequence[Refused]  # its rows of the quarantine
     said: StoredDialogue  # what was said, shown and recommended
     ontology: Ontology
-    resolution: Sequence[TurnResolution] = ()  # what is in force of each user turn
-    reviews: Sequence[Annotation] = ()  # the answers to review tasks, oldest first
 
     @cached_property
     def turns(self) -> list[TurnLabels]:
@@ -75,7 +125,7 @@ class DialogueLabels:
         found: list[TurnLabels] = []
         before: Sequence[Mapping[str, Any]] | None = ()
         known, since = frozenset(slot.name for slot in self.ontology.slots), dict[tuple[str, str], int]()
-        for update, row in zip(self.updates, self.states, strict=True):
+        for update, row in zip(self.resolution.updates, self.states, strict=True):
             turn, state = row["turn"], row["state"]
             wanted_now, given_up = self._slots_of(update, "want"), self._slots_of(update, "drop")
             anew = update is not None and update.readable and update.new_topic

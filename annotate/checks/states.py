@@ -6,10 +6,8 @@ from collections.abc import Iterator, Mapping, Sequence
 
 from annotate.checks.catalogue import CatalogueIndex, Wish
 from annotate.checks.dialogue import DialogueLabels, TurnLabels
-from annotate.checks.finding import Finding
+from annotate.checks.findings import Finding
 from schemas.mentions import Words, is_negation
-
-__all__ = ["check_states"]
 
 _MOST_NAMED = 3
 _DECLINING = frozenset(("unfortunately", "sorry", "only", "instead", "afraid"))

@@ -18,7 +18,7 @@ from annotate.annotations.migration import Migration
 from annotate.exports.refusals import Reason, Refusal, Refused, raw_json
 from annotate.exports.taken import taken_answers
 from annotate.exports.typed import UnreadableLine, lines_of, read_typed
-from annotate.resolution.items import items_of
+from annotate.resolution.ballots import items_of
 from schemas.belief import DIALOGUE_OPS, Op
 from schemas.folding import unescape
 from schemas.ontology import Ontology

@@ -10,8 +10,7 @@ from typing import Any
 
 from annotate.annotations.annotation import Annotation
 from annotate.annotations.dialogue_index import IndexedDialogue
-from annotate.annotations.interface_versions import InterfaceVersions
-from annotate.annotations.migration import Migration
+from annotate.annotations.migration import InterfaceVersions, Migration
 from annotate.exports.annotation_store import AnnotationStore, Standing
 from annotate.exports.reader import ExportedTask, ExportReader
 from annotate.exports.refusals import Refusal, Refused, raw_json

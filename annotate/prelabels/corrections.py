@@ -13,8 +13,6 @@ from schemas.belief import BeliefState, SlotValue, TurnUpdate
 from schemas.folding import fold
 from schemas.ontology import Ontology
 
-__all__ = ["Correction", "Edit", "corrected", "edited"]
-
 
 @dataclass(frozen=True, order=True)
 class Edit:

@@ -9,8 +9,6 @@ from math import exp
 import numpy as np
 import numpy.typing as npt
 
-__all__ = ["Logistic"]
-
 Numbers = npt.NDArray[np.float64]
 
 _STEPS = 100

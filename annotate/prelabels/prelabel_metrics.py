@@ -1,18 +1,24 @@
-"""What pre-labels are worth against gold states: right values, and the actions that are left for people."""
+"""What pre-labels are worth: right values and actions left for people, against gold; who sends them on as they are.
+
+A pre-label that nobody changed may be right, or may not have been looked at; the two cannot be told apart one by one.
+Their rate and their time per turn can be compared between annotators. Single answers that came faster than a turn can
+be read are findings of the checks (``untouched_fast``), and their dialogues are listed to be labelled again.
+"""
 
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Collection, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
+from statistics import median
+from typing import Any
 
+from annotate.annotations.annotation import Annotation
 from annotate.prelabels.corrections import Edit, corrected
-from annotate.states.accumulate import accumulate
+from annotate.states.accumulate import accumulate, difference
 from schemas.belief import BeliefState, TurnUpdate
 from schemas.folding import fold
 from schemas.ontology import Ontology
-
-__all__ = ["Actions", "Hits", "PrelabelFigures", "measure_dialogue"]
 
 _Item = tuple[str, str, str]
 """Slot, polarity and folded value."""
@@ -142,16 +148,7 @@ def measure_dialogue(
 
 def _applied(update: TurnUpdate, before: BeliefState, ontology: Ontology) -> set[_Item]:
     """The state that an update leads to from a state that is known."""
-    start = TurnUpdate(want=_side(before, "like"), dislike=_side(before, "dislike"))
-    return _items(accumulate([start, update], ontology)[-1].state or ())
-
-
-def _side(state: BeliefState, polarity: str) -> Mapping[str, tuple[str, ...]]:
-    found: dict[str, tuple[str, ...]] = {}
-    for item in state:
-        if item.polarity == polarity:
-            found[item.slot] = (*found.get(item.slot, ()), item.value)
-    return found
+    return _items(accumulate([difference((), before), update], ontology)[-1].state or ())
 
 
 def _items(state: BeliefState) -> set[_Item]:
@@ -162,3 +159,56 @@ def _changes(before: set[_Item], after: set[_Item]) -> Iterator[tuple[str, str, 
     for sign, items in (("+", after - before), ("-", before - after)):
         for slot, polarity, value in items:
             yield sign, slot, polarity, value
+
+
+def seconds_per_turn(annotation: Annotation) -> float | None:
+    """How long an answer took, by user turn; None where Label Studio does not say."""
+    turns = len(annotation.turns())
+    return None if annotation.lead_time is None or not turns else annotation.lead_time / turns
+
+
+@dataclass
+class _Person:
+    prelabelled: int = 0
+    untouched: list[float | None] = field(default_factory=list)
+    changed: list[float | None] = field(default_factory=list)
+
+
+class AcceptanceCounts:
+    """Counts answers that started from a pre-label, annotator by annotator."""
+
+    def __init__(self) -> None:
+        self._people: dict[str, _Person] = {}
+
+    def add(self, annotations: Iterable[Annotation]) -> None:
+        """Count answers; those that started from nothing, and the corpus' own states, do not count."""
+        for annotation in annotations:
+            if annotation.prelabel is None:
+                continue
+            person = self._people.setdefault(annotation.annotator, _Person())
+            person.prelabelled += 1
+            (person.untouched if annotation.untouched else person.changed).append(seconds_per_turn(annotation))
+
+    def as_json(self) -> dict[str, Any]:
+        """``{prelabelled, untouched, annotators: {name: {prelabelled, untouched, rate, seconds_per_turn_untouched,
+        seconds_per_turn_changed}}}``; seconds are medians, None where no time is known.
+        """
+        return {
+            "prelabelled": sum(person.prelabelled for person in self._people.values()),
+            "untouched": sum(len(person.untouched) for person in self._people.values()),
+            "annotators": {
+                name: {
+                    "prelabelled": person.prelabelled,
+                    "untouched": len(person.untouched),
+                    "rate": len(person.untouched) / person.prelabelled,
+                    "seconds_per_turn_untouched": _median(person.untouched),
+                    "seconds_per_turn_changed": _median(person.changed),
+                }
+                for name, person in sorted(self._people.items())
+            },
+        }
+
+
+def _median(seconds: Iterable[float | None]) -> float | None:
+    known = [each for each in seconds if each is not None]
+    return round(median(known), 3) if known else None

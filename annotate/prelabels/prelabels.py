@@ -18,16 +18,6 @@ from schemas.belief import TurnUpdate
 from schemas.errors import LabelError
 from schemas.ontology import Ontology
 
-__all__ = [
-    "Prelabel",
-    "PrelabelModel",
-    "TurnPrelabel",
-    "prediction",
-    "prelabelled_updates",
-    "update_results",
-    "with_origins",
-]
-
 
 @dataclass(frozen=True)
 class TurnPrelabel:

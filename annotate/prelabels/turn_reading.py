@@ -1,18 +1,91 @@
-"""One user turn as the lexicon reads it: the values it names, for or against, and where in the sentence."""
+"""User turns as the lexicon reads them: values and amounts that each names, and what was shown and said before."""
 
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
+from typing import Any, NamedTuple
 
-from annotate.prelabels.amounts import Amount, find_amounts
 from schemas.folding import fold
 from schemas.mentions import MentionFinder, Span, Stance, Words, name_stems, plain_apostrophes, stance
-from schemas.ontology import Ontology
+from schemas.numbers import NUMBER_IN_TEXT, read_number
+from schemas.ontology import Ontology, Slot
 
-__all__ = ["Choice", "Named", "Sentence", "TurnReader"]
+_NUMBER = rf"(?<![\w.,]){NUMBER_IN_TEXT}(?!\w)"
+_BELOW = r"under|below|less than|lower than|cheaper than|no more than|not more than|at most|up to|within|max(?:imum)?"
+_ABOVE = r"over|above|more than|higher than|better than|at least|no less than|not less than|min(?:imum)?"
+_BELOW_AFTER = r"(?:or|and) (?:less|under|below|lower|cheaper)|max(?:imum)?|tops|at (?:the )?most"
+_ABOVE_AFTER = r"(?:or|and) (?:more|up|upwards?|over|above|higher|better)|min(?:imum)?|at (?:the )?least"
+_ABOUT = r"(?<!what )(?<!how )(?:around|about)|approximately|roughly|close to"
+_AMOUNT = re.compile(
+    rf"(?P<between>between {_NUMBER} and {_NUMBER}|{_NUMBER}\s?(?:to|-|–)\s?{_NUMBER})"
+    rf"|\b(?P<bound>(?:{_BELOW}|{_ABOVE})(?: of)? {_NUMBER})"
+    rf"|(?P<bound_after>{_NUMBER}(?: stars?)?(?: (?:{_BELOW_AFTER}|{_ABOVE_AFTER})\b| ?\+(?![\w+])(?: stars?\b)?))"
+    rf"|\b(?:{_ABOUT}) (?P<about>{_NUMBER})"
+    rf"|(?P<money>{_NUMBER})"
+)
+_ONE = re.compile(_NUMBER)
+_GOES_ON = re.compile(r" (?!please\b|stars?\b|for\b|if\b)\w")
+_RATING = re.compile(r"\b(?:stars?|rated|ratings?|reviews?|scores?)\b")
+
+
+class Amount(NamedTuple):
+    """An amount that a text gives."""
+
+    slot: str | None  # the numeric slot that it can only be of; None where it may be of several or of none
+    said: str  # as the user put it
+    start: int  # where it stands in the text, with the words that make it a bound
+    stop: int
+    is_sure: bool  # it is an amount, even where it is of no slot: a number with a bound or a currency
+
+
+def find_amounts(text: str, ontology: Ontology) -> Iterator[Amount]:
+    """The amounts that a folded sentence gives.
+
+    Of which slot: the numeric one that speaks of money, or of a rating, as the sentence does; else the only numeric one
+    within whose ranges the number lies.
+    """
+    if not any(letter.isdigit() for letter in text):
+        return
+    numeric = [slot for slot in ontology.slots if slot.kind == "numeric"]
+    for match in _AMOUNT.finditer(text):
+        said = next(part for part in match.groups() if part)
+        is_money = _is_money(said)
+        if match["money"] and (said[0].isdigit() or not is_money):
+            continue
+        if match["bound_after"] and not is_money and _GOES_ON.match(text, match.end()):
+            continue  # "4 or more shirts"
+        slot = _slot(numeric, said, text, is_money=is_money)
+        name = None if slot is None else slot.name
+        yield Amount(name, " ".join(said.split()), *match.span(), is_sure=is_money or not match["between"])
+
+
+def _slot(numeric: list[Slot], said: str, sentence: str, *, is_money: bool) -> Slot | None:
+    if is_money:
+        return _only([slot for slot in numeric if slot.is_money])
+    if _RATING.search(sentence):
+        return _only([slot for slot in numeric if slot.is_rating])
+    return _only([slot for slot in numeric if _spans(slot, said)])
+
+
+def _is_money(said: str) -> bool:
+    numbers = [read_number(text) for text in _ONE.findall(said)]
+    return any(number is not None and number.currency is not None for number in numbers)
+
+
+def _spans(slot: Slot, said: str) -> bool:
+    """Whether the largest number is of the size of the slot's ranges; a bound is passed by no more than four times."""
+    bounds = [bound for value in slot.values for bound in (value.low, value.high) if bound is not None]
+    numbers = [slot.number(text) for text in _ONE.findall(said)]
+    values = [number.value for number in numbers if number is not None and number.value is not None]
+    return bool(bounds and values) and min(bounds) / 4 <= max(values) <= max(bounds) * 4
+
+
+def _only(slots: list[Slot]) -> Slot | None:
+    return slots[0] if len(slots) == 1 else None
+
 
 Choice = tuple[str, str]
 """Slot and value."""
@@ -148,3 +221,69 @@ def _is_number_of(words: Words, span: Span, amount: Span) -> bool:
     return amount.start <= span.start < amount.stop and all(
         w[:1].isdigit() for w in words.words[span.start : span.stop]
     )
+
+
+_ORDINALS = {
+    **{word: number for number, word in enumerate(("first", "second", "third", "fourth", "fifth", "sixth"), start=1)},
+    **{f"{number}{end}": number for number, end in enumerate(("st", "nd", "rd", "th", "th", "th"), start=1)},
+}
+_THING = r"(?:one|ones|picture|image|photo|pic|product|item|option)s?"
+_IMAGE = re.compile(
+    rf"#\s?(?P<hash>\d{{1,2}})\b"
+    rf"|\b(?:picture|image|photo|pic|number|option)\s(?P<number>\d{{1,2}})\b"
+    rf"|\b(?P<ordinal>{'|'.join(_ORDINALS)}|last)\s{_THING}\b"
+    # of a scene, not of the images: "the second one on the left"
+    r"(?!\s(?:on|from|at|to|down|up|over|behind|hanging|above|below|along)\b"
+    r"|\sin\s(?:the|that|this|there|back|front|middle|cent(?:er|re))\b)"
+)
+
+
+@dataclass(frozen=True)
+class Turn:
+    """A user turn with what stood before it."""
+
+    number: int
+    text: str  # as written
+    sentences: tuple[Sentence, ...]  # read
+    asked: str  # what the system said right before
+    images: tuple[frozenset[Choice], ...]  # what the products of the last images shown have, in the order of the images
+    seen: tuple[frozenset[Choice], ...]  # the same of all images shown so far, the latest first
+    is_first: bool  # the user has said nothing before
+
+
+def dialogue_turns(
+    rows: Sequence[Mapping[str, Any]], reader: TurnReader, attributes: Mapping[str, frozenset[Choice]]
+) -> Iterator[Turn]:
+    """The user turns of one dialogue, given its rows of ``turns.parquet`` in order and what the product in each
+    image has.
+    """
+    asked = ""
+    images: tuple[frozenset[Choice], ...] = ()
+    seen: list[frozenset[Choice]] = []
+    is_first = True
+    for row in rows:
+        shown = tuple(attributes.get(image, frozenset()) for image in row["image_ids"])
+        if row["speaker"] == "user":
+            sentences = tuple(reader.sentences(row["text"]))
+            yield Turn(row["turn"], row["text"], sentences, asked, images, tuple(seen), is_first)
+            is_first, asked = False, ""
+        else:
+            asked = row["text"]
+            images = shown or images
+        seen[:0] = shown
+        del seen[_REMEMBERED:]
+
+
+_REMEMBERED = 24
+
+
+def referred(turn: Turn) -> frozenset[Choice] | None:
+    """What the product has that the turn points at by the place of its image: "the second one", "#2"."""
+    match = _IMAGE.search(fold(turn.text))
+    if match is None or not turn.images:
+        return None
+    if match["ordinal"]:
+        number = len(turn.images) if match["ordinal"] == "last" else _ORDINALS[match["ordinal"]]
+    else:
+        number = int(match["hash"] or match["number"])
+    return turn.images[number - 1] if 1 <= number <= len(turn.images) else None

@@ -15,8 +15,6 @@ from dataclasses import dataclass
 
 from annotate.annotations.annotation import Annotation, Mark
 
-__all__ = ["Answer", "Ruling", "newest_versions", "people_answers", "reviews", "standing_annotations", "verdicts"]
-
 
 @dataclass(frozen=True)
 class Answer:

@@ -1,8 +1,9 @@
 """One turn that several people answered: what they agree on, what the policy decides, and what stays in dispute.
 
-What is voted on is an item: a value wanted or disliked, a slot dropped, a new topic; not having marked it is a no.
-A slot is in dispute when one of its items is open, when what was decided contradicts itself, or when half of the people
-or more say something of it but nothing is decided: red, blue and green are no majority for saying nothing.
+What is voted on is an item: a value wanted or disliked, a slot dropped, a new topic, in the ontology's spelling, so
+that aliases of a value agree; not having marked it is a no. A slot is in dispute when one of its items is open, when
+what was decided contradicts itself, or when half of the people or more say something of it but nothing is decided:
+red, blue and green are no majority for saying nothing.
 """
 
 from __future__ import annotations
@@ -11,17 +12,60 @@ from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
+from typing import NamedTuple
 
 import orjson
 
 from annotate.annotations.annotation import Annotation, Mark, turn_update
-from annotate.resolution.items import Item, items_of, update_of
 from annotate.resolution.policies import Majority, Policy
-from schemas.belief import TurnUpdate
+from schemas.belief import Op, TurnUpdate
 from schemas.files import sha256_bytes
+from schemas.folding import fold
 from schemas.ontology import Ontology
 
-__all__ = ["Ballot", "Outcome", "answers_sha256", "disagreement", "vote"]
+_OF_A_SLOT: frozenset[Op] = frozenset({"want", "dislike", "drop", "unknown"})
+
+
+class Item(NamedTuple):
+    """One thing that an answer says of a turn, or does not say."""
+
+    op: Op  # ``want``, ``dislike``, ``drop``, ``unknown`` or ``new_topic``
+    slot: str = ""  # the slot's name in the ontology; empty for ``new_topic``
+    value: str = ""  # the value as the ontology writes it, folded; empty for operations without one
+
+
+def items_of(marks: Iterable[Mark], ontology: Ontology) -> dict[Item, str]:
+    """Each thing said by the marks of one turn, and the value as it is to be written; unknown slots keep their name."""
+    found: dict[Item, str] = {}
+    for mark in marks:
+        if mark.op == "new_topic":
+            found[Item("new_topic")] = ""
+        elif mark.op in _OF_A_SLOT and mark.slot is not None:
+            slot = ontology.find(mark.slot)
+            name = mark.slot if slot is None else slot.name
+            if mark.op in ("drop", "unknown"):
+                found[Item(mark.op, name)] = ""
+            elif mark.value is not None:
+                spelled = mark.value if slot is None else ontology.link(slot, mark.value).value
+                found[Item(mark.op, name, fold(spelled))] = spelled
+    return found
+
+
+def update_of(items: Mapping[Item, str], unknown: Iterable[str] = ()) -> TurnUpdate:
+    """The update that says these items, with the values as they are to be written; ``unknown`` are further slots."""
+    want: dict[str, tuple[str, ...]] = {}
+    dislike: dict[str, tuple[str, ...]] = {}
+    for item in sorted(items, key=lambda item: (item.slot, items[item], item.value)):
+        if item.op in ("want", "dislike"):
+            side = want if item.op == "want" else dislike
+            side[item.slot] = (*side.get(item.slot, ()), items[item])
+    return TurnUpdate(
+        want=want,
+        dislike=dislike,
+        drop=frozenset(item.slot for item in items if item.op == "drop"),
+        new_topic=Item("new_topic") in items,
+        unknown=frozenset({*unknown, *(item.slot for item in items if item.op == "unknown")}),
+    )
 
 
 @dataclass(frozen=True)

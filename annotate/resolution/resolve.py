@@ -16,19 +16,17 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Literal
 
 from annotate.annotations.annotation import Annotation, turn_update
 from annotate.resolution.answers import Ruling, newest_versions, people_answers, reviews, standing_annotations, verdicts
-from annotate.resolution.ballots import Ballot, answers_sha256, disagreement, vote
-from annotate.resolution.items import Item, items_of
-from annotate.resolution.policies import Majority, Policy
+from annotate.resolution.ballots import Ballot, Item, answers_sha256, disagreement, items_of, vote
+from annotate.resolution.policies import DawidSkene, Majority, Pattern, Policy, fit
 from schemas.belief import TurnUpdate
 from schemas.ontology import Ontology
-
-__all__ = ["DecidedBy", "Resolution", "TurnResolution", "ballots_of", "resolve", "says_bad_dialogue"]
 
 DecidedBy = Literal["corpus", "one", "agreement", "majority", "dawid-skene", "disputed", "verdict"]
 """What made the label of a turn: the corpus, its only annotator, all of them alike, a policy, a reviewer; or nothing
@@ -254,3 +252,46 @@ def _unlabelled(one: TurnResolution, by: DecidedBy) -> TurnResolution:
 def _by(policy: Policy) -> DecidedBy:
     """The policy, as what decided where people differ; ``adjudicated`` never does."""
     return "disputed" if policy.name == "adjudicated" else policy.name
+
+
+class AnswerCounts:
+    """Counts answer patterns, one dialogue at a time; memory goes with the groups of people that answered together."""
+
+    def __init__(self, ontology: Ontology) -> None:
+        self._markable = sum(2 * len(slot.values) + 1 for slot in ontology.slots)
+        self.patterns: Counter[Pattern] = Counter()
+
+    def add(self, ballots: Mapping[int, Sequence[Ballot]]) -> None:
+        """Count what several people say of the turns of one dialogue."""
+        bad = says_bad_dialogue(ballots)
+        if len(bad) > 1:
+            self._count(bad)
+        for said in ballots.values():
+            if len(said) > 1:
+                self._count({ballot.annotator: not ballot.readable for ballot in said})
+                self._add_items([ballot for ballot in said if ballot.readable])
+
+    def _add_items(self, ballots: Sequence[Ballot]) -> None:
+        if len(ballots) < 2:
+            return
+        marked = {item for ballot in ballots for item in ballot.items}
+        for item in marked | {Item("new_topic")}:
+            self._count({ballot.annotator: item in ballot.items for ballot in ballots})
+        of_slots = len(marked - {Item("new_topic")})
+        self._count({ballot.annotator: False for ballot in ballots}, max(0, self._markable - of_slots))
+
+    def _count(self, votes: Mapping[str, bool], times: int = 1) -> None:
+        if times:
+            self.patterns[tuple(sorted(votes.items()))] += times
+
+    def fitted(self) -> DawidSkene:
+        """The reliability of everybody who answered together with others."""
+        return fit(self.patterns)
+
+    @classmethod
+    def of(cls, dialogues: Iterable[Mapping[int, Sequence[Ballot]]], ontology: Ontology) -> AnswerCounts:
+        """The counts of several dialogues."""
+        counts = cls(ontology)
+        for ballots in dialogues:
+            counts.add(ballots)
+        return counts

@@ -20,8 +20,6 @@ from schemas.folding import fold
 if TYPE_CHECKING:
     from schemas.ontology import Ontology
 
-__all__ = ["KnownState", "Sides", "accumulate", "difference", "difference_by_slot", "one_after_the_other"]
-
 Sides = tuple[tuple[str, ...], tuple[str, ...]]
 """What is wanted of a slot, and what is to be avoided of it."""
 

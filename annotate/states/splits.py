@@ -18,8 +18,6 @@ from schemas.files import read_json, sha256_file, taken_apart
 from schemas.ontology import Ontology
 from schemas.tables import D_F, D_P, read_table
 
-__all__ = ["SPLIT_SCHEMA", "LabelledDialogue", "SplitCounts", "label_dialogue", "read_splits", "split_manifest"]
-
 SPLIT_SCHEMA = 1
 
 _AGAIN = "run `semctl ingest-labels` again"

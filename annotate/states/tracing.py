@@ -13,8 +13,6 @@ from schemas.belief import SlotValue, state_from_rows
 from schemas.folding import fold
 from schemas.ontology import Ontology
 
-__all__ = ["Origin", "Spoken", "Standing", "origins", "spoken"]
-
 Standing = Literal["in force", "outvoted", "disputed", "overruled", "left open", "superseded", "withdrawn"]
 """What became of an annotation at one turn: its answer counts; others agreed on something else; nothing is decided;
 a reviewer, or people instead of the corpus, decided; its reviewer left the turn as it was filled in; the same person

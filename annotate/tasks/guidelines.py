@@ -14,7 +14,8 @@ from pathlib import Path
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
 from annotate.tasks.open_points import OpenPoint, decision_on, other_decisions, points
-from schemas.ontology import Ontology, Slot, Value, fold
+from schemas.folding import fold
+from schemas.ontology import Ontology, Slot, Value
 
 
 @dataclass(frozen=True)

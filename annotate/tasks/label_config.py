@@ -27,7 +27,8 @@ from xml.sax.saxutils import quoteattr
 
 from schemas.errors import OntologyError, UsageError
 from schemas.files import sha256_bytes
-from schemas.ontology import Ontology, Slot, Value, fold_name
+from schemas.folding import fold_name
+from schemas.ontology import Ontology, Slot, Value
 
 SCREEN_STYLE = "\n" + Path(__file__).with_name("interface.css").read_text().partition("*/\n")[2]
 

@@ -16,10 +16,9 @@ from typing import Any
 from annotate.annotations.annotation import turn_update
 from annotate.exports.refusals import Refused
 from annotate.exports.results import read_result
-from annotate.prelabels.lexicon import FEWEST_DIALOGUES, Lexicon
+from annotate.prelabels.lexicon import FEWEST_DIALOGUES, LabelledDialogue, Lexicon
 from annotate.prelabels.prelabel_metrics import Actions, Hits, PrelabelFigures, measure_dialogue
 from annotate.prelabels.prelabels import Prelabel, prediction
-from annotate.prelabels.taught_lexicon import LabelledDialogue
 from annotate.simulated_annotators import Annotator, offered_choices
 from annotate.states.accumulate import accumulate
 from annotate.tasks import label_config as labels

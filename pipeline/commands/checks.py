@@ -23,7 +23,7 @@ def checks(
 
     Example: semctl checks --code near_miss
     """
-    from annotate.checks.codes import CODES
+    from annotate.checks.findings import CODES
     from pipeline.labelling.checks import found_again
 
     workspace, console = opened(context, as_json=as_json)

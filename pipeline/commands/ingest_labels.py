@@ -128,7 +128,7 @@ def _begun(report: IngestReport) -> str | None:
 
 
 def _show_findings(console: Console, report: IngestReport, workspace: Workspace) -> None:
-    from annotate.checks.codes import CODES
+    from annotate.checks.findings import CODES
 
     checked = report.checked
     rows = [

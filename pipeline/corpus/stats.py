@@ -10,8 +10,9 @@ import pyarrow.compute as pc
 
 from pipeline.corpus.records import SPLITS
 from pipeline.workspace import Workspace
+from schemas.folding import fold
 from schemas.json_form import json_form
-from schemas.ontology import Ontology, fold
+from schemas.ontology import Ontology
 from schemas.tables import ANNOTATIONS, PRODUCTS, RECOMMENDATIONS, STATES, TURNS, open_table, read_table
 
 

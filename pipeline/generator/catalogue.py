@@ -30,7 +30,7 @@ from pipeline.generator.vocabulary import (
     load,
 )
 from schemas.errors import CorpusError, UsageError
-from schemas.ontology import fold, fold_name
+from schemas.folding import fold, fold_name
 from schemas.validation import did_you_mean
 
 FAULTS = ("dead_link", "missing_image", "broken_image", "missing_json", "broken_json")

@@ -13,9 +13,8 @@ from typing import Any
 from annotate.annotations.annotation import Annotation
 from annotate.checks.catalogue import CatalogueIndex
 from annotate.checks.checks import Checks, FindingTotals
-from annotate.checks.codes import CODES, codes_of
-from annotate.checks.dialogue_store import DialogueStore
-from annotate.checks.finding import Finding
+from annotate.checks.dialogue import DialogueStore
+from annotate.checks.findings import CODES, Finding, codes_of
 from annotate.resolution.resolve import Resolution
 from pipeline.workspace import Workspace
 from schemas.errors import UsageError

@@ -35,7 +35,7 @@ class IngestReport:
         resolved: what became of turns that several people answered, see
             :class:`pipeline.labelling.resolution_policy.ResolvedCounts`.
         untouched: answers in force that started from a pre-label, and those left as they were; see
-            :meth:`annotate.prelabels.prelabel_acceptance.AcceptanceCounts.as_json`.
+            :meth:`annotate.prelabels.prelabel_metrics.AcceptanceCounts.as_json`.
     """
 
     export_sha256: str | None

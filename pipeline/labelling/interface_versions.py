@@ -7,7 +7,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from annotate.annotations.interface_versions import InterfaceVersions, Switch
+from annotate.annotations.migration import InterfaceVersions, Switch
 from pipeline.batches import Batch
 from schemas.errors import LabelError
 from schemas.files import read_json, taken_apart, write_json

@@ -29,8 +29,7 @@ from pipeline.labelling.live_configuration import (
 from pipeline.workspace import Workspace
 from schemas.errors import ServiceError
 from schemas.files import locked, write_atomic
-from schemas.ontology import Ontology
-from schemas.ontology_steps import SplitValue, Step
+from schemas.ontology import Ontology, SplitValue, Step
 from schemas.progress import Progress, SilentProgress
 
 if TYPE_CHECKING:

@@ -27,7 +27,7 @@ from schemas.tables import PRODUCTS, STATES, open_table, read_table
 from schemas.validation import did_you_mean
 
 if TYPE_CHECKING:
-    from annotate.prelabels.taught_lexicon import LabelledDialogue
+    from annotate.prelabels.lexicon import LabelledDialogue
     from annotate.prelabels.turn_reading import Choice
 
 Rows = Sequence[Mapping[str, Any]]
@@ -112,7 +112,7 @@ def image_choices(workspace: Workspace, ontology: Ontology) -> dict[str, frozens
 
 def labelled_dialogues(workspace: Workspace, without: Mapping[str, object]) -> dict[str, LabelledDialogue]:
     """Wholly labelled dialogues, at most a thousand, with their states; none before anything was ingested."""
-    from annotate.prelabels.taught_lexicon import LabelledDialogue
+    from annotate.prelabels.lexicon import LabelledDialogue
     from pipeline.chosen_dialogues import read_dialogues
     from schemas.progress import SilentProgress
 

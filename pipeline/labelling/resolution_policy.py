@@ -9,8 +9,7 @@ from typing import Any
 from annotate.annotations.annotation import Annotation
 from annotate.annotations.dialogue_index import IndexedDialogue
 from annotate.resolution.policies import POLICIES, Adjudicated, Majority, Policy, PolicyName, Weighted
-from annotate.resolution.reliability import AnswerCounts
-from annotate.resolution.resolve import Resolution, ballots_of
+from annotate.resolution.resolve import AnswerCounts, Resolution, ballots_of
 from schemas.ontology import Ontology
 from schemas.progress import Progress
 from schemas.validation import known_name

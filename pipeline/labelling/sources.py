@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from annotate.annotations.dialogue_index import IndexedDialogue
-from annotate.annotations.interface_versions import InterfaceVersions
+from annotate.annotations.migration import InterfaceVersions
 from annotate.assignment.annotators import Annotators
 from annotate.exports.annotation_store import AnnotationStore, Changes
 from annotate.exports.identity import Identity

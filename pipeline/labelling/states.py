@@ -10,7 +10,7 @@ from pathlib import Path
 from annotate.annotations.dialogue_index import IndexedDialogue
 from annotate.annotations.migration import Migration
 from annotate.exports.annotation_store import AnnotationStore
-from annotate.prelabels.prelabel_acceptance import AcceptanceCounts
+from annotate.prelabels.prelabel_metrics import AcceptanceCounts
 from annotate.resolution.policies import Policy
 from annotate.resolution.resolve import resolve
 from annotate.states.splits import SplitCounts, label_dialogue

@@ -11,8 +11,8 @@ import numpy as np
 from pipeline.modelling.runs import find_run, load_corpus, open_ranker
 from pipeline.workspace import Workspace
 from schemas.errors import CorpusError, UsageError
+from schemas.folding import fold
 from schemas.json_form import json_form
-from schemas.ontology import fold
 from schemas.progress import Progress
 from schemas.validation import did_you_mean
 from semantic_model.data.corpus import Corpus

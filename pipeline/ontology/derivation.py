@@ -10,8 +10,9 @@ from dataclasses import dataclass, field
 from itertools import chain, pairwise
 
 from pipeline.ontology.number_rule import NumberRule, is_money, is_rating, number_rule
+from schemas.folding import fold, fold_name
 from schemas.numbers import Number, read_number, read_quantity
-from schemas.ontology import Ontology, Slot, SlotKind, Value, fold, fold_name, is_number
+from schemas.ontology import Ontology, Slot, SlotKind, Value, is_number
 
 CATEGORY_ATTRIBUTES = ("type", "category", "product_category", "article_type", "product_type", "sub_category", "synset")
 """Attributes that say what kind of thing a product is, the most telling first."""

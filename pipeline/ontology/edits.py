@@ -15,8 +15,7 @@ from pydantic import ValidationError
 
 from schemas.errors import OntologyError, UsageError
 from schemas.folding import fold
-from schemas.ontology import Ontology, Slot, Value, is_number
-from schemas.ontology_steps import AddValue, MergedValue, MergeValues, RenameValue, Step
+from schemas.ontology import AddValue, MergedValue, MergeValues, Ontology, RenameValue, Slot, Step, Value, is_number
 from schemas.validation import first_mistake, nearest
 
 CONTROL_CHARACTER = re.compile(r"[\x00-\x1f\x7f]")

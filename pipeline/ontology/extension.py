@@ -6,8 +6,8 @@ from collections import Counter, defaultdict
 from collections.abc import Sequence
 
 from pipeline.ontology.derivation import AttributeCounts, catalogue_slot
-from schemas.ontology import Ontology, Slot, Value, fold, fold_name
-from schemas.ontology_steps import Growth
+from schemas.folding import fold, fold_name
+from schemas.ontology import Growth, Ontology, Slot, Value
 
 
 def grown(existing: Ontology, derived: Ontology, counts: AttributeCounts) -> Ontology:

@@ -7,8 +7,7 @@ from collections.abc import Sequence
 from pipeline.ontology.edits import CONTROL_CHARACTER, changed, stepped
 from schemas.errors import OntologyError, UsageError
 from schemas.folding import fold, fold_name
-from schemas.ontology import Ontology, Slot, Value
-from schemas.ontology_steps import AddSlot, MergedSlot, MergeSlots, RenameSlot
+from schemas.ontology import AddSlot, MergedSlot, MergeSlots, Ontology, RenameSlot, Slot, Value
 
 
 def rename_slot(ontology: Ontology, name: str, to: str) -> Ontology:

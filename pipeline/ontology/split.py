@@ -10,8 +10,7 @@ from itertools import pairwise
 from pipeline.ontology.edits import changed, find_value, low_end, stepped
 from schemas.errors import OntologyError
 from schemas.folding import fold
-from schemas.ontology import Ontology, Slot, Value
-from schemas.ontology_steps import SplitValue
+from schemas.ontology import Ontology, Slot, SplitValue, Value
 
 _RANGE = re.compile(r"under (?P<under>.+)|(?P<low>.+) to (?P<high>.+)|(?P<over>.+) and over")
 

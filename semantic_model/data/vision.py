@@ -15,7 +15,7 @@ from torch import Tensor, nn
 
 from schemas.errors import MissingPartError, ModelError
 from schemas.files import sha256_file
-from schemas.ontology import nearest
+from schemas.validation import nearest
 from semantic_model.config.sections import ImageConfig
 from semantic_model.data.hub import hub_folder, weights_in
 

@@ -13,7 +13,8 @@ import numpy as np
 import numpy.typing as npt
 
 from schemas.belief import BeliefState, SlotValue
-from schemas.ontology import Ontology, fold
+from schemas.folding import fold
+from schemas.ontology import Ontology
 from semantic_model.data.records import FloatArray, Product, Query
 
 Weights = Literal["none", "idf"]

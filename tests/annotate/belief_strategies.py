@@ -7,7 +7,8 @@ import re
 from hypothesis import strategies as st
 
 from schemas.belief import BeliefState, SlotValue
-from schemas.ontology import Ontology, Slot, Value, fold
+from schemas.folding import fold
+from schemas.ontology import Ontology, Slot, Value
 
 ONTOLOGY = Ontology(
     slots=(

@@ -9,7 +9,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from schemas.errors import OntologyError
-from schemas.ontology import Ontology, Slot, Value, fold_name
+from schemas.folding import fold_name
+from schemas.ontology import Ontology, Slot, Value
 from tests.annotate.belief_strategies import ONTOLOGY, values
 
 COLOR, PRICE, SLEEVES = ONTOLOGY.slots

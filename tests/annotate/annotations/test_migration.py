@@ -16,7 +16,8 @@ from pipeline.ontology.edits import add_value, merge_values, rename_value
 from pipeline.ontology.slots import add_slot, merge_slots, rename_slot
 from pipeline.ontology.split import split_value
 from schemas.errors import InputError
-from schemas.ontology import Ontology, Slot, Value, fold
+from schemas.folding import fold
+from schemas.ontology import Ontology, Slot, Value
 from tests.label_exports import pick, typed
 
 V1 = Ontology(

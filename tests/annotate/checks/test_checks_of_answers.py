@@ -6,10 +6,9 @@ from pathlib import Path
 import pytest
 
 from annotate.annotations.annotation import Annotation, Mark
+from annotate.checks.answers import RequestFinder
 from annotate.checks.checks import Checks, FindingTotals
-from annotate.checks.codes import codes_of
-from annotate.checks.finding import Finding
-from annotate.checks.requests import RequestFinder
+from annotate.checks.findings import Finding, codes_of
 from schemas.ontology import Ontology, Slot, Value
 from tests.checked_labels import SHOP, annotation, findings, told, wants
 

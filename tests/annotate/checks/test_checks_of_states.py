@@ -11,7 +11,8 @@ from hypothesis import strategies as st
 from annotate.annotations.annotation import Mark
 from annotate.checks.catalogue import CatalogueIndex, Wish
 from annotate.checks.states import declines
-from schemas.ontology import Ontology, Slot, Value, fold
+from schemas.folding import fold
+from schemas.ontology import Ontology, Slot, Value
 from tests.checked_labels import SHOP, annotation, findings, shop, told, wants
 
 # --- states no product satisfies

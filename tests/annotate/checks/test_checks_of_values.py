@@ -6,8 +6,8 @@ import pytest
 
 from annotate.annotations.annotation import Mark
 from annotate.checks.catalogue import CatalogueIndex
-from annotate.checks.codes import CODES, SEVERITIES, codes_of
-from annotate.checks.spelling import Spellings
+from annotate.checks.findings import CODES, SEVERITIES, codes_of
+from annotate.checks.values import Spellings
 from schemas.errors import UsageError
 from schemas.ontology import Ontology, Slot, Value
 from tests.checked_labels import annotation, findings, told, wants

@@ -9,7 +9,8 @@ from hypothesis import strategies as st
 from annotate.prelabels.corrections import Edit, corrected, edited
 from annotate.states.accumulate import accumulate, difference
 from schemas.belief import BeliefState, TurnUpdate
-from schemas.ontology import Ontology, Slot, Value, fold
+from schemas.folding import fold
+from schemas.ontology import Ontology, Slot, Value
 from tests.annotate.belief_strategies import ONTOLOGY, states, values
 
 COLOR, PRICE = ONTOLOGY.slot("color"), ONTOLOGY.slot("price")

@@ -2,9 +2,8 @@ from __future__ import annotations
 
 import pytest
 
-from annotate.prelabels.dialogue_context import dialogue_turns
 from annotate.prelabels.rules import rule_update
-from annotate.prelabels.turn_reading import TurnReader
+from annotate.prelabels.turn_reading import TurnReader, dialogue_turns
 from schemas.belief import TurnUpdate
 from schemas.ontology import Ontology, Slot, Value
 from tests.annotate.prelabels.shop import ATTRIBUTES, SHOP, turns

@@ -5,10 +5,9 @@ import re
 import numpy as np
 import pytest
 
-from annotate.prelabels.learned_aliases import AliasTable
-from annotate.prelabels.lexicon import FEWEST_DIALOGUES, Lexicon, product_choices
+from annotate.prelabels.features import AliasTable
+from annotate.prelabels.lexicon import FEWEST_DIALOGUES, LabelledDialogue, Lexicon, TaughtLexicon, product_choices
 from annotate.prelabels.logistic import Logistic
-from annotate.prelabels.taught_lexicon import LabelledDialogue, TaughtLexicon
 from annotate.states.accumulate import accumulate
 from schemas.belief import SlotValue, TurnUpdate
 from schemas.mentions import Words

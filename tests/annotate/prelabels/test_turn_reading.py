@@ -4,9 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from annotate.prelabels.amounts import find_amounts
-from annotate.prelabels.dialogue_context import dialogue_turns, referred
-from annotate.prelabels.turn_reading import TurnReader
+from annotate.prelabels.turn_reading import TurnReader, dialogue_turns, find_amounts, referred
 from schemas.ontology import Slot, Value
 from tests.annotate.prelabels.shop import ATTRIBUTES, SHOP, turns
 

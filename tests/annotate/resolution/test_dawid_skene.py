@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from annotate.resolution.dawid_skene import DawidSkene, Pattern, Reliability, fit
+from annotate.resolution.policies import DawidSkene, Pattern, Reliability, fit
 
 Votes = dict[str, bool]
 

@@ -3,8 +3,7 @@ from __future__ import annotations
 import pytest
 
 from annotate.annotations.annotation import Annotation, Mark
-from annotate.resolution.reliability import AnswerCounts
-from annotate.resolution.resolve import ballots_of
+from annotate.resolution.resolve import AnswerCounts, ballots_of
 from tests.labelling_corpus import ONTOLOGY
 
 MARKABLE = 2 * 5 + 2  # three colours and two prices, wanted or disliked, and two slots to drop

@@ -10,8 +10,7 @@ from hypothesis import strategies as st
 from annotate.annotations.annotation import Annotation, Mark, turn_update
 from annotate.annotations.dialogue_index import IndexedDialogue
 from annotate.resolution.ballots import answers_sha256
-from annotate.resolution.dawid_skene import DawidSkene, Reliability
-from annotate.resolution.policies import Adjudicated, Majority, Policy, Weighted
+from annotate.resolution.policies import Adjudicated, DawidSkene, Majority, Policy, Reliability, Weighted
 from annotate.resolution.resolve import Resolution, resolve
 from annotate.states.splits import label_dialogue
 from schemas.belief import DIALOGUE_OPS, TurnUpdate

@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 from annotate.states.accumulate import accumulate, difference, one_after_the_other
 from schemas.belief import TurnUpdate
 from schemas.errors import OntologyError
-from schemas.ontology import fold
+from schemas.folding import fold
 from tests.annotate.belief_strategies import ONTOLOGY, states, values
 from tests.label_exports import marked
 

@@ -8,7 +8,8 @@ from hypothesis import strategies as st
 
 from annotate.tasks.guidelines import guideline_html, guideline_markdown
 from annotate.tasks.label_config import build
-from schemas.ontology import Ontology, Slot, Value, fold
+from schemas.folding import fold
+from schemas.ontology import Ontology, Slot, Value
 from tests.labelling_corpus import ONTOLOGY
 
 ALLOWED_TAGS = {"div", "h2", "h3", "h4", "p", "ul", "li", "table", "tr", "th", "td", "code"}

@@ -9,7 +9,8 @@ from hypothesis import strategies as st
 from annotate.simulated_annotators import offered_choices
 from annotate.tasks import label_config as labels
 from schemas.errors import OntologyError, UsageError
-from schemas.ontology import Ontology, Slot, Value, fold
+from schemas.folding import fold
+from schemas.ontology import Ontology, Slot, Value
 from tests.labelling_corpus import ONTOLOGY
 
 

@@ -21,7 +21,7 @@ from pipeline.corpus.parsing import NotJsonError, as_text, parse_json, snake_cas
 from pipeline.corpus.records import MergedTurns
 from pipeline.workspace import Workspace
 from schemas.errors import CorpusError
-from schemas.ontology import fold_name
+from schemas.folding import fold_name
 from schemas.tables import PRODUCTS, RECOMMENDATIONS, TURNS, read_table
 
 URLS = [f"http://x.invalid/{i}.jpg" for i in range(6)]

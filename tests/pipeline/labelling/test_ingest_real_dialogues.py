@@ -10,7 +10,7 @@ import pytest
 from annotate.simulated_annotators import fill_tasks, offered_choices
 from pipeline.cli import _run
 from pipeline.workspace import Workspace
-from schemas.ontology import fold
+from schemas.folding import fold
 from tests.label_exports import hashes, states_in
 
 pytestmark = pytest.mark.realdata

@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from annotate.annotations.interface_versions import InterfaceVersions, Switch
+from annotate.annotations.migration import InterfaceVersions, Switch
 from pipeline.batches import Batch, Destination
 from pipeline.cli import _run
 from pipeline.corpus.import_corpus import ImportRequest, import_corpus

@@ -17,10 +17,9 @@ import pytest
 
 from annotate.annotations.annotation import Annotation, Mark, read_annotations
 from annotate.annotations.dialogue_index import IndexedDialogue, read_dialogue_index
-from annotate.resolution.items import Item, items_of
+from annotate.resolution.ballots import Item, items_of
 from annotate.resolution.policies import Majority, Policy, Weighted
-from annotate.resolution.reliability import AnswerCounts
-from annotate.resolution.resolve import ballots_of, resolve
+from annotate.resolution.resolve import AnswerCounts, ballots_of, resolve
 from annotate.simulated_annotators import GoldStates, fill_tasks, offered_choices
 from annotate.states.accumulate import difference
 from annotate.states.splits import label_dialogue
