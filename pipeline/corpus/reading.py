@@ -33,8 +33,7 @@ from pipeline.corpus.catalogue import Setting
 from pipeline.corpus.chunks import Chunk, ChunkMaker
 from pipeline.corpus.layout import Folders
 from pipeline.corpus.ledger import Ledger
-from pipeline.corpus.mmd import MmdReader
-from pipeline.corpus.mmd_dialogues import MmdDialogues
+from pipeline.corpus.mmd import MmdDialogues, MmdReader
 from pipeline.corpus.records import Parts, Reader
 from schemas.errors import ServiceError, UsageError
 from schemas.validation import did_you_mean

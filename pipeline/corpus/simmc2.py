@@ -14,7 +14,7 @@ from typing import Any, NamedTuple
 
 from pipeline.corpus.layout import UNREADABLE, Folders, files_below
 from pipeline.corpus.ledger import Ledger
-from pipeline.corpus.mmd_dialogues import UnreadableStateError, turn_state
+from pipeline.corpus.mmd import UnreadableStateError, turn_state
 from pipeline.corpus.parsing import as_text, id_text, pairs, structure
 from pipeline.corpus.records import StateRecord, Utterance
 from pipeline.corpus.simmc import SimmcDialogue, SimmcReader, count_unread, read_object

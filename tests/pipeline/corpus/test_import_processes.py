@@ -258,5 +258,5 @@ def test_a_bug_in_a_process_is_told_with_its_place() -> None:
         },
         "dialogues": {"folder": "/", "with_states": True},
     }
-    with WorkerPool(1) as pool, pytest.raises(RuntimeError, match=r"(?s)in a process .*mmd_dialogues.*ValueError"):
+    with WorkerPool(1) as pool, pytest.raises(RuntimeError, match=r"(?s)in a process .*mmd.*ValueError"):
         list(pool.answers(setting, [[["not an entry"]]]))

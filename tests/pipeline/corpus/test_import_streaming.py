@@ -50,7 +50,7 @@ def test_memory_does_not_grow_with_the_number_of_dialogues(tmp_path: Path, monke
     # batches small enough that both corpora fill several
     monkeypatch.setattr("pipeline.corpus.mmd.PART_BYTES", 50_000)
     monkeypatch.setattr("pipeline.corpus.updates._REMEMBERED", 20)
-    monkeypatch.setattr("pipeline.corpus.mmd_dialogues._REMEMBERED_STATES", 20)
+    monkeypatch.setattr("pipeline.corpus.mmd._REMEMBERED_STATES", 20)
     batch_rows = TableWriter.__init__
     monkeypatch.setattr(TableWriter, "__init__", lambda self, writer, schema, _: batch_rows(self, writer, schema, 100))
     peak_of_import(tmp_path / "warm", 50, monkeypatch)
