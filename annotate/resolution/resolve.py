@@ -154,9 +154,8 @@ def _of_people(
             found[turn] = one
         elif useless is None:
             sources = tuple(ballot.annotation for ballot in said)
-            found[turn] = TurnResolution(
-                turn, TurnUpdate(readable=False), "disputed", sources, frozenset(slots), tuple(said)
-            )
+            unreadable = TurnUpdate(readable=False)
+            found[turn] = TurnResolution(turn, unreadable, "disputed", sources, frozenset(slots), tuple(said))
         elif useless:
             by: DecidedBy = "one" if len(bad) == 1 else "agreement" if all(bad.values()) else _by(policy)
             found[turn] = _unlabelled(one, by)
