@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from schemas.folding import fold
-from schemas.ontology import Ontology
+from schemas.ontology import Ontology, Slot
 from schemas.tables import PRODUCTS, open_table
 
 _READ_ROWS = 5_000
@@ -213,16 +213,10 @@ def _kin(ontology: Ontology) -> dict[str, tuple[str, ...]]:
     values = {
         slot.name: frozenset(fold(value.value) for value in slot.values if value.count) for slot in ontology.slots
     }
-    return {
-        slot.name: tuple(
-            other.name
-            for other in ontology.slots
-            if other.name == slot.name
-            or (
-                slot.kind == other.kind == "categorical"
-                and values[slot.name]
-                and values[slot.name] == values[other.name]
-            )
-        )
-        for slot in ontology.slots
-    }
+
+    def is_kin(one: Slot, other: Slot) -> bool:
+        both_words = one.kind == other.kind == "categorical"
+        same = both_words and bool(values[one.name]) and values[one.name] == values[other.name]
+        return one.name == other.name or same
+
+    return {one.name: tuple(other.name for other in ontology.slots if is_kin(one, other)) for one in ontology.slots}

@@ -10,7 +10,7 @@ was left as it was filled in is no verdict.
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Sequence
+from collections.abc import Collection, Iterable
 from dataclasses import dataclass
 
 from annotate.annotations.annotation import Annotation, Mark
@@ -45,21 +45,13 @@ def newest_versions(annotations: Iterable[Annotation]) -> list[Annotation]:
 
 def people_answers(annotations: Iterable[Annotation]) -> dict[str, dict[int, Answer]]:
     """Annotator -> user turn -> answer, for all annotations of one dialogue; verdicts and the corpus left out."""
-    return _people(newest_versions(annotations))
-
-
-def _people(counting: Sequence[Annotation]) -> dict[str, dict[int, Answer]]:
+    counting = newest_versions(annotations)
     return _by_annotator([each for each in counting if not each.is_corpus and each.role == "label"])
 
 
 def reviews(annotations: Iterable[Annotation]) -> list[Annotation]:
     """Every reviewer's newest answer to each review task, oldest first, whether it decides anything or not."""
-    return _reviews(newest_versions(annotations))
-
-
-def _reviews(counting: Sequence[Annotation]) -> list[Annotation]:
-    sent = [each for each in counting if each.role == "review"]
-    return _newest_of_each_task(sent) if sent else []
+    return _newest_of_each_task(each for each in newest_versions(annotations) if each.role == "review")
 
 
 def verdicts(annotations: Iterable[Annotation]) -> dict[int, tuple[Ruling, ...]]:
@@ -67,12 +59,8 @@ def verdicts(annotations: Iterable[Annotation]) -> dict[int, tuple[Ruling, ...]]
 
     Of a slot the last ruling that decides it counts; one of the whole turn takes the place of all before it.
     """
-    return _rulings(reviews(annotations))
-
-
-def _rulings(sent: Sequence[Annotation]) -> dict[int, tuple[Ruling, ...]]:
     given: dict[int, tuple[Ruling, ...]] = {}
-    for annotation in sent:
+    for annotation in reviews(annotations):
         for turn, marks in annotation.turns().items():
             ruling = _ruling(tuple(marks), annotation)
             if ruling is not None:
@@ -100,10 +88,10 @@ def standing_annotations(annotations: Iterable[Annotation], user_turns: Collecti
     corpus'.
     """
     counting = newest_versions(annotations)
-    answers = [answer for given in _people(counting).values() for answer in given.items()]
+    answers = [answer for given in people_answers(counting).values() for answer in given.items()]
     spoken = [answer.annotation for turn, answer in answers if turn in user_turns]
-    sent = _reviews(counting)
-    spoken += [ruling.annotation for turn, given in _rulings(sent).items() if turn in user_turns for ruling in given]
+    sent = reviews(counting)
+    spoken += [ruling.annotation for turn, given in verdicts(sent).items() if turn in user_turns for ruling in given]
     last = {turn: review for review in sent for turn in review.turns() if turn in user_turns}
     spoken += last.values()
     standing = {each.key: each for each in spoken or [each for each in counting if each.is_corpus]}
