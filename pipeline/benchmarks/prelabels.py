@@ -120,12 +120,13 @@ def _of_run(
 
 def _outside_training(workspace: Workspace, name: str) -> set[str]:
     """Dialogues of the splits that do not train, as the run's fold has them."""
-    from pipeline.modelling.runs import find_run, load_corpus, trained_on_fold
+    from pipeline.modelling.run_record import read_record
+    from pipeline.modelling.runs import find_run, load_corpus
 
     run = name.removeprefix("run:")
     if run == name or not run:
         raise UsageError(f"'{name}' is no run", fix="write --prelabel run:ID or --prelabel run:latest")
-    fold = trained_on_fold(find_run(workspace, run))
+    fold = read_record(find_run(workspace, run)).fold
     if fold is not None:
         splits = load_corpus(workspace, fold=fold).splits
         return {dialogue for dialogue, split in splits.items() if split == "test"}

@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from pipeline.modelling.folds import Fold
-from pipeline.modelling.run_plan import TrainRequest, find_named, plan_run
+from pipeline.modelling.train import TrainRequest, find_named, plan_run
 from pipeline.workspace import Workspace
 from schemas.errors import UsageError
 from semantic_model.config.config import load_config

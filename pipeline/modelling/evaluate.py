@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from pkgutil import resolve_name
 from typing import Any
 
 from pipeline.modelling.run_record import read_record
-from pipeline.modelling.runs import find_run, load_corpus, open_ranker, trained_on_fold
+from pipeline.modelling.runs import find_run, load_corpus, open_ranker
 from pipeline.modelling.training_data import gold_states, state_before
 from pipeline.stages import find_stage
 from pipeline.workspace import Workspace
@@ -111,10 +112,12 @@ def evaluate(workspace: Workspace, request: EvaluateRequest, *, progress: Progre
     kind, split = known_name("candidates", request.candidates, CANDIDATE_KINDS), request.split
     shown = progress or SilentProgress()
     workspace.require()
-    folder = None if request.baselines_only else find_run(workspace, request.run)
-    if folder is not None:
-        _say_what_changed(workspace, folder, shown)
-    fold = None if folder is None else trained_on_fold(folder)
+    folder, fold = None, None
+    if not request.baselines_only:
+        folder = find_run(workspace, request.run)
+        record = read_record(folder)
+        _say_what_changed(workspace, folder.name, record.inputs, shown)
+        fold = record.fold
     if fold is not None:
         shown.log(f"splits of the run's own: fold {fold.number} of {fold.of}, whose held-out dialogues are 'test'")
     corpus = load_corpus(workspace, images=request.images, fold=fold)
@@ -153,13 +156,12 @@ def _gold_floor(workspace: Workspace, corpus: Corpus, split: str, shown: Progres
     return [] if rule is None else [rule]
 
 
-def _say_what_changed(workspace: Workspace, folder: Path, shown: Progress) -> None:
+def _say_what_changed(workspace: Workspace, run: str, trained_on: Mapping[str, str], shown: Progress) -> None:
     """A run may be measured on data it was not trained on; a reader of its figures should know."""
-    trained_on = read_record(folder).inputs
     changed = [
         path.stem
         for path in find_stage("import").outputs(workspace)
         if path.is_file() and trained_on.get(path.stem, "") not in {"", sha256_file(path)}
     ]
     if changed:
-        shown.log(f"{', '.join(changed)} changed since {folder.name} was trained")
+        shown.log(f"{', '.join(changed)} changed since {run} was trained")

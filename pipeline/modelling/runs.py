@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from pipeline.modelling.folds import Fold, fold_splits
-from pipeline.modelling.run_record import RECORD, read_record
+from pipeline.modelling.run_record import RECORD
 from pipeline.workspace import Workspace
 from schemas.errors import ModelError, UsageError
 from schemas.validation import did_you_mean
@@ -35,15 +35,6 @@ def load_corpus(workspace: Workspace, *, images: bool = True, fold: Fold | None 
         blank_images=not images,
     )
     return corpus if fold is None else corpus.with_splits(fold_splits(corpus.splits, fold))
-
-
-def trained_on_fold(folder: Path) -> Fold | None:
-    """The fold that a complete run was trained on; None when on the corpus's own splits.
-
-    Raises:
-        ModelError: its record cannot be used.
-    """
-    return read_record(folder).fold
 
 
 def find_run(workspace: Workspace, name: str = "latest") -> Path:
@@ -76,8 +67,6 @@ def open_ranker(folder: Path, corpus: Corpus, *, product_table: str = "float32")
     """The trained ranker of a run's folder.
 
     Args:
-        folder: the run's.
-        corpus: what it ranks.
         product_table: how exactly it keeps encoded products: float32, or bfloat16 in half the memory.
 
     Raises:

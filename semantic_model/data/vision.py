@@ -15,7 +15,7 @@ from torch import Tensor, nn
 
 from schemas.errors import MissingPartError, ModelError
 from schemas.files import sha256_file
-from schemas.validation import nearest
+from schemas.validation import did_you_mean
 from semantic_model.config.sections import ImageConfig
 from semantic_model.data.hub import hub_folder, weights_in
 
@@ -219,8 +219,8 @@ def weights_of(config: ImageConfig) -> Path:
 
 
 def _hugging_face(config: ImageConfig) -> Path:
-    close = nearest(config.encoder, torchvision_names())
-    ways_out = f"did you mean '{close}'? else {_WAYS_OUT}" if close else _WAYS_OUT
+    close = did_you_mean(config.encoder, torchvision_names(), "")
+    ways_out = f"{close} else {_WAYS_OUT}" if close else _WAYS_OUT
     files = ["config.json", "preprocessor_config.json", "model.safetensors"]
     folder = hub_folder(config.encoder, files, what="a vision model", ways_out=ways_out)
     missing = next((name for name in files if not (folder / name).is_file()), None)

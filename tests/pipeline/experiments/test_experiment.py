@@ -272,6 +272,6 @@ def test_a_dual_encoder_needs_no_labels(workspace: Workspace):
 
 
 def plan_grid_of_ratio(workspace: Workspace) -> None:
-    from pipeline.modelling.run_plan import plan_run
+    from pipeline.modelling.train import plan_run
 
     plan_run(workspace, TrainRequest(labeled_ratio=0.5, model="dual-encoder"))

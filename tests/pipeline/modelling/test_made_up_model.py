@@ -18,9 +18,8 @@ from pipeline.generator.corpus import GenerateRequest, generate_corpus
 from pipeline.labelling.ingest_labels import IngestRequest, ingest_labels
 from pipeline.modelling.evaluate import EvaluateRequest, evaluate
 from pipeline.modelling.recommend import RecommendRequest, recommend
-from pipeline.modelling.run_plan import plan_run
 from pipeline.modelling.runs import find_run, load_corpus, open_ranker
-from pipeline.modelling.train import TrainRequest, resume, train
+from pipeline.modelling.train import TrainRequest, plan_run, resume, train
 from pipeline.workspace import Workspace
 from schemas.errors import ModelError, UsageError
 from semantic_model.config.config import load_config
