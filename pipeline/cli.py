@@ -29,30 +29,9 @@ app = typer.Typer(
     context_settings={"help_option_names": ["-h", "--help"]},
 )
 
-COMMANDS = (
-    "demo",
-    "generate",
-    "import",
-    "stats",
-    "studio",
-    "select",
-    "export-for-labelling",
-    "progress",
-    "ingest-labels",
-    "ontology",
-    "checks",
-    "diff",
-    "trace",
-    "agreement",
-    "adjudicate",
-    "feedback",
-    "config",
-    "train",
-    "evaluate",
-    "recommend",
-    "experiment",
-    "benchmark",
-    "doctor",
+COMMANDS = tuple(
+    "demo generate import stats studio select export-for-labelling progress ingest-labels ontology checks diff trace "
+    "agreement adjudicate feedback config train evaluate recommend experiment benchmark doctor".split()
 )
 """In the order of the work; each a module of :mod:`pipeline.commands` with a function of that name, or a ``group``."""
 

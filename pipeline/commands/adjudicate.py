@@ -25,15 +25,14 @@ RESOLVE = typer.Option(
 def adjudicate(
     context: typer.Context,
     project: Annotated[
-        str | None, typer.Option("--project", metavar="NAME", help="Review project, made when it is not there.")
+        str | None, typer.Option(metavar="NAME", help="Review project, made when it is not there.")
     ] = None,
     to_file: Annotated[
-        Path | None, typer.Option("--to-file", metavar="FILE", help="Write a JSON file that Label Studio imports.")
+        Path | None, typer.Option(metavar="FILE", help="Write a JSON file that Label Studio imports.")
     ] = None,
     min_disagreement: Annotated[
         float | None,
         typer.Option(
-            "--min-disagreement",
             metavar="SHARE",
             help="Every turn on which at least this share of its annotators differs from the commonest answer, decided "
             "or not; 0: any difference. Else the turns that nothing has decided.",

@@ -19,26 +19,19 @@ _SHOWN = 8
 def agreement(
     context: typer.Context,
     min_alpha: Annotated[
-        float | None,
-        typer.Option("--min-alpha", min=-1, max=1, help="Exit with 3 where overall alpha is below, as 0.67."),
+        float | None, typer.Option(min=-1, max=1, help="Exit with 3 where overall alpha is below, as 0.67.")
     ] = None,
-    annotators: Annotated[
-        str | None, typer.Option("--annotators", metavar="A,B", help="Compare only these; else everybody.")
-    ] = None,
-    split: Annotated[
-        str | None, typer.Option("--split", help="Only dialogues of train, valid or test; else all.")
-    ] = None,
-    html: Annotated[Path | None, typer.Option("--html", metavar="FILE", help="Write a page to read and print.")] = None,
+    annotators: Annotated[str | None, typer.Option(metavar="A,B", help="Compare only these; else everybody.")] = None,
+    split: Annotated[str | None, typer.Option(help="Only dialogues of train, valid or test; else all.")] = None,
+    html: Annotated[Path | None, typer.Option(metavar="FILE", help="Write a page to read and print.")] = None,
     distance: Annotated[
-        str, typer.Option("--distance", help="Of alpha: nominal, or masi, where overlapping sets agree in part.")
+        str, typer.Option(help="Of alpha: nominal, or masi, where overlapping sets agree in part.")
     ] = "nominal",
     bootstrap: Annotated[
-        int, typer.Option("--bootstrap", min=0, help="Resamples of the dialogues for the intervals; 0: none.")
+        int, typer.Option(min=0, help="Resamples of the dialogues for the intervals; 0: none.")
     ] = 1000,
-    seed: Annotated[int, typer.Option("--seed", min=0, help="Of the resamples.")] = 0,
-    worst: Annotated[
-        int, typer.Option("--worst", min=0, help="How many dialogues and confusions the page and --json list.")
-    ] = 20,
+    seed: Annotated[int, typer.Option(min=0, help="Of the resamples.")] = 0,
+    worst: Annotated[int, typer.Option(min=0, help="How many dialogues and confusions the page and --json list.")] = 20,
     as_json: Annotated[bool, JSON_OPTION] = False,
 ) -> None:
     """Measure how far annotators agree: by slot, value, dialogue and annotator, with 95 % intervals.

@@ -11,10 +11,8 @@ from pipeline.context import JSON_OPTION, opened
 
 def checks(
     context: typer.Context,
-    code: Annotated[
-        str | None, typer.Option("--code", metavar="CODE", help="Only this code, or error, warning or info.")
-    ] = None,
-    dialogue: Annotated[str | None, typer.Option("--dialogue", metavar="ID", help="Only this dialogue.")] = None,
+    code: Annotated[str | None, typer.Option(metavar="CODE", help="Only this code, or error, warning or info.")] = None,
+    dialogue: Annotated[str | None, typer.Option(metavar="ID", help="Only this dialogue.")] = None,
     limit: Annotated[int, typer.Option("-n", "--limit", min=0, help="Show at most so many; 0 shows all.")] = 50,
     strict: Annotated[bool, typer.Option("--strict", help="Exit with 3 when there are errors among them.")] = False,
     as_json: Annotated[bool, JSON_OPTION] = False,

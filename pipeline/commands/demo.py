@@ -17,15 +17,15 @@ if TYPE_CHECKING:
 
 def demo(
     context: typer.Context,
-    size: Annotated[str, typer.Option("--size", help="Of the generated corpus: test, demo or mmd-v3.")] = "demo",
-    seed: Annotated[int, typer.Option("--seed", min=0, help="Of the corpus, the labelling and the training.")] = 0,
+    size: Annotated[str, typer.Option(help="Of the generated corpus: test, demo or mmd-v3.")] = "demo",
+    seed: Annotated[int, typer.Option(min=0, help="Of the corpus, the labelling and the training.")] = 0,
     labeled_ratio: Annotated[
-        float, typer.Option("--labeled-ratio", min=0, max=1, help="Share of the training dialogues that get labelled.")
+        float, typer.Option(min=0, max=1, help="Share of the training dialogues that get labelled.")
     ] = 0.2,
     with_studio: Annotated[
         bool, typer.Option("--with-studio", help="Label in a real Label Studio; it is installed first if need be.")
     ] = False,
-    epochs: Annotated[int | None, typer.Option("--epochs", min=1, help="Instead of the preset's.")] = None,
+    epochs: Annotated[int | None, typer.Option(min=1, help="Instead of the preset's.")] = None,
     as_json: Annotated[bool, JSON_OPTION] = False,
 ) -> None:
     """The whole job on a generated corpus, in a few minutes on a CPU.
@@ -38,7 +38,6 @@ def demo(
     from pipeline.workspace import Workspace
 
     workspace, console = opened(context, as_json=as_json)
-    workspace = workspace
     if workspace.root == Path().resolve():
         workspace = Workspace(workspace.root / "demo-workspace")
     request = DemoRequest(size, seed, labeled_ratio, with_studio, epochs)

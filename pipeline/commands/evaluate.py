@@ -15,36 +15,10 @@ if TYPE_CHECKING:
     from pipeline.modelling.evaluate import EvaluationReport
 
 
-class Split(StrEnum):
-    """Whose recommendation turns are asked."""
-
-    train = "train"
-    valid = "valid"
-    test = "test"
-
-
-class Candidates(StrEnum):
-    """What the positives are ranked against."""
-
-    listed = "listed"
-    thousand = "1000"
-    all = "all"
-    release = "release"
-
-
-class Metrics(StrEnum):
-    """The formula of precision, recall and NDCG."""
-
-    standard = "standard"
-    release = "release"
-
-
-class ProductTable(StrEnum):
-    """Precision of encoded products."""
-
-    float32 = "float32"
-    bfloat16 = "bfloat16"
-
+Split = StrEnum("Split", "train valid test")
+Candidates = StrEnum("Candidates", {"listed": "listed", "thousand": "1000", "all": "all", "release": "release"})
+Metrics = StrEnum("Metrics", "standard release")
+ProductTable = StrEnum("ProductTable", "float32 bfloat16")
 
 RUN = typer.Argument(help="Run id, or 'latest'.")
 PRODUCT_TABLE = typer.Option(help="How exactly a run keeps encoded products; bfloat16 halves their memory.")

@@ -18,18 +18,15 @@ if TYPE_CHECKING:
 def experiment(
     context: typer.Context,
     presets: Annotated[
-        str | None, typer.Option("--presets", help="Presets or .toml files, as tiny,paper; else the workspace's.")
+        str | None, typer.Option(help="Presets or .toml files, as tiny,paper; else the workspace's.")
     ] = None,
     models: Annotated[
-        str | None,
-        typer.Option(
-            "--models", help="What to train: grounded, semantic, dual-encoder, or several; else the presets'."
-        ),
+        str | None, typer.Option(help="What to train: grounded, semantic, dual-encoder, or several; else the presets'.")
     ] = None,
-    ratios: Annotated[str, typer.Option("--ratios", help="Shares of dialogues used with labels, as 0,0.2,1.")] = "1",
-    seeds: Annotated[int, typer.Option("--seeds", min=1, help="How many seeds, from 0.")] = 5,
+    ratios: Annotated[str, typer.Option(help="Shares of dialogues used with labels, as 0,0.2,1.")] = "1",
+    seeds: Annotated[int, typer.Option(min=1, help="How many seeds, from 0.")] = 5,
     folds: Annotated[
-        int | None, typer.Option("--folds", min=2, help="Cross-validate by dialogue, instead of the corpus's splits.")
+        int | None, typer.Option(min=2, help="Cross-validate by dialogue, instead of the corpus's splits.")
     ] = None,
     pool_test: Annotated[
         bool, typer.Option("--pool-test", help="Spread the corpus's test dialogues over the folds, too.")
@@ -38,21 +35,21 @@ def experiment(
         list[str] | None, typer.Option("--set", metavar="KEY=VALUE", help="A setting of every run; repeatable.")
     ] = None,
     vary: Annotated[
-        list[str] | None, typer.Option("--vary", metavar="KEY=V1,V2", help="A row for each value; repeatable.")
+        list[str] | None, typer.Option(metavar="KEY=V1,V2", help="A row for each value; repeatable.")
     ] = None,
     ablate: Annotated[
         list[str] | None,
-        typer.Option("--ablate", metavar="KEY=VALUE", help="One more row with that change, or no-images; repeatable."),
+        typer.Option(metavar="KEY=VALUE", help="One more row with that change, or no-images; repeatable."),
     ] = None,
-    epochs: Annotated[int | None, typer.Option("--epochs", min=1, help="Instead of the presets'.")] = None,
+    epochs: Annotated[int | None, typer.Option(min=1, help="Instead of the presets'.")] = None,
     no_images: Annotated[bool, typer.Option("--no-images", help="Leave every image out.")] = False,
     split: Annotated[Split | None, typer.Option(help="Split to measure on; else valid. Not with --folds.")] = None,
     candidates: Annotated[Candidates, typer.Option(help="What the positives are ranked against.")] = Candidates.all,
     against: Annotated[
-        str | None, typer.Option("--against", metavar="ROW", help="Compare every row with this one, query by query.")
+        str | None, typer.Option(metavar="ROW", help="Compare every row with this one, query by query.")
     ] = None,
-    name: Annotated[str | None, typer.Option("--name", help="Folder below experiments/; else made up.")] = None,
-    jobs: Annotated[int, typer.Option("--jobs", min=1, help="Worker processes of one thread each.")] = 1,
+    name: Annotated[str | None, typer.Option(help="Folder below experiments/; else made up.")] = None,
+    jobs: Annotated[int, typer.Option(min=1, help="Worker processes of one thread each.")] = 1,
     as_json: Annotated[bool, JSON_OPTION] = False,
 ) -> None:
     """Train and measure a grid of runs with several seeds, or cross-validate; continues where it was stopped.

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import shlex
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -26,33 +27,29 @@ _MOST_POINTS = 12
 def export_for_labelling(
     context: typer.Context,
     project: Annotated[
-        str | None, typer.Option("--project", metavar="NAME", help="Label Studio project, made when it is not there.")
+        str | None, typer.Option(metavar="NAME", help="Label Studio project, made when it is not there.")
     ] = None,
     to_file: Annotated[
-        Path | None, typer.Option("--to-file", metavar="FILE", help="Write a JSON file that Label Studio imports.")
+        Path | None, typer.Option(metavar="FILE", help="Write a JSON file that Label Studio imports.")
     ] = None,
     dialogues: Annotated[
-        Path | None, typer.Option("--dialogues", metavar="FILE", help="One dialogue id per line, in this order.")
+        Path | None, typer.Option(metavar="FILE", help="One dialogue id per line, in this order.")
     ] = None,
     limit: Annotated[int | None, typer.Option("-n", metavar="N", help="At most so many dialogues; else all.")] = None,
     window: Annotated[
-        int, typer.Option("--window", metavar="W", min=0, max=100, help="User turns in one task; 0: what fits a page.")
+        int, typer.Option(metavar="W", min=0, max=100, help="User turns in one task; 0: what fits a page.")
     ] = 0,
-    split: Annotated[str, typer.Option("--split", help="train, valid, test or all.")] = "train",
+    split: Annotated[str, typer.Option(help="train, valid, test or all.")] = "train",
     seed: Annotated[
-        int | None,
-        typer.Option("--seed", help="Of the order in which -n counts, and of the assignment; a larger N adds."),
+        int | None, typer.Option(help="Of the order in which -n counts, and of the assignment; a larger N adds.")
     ] = None,
     annotators: Annotated[
-        str | None,
-        typer.Option("--annotators", metavar="A,B", help="Assign the dialogues to these: one project or file each."),
+        str | None, typer.Option(metavar="A,B", help="Assign the dialogues to these: one project or file each.")
     ] = None,
     overlap: Annotated[
-        float | None, typer.Option("--overlap", help="Share of the dialogues that several of them answer; else 0.2.")
+        float | None, typer.Option(help="Share of the dialogues that several of them answer; else 0.2.")
     ] = None,
-    redundancy: Annotated[
-        int | None, typer.Option("--redundancy", help="How many of them answer each of these; else 2.")
-    ] = None,
+    redundancy: Annotated[int | None, typer.Option(help="How many of them answer each of these; else 2.")] = None,
     leaving: Annotated[
         str | None,
         typer.Option(
@@ -63,8 +60,7 @@ def export_for_labelling(
         bool, typer.Option("--dry-run", help="With --annotators or --reassign-from: only show who would get what.")
     ] = False,
     prelabel: Annotated[
-        str | None,
-        typer.Option("--prelabel", metavar="HOW", help="Pre-label the tasks: lexicon, run:ID, run:latest or current."),
+        str | None, typer.Option(metavar="HOW", help="Pre-label the tasks: lexicon, run:ID, run:latest or current.")
     ] = None,
     as_json: Annotated[bool, JSON_OPTION] = False,
 ) -> None:
@@ -112,13 +108,9 @@ def export_for_labelling(
             "--dry-run shows who would get what", fix="give it with --annotators or --reassign-from, or leave it out"
         )
     result = export(workspace, request, progress=console)
-    if as_json:
-        console.json(result.as_json())
-    else:
-        _show(console, result, workspace.root)
-        _show_open_points(console, result.open_points)
-        source = f"--project {shlex.quote(project)}" if project else "EXPORT.json"
-        console.say(f"Next: label them, then semctl ingest-labels {source}")
+    console.result(result, partial(_show, root=workspace.root))
+    source = f"--project {shlex.quote(project)}" if project else "EXPORT.json"
+    console.say(f"Next: label them, then semctl ingest-labels {source}")
 
 
 def _show_dealt(console: Console, assigned: AssignedExport) -> None:
@@ -207,3 +199,4 @@ def _show(console: Console, result: ExportResult, root: Path) -> None:
             f"warning: this Label Studio cannot show the images ({result.images_problem}); run it with "
             f"LABEL_STUDIO_LOCAL_FILES_DOCUMENT_ROOT={root / 'labelling' / 'files'} on this machine"
         )
+    _show_open_points(console, result.open_points)

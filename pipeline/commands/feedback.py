@@ -14,9 +14,7 @@ from pipeline.context import JSON_OPTION, opened
 def feedback(
     context: typer.Context,
     folder: Annotated[Path, typer.Argument(metavar="FOLDER", help="Where the packs go; made when it is not there.")],
-    annotator: Annotated[
-        str | None, typer.Option("--annotator", metavar="NAME", help="One annotator's pack only.")
-    ] = None,
+    annotator: Annotated[str | None, typer.Option(metavar="NAME", help="One annotator's pack only.")] = None,
     resolve: Annotated[str | None, RESOLVE] = None,
     as_json: Annotated[bool, JSON_OPTION] = False,
 ) -> None:

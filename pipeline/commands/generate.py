@@ -15,19 +15,18 @@ def generate(
     context: typer.Context,
     folder: Annotated[Path, typer.Argument(help="Where to write it: an empty folder, or one that is not there yet.")],
     size: Annotated[
-        str, typer.Option("--size", help="test: 30 dialogues; demo: 360; mmd-v3: 7,765, as many as the paper's.")
+        str, typer.Option(help="test: 30 dialogues; demo: 360; mmd-v3: 7,765, as many as the paper's.")
     ] = "demo",
-    seed: Annotated[int, typer.Option("--seed", help="Same seed, same bytes.")] = 0,
-    products: Annotated[int | None, typer.Option("--products", help="How many, if not the size's own number.")] = None,
+    seed: Annotated[int, typer.Option(help="Same seed, same bytes.")] = 0,
+    products: Annotated[int | None, typer.Option(help="How many, if not the size's own number.")] = None,
     catalogue: Annotated[
-        Path | None, typer.Option("--catalogue", metavar="CSV", help="Use these real products instead of drawn ones.")
+        Path | None, typer.Option(metavar="CSV", help="Use these real products instead of drawn ones.")
     ] = None,
     images: Annotated[
-        Path | None, typer.Option("--images", metavar="DIR", help="Images of the real products; they are copied.")
+        Path | None, typer.Option(metavar="DIR", help="Images of the real products; they are copied.")
     ] = None,
     column: Annotated[
-        list[str] | None,
-        typer.Option("--column", metavar="FIELD=COLUMN", help="Map a column of the CSV, as in color=baseColour."),
+        list[str] | None, typer.Option(metavar="FIELD=COLUMN", help="Map a column of the CSV, as in color=baseColour.")
     ] = None,
     force: Annotated[bool, typer.Option("--force", help="Replace a corpus that was generated here before.")] = False,
     as_json: Annotated[bool, JSON_OPTION] = False,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -25,7 +26,6 @@ def ingest_labels(
     project: Annotated[
         list[str] | None,
         typer.Option(
-            "--project",
             metavar="NAME",
             help="Fetch what changed in this Label Studio project since the last time; may be given several times.",
         ),
@@ -33,7 +33,6 @@ def ingest_labels(
     server: Annotated[
         str | None,
         typer.Option(
-            "--server",
             metavar="ADDRESS",
             help="Where FILE was exported: users of one server are the same people, whatever export names them.",
         ),
@@ -43,7 +42,6 @@ def ingest_labels(
     requeue: Annotated[
         str | None,
         typer.Option(
-            "--requeue",
             metavar="CODES",
             help="Findings that put a dialogue into labels/requeue.txt: severities and codes, with commas between.",
         ),
@@ -65,10 +63,7 @@ def ingest_labels(
     workspace.require()
     request = IngestRequest(export, server, tuple(project or ()), full, resolve, requeue)
     report = ingest(workspace, request, progress=console)
-    if as_json:
-        console.json(report.as_json())
-    else:
-        _show(console, report, workspace)
+    console.result(report, partial(_show, workspace=workspace))
 
 
 def _show(console: Console, report: IngestReport, workspace: Workspace) -> None:

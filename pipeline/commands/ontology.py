@@ -70,7 +70,7 @@ def rename(
 def merge(
     context: typer.Context,
     targets: Annotated[list[str], typer.Argument(metavar="SLOT[=VALUE]...", help="Two or more.")],
-    into: Annotated[str, typer.Option("--into", metavar="NAME", help="What the one is called.")],
+    into: Annotated[str, typer.Option(metavar="NAME", help="What the one is called.")],
     dry_run: _DRY_RUN = False,
     offline: _OFFLINE = False,
     as_json: Annotated[bool, JSON_OPTION] = False,
@@ -88,7 +88,7 @@ def merge(
 def split(
     context: typer.Context,
     target: Annotated[str, typer.Argument(metavar="SLOT=VALUE", help="The value.")],
-    into: Annotated[list[str], typer.Option("--into", metavar="A,B", help="Its parts; repeat for names with commas.")],
+    into: Annotated[list[str], typer.Option(metavar="A,B", help="Its parts; repeat for names with commas.")],
     dry_run: _DRY_RUN = False,
     offline: _OFFLINE = False,
     as_json: Annotated[bool, JSON_OPTION] = False,
@@ -107,9 +107,9 @@ def add(
     context: typer.Context,
     target: _TARGET,
     attribute: Annotated[
-        str | None, typer.Option("--attribute", metavar="NAME", help="The product attribute a new slot keys to.")
+        str | None, typer.Option(metavar="NAME", help="The product attribute a new slot keys to.")
     ] = None,
-    alias: Annotated[list[str] | None, typer.Option("--alias", metavar="WORD", help="Another way to say it.")] = None,
+    alias: Annotated[list[str] | None, typer.Option(metavar="WORD", help="Another way to say it.")] = None,
     assume_none: Annotated[
         bool, typer.Option("--assume-none", help="Earlier answers say: nothing wanted of the new slot.")
     ] = False,

@@ -17,20 +17,7 @@ if TYPE_CHECKING:
     from pipeline.console import Console
     from pipeline.labelling.progress import LabellingProgress
 
-_COLUMNS = (
-    "annotator",
-    "project",
-    "batch",
-    "tasks",
-    "",
-    "dialogues",
-    "turns",
-    "open",
-    "skipped",
-    "drafts",
-    "s/turn",
-    "finish",
-)
+_COLUMNS = (*"annotator project batch tasks".split(), "", *"dialogues turns open skipped drafts s/turn finish".split())
 _ASSUMED = {
     "days like the last": "an 80 % interval, if the coming days are like the last ones (at most 14)",
     "working on without a break": "if they work on without a break, at the pace of their quicker or slower answers",
@@ -43,7 +30,7 @@ def progress(
         float, typer.Argument(metavar="SECONDS", min=0.5, help="With --watch: how often to ask.", show_default=True)
     ] = 10.0,
     project: Annotated[
-        str | None, typer.Option("--project", metavar="NAME", help="Only this project, or what was assigned under it.")
+        str | None, typer.Option(metavar="NAME", help="Only this project, or what was assigned under it.")
     ] = None,
     watch: Annotated[bool, typer.Option("--watch", help="Ask again and again, until Ctrl-C.")] = False,
     as_json: Annotated[bool, JSON_OPTION] = False,

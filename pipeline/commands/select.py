@@ -24,22 +24,8 @@ _WORDS = {
 }
 
 
-class Strategy(StrEnum):
-    """How to choose."""
-
-    random = "random"
-    stratified = "stratified"
-    uncertainty = "uncertainty"
-    diversity = "diversity"
-    hybrid = "hybrid"
-
-
-class Measure(StrEnum):
-    """How to tell that a run is unsure."""
-
-    seeds = "seeds"
-    teacher = "teacher"
-    margin = "margin"
+Strategy = StrEnum("Strategy", "random stratified uncertainty diversity hybrid")
+Measure = StrEnum("Measure", "seeds teacher margin")
 
 
 def select(
@@ -59,11 +45,10 @@ def select(
             "the first of these that the runs allow."
         ),
     ] = None,
-    seed: Annotated[int, typer.Option("--seed", help="Of the random order, and of ties.")] = 0,
-    split: Annotated[str, typer.Option("--split", help="train, valid, test or all.")] = "train",
+    seed: Annotated[int, typer.Option(help="Of the random order, and of ties.")] = 0,
+    split: Annotated[str, typer.Option(help="train, valid, test or all.")] = "train",
     out: Annotated[
-        Path | None,
-        typer.Option("--out", metavar="FILE", help="Where to write the list; else selection.txt in labelling/."),
+        Path | None, typer.Option(metavar="FILE", help="Where to write the list; else selection.txt in labelling/.")
     ] = None,
     include_labelled: Annotated[
         bool, typer.Option("--include-labelled", help="Choose among labelled dialogues, too, as if they were not.")

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from pipeline.context import JSON_OPTION, opened
+from schemas.json_form import json_form
 
 if TYPE_CHECKING:
     from annotate.label_studio.studio import StudioStatus
@@ -18,9 +19,7 @@ group = typer.Typer(help="Start, stop and look at this workspace's own Label Stu
 @group.command()
 def start(
     context: typer.Context,
-    port: Annotated[
-        int | None, typer.Option("--port", min=1, max=65535, help="Instead of studio.port in semctl.toml.")
-    ] = None,
+    port: Annotated[int | None, typer.Option(min=1, max=65535, help="Instead of studio.port in semctl.toml.")] = None,
     host: Annotated[
         str | None,
         typer.Option(
@@ -121,7 +120,7 @@ def invite(
 
 def _show(console: Console, shown: StudioStatus, *, next_step: str) -> None:
     if console.as_json:
-        console.json(_as_json(shown))
+        console.json(json_form(shown))
         return
     rows = [
         ("running", "yes" if shown.running else "no"),
@@ -140,20 +139,3 @@ def _show(console: Console, shown: StudioStatus, *, next_step: str) -> None:
     if shown.projects:
         projects = [(item["title"], item["tasks"], item["annotations"]) for item in shown.projects]
         console.table("projects", ("project", "tasks", "annotations"), projects)
-
-
-def _as_json(shown: StudioStatus) -> dict[str, Any]:
-    return {
-        "running": shown.running,
-        "url": shown.url,
-        "page_url": shown.page_url,
-        "is_open": shown.is_open,
-        "invitation": shown.invitation,
-        "pid": shown.pid,
-        "health": shown.health,
-        "version": shown.version,
-        "username": shown.username,
-        "credentials_file": shown.credentials_file,
-        "log": shown.log,
-        "projects": [dict(project) for project in shown.projects],
-    }

@@ -18,37 +18,29 @@ if TYPE_CHECKING:
 def train(
     context: typer.Context,
     labeled_ratio: Annotated[
-        float | None,
-        typer.Option("--labeled-ratio", help="Share of the training dialogues used with their labels, 0 to 1."),
+        float | None, typer.Option(help="Share of the training dialogues used with their labels, 0 to 1.")
     ] = None,
     labelled: Annotated[
-        Path | None,
-        typer.Option("--labelled", metavar="FILE", help="Use the labels of these dialogues, one id a line, instead."),
+        Path | None, typer.Option(metavar="FILE", help="Use the labels of these dialogues, one id a line, instead.")
     ] = None,
     unlabeled_ratio: Annotated[
-        float | None,
-        typer.Option(
-            "--unlabeled-ratio", help="Share of the training dialogues that D_P holds, D_F's among them; else 1."
-        ),
+        float | None, typer.Option(help="Share of the training dialogues that D_P holds, D_F's among them; else 1.")
     ] = None,
     model: Annotated[
         str | None,
-        typer.Option(
-            "--model", help="What to train: grounded, semantic or dual-encoder (without states); else the preset's."
-        ),
+        typer.Option(help="What to train: grounded, semantic or dual-encoder (without states); else the preset's."),
     ] = None,
     preset: Annotated[
         str | None,
         typer.Option(
-            "--preset",
-            help="Settings to begin with: tiny, default, paper, release or a .toml file; else the workspace's.",
+            help="Settings to begin with: tiny, default, paper, release or a .toml file; else the workspace's."
         ),
     ] = None,
     settings: Annotated[
         list[str] | None, typer.Option("--set", metavar="KEY=VALUE", help="A setting on top of the preset; repeatable.")
     ] = None,
-    seed: Annotated[int | None, typer.Option("--seed", min=0, help="Of everything drawn at random; else 0.")] = None,
-    epochs: Annotated[int | None, typer.Option("--epochs", min=1, help="Instead of the preset's.")] = None,
+    seed: Annotated[int | None, typer.Option(min=0, help="Of everything drawn at random; else 0.")] = None,
+    epochs: Annotated[int | None, typer.Option(min=1, help="Instead of the preset's.")] = None,
     no_images: Annotated[bool, typer.Option("--no-images", help="Leave every image out.")] = False,
     run: Annotated[
         str | None, typer.Option("--resume", metavar="RUN", help="Resume an interrupted run (an id, or latest).")
@@ -65,18 +57,8 @@ def train(
 
     workspace, console = opened(context, as_json=as_json)
     if run is not None:
-        others = (
-            labeled_ratio,
-            labelled,
-            unlabeled_ratio,
-            model,
-            preset,
-            settings or None,
-            seed,
-            epochs,
-            no_images or None,
-        )
-        if any(value is not None for value in others):
+        others = (labeled_ratio, labelled, unlabeled_ratio, model, preset, seed, epochs)
+        if settings or no_images or any(value is not None for value in others):
             raise UsageError("--resume takes the run's own settings", fix="leave the other options out")
         record = resume(workspace, run, progress=console)
     else:

@@ -14,53 +14,26 @@ from schemas.folding import fold, fold_name
 from schemas.numbers import Number, read_number, read_quantity
 from schemas.ontology import Ontology, Slot, SlotKind, Value, is_number
 
-CATEGORY_ATTRIBUTES = ("type", "category", "product_category", "article_type", "product_type", "sub_category", "synset")
+CATEGORY_ATTRIBUTES = tuple("type category product_category article_type product_type sub_category synset".split())
 """Attributes that say what kind of thing a product is, the most telling first."""
 
 USEFULNESS = (
     *CATEGORY_ATTRIBUTES,
-    *("gender", "for_gender", "age", "color", "colour", "base_colour", "pattern", "print", "material", "fabric"),
-    *("brand", "sleeve_length", "sleeves", "sleeve_style", "neck", "neckline_style", "length", "hem_length", "fit"),
-    *("style", "dress_style", "size", "available_sizes", "price", "customer_review", "customer_rating", "avg_stars"),
+    *"gender for_gender age color colour base_colour pattern print material fabric brand sleeve_length sleeves".split(),
+    *"sleeve_style neck neckline_style length hem_length fit style dress_style size available_sizes price".split(),
+    *"customer_review customer_rating avg_stars".split(),
 )
 """Attributes in the order in which users tend to speak of them."""
 
 NOT_ASKED_FOR = frozenset(
-    {
-        *(
-            "taxonomy",
-            "id",
-            "sku",
-            "ean",
-            "upc",
-            "asin",
-            "name",
-            "title",
-            "url",
-            "currency",
-            "site",
-            "source",
-            "domain",
-        ),
-        *(
-            "prefab",
-            "asset_type",
-            "scene_class",
-            "model_worn",
-            "image_type",
-            "best_seller_rank",
-            "size_fit",
-            "availability",
-        ),
-    }
+    "taxonomy id sku ean upc asin name title url currency site source domain prefab asset_type scene_class model_worn "
+    "image_type best_seller_rank size_fit availability".split()
 )
 """Attributes that a user does not ask for by value."""
 
 NUMBERS_OF_RECORDS = frozenset(
-    {
-        *("barcode", "code", "ean", "gtin", "id", "ids", "index", "isbn", "mpn", "no", "nr", "num", "number", "serial"),
-        *("sku", "upc", "count", "date", "phone", "rank", "stock", "timestamp"),
-    }
+    "barcode code ean gtin id ids index isbn mpn no nr num number serial sku upc count date phone rank stock "
+    "timestamp".split()
 )
 """Words in the names of attributes whose numbers, nearly all different, tell records apart."""
 
