@@ -23,8 +23,6 @@ from schemas.belief import BeliefState, TurnUpdate
 from schemas.errors import LabelError
 from schemas.ontology import Ontology
 
-__all__ = ["Annotator", "fill_tasks", "offered_choices", "results_for_task"]
-
 GoldStates = Mapping[tuple[str, int], BeliefState | None]
 """(dialogue id, user turn) -> the state after it; None, or no entry, where there is no gold: marked ``unsure``."""
 
@@ -35,26 +33,19 @@ _SECONDS_PER_MARK = 4.0
 
 @dataclass(frozen=True)
 class Annotator:
-    """One simulated annotator.
+    """One simulated annotator."""
 
-    Attributes:
-        ontology: the slots and values there are.
-        gold: what the users of all dialogues want.
-        offered: the ``slot=value`` entries that the screen offers, see :func:`offered_choices`; others are typed.
-            None: every value of the ontology is offered.
-        error_rate: probability that a turn is marked with a slip: something forgotten, a neighbouring value picked,
-            a want marked as a dislike.
-        oversight: probability that one mark to make or to take away is not seen; pre-labels stay as they are there.
-        name: tells annotators with the same gold apart.
-        seed: of the slips and the times.
-    """
-
-    ontology: Ontology
-    gold: GoldStates
+    ontology: Ontology  # the slots and values there are
+    gold: GoldStates  # what the users of all dialogues want
+    # the ``slot=value`` entries that the screen offers, see :func:`offered_choices`; others are typed. None: every
+    # value of the ontology is offered.
     offered: Collection[str] | None = None
+    # probability that a turn is marked with a slip: something forgotten, a neighbouring value picked, a want marked as
+    # a dislike
     error_rate: float = 0.0
-    name: str = "1"
-    seed: int = 0
+    name: str = "1"  # tells annotators with the same gold apart
+    seed: int = 0  # of the slips and the times
+    # probability that one mark to make or to take away is not seen; pre-labels stay as they are there
     oversight: float = 0.0
     _turns: dict[str, list[int]] = field(init=False, repr=False, compare=False)
     _offered: frozenset[str] = field(init=False, repr=False, compare=False)

@@ -37,15 +37,10 @@ class Destination:
 
 @dataclass(frozen=True, kw_only=True)
 class ToProjectOrFile:
-    """Where tasks are to go: into a project, or into a file.
+    """Where tasks are to go: into a project, or into a file."""
 
-    Attributes:
-        project: its name; made when there is none of that name.
-        to_file: a JSON file, as Label Studio imports it; replaced.
-    """
-
-    project: str | None = None
-    to_file: Path | None = None
+    project: str | None = None  # its name; made when there is none of that name
+    to_file: Path | None = None  # a JSON file, as Label Studio imports it; replaced
 
     def __post_init__(self) -> None:
         if (self.project is None) == (self.to_file is None):
@@ -60,20 +55,15 @@ class ToProjectOrFile:
 
 @dataclass(frozen=True)
 class Batch:
-    """A complete batch, as its manifest tells.
-
-    Attributes:
-        window: user turns in one task, at most.
-        role: ``label``, or ``review`` for tasks that ask for verdicts.
-    """
+    """A complete batch, as its manifest tells."""
 
     number: int
     destination: Destination
     config_sha256: str
-    window: int
+    window: int  # user turns in one task, at most
     uids: tuple[str, ...]
     annotator: str | None = None
-    role: str = "label"
+    role: str = "label"  # ``label``, or ``review`` for tasks that ask for verdicts
     ontology_version: int = 1
 
 

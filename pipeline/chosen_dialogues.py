@@ -18,19 +18,13 @@ SPLITS = ("train", "valid", "test", "all")
 
 @dataclass(frozen=True)
 class Selection:
-    """Which dialogues to export.
+    """Which dialogues to export."""
 
-    Attributes:
-        named: a file with one dialogue id per line; its order is kept and ``split`` does not count.
-        limit: at most so many dialogues, the first of the order.
-        exactly: these dialogues, in this order; nothing else counts then.
-    """
-
-    named: Path | None = None
-    limit: int | None = None
+    named: Path | None = None  # a file with one dialogue id per line; its order is kept and ``split`` does not count
+    limit: int | None = None  # at most so many dialogues, the first of the order
     split: str = "train"
     seed: int = 0
-    exactly: tuple[str, ...] | None = None
+    exactly: tuple[str, ...] | None = None  # these dialogues, in this order; nothing else counts then
 
 
 def choose_dialogues(turns: Path, selection: Selection) -> list[str]:

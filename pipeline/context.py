@@ -23,18 +23,13 @@ def first_process() -> bool:
 
 @dataclass
 class Context:
-    """Global options: the workspace, quietness, debugging.
+    """Global options: the workspace, quietness, debugging."""
 
-    Attributes:
-        workspace: the folder.
-        named: the folder as ``-w`` gave it; None when it was not given.
-        commands: names of all commands; a hint such as "run `semctl train`" is printed with the ``-w`` it needs.
-    """
-
-    workspace: Workspace
+    workspace: Workspace  # the folder
     quiet: bool = False
     debug: bool = False
-    named: str | None = None
+    named: str | None = None  # the folder as ``-w`` gave it; None when it was not given
+    # names of all commands; a hint such as "run `semctl train`" is printed with the ``-w`` it needs
     commands: Sequence[str] = ()
 
     def console(self, *, as_json: bool) -> Console:

@@ -32,41 +32,26 @@ _MARKER = "demo.json"
 
 @dataclass(frozen=True)
 class DemoRequest:
-    """What ``semctl demo`` was asked to do.
+    """What ``semctl demo`` was asked to do."""
 
-    Attributes:
-        size: of the generated corpus: test, demo or mmd-v3.
-        seed: of the corpus, of what is labelled and of training.
-        labeled_ratio: share of the training dialogues that get labelled, and are used with their labels.
-        with_studio: label in a real Label Studio instead of a file.
-        epochs: instead of the preset's.
-    """
-
-    size: str = "demo"
-    seed: int = 0
-    labeled_ratio: float = 0.2
-    with_studio: bool = False
-    epochs: int | None = None
+    size: str = "demo"  # of the generated corpus: test, demo or mmd-v3
+    seed: int = 0  # of the corpus, of what is labelled and of training
+    labeled_ratio: float = 0.2  # share of the training dialogues that get labelled, and are used with their labels
+    with_studio: bool = False  # label in a real Label Studio instead of a file
+    epochs: int | None = None  # instead of the preset's
 
 
 @dataclass
 class DemoReport:
-    """Where everything lies and what came out.
-
-    Attributes:
-        with_images: the figures on the test split over the whole catalogue.
-        without_images: the same run with every image blanked.
-        recommendation: the top products for one test dialogue.
-        seconds: stage -> wall-clock seconds.
-    """
+    """Where everything lies and what came out."""
 
     workspace: Path
     run: str
-    with_images: EvaluationReport
-    without_images: EvaluationReport
+    with_images: EvaluationReport  # the figures on the test split over the whole catalogue
+    without_images: EvaluationReport  # the same run with every image blanked
     labelled: int
-    recommendation: Recommendation
-    seconds: dict[str, float] = field(default_factory=dict)
+    recommendation: Recommendation  # the top products for one test dialogue
+    seconds: dict[str, float] = field(default_factory=dict)  # stage -> wall-clock seconds
 
     def as_json(self) -> dict[str, Any]:
         """The JSON form: ``rows`` as ``semctl evaluate`` gives them, then the row of the run without images."""

@@ -13,18 +13,12 @@ _DATA = ("products", "images", "turns", "recommendations")
 
 @dataclass(frozen=True)
 class Stage:
-    """A command that makes artefacts of a workspace out of others; all are named as :class:`Workspace` has them.
+    """A command that makes artefacts of a workspace out of others; all are named as :class:`Workspace` has them."""
 
-    Attributes:
-        command: its name.
-        reads: what has to be there.
-        writes: what is there afterwards; a manifest comes last.
-        manifest: that of ``writes`` which names the hashes of the others in its folder; None when there is none.
-    """
-
-    command: str
-    reads: tuple[str, ...]
-    writes: tuple[str, ...]
+    command: str  # its name
+    reads: tuple[str, ...]  # what has to be there
+    writes: tuple[str, ...]  # what is there afterwards; a manifest comes last
+    # that of ``writes`` which names the hashes of the others in its folder; None when there is none
     manifest: str | None = None
 
     def outputs(self, workspace: Workspace) -> Iterator[Path]:

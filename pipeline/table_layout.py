@@ -16,16 +16,11 @@ _SHORT = 14
 
 @dataclass(frozen=True)
 class Texts:
-    """What stands in one column.
-
-    Attributes:
-        lines: the lines of all its cells.
-        breakable: whether they may be broken at all.
-    """
+    """What stands in one column."""
 
     heading: str
-    lines: tuple[str, ...]
-    breakable: bool = True
+    lines: tuple[str, ...]  # the lines of all its cells
+    breakable: bool = True  # whether they may be broken at all
 
 
 @dataclass(frozen=True)

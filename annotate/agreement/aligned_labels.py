@@ -23,15 +23,10 @@ NEW_TOPIC = "new_topic"
 
 
 class Element(NamedTuple):
-    """One thing said of a slot.
+    """One thing said of a slot."""
 
-    Attributes:
-        op: ``want``, ``dislike``, ``drop``, or ``new_topic``.
-        value: the value wanted or disliked, in the form that tells values apart; empty otherwise.
-    """
-
-    op: Literal["want", "dislike", "drop", "new_topic"]
-    value: str = ""
+    op: Literal["want", "dislike", "drop", "new_topic"]  # ``want``, ``dislike``, ``drop``, or ``new_topic``
+    value: str = ""  # the value wanted or disliked, in the form that tells values apart; empty otherwise
 
     def __str__(self) -> str:
         if self.op == "want":
@@ -133,37 +128,24 @@ class CellReader:
 
 
 class LabelledTurn(NamedTuple):
-    """One readable answer to one turn.
+    """One readable answer to one turn."""
 
-    Attributes:
-        cells: position of a slot -> what is said of it; slots of which nothing is said left out.
-        missing: slots of which the answer does not tell what it says, since the ontology has changed.
-        state: what holds after the turn by this annotator's own answers; None where it is not asked for.
-        prelabelled: whether the answer started from a pre-label.
-    """
-
-    cells: Mapping[int, Cell]
+    cells: Mapping[int, Cell]  # position of a slot -> what is said of it; slots of which nothing is said left out
+    # slots of which the answer does not tell what it says, since the ontology has changed
     missing: frozenset[int] = frozenset()
+    # what holds after the turn by this annotator's own answers; None where it is not asked for
     state: KnownState | None = None
-    prelabelled: bool = False
+    prelabelled: bool = False  # whether the answer started from a pre-label
 
 
 class AlignedLabels(NamedTuple):
-    """The answers to one dialogue.
+    """The answers to one dialogue."""
 
-    Attributes:
-        people: annotator -> user turn -> answer, readable ones only.
-        verdicts: user turn -> the verdict, where there is a readable one.
-        unreadable: annotator -> turns answered with unsure, bad turn or bad dialogue: missing values.
-        untouched: annotator -> turns whose answer is the pre-label as it was.
-        orphaned: answers to turns that the dialogue does not have (any more), left out.
-    """
-
-    people: Mapping[str, Mapping[int, LabelledTurn]]
-    verdicts: Mapping[int, LabelledTurn]
-    unreadable: Mapping[str, int]
-    untouched: Mapping[str, int]
-    orphaned: int
+    people: Mapping[str, Mapping[int, LabelledTurn]]  # annotator -> user turn -> answer, readable ones only
+    verdicts: Mapping[int, LabelledTurn]  # user turn -> the verdict, where there is a readable one
+    unreadable: Mapping[str, int]  # annotator -> turns answered with unsure, bad turn or bad dialogue: missing values
+    untouched: Mapping[str, int]  # annotator -> turns whose answer is the pre-label as it was
+    orphaned: int  # answers to turns that the dialogue does not have (any more), left out
 
 
 def read_dialogue(

@@ -19,8 +19,6 @@ from numpy.typing import NDArray
 from annotate.annotations.annotation import CORPUS, Annotation, Mark
 from schemas.tables import ANNOTATIONS, TURNS, open_table
 
-__all__ = ["Labelled", "UserTurns", "annotations_by_dialogue", "read_labelled", "read_user_turns"]
-
 _KEYS = ("annotation_id", "dialogue_id", "annotator", "updated_at", "task_uid", "project", "ontology_version")
 _SAID = ("turn", "op", "slot", "value", "origin")
 _LATER = ("role", "prelabel", "untouched", "server")
@@ -30,17 +28,11 @@ _READ_ROWS = 50_000
 
 
 class Labelled(NamedTuple):
-    """Who answered one dialogue.
+    """Who answered one dialogue."""
 
-    Attributes:
-        people: those who labelled it.
-        reviewed: whether there are verdicts on it.
-        prelabelled: whether one of them started from a pre-label.
-    """
-
-    people: frozenset[str]
-    reviewed: bool
-    prelabelled: bool = False
+    people: frozenset[str]  # those who labelled it
+    reviewed: bool  # whether there are verdicts on it
+    prelabelled: bool = False  # whether one of them started from a pre-label
 
     def is_comparable(self) -> bool:
         """Whether there is anything to compare."""

@@ -50,20 +50,14 @@ class Estimate:
 
 @dataclass(frozen=True)
 class SlotScore:
-    """Agreement in one slot.
-
-    Attributes:
-        n: turns compared, each one unit.
-        said: answers to these turns that say something of the slot.
-        undefined: why there is no alpha.
-    """
+    """Agreement in one slot."""
 
     slot: str
     alpha: Estimate
     f1: Estimate
-    n: int
-    said: int
-    undefined: str | None = None
+    n: int  # turns compared, each one unit
+    said: int  # answers to these turns that say something of the slot
+    undefined: str | None = None  # why there is no alpha
 
     def as_json(self) -> dict[str, Any]:
         shown = {"n": self.n, "said": self.said, "word": word(self.alpha.value), "undefined": self.undefined}
@@ -72,18 +66,13 @@ class SlotScore:
 
 @dataclass(frozen=True)
 class ValueScore:
-    """Agreement on whether one thing (``red``, ``not red``, ``drop``) is said of a slot.
-
-    Attributes:
-        said: answers that say it.
-        f1: of two answers to a turn, how likely the other says it, too, when one does.
-    """
+    """Agreement on whether one thing (``red``, ``not red``, ``drop``) is said of a slot."""
 
     slot: str
     value: str
     alpha: Estimate
-    f1: Estimate
-    said: int
+    f1: Estimate  # of two answers to a turn, how likely the other says it, too, when one does
+    said: int  # answers that say it
     dialogues: int
 
     def as_json(self) -> dict[str, Any]:
@@ -107,24 +96,17 @@ class DialogueScore:
 
 @dataclass(frozen=True)
 class AnnotatorScore:
-    """One annotator against all others.
-
-    Attributes:
-        turns: shared with somebody.
-        alpha: their part of the disagreement against everybody's chance rates.
-        precision: share of what they say that the other says, too.
-        recall: share of what the other says that they say, too.
-        answered, unreadable, untouched: turns labelled, marked as impossible to label, and left as pre-labelled, in the
-            dialogues compared.
-    """
+    """One annotator against all others."""
 
     annotator: str
-    turns: int
-    alpha: Estimate
+    turns: int  # shared with somebody
+    alpha: Estimate  # their part of the disagreement against everybody's chance rates
     f1: Estimate
-    precision: Estimate
-    recall: Estimate
+    precision: Estimate  # share of what they say that the other says, too
+    recall: Estimate  # share of what the other says that they say, too
     joint_goal_accuracy: Estimate
+    # answered, unreadable, untouched: turns labelled, marked as impossible to label, and left as pre-labelled, in the
+    # dialogues compared
     answered: int
     unreadable: int
     untouched: int
@@ -135,24 +117,17 @@ class AnnotatorScore:
 
 @dataclass(frozen=True)
 class ComparisonScore:
-    """Agreement of two annotators, of one with the verdicts, or of answers with or without pre-label.
-
-    Attributes:
-        turns: pairs of answers compared.
-        same: share of them that say the same of every slot.
-        kappa: Cohen's, slots pooled; not of ``prelabel``.
-        slots: slot -> kappa.
-    """
+    """Agreement of two annotators, of one with the verdicts, or of answers with or without pre-label."""
 
     first: str
     second: str
-    turns: int
+    turns: int  # pairs of answers compared
     dialogues: int
-    kappa: Estimate
+    kappa: Estimate  # Cohen's, slots pooled; not of ``prelabel``
     f1: Estimate
-    same: Estimate
+    same: Estimate  # share of them that say the same of every slot
     joint_goal_accuracy: Estimate
-    slots: Mapping[str, float | None] = field(default_factory=dict)
+    slots: Mapping[str, float | None] = field(default_factory=dict)  # slot -> kappa
 
     def as_json(self) -> dict[str, Any]:
         figures = {name: getattr(self, name).as_json() for name in ("f1", "same", "joint_goal_accuracy")}
@@ -180,45 +155,30 @@ class ConfusionCount:
 
 @dataclass(frozen=True)
 class AgreementReport:
-    """Everything ``semctl agreement`` finds.
+    """Everything ``semctl agreement`` finds."""
 
-    Attributes:
-        alpha: overall, slots pooled as :mod:`annotate.agreement.figures` says.
-        undefined: why there is no overall alpha.
-        turns, differing_turns: that two people or more answered, and of these, where not all say the same.
-        dialogues: with such a turn.
-        same: share of pairs of answers to a turn that say the same of every slot.
-        slots: worst first, those without alpha last.
-        new_topic: the mark that the user starts over; no part of ``alpha``.
-        worst: dialogues, worst first.
-        verdicts: each annotator against the verdicts.
-        prelabels: ``with``, ``mixed`` and ``without``; empty when nobody started from a pre-label.
-        confusions: two different things said, commonest first.
-        omissions: something said by one and nothing by the other, commonest first.
-        left_out: reason -> how many marks or answers could not be compared.
-        settings: how it was counted.
-    """
-
-    alpha: Estimate
-    undefined: str | None
+    alpha: Estimate  # overall, slots pooled as :mod:`annotate.agreement.figures` says
+    undefined: str | None  # why there is no overall alpha
     f1: Estimate
     joint_goal_accuracy: Estimate
-    same: Estimate
-    dialogues: int
+    same: Estimate  # share of pairs of answers to a turn that say the same of every slot
+    dialogues: int  # with such a turn
+    # turns, differing_turns: that two people or more answered, and of these, where not all say the same
     turns: int
     differing_turns: int
-    slots: tuple[SlotScore, ...]
-    new_topic: SlotScore
+    slots: tuple[SlotScore, ...]  # worst first, those without alpha last
+    new_topic: SlotScore  # the mark that the user starts over; no part of ``alpha``
     pairs: tuple[ComparisonScore, ...]
     annotators: tuple[AnnotatorScore, ...]
     values: tuple[ValueScore, ...]
-    worst: tuple[DialogueScore, ...]
-    verdicts: tuple[ComparisonScore, ...]
+    worst: tuple[DialogueScore, ...]  # dialogues, worst first
+    verdicts: tuple[ComparisonScore, ...]  # each annotator against the verdicts
+    # ``with``, ``mixed`` and ``without``; empty when nobody started from a pre-label
     prelabels: tuple[ComparisonScore, ...]
-    confusions: tuple[ConfusionCount, ...]
-    omissions: tuple[ConfusionCount, ...]
-    left_out: Mapping[str, int]
-    settings: Mapping[str, Any]
+    confusions: tuple[ConfusionCount, ...]  # two different things said, commonest first
+    omissions: tuple[ConfusionCount, ...]  # something said by one and nothing by the other, commonest first
+    left_out: Mapping[str, int]  # reason -> how many marks or answers could not be compared
+    settings: Mapping[str, Any]  # how it was counted
 
     def as_json(self) -> dict[str, Any]:
         """The object of ``semctl agreement --json``; what is undefined is null."""

@@ -79,15 +79,12 @@ class Counts(Generic[K]):
 
 
 class Group(NamedTuple):
-    """Pairs of answers that are counted together.
+    """Pairs of answers that are counted together."""
 
-    Attributes:
-        kind: ``pair``: of two annotators; ``verdict``: of an annotator and the verdicts; ``prelabel``: of answers that
-            both, one of them (``mixed``) or neither of them started from a pre-label.
-        first, second: who; of ``prelabel`` which of the three, and nothing.
-    """
-
+    # ``pair``: of two annotators; ``verdict``: of an annotator and the verdicts; ``prelabel``: of answers that both,
+    # one of them (``mixed``) or neither of them started from a pre-label
     kind: Literal["pair", "verdict", "prelabel"]
+    # first, second: who; of ``prelabel`` which of the three, and nothing
     first: str
     second: str = ""
 
@@ -102,14 +99,10 @@ class Example(NamedTuple):
 
 
 class Confusion(NamedTuple):
-    """Two things that were said of one slot at one turn, by two annotators; None is nothing.
+    """Two things that were said of one slot at one turn, by two annotators; None is nothing."""
 
-    Attributes:
-        slot: position of the slot.
-        first, second: in alphabetical order, nothing last.
-    """
-
-    slot: int
+    slot: int  # position of the slot
+    # first, second: in alphabetical order, nothing last
     first: Element | None
     second: Element | None
 

@@ -141,7 +141,8 @@ def difference_by_slot(before: Mapping[str, Sides], after: Mapping[str, Sides]) 
 def one_after_the_other(first: TurnUpdate, then: TurnUpdate) -> TurnUpdate:
     """The one update that changes what two readable ones change, applied one after the other.
 
-    Both name slots in the same way, and values as the ontology spells them where it matters.
+    Both name slots in the same way, and values as the ontology spells them where it matters. What one update cannot say
+    is that a value disliked in an earlier turn was wanted for a moment, and then another instead: it stays disliked.
     """
     if then.new_topic:
         return then

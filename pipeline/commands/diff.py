@@ -65,20 +65,19 @@ def _show(console: Console, found: LabelDiff) -> None:
     people = [[row[name] for name in _ANNOTATIONS] for row in said["annotations"]["by_annotator"]]
     if people:
         console.table("annotations", _ANNOTATIONS, people)
-    states = found.states
     splits = [(name, *said["splits"][key].values()) for name, key in (("D_F", "d_f"), ("D_P", "d_p"))]
-    console.table("dialogues", ("", "before", "after"), splits, caption=_moved(states.to_d_f, states.to_d_p))
-    for names, what in ((states.added, "new"), (states.removed, "gone")):
+    console.table("dialogues", ("", "before", "after"), splits, caption=_moved(found.to_d_f, found.to_d_p))
+    for names, what in ((found.added, "new"), (found.removed, "gone")):
         if names:
             console.say(f"dialogues {what}: {len(names):,}: {_some(names)}")
     slots = [[row[name] for name in _SLOTS] for row in said["slots"] if any(row[name] for name in _SLOTS[1:])]
     if slots:
-        rows = [*slots, ["all turns", *(states.turns[kind] for kind in ("changed", "labelled", "unlabelled"))]]
+        rows = [*slots, ["all turns", *(found.turns[kind] for kind in ("changed", "labelled", "unlabelled"))]]
         console.table("states, in turns", _SLOTS, rows)
-    if states.examples:
+    if found.examples:
         rows = [
             [change.dialogue_id, change.turn, change.slot, _cell(change.before), _cell(change.after)]
-            for change in states.examples
+            for change in found.examples
         ]
         console.table("the first of them", ("dialogue", "turn", "slot", "before", "after"), rows)
 

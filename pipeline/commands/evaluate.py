@@ -61,7 +61,7 @@ def evaluate(
         candidates=candidates.value,
         images=not no_images,
         baselines_only=baselines_only,
-        metrics=metrics.value,
+        metrics="release" if metrics == Metrics.release else "standard",
         min_negatives=min_negatives,
         product_table=product_table.value,
     )

@@ -13,18 +13,13 @@ Level = Literal["ok", "warning", "problem"]
 
 @dataclass(frozen=True)
 class Finding:
-    """One line of the doctor's report.
+    """One line of the doctor's report."""
 
-    Attributes:
-        area: machine, workspace or Label Studio.
-        fix: what to do about it; None where nothing needs doing.
-    """
-
-    area: str
+    area: str  # machine, workspace or Label Studio
     check: str
     level: Level
     found: str
-    fix: str | None = None
+    fix: str | None = None  # what to do about it; None where nothing needs doing
 
     def as_json(self) -> dict[str, Any]:
         """The JSON form."""

@@ -22,33 +22,20 @@ from schemas.validation import did_you_mean, known_name
 from semantic_model.evaluation.evaluation import CANDIDATE_KINDS, evaluate_ranker
 from semantic_model.ranking.ranker import Ranker
 
-__all__ = ["ExperimentReport", "experiment"]
-
 
 @dataclass(frozen=True)
 class ExperimentReport:
-    """What came out of a grid.
+    """What came out of a grid."""
 
-    Attributes:
-        name: its folder's name.
-        folder: with ``grid.json``, ``results.json``, ``table.md`` and, for two ratios and more, ``ratios.svg`` and
-            ``ratios.png``.
-        title: what was measured.
-        rows: models in the order of the grid, then the baselines.
-        against: label of the row that the others are compared with; None without one.
-        notes: what a reader of the figures has to know.
-        failed: run -> why, of the runs that could not be trained.
-        figure: what ``ratios.svg`` and ``ratios.png`` hold; None where there is none.
-    """
-
-    name: str
+    name: str  # its folder's name
+    # with ``grid.json``, ``results.json``, ``table.md`` and, for two ratios and more, ``ratios.svg`` and ``ratios.png``
     folder: Path
-    title: str
-    rows: tuple[RowSummary, ...]
-    against: str | None
-    notes: tuple[str, ...]
-    failed: dict[str, str]
-    figure: Drawing | None
+    title: str  # what was measured
+    rows: tuple[RowSummary, ...]  # models in the order of the grid, then the baselines
+    against: str | None  # label of the row that the others are compared with; None without one
+    notes: tuple[str, ...]  # what a reader of the figures has to know
+    failed: dict[str, str]  # run -> why, of the runs that could not be trained
+    figure: Drawing | None  # what ``ratios.svg`` and ``ratios.png`` hold; None where there is none
 
     def as_json(self) -> dict[str, Any]:
         """The JSON form, which is ``results.json`` too."""

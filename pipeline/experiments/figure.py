@@ -9,8 +9,6 @@ from typing import Any
 
 from pipeline.experiments.summary import SELECT, RowSummary
 
-__all__ = ["Drawing", "ratio_figure"]
-
 # told apart by people who see colours differently, too (Okabe and Ito's set)
 _COLOURS = ("#0072b2", "#d55e00", "#009e73", "#cc79a7", "#e69f00", "#56b4e9", "#000000")
 _STYLE: dict[Any, Any] = {"svg.fonttype": "none", "svg.hashsalt": "semctl", "text.parse_math": False, "font.size": 9}

@@ -13,47 +13,29 @@ from pipeline.workspace import Workspace
 from schemas.errors import UsageError
 from semantic_model.config.config import load_config
 
-__all__ = ["NO_IMAGES", "ExperimentRequest", "PlannedRun", "Row", "plan_grid", "rows_of"]
-
 NO_IMAGES = "no-images"
 """The one change of :attr:`ExperimentRequest.ablate` that is no setting."""
 
 
 @dataclass(frozen=True)
 class ExperimentRequest:
-    """What ``semctl experiment`` was asked to do.
+    """What ``semctl experiment`` was asked to do."""
 
-    Attributes:
-        presets: for models without a preset of their own; empty: the workspace's.
-        models: names of :data:`semantic_model.registry.MODELS`; empty: what the presets say.
-        ratios: shares of the training dialogues whose labels are used, for models that read labels.
-        seeds: how many, counted from 0.
-        folds: None for the corpus's own splits.
-        fold_seed: of the order in which dialogues are assigned to folds.
-        pool_test: the corpus's own test part is assigned, too; else no fold touches it.
-        settings: ``KEY=VALUE`` for every run.
-        vary: ``KEY=V1,V2``: one row for each value, and for each combination of several such keys.
-        ablate: ``KEY=VALUE`` or :data:`NO_IMAGES`: one further row with that one change.
-        epochs: instead of ``train.epochs``.
-        images: False leaves every image out.
-        split: whose recommendation turns are asked; with folds, those of the held-out dialogues.
-        candidates: listed, 1000 or all.
-    """
-
-    presets: tuple[str, ...] = ()
-    models: tuple[str, ...] = ()
+    presets: tuple[str, ...] = ()  # for models without a preset of their own; empty: the workspace's
+    models: tuple[str, ...] = ()  # names of :data:`semantic_model.registry.MODELS`; empty: what the presets say
+    # shares of the training dialogues whose labels are used, for models that read labels
     ratios: tuple[float, ...] = (1.0,)
-    seeds: int = 5
-    folds: int | None = None
-    fold_seed: int = 0
-    pool_test: bool = False
-    settings: tuple[str, ...] = ()
-    vary: tuple[str, ...] = ()
-    ablate: tuple[str, ...] = ()
-    epochs: int | None = None
-    images: bool = True
-    split: str = "valid"
-    candidates: str = "all"
+    seeds: int = 5  # how many, counted from 0
+    folds: int | None = None  # None for the corpus's own splits
+    fold_seed: int = 0  # of the order in which dialogues are assigned to folds
+    pool_test: bool = False  # the corpus's own test part is assigned, too; else no fold touches it
+    settings: tuple[str, ...] = ()  # ``KEY=VALUE`` for every run
+    vary: tuple[str, ...] = ()  # ``KEY=V1,V2``: one row for each value, and for each combination of several such keys
+    ablate: tuple[str, ...] = ()  # ``KEY=VALUE`` or :data:`NO_IMAGES`: one further row with that one change
+    epochs: int | None = None  # instead of ``train.epochs``
+    images: bool = True  # False leaves every image out
+    split: str = "valid"  # whose recommendation turns are asked; with folds, those of the held-out dialogues
+    candidates: str = "all"  # listed, 1000 or all
 
     @property
     def asked(self) -> str:
@@ -63,17 +45,11 @@ class ExperimentRequest:
 
 @dataclass(frozen=True)
 class Row:
-    """One line of the table.
+    """One line of the table."""
 
-    Attributes:
-        name: model or preset, and what was changed.
-        ratio: share of labelled dialogues; None for a model that reads no labels.
-        request: what is trained, but for seed and fold.
-    """
-
-    name: str
-    ratio: float | None
-    request: TrainRequest
+    name: str  # model or preset, and what was changed
+    ratio: float | None  # share of labelled dialogues; None for a model that reads no labels
+    request: TrainRequest  # what is trained, but for seed and fold
 
     @property
     def label(self) -> str:
@@ -83,17 +59,11 @@ class Row:
 
 @dataclass(frozen=True)
 class PlannedRun:
-    """One run of a grid.
+    """One run of a grid."""
 
-    Attributes:
-        run: its id.
-        row: label of the row it belongs to.
-        request: what is trained.
-    """
-
-    run: str
-    row: str
-    request: TrainRequest
+    run: str  # its id
+    row: str  # label of the row it belongs to
+    request: TrainRequest  # what is trained
 
 
 def rows_of(workspace: Workspace, request: ExperimentRequest) -> list[Row]:

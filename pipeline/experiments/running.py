@@ -25,26 +25,17 @@ from schemas.validation import known_name
 from semantic_model.evaluation.evaluation import CANDIDATE_KINDS, Evaluation, evaluate_ranker
 from semantic_model.evaluation.metrics import metric_names
 
-__all__ = ["Measured", "carry_out", "run_all"]
-
 _THREADS = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS")
 
 
 @dataclass(frozen=True)
 class Measured:
-    """A run's figures.
+    """A run's figures."""
 
-    Attributes:
-        planned: the run.
-        evaluation: measured on the split that the grid asks.
-        best_epoch: the epoch that was kept.
-        seconds: of training.
-    """
-
-    planned: PlannedRun
-    evaluation: Evaluation
-    best_epoch: int
-    seconds: float
+    planned: PlannedRun  # the run
+    evaluation: Evaluation  # measured on the split that the grid asks
+    best_epoch: int  # the epoch that was kept
+    seconds: float  # of training
 
 
 def run_all(

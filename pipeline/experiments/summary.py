@@ -14,27 +14,19 @@ from scipy.special import stdtrit
 from semantic_model.evaluation.evaluation import Evaluation
 from semantic_model.evaluation.metrics import Interval, bootstrap_intervals
 
-__all__ = ["Part", "RowSummary", "Spread", "compare", "markdown", "spread", "summarise"]
-
 SELECT = "ndcg@5"
 
 
 @dataclass(frozen=True)
 class Spread:
-    """A mean over repetitions.
+    """A mean over repetitions."""
 
-    Attributes:
-        mean: of the values.
-        std: standard deviation of a sample (n - 1); None of a single value.
-        interval: 95 % interval of the mean by Student's t; None of a single value. It says how far other seeds would
-            move the mean, not other dialogues. Over folds it is too narrow: their training parts overlap.
-        n: how many values.
-    """
-
-    mean: float
-    std: float | None
+    mean: float  # of the values
+    std: float | None  # standard deviation of a sample (n - 1); None of a single value
+    # 95 % interval of the mean by Student's t; None of a single value. It says how far other seeds would move the mean,
+    # not other dialogues. Over folds it is too narrow: their training parts overlap.
     interval: Interval | None
-    n: int
+    n: int  # how many values
 
     def as_json(self) -> dict[str, Any]:
         """The JSON form."""
@@ -59,44 +51,30 @@ def spread(values: Sequence[float]) -> Spread:
 
 @dataclass(frozen=True)
 class Part:
-    """One measurement that a row is made of: a run's, or a floor's on one fold.
+    """One measurement that a row is made of: a run's, or a floor's on one fold."""
 
-    Attributes:
-        run: the run's id; None of a floor.
-        seed: None of a floor.
-        fold: number of the fold; None on the corpus's own splits.
-        evaluation: its figures.
-        best_epoch, seconds: of training; None of a floor.
-    """
-
-    run: str | None
-    seed: int | None
-    fold: int | None
-    evaluation: Evaluation
+    run: str | None  # the run's id; None of a floor
+    seed: int | None  # None of a floor
+    fold: int | None  # number of the fold; None on the corpus's own splits
+    evaluation: Evaluation  # its figures
+    # best_epoch, seconds: of training; None of a floor
     best_epoch: int | None = None
     seconds: float | None = None
 
 
 @dataclass(frozen=True)
 class RowSummary:
-    """One row of the table.
+    """One row of the table."""
 
-    Attributes:
-        name, ratio, label: as of :class:`pipeline.experiments.grid.Row`; of a floor the label is its name.
-        floor: whether nothing is trained for it.
-        parts: what it is made of.
-        figures: metric -> over seeds; with folds over folds, each the mean over its seeds.
-        folds: fold -> metric -> over seeds; empty on the corpus's own splits.
-        against: the difference in NDCG@5 from another row, query by query; None without one.
-    """
-
+    # name, ratio, label: as of :class:`pipeline.experiments.grid.Row`; of a floor the label is its name
     name: str
     ratio: float | None
     label: str
-    floor: bool
-    parts: tuple[Part, ...]
-    figures: dict[str, Spread]
-    folds: dict[int, dict[str, Spread]]
+    floor: bool  # whether nothing is trained for it
+    parts: tuple[Part, ...]  # what it is made of
+    figures: dict[str, Spread]  # metric -> over seeds; with folds over folds, each the mean over its seeds
+    folds: dict[int, dict[str, Spread]]  # fold -> metric -> over seeds; empty on the corpus's own splits
+    # the difference in NDCG@5 from another row, query by query; None without one
     against: tuple[float, Interval] | None = None
 
     @property

@@ -34,47 +34,31 @@ from schemas.progress import Progress, SilentProgress
 
 @dataclass(frozen=True)
 class AdjudicateRequest(ToProjectOrFile):
-    """What a reviewer is to be asked, and where.
+    """What a reviewer is to be asked, and where."""
 
-    Attributes:
-        min_disagreement: see :func:`annotate.adjudication.review_tasks.disputes_of`.
-        resolve_by: what leaves turns in dispute; None takes the setting ``labelling.resolve``.
-    """
-
-    min_disagreement: float | None = None
-    resolve_by: str | None = None
+    min_disagreement: float | None = None  # see :func:`annotate.adjudication.review_tasks.disputes_of`
+    resolve_by: str | None = None  # what leaves turns in dispute; None takes the setting ``labelling.resolve``
 
 
 @dataclass(frozen=True)
 class AdjudicateResult:
-    """What an adjudication did.
-
-    Attributes:
-        policy: what leaves turns in dispute.
-        disputed: turns for a reviewer by now, those asked for already among them.
-        tasks_new, turns_new: added by this run.
-        waiting: turns asked for on which answers still differ and no reviewer answered.
-        decided: turns asked for that have a verdict.
-        left_open: turns that a reviewer was shown and did not decide: asked again.
-        outdated: turns with a verdict on which somebody answered otherwise since: asked again.
-        vanished: turns asked for on which no answers differ any more: an annotator changed or withdrew one.
-        changed: turns asked for that show older answers than there are now.
-        batch: number of the batch written; None when there was nothing to add.
-    """
+    """What an adjudication did."""
 
     destination: Destination
-    policy: str
-    disputed: int
+    policy: str  # what leaves turns in dispute
+    disputed: int  # turns for a reviewer by now, those asked for already among them
     dialogues: int
+    # tasks_new, turns_new: added by this run
     tasks_new: int
     turns_new: int
-    waiting: int
-    decided: int
-    left_open: int
-    outdated: int
+    waiting: int  # turns asked for on which answers still differ and no reviewer answered
+    decided: int  # turns asked for that have a verdict
+    left_open: int  # turns that a reviewer was shown and did not decide: asked again
+    outdated: int  # turns with a verdict on which somebody answered otherwise since: asked again
+    # turns asked for on which no answers differ any more: an annotator changed or withdrew one
     vanished: tuple[Asked, ...]
-    changed: tuple[Asked, ...]
-    batch: int | None
+    changed: tuple[Asked, ...]  # turns asked for that show older answers than there are now
+    batch: int | None  # number of the batch written; None when there was nothing to add
     url: str | None = None
     images_problem: str | None = None
 

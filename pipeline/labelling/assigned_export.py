@@ -31,47 +31,30 @@ from schemas.tables import TURNS, open_table
 
 @dataclass(frozen=True)
 class AssignedPart:
-    """What one annotator has after an export.
-
-    Attributes:
-        place: title of the project, or path of the file.
-        export: what was pushed; None when nothing is assigned to them, and in a dry run.
-    """
+    """What one annotator has after an export."""
 
     annotator: str
-    place: str
+    place: str  # title of the project, or path of the file
     dialogues: int
     user_turns: int
-    export: ExportResult | None
+    export: ExportResult | None  # what was pushed; None when nothing is assigned to them, and in a dry run
 
 
 @dataclass(frozen=True)
 class AssignedExport:
-    """What an assigned export did.
-
-    Attributes:
-        parts: one for each annotator who has not left.
-        dialogues: different dialogues assigned under this name, in all.
-        dialogues_new: those assigned now.
-        shared: those of all that several annotators have.
-        pairs: two annotators -> dialogues they share.
-        reassigned: dialogues that went to others now.
-        handed_to_nobody: those of them that every other annotator has already.
-        removed: tasks taken out of the project of who left.
-        dry_run: nothing of this was done: it is what the same command does without ``--dry-run``.
-    """
+    """What an assigned export did."""
 
     name: str
     is_file: bool
-    parts: tuple[AssignedPart, ...]
-    dialogues: int
-    dialogues_new: int
-    shared: int
-    pairs: Mapping[tuple[str, str], int]
-    reassigned: int = 0
-    handed_to_nobody: int = 0
-    removed: int = 0
-    dry_run: bool = False
+    parts: tuple[AssignedPart, ...]  # one for each annotator who has not left
+    dialogues: int  # different dialogues assigned under this name, in all
+    dialogues_new: int  # those assigned now
+    shared: int  # those of all that several annotators have
+    pairs: Mapping[tuple[str, str], int]  # two annotators -> dialogues they share
+    reassigned: int = 0  # dialogues that went to others now
+    handed_to_nobody: int = 0  # those of them that every other annotator has already
+    removed: int = 0  # tasks taken out of the project of who left
+    dry_run: bool = False  # nothing of this was done: it is what the same command does without ``--dry-run``
 
     @property
     def exports(self) -> list[ExportResult]:

@@ -25,16 +25,11 @@ _RESERVED = ("corpus",)
 
 @dataclass(frozen=True)
 class Part:
-    """One annotator's part of an assignment.
-
-    Attributes:
-        place: title of the Label Studio project, or path of the file.
-        has_left: everything they did not finish was reassigned, and nothing new is assigned to them.
-    """
+    """One annotator's part of an assignment."""
 
     annotator: str
-    place: str
-    has_left: bool = False
+    place: str  # title of the Label Studio project, or path of the file
+    has_left: bool = False  # everything they did not finish was reassigned, and nothing new is assigned to them
 
 
 @dataclass(frozen=True)

@@ -18,23 +18,15 @@ _REDUNDANCY = 2
 
 @dataclass(frozen=True)
 class AssignmentRequest:
-    """What is asked for; None is what the name was assigned with before, else the default.
+    """What is asked for; None is what the name was assigned with before, else the default."""
 
-    Attributes:
-        annotators: who gets what is new; None: everybody who has not left.
-        overlap: share of the new dialogues that several answer; by default 0.2, and 0 where nobody can share.
-        redundancy: how many answer these; by default 2.
-        seed: of the assignment; by default 0.
-        leaving: somebody whose unfinished dialogues go to the others.
-        dry_run: only say what would be done.
-    """
-
-    annotators: Sequence[str] | None = None
+    annotators: Sequence[str] | None = None  # who gets what is new; None: everybody who has not left
+    # share of the new dialogues that several answer; by default 0.2, and 0 where nobody can share
     overlap: float | None = None
-    redundancy: int | None = None
-    seed: int | None = None
-    leaving: str | None = None
-    dry_run: bool = False
+    redundancy: int | None = None  # how many answer these; by default 2
+    seed: int | None = None  # of the assignment; by default 0
+    leaving: str | None = None  # somebody whose unfinished dialogues go to the others
+    dry_run: bool = False  # only say what would be done
 
 
 def assignment_name(project: str | None, to_file: Path | None) -> str:

@@ -39,17 +39,11 @@ def requeue_codes(workspace: Workspace, given: str | None) -> frozenset[str]:
 
 @dataclass(frozen=True)
 class FindingCounts:
-    """What the checks of an ingest found.
+    """What the checks of an ingest found."""
 
-    Attributes:
-        findings: code -> findings, the worst code first.
-        dialogues: code -> dialogues with at least one.
-        requeue: dialogues to label again.
-    """
-
-    findings: Mapping[str, int] = field(default_factory=dict)
-    dialogues: Mapping[str, int] = field(default_factory=dict)
-    requeue: int = 0
+    findings: Mapping[str, int] = field(default_factory=dict)  # code -> findings, the worst code first
+    dialogues: Mapping[str, int] = field(default_factory=dict)  # code -> dialogues with at least one
+    requeue: int = 0  # dialogues to label again
     requeue_file: str | None = None
 
     def as_json(self) -> dict[str, Any]:
@@ -120,15 +114,10 @@ def checking(
 
 @dataclass(frozen=True)
 class FoundAgain:
-    """Findings of the last ingest.
+    """Findings of the last ingest."""
 
-    Attributes:
-        counts: code -> findings, the worst first; of all that fit.
-        shown: the worst of them, with the ``text`` of their turn.
-    """
-
-    counts: Mapping[str, int]
-    shown: Sequence[Mapping[str, Any]]
+    counts: Mapping[str, int]  # code -> findings, the worst first; of all that fit
+    shown: Sequence[Mapping[str, Any]]  # the worst of them, with the ``text`` of their turn
 
     @property
     def errors(self) -> int:

@@ -60,35 +60,23 @@ class ExportRequest(ToProjectOrFile):
 
 @dataclass(frozen=True)
 class ExportResult:
-    """What an export did.
-
-    Attributes:
-        tasks_new: tasks added by this run.
-        tasks_present: tasks of the selection that were there already.
-        batch: number of the batch written, or None when there was nothing to add.
-        values_typed: ontology values too rare to be offered, which annotators type.
-        images: how many images are shown, and how many are not there.
-        doubles_removed: doubled tasks of an interrupted run that were deleted.
-        images_problem: why the server cannot show the images, or None.
-        outdated: tasks in the project that were made from another wording of their dialogue.
-        prelabel: version of the model that labelled the new tasks before people do.
-        open_points: what the guideline decides by default, until the owner of the ontology does.
-    """
+    """What an export did."""
 
     destination: Destination
-    tasks_new: int
-    tasks_present: int
+    tasks_new: int  # tasks added by this run
+    tasks_present: int  # tasks of the selection that were there already
     dialogues: int
     user_turns: int
     window: int
-    batch: int | None
-    values_typed: int
-    images: Mapping[str, int]
+    batch: int | None  # number of the batch written, or None when there was nothing to add
+    values_typed: int  # ontology values too rare to be offered, which annotators type
+    images: Mapping[str, int]  # how many images are shown, and how many are not there
     url: str | None = None
-    doubles_removed: int = 0
-    images_problem: str | None = None
-    outdated: int = 0
-    prelabel: str | None = None
+    doubles_removed: int = 0  # doubled tasks of an interrupted run that were deleted
+    images_problem: str | None = None  # why the server cannot show the images, or None
+    outdated: int = 0  # tasks in the project that were made from another wording of their dialogue
+    prelabel: str | None = None  # version of the model that labelled the new tasks before people do
+    # what the guideline decides by default, until the owner of the ontology does
     open_points: tuple[OpenPoint, ...] = ()
 
     def as_json(self) -> dict[str, Any]:

@@ -25,19 +25,14 @@ _RECORD = "record.json"
 
 @dataclass(frozen=True)
 class KeptIngest:
-    """One ingest.
+    """One ingest."""
 
-    Attributes:
-        number: from 1; numbers of ingests that were removed are not given again.
-        policy: how several people's answers became one.
-    """
-
-    number: int
+    number: int  # from 1; numbers of ingests that were removed are not given again
     folder: Path
     ontology_version: int
     ontology_sha256: str
     slots: tuple[str, ...]
-    policy: str
+    policy: str  # how several people's answers became one
     annotations_sha256: str
     states_sha256: str
     report: Mapping[str, Any]

@@ -45,25 +45,20 @@ __all__ = ["IngestReport", "IngestRequest", "ingest_labels"]
 
 @dataclass(frozen=True)
 class IngestRequest:
-    """What to take in. Without export and project only what the corpus brought is taken.
+    """What to take in. Without export and project only what the corpus brought is taken."""
 
-    Attributes:
-        export: a JSON export of Label Studio, or its gzip.
-        server: address of the Label Studio that the export is from: users of one server are the same people, whatever
-            export names them; without it only those exports are known to be of one server that share an answer.
-        projects: names of projects, or of work assigned over several: what changed there since the last pull, and in
-            the reviews of their answers, is fetched now, and what is gone there is withdrawn.
-        full: fetch all answers of the projects anew.
-        resolve_by: how several people's answers become one; None takes the setting ``labelling.resolve``.
-        requeue: codes of findings that put a dialogue up for labelling again, with commas between; None takes the
-            setting ``labelling.requeue``.
-    """
-
-    export: Path | None = None
+    export: Path | None = None  # a JSON export of Label Studio, or its gzip
+    # address of the Label Studio that the export is from: users of one server are the same people, whatever export
+    # names them; without it only those exports are known to be of one server that share an answer
     server: str | None = None
+    # names of projects, or of work assigned over several: what changed there since the last pull, and in the reviews of
+    # their answers, is fetched now, and what is gone there is withdrawn
     projects: tuple[str, ...] = ()
-    full: bool = False
+    full: bool = False  # fetch all answers of the projects anew
+    # how several people's answers become one; None takes the setting ``labelling.resolve``
     resolve_by: str | None = None
+    # codes of findings that put a dialogue up for labelling again, with commas between; None takes the setting
+    # ``labelling.requeue``
     requeue: str | None = None
 
     def __post_init__(self) -> None:

@@ -19,39 +19,33 @@ _MOST_SHOWN = 20
 
 @dataclass(frozen=True)
 class IngestReport:
-    """What an ingest did: the ledger of what it received, and the splits of the whole workspace.
+    """What an ingest did: the ledger of what it received, and the splits of the whole workspace."""
 
-    Attributes:
-        export_sha256: the export read, the first of several; None when there was none.
-        received, accepted, superseded, skipped: annotations of the export; of the corpus when there was none.
-            Superseded: its annotator answered the same task later, or people labelled a dialogue of the corpus.
-        quarantined: reason -> annotations of which nothing could be used.
-        refused_turns: reason -> turns left unlabelled within accepted or superseded annotations.
-        refused_lines: reason -> typed lines and choices that could not be read, in turns whose other marks count.
-        notices: things worth a look in the whole workspace: ``value_not_in_catalogue`` (values marked that no product
-            has), ``orphaned_annotations`` (of turns or dialogues that are no longer there), ``in_quarantine`` (whatever
-            was refused, of this export and of earlier ones).
-        out_of_catalogue: the commonest such values as (slot, value, how often).
-        resolved: what became of turns that several people answered, see
-            :class:`pipeline.labelling.resolution_policy.ResolvedCounts`.
-        untouched: answers in force that started from a pre-label, and those left as they were; see
-            :meth:`annotate.prelabels.prelabel_metrics.AcceptanceCounts.as_json`.
-    """
-
-    export_sha256: str | None
+    export_sha256: str | None  # the export read, the first of several; None when there was none
+    # received, accepted, superseded, skipped: annotations of the export; of the corpus when there was none. Superseded:
+    # its annotator answered the same task later, or people labelled a dialogue of the corpus.
     received: int
     accepted: int
     superseded: int
     skipped: int = 0
-    quarantined: Mapping[str, int] = field(default_factory=dict)
+    quarantined: Mapping[str, int] = field(default_factory=dict)  # reason -> annotations of which nothing could be used
+    # reason -> turns left unlabelled within accepted or superseded annotations
     refused_turns: Mapping[str, int] = field(default_factory=dict)
+    # reason -> typed lines and choices that could not be read, in turns whose other marks count
     refused_lines: Mapping[str, int] = field(default_factory=dict)
+    # things worth a look in the whole workspace: ``value_not_in_catalogue`` (values marked that no product has),
+    # ``orphaned_annotations`` (of turns or dialogues that are no longer there), ``in_quarantine`` (whatever was
+    # refused, of this export and of earlier ones)
     notices: Mapping[str, int] = field(default_factory=dict)
-    out_of_catalogue: tuple[tuple[str, str, int], ...] = ()
+    out_of_catalogue: tuple[tuple[str, str, int], ...] = ()  # the commonest such values as (slot, value, how often)
     d_f: SplitCounts = field(default_factory=SplitCounts)
     d_p: SplitCounts = field(default_factory=SplitCounts)
     checked: FindingCounts = field(default_factory=FindingCounts)
+    # what became of turns that several people answered, see
+    # :class:`pipeline.labelling.resolution_policy.ResolvedCounts`
     resolved: Mapping[str, Any] = field(default_factory=dict)
+    # answers in force that started from a pre-label, and those left as they were; see
+    # :meth:`annotate.prelabels.prelabel_metrics.AcceptanceCounts.as_json`
     untouched: Mapping[str, Any] = field(default_factory=dict)
     source: LabelSource = field(default_factory=LabelSource, compare=False)
 

@@ -24,18 +24,13 @@ ProjectState = Literal["current", "to update", "updated", "gone", "offline"]
 
 @dataclass(frozen=True)
 class LiveProject:
-    """A project that tasks of this workspace were pushed to.
+    """A project that tasks of this workspace were pushed to."""
 
-    Attributes:
-        title: its name when they were.
-        state: how its configuration stands to the ontology.
-    """
-
-    title: str
+    title: str  # its name when they were
     project_id: int
     url: str
     role: str = "label"
-    state: ProjectState = "offline"
+    state: ProjectState = "offline"  # how its configuration stands to the ontology
 
     def as_json(self) -> dict[str, object]:
         return {"project": self.title, "project_id": self.project_id, "url": self.url, "state": self.state}

@@ -41,40 +41,29 @@ Edit = Callable[[Ontology], Ontology]
 
 @dataclass
 class Touched:
-    """Labels that read differently after a change.
-
-    Attributes:
-        marks: (as it reads now, as it will read) -> marks, a slot alone where it is dropped; None where it can no
-            longer be told.
-        unclear_turns: turns at which a slot becomes unknown.
-        unclear: their dialogues.
-    """
+    """Labels that read differently after a change."""
 
     annotations: int = 0
     turns: int = 0
     dialogues: set[str] = field(default_factory=set)
+    # (as it reads now, as it will read) -> marks, a slot alone where it is dropped; None where it can no longer be told
     marks: Counter[tuple[str, str | None]] = field(default_factory=Counter)
-    unclear_turns: int = 0
-    unclear: set[str] = field(default_factory=set)
+    unclear_turns: int = 0  # turns at which a slot becomes unknown
+    unclear: set[str] = field(default_factory=set)  # their dialogues
 
 
 @dataclass(frozen=True)
 class ChangeReport:
-    """What a change did, or would do.
+    """What a change did, or would do."""
 
-    Attributes:
-        before, after: the ontology; the same when there was nothing to change.
-        touched: the labels that read differently.
-        problem: why the server was not asked, or None.
-    """
-
+    # before, after: the ontology; the same when there was nothing to change
     before: Ontology
     after: Ontology
-    touched: Touched
+    touched: Touched  # the labels that read differently
     projects: tuple[LiveProject, ...] = ()
     requeue: Path | None = None
     dry_run: bool = False
-    problem: str | None = None
+    problem: str | None = None  # why the server was not asked, or None
 
     @property
     def step(self) -> Step | None:

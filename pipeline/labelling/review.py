@@ -26,16 +26,12 @@ from schemas.progress import Progress
 
 @dataclass(frozen=True)
 class Asked:
-    """A turn that a review task asks for.
-
-    Attributes:
-        dispute_sha256: hash of the answers that the task shows.
-    """
+    """A turn that a review task asks for."""
 
     dialogue_id: str
     turn: int
     uid: str
-    dispute_sha256: str
+    dispute_sha256: str  # hash of the answers that the task shows
 
 
 def turns_asked(tasks: Iterable[Mapping[str, Any]]) -> Iterator[Asked]:
@@ -53,34 +49,26 @@ def turns_asked(tasks: Iterable[Mapping[str, Any]]) -> Iterator[Asked]:
 
 @dataclass
 class Review:
-    """What the workspace holds for a reviewer.
-
-    Attributes:
-        config: the screen: that of labelling, and the answers to take over.
-        policy: what leaves turns in dispute.
-        asked: turns asked for already.
-        disputes: dialogue id -> its turns for a reviewer, those asked for among them.
-        new: those of them that no task waits for an answer to.
-        resolutions: the dialogues with such turns.
-        differing: of the turns asked for, those on which answers differ and nothing is decided: the hash of the answers
-            as they are now.
-        with_verdict: of the turns asked for, those with a verdict that is not outdated.
-        outdated: of the turns asked for, those on which somebody answered otherwise after the verdict.
-        left_open: of the turns asked for, those that every reviewer asked has left open.
-        destination: number of the review project, and address of its server; of a file neither is known.
-    """
+    """What the workspace holds for a reviewer."""
 
     ontology: Ontology
-    config: labels.LabelConfig
-    policy: str
-    asked: tuple[Asked, ...]
+    config: labels.LabelConfig  # the screen: that of labelling, and the answers to take over
+    policy: str  # what leaves turns in dispute
+    asked: tuple[Asked, ...]  # turns asked for already
+    # dialogue id -> its turns for a reviewer, those asked for among them
     disputes: dict[str, list[Dispute]] = field(default_factory=dict)
-    new: dict[str, list[Dispute]] = field(default_factory=dict)
-    resolutions: dict[str, Resolution] = field(default_factory=dict)
+    new: dict[str, list[Dispute]] = field(default_factory=dict)  # those of them that no task waits for an answer to
+    resolutions: dict[str, Resolution] = field(default_factory=dict)  # the dialogues with such turns
+    # of the turns asked for, those on which answers differ and nothing is decided: the hash of the answers as they are
+    # now
     differing: dict[tuple[str, int], str] = field(default_factory=dict)
+    # of the turns asked for, those with a verdict that is not outdated
     with_verdict: set[tuple[str, int]] = field(default_factory=set)
+    # of the turns asked for, those on which somebody answered otherwise after the verdict
     outdated: set[tuple[str, int]] = field(default_factory=set)
+    # of the turns asked for, those that every reviewer asked has left open
     left_open: set[tuple[str, int]] = field(default_factory=set)
+    # number of the review project, and address of its server; of a file neither is known
     destination: tuple[str, str] | None = None
 
     @classmethod

@@ -24,20 +24,15 @@ from schemas.progress import Progress
 
 @dataclass
 class LabelSource:
-    """What an ingest takes in.
+    """What an ingest takes in."""
 
-    Attributes:
-        exports: what was read, one export for each file and project that had something to give.
-        pulled: the projects, when it was pulled.
-        changes: what arrived against what the workspace held; known once merged.
-        states: what the next pull of each project starts from; known once merged.
-        screens: since when the screens of projects offer a newer ontology than their tasks were made with.
-    """
-
+    # what was read, one export for each file and project that had something to give
     exports: list[StagedExport] = field(default_factory=list)
-    pulled: Sequence[PulledProject] = ()
-    changes: Changes = field(default_factory=Changes)
+    pulled: Sequence[PulledProject] = ()  # the projects, when it was pulled
+    changes: Changes = field(default_factory=Changes)  # what arrived against what the workspace held; known once merged
+    # what the next pull of each project starts from; known once merged
     states: dict[str, PullState] = field(default_factory=dict)
+    # since when the screens of projects offer a newer ontology than their tasks were made with
     screens: InterfaceVersions = field(default_factory=InterfaceVersions)
     known_annotators: Annotators = field(default_factory=Annotators)
 

@@ -23,19 +23,15 @@ from schemas.tables import D_F, D_P, STATES, open_writer
 
 @dataclass
 class StateCounts:
-    """What became of all dialogues.
-
-    Attributes:
-        orphaned: annotations of turns or dialogues that are no longer there.
-        out_of_catalogue: (slot, value) -> how often it was marked, for values that no product has.
-        untouched: answers in force that started from a pre-label.
-    """
+    """What became of all dialogues."""
 
     resolved: ResolvedCounts
     d_f: SplitCounts = field(default_factory=SplitCounts)
     d_p: SplitCounts = field(default_factory=SplitCounts)
-    orphaned: int = 0
+    orphaned: int = 0  # annotations of turns or dialogues that are no longer there
+    # (slot, value) -> how often it was marked, for values that no product has
     out_of_catalogue: Counter[tuple[str, str]] = field(default_factory=Counter)
+    # answers in force that started from a pre-label
     untouched: AcceptanceCounts = field(default_factory=AcceptanceCounts)
 
 

@@ -37,16 +37,11 @@ def product_names(workspace: Workspace) -> dict[str, str]:
 
 @dataclass(frozen=True)
 class TaskImages:
-    """The images of some tasks.
-
-    Attributes:
-        needed: how many images the tasks would show.
-        names: image id -> name of the product in it.
-    """
+    """The images of some tasks."""
 
     folder: ImageFolder
-    needed: int
-    names: Mapping[str, str]
+    needed: int  # how many images the tasks would show
+    names: Mapping[str, str]  # image id -> name of the product in it
     root: Path
 
     @classmethod

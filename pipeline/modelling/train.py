@@ -25,8 +25,6 @@ if TYPE_CHECKING:
     from semantic_model.ranking.model_spec import ModelSpec
     from semantic_model.training.distributed import Processes
 
-__all__ = ["TrainRequest", "resume", "train"]
-
 _PLAN = "plan.json"  # what a run was asked to do; written before training
 # up to this width, threads wait for each other more than they work: 1.0 to 2.5 times the time with two
 _ONE_THREAD = 128

@@ -88,19 +88,12 @@ class AttributeCounts:
 
 @dataclass(frozen=True)
 class CorpusSlot:
-    """A slot of the corpus's own states.
+    """A slot of the corpus's own states."""
 
-    Attributes:
-        name: as the corpus names it most often.
-        attribute: the product attribute it means; one that no product has where the catalogue has none for it.
-        spellings: its other names in the corpus.
-        said: folded value -> how often it was said.
-    """
-
-    name: str
-    attribute: str
-    spellings: tuple[str, ...] = ()
-    said: Mapping[str, int] = field(default_factory=dict)
+    name: str  # as the corpus names it most often
+    attribute: str  # the product attribute it means; one that no product has where the catalogue has none for it
+    spellings: tuple[str, ...] = ()  # its other names in the corpus
+    said: Mapping[str, int] = field(default_factory=dict)  # folded value -> how often it was said
 
 
 def derive_ontology(

@@ -22,14 +22,10 @@ _RATINGS = frozenset(("rating", "ratings", "review", "reviews", "stars", "score"
 
 
 class NumberRule(NamedTuple):
-    """How numbers become values.
-
-    Attributes:
-        why: in words, as ``ontology.json`` keeps it.
-    """
+    """How numbers become values."""
 
     ranges: bool
-    why: str
+    why: str  # in words, as ``ontology.json`` keeps it
 
 
 def is_money(attribute: str) -> bool:

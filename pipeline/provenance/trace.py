@@ -12,7 +12,6 @@ import pyarrow as pa
 
 from annotate.annotations.annotation import Annotation
 from annotate.exports.identity import is_address
-from annotate.label_studio.pull import PullState
 from annotate.label_studio.studio import Studio
 from annotate.states.tracing import Origin, Spoken, origins, spoken
 from pipeline.batches import Batch, read_batches
@@ -23,8 +22,6 @@ from schemas.json_form import json_form
 from schemas.ontology import Ontology
 from schemas.tables import ANNOTATIONS, D_F, STATES, TURNS, Table, open_table, read_table
 from schemas.validation import did_you_mean
-
-__all__ = ["Step", "Trace", "Witness", "trace_cell"]
 
 _TOLD = (
     *("annotator", "role", "prelabel", "prelabel_score", "untouched", "lead_time", "created_at", "server", "project"),
@@ -37,21 +34,13 @@ _FIRST = "run `semctl ingest-labels` first"
 
 @dataclass(frozen=True)
 class Witness:
-    """What one version of one annotation says, and where it is from.
-
-    Attributes:
-        spoken: what it says of the turn, and whether it counts.
-        project_title: the Label Studio project, where it is known.
-        task_url: the task in the browser, where its server is known.
-        batch: folder of the batch with the label configuration that the task was made with.
-        raw_export: the export that brought this version, as it arrived.
-    """
+    """What one version of one annotation says, and where it is from."""
 
     spoken: Spoken
     project_title: str | None
     task_url: str | None
-    batch: Path | None
-    raw_export: Path | None
+    batch: Path | None  # folder of the batch with the label configuration that the task was made with
+    raw_export: Path | None  # the export that brought this version, as it arrived
 
     def as_json(self) -> dict[str, Any]:
         one = self.spoken.annotation
@@ -60,22 +49,13 @@ class Witness:
             **{name: getattr(one, name) for name in _TOLD},
             "updated_at": one.updated_at or None,
             "standing": self.spoken.standing,
-            "marks": [
-                {"op": mark.op, "slot": mark.slot, "value": mark.value, "origin": mark.origin}
-                for mark in self.spoken.marks
-            ],
+            "marks": [json_form(mark, "turn") for mark in self.spoken.marks],
         }
 
 
 @dataclass(frozen=True)
 class Step:
-    """A turn that set something of the cell, with everything said of it.
-
-    Attributes:
-        origin: the turn and what it set.
-        text: what the user said there.
-        witnesses: annotations of that turn, what counts first.
-    """
+    """A turn that set something of the cell, with what the user said and the annotations of it, what counts first."""
 
     origin: Origin
     text: str
@@ -93,28 +73,17 @@ class Step:
 
 @dataclass(frozen=True)
 class Trace:
-    """One cell.
-
-    Attributes:
-        dialogue_id, turn, slot: which.
-        split: train, valid or test.
-        file: the split's file that holds its row.
-        row: the turn's row of ``states.parquet``.
-        text: what the user said at the turn.
-        known: whether the slot is labelled there.
-        steps: the turns that made it so, latest first.
-        ontology_version: of the ontology now.
-    """
+    """One cell."""
 
     dialogue_id: str
     turn: int
     slot: str
     split: str
-    file: Path
-    row: dict[str, Any]
+    file: Path  # ``D_F.parquet`` or ``D_P.parquet``, which holds its row
+    row: dict[str, Any]  # the turn's row of ``states.parquet``
     text: str
-    known: bool
-    steps: tuple[Step, ...]
+    known: bool  # whether the slot is labelled there
+    steps: tuple[Step, ...]  # the turns that made it so, latest first
     ontology_version: int
 
     def as_json(self) -> dict[str, Any]:
@@ -132,10 +101,7 @@ def trace_cell(workspace: Workspace, dialogue_id: str, *, turn: int, slot: str) 
     """Follow one cell back.
 
     Args:
-        workspace: with labels.
-        dialogue_id: the dialogue.
-        turn: a user turn of it.
-        slot: a slot, by name or attribute.
+        slot: by name or attribute.
 
     Raises:
         UsageError: there is no such dialogue, user turn or slot; names the nearest.
@@ -149,7 +115,11 @@ def trace_cell(workspace: Workspace, dialogue_id: str, *, turn: int, slot: str) 
     here = next((row for row in rows if row["turn"] == turn), None)
     if here is None:
         raise _no_turn(dialogue_id, turn, [int(row["turn"]) for row in rows])
-    annotations = _annotations(workspace, dialogue_id)
+    if not workspace.annotations.is_file():
+        raise WorkspaceError("there are no annotations", where=workspace.annotations, fix=_FIRST)
+    stored = _rows(workspace.annotations, ANNOTATIONS, dialogue_id).to_pylist()
+    versions = groupby(stored, key=lambda row: (row["annotation_id"], row["updated_at"]))
+    annotations = [Annotation.from_rows(list(part)) for _, part in versions]
     texts = {int(row["turn"]): str(row["text"]) for row in _rows(workspace.turns, TURNS, dialogue_id).to_pylist()}
     places = _Places(workspace)
     by_turn = {int(row["turn"]): row for row in rows}
@@ -161,18 +131,17 @@ def trace_cell(workspace: Workspace, dialogue_id: str, *, turn: int, slot: str) 
         )
         for origin in origins(rows, annotations, turn, name, ontology)
     )
-    complete = _rows(workspace.d_f, D_F, dialogue_id, columns=["dialogue_id"]).num_rows > 0
     return Trace(
-        dialogue_id,
-        turn,
-        name,
-        str(here["split"]),
-        workspace.d_f if complete else workspace.d_p,
-        here,
-        texts.get(turn, ""),
-        here["state"] is not None and name in here["labelled_slots"],
-        steps,
-        ontology.version,
+        dialogue_id=dialogue_id,
+        turn=turn,
+        slot=name,
+        split=str(here["split"]),
+        file=workspace.d_f if _rows(workspace.d_f, D_F, dialogue_id).num_rows else workspace.d_p,
+        row=here,
+        text=texts.get(turn, ""),
+        known=here["state"] is not None and name in here["labelled_slots"],
+        steps=steps,
+        ontology_version=ontology.version,
     )
 
 
@@ -197,42 +166,27 @@ class _Places:
         ]
         made_with = [batch for batch in to_project or exported if batch.config_sha256 == one.config_sha256]
         title, url = self._project(one, to_project)
+        page = f"{self._pages.get(url, url)}/projects/{one.project}/data?task={one.task_id}" if url else None
+        batch = self._workspace.labelling / f"batch-{made_with[-1].number:04d}" if made_with else None
         raw = self._workspace.raw_exports / f"{one.export_sha256}.json.gz"
-        return Witness(
-            said,
-            title,
-            f"{self._pages.get(url, url)}/projects/{one.project}/data?task={one.task_id}"
-            if url and one.task_id
-            else None,
-            self._workspace.labelling / f"batch-{made_with[-1].number:04d}" if made_with else None,
-            raw if one.export_sha256 and raw.is_file() else None,
-        )
+        came_with = raw if one.export_sha256 and raw.is_file() else None
+        return Witness(said, title, page if one.task_id else None, batch, came_with)
 
     def _project(self, one: Annotation, batches: Sequence[Batch]) -> tuple[str | None, str | None]:
         """Its title and server. Projects of two servers share numbers: a pull names the answers it saw."""
         pulled = [
             state for state in self._pulls if str(state.project_id) == one.project and one.server in (None, state.url)
         ]
-        seen = [state for state in pulled if _saw(state, one.annotation_id)] or pulled
+        seen = [
+            state for state in pulled if any(one.annotation_id in task.annotations for task in state.answered.values())
+        ] or pulled
         if seen:
             return seen[-1].title, seen[-1].url
         return (batches[-1].destination.project, batches[-1].destination.url) if batches else (None, None)
 
 
-def _saw(state: PullState, annotation_id: str) -> bool:
-    return any(annotation_id in task.annotations for task in state.answered.values())
-
-
-def _rows(path: Path, table: Table, dialogue_id: str, *, columns: Sequence[str] | None = None) -> pa.Table:
-    return read_table(path, table, columns=columns, filters=[("dialogue_id", "==", dialogue_id)])
-
-
-def _annotations(workspace: Workspace, dialogue_id: str) -> list[Annotation]:
-    if not workspace.annotations.is_file():
-        raise WorkspaceError("there are no annotations", where=workspace.annotations, fix=_FIRST)
-    rows = _rows(workspace.annotations, ANNOTATIONS, dialogue_id).to_pylist()
-    versions = groupby(rows, key=lambda row: (row["annotation_id"], row["updated_at"]))
-    return [Annotation.from_rows(list(part)) for _, part in versions]
+def _rows(path: Path, table: Table, dialogue_id: str) -> pa.Table:
+    return read_table(path, table, filters=[("dialogue_id", "==", dialogue_id)])
 
 
 def _slot(asked: str, ontology: Ontology) -> str:

@@ -39,16 +39,11 @@ class AnswerShown(NamedTuple):
 
 
 class TurnShown(NamedTuple):
-    """A turn that was answered differently.
-
-    Attributes:
-        before: what the assistant said before it.
-        text: what the user says.
-    """
+    """A turn that was answered differently."""
 
     turn: int
-    before: str
-    text: str
+    before: str  # what the assistant said before it
+    text: str  # what the user says
     answers: tuple[AnswerShown, ...]
 
 

@@ -23,23 +23,14 @@ _SPLITS = ("train", "valid", "test")
 
 @dataclass(frozen=True)
 class AgreementRequest:
-    """What to compare, and how.
+    """What to compare, and how."""
 
-    Attributes:
-        annotators: whose answers; empty for everybody's.
-        split: only dialogues of train, valid or test.
-        distance: ``nominal`` or ``masi``, see :func:`annotate.agreement.coefficients.similarity`.
-        bootstrap: resamples for the intervals; 0 for none.
-        seed: of the resamples.
-        worst: how many dialogues and confusions to list.
-    """
-
-    annotators: tuple[str, ...] = ()
-    split: str | None = None
-    distance: str = "nominal"
-    bootstrap: int = 1000
-    seed: int = 0
-    worst: int = 20
+    annotators: tuple[str, ...] = ()  # whose answers; empty for everybody's
+    split: str | None = None  # only dialogues of train, valid or test
+    distance: str = "nominal"  # ``nominal`` or ``masi``, see :func:`annotate.agreement.coefficients.similarity`
+    bootstrap: int = 1000  # resamples for the intervals; 0 for none
+    seed: int = 0  # of the resamples
+    worst: int = 20  # how many dialogues and confusions to list
 
     def __post_init__(self) -> None:
         if len(set(self.annotators)) == 1:

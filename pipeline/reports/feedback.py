@@ -44,17 +44,11 @@ Rows = Mapping[str, Sequence[Mapping[str, Any]]]
 
 @dataclass(frozen=True)
 class FeedbackRequest:
-    """What to write.
+    """What to write."""
 
-    Attributes:
-        folder: made when it is not there; packs of the same annotators in it are replaced.
-        annotator: whom for; everybody when not given.
-        resolve_by: what makes the final labels; None takes the setting ``labelling.resolve``.
-    """
-
-    folder: Path
-    annotator: str | None = None
-    resolve_by: str | None = None
+    folder: Path  # made when it is not there; packs of the same annotators in it are replaced
+    annotator: str | None = None  # whom for; everybody when not given
+    resolve_by: str | None = None  # what makes the final labels; None takes the setting ``labelling.resolve``
 
 
 @dataclass(frozen=True)

@@ -11,17 +11,11 @@ from schemas.tables import D_F, open_table
 
 
 class LabelCoverage(NamedTuple):
-    """What labels show.
+    """What labels show."""
 
-    Attributes:
-        values: values of the ontology, slot by slot, that the labels of the chosen dialogues want or refuse.
-        in_labels: that the labels of all dialogues do that could be chosen.
-        in_ontology: that there are.
-    """
-
-    values: int
-    in_labels: int
-    in_ontology: int
+    values: int  # values of the ontology, slot by slot, that the labels of the chosen dialogues want or refuse
+    in_labels: int  # that the labels of all dialogues do that could be chosen
+    in_ontology: int  # that there are
 
     def as_json(self) -> dict[str, Any]:
         """The JSON form; ``share`` is of the values that could be shown."""

@@ -27,14 +27,10 @@ _FEWEST_REPEATS = 3  # runs beyond the first at their ratio
 
 @dataclass(frozen=True)
 class Point:
-    """A run's figures.
+    """A run's figures."""
 
-    Attributes:
-        labelled: how many labelled dialogues it was trained with.
-        scores: of the queries measured [Q], the same ones in the same order for all runs; or of their mean alone [1].
-    """
-
-    labelled: int
+    labelled: int  # how many labelled dialogues it was trained with
+    # of the queries measured [Q], the same ones in the same order for all runs; or of their mean alone [1]
     scores: Numbers
 
 
@@ -53,19 +49,12 @@ class Curve:
 
 @dataclass(frozen=True)
 class LearningCurve:
-    """A curve, and the curves that other seeds and other dialogues might have given.
+    """A curve, and the curves that other seeds and other dialogues might have given."""
 
-    Attributes:
-        curve: fitted to all runs.
-        draws: floor, top and half of each bootstrap sample [B, 3].
-        largest: most labelled dialogues of a run; beyond, the curve is a guess.
-        runs: how many.
-    """
-
-    curve: Curve
-    draws: Numbers
-    largest: int
-    runs: int
+    curve: Curve  # fitted to all runs
+    draws: Numbers  # floor, top and half of each bootstrap sample [B, 3]
+    largest: int  # most labelled dialogues of a run; beyond, the curve is a guess
+    runs: int  # how many
 
     def gain(self, before: int, after: int, *, level: float = 0.95) -> tuple[float, Interval]:
         """What going from one number of labelled dialogues to another is expected to add, and its interval.

@@ -20,23 +20,15 @@ from schemas.tables import D_F, RECOMMENDATIONS, TURNS, open_table, read_table
 
 @dataclass(frozen=True)
 class Pool:
-    """The dialogues of a split, sorted by what became of them.
+    """The dialogues of a split, sorted by what became of them."""
 
-    Attributes:
-        candidates: those to choose from, in the seeded order.
-        turns: how many user turns each of these has, in the same order.
-        known: those labelled, or on their way to annotators, that are no candidates; ascending.
-        exported: how many others were exported for labelling.
-        unlisted: how many have an id that cannot stand on a line of a list.
-    """
-
-    candidates: list[str]
-    turns: list[int]
-    known: list[str]
+    candidates: list[str]  # those to choose from, in the seeded order
+    turns: list[int]  # how many user turns each of these has, in the same order
+    known: list[str]  # those labelled, or on their way to annotators, that are no candidates; ascending
     labelled: int
-    exported: int
+    exported: int  # how many others were exported for labelling
     silent: int
-    unlisted: int
+    unlisted: int  # how many have an id that cannot stand on a line of a list
 
     def as_json(self) -> dict[str, int]:
         """The JSON form."""

@@ -47,17 +47,11 @@ _SAID = {
 
 
 class Uncertainty(NamedTuple):
-    """How unsure the runs are of each dialogue [D].
+    """How unsure the runs are of each dialogue [D]."""
 
-    Attributes:
-        measure: which kind.
-        scores: 0 to 1, the mean over a dialogue's contexts.
-        why: the same, for people.
-    """
-
-    measure: Measure
-    scores: npt.NDArray[np.float64]
-    why: list[str]
+    measure: Measure  # which kind
+    scores: npt.NDArray[np.float64]  # 0 to 1, the mean over a dialogue's contexts
+    why: list[str]  # the same, for people
 
 
 @dataclass(frozen=True)

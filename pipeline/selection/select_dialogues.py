@@ -40,62 +40,46 @@ _FORMULAS: dict[Strategy, str] = {
 
 @dataclass(frozen=True)
 class SelectRequest:
-    """What ``semctl select`` was asked to do.
+    """What ``semctl select`` was asked to do."""
 
-    Attributes:
-        strategy: one of :data:`STRATEGIES`.
-        runs: ids of trained runs; empty: the newest, and all that differ from it in nothing but the seed.
-        measure: of uncertainty, one of :data:`pipeline.selection.runs.MEASURES`; None: the first that the runs allow.
-        include_labelled, include_exported: dialogues that would be left out are candidates, too.
-        out: the file that the list goes to; None: ``labelling/selection.txt``.
-    """
-
-    strategy: str = "stratified"
+    strategy: str = "stratified"  # one of :data:`STRATEGIES`
     count: int = 100
+    # ids of trained runs; empty: the newest, and all that differ from it in nothing but the seed
     runs: tuple[str, ...] = ()
+    # of uncertainty, one of :data:`pipeline.selection.runs.MEASURES`; None: the first that the runs allow
     measure: str | None = None
     seed: int = 0
     split: str = "train"
+    # include_labelled, include_exported: dialogues that would be left out are candidates, too
     include_labelled: bool = False
     include_exported: bool = False
-    out: Path | None = None
+    out: Path | None = None  # the file that the list goes to; None: ``labelling/selection.txt``
 
 
 class Selected(NamedTuple):
-    """One dialogue of the list.
-
-    Attributes:
-        score: what it was chosen for.
-        user_turns: how many turns there are to label.
-    """
+    """One dialogue of the list."""
 
     dialogue_id: str
-    score: float
+    score: float  # what it was chosen for
     why: str
-    user_turns: int
+    user_turns: int  # how many turns there are to label
 
 
 @dataclass(frozen=True)
 class SelectReport:
-    """What was selected.
-
-    Attributes:
-        pool: what there was to choose from.
-        measure: of uncertainty; None when it played no part.
-        signal: what the batch is expected to add; None for a split that is not trained on.
-        coverage: what the labels of the dialogues show, when they were chosen among labelled ones; else None.
-    """
+    """What was selected."""
 
     strategy: Strategy
     formula: str
     seed: int
     split: str
-    pool: Pool
+    pool: Pool  # what there was to choose from
     rows: tuple[Selected, ...]
     file: Path
     runs: tuple[str, ...] = ()
-    measure: Measure | None = None
-    signal: StopSignal | None = None
+    measure: Measure | None = None  # of uncertainty; None when it played no part
+    signal: StopSignal | None = None  # what the batch is expected to add; None for a split that is not trained on
+    # what the labels of the dialogues show, when they were chosen among labelled ones; else None
     coverage: LabelCoverage | None = None
 
     @property

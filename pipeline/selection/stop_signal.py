@@ -25,27 +25,19 @@ _RATIOS = (0.05, 0.2)  # to make runs at, beside 0, where enough is labelled
 
 @dataclass(frozen=True)
 class StopSignal:
-    """What the next batch is expected to add to NDCG@5 on the valid split, every product ranked.
+    """What the next batch is expected to add to NDCG@5 on the valid split, every product ranked."""
 
-    Attributes:
-        before, after: dialogues labelled without and with the next batch.
-        gain, interval: of NDCG@5, a fraction of 1; None when there are too few runs.
-        curve: what it is read off.
-        runs: ids of the runs behind it.
-        notes: what a reader has to know.
-        missing: why there is no figure; None when there is one.
-        make: what to run for one.
-    """
-
+    # before, after: dialogues labelled without and with the next batch
     before: int
     after: int
+    # gain, interval: of NDCG@5, a fraction of 1; None when there are too few runs
     gain: float | None = None
     interval: Interval | None = None
-    curve: LearningCurve | None = None
-    runs: tuple[str, ...] = ()
-    notes: tuple[str, ...] = ()
-    missing: str | None = None
-    make: str | None = None
+    curve: LearningCurve | None = None  # what it is read off
+    runs: tuple[str, ...] = ()  # ids of the runs behind it
+    notes: tuple[str, ...] = ()  # what a reader has to know
+    missing: str | None = None  # why there is no figure; None when there is one
+    make: str | None = None  # what to run for one
 
     @property
     def verdict(self) -> str:

@@ -1,7 +1,7 @@
 from __future__ import annotations
 
 import pytest
-from hypothesis import given
+from hypothesis import assume, given
 from hypothesis import strategies as st
 
 from annotate.states.accumulate import accumulate, difference, one_after_the_other
@@ -217,8 +217,16 @@ def updates(draw: st.DrawFn) -> TurnUpdate:
 def test_two_updates_as_one_leave_what_they_leave_one_after_the_other(
     earlier: list[TurnUpdate], first: TurnUpdate, then: TurnUpdate
 ):
+    before = accumulate(earlier, ONTOLOGY)[-1].state if earlier else ()
+    for_a_moment = {(slot, v) for slot in first.want if slot in then.want for v in first.want[slot]}
+    assume(not any((item.slot, item.value) in for_a_moment for item in before or () if item.polarity == "dislike"))
     together = accumulate([*earlier, one_after_the_other(first, then)], ONTOLOGY)[-1]
     assert together == accumulate([*earlier, first, then], ONTOLOGY)[-1]
+
+
+def test_a_value_wanted_for_a_moment_only_stays_disliked_if_it_was():
+    as_one = one_after_the_other(want(color="red"), want(color="grey"))
+    assert said(TurnUpdate(dislike={"color": ("red",)}), as_one)[-1] == {"color=grey", "!color=red"}
 
 
 def test_a_want_taken_back_at_once_still_replaces_what_was_wanted_before():

@@ -10,8 +10,7 @@ import pytest
 from pipeline.cli import _run
 from pipeline.labelling.ingest_history import kept_ingests
 from pipeline.labelling.ingest_labels import IngestRequest, ingest_labels
-from pipeline.provenance.diff import diff_ingests, diff_workspaces
-from pipeline.provenance.state_diff import side_by_side
+from pipeline.provenance.diff import diff_ingests, diff_workspaces, side_by_side
 from pipeline.workspace import Workspace
 from schemas.errors import LabelError, UsageError, WorkspaceError
 from schemas.ontology import Ontology, Slot
