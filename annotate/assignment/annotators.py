@@ -111,7 +111,7 @@ class Annotators:
             project: number of the project.
             number: who sent the answer, by number.
             email: who sent it, by e-mail address.
-            dealt_to: whom the task says it was assigned to.
+            assigned_to: whom the task says it was assigned to.
         """
         known = self._servers.get(server or "", _Server())
         owner = assigned_to or known.projects.get(project)

@@ -97,7 +97,7 @@ class AnnotationStore(AbstractContextManager["AnnotationStore"]):
         Args:
             annotation: as read.
             standing: whether it can be used.
-            dealt_to: whom the task says it was assigned to.
+            assigned_to: whom the task says it was assigned to.
         """
         self._base.execute(
             "INSERT INTO arrived (number, annotation_id, updated_at, content, standing, dealt_to, project, server,"

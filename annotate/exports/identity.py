@@ -38,7 +38,7 @@ class Arrival:
     Attributes:
         annotation: as read; its server where it was pulled from one.
         export: hash of the export.
-        dealt_to: whom the task says it was assigned to.
+        assigned_to: whom the task says it was assigned to.
     """
 
     annotation: Annotation
@@ -54,7 +54,7 @@ class Match(NamedTuple):
         server: its server, where it is known.
         number: of the user who sent it.
         stored_server: server of the stored one.
-        dealt_to: see :class:`Arrival`.
+        assigned_to: see :class:`Arrival`.
         arrived, stored: both.
     """
 

@@ -21,7 +21,7 @@ from schemas.files import write_atomic
 from schemas.progress import Progress, SilentProgress
 
 if TYPE_CHECKING:
-    from annotate.label_studio.gateway import Gateway, Project
+    from annotate.label_studio.gateway import Gateway
 
 
 _LIST_PAGE = 500

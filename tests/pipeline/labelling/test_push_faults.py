@@ -219,7 +219,7 @@ def test_a_server_killed_in_the_middle_of_a_push_and_started_again(
         again = studio.start(free_port())
         monkeypatch.setenv("LABEL_STUDIO_URL", str(again.url))
         half = on_server(title, workspace)
-        assert 150 <= len(half) < TASKS
+        assert 100 <= len(half) < TASKS  # two requests of 50 are through; the third one may be
         assert push(workspace, title, *more) == 0
         assert is_complete(workspace, title)
         if more:
