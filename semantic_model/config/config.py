@@ -105,11 +105,13 @@ def config_from(values: Mapping[str, Any], *, where: object, kind: str | None = 
 
 
 def _own(values: Mapping[str, Any]) -> dict[str, Any]:
-    """Without what the model does not have."""
+    """Without what the model does not have; what is no table of settings is left for the check."""
     model = settings_of(_kind(values))
     known = set(_keys(model))
     return {
         section: {name: value for name, value in table.items() if f"{section}.{name}" in known}
+        if isinstance(table, Mapping)
+        else table
         for section, table in values.items()
         if section in model.model_fields
     }

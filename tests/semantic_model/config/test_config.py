@@ -91,3 +91,14 @@ def test_every_setting_is_described():
         for section, field in settings_of(kind).model_fields.items():
             for name, inner in field.annotation.model_fields.items():
                 assert inner.description, f"{section}.{name} of {kind} has no description"
+
+
+def test_stored_settings_are_read_without_those_of_other_models_and_checked_all_the_same(tmp_path):
+    path = tmp_path / "config.toml"
+    path.write_text('[model]\nkind = "dual-encoder"\n[dsi]\nhops = 2\n[text]\nlayers = 1\nshare_encoder = true\n')
+    assert load_config(str(path), stored=True).text.layers == 1
+    with pytest.raises(UsageError, match="does nothing in a model of kind dual-encoder"):
+        load_config(str(path))
+    path.write_text("text = 5\n")
+    with pytest.raises(UsageError, match="setting 'text'"):
+        load_config(str(path), stored=True)
