@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections import Counter, defaultdict
+from collections import Counter
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
+import pyarrow as pa
 import pyarrow.compute as pc
 
 from pipeline.corpus.records import SPLITS
@@ -14,6 +15,9 @@ from schemas.folding import fold
 from schemas.json_form import json_form
 from schemas.ontology import Ontology
 from schemas.tables import ANNOTATIONS, PRODUCTS, RECOMMENDATIONS, STATES, TURNS, open_table, read_table
+
+if TYPE_CHECKING:
+    import pandas as pd
 
 
 @dataclass(frozen=True)
@@ -74,30 +78,24 @@ def workspace_stats(workspace: Workspace) -> WorkspaceStats:
     splits = _splits(workspace)
     ontology = workspace.ontology()
     said, labelled, source = _said(workspace, ontology)
+    by_slot = said.assign(value=said["value"].map(fold)).groupby("slot")
+    turns, values = by_slot["turn"].nunique(), by_slot["value"].unique()
     products, coverage = _products(workspace)
-    slots = []
-    for slot in ontology.slots:
-        values = said[slot.name]
-        known = sum((found := slot.find(value)) is not None and found.count > 0 for value in values)
-        turns = values.pop(_TURNS, 0)
-        slots.append(
-            SlotCoverage(
-                slot=slot.name,
-                attribute=slot.attribute,
-                kind=slot.kind,
-                turns=turns,
-                share=turns / labelled if labelled else 0.0,
-                values_said=len(values),
-                values_known=known,
-                catalogue_values=sum(value.count > 0 for value in slot.values),
-                products=coverage[slot.attribute] / products if products else 0.0,
-            )
+    slots = [
+        SlotCoverage(
+            slot=slot.name,
+            attribute=slot.attribute,
+            kind=slot.kind,
+            turns=(held := int(turns.get(slot.name, 0))),
+            share=held / labelled if labelled else 0.0,
+            values_said=len(different := values.get(slot.name, ())),
+            values_known=sum((found := slot.find(value)) is not None and found.count > 0 for value in different),
+            catalogue_values=sum(value.count > 0 for value in slot.values),
+            products=coverage[slot.attribute] / products if products else 0.0,
         )
+        for slot in ontology.slots
+    ]
     return WorkspaceStats(splits, tuple(slots), labelled, source, products)
-
-
-_TURNS = ""
-"""Stands among a slot's values for the turns that hold it; no value is empty."""
 
 
 def _splits(workspace: Workspace) -> tuple[SplitStats, ...]:
@@ -133,41 +131,24 @@ def _mean_length(lists: Any) -> float:
     return float(pc.mean(pc.list_value_length(lists)).as_py() or 0.0)
 
 
-def _said(workspace: Workspace, ontology: Ontology) -> tuple[defaultdict[str, Counter[str]], int, str | None]:
-    said: defaultdict[str, Counter[str]] = defaultdict(Counter)
-    labelled = 0
+def _said(workspace: Workspace, ontology: Ontology) -> tuple[pd.DataFrame, int, str | None]:
+    """``turn``, ``slot`` and ``value`` of all that is said, how many turns are labelled, and where that is from."""
     if workspace.states.is_file():
-        with open_table(workspace.states, STATES) as file:
-            for batch in file.iter_batches(columns=["state"]):
-                for state in batch.column("state").to_pylist():
-                    if state is None:
-                        continue
-                    labelled += 1
-                    _count(said, [(item["slot"], item["value"]) for item in state])
-        return said, labelled, "states"
+        states = read_table(workspace.states, STATES, columns=["state"])["state"].drop_null().combine_chunks()
+        items = states.flatten()
+        columns = [pc.list_parent_indices(states), items.field("slot"), items.field("value")]
+        return pa.table(columns, ["turn", "slot", "value"]).to_pandas(), len(states), "states"
+    columns = ["dialogue_id", "turn", "slot", "value", "annotator"]
+    rows = ANNOTATIONS.columns.empty_table().select(columns)
     if workspace.annotations.is_file():
-        by_turn: defaultdict[tuple[str, int], list[tuple[str, str]]] = defaultdict(list)
-        with open_table(workspace.annotations, ANNOTATIONS) as file:
-            for batch in file.iter_batches(columns=["dialogue_id", "turn", "slot", "value", "annotator"]):
-                for row in batch.to_pylist():
-                    if row["annotator"] != "corpus":
-                        continue
-                    items = by_turn[row["dialogue_id"], row["turn"]]
-                    slot = ontology.find(row["slot"]) if row["slot"] else None
-                    if slot is not None and row["value"]:
-                        items.append((slot.name, row["value"]))
-        for items in by_turn.values():
-            _count(said, items)
-        if by_turn:
-            return said, len(by_turn), "corpus annotations"
-    return said, labelled, None
-
-
-def _count(said: defaultdict[str, Counter[str]], items: list[tuple[str, str]]) -> None:
-    for slot in {slot for slot, _ in items}:
-        said[slot][_TURNS] += 1
-    for slot, value in items:
-        said[slot][fold(value)] += 1
+        rows = read_table(workspace.annotations, ANNOTATIONS, columns=columns, filters=[("annotator", "=", "corpus")])
+    said = rows.to_pandas()
+    said["turn"] = said.groupby(["dialogue_id", "turn"]).ngroup()
+    labelled = said["turn"].nunique()
+    said = said[["turn", "slot", "value"]].replace("", None).dropna()
+    names = {name: slot.name for name in said["slot"].unique() if (slot := ontology.find(name)) is not None}
+    known = said.assign(slot=said["slot"].map(names)).dropna()
+    return known, labelled, "corpus annotations" if labelled else None
 
 
 def _products(workspace: Workspace) -> tuple[int, Counter[str]]:

@@ -5,14 +5,16 @@ from __future__ import annotations
 import statistics
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-import numpy as np
-import numpy.typing as npt
 from scipy.special import stdtrit
 
+from schemas.json_form import json_form
 from semantic_model.evaluation.evaluation import Evaluation
 from semantic_model.evaluation.metrics import Interval, bootstrap_intervals
+
+if TYPE_CHECKING:
+    import pandas as pd
 
 SELECT = "ndcg@5"
 
@@ -30,23 +32,18 @@ class Spread:
 
     def as_json(self) -> dict[str, Any]:
         """The JSON form."""
-        ends = None if self.interval is None else [self.interval.low, self.interval.high]
-        return {"mean": self.mean, "std": self.std, "interval": ends, "n": self.n}
+        return {**vars(self), "interval": self.interval and list(self.interval)}
 
 
-def spread(values: Sequence[float]) -> Spread:
-    """Mean, standard deviation and interval of some values.
-
-    >>> found = spread([0.50, 0.52, 0.54])
-    >>> [round(value, 4) for value in (found.mean, found.std, *found.interval)]
-    [0.52, 0.02, 0.4703, 0.5697]
-    """
-    mean, n = statistics.fmean(values), len(values)
-    if n == 1:
-        return Spread(mean, None, None, 1)
-    std = statistics.stdev(values)
-    half = float(stdtrit(n - 1, 0.975)) * std / n**0.5
-    return Spread(mean, std, Interval(mean - half, mean + half), n)
+def _spreads(table: pd.DataFrame) -> dict[str, Spread]:
+    """Mean, standard deviation and interval of each column."""
+    n = len(table)
+    halves = table.sem() * float(stdtrit(n - 1, 0.975))
+    figures = zip(table, table.mean().tolist(), table.std().tolist(), halves.tolist(), strict=True)
+    return {
+        name: Spread(mean, std, Interval(mean - half, mean + half), n) if n > 1 else Spread(mean, None, None, n)
+        for name, mean, std, half in figures
+    }
 
 
 @dataclass(frozen=True)
@@ -86,52 +83,26 @@ class RowSummary:
     def as_json(self) -> dict[str, Any]:
         """The JSON form; figures are fractions of 1."""
         return {
-            "name": self.name,
-            "ratio": self.ratio,
-            "label": self.label,
-            "floor": self.floor,
+            **json_form(self, "parts", "folds", "against"),
             "seconds": self.seconds,
             "queries": len({query for part in self.parts for query in part.evaluation.queries}),
-            "figures": {name: found.as_json() for name, found in self.figures.items()},
             "folds": {
                 str(fold): {name: found.as_json() for name, found in figures.items()}
                 for fold, figures in self.folds.items()
             },
-            "against": None
-            if self.against is None
-            else {"difference": self.against[0], "interval": [self.against[1].low, self.against[1].high]},
-            "runs": [
-                {
-                    "run": part.run,
-                    "seed": part.seed,
-                    "fold": part.fold,
-                    "best_epoch": part.best_epoch,
-                    "seconds": part.seconds,
-                    **part.evaluation.means,
-                }
-                for part in self.parts
-            ],
+            "against": self.against and {"difference": self.against[0], "interval": list(self.against[1])},
+            "runs": [{**json_form(part, "evaluation"), **part.evaluation.means} for part in self.parts],
         }
 
 
 def summarise(name: str, ratio: float | None, label: str, parts: Sequence[Part], *, floor: bool = False) -> RowSummary:
     """Put the measurements of a row together."""
-    metrics = list(parts[0].evaluation.means)
-    by_fold: dict[int, list[Part]] = {}
-    for part in parts:
-        if part.fold is not None:
-            by_fold.setdefault(part.fold, []).append(part)
-    folds = {
-        fold: {name: spread([part.evaluation.means[name] for part in found]) for name in metrics}
-        for fold, found in sorted(by_fold.items())
-    }
-    figures = {
-        name: spread(
-            [found[name].mean for found in folds.values()] if folds else [part.evaluation.means[name] for part in parts]
-        )
-        for name in metrics
-    }
-    return RowSummary(name, ratio, label, floor, tuple(parts), figures, folds)
+    import pandas as pd
+
+    table = pd.DataFrame([part.evaluation.means for part in parts])
+    by_fold = table.groupby(pd.Series([part.fold for part in parts], dtype="Int64"))  # those without are in no group
+    folds = {int(fold): _spreads(found) for fold, found in by_fold}
+    return RowSummary(name, ratio, label, floor, tuple(parts), _spreads(by_fold.mean() if folds else table), folds)
 
 
 def compare(row: RowSummary, other: RowSummary, metric: str = SELECT) -> tuple[float, Interval]:
@@ -144,21 +115,22 @@ def compare(row: RowSummary, other: RowSummary, metric: str = SELECT) -> tuple[f
         ValueError: the rows were not measured on the same queries.
     """
     mine, theirs = _per_query(row, metric), _per_query(other, metric)
-    if mine.keys() != theirs.keys():
+    if not mine.index.equals(theirs.index):
         raise ValueError(f"'{row.label}' and '{other.label}' were measured on different queries")
-    queries = sorted(mine)
-    difference = np.array([mine[query] - theirs[query] for query in queries])
-    ends = bootstrap_intervals({metric: difference}, [dialogue for dialogue, _ in queries])[metric]
-    return float(difference.mean()), ends
+    difference = mine - theirs
+    dialogues = [dialogue for dialogue, _ in difference.index]
+    return float(difference.mean()), bootstrap_intervals({metric: difference.to_numpy()}, dialogues)[metric]
 
 
-def _per_query(row: RowSummary, metric: str) -> dict[tuple[str, int], float]:
-    found: dict[tuple[str, int], list[float]] = {}
-    for part in row.parts:
-        values: npt.NDArray[np.float64] = part.evaluation.per_query[metric]
-        for query, value in zip(part.evaluation.queries, values.tolist(), strict=True):
-            found.setdefault(query, []).append(value)
-    return {query: statistics.fmean(values) for query, values in found.items()}
+def _per_query(row: RowSummary, metric: str) -> pd.Series:
+    """The mean over the parts, by dialogue and turn in order."""
+    import pandas as pd
+
+    measured = [
+        pd.Series(part.evaluation.per_query[metric], pd.MultiIndex.from_tuples(part.evaluation.queries))
+        for part in row.parts
+    ]
+    return pd.concat(measured).groupby(level=[0, 1]).mean()
 
 
 def percent(found: Spread) -> str:
@@ -173,24 +145,33 @@ def percent_interval(ends: Interval | None) -> str:
 
 def markdown(title: str, rows: Sequence[RowSummary], against: str | None, notes: Sequence[str]) -> str:
     """``table.md``: every metric, then fold by fold."""
-    metrics = list(rows[0].figures)
-    against_name = [f"ndcg@5 against {against}"] if against else []
-    head = ["", "ratio", "runs", *metrics, "95 % of ndcg@5", *against_name, "seconds"]
-    lines = [f"# {title}", "", _line(head), _line(["---"] * len(head))]
-    for row in rows:
-        cells = [row.name, "" if row.ratio is None else f"{row.ratio:g}", str(row.figures[SELECT].n)]
-        cells += [percent(row.figures[name]) for name in metrics]
-        cells.append(percent_interval(row.figures[SELECT].interval))
-        if against:
-            cells.append(difference(row))
-        lines.append(_line([*cells, "" if row.seconds is None else f"{row.seconds:.0f}"]))
-    folds = sorted({fold for row in rows for fold in row.folds})
-    if folds:
-        lines += ["", "NDCG@5 fold by fold", "", _line(["", *(f"fold {fold}" for fold in folds)])]
-        lines.append(_line(["---"] * (len(folds) + 1)))
-        for row in rows:
-            lines.append(_line([row.label, *(percent(row.folds[f][SELECT]) if f in row.folds else "" for f in folds)]))
+    import pandas as pd
+
+    table = pd.DataFrame(
+        {
+            "": row.name,
+            "ratio": "" if row.ratio is None else f"{row.ratio:g}",
+            "runs": row.figures[SELECT].n,
+            **{name: percent(found) for name, found in row.figures.items()},
+            "95 % of ndcg@5": percent_interval(row.figures[SELECT].interval),
+            **({f"ndcg@5 against {against}": difference(row)} if against else {}),
+            "seconds": "" if row.seconds is None else f"{row.seconds:.0f}",
+        }
+        for row in rows
+    )
+    lines = [f"# {title}", "", *_lines(table)]
+    folds = pd.DataFrame({fold: percent(found[SELECT]) for fold, found in row.folds.items()} for row in rows)
+    if len(folds.columns):
+        folds = folds.sort_index(axis=1).add_prefix("fold ").fillna("")
+        folds.insert(0, "", [row.label for row in rows])
+        lines += ["", "NDCG@5 fold by fold", "", *_lines(folds)]
     return "\n".join([*lines, "", *(f"- {note}" for note in notes)]) + "\n"
+
+
+def _lines(table: pd.DataFrame) -> list[str]:
+    """A table in Markdown."""
+    rows = [list(table), ["---"] * len(table.columns), *table.astype(str).itertuples(index=False)]
+    return [f"| {' | '.join(cells)} |" for cells in rows]
 
 
 def difference(row: RowSummary) -> str:
@@ -198,10 +179,6 @@ def difference(row: RowSummary) -> str:
     if row.against is None:
         return ""
     return f"{100 * row.against[0]:+.1f} ({percent_interval(row.against[1])})"
-
-
-def _line(cells: Sequence[str]) -> str:
-    return "| " + " | ".join(cells) + " |"
 
 
 def by_label(rows: Sequence[RowSummary]) -> Mapping[str, RowSummary]:

@@ -23,7 +23,7 @@ from pipeline.corpus.import_corpus import ImportRequest, import_corpus
 from pipeline.experiments.experiment import experiment
 from pipeline.experiments.figure import ratio_figure
 from pipeline.experiments.grid import ExperimentRequest, plan_grid, rows_of
-from pipeline.experiments.summary import Part, compare, markdown, spread, summarise
+from pipeline.experiments.summary import Part, Spread, compare, markdown, summarise
 from pipeline.generator.corpus import GenerateRequest, generate_corpus
 from pipeline.labelling.ingest_labels import IngestRequest, ingest_labels
 from pipeline.modelling.evaluate import EvaluateRequest, evaluate
@@ -58,6 +58,11 @@ def workspace(prepared: Workspace, tmp_path: Path) -> Workspace:
 def measured(values: dict[tuple[str, int], float], fold: int | None = None, seed: int = 0) -> Part:
     figures = {"ndcg@5": np.array(list(values.values()))}
     return Part(f"run{seed}", seed, fold, Evaluation("model", tuple(values), figures, {}), 1, 2.0)
+
+
+def spread(values: list[float]) -> Spread:
+    parts = [measured({("a", 1): value}, seed=seed) for seed, value in enumerate(values)]
+    return summarise("tiny", None, "tiny", parts).figures["ndcg@5"]
 
 
 def test_mean_deviation_and_interval_are_those_of_the_textbook():
