@@ -34,8 +34,7 @@ def run_benchmark(name: str, options: Options | None = None) -> dict[str, Any]:
     Raises:
         UsageError: there is no such benchmark.
     """
-    from pipeline.benchmarks.machine import machine
-    from pipeline.benchmarks.measure import Options
+    from pipeline.benchmarks.measure import Options, machine
 
     if name not in BENCHMARKS:
         raise UsageError(

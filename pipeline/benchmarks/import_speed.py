@@ -37,6 +37,7 @@ from pipeline.corpus.layout import Folders, read_file
 from pipeline.corpus.ledger import Ledger
 from pipeline.corpus.reading import jobs_for, open_reader
 from pipeline.workspace import Workspace
+from schemas.errors import CorpusError
 from schemas.progress import Progress, SilentProgress
 
 GOAL = Goal("at most", 4.0)
@@ -154,7 +155,7 @@ def import_speed(
         of a corpus has a goal.
 
     Raises:
-        CorpusError: ``corpus`` is not one.
+        CorpusError: ``corpus`` is not one, or has a file that is no JSON: an import drops it, a parser fails.
     """
     progress = progress or SilentProgress()
     with tempfile.TemporaryDirectory() as scratch:
@@ -220,7 +221,12 @@ def _measure(name: str, corpus: Path, scratch: Path, rounds: int, progress: Prog
 
 def _parse(files: Sequence[str], parse: Callable[[bytes], Any]) -> None:
     for path in files:
-        parse(read_file(path))
+        content = read_file(path)
+        try:
+            parse(content)
+        except (ValueError, RecursionError) as problem:
+            fix = "measure on a corpus without broken files"
+            raise CorpusError(f"not valid JSON: {problem}", where=path, fix=fix) from None
 
 
 def _timed(work: Callable[[], None]) -> Seconds:

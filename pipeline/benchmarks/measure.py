@@ -1,7 +1,9 @@
-"""Timing things beside each other, and saying whether a goal was reached."""
+"""Timing things beside each other, saying whether a goal was reached, and on what machine."""
 
 from __future__ import annotations
 
+import os
+import platform
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -100,3 +102,23 @@ def row(name: str, ratio: float, against: str, goal: Goal | None, **more: Any) -
         "reached": None if goal is None else goal.reached(ratio),
         **more,
     }
+
+
+def machine() -> dict[str, Any]:
+    """Processor, cores, Python and load of this machine."""
+    return {
+        "system": f"{platform.system()} {platform.machine()}",
+        "processor": _processor(),
+        "cores": os.cpu_count(),
+        "python": platform.python_version(),
+        "load": [round(value, 2) for value in os.getloadavg()] if hasattr(os, "getloadavg") else None,
+    }
+
+
+def _processor() -> str:
+    """The processor's name where the system tells it."""
+    cpuinfo = Path("/proc/cpuinfo")
+    for line in cpuinfo.read_text().splitlines() if cpuinfo.is_file() else ():
+        if line.startswith("model name"):
+            return line.partition(":")[2].strip()
+    return platform.processor()

@@ -8,9 +8,7 @@ from typing import Any, get_args
 from pipeline.benchmarks.measure import Goal, Options, compared, interleaved, row
 from schemas.errors import CheckError
 from semantic_model.ranking.ranker import TablePrecision
-from semantic_model.speed.gpu import gpu_times
-from semantic_model.speed.memory import extra_mebibytes
-from semantic_model.speed.scoring import ScoringCase
+from semantic_model.speed.scoring import ScoringCase, extra_mebibytes, gpu_times
 
 SIZES, WIDTH, MEBIBYTES = (100_000, 1_000_000), 768, 64
 FASTER = Goal("at least", 3.0)

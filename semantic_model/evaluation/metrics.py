@@ -8,7 +8,7 @@ here is the mean over all orders of the tied candidates, computed exactly. Witho
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Literal, NamedTuple
+from typing import Any, Literal, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
@@ -23,6 +23,9 @@ MEASURES = ("precision", "recall", "ndcg")
 Formula = Literal["standard", "release"]
 FORMULAS: tuple[Formula, ...] = ("standard", "release")
 """``standard``: :func:`rank_metrics`. ``release``: :func:`release_rank_metrics`, to compare with its figures only."""
+
+Figures = dict[str, npt.NDArray[np.float64]]
+Counts = npt.NDArray[Any]
 
 _BLOCK = 1 << 18  # scores compared at a time: small enough to stay in a processor's cache
 
@@ -46,7 +49,7 @@ def rank_metrics(
     ks: Sequence[int] = KS,
     *,
     empty: Literal["error", "nan"] = "error",
-) -> dict[str, npt.NDArray[np.float64]]:
+) -> Figures:
     """Metrics of every query, in expectation over the orders of tied candidates.
 
     precision@k = hits among the first k / k; recall@k = hits among the first k / positives;
@@ -75,23 +78,15 @@ def rank_metrics(
     >>> {name: round(float(value[0]), 4) for name, value in metrics.items()}
     {'precision@2': 0.25, 'recall@2': 0.5, 'ndcg@2': 0.3155}
     """
-    table, hit = _checked(scores, relevant, valid, ks)
-    queries = table.shape[0]
-    rows, columns = np.nonzero(hit)
-    positives = np.bincount(rows, minlength=queries)
-    _refuse_empty(positives, empty)
-    above, tied = _places(table, rows, table[rows, columns])
-    metrics: dict[str, npt.NDArray[np.float64]] = {}
-    with np.errstate(invalid="ignore"):
-        for k in ks:
-            flat = _cumulative(np.ones(k))
-            discounted = _cumulative(1.0 / np.log2(np.arange(2, k + 2)))
-            hits = np.bincount(rows, weights=_expected(flat, above, tied), minlength=queries)
-            gain = np.bincount(rows, weights=_expected(discounted, above, tied), minlength=queries)
-            answered = np.where(positives > 0, 1.0, np.nan)
-            metrics[f"precision@{k}"] = hits / k * answered
-            metrics[f"recall@{k}"] = hits / np.where(positives > 0, positives, np.nan)
-            metrics[f"ndcg@{k}"] = gain / np.where(positives > 0, discounted[np.minimum(positives, k)], np.nan)
+    table, hit, rows, positives = _checked(scores, relevant, valid, ks, empty)
+    above, tied = _places(table, rows, table[hit])
+    metrics: Figures = {}
+    for k in ks:
+        flat = _cumulative(np.ones(k))
+        discounted = _cumulative(1.0 / np.log2(np.arange(2, k + 2)))
+        hits = np.bincount(rows, weights=_expected(flat, above, tied), minlength=len(table))
+        gain = np.bincount(rows, weights=_expected(discounted, above, tied), minlength=len(table))
+        metrics |= _figures(k, hits, positives, gain, discounted[np.minimum(positives, k)])
     return metrics
 
 
@@ -102,7 +97,7 @@ def release_rank_metrics(
     ks: Sequence[int] = KS,
     *,
     empty: Literal["error", "nan"] = "error",
-) -> dict[str, npt.NDArray[np.float64]]:
+) -> Figures:
     """The formula of the authors' released code, with its oddities; arguments and errors as :func:`rank_metrics`.
 
     The rank of a positive is the number of *negatives* that score strictly higher, so positives never stand in each
@@ -117,34 +112,33 @@ def release_rank_metrics(
     >>> float(metrics["precision@5"][0]), float(metrics["recall@5"][0])
     (1.0, 1.0)
     """
-    table, hit = _checked(scores, relevant, valid, ks)
-    queries = table.shape[0]
-    rows, columns = np.nonzero(hit)
-    positives = np.bincount(rows, minlength=queries)
-    _refuse_empty(positives, empty)
-    rank, _ = _places(np.where(hit, np.nan, table), rows, table[rows, columns])  # positives are above nobody
+    table, hit, rows, positives = _checked(scores, relevant, valid, ks, empty)
+    rank, _ = _places(np.where(hit, np.nan, table), rows, table[hit])  # positives are above nobody
     of_rank, shared = np.unique(np.stack([rows, rank]), axis=1, return_counts=True)  # rel_r, by query and rank
     by_size = np.lexsort((-shared, of_rank[0]))
     place = np.arange(len(shared)) - np.searchsorted(of_rank[0], of_rank[0])  # 0, 1, ... within each query
-    answered = np.where(positives > 0, 1.0, np.nan)
-    metrics: dict[str, npt.NDArray[np.float64]] = {}
-    with np.errstate(invalid="ignore"):
-        for k in ks:
-            discount = np.append(1.0 / np.log2(np.arange(2, k + 2)), 0.0)  # nothing from the k-th place on
-            hits = np.bincount(rows, weights=rank < k, minlength=queries)
-            gain = np.bincount(of_rank[0], weights=shared * discount[np.minimum(of_rank[1], k)], minlength=queries)
-            best = shared[by_size] * discount[np.minimum(place, k)]
-            ideal = np.bincount(of_rank[0], weights=best, minlength=queries)
-            metrics[f"precision@{k}"] = hits / k * answered
-            metrics[f"recall@{k}"] = hits / np.where(positives > 0, positives, np.nan)
-            metrics[f"ndcg@{k}"] = gain / np.where(positives > 0, ideal, np.nan)
+    metrics: Figures = {}
+    for k in ks:
+        discount = np.append(1.0 / np.log2(np.arange(2, k + 2)), 0.0)  # nothing from the k-th place on
+        hits = np.bincount(rows, weights=rank < k, minlength=len(table))
+        gains = shared * discount[np.minimum(of_rank[1], k)], shared[by_size] * discount[np.minimum(place, k)]
+        gain, best = (np.bincount(of_rank[0], weights=each, minlength=len(table)) for each in gains)
+        metrics |= _figures(k, hits, positives, gain, best)
     return metrics
 
 
+def _figures(k: int, hits: Counts, positives: Counts, gain: Counts, best: Counts) -> Figures:
+    """The three figures at k, nan without a positive; ``best``: the gain of the best possible order."""
+    answered = np.where(positives > 0, 1.0, np.nan)
+    with np.errstate(invalid="ignore"):
+        figures = (hits / k * answered, hits / (positives * answered), gain / (best * answered))
+    return {f"{measure}@{k}": figure for measure, figure in zip(MEASURES, figures, strict=True)}
+
+
 def _checked(
-    scores: npt.ArrayLike, relevant: npt.ArrayLike, valid: npt.ArrayLike | None, ks: Sequence[int]
-) -> tuple[npt.NDArray[np.floating], npt.NDArray[np.bool_]]:
-    """Scores with nan where a row is padded, and the positives among the rest."""
+    scores: npt.ArrayLike, relevant: npt.ArrayLike, valid: npt.ArrayLike | None, ks: Sequence[int], empty: str
+) -> tuple[npt.NDArray[np.floating], npt.NDArray[np.bool_], npt.NDArray[np.intp], npt.NDArray[np.intp]]:
+    """Scores with nan where a row is padded, the positives among the rest, their rows, and how many each row has."""
     table = np.asarray(scores)
     if not np.issubdtype(table.dtype, np.floating):
         table = table.astype(np.float64)
@@ -153,26 +147,20 @@ def _checked(
         raise ValueError(f"scores {table.shape} and relevant {hit.shape} must be one two-dimensional shape")
     if any(k < 1 for k in ks):
         raise ValueError(f"cut-offs must be at least 1, got {tuple(ks)}")
+    wrong = np.isnan(table)
     if valid is not None:
         real = np.asarray(valid, dtype=bool)
         if real.shape != table.shape:
             raise ValueError(f"valid {real.shape} must have the shape of scores {table.shape}")
-        hit = hit & real
-        if np.isnan(table, where=real, out=np.zeros(table.shape, dtype=bool)).any():
-            raise ModelError(
-                "the ranker gave a score that is not a number", fix="train again with a lower learning rate"
-            )
+        hit, wrong = hit & real, wrong & real
         table = np.where(real, table, np.nan)  # nan is neither above nor equal to anything: padding drops out
-    elif np.isnan(table).any():
+    if wrong.any():
         raise ModelError("the ranker gave a score that is not a number", fix="train again with a lower learning rate")
-
-    return table, hit
-
-
-def _refuse_empty(positives: npt.NDArray[np.intp], empty: str) -> None:
-    if empty == "error" and len(positives) and not positives.all():
-        first = int(np.flatnonzero(positives == 0)[0])
-        raise ValueError(f"query {first} has no positive among its candidates")
+    rows = np.nonzero(hit)[0]
+    positives = np.bincount(rows, minlength=len(table))
+    if empty == "error" and not positives.all():
+        raise ValueError(f"query {int(positives.argmin())} has no positive among its candidates")
+    return table, hit, rows, positives
 
 
 def _places(

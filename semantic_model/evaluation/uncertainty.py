@@ -6,7 +6,7 @@ log-odds, else of the scaled cosines. Products with one score share a place.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -78,20 +78,7 @@ def margin(log_p: Numbers) -> Numbers:
 
 def seed_disagreement(judges: Sequence[Judge], progress: Progress | None = None) -> Numbers:
     """How much the rankings of two and more judges differ in each context: :func:`jensen_shannon`, [Q]."""
-    tables = [judge.ranker.encode_products(judge.products) for judge in judges]
-    found = []
-    for part in _parts(judges[0], progress, "asking the runs"):
-        encoded = [judge.ranker.encode_contexts(judge.queries[part]) for judge in judges]
-        for block in _blocks(judges[0], part):
-            found.append(
-                jensen_shannon(
-                    [
-                        log_probabilities(judge.ranker, judge.ranker.score(contexts[block], table))
-                        for judge, contexts, table in zip(judges, encoded, tables, strict=True)
-                    ]
-                )
-            )
-    return np.concatenate(found)
+    return np.concatenate([jensen_shannon(each) for each in _rankings(judges, _student, progress, "asking the runs")])
 
 
 def has_teacher(ranker: Ranker) -> bool:
@@ -106,15 +93,13 @@ def teacher_disagreement(judge: Judge, states: Sequence[BeliefState], progress: 
         judge: its ranker has a teacher.
         states: one a query. Nobody labelled them: they are guesses from the words, say.
     """
-    ranker, found = judge.ranker, []
-    table = ranker.encode_products(judge.products)
-    for part in _parts(judge, progress, "asking student and teacher"):
-        student = ranker.encode_contexts(judge.queries[part])
-        teacher = _taught(ranker, student, states[part])
-        for block in _blocks(judge, part):
-            both = (student[block], teacher[block])
-            found.append(jensen_shannon([log_probabilities(ranker, ranker.score(some, table)) for some in both]))
-    return np.concatenate(found)
+
+    def student_and_teacher(judge: Judge, part: slice) -> list[Any]:
+        student = judge.ranker.encode_contexts(judge.queries[part])
+        return [student, _taught(judge.ranker, student, states[part])]
+
+    both = _rankings([judge], student_and_teacher, progress, "asking student and teacher")
+    return np.concatenate([jensen_shannon(each) for each in both])
 
 
 @torch.inference_mode()
@@ -127,13 +112,28 @@ def _taught(ranker: Ranker, student: Any, states: Sequence[BeliefState]) -> Any:
 
 def ranking_margins(judge: Judge, progress: Progress | None = None) -> Numbers:
     """:func:`margin` of each context's ranking [Q]."""
-    table = judge.ranker.encode_products(judge.products)
-    found = []
-    for part in _parts(judge, progress, "asking the run"):
-        contexts = judge.ranker.encode_contexts(judge.queries[part])
-        for block in _blocks(judge, part):
-            found.append(margin(log_probabilities(judge.ranker, judge.ranker.score(contexts[block], table))))
-    return np.concatenate(found)
+    return np.concatenate([margin(log_p) for (log_p,) in _rankings([judge], _student, progress, "asking the run")])
+
+
+def _student(judge: Judge, part: slice) -> list[Any]:
+    return [judge.ranker.encode_contexts(judge.queries[part])]
+
+
+def _rankings(
+    judges: Sequence[Judge], encode: Callable[[Judge, slice], list[Any]], progress: Progress | None, title: str
+) -> Iterator[list[Numbers]]:
+    """Block by block, the log-probabilities by each judge of all that it encodes of the block's contexts."""
+    tables = [judge.ranker.encode_products(judge.products) for judge in judges]
+    step = max(1, _CELLS // max(1, len(judges[0].products)))  # so that tables of scores stay within bounds
+    for part in _parts(judges[0], progress, title):
+        asked = [
+            (judge.ranker, table, contexts)
+            for judge, table in zip(judges, tables, strict=True)
+            for contexts in encode(judge, part)
+        ]
+        for start in range(0, part.stop - part.start, step):
+            block = slice(start, min(start + step, part.stop - part.start))
+            yield [log_probabilities(ranker, ranker.score(contexts[block], table)) for ranker, table, contexts in asked]
 
 
 def context_vectors(judge: Judge, progress: Progress | None = None) -> FloatArray:
@@ -160,11 +160,3 @@ def _parts(judge: Judge, progress: Progress | None, title: str) -> Iterator[slic
             stop = min(start + _CHUNK, len(judge.queries))
             yield slice(start, stop)
             task.advance(stop - start)
-
-
-def _blocks(judge: Judge, part: slice) -> Iterator[slice]:
-    """Cut the contexts of a part so that their tables of scores stay within bounds."""
-    step = max(1, _CELLS // max(1, len(judge.products)))
-    count = part.stop - part.start
-    for start in range(0, count, step):
-        yield slice(start, min(start + step, count))

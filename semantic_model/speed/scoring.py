@@ -6,12 +6,17 @@ time depends on the vectors' values.
 
 from __future__ import annotations
 
+import subprocess
+import sys
 from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
 from time import perf_counter
+from typing import NamedTuple
 
 import torch
 from torch import Tensor
 
+from schemas.errors import CheckError
 from semantic_model.layers.losses import EPSILON
 from semantic_model.ranking.chunked_scoring import Scratch, for_each, score_catalogue
 from semantic_model.ranking.ranker import TablePrecision
@@ -186,3 +191,86 @@ def _best_chunk(run: Callable[[int], object]) -> int:
             run(chunk)
             best[chunk] = min(best.get(chunk, float("inf")), perf_counter() - start)
     return min(best, key=lambda chunk: best[chunk])
+
+
+def extra_mebibytes(products: int, width: int, precision: TablePrecision) -> float | None:
+    """How much memory scoring one context takes beside the product table; None where the system does not tell.
+
+    It is the highest that a fresh process ever stood (as the system counts it: torch's memory and every thread's are in
+    it) less where it stood before; the scores themselves are included.
+
+    Raises:
+        CheckError: the process failed, as it does where memory for the table is wanting.
+    """
+    if not Path("/proc/self/clear_refs").exists():
+        return None
+    asked = f"{products}, {width}, {precision!r}, {torch.get_num_threads()}"
+    code = f"from {__name__} import measure_memory; measure_memory({asked})"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+    if done.returncode:
+        said = done.stderr.strip().splitlines()
+        raise CheckError("memory could not be measured", where=said[-1] if said else f"exit {done.returncode}")
+    return float(done.stdout)
+
+
+def measure_memory(products: int, width: int, precision: TablePrecision, threads: int) -> None:
+    """Write the mebibytes to stdout."""
+    torch.set_num_threads(threads)
+    query, table = query_of(random_sides(width)), table_of(draw(products, width, precision), products)
+    score_catalogue(query, table[:8], torch.empty(1, min(8, products)))  # libraries load their code
+    Path("/proc/self/clear_refs").write_text("5")  # the highest mark starts again from here
+    before = _kibibytes("VmRSS")
+    score_catalogue(query, table, torch.empty(1, products))
+    sys.stdout.write(f"{(_kibibytes('VmHWM') - before) / 1024}\n")
+
+
+def _kibibytes(name: str) -> int:
+    for line in Path("/proc/self/status").read_text().splitlines():
+        if line.startswith(name + ":"):
+            return int(line.split()[1])
+    raise CheckError(f"this system does not tell {name}")
+
+
+class GpuTimes(NamedTuple):
+    """Seconds of each round. Nothing can be faster than reading the two product tables once."""
+
+    device: str  # the GPU's name
+    ranking: list[float]  # of one query: all scores and the 100 best; queries come 16 at a time
+    reading: list[float]  # of reading both bfloat16 tables once
+
+
+def gpu_times(products: int, width: int, rounds: int) -> GpuTimes | None:
+    """None where there is no GPU."""
+    if not torch.cuda.is_available():
+        return None
+    device, queries = torch.device("cuda"), 16
+    sides = [(dsi.to(device), x_C.to(device), stack.to(device)) for dsi, x_C, stack in random_sides(width, queries)]
+    query = query_of(sides)
+    drawn = table_of(draw(products, width, "bfloat16"), products)
+    both = [Modality(*(field.to(device) for field in side)) for side in (drawn.text, drawn.image)]
+    table = ProductTable(both[0], both[1], drawn.image_mask.to(device))
+    scores = torch.empty(queries, products, device=device)
+
+    def rank() -> None:
+        score_catalogue(query, table, scores)
+        scores.topk(min(100, products), dim=1)
+
+    def read() -> None:
+        for side in both:
+            side.vectors.view(torch.int32).amax()
+
+    ranking = [seconds / queries for seconds in _seconds(rank, rounds)]
+    return GpuTimes(torch.cuda.get_device_name(), ranking, _seconds(read, rounds))
+
+
+def _seconds(work: Callable[[], object], rounds: int) -> list[float]:
+    """Of each round, after one that warms up."""
+    seconds = []
+    for turn in range(rounds + 1):
+        torch.cuda.synchronize()
+        start = perf_counter()
+        work()
+        torch.cuda.synchronize()
+        if turn:
+            seconds.append(perf_counter() - start)
+    return seconds

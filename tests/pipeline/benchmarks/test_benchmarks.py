@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import json
 import os
+from pathlib import Path
 
 import pyarrow as pa
 import pytest
 import torch
 
 from pipeline.benchmarks import commands, run_benchmark
+from pipeline.benchmarks.import_speed import Shape, write_corpus
 from pipeline.benchmarks.measure import Goal, Options, compared, interleaved
 from pipeline.benchmarks.measure import row as row_of
 from pipeline.benchmarks.metrics import a_table, ir_measures_of, largest_difference, sklearn_ndcg
@@ -19,8 +21,7 @@ from schemas.errors import SemctlError
 from schemas.progress import SilentProgress
 from schemas.tables import TURNS
 from semantic_model.evaluation.metrics import rank_metrics
-from semantic_model.speed.memory import extra_mebibytes
-from semantic_model.speed.scoring import ScoringCase
+from semantic_model.speed.scoring import ScoringCase, extra_mebibytes
 
 torch.set_num_threads(1)
 
@@ -116,6 +117,17 @@ def test_a_missed_goal_counts_only_when_it_is_checked(
     said = capsys.readouterr()
     assert "walking" in said.out
     assert ("1 of 1 goals missed" in said.err) == (code == 3)
+
+
+def test_a_corpus_with_a_broken_file_is_refused_in_one_line(tmp_path: Path, capsys: pytest.CaptureFixture[str]):
+    write_corpus(tmp_path / "corpus", Shape("x", dialogues=10, negatives=5, products=10))
+    broken = tmp_path / "corpus" / "dialogues" / "train" / "train-3.json"
+    broken.write_bytes(broken.read_bytes()[:100])
+    assert _run(["benchmark", "import", "--corpus", str(tmp_path / "corpus"), "--rounds", "1"]) == 2
+    said = capsys.readouterr().err
+    assert said.count("\n") == 1
+    assert "not valid JSON: " in said
+    assert f"({broken}); measure on a corpus without broken files" in said
 
 
 def test_dialogues_are_repeated_under_new_names_until_there_are_enough_tasks():
