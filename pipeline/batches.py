@@ -13,6 +13,7 @@ from annotate.tasks.dialogue_tasks import TASK_SCHEMA
 from annotate.tasks.label_config import LabelConfig
 from schemas.errors import LabelError, UsageError
 from schemas.files import read_json, taken_apart, write_atomic, write_json
+from schemas.json_form import json_form
 from schemas.ontology import Ontology
 
 
@@ -50,7 +51,16 @@ class ToProjectOrFile:
     def file(self) -> Path:
         """The file, where no project is named."""
         assert self.to_file is not None
+        if self.to_file.is_dir():
+            raise UsageError("this is a folder", where=self.to_file, fix="name a file for the tasks")
         return self.to_file
+
+    def write(self, tasks: Sequence[Mapping[str, Any]]) -> None:
+        """Put tasks into the file."""
+        try:
+            write_json(self.file, tasks)
+        except OSError as problem:
+            raise UsageError(f"cannot write the tasks: {problem.strerror}", where=self.to_file) from None
 
 
 @dataclass(frozen=True)
@@ -69,65 +79,69 @@ class Batch:
 
 def read_batches(labelling: Path) -> list[Batch]:
     """All complete batches, in order."""
-    return [_read(folder / "manifest.json") for folder in _folders(labelling) if _is_complete(folder)]
+    return [_read(folder / "manifest.json") for folder in _folders(labelling) if is_complete(folder)]
+
+
+def batch_folder(labelling: Path, number: int) -> Path:
+    """Where a batch is."""
+    return labelling / f"batch-{number:04d}"
+
+
+def dialogue_of(uid: str) -> str:
+    """The dialogue that a task is of."""
+    return uid.rpartition("#")[0]
 
 
 def next_batch_folder(labelling: Path) -> Path:
     """Where the next batch goes: the first folder without a complete manifest, which a killed run may have left."""
-    for folder in _folders(labelling):
-        if not _is_complete(folder):
-            return folder
-    numbers = [_number(folder) for folder in _folders(labelling)]
-    return labelling / f"batch-{max(numbers, default=0) + 1:04d}"
+    folders = _folders(labelling)
+    last = _number(folders[-1]) if folders else 0
+    return next((folder for folder in folders if not is_complete(folder)), batch_folder(labelling, last + 1))
 
 
-def write_batch(labelling: Path, tasks: Sequence[Mapping[str, Any]], *, config_xml: str, guideline: str) -> Path | None:
-    """Write everything of the next batch but its manifest; its folder, or None when there are no tasks.
-
-    Raises:
-        OSError: the disk refuses it; no folder is left then.
-    """
-    if not tasks:
-        return None
-    folder = next_batch_folder(labelling)
-    if folder.exists():
-        shutil.rmtree(folder)
-    with removed_on_failure(folder):
-        write_json(folder / "tasks.json", list(tasks))
-        write_atomic(folder / "label_config.xml", config_xml)
-        write_atomic(folder / "guidelines.md", guideline)
-    return folder
-
-
-def finish_batch(
-    folder: Path | None,
+@contextmanager
+def new_batch(
+    labelling: Path,
     tasks: Sequence[Mapping[str, Any]],
     destination: Destination,
     *,
     config: LabelConfig,
     ontology: Ontology,
+    guideline: str,
     window: int,
     **more: str | None,
-) -> int | None:
-    """Write the manifest, which makes a batch of :func:`write_batch` complete; its number, or None without a folder.
+) -> Iterator[int | None]:
+    """Around what brings tasks to where they go: their batch, complete when the block ends well.
+
+    Yields its number; None, and no batch is written, when there are no tasks.
 
     Args:
-        folder: of the batch.
-        tasks: what it holds.
-        destination: where they went.
-        config, ontology: what they were made with.
+        labelling: the folder of all batches.
+        config, ontology, guideline: what the tasks were made with.
         window: user turns in one task, at most.
-        more: further entries (``role``, ``annotator``, ``prelabel``); those that are None are left out.
+        more: further entries of the manifest (``role``, ``annotator``, ``prelabel``); those that are None are left out.
+
+    Raises:
+        OSError: the disk refuses it; no folder is left then, which on a full one would be in the way.
     """
-    if folder is None:
-        return None
+    if not tasks:
+        yield None
+        return
+    folder = next_batch_folder(labelling)
+    if folder.exists():
+        shutil.rmtree(folder)
+    try:
+        write_json(folder / "tasks.json", list(tasks))
+        write_atomic(folder / "label_config.xml", config.xml)
+        write_atomic(folder / "guidelines.md", guideline)
+        yield _number(folder)
+    except (OSError, UsageError):
+        shutil.rmtree(folder, ignore_errors=True)
+        raise
     manifest = {
         "batch": _number(folder),
         "semctl_schema": TASK_SCHEMA,
-        "project": destination.project,
-        "project_id": destination.project_id,
-        "url": destination.url,
-        "file": destination.file,
+        **json_form(destination),
         "config_sha256": config.sha256,
         "ontology_version": ontology.version,
         "ontology_sha256": ontology.sha256(),
@@ -138,18 +152,6 @@ def finish_batch(
         **{name: value for name, value in more.items() if value is not None},
     }
     write_json(folder / "manifest.json", manifest)
-    return _number(folder)
-
-
-@contextmanager
-def removed_on_failure(folder: Path | None) -> Iterator[None]:
-    """Leave no folder of a batch behind when the disk refuses something: on a full one it would be in the way."""
-    try:
-        yield
-    except OSError:
-        if folder is not None:
-            shutil.rmtree(folder, ignore_errors=True)
-        raise
 
 
 def _folders(labelling: Path) -> list[Path]:
@@ -161,7 +163,8 @@ def _number(folder: Path) -> int:
     return int(folder.name.removeprefix("batch-"))
 
 
-def _is_complete(folder: Path) -> bool:
+def is_complete(folder: Path) -> bool:
+    """Whether a folder of a batch has its manifest."""
     manifest = folder / "manifest.json"
     if not manifest.is_file():
         return False

@@ -16,11 +16,45 @@ if TYPE_CHECKING:
     from schemas.ontology import Ontology
 
 
+class Place:
+    """Where an artefact of a workspace lies: of a :class:`Workspace`, the path."""
+
+    def __init__(self, below: str) -> None:
+        self._below = below
+
+    def __get__(self, workspace: Workspace, _: type) -> Path:
+        return workspace.root / self._below
+
+
 @dataclass(frozen=True)
 class Workspace:
     """Paths of a workspace. Nothing is created by looking at one."""
 
     root: Path
+
+    settings_file = Place("semctl.toml")
+    ontology_file = Place("ontology.json")
+    products = Place("data/products.parquet")
+    images = Place("data/images.parquet")
+    turns = Place("data/turns.parquet")
+    recommendations = Place("data/recommendations.parquet")
+    import_manifest = Place("data/manifest.json")
+    labelling = Place("labelling")
+    selection = Place("labelling/selection.txt")
+    raw_exports = Place("labels/raw")
+    annotations = Place("labels/annotations.parquet")
+    quarantine = Place("labels/quarantine.parquet")
+    findings = Place("labels/findings.parquet")
+    requeue = Place("labels/requeue.txt")
+    states = Place("labels/states.parquet")
+    pulls = Place("labels/pulls")
+    ingests = Place("labels/ingests")
+    label_ledger = Place("labels/ledger.json")
+    d_f = Place("splits/D_F.parquet")
+    d_p = Place("splits/D_P.parquet")
+    split_manifest = Place("splits/manifest.json")
+    features = Place("features")
+    runs = Place("runs")
 
     @classmethod
     def resolve(cls, folder: Path | None) -> Workspace:
@@ -68,95 +102,3 @@ class Workspace:
         from schemas.ontology import Ontology
 
         return Ontology.read(self.ontology_file)
-
-    @property
-    def settings_file(self) -> Path:
-        return self.root / "semctl.toml"
-
-    @property
-    def ontology_file(self) -> Path:
-        return self.root / "ontology.json"
-
-    @property
-    def products(self) -> Path:
-        return self.root / "data" / "products.parquet"
-
-    @property
-    def images(self) -> Path:
-        return self.root / "data" / "images.parquet"
-
-    @property
-    def turns(self) -> Path:
-        return self.root / "data" / "turns.parquet"
-
-    @property
-    def recommendations(self) -> Path:
-        return self.root / "data" / "recommendations.parquet"
-
-    @property
-    def import_manifest(self) -> Path:
-        return self.root / "data" / "manifest.json"
-
-    @property
-    def labelling(self) -> Path:
-        return self.root / "labelling"
-
-    @property
-    def selection(self) -> Path:
-        return self.root / "labelling" / "selection.txt"
-
-    @property
-    def raw_exports(self) -> Path:
-        return self.root / "labels" / "raw"
-
-    @property
-    def annotations(self) -> Path:
-        return self.root / "labels" / "annotations.parquet"
-
-    @property
-    def quarantine(self) -> Path:
-        return self.root / "labels" / "quarantine.parquet"
-
-    @property
-    def findings(self) -> Path:
-        return self.root / "labels" / "findings.parquet"
-
-    @property
-    def requeue(self) -> Path:
-        return self.root / "labels" / "requeue.txt"
-
-    @property
-    def states(self) -> Path:
-        return self.root / "labels" / "states.parquet"
-
-    @property
-    def pulls(self) -> Path:
-        return self.root / "labels" / "pulls"
-
-    @property
-    def ingests(self) -> Path:
-        return self.root / "labels" / "ingests"
-
-    @property
-    def label_ledger(self) -> Path:
-        return self.root / "labels" / "ledger.json"
-
-    @property
-    def d_f(self) -> Path:
-        return self.root / "splits" / "D_F.parquet"
-
-    @property
-    def d_p(self) -> Path:
-        return self.root / "splits" / "D_P.parquet"
-
-    @property
-    def split_manifest(self) -> Path:
-        return self.root / "splits" / "manifest.json"
-
-    @property
-    def features(self) -> Path:
-        return self.root / "features"
-
-    @property
-    def runs(self) -> Path:
-        return self.root / "runs"

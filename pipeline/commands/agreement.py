@@ -40,8 +40,7 @@ def agreement(
 
     Example: semctl agreement --min-alpha 0.67 --html agreement.html
     """
-    from pipeline.reports.agreement_page import write_page
-    from pipeline.reports.agreement_report import AgreementRequest, check_alpha, workspace_agreement
+    from pipeline.reports.agreement_report import AgreementRequest, check_alpha, workspace_agreement, write_page
     from schemas.errors import CheckError
 
     workspace, console = opened(context, as_json=as_json)

@@ -73,8 +73,7 @@ def export_for_labelling(
     """
     from pipeline.chosen_dialogues import Selection
     from pipeline.labelling.assigned_export import export_assigned, is_assigned
-    from pipeline.labelling.assignment_record import annotators_named
-    from pipeline.labelling.assignment_request import AssignmentRequest
+    from pipeline.labelling.assignment_record import AssignmentRequest, annotators_named
     from pipeline.labelling.export_for_labelling import ExportRequest
     from pipeline.labelling.export_for_labelling import export_for_labelling as export
 

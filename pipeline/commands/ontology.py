@@ -61,7 +61,7 @@ def rename(
 
     Example: semctl ontology rename color=grey charcoal
     """
-    from pipeline.labelling.ontology_requests import renaming
+    from pipeline.labelling.ontology_changes import renaming
 
     _change(context, lambda _: renaming(target, new), dry_run, offline, as_json)
 
@@ -79,7 +79,7 @@ def merge(
 
     Example: semctl ontology merge color=black "color=jet black" --into black
     """
-    from pipeline.labelling.ontology_requests import merging
+    from pipeline.labelling.ontology_changes import merging
 
     _change(context, lambda _: merging(targets, into), dry_run, offline, as_json)
 
@@ -97,7 +97,7 @@ def split(
 
     Example: semctl ontology split color=blue --into navy,"sky blue"
     """
-    from pipeline.labelling.ontology_requests import splitting
+    from pipeline.labelling.ontology_changes import splitting
 
     _change(context, lambda workspace: splitting(workspace, target, into), dry_run, offline, as_json)
 
@@ -123,7 +123,7 @@ def add(
 
     Example: semctl ontology add color=teal --alias petrol
     """
-    from pipeline.labelling.ontology_requests import adding
+    from pipeline.labelling.ontology_changes import adding
 
     def asked(workspace: Workspace) -> Edit:
         return adding(workspace, target, attribute=attribute, aliases=alias or (), assume_none=assume_none)

@@ -28,8 +28,7 @@ from pipeline.corpus.recommendations import RECOMMENDATION_COLUMNS
 from pipeline.corpus.records import SPLITS, Reader, SplitShares
 from pipeline.corpus.slots import CorpusSlots
 from pipeline.corpus.updates import UPDATE_COLUMNS, annotation_rows
-from pipeline.ontology.derivation import AttributeCounts, CorpusSlot, derive_ontology
-from pipeline.ontology.extension import grown
+from pipeline.ontology.derivation import AttributeCounts, CorpusSlot, derive_ontology, grown
 from pipeline.workspace import Workspace
 from schemas.errors import CorpusError, UsageError
 from schemas.files import remove_left_over, temporary_folder, write_json

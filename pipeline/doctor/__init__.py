@@ -5,8 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 
-from pipeline.doctor.finding import Finding, Level
-from pipeline.doctor.machine import examine_machine
+from pipeline.doctor.machine import Finding, Level, examine_machine
 from pipeline.doctor.server import examine_server
 from pipeline.doctor.space import examine_workspace
 from pipeline.workspace import Workspace

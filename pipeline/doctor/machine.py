@@ -1,4 +1,4 @@
-"""Versions, processor, GPU, memory and disk."""
+"""What the doctor finds, and of the machine: versions, processor, GPU, memory and disk."""
 
 from __future__ import annotations
 
@@ -10,9 +10,30 @@ import platform
 import re
 import shutil
 from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 from pathlib import Path
+from typing import Any, Literal
 
-from pipeline.doctor.finding import Finding, Level
+from schemas.json_form import json_form
+
+Level = Literal["ok", "warning", "problem"]
+"""``warning``: something works worse than it could, or soon will; ``problem``: something does not work."""
+
+
+@dataclass(frozen=True)
+class Finding:
+    """One line of the doctor's report."""
+
+    area: str  # machine, workspace or Label Studio
+    check: str
+    level: Level
+    found: str
+    fix: str | None = None  # what to do about it; None where nothing needs doing
+
+    def as_json(self) -> dict[str, Any]:
+        """The JSON form."""
+        return json_form(self)
+
 
 REQUIREMENTS: Mapping[str, tuple[str, str | None]] = {
     "torch": ("2.11", None),

@@ -12,7 +12,7 @@ from annotate.label_studio.environment import SERIES
 from annotate.label_studio.plain_http import is_key, send, server_address
 from annotate.label_studio.session import describe
 from annotate.label_studio.studio import Studio
-from pipeline.doctor.finding import Finding, Level
+from pipeline.doctor.machine import Finding, Level
 from pipeline.workspace import Workspace
 from schemas.errors import SemctlError, UsageError
 from schemas.safe_text import guard

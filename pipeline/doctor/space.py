@@ -11,7 +11,8 @@ from typing import Any
 
 import orjson
 
-from pipeline.doctor.finding import Finding
+from pipeline.batches import is_complete
+from pipeline.doctor.machine import Finding
 from pipeline.modelling.run_record import RECORD
 from pipeline.stages import STAGES
 from pipeline.workspace import Workspace
@@ -200,10 +201,9 @@ def _unfinished(workspace: Workspace) -> Iterator[Finding]:
     """Batches, runs and files that a killed command left half-done."""
     batches = sorted(path for path in workspace.labelling.glob("batch-*") if path.is_dir())
     for folder in batches:
-        manifest = folder / "manifest.json"
         try:
-            complete = manifest.is_file() and read_json(manifest, error=WorkspaceError).get("complete") is True
-        except (SemctlError, AttributeError):
+            complete = is_complete(folder)
+        except SemctlError:
             complete = False
         if not complete:
             fix = "run the same `semctl export-for-labelling` again: it completes the batch"

@@ -11,22 +11,30 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from annotate.assignment.assignment import assign, reassign, shares_of, turns_of
-from pipeline.batches import read_batches
+from pipeline.batches import dialogue_of, read_batches
 from pipeline.chosen_dialogues import Selection, choose_dialogues
-from pipeline.labelling.annotators import learn_annotators
-from pipeline.labelling.assignment_record import Assignment, assignment_file
-from pipeline.labelling.assignment_request import AssignmentRequest, agreed, assignment_name, part_place
+from pipeline.labelling.assignment_record import (
+    Assignment,
+    AssignmentRequest,
+    agreed,
+    assignment_file,
+    assignment_name,
+    learn_annotators,
+    part_place,
+)
 from pipeline.labelling.export_for_labelling import ExportRequest, ExportResult, export_for_labelling
-from pipeline.labelling.reassignment import remove_reassigned, unfinished_dialogues
 from pipeline.workspace import Workspace
 from schemas.errors import UsageError
 from schemas.files import locked
 from schemas.json_form import json_form
 from schemas.progress import Progress, SilentProgress
 from schemas.tables import TURNS, open_table
+
+if TYPE_CHECKING:
+    from annotate.label_studio.gateway import Gateway, Project
 
 
 @dataclass(frozen=True)
@@ -98,7 +106,7 @@ def export_assigned(
     What was assigned earlier under this name stays assigned, whether it is in the selection or not.
 
     Raises:
-        UsageError: terms that cannot be, or another name's; see :func:`pipeline.labelling.assignment_request.agreed`.
+        UsageError: terms that cannot be, or another name's; see :func:`pipeline.labelling.assignment_record.agreed`.
         InputError, ServiceError: as :func:`pipeline.labelling.export_for_labelling.export_for_labelling`.
     """
     progress = progress or SilentProgress()
@@ -114,7 +122,7 @@ def export_assigned(
         nobody: list[str] = []
         unfinished: list[str] = []
         if asked.leaving is not None:
-            unfinished = unfinished_dialogues(workspace, record, asked.leaving)
+            unfinished = _unfinished(workspace, record, asked.leaving)
             record, nobody = _leave(record, asked.leaving, unfinished, people)
         # the seed of the assignment orders later selections too: a larger -n adds to a smaller one
         selection = request.selection and replace(request.selection, seed=terms.seed)
@@ -124,7 +132,7 @@ def export_assigned(
         record = replace(record, pushed=False)
         if not asked.dry_run:
             record.write(labelling)
-        removed = 0 if record.is_file else remove_reassigned(workspace, record, progress, dry_run=asked.dry_run)
+        removed = 0 if record.is_file else _remove_reassigned(workspace, record, progress, dry_run=asked.dry_run)
         if asked.dry_run:
             parts = _parts(record)
         else:
@@ -232,3 +240,56 @@ def _learn(workspace: Workspace, parts: Sequence[AssignedPart]) -> None:
         if part.export is not None and part.export.destination.project_id is not None
     }
     learn_annotators(workspace, gateway, projects).write(workspace.labelling)
+
+
+def _unfinished(workspace: Workspace, record: Assignment, annotator: str) -> list[str]:
+    """Dialogues of an annotator of which a task has no answer, or only a skipped one, in the order of assignment.
+
+    They are reassigned whole, since an update is relative to the turns before it. Answers given so far stay where they
+    are, and are taken in like any others.
+    """
+    part = record.part(annotator)
+    gateway, project = _project(workspace, part.place if part else "")
+    assigned = record.dialogues_of(annotator)
+    if project is None:
+        return assigned
+    wanted = Counter(map(dialogue_of, _pushed(workspace, project)))
+    answered = Counter(task.dialogue_id for task in gateway.activity(project) if task.is_done)
+    return [each for each in assigned if not wanted[each] or answered[each] < wanted[each]]
+
+
+def _remove_reassigned(workspace: Workspace, record: Assignment, progress: Progress, *, dry_run: bool) -> int:
+    """Take tasks that nobody touched out of the projects of those who handed them over; how many there were.
+
+    What was begun, answered or skipped stays. With ``dry_run`` they are only counted.
+    """
+    removed = 0
+    for annotator, dialogues in record.reassigned.items():
+        part = record.part(annotator)
+        gone = set(dialogues).difference(record.dialogues_of(annotator))
+        if part is None or not gone:
+            continue
+        gateway, project = _project(workspace, part.place)
+        if project is None:
+            continue
+        uids = [uid for uid in _pushed(workspace, project) if dialogue_of(uid) in gone]
+        there = {task.id for task in gateway.tasks(project, uids)}
+        untouched = sorted(there - {task.id for task in gateway.activity(project)})
+        removed += len(untouched)
+        if untouched and not dry_run:
+            progress.log(f"{annotator} left: {len(untouched)} tasks that nobody touched are taken out")
+            gateway.delete_tasks(project, untouched)
+    return removed
+
+
+def _project(workspace: Workspace, title: str) -> tuple[Gateway, Project | None]:
+    from annotate.label_studio.gateway import connect
+
+    gateway = connect(workspace.root)
+    return gateway, gateway.find_project(title)
+
+
+def _pushed(workspace: Workspace, project: Project) -> list[str]:
+    """The uids of the tasks that were pushed to a project."""
+    batches = read_batches(workspace.labelling)
+    return [uid for batch in batches if batch.destination.project == project.title for uid in batch.uids]

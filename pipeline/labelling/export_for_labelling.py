@@ -8,31 +8,22 @@ something writes ``labelling/batch-NNNN/``, its manifest last, and a batch witho
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import Any
 
 from annotate.tasks import label_config as labels
 from annotate.tasks.dialogue_tasks import TaskStyle, dialogue_tasks
 from annotate.tasks.guidelines import guideline_html, guideline_markdown
 from annotate.tasks.open_points import OpenPoint, open_points
-from pipeline.batches import (
-    Batch,
-    Destination,
-    ToProjectOrFile,
-    finish_batch,
-    next_batch_folder,
-    read_batches,
-    removed_on_failure,
-    write_batch,
-)
+from pipeline.batches import Batch, Destination, ToProjectOrFile, new_batch, next_batch_folder, read_batches
 from pipeline.chosen_dialogues import Selection, choose_dialogues, read_dialogues
-from pipeline.labelling.assignment_request import AssignmentRequest
-from pipeline.labelling.interface_versions import note_interface_version
+from pipeline.labelling.assignment_record import AssignmentRequest
+from pipeline.labelling.live_configuration import note_interface_version
 from pipeline.labelling.task_images import TaskImages
 from pipeline.workspace import Workspace
-from schemas.errors import LabelError, UsageError
-from schemas.files import locked, write_json
+from schemas.errors import LabelError
+from schemas.files import locked
 from schemas.json_form import json_form
 from schemas.ontology import Ontology
 from schemas.progress import Progress, SilentProgress
@@ -126,13 +117,11 @@ def export_for_labelling(
     shown = progress or SilentProgress()
     if request.project is not None:
         return _to_project(workspace, request, request.project, shown)
-    return _to_file(workspace, request, request.file, shown)
+    return _to_file(workspace, request, shown)
 
 
-def _to_file(workspace: Workspace, request: ExportRequest, file: Path, progress: Progress) -> ExportResult:
-    destination = Destination(file=str(file.resolve()))
-    if file.is_dir():
-        raise UsageError("this is a folder", where=file, fix="name a file for the tasks")
+def _to_file(workspace: Workspace, request: ExportRequest, progress: Progress) -> ExportResult:
+    destination = Destination(file=str(request.file.resolve()))
     with locked(workspace.labelling / ".lock"):
         batches = read_batches(workspace.labelling)
         earlier = [batch for batch in batches if batch.destination == destination]
@@ -140,13 +129,8 @@ def _to_file(workspace: Workspace, request: ExportRequest, file: Path, progress:
         recorded = {uid for batch in earlier if batch.config_sha256 == prepared.config.sha256 for uid in batch.uids}
         new = [task for task in prepared.tasks if task["data"]["uid"] not in recorded]
         _prelabel(workspace, prepared, prepared.tasks, request.prelabel, progress)
-        folder = _write_batch(workspace, prepared, new)
-        try:
-            with removed_on_failure(folder):
-                write_json(file, prepared.tasks)
-        except OSError as problem:
-            raise UsageError(f"cannot write the tasks: {problem.strerror}", where=file) from None
-        number = _finish_batch(folder, prepared, new, destination)
+        with _batch(workspace, prepared, new, destination) as number:
+            request.write(prepared.tasks)
     return _result(prepared, destination, len(new), number)
 
 
@@ -172,10 +156,9 @@ def _to_project(workspace: Workspace, request: ExportRequest, title: str, progre
         new = [task for task in unrecorded if task["data"]["uid"] not in there]
         was_interrupted = len(new) < len(unrecorded) or next_batch_folder(workspace.labelling).exists()
         _prelabel(workspace, prepared, unrecorded, request.prelabel, progress)
-        folder = _write_batch(workspace, prepared, unrecorded)
-        gateway.push(project, new, progress)
-        doubles = gateway.remove_doubles(project, prepared.uids) if was_interrupted else 0
-        number = _finish_batch(folder, prepared, unrecorded, destination)
+        with _batch(workspace, prepared, unrecorded, destination) as number:
+            gateway.push(project, new, progress)
+            doubles = gateway.remove_doubles(project, prepared.uids) if was_interrupted else 0
     outdated = sum(
         1
         for task in prepared.tasks
@@ -254,20 +237,16 @@ def _same_windows(prepared: _Prepared, there: Mapping[str, Mapping[str, Any]], t
             )
 
 
-def _write_batch(workspace: Workspace, prepared: _Prepared, tasks: Sequence[Mapping[str, Any]]) -> Path | None:
-    guideline = guideline_markdown(prepared.ontology)
-    return write_batch(workspace.labelling, tasks, config_xml=prepared.config.xml, guideline=guideline)
-
-
-def _finish_batch(
-    folder: Path | None, prepared: _Prepared, tasks: Sequence[Mapping[str, Any]], destination: Destination
-) -> int | None:
-    return finish_batch(
-        folder,
+def _batch(
+    workspace: Workspace, prepared: _Prepared, tasks: Sequence[Mapping[str, Any]], destination: Destination
+) -> AbstractContextManager[int | None]:
+    return new_batch(
+        workspace.labelling,
         tasks,
         destination,
         config=prepared.config,
         ontology=prepared.ontology,
+        guideline=guideline_markdown(prepared.ontology),
         window=prepared.window,
         annotator=prepared.annotator,
         prelabel=prepared.prelabel,

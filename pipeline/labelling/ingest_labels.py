@@ -24,15 +24,13 @@ from annotate.label_studio.plain_http import server_address
 from annotate.resolution.answers import standing_annotations
 from annotate.resolution.policies import PolicyName
 from annotate.states.splits import split_manifest
-from pipeline.batches import read_batches
+from pipeline.batches import batch_folder, read_batches
 from pipeline.labelling.checks import checking, requeue_codes
 from pipeline.labelling.ingest_history import keep_ingest
-from pipeline.labelling.ingest_report import IngestReport, report_of
-from pipeline.labelling.interface_versions import read_interface_versions
-from pipeline.labelling.pulling import Pull
+from pipeline.labelling.ingest_report import IngestReport, report_of, write_states
+from pipeline.labelling.live_configuration import read_interface_versions
 from pipeline.labelling.resolution_policy import policy_name, policy_of
-from pipeline.labelling.sources import LabelSource
-from pipeline.labelling.states import write_states
+from pipeline.labelling.sources import LabelSource, Pull
 from pipeline.workspace import Workspace
 from schemas.errors import LabelError, UsageError, WorkspaceError
 from schemas.files import locked, sha256_file, temporary_folder, write_atomic, write_json
@@ -127,7 +125,7 @@ def _address(server: str) -> str:
 def _check_configurations(workspace: Workspace) -> None:
     """Refuse labels while the configuration of a batch is not as it was generated: its slots may mean other things."""
     for batch in read_batches(workspace.labelling):
-        file = workspace.labelling / f"batch-{batch.number:04d}" / "label_config.xml"
+        file = batch_folder(workspace.labelling, batch.number) / "label_config.xml"
         if not file.is_file() or sha256_file(file) != batch.config_sha256:
             what = "was edited by hand" if file.is_file() else "is missing"
             raise LabelError(

@@ -21,9 +21,8 @@ from annotate.assignment.progress_report import (
 from annotate.exports.identity import is_address, numbered_name
 from annotate.label_studio.activity_calls import ActivityCache
 from annotate.resolution.answers import newest_versions
-from pipeline.batches import Batch, read_batches
-from pipeline.labelling.annotators import learn_annotators
-from pipeline.labelling.assignment_record import Assignment, projects_of, read_assignments
+from pipeline.batches import Batch, batch_folder, read_batches
+from pipeline.labelling.assignment_record import Assignment, learn_annotators, projects_of, read_assignments
 from pipeline.workspace import Workspace
 from schemas.errors import LabelError
 from schemas.files import read_json, taken_apart
@@ -209,7 +208,7 @@ class LabellingProgress:
 
     def _tasks(self, batch: Batch) -> dict[str, WantedTask]:
         if batch.number not in self._wanted:
-            file = self._workspace.labelling / f"batch-{batch.number:04d}" / "tasks.json"
+            file = batch_folder(self._workspace.labelling, batch.number) / "tasks.json"
             self._wanted[batch.number] = _read_tasks(file)
         return self._wanted[batch.number]
 

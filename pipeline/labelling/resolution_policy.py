@@ -1,15 +1,20 @@
-"""The policy that makes one answer of several people's: chosen by name, fitted to the workspace where it has to be."""
+"""The policy that makes one answer of several people's, fitted to the workspace where it has to be; dialogues by it."""
 
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import contextmanager
 from typing import Any
 
-from annotate.annotations.annotation import Annotation
-from annotate.annotations.dialogue_index import IndexedDialogue
+from annotate.annotations.annotation import Annotation, read_annotations
+from annotate.annotations.dialogue_index import IndexedDialogue, read_dialogue_index
+from annotate.annotations.migration import Migration
+from annotate.exports.annotation_store import AnnotationStore
 from annotate.resolution.policies import POLICIES, Adjudicated, Majority, Policy, PolicyName, Weighted
-from annotate.resolution.resolve import AnswerCounts, Resolution, ballots_of
+from annotate.resolution.resolve import AnswerCounts, Resolution, ballots_of, resolve
+from pipeline.workspace import Workspace
+from schemas.errors import WorkspaceError
 from schemas.ontology import Ontology
 from schemas.progress import Progress
 from schemas.validation import known_name
@@ -82,3 +87,27 @@ class ResolvedCounts:
             who: {"sensitivity": round(rates.sensitivity, 6), "specificity": round(rates.specificity, 6)}
             for who, rates in sorted(found.items())
         }
+
+
+@contextmanager
+def resolved_dialogues(
+    workspace: Workspace, ontology: Ontology, policy: PolicyName, progress: Progress
+) -> Iterator[Callable[[], Iterator[tuple[str, Resolution]]]]:
+    """The block gets a function that goes through the annotations, which stay out of memory, dialogue by dialogue."""
+    if not workspace.annotations.is_file():
+        raise WorkspaceError(
+            "there are no annotations yet", where=workspace.annotations, fix="run `semctl ingest-labels` first"
+        )
+    index = read_dialogue_index(workspace.turns, with_hashes=False)
+    with AnnotationStore() as store:
+        store.load(read_annotations(workspace.annotations))
+        migration = Migration(ontology)
+        chosen = policy_of(policy, migration.dialogues(store.by_dialogue()), index, ontology, progress)
+
+        def each() -> Iterator[tuple[str, Resolution]]:
+            for dialogue_id, said in migration.dialogues(store.by_dialogue()):
+                dialogue = index.get(dialogue_id)
+                if dialogue is not None and dialogue.user_turns:
+                    yield dialogue_id, resolve(said, dialogue.user_turns, ontology, chosen)
+
+        yield each

@@ -1,4 +1,4 @@
-"""Changes of an ontology's values: each a pure function from one version to the next, with the step that records it.
+"""Changes of values and slots: pure functions from one version of an ontology to the next, with the step that says so.
 
 A change that was made already gives the ontology back as it is, so that a command that was interrupted can be run
 again. Nothing is deleted: names that are given up stay as other ways to say what they stood for, and no name ever
@@ -8,14 +8,30 @@ comes to stand for something else.
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Sequence
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
 from itertools import pairwise
 
 from pydantic import ValidationError
 
 from schemas.errors import OntologyError, UsageError
-from schemas.folding import fold
-from schemas.ontology import AddValue, MergedValue, MergeValues, Ontology, RenameValue, Slot, Step, Value, is_number
+from schemas.folding import fold, fold_name
+from schemas.ontology import (
+    AddSlot,
+    AddValue,
+    MergedSlot,
+    MergedValue,
+    MergeSlots,
+    MergeValues,
+    Ontology,
+    RenameSlot,
+    RenameValue,
+    Slot,
+    SplitValue,
+    Step,
+    Value,
+    is_number,
+)
 from schemas.validation import first_mistake, nearest
 
 CONTROL_CHARACTER = re.compile(r"[\x00-\x1f\x7f]")
@@ -203,3 +219,215 @@ def _proper_value(slot: Slot, text: str) -> str:
     if slot.kind == "numeric" and is_number(text):
         raise UsageError(f"in the slot '{slot.name}' a number is a value of itself", where=text, fix="give it a word")
     return text
+
+
+_RANGE = re.compile(r"under (?P<under>.+)|(?P<low>.+) to (?P<high>.+)|(?P<over>.+) and over")
+
+
+def split_value(ontology: Ontology, name: str, value: str, into: Sequence[str], counts: Mapping[str, int]) -> Ontology:
+    """Let several values take the place of one.
+
+    A part may be the value itself (which from then on means less), one of its other spellings, which becomes a value
+    of its own with the products spelled so, another value of the slot, or new. Unless it is one of its parts, the value
+    is no longer offered; products that the catalogue spells like it stay keyed to it.
+
+    The parts of a range are ranges that fill it, written "under 20", "20 to 40" or "40 and over".
+
+    Args:
+        counts: spelling -> products of the catalogue that have it.
+
+    Raises:
+        OntologyError: no such slot or value; fewer than two parts; a part that stands for another value; ranges that
+            leave numbers out.
+    """
+    slot = ontology.slot(name)
+    known = slot.named(value)
+    parts = tuple({fold(part): part.strip() for part in reversed(into) if part.strip()}.values())[::-1]
+    if _is_done(ontology, slot, known, parts):
+        return ontology
+    was = find_value(slot, value)
+    if len(parts) < 2:
+        raise OntologyError(f"'{slot.name}={was.value}' needs two parts at least", fix="name them with --into A,B")
+    fresh, rest = _ranges(slot, was, parts) if was.is_range else _words(slot, was, parts)
+    if not any(fold(part) == fold(was.value) for part in parts):
+        rest = rest.model_copy(update={"split_into": parts})
+    values = [one for known in slot.values for one in ((rest, *fresh) if known is was else (known,))]
+    found = _counted(changed(slot, values=tuple(values)), counts)
+    values = [
+        one.model_copy(update={"count": found[one.value]}) if one is rest or one in fresh else one for one in values
+    ]
+    step = SplitValue(
+        version=ontology.version + 1, slot=slot.name, value=was.value, spellings=was.spellings, into=parts
+    )
+    return stepped(ontology, step, {slot.name: changed(slot, values=tuple(values))})
+
+
+def _counted(slot: Slot, counts: Mapping[str, int]) -> Counter[str]:
+    """Value -> products that have it."""
+    found: Counter[str] = Counter()
+    for text, n in counts.items():
+        value = slot.find(text)
+        if value is not None:
+            found[value.value] += n
+    return found
+
+
+def _is_done(ontology: Ontology, slot: Slot, known: Value | None, parts: Sequence[str]) -> bool:
+    """Whether this split was made already: the value is gone into these parts, or it was the last step of all."""
+    asked = set(map(fold, parts))
+    if known is not None and known.split_into:
+        return set(map(fold, known.split_into)) == asked
+    last = ontology.history[-1] if ontology.history else None
+    if not isinstance(last, SplitValue) or known is None or last.slot != slot.name:
+        return False
+    return fold(last.value) == fold(known.value) and set(map(fold, last.into)) == asked
+
+
+def _words(slot: Slot, was: Value, parts: Sequence[str]) -> tuple[list[Value], Value]:
+    """The values that are new, and what is left of the old one."""
+    fresh = []
+    for part in parts:
+        other = slot.named(part)
+        if fold(part) == fold(was.value):
+            continue
+        if other is None or other is was:
+            fresh.append(Value(value=part))
+        elif other.split_into or fold(other.value) != fold(part):
+            what = "was split itself" if other.split_into else f"is another way to say '{slot.name}={other.value}'"
+            raise OntologyError(f"the part '{part}' {what}", fix="name the value itself, or a new one")
+    claimed = {fold(value.value) for value in fresh}
+    keyed = tuple(text for text in was.catalogue if fold(text) not in claimed)
+    aliases = tuple(text for text in was.aliases if fold(text) not in claimed)
+    same = [fold(text) for text in keyed] == [fold(was.value)]
+    return fresh, was.model_copy(update={"aliases": aliases, "catalogue": () if same else keyed})
+
+
+def _ranges(slot: Slot, was: Value, parts: Sequence[str]) -> tuple[list[Value], Value]:
+    found = [_range(slot, part, was.currency) for part in parts]
+    found.sort(key=low_end)
+    fills = found[0].low == was.low and found[-1].high == was.high
+    if not fills or any(lower.high != upper.low for lower, upper in pairwise(found)):
+        low = "below" if was.low is None else f"from {was.low:g}"
+        high = "up" if was.high is None else f"to {was.high:g}"
+        raise OntologyError(f"the parts of '{slot.name}={was.value}' do not fill it", fix=f"cut it {low} {high}")
+    return found, was.model_copy(update={"low": None, "high": None})
+
+
+def _range(slot: Slot, part: str, currency: str | None) -> Value:
+    match = _RANGE.fullmatch(fold(part).replace(fold(f" {currency}"), ""))
+    read = {name: slot.number(text) for name, text in match.groupdict().items() if text is not None} if match else {}
+    ends = {name: number.value for name, number in read.items() if number is not None and number.value is not None}
+    if not read or len(ends) < len(read):
+        raise OntologyError(f"the part '{part}' is no range", fix="write 'under 20', '20 to 40' or '40 and over'")
+    if slot.named(part) is not None:
+        raise OntologyError(f"the part '{part}' is a value of '{slot.name}' already")
+    low, high = ends.get("low", ends.get("over")), ends.get("high", ends.get("under"))
+    if low is not None and high is not None and low >= high:
+        raise OntologyError(f"the part '{part}' holds no number")
+    return Value(value=part, low=low, high=high, currency=currency)
+
+
+def rename_slot(ontology: Ontology, name: str, to: str) -> Ontology:
+    """Give a slot another name."""
+    slot, to = ontology.slot(name), to.strip()
+    if slot.name == to:
+        return ontology
+    _free_name(ontology, to, but=slot)
+    aliases = [alias for alias in (*slot.aliases, slot.name) if fold_name(alias) != fold_name(to)]
+    renamed = changed(slot, name=to, aliases=tuple(dict.fromkeys(aliases)))
+    return stepped(ontology, RenameSlot(version=ontology.version + 1, slot=slot.name, to=to), {slot.name: renamed})
+
+
+def merge_slots(ontology: Ontology, names: Sequence[str], into: str) -> Ontology:
+    """Make one slot of several that key to the same product attribute.
+
+    Raises:
+        OntologyError: no such slot; they key to different attributes; ``into`` is none of them and not free; or a word
+            stands for different values in them.
+    """
+    found = [ontology.slot(name) for name in names]
+    slots = [slot for slot in ontology.slots if slot in found]  # in the order that annotators see
+    into = into.strip()
+    if len(slots) == 1:
+        return ontology if fold_name(into) == fold_name(slots[0].name) else rename_slot(ontology, slots[0].name, into)
+    first = slots[0]
+    for other in slots[1:]:
+        if fold_name(other.attribute) != fold_name(first.attribute):
+            raise OntologyError(
+                f"'{first.name}' keys to the product attribute '{first.attribute}', '{other.name}' to "
+                f"'{other.attribute}': a slot's values are looked up in one attribute",
+                fix="merge slots of one attribute only",
+            )
+        if other.kind != first.kind:
+            raise OntologyError(f"'{first.name}' is {first.kind}, '{other.name}' is {other.kind}")
+    target = ontology.find(into)
+    if target is None or target not in slots:
+        _free_name(ontology, into, but=first)
+    kept = target if target is not None and target in slots else first
+    name = kept.name if kept is target else into
+    names_given_up = [alias for slot in slots for alias in (slot.name, *slot.aliases)]
+    merged = changed(
+        kept,
+        name=name,
+        aliases=tuple(dict.fromkeys(alias for alias in names_given_up if fold_name(alias) != fold_name(name))),
+        values=_all_values(kept, [slot for slot in slots if slot is not kept]),
+    )
+    step = MergeSlots(
+        version=ontology.version + 1,
+        slots=tuple(MergedSlot(name=slot.name, names=(slot.name, *slot.aliases)) for slot in slots),
+        into=name,
+    )
+    gone = {slot.name: None for slot in slots if slot is not kept}
+    return stepped(ontology, step, {**gone, kept.name: merged})
+
+
+def _all_values(kept: Slot, others: Sequence[Slot]) -> tuple[Value, ...]:
+    values = list(kept.values)
+    for slot in others:
+        for value in slot.values:
+            same = next((known for known in values if fold(known.value) == fold(value.value)), None)
+            if same is None:
+                values.append(value)
+            elif _meaning(same) != _meaning(value):
+                raise OntologyError(
+                    f"'{value.value}' is one thing in '{kept.name}' and another in '{slot.name}'",
+                    fix=f"rename it in one of them: semctl ontology rename '{slot.name}={value.value}' NEW",
+                )
+            else:
+                aliases = tuple(dict.fromkeys((*same.aliases, *value.aliases)))
+                values[values.index(same)] = same.model_copy(update={"aliases": aliases})
+    return tuple(values)
+
+
+def _meaning(value: Value) -> tuple[object, ...]:
+    return value.low, value.high, value.currency, value.split_into
+
+
+def add_slot(ontology: Ontology, slot: Slot, *, assume_none: bool = False) -> Ontology:
+    """Add a slot.
+
+    Args:
+        assume_none: what earlier answers do not say of it counts as nothing wanted; else as unknown.
+    """
+    same = ontology.find(slot.name)
+    if same is not None and fold_name(same.attribute) == fold_name(slot.attribute) and same.name == slot.name:
+        return ontology
+    _free_name(ontology, slot.name)
+    for other in ontology.slots:
+        if fold_name(other.attribute) == fold_name(slot.attribute):
+            raise OntologyError(
+                f"the product attribute '{slot.attribute}' is the slot '{other.name}' already",
+                fix=f"rename that slot if you like: semctl ontology rename {other.name} {slot.name}",
+            )
+    step = AddSlot(version=ontology.version + 1, slot=slot.name, attribute=slot.attribute, assume_none=assume_none)
+    return stepped(ontology, step, {}, slot)
+
+
+def _free_name(ontology: Ontology, name: str, *, but: Slot | None = None) -> None:
+    """Refuse a name that another slot has or had, or whose attribute it is: it would be found in its stead."""
+    if not name or CONTROL_CHARACTER.search(name):
+        raise UsageError("a slot's name is one line of text", where=repr(name))
+    for slot in ontology.slots:
+        taken = map(fold_name, (slot.name, *slot.aliases, slot.attribute))
+        if slot is not but and fold_name(name) in taken:
+            raise OntologyError(f"'{name}' names the slot '{slot.name}' already", fix="choose another name")

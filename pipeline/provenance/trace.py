@@ -14,8 +14,8 @@ from annotate.annotations.annotation import Annotation
 from annotate.exports.identity import is_address
 from annotate.label_studio.studio import Studio
 from annotate.states.tracing import Origin, Spoken, origins, spoken
-from pipeline.batches import Batch, read_batches
-from pipeline.labelling.pulling import pull_states
+from pipeline.batches import Batch, batch_folder, read_batches
+from pipeline.labelling.sources import pull_states
 from pipeline.workspace import Workspace
 from schemas.errors import UsageError, WorkspaceError
 from schemas.json_form import json_form
@@ -167,7 +167,7 @@ class _Places:
         made_with = [batch for batch in to_project or exported if batch.config_sha256 == one.config_sha256]
         title, url = self._project(one, to_project)
         page = f"{self._pages.get(url, url)}/projects/{one.project}/data?task={one.task_id}" if url else None
-        batch = self._workspace.labelling / f"batch-{made_with[-1].number:04d}" if made_with else None
+        batch = batch_folder(self._workspace.labelling, made_with[-1].number) if made_with else None
         raw = self._workspace.raw_exports / f"{one.export_sha256}.json.gz"
         came_with = raw if one.export_sha256 and raw.is_file() else None
         return Witness(said, title, page if one.task_id else None, batch, came_with)

@@ -1,21 +1,26 @@
-"""``semctl agreement``: how far the people who labelled the same turns of a workspace agree."""
+"""``semctl agreement``: how far the people who labelled the same turns agree, also as one HTML page on its own."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Literal, NamedTuple
 
-from annotate.agreement.aligned_labels import AlignedLabels, CellReader, read_dialogue
+from annotate.agreement.aligned_labels import NEW_TOPIC, NOTHING, AlignedLabels, CellReader, LabelledTurn, read_dialogue
 from annotate.agreement.coefficients import DISTANCES, Distance
 from annotate.agreement.figures import measure
 from annotate.agreement.reading import Labelled, UserTurns, annotations_by_dialogue, read_labelled, read_user_turns
-from annotate.agreement.report import AgreementReport
+from annotate.agreement.report import GOOD, TENTATIVE, AgreementReport, Estimate, SlotScore, ValueScore, word
 from annotate.agreement.tally import Tally
 from annotate.annotations.migration import Migration
+from pipeline.reports.pages import render
 from pipeline.workspace import Workspace
 from schemas.errors import CheckError, UsageError
+from schemas.files import write_atomic
 from schemas.json_form import json_form
 from schemas.progress import Progress, SilentProgress
+from schemas.tables import TURNS, read_table
 from schemas.validation import did_you_mean
 
 _SPLITS = ("train", "valid", "test")
@@ -138,3 +143,162 @@ def _check_names(annotators: tuple[str, ...], labelled: Mapping[str, Labelled]) 
         if name not in known:
             fix = did_you_mean(name, known, f"there are {', '.join(known) or 'none'}")
             raise UsageError(f"no labels by '{name}'", fix=fix)
+
+
+Texts = Mapping[tuple[str, int, str], str]
+"""(dialogue id, turn, speaker) -> what is said."""
+
+_LEAST_SAID = 5
+_MOST_PAIRS = 40
+
+
+class Chip(NamedTuple):
+    """One thing said: by everybody (``same``), not by everybody (``apart``), or left unsaid (``silent``)."""
+
+    text: str
+    kind: Literal["same", "apart", "silent"]
+
+
+class AnswerShown(NamedTuple):
+    """One answer to a turn."""
+
+    who: str
+    chips: tuple[Chip, ...]
+    is_verdict: bool
+
+
+class TurnShown(NamedTuple):
+    """A turn that was answered differently."""
+
+    turn: int
+    before: str  # what the assistant said before it
+    text: str  # what the user says
+    answers: tuple[AnswerShown, ...]
+
+
+def write_page(path: Path, workspace: Workspace, report: AgreementReport, request: AgreementRequest) -> None:
+    """Write the page of a report, with the texts of the turns it shows; the same report gives the same bytes.
+
+    Raises:
+        UsageError: the file cannot be written.
+    """
+    apart = [each.dialogue_id for each in report.worst if each.differing_turns]
+    examples = (each for mixed in (*report.confusions, *report.omissions) for each in mixed.examples)
+    texts = _texts(workspace, {*apart, *(each.dialogue_id for each in examples)})
+    said = sum(slot.said for slot in report.slots)
+    everything = SlotScore("all slots", report.alpha, report.f1, report.turns, said, report.undefined)
+    often = [value for value in report.values if value.said >= _LEAST_SAID and value.alpha.value is not None]
+    page = render(
+        "agreement.html",
+        title=workspace.root.name,
+        report=report,
+        names=sorted(each.annotator for each in report.annotators),
+        sentence=_sentence(report),
+        slots=(everything, *report.slots, replace(report.new_topic, slot="new topic")),
+        often=len(often),
+        worst_values=sorted(often, key=_worst_first)[: len(report.worst) or 20],
+        turns=_differing_turns(workspace, apart, request, texts),
+        texts=texts,
+        settings=[f"{name} {value}" for name, value in report.settings.items() if value is not None],
+        good=GOOD,
+        tentative=TENTATIVE,
+        least_said=_LEAST_SAID,
+        most_pairs=_MOST_PAIRS,
+        word=word,
+        figure=_figure,
+        percent=_percent,
+        between=_between,
+        shortened=lambda text: text if len(text) <= 180 else f"{text[:179]}…",
+    )
+    try:
+        write_atomic(path, page)
+    except OSError as problem:
+        raise UsageError(f"cannot write the page: {problem.strerror}", where=path) from None
+
+
+def _texts(workspace: Workspace, dialogues: Collection[str]) -> Texts:
+    if not dialogues:
+        return {}
+    columns = ["dialogue_id", "turn", "speaker", "text"]
+    rows = read_table(workspace.turns, TURNS, columns=columns, filters=[("dialogue_id", "in", dialogues)])
+    return {(row["dialogue_id"], row["turn"], row["speaker"]): row["text"] for row in rows.to_pylist()}
+
+
+def _differing_turns(
+    workspace: Workspace, dialogues: Sequence[str], request: AgreementRequest, texts: Texts
+) -> dict[str, list[TurnShown]]:
+    """Dialogue id -> its turns with different answers."""
+    slots, answers = answers_to(workspace, dialogues, request)
+    return {
+        dialogue: [
+            TurnShown(
+                turn, texts.get((dialogue, turn - 1, "system"), ""), texts.get((dialogue, turn, "user"), ""), shown
+            )
+            for turn in sorted({turn for turns in answered.people.values() for turn in turns})
+            if (shown := _answers_shown(answered, turn, slots)) is not None
+        ]
+        for dialogue, answered in answers.items()
+    }
+
+
+def _worst_first(value: ValueScore) -> tuple[float, int]:
+    return value.alpha.value or 0.0, -value.said
+
+
+def _sentence(report: AgreementReport) -> str:
+    if report.undefined is not None:
+        return f"There is no overall alpha: {report.undefined}."
+    weak = [slot.slot for slot in report.slots if word(slot.alpha.value) == "poor"]
+    near = [slot.slot for slot in report.slots if word(slot.alpha.value) == "tentative"]
+    parts = [f"Poor: {', '.join(weak)}."] if weak else ["No slot is poor."]
+    parts += [f"Tentative: {', '.join(near)}."] if near else []
+    if report.confusions:
+        first = report.confusions[0]
+        parts.append(f"Mixed up most: {first.slot}, {first.first} against {first.second} ({first.count:,} times).")
+    return " ".join(parts)
+
+
+def _figure(value: float | None) -> str:
+    return "–" if value is None else f"{round(value, 2) + 0.0:.2f}".replace("-", "−")  # + 0.0: no minus before 0.00
+
+
+def _percent(value: float | None) -> str:
+    return "–" if value is None else f"{value:.0%}"
+
+
+def _between(found: Estimate, shown: Callable[[float | None], str] = _figure) -> str:
+    return "" if found.low is None or found.high is None else f"{shown(found.low)} to {shown(found.high)}"
+
+
+def _answers_shown(answered: AlignedLabels, turn: int, slots: Sequence[str]) -> tuple[AnswerShown, ...] | None:
+    """Everybody's answers; None where fewer than two people answered, or all say the same."""
+    given = {who: turns[turn] for who, turns in answered.people.items() if turn in turns}
+    if len(given) < 2:
+        return None
+    apart = {
+        slot
+        for slot in range(len(slots))
+        if len({said.cells.get(slot, NOTHING) for said in given.values() if slot not in said.missing}) > 1
+    }
+    if not apart:
+        return None
+    shown = [AnswerShown(who, _chips(said, given, apart, slots), False) for who, said in given.items()]
+    if turn in answered.verdicts:
+        shown.append(AnswerShown("verdict", _chips(answered.verdicts[turn], given, set(), slots), True))
+    return tuple(shown)
+
+
+def _chips(
+    said: LabelledTurn, given: Mapping[str, LabelledTurn], apart: set[int], slots: Sequence[str]
+) -> tuple[Chip, ...]:
+    chips: list[Chip] = []
+    for slot, name in enumerate(slots):
+        if slot in said.missing:
+            continue
+        for element in sorted(said.cells.get(slot, NOTHING), key=lambda each: (each.op == "dislike", each)):
+            by_all = all(element in other.cells.get(slot, NOTHING) for other in given.values())
+            text = str(element) if name == NEW_TOPIC else f"{name}: {element}"
+            chips.append(Chip(text, "same" if by_all or slot not in apart else "apart"))
+        if slot in apart and not said.cells.get(slot):
+            chips.append(Chip("no new topic" if name == NEW_TOPIC else f"{name}: –", "silent"))
+    return tuple(chips)

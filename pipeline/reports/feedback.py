@@ -12,8 +12,7 @@ from typing import Any
 from annotate.adjudication.feedback import Difference, Feedback, Group, Kind, collect_feedback
 from annotate.adjudication.review_tasks import mark_text
 from pipeline.chosen_dialogues import read_dialogues
-from pipeline.labelling.resolution_policy import policy_name
-from pipeline.labelling.resolved_dialogues import resolved_dialogues
+from pipeline.labelling.resolution_policy import policy_name, resolved_dialogues
 from pipeline.labelling.task_images import image_files, product_names
 from pipeline.reports.pages import render, thumbnail_url
 from pipeline.workspace import Workspace

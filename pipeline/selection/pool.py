@@ -1,19 +1,20 @@
-"""Which dialogues there are to choose from: those that nobody labelled and that wait for no annotator."""
+"""Which dialogues there are to choose from, and what the labels of some show: by this, strategies compare exactly."""
 
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import groupby
-from typing import Any
+from typing import Any, NamedTuple
 
 from annotate.annotations.dialogue_index import read_dialogue_index
 from annotate.assignment.selection_strategies import DialogueFeatures, OntologyValues, seeded_order
-from pipeline.batches import read_batches
+from pipeline.batches import dialogue_of, read_batches
 from pipeline.chosen_dialogues import SPLITS
 from pipeline.workspace import Workspace
 from schemas.errors import LabelError, UsageError
+from schemas.ontology import Ontology
 from schemas.progress import Progress
 from schemas.tables import D_F, RECOMMENDATIONS, TURNS, open_table, read_table
 
@@ -88,7 +89,7 @@ def _labelled(workspace: Workspace) -> set[str]:
 
 
 def _exported(workspace: Workspace) -> set[str]:
-    return {uid.rpartition("#")[0] for batch in read_batches(workspace.labelling) for uid in batch.uids}
+    return {dialogue_of(uid) for batch in read_batches(workspace.labelling) for uid in batch.uids}
 
 
 def look_at(
@@ -117,3 +118,39 @@ def _rows(file: Any, bar: Any) -> Iterator[dict[str, Any]]:
     for batch in file.iter_batches(batch_size=20_000, columns=["dialogue_id", "speaker", "text"]):
         yield from batch.to_pylist()
         bar.advance(batch.num_rows)
+
+
+class LabelCoverage(NamedTuple):
+    """What labels show."""
+
+    values: int  # values of the ontology, slot by slot, that the labels of the chosen dialogues want or refuse
+    in_labels: int  # that the labels of all dialogues do that could be chosen
+    in_ontology: int  # that there are
+
+    def as_json(self) -> dict[str, Any]:
+        """The JSON form; ``share`` is of the values that could be shown."""
+        return {**self._asdict(), "share": self.values / self.in_labels if self.in_labels else None}
+
+
+def label_coverage(workspace: Workspace, chosen: Collection[str], candidates: Collection[str]) -> LabelCoverage:
+    """Count the values in the labels of chosen dialogues, out of all candidates; dialogues without labels show none."""
+    ontology = workspace.ontology()
+    inside, possible = set(chosen), set(candidates)
+    shown, there = set[tuple[str, str]](), set[tuple[str, str]]()
+    with open_table(workspace.d_f, D_F) as file:
+        for batch in file.iter_batches(columns=["dialogue_id", "state"]):
+            for row in batch.to_pylist():
+                if row["dialogue_id"] in possible:
+                    values = {found for item in row["state"] or () if (found := _value(item, ontology))}
+                    there |= values
+                    if row["dialogue_id"] in inside:
+                        shown |= values
+    return LabelCoverage(len(shown), len(there), sum(len(slot.values) for slot in ontology.slots))
+
+
+def _value(item: Mapping[str, Any], ontology: Ontology) -> tuple[str, str] | None:
+    slot = ontology.find(item["slot"])
+    if slot is None:
+        return None
+    found = slot.find(item["value"])
+    return None if found is None else (slot.name, found.value)

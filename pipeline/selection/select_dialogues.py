@@ -11,8 +11,7 @@ from typing import TYPE_CHECKING, Any, Literal, NamedTuple, get_args
 import numpy as np
 
 from annotate.assignment.selection_strategies import Choice, FeatureTable, OntologyValues, cover, draw, spread_out
-from pipeline.selection.coverage import LabelCoverage, label_coverage
-from pipeline.selection.pool import Pool, find_pool, look_at
+from pipeline.selection.pool import LabelCoverage, Pool, find_pool, label_coverage, look_at
 from pipeline.selection.stop_signal import StopSignal, stop_signal
 from pipeline.workspace import Workspace
 from schemas.errors import UsageError

@@ -12,9 +12,15 @@ from annotate.annotations.annotation import Annotation, Mark, turn_update
 from annotate.annotations.migration import Migration
 from annotate.exports.refusals import Refused
 from annotate.exports.results import read_result
-from pipeline.ontology.edits import add_value, merge_values, rename_value
-from pipeline.ontology.slots import add_slot, merge_slots, rename_slot
-from pipeline.ontology.split import split_value
+from pipeline.ontology.edits import (
+    add_slot,
+    add_value,
+    merge_slots,
+    merge_values,
+    rename_slot,
+    rename_value,
+    split_value,
+)
 from schemas.errors import InputError
 from schemas.folding import fold
 from schemas.ontology import Ontology, Slot, Value

@@ -8,8 +8,7 @@ import pytest
 from pipeline.corpus.catalogue import Catalogue, price_of
 from pipeline.corpus.ledger import Ledger
 from pipeline.corpus.records import ProductRecord
-from pipeline.ontology.derivation import AttributeCounts, derive_ontology
-from pipeline.ontology.extension import grown
+from pipeline.ontology.derivation import AttributeCounts, derive_ontology, grown
 from schemas.ontology import Ontology, Slot
 
 

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import pytest
 
-from annotate.label_studio.gateway import connect
+from annotate.label_studio.gateway import Gateway, connect
 from pipeline.batches import read_batches
 from pipeline.chosen_dialogues import Selection
 from pipeline.labelling.adjudicate import AdjudicateRequest, adjudicate
@@ -81,13 +82,14 @@ def test_disagree_adjudicate_answer_ingest_and_the_state_is_the_verdict(workspac
 
 
 def test_an_interrupted_run_is_completed_and_no_task_comes_twice(workspace: Workspace, monkeypatch: pytest.MonkeyPatch):
-    from pipeline.labelling import adjudicate as stage
+    push = Gateway.push
 
-    def interrupted(*given: object) -> None:
+    def interrupted(*given: Any) -> None:
+        push(*given)
         raise KeyboardInterrupt
 
     with monkeypatch.context() as broken:
-        broken.setattr(stage, "_finish_batch", interrupted)
+        broken.setattr(Gateway, "push", interrupted)
         with pytest.raises(KeyboardInterrupt):
             adjudicate(workspace, AdjudicateRequest(project="two: cut"))
     result = adjudicate(workspace, AdjudicateRequest(project="two: cut"))

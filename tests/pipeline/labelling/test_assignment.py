@@ -20,13 +20,13 @@ from pipeline.cli import _run
 from pipeline.labelling.assigned_export import AssignedExport, export_assigned
 from pipeline.labelling.assignment_record import (
     Assignment,
+    AssignmentRequest,
     annotators_named,
     assignment_file,
     part_title,
     projects_of,
     read_assignments,
 )
-from pipeline.labelling.assignment_request import AssignmentRequest
 from pipeline.labelling.export_for_labelling import ExportRequest, export_for_labelling
 from pipeline.labelling.ingest_labels import IngestRequest, ingest_labels
 from pipeline.workspace import Workspace

@@ -16,8 +16,7 @@ from annotate.resolution.answers import people_answers
 from annotate.simulated_annotators import Annotator
 from pipeline.chosen_dialogues import Selection
 from pipeline.labelling.assigned_export import AssignedExport, export_assigned
-from pipeline.labelling.assignment_record import Assignment, projects_of
-from pipeline.labelling.assignment_request import AssignmentRequest
+from pipeline.labelling.assignment_record import Assignment, AssignmentRequest, projects_of
 from pipeline.labelling.export_for_labelling import ExportRequest
 from pipeline.labelling.ingest_labels import IngestRequest, ingest_labels
 from pipeline.workspace import Workspace

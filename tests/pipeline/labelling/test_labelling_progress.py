@@ -23,7 +23,7 @@ from annotate.label_studio.gateway import Gateway, connect
 from pipeline.chosen_dialogues import Selection
 from pipeline.cli import _run
 from pipeline.labelling.assigned_export import export_assigned
-from pipeline.labelling.assignment_request import AssignmentRequest
+from pipeline.labelling.assignment_record import AssignmentRequest
 from pipeline.labelling.export_for_labelling import ExportRequest, export_for_labelling
 from pipeline.labelling.ingest_labels import IngestRequest, ingest_labels
 from pipeline.labelling.progress import LabellingProgress

@@ -15,7 +15,7 @@ from pipeline.batches import Batch, Destination
 from pipeline.cli import _run
 from pipeline.corpus.import_corpus import ImportRequest, import_corpus
 from pipeline.labelling.ingest_labels import IngestRequest, ingest_labels
-from pipeline.labelling.interface_versions import (
+from pipeline.labelling.live_configuration import (
     move_interface_versions,
     note_interface_version,
     read_interface_versions,

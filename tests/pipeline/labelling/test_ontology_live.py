@@ -15,7 +15,7 @@ from pipeline.chosen_dialogues import Selection
 from pipeline.cli import _run
 from pipeline.labelling.export_for_labelling import ExportRequest, export_for_labelling
 from pipeline.labelling.ingest_labels import IngestRequest, ingest_labels
-from pipeline.labelling.interface_versions import read_interface_versions
+from pipeline.labelling.live_configuration import read_interface_versions
 from pipeline.workspace import Workspace
 from schemas.errors import ServiceError
 from schemas.ontology import Ontology, Slot, Value

@@ -16,11 +16,10 @@ from pipeline.chosen_dialogues import Selection
 from pipeline.cli import _run
 from pipeline.labelling.adjudicate import AdjudicateRequest, adjudicate
 from pipeline.labelling.assigned_export import export_assigned
-from pipeline.labelling.assignment_record import projects_of
-from pipeline.labelling.assignment_request import AssignmentRequest
+from pipeline.labelling.assignment_record import AssignmentRequest, projects_of
 from pipeline.labelling.export_for_labelling import ExportRequest, export_for_labelling
 from pipeline.labelling.ingest_labels import IngestReport, IngestRequest, ingest_labels
-from pipeline.labelling.pulling import pull_states
+from pipeline.labelling.sources import pull_states
 from pipeline.provenance.trace import trace_cell
 from pipeline.workspace import Workspace
 from schemas.errors import LabelError

@@ -12,8 +12,7 @@ from pipeline.corpus.catalogue import Catalogue
 from pipeline.corpus.ledger import Ledger
 from pipeline.corpus.records import ProductRecord
 from pipeline.corpus.slots import CorpusSlots
-from pipeline.ontology.derivation import AttributeCounts, CorpusSlot, derive_ontology, ranges
-from pipeline.ontology.extension import grown
+from pipeline.ontology.derivation import AttributeCounts, CorpusSlot, derive_ontology, grown, ranges
 from schemas.ontology import Ontology, Slot, Value
 
 

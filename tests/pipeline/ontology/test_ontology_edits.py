@@ -11,9 +11,15 @@ import pytest
 from annotate.annotations.annotation import Annotation, Mark, turn_update
 from annotate.annotations.migration import Migration
 from annotate.states.accumulate import accumulate
-from pipeline.ontology.edits import add_value, merge_values, rename_value
-from pipeline.ontology.slots import add_slot, merge_slots, rename_slot
-from pipeline.ontology.split import split_value
+from pipeline.ontology.edits import (
+    add_slot,
+    add_value,
+    merge_slots,
+    merge_values,
+    rename_slot,
+    rename_value,
+    split_value,
+)
 from schemas.belief import BeliefState
 from schemas.errors import InputError
 from schemas.ontology import Ontology, Slot, Value

@@ -189,7 +189,7 @@ def test_what_cannot_be_done_is_said_in_one_line(
         def refuse(*_: object) -> None:
             raise PermissionError(13, "Permission denied")
 
-        monkeypatch.setattr("pipeline.reports.agreement_page.write_atomic", refuse)
+        monkeypatch.setattr("pipeline.reports.agreement_report.write_atomic", refuse)
     code, _, err = semctl(*arguments)
     assert code == 2
     assert message in " ".join(err.split())

@@ -5,8 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from pipeline.selection.learning_curve import Curve, Point, learning_curve
-from pipeline.selection.stop_signal import StopSignal, stop_signal
+from pipeline.selection.stop_signal import Curve, Point, StopSignal, learning_curve, stop_signal
 from pipeline.workspace import Workspace
 from schemas.errors import InputError
 from schemas.files import write_json
