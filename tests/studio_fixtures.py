@@ -12,6 +12,7 @@ import httpx
 import pytest
 
 from annotate.label_studio.environment import environment_folder, installed_version
+from annotate.label_studio.gateway import Gateway, Project
 from annotate.label_studio.studio import Studio
 from tests.skipping import skip_or_fail
 
@@ -35,6 +36,12 @@ class RunningStudio:
     def environment(self) -> dict[str, str]:
         """The variables with which semctl finds it from any workspace."""
         return {"LABEL_STUDIO_URL": self.url, "LABEL_STUDIO_API_KEY": self.token}
+
+
+def whole_export(gateway: Gateway, project: Project, path: Path) -> Path:
+    """Write the JSON export of all tasks of a project to a file."""
+    gateway.export_tasks(project, [head.id for head in gateway.task_heads(project)], path)
+    return path
 
 
 def free_port() -> int:

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import html
-import json
 import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 from urllib.parse import quote
+
+import orjson
 
 from annotate.label_studio.session import ONCE, Session, api_error, describe, time_text
 from annotate.tasks import label_config as labels
@@ -32,6 +33,13 @@ class Project:
     def is_current(self, config: labels.LabelConfig, instruction: str) -> bool:
         """Whether it has this configuration and says this under Instructions, whose markup Label Studio rewrites."""
         return self.label_config == config.xml and _words(self.instruction) == _words(instruction)
+
+
+class Totals(NamedTuple):
+    """How much a project holds."""
+
+    tasks: int  # all tasks
+    answers: int  # all annotations, skipped ones too
 
 
 class ProjectCalls(Session):
@@ -82,6 +90,37 @@ class ProjectCalls(Session):
                 instruction=item.expert_instruction or "",
                 created_at=time_text(item.created_at),
             )
+
+    def projects_numbered(self, numbers: Sequence[int]) -> dict[int, Project]:
+        """The projects that have these numbers, without their configurations, in one question a hundred."""
+        found = {}
+        for ids in _hundreds(numbers):
+            with self._asking("look for projects"):
+                include = "id,title,created_at,task_number"
+                page = self._client.projects.list(ids=ids, include=include, page=1, page_size=_PROJECTS)
+                for item in page.items or ():
+                    made = time_text(getattr(item, "created_at", None))
+                    found[item.id] = Project(item.id, item.title, "", item.task_number or 0, created_at=made)
+        return found
+
+    def answer_counts(self, numbers: Sequence[int]) -> dict[int, int]:
+        """Project number -> its answers, skipped ones too, as the server counts them; cheap."""
+        with self._asking("count answers"):
+            return {number: held.answers for number, held in self._totals(numbers)}
+
+    def totals(self, project: Project) -> Totals:
+        """How much the project holds now, counted by the server; cheap."""
+        with self._asking(f"count the tasks of the project '{project.title}'"):
+            ((_, held),) = self._totals([project.id])
+            return held
+
+    def _totals(self, numbers: Sequence[int]) -> Iterator[tuple[int, Totals]]:
+        names = ("task_number", "total_annotations_number", "skipped_annotations_number")
+        for ids in _hundreds(numbers):
+            include = ",".join(("id", *names))
+            for item in self._client.projects.list_counts(ids=ids, include=include, page_size=_PROJECTS).results:
+                tasks, finished, skipped = (int(getattr(item, name) or 0) for name in names)
+                yield item.id, Totals(tasks, finished + skipped)
 
     def ensure_project(self, title: str, config: labels.LabelConfig, instruction: str) -> Project:
         """The project of this name with this configuration: found, brought up to date, or made.
@@ -169,11 +208,17 @@ class ProjectCalls(Session):
         return None
 
 
+def _hundreds(numbers: Sequence[int]) -> Iterator[str]:
+    for start in range(0, len(numbers), _PROJECTS):
+        yield ",".join(map(str, numbers[start : start + _PROJECTS]))
+
+
 def _words(instruction: str) -> list[str]:
     return html.unescape(re.sub(r"<[^>]*>", " ", instruction)).split()
 
 
 _QUERY_CHARACTERS = 6000
+_PROJECTS = 100
 
 _BULKY = (
     "past_html",
@@ -216,6 +261,16 @@ TASK_LIST_VIEW: Mapping[str, Any] = {
 """Without a view of its own, a project's task list is full of the tasks' HTML."""
 
 
+def task_filter(column: str, operator: str, kind: str, value: Any) -> dict[str, Any]:
+    """A condition on a column of the task list, in Label Studio's words."""
+    return {"filter": f"filter:tasks:{column}", "operator": operator, "type": kind, "value": value}
+
+
+def task_query(filters: Sequence[Mapping[str, Any]], conjunction: str = "and", **view: Any) -> str:
+    """Which tasks to list, and how."""
+    return orjson.dumps({"filters": {"conjunction": conjunction, "items": filters}, **view}).decode()
+
+
 def uid_queries(uids: Sequence[str]) -> Iterator[str]:
     """Filters for some uids each, short enough for any server's limit on the length of an address."""
     batch: list[str] = []
@@ -232,8 +287,7 @@ def uid_queries(uids: Sequence[str]) -> Iterator[str]:
 
 
 def _uid_query(uids: list[str]) -> str:
-    item = {"filter": "filter:tasks:data.uid", "operator": "in_list", "type": "String", "value": uids}
-    query = json.dumps({"filters": {"conjunction": "and", "items": [item]}}, ensure_ascii=False, separators=(",", ":"))
+    query = task_query([task_filter("data.uid", "in_list", "String", uids)])
     return query.replace("%", "%25")  # the server decodes it once more than HTTP does
 
 
@@ -298,12 +352,6 @@ class ConfigurationCalls(ProjectCalls):
         ) from None
 
     def _tasks_answered_by(self, project: Project, control: str) -> list[int]:
-        item = {
-            "filter": "filter:tasks:annotations_results",
-            "operator": "contains",
-            "type": "String",
-            "value": control,
-        }
-        query = json.dumps({"filters": {"conjunction": "and", "items": [item]}})
+        query = task_query([task_filter("annotations_results", "contains", "String", control)])
         found = self._tasks.list(project=project.id, query=query, include="id", page_size=_MOST_NAMED)
         return [task.id for _, task in zip(range(_MOST_NAMED), found, strict=False)]

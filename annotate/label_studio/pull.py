@@ -13,16 +13,16 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Literal, NamedTuple
 
 import orjson
 
-from annotate.label_studio.export_calls import TaskHead, Totals
 from annotate.label_studio.gateway import Gateway
-from annotate.label_studio.project_calls import Project
+from annotate.label_studio.project_calls import Project, Totals
+from annotate.label_studio.task_calls import TaskHead
 from schemas.errors import LabelError
 from schemas.files import read_json, sha256_bytes, taken_apart, write_atomic
 from schemas.progress import Progress, SilentProgress
@@ -46,15 +46,16 @@ class AnsweredTask(NamedTuple):
 class PullState:
     """One project as the last pull left it."""
 
-    # project_id, title, created_at, url: the project and where it was
-    project_id: int
+    project_id: int  # with title, created_at and url: the project and where it was
     title: str
     created_at: str
     url: str
     tasks: int = 0  # how many tasks it held
     newest_task: int = 0  # the highest task number seen
     newest_update: str = ""  # the latest time at which a task had changed; empty when there was no task
-    reading: str = ""  # hash of what the answers were read with, see :class:`~annotate.label_studio.pull.PulledProject`
+    # hash of what answers were read with: dialogues, ontology and screens. Answers are read once, when they are
+    # fetched; when any of these is another one, all of them have to be fetched and read anew.
+    reading: str = ""
     answered: Mapping[int, AnsweredTask] = field(default_factory=dict)  # task number -> what was fetched of it
 
     @property
@@ -90,34 +91,16 @@ class PullState:
                 int(task): AnsweredTask(str(updated_at), tuple(names))
                 for task, (updated_at, names) in found["answered"].items()
             }
-            state = cls(
-                int(found["project_id"]),
-                str(found["title"]),
-                str(found["created_at"]),
-                str(found["url"]),
-                int(found["tasks"]),
-                int(found["newest_task"]),
-                str(found["newest_update"]),
-                str(found["reading"]),
-                answered,
-            )
+            numbers = {name: int(found[name]) for name in ("project_id", "tasks", "newest_task")}
+            texts = {name: str(found[name]) for name in ("title", "created_at", "url", "newest_update", "reading")}
+            state = cls(**numbers, **texts, answered=answered)  # type: ignore[arg-type]
             _ = state.since
         return state
 
     def write(self, path: Path) -> None:
         """Write it, atomically: the same state gives the same bytes."""
-        content = {
-            "semctl_schema": _SCHEMA,
-            "project_id": self.project_id,
-            "title": self.title,
-            "created_at": self.created_at,
-            "url": self.url,
-            "tasks": self.tasks,
-            "newest_task": self.newest_task,
-            "newest_update": self.newest_update,
-            "reading": self.reading,
-            "answered": {str(task): list(self.answered[task]) for task in sorted(self.answered)},
-        }
+        answered = {str(task): list(self.answered[task]) for task in sorted(self.answered)}
+        content = {"semctl_schema": _SCHEMA, **vars(self), "answered": answered}
         write_atomic(path, orjson.dumps(content) + b"\n")
 
 
@@ -143,7 +126,6 @@ class PulledProject:
     """What a pull brought of one project."""
 
     project: Project  # the project
-    url: str  # of its server
     look: Look  # how much of it had to be looked at
     whole: bool  # whether all answered tasks were fetched, as when it is pulled for the first time
     export: Path | None  # the JSON export of the tasks fetched; None when there were none
@@ -151,20 +133,8 @@ class PulledProject:
     fetched: Mapping[int, str]
     deleted: Sequence[int]  # tasks with answers that are no longer there
     before: PullState | None  # what the last pull saw; None for the first one
-    tasks: int  # how many tasks the project holds
-    # newest_task, newest_update: see :class:`~annotate.label_studio.pull.PullState`
-    newest_task: int
-    newest_update: str
-    # hash of what answers are read with: dialogues, ontology and screens. Answers are read once, when they are fetched;
-    # when any of these is another one, all of them have to be fetched and read anew.
-    reading: str = ""
-    drafts: Counter[str] = field(default_factory=Counter)  # who has begun answers and not submitted them, and how many
-
-    def kept(self) -> dict[int, AnsweredTask]:
-        """The answered tasks that are as the last pull saw them."""
-        known = {} if self.before is None else self.before.answered
-        gone = {*self.fetched, *self.deleted}
-        return {task: seen for task, seen in known.items() if task not in gone}
+    seen: PullState  # what there is now, but for the answers to the tasks fetched
+    drafts: Counter[str]  # who has begun answers and not submitted them, and how many
 
     def vanished(self, heard: Mapping[int, Sequence[str]]) -> list[str]:
         """Annotations that an earlier pull saw and that are no longer there, sorted.
@@ -181,21 +151,12 @@ class PulledProject:
 
     def state(self, heard: Mapping[int, Sequence[str]]) -> PullState:
         """What the next pull starts from; ``heard`` as for :meth:`vanished`."""
-        answered = self.kept()
-        for task, updated_at in self.fetched.items():
-            if heard.get(task):
-                answered[task] = AnsweredTask(updated_at, tuple(sorted(heard[task])))
-        return PullState(
-            self.project.id,
-            self.project.title,
-            self.project.created_at,
-            self.url,
-            self.tasks,
-            self.newest_task,
-            self.newest_update,
-            self.reading,
-            answered,
-        )
+        answered = {
+            task: AnsweredTask(updated_at, tuple(sorted(heard[task])))
+            for task, updated_at in self.fetched.items()
+            if heard.get(task)
+        }
+        return replace(self.seen, answered={**self.seen.answered, **answered})
 
 
 def pull_project(
@@ -248,8 +209,9 @@ def _look(
     whole: bool,
     progress: Progress,
 ) -> tuple[PulledProject, Totals]:
-    known = {} if before is None else before.answered
-    since = before.since if before is not None and look == "changes" else None
+    last = before or PullState(project.id, project.title, project.created_at, gateway.url)
+    known = last.answered
+    since = last.since if look == "changes" else None
     heads = {head.id: head for head in gateway.task_heads(project, since=since, progress=progress)}
     wanted = [
         task
@@ -258,30 +220,33 @@ def _look(
     ]
     answers = gateway.export_tasks(project, wanted, export, progress) if wanted else {}
     missing = {task for task in wanted if task not in answers}  # deleted since they were listed
+    tasks = last.tasks + sum(1 for task in heads if task > last.newest_task)
     if look != "changes":
         missing |= known.keys() - heads.keys()
-    newest_before = 0 if before is None else before.newest_task
-    tasks = len(heads)
-    if look == "changes" and before is not None:
-        tasks = before.tasks + sum(1 for task in heads if task > newest_before)
-    tasks -= len(missing & heads.keys())
+        tasks = len(heads)
+    seen = PullState(
+        project.id,
+        project.title,
+        project.created_at,
+        gateway.url,
+        tasks=tasks - len(missing & heads.keys()),
+        newest_task=max(last.newest_task, *heads, 0),
+        newest_update=max(last.newest_update, *(head.updated_at for head in heads.values()), ""),
+        reading=reading,
+        answered={task: its for task, its in known.items() if task not in answers and task not in missing},
+    )
     pulled = PulledProject(
         project,
-        gateway.url,
         look,
         whole or look == "everything",
         export if answers else None,
         {task: heads[task].updated_at for task in answers},
         sorted(missing & known.keys()),
         before,
-        tasks,
-        max(newest_before, *heads, 0),
-        max("" if before is None else before.newest_update, *(head.updated_at for head in heads.values()), ""),
-        reading,
+        seen,
         gateway.drafts(project),
     )
-    held = sum(len(seen.annotations) for seen in pulled.kept().values())
-    return pulled, Totals(tasks, held + sum(answers.values()))
+    return pulled, Totals(seen.tasks, seen.answers + sum(answers.values()))
 
 
 def _changed(head: TaskHead, known: AnsweredTask | None) -> bool:

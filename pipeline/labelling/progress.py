@@ -19,7 +19,7 @@ from annotate.assignment.progress_report import (
     report_progress,
 )
 from annotate.exports.identity import is_address, numbered_name
-from annotate.label_studio.activity_calls import ActivityCache
+from annotate.label_studio.activity_cache import ActivityCache
 from annotate.resolution.answers import newest_versions
 from pipeline.batches import Batch, batch_folder, read_batches
 from pipeline.labelling.assignment_record import Assignment, learn_annotators, projects_of, read_assignments

@@ -79,7 +79,7 @@ class Pull:
 
 
 def _reading(workspace: Workspace) -> str:
-    """Hash of what decides how an answer is read; see :class:`annotate.label_studio.pull.PulledProject`."""
+    """Hash of what decides how an answer is read; see :class:`annotate.label_studio.pull.PullState`."""
     parts = [str(_READER), workspace.ontology().sha256(), sha256_file(workspace.turns)]
     screens = interface_versions_file(workspace.labelling)
     if screens.is_file():
@@ -161,7 +161,7 @@ class LabelSource:
         self.pulled = pulled
         for project in pulled:
             if project.export is not None:
-                reader = ExportReader(project.export, shown=f"{project.url}/projects/{project.project.id}")
+                reader = ExportReader(project.export, shown=f"{project.seen.url}/projects/{project.project.id}")
                 first = project.before is None
                 staged = stage_export(
                     reader,
@@ -171,18 +171,18 @@ class LabelSource:
                     progress,
                     of_this_workspace=first,
                     screens=self.screens,
-                    server=project.url,
+                    server=project.seen.url,
                 )
                 self.exports.append(staged)
-            store.expect(name for seen in project.kept().values() for name in seen.annotations)
+            store.expect(name for task in project.seen.answered.values() for name in task.annotations)
 
     def merge(self, store: AnnotationStore, progress: Progress) -> None:
         """Lay what was staged over what the workspace holds, which the store has loaded."""
         if self.is_corpus:
             return
         for project in self.pulled:
-            if project.before is not None and project.before.url != project.url:
-                store.move(project.before.url, project.url, str(project.project.id))
+            if project.before is not None and project.before.url != project.seen.url:
+                store.move(project.before.url, project.seen.url, str(project.project.id))
         self.changes = store.merge(Identity(store, self.known_annotators, progress), from_server=bool(self.pulled))
         for project in self.pulled:
             heard = store.heard(str(project.project.id))
@@ -211,9 +211,9 @@ class LabelSource:
                 {
                     "project": project.project.title,
                     "id": project.project.id,
-                    "url": project.url,
+                    "url": project.seen.url,
                     "looked_at": project.look,
-                    "tasks": project.tasks,
+                    "tasks": project.seen.tasks,
                     "tasks_fetched": len(project.fetched),
                     "tasks_deleted": len(project.deleted),
                     "drafts": dict(sorted(project.drafts.items())),

@@ -19,7 +19,7 @@ from tests.label_exports import marked, states_in
 from tests.label_exports import pick as picked
 from tests.labelling_corpus import dialogue, write_workspace
 from tests.pipeline.labelling.test_ontology_changes import OLD, semctl, with_products
-from tests.studio_fixtures import RunningStudio
+from tests.studio_fixtures import RunningStudio, whole_export
 
 if TYPE_CHECKING:
     from playwright.sync_api import Page
@@ -30,7 +30,7 @@ PROJECT = "reopened answers"
 
 
 def results(gateway: Gateway, folder: Path) -> dict[str, Any]:
-    file = gateway.download_export(gateway.require_project(PROJECT), folder / "export.json")
+    file = whole_export(gateway, gateway.require_project(PROJECT), folder / "export.json")
     (task,) = json.loads(file.read_text())
     (annotation,) = task["annotations"]
     return {item["from_name"]: next(iter(item["value"].values())) for item in annotation["result"]}

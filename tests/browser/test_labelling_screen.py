@@ -22,7 +22,7 @@ from pipeline.workspace import Workspace
 from schemas.ontology import Ontology, Slot, Value
 from tests.labelling_corpus import PAYLOADS, turn, write_workspace
 from tests.skipping import skip_or_fail
-from tests.studio_fixtures import RunningStudio
+from tests.studio_fixtures import RunningStudio, whole_export
 
 if TYPE_CHECKING:
     from playwright.sync_api import Locator, Page
@@ -189,7 +189,7 @@ def photograph(page: Page, name: str) -> None:
 def results(gateway: Gateway, project: str, folder: Path) -> dict[str, Any]:
     import json
 
-    file = gateway.download_export(gateway.require_project(project), folder / "export.json")
+    file = whole_export(gateway, gateway.require_project(project), folder / "export.json")
     (task,) = json.loads(file.read_text())
     (annotation,) = task["annotations"]
     return {item["from_name"]: next(iter(item["value"].values())) for item in annotation["result"]}

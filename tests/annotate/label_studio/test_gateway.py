@@ -25,7 +25,7 @@ from pipeline.workspace import Workspace
 from schemas.errors import LabelError, ServiceError, UsageError
 from schemas.ontology import Ontology, Slot, Value
 from tests.labelling_corpus import ONTOLOGY, turn
-from tests.studio_fixtures import RunningStudio, free_port
+from tests.studio_fixtures import RunningStudio, free_port, whole_export
 
 CONFIG = labels.build(ONTOLOGY)
 RED = [{"from_name": "want_0", "to_name": "u0", "type": "taxonomy", "value": {"taxonomy": [["color=red"]]}, "id": "a1"}]
@@ -212,7 +212,7 @@ def test_annotations_come_back_in_the_export_and_other_tasks_too(gateway: Gatewa
     gateway.push(project, tasks_named("a", "b"))
     task = next(task for task in gateway.tasks(gateway.project(project.id)) if task.uid == "a#0")
     gateway.create_annotation(task.id, RED, lead_time=2.5)
-    exported = json.loads(gateway.download_export(gateway.project(project.id), tmp_path / "export.json").read_bytes())
+    exported = json.loads(whole_export(gateway, gateway.project(project.id), tmp_path / "export.json").read_bytes())
     by_uid = {item["data"]["uid"]: item["annotations"] for item in exported}
     assert by_uid["b#0"] == []
     (annotation,) = by_uid["a#0"]

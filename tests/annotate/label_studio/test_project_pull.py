@@ -16,9 +16,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from annotate.label_studio.export_calls import TaskHead, Totals
 from annotate.label_studio.gateway import Gateway, Project
+from annotate.label_studio.project_calls import Totals
 from annotate.label_studio.pull import PulledProject, PullState, pull_project
+from annotate.label_studio.task_calls import TaskHead
 from schemas.errors import LabelError
 
 PROJECT = Project(7, "p", "", 0, created_at="2026-01-01T00:00:00.000000Z")

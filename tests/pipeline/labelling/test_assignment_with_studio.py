@@ -23,7 +23,7 @@ from pipeline.workspace import Workspace
 from schemas.errors import ServiceError, UsageError
 from tests.label_exports import gold_of, pick, states_in
 from tests.labelling_corpus import ONTOLOGY, dialogue, write_workspace
-from tests.studio_fixtures import RunningStudio
+from tests.studio_fixtures import RunningStudio, whole_export
 
 pytestmark = pytest.mark.studio
 
@@ -128,7 +128,7 @@ def test_a_file_taken_in_later_names_the_same_people_and_nobody_counts_twice(
     first, second, _ = people
     for person in (first, second):
         answer_all(gateway, title, people[person])
-    file = gateway.download_export(gateway.require_project(title), tmp_path / "export.json")
+    file = whole_export(gateway, gateway.require_project(title), tmp_path / "export.json")
     ingest_labels(workspace, IngestRequest(export=file))
     numbered = {each.annotator for each in read_annotations(workspace.annotations)}
     assert numbered == {f"user:{people[first]}", f"user:{people[second]}"}

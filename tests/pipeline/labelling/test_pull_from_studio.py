@@ -27,7 +27,7 @@ from schemas.ontology import Ontology, Slot
 from schemas.tables import ANNOTATIONS, QUARANTINE, TURNS, read_table, write_table
 from tests.label_exports import gold_of, hashes, marked, pick, states_in, typed
 from tests.labelling_corpus import ONTOLOGY, dialogue, write_workspace
-from tests.studio_fixtures import RunningStudio
+from tests.studio_fixtures import RunningStudio, whole_export
 
 pytestmark = pytest.mark.studio
 
@@ -113,7 +113,7 @@ def test_the_first_pull_takes_everything_and_the_next_one_nothing(live: Live):
 
 
 def test_an_export_file_of_the_project_is_of_the_same_people_and_answers(live: Live, tmp_path: Path):
-    file = live.gateway.download_export(live.project, tmp_path / "e.json")
+    file = whole_export(live.gateway, live.project, tmp_path / "e.json")
     alone = ingest_labels(live.workspace, IngestRequest(export=file))
     (before,) = {row["annotator"] for row in read_table(live.workspace.annotations, ANNOTATIONS).to_pylist()}
     assert before.startswith("user:")
@@ -259,7 +259,7 @@ def test_a_file_export_withdraws_nothing_by_what_it_lacks(live: Live, tmp_path: 
 
 
 def test_an_old_file_does_not_bring_back_what_was_deleted_since(live: Live, tmp_path: Path):
-    old = live.gateway.download_export(live.project, tmp_path / "old.json")
+    old = whole_export(live.gateway, live.project, tmp_path / "old.json")
     live.pull()
     live.delete_answer("d2")
     live.pull()
@@ -268,7 +268,7 @@ def test_an_old_file_does_not_bring_back_what_was_deleted_since(live: Live, tmp_
 
 
 def test_answers_that_came_with_a_file_first_are_followed_once_a_pull_has_seen_them(live: Live, tmp_path: Path):
-    ingest_labels(live.workspace, IngestRequest(export=live.gateway.download_export(live.project, tmp_path / "e.json")))
+    ingest_labels(live.workspace, IngestRequest(export=whole_export(live.gateway, live.project, tmp_path / "e.json")))
     assert changes(live.pull()) == (0, 0, 0, 6)
     live.delete_answer("d0")
     assert changes(live.pull()) == (0, 0, 1, 5)
