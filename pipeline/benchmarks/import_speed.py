@@ -38,7 +38,6 @@ from pipeline.corpus.ledger import Ledger
 from pipeline.corpus.reading import jobs_for, open_reader
 from pipeline.workspace import Workspace
 from schemas.errors import CorpusError
-from schemas.progress import Progress, SilentProgress
 
 GOAL = Goal("at most", 4.0)
 """An import should take at most this many times as long as parsing."""
@@ -68,10 +67,25 @@ def shapes(sizes: Sequence[int] = ()) -> tuple[Shape, ...]:
 
 
 def benchmark(options: Options) -> list[dict[str, Any]]:
-    """:func:`import_speed`, as every benchmark is called."""
-    return import_speed(
-        options.corpus, rounds=options.rounds or 3, corpora=shapes(options.sizes), progress=options.progress
-    )
+    """Measure imports; every round times the parsers and the imports one after the other; the median ratio counts.
+
+    Returns:
+        One entry per corpus, jobs (as many as import takes, then 1), clock (``wall`` or ``processor``) and parser:
+        ``{name, jobs, clock, ratio, against, seconds, seconds_against, ratios, goal, reached, ...}``. Only the first
+        of a corpus has a goal.
+
+    Raises:
+        CorpusError: ``--corpus`` is not one, or has a file that is no JSON: an import drops it, a parser fails.
+    """
+    with tempfile.TemporaryDirectory() as scratch:
+        if options.corpus is not None:
+            return _measure(options.corpus.name, options.corpus, Path(scratch), options)
+        found: list[dict[str, Any]] = []
+        for index, shape in enumerate(shapes(options.sizes)):
+            folder = Path(scratch) / str(index)
+            write_corpus(folder, shape)
+            found += _measure(shape.name, folder, Path(scratch), options)
+        return found
 
 
 def write_corpus(folder: Path, shape: Shape, seed: int = 0) -> None:
@@ -139,36 +153,6 @@ def _dialogue(
 _SLOTS = ("brand", "material", "style", "length", "fit", "price", "neck", "print")
 
 
-def import_speed(
-    corpus: Path | None = None, *, rounds: int = 3, corpora: Sequence[Shape] = (), progress: Progress | None = None
-) -> list[dict[str, Any]]:
-    """Measure imports; every round times the parsers and the imports one after the other; the median ratio counts.
-
-    Args:
-        corpus: a corpus in MMD's layout instead of the made-up ones.
-        rounds: how often.
-        corpora: those to make up; none: :func:`shapes`.
-
-    Returns:
-        One entry per corpus, jobs (as many as import takes, then 1), clock (``wall`` or ``processor``) and parser:
-        ``{name, jobs, clock, ratio, against, seconds, seconds_against, ratios, goal, reached, ...}``. Only the first
-        of a corpus has a goal.
-
-    Raises:
-        CorpusError: ``corpus`` is not one, or has a file that is no JSON: an import drops it, a parser fails.
-    """
-    progress = progress or SilentProgress()
-    with tempfile.TemporaryDirectory() as scratch:
-        found: list[dict[str, Any]] = []
-        if corpus is not None:
-            return _measure(corpus.name, corpus, Path(scratch), rounds, progress)
-        for index, shape in enumerate(corpora or shapes()):
-            folder = Path(scratch) / str(index)
-            write_corpus(folder, shape)
-            found += _measure(shape.name, folder, Path(scratch), rounds, progress)
-        return found
-
-
 class Seconds(NamedTuple):
     """How long something took: on the clock, and in processor seconds of all threads and processes, which other work on
     the machine changes less."""
@@ -177,7 +161,7 @@ class Seconds(NamedTuple):
     processor: float
 
 
-def _measure(name: str, corpus: Path, scratch: Path, rounds: int, progress: Progress) -> list[dict[str, Any]]:
+def _measure(name: str, corpus: Path, scratch: Path, options: Options) -> list[dict[str, Any]]:
     reader = open_reader("mmd", Folders(corpus), Ledger())
     files = [str(path) for path in reader.files()]
     workspace = Workspace(scratch / "workspace")
@@ -196,7 +180,7 @@ def _measure(name: str, corpus: Path, scratch: Path, rounds: int, progress: Prog
         **{title: partial(run_import, jobs) for jobs, title in imports.items()},
     }
     taken: dict[str, list[Seconds]] = {what: [] for what in work}
-    for _ in progress.track(range(rounds), f"import, {name}"):
+    for _ in options.progress.track(range(options.rounds or 3), f"import, {name}"):
         for what, run in work.items():
             taken[what].append(_timed(run))
     megabytes = sum(Path(path).stat().st_size for path in files) / 1e6

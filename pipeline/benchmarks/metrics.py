@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from importlib import import_module
 from typing import Any
 
 import numpy as np
@@ -111,22 +112,15 @@ def _largest(ours: dict[str, Table], theirs: dict[str, Table]) -> float:
 
 def sklearn_ndcg(scores: npt.NDArray[np.float32], relevant: Flags) -> dict[str, Table]:
     """``ndcg@k`` of each query."""
-    try:
-        from sklearn.metrics import ndcg_score
-    except ImportError:
-        raise _missing("scikit-learn") from None
+    ndcg = _imported("sklearn.metrics", "scikit-learn").ndcg_score
     return {
-        f"ndcg@{k}": np.array([ndcg_score([hit], [row], k=k) for hit, row in zip(relevant, scores, strict=True)])
-        for k in KS
+        f"ndcg@{k}": np.array([ndcg([hit], [row], k=k) for hit, row in zip(relevant, scores, strict=True)]) for k in KS
     }
 
 
 def ir_measures_of(scores: npt.NDArray[np.float32], relevant: Flags) -> dict[str, Table]:
     """Every figure of each query."""
-    try:
-        import ir_measures
-    except ImportError:
-        raise _missing("ir_measures") from None
+    ir_measures = _imported("ir_measures", "ir_measures")
     queries, candidates = scores.shape
     truth = [ir_measures.Qrel(str(q), str(c), 1) for q in range(queries) for c in np.flatnonzero(relevant[q])]
     ranked = [
@@ -144,7 +138,9 @@ def ir_measures_of(scores: npt.NDArray[np.float32], relevant: Flags) -> dict[str
     return found
 
 
-def _missing(package: str) -> MissingPartError:
-    return MissingPartError(
-        f"the package {package} is not installed, and metrics are compared with it", fix="pip install 'semctl[test]'"
-    )
+def _imported(module: str, package: str) -> Any:
+    try:
+        return import_module(module)
+    except ImportError:
+        what = f"the package {package} is not installed, and metrics are compared with it"
+        raise MissingPartError(what, fix="pip install 'semctl[test]'") from None

@@ -38,7 +38,8 @@ FOLDS = 5
 OVERSIGHT = 0.1
 """Marks that a hurried annotator does not see to be missing, or to be wrong, as a share."""
 
-Rows = Sequence[Mapping[str, Any]]
+_MARKS = ("picks", "typed", "removals", "submits")
+_WAYS = ("from_nothing", "with_prelabels")
 
 
 @dataclass(frozen=True)
@@ -173,7 +174,7 @@ def _row(
 
 
 def _actions(actions: Actions, turns: int) -> dict[str, Any]:
-    parts = {name: getattr(actions, name) for name in ("picks", "typed", "removals", "submits")}
+    parts = {name: getattr(actions, name) for name in _MARKS}
     return {**parts, "total": actions.total, "per_turn": actions.total / turns}
 
 
@@ -187,9 +188,7 @@ def _slots(figures: PrelabelFigures) -> list[dict[str, Any]]:
                 "slot": name,
                 "actions": figures.without.of_slot[name],
                 "actions_with_prelabels": figures.corrections.of_slot[name],
-                "right": updates.right,
-                "wrong": updates.wrong,
-                "missing": updates.missing,
+                **vars(updates),
                 "f1_updates": updates.f1,
                 "f1_states": states.f1,
             }
@@ -206,7 +205,7 @@ def _final(
     states = {(name, turn): state for name in prelabels for turn, state in gold[name].states.items()}
     annotator = Annotator(screen.ontology, states, screen.offered, oversight=oversight)
     style = TaskStyle(screen.window, screen.ontology.version, "")
-    right = {"from_nothing": 0, "with_prelabels": 0}
+    right = dict.fromkeys(_WAYS, 0)
     for name, prelabel in prelabels.items():
         tasks = [task["data"] for task in dialogue_tasks(gold[name].rows, style)]
         for way in right:
@@ -246,58 +245,30 @@ def _order(name: str) -> bytes:
 
 def tables(rows: Sequence[Mapping[str, Any]]) -> Iterator[tuple[str, list[str], list[list[object]]]]:
     """Titles, columns and lines that show the rows to people."""
-    columns = ["pre-labels", "dialogues", "F1 updates", "F1 states", "exact turns", "JGA"]
-    yield (
-        "right before anybody corrects",
-        columns,
+    heads = ["pre-labels", "dialogues", "F1 updates", "F1 states", "exact turns", "JGA"]
+    keys = ("name", "dialogues", "f1_updates", "f1_states", "exact_updates", "jga")
+    yield "right before anybody corrects", heads, [_cells(each, *keys) for each in rows]
+    heads = ["pre-labels", "from nothing, a turn", "with them", *_MARKS, "ratio", "without submits", "lowest possible"]
+    lines = [
         [
-            [each["name"], each["dialogues"], *(_share(each[key]) for key in ("f1_updates", "f1_states"))]
-            + [_share(each[key]) for key in ("exact_updates", "jga")]
-            for each in rows
-        ],
-    )
-    columns = ["pre-labels", "from nothing, a turn", "with them", "picks", "typed", "removals", "submits", "ratio"]
-    yield (
-        "actions of annotators",
-        [*columns, "without submits", "lowest possible"],
-        [
-            [
-                each["name"],
-                f"{each['actions']['per_turn']:.2f}",
-                f"{each['actions_with_prelabels']['per_turn']:.2f}",
-                *(each["actions_with_prelabels"][key] for key in ("picks", "typed", "removals", "submits")),
-                f"{each['ratio']:.3f}",
-                f"{each['ratio_without_submits']:.3f}",
-                f"{each['lowest_ratio']:.3f}",
-            ]
-            for each in rows
-        ],
-    )
-    yield (
-        f"final joint goal accuracy; the hurried oversee {OVERSIGHT:.0%} of what is to mark or to take away",
-        ["pre-labels", "careful, from nothing", "with them", "hurried, from nothing", "with them"],
-        [
-            [each["name"]]
-            + [
-                _share(each["final_jga"][who][way])
-                for who in ("careful", "hurried")
-                for way in ("from_nothing", "with_prelabels")
-            ]
-            for each in rows
-        ],
-    )
-    for each in rows:
-        lines: list[list[object]] = [
-            [
-                *(slot[key] for key in ("slot", "actions", "actions_with_prelabels", "right", "wrong", "missing")),
-                _share(slot["f1_updates"]),
-                _share(slot["f1_states"]),
-            ]
-            for slot in each["slots"]
+            each["name"],
+            *(f"{each[key]['per_turn']:.2f}" for key in ("actions", "actions_with_prelabels")),
+            *_cells(each["actions_with_prelabels"], *_MARKS),
+            *_cells(each, "ratio", "ratio_without_submits", "lowest_ratio"),
         ]
-        heads = ["slot", "actions from nothing", "with them", "right", "wrong", "missing", "F1 updates", "F1 states"]
-        yield f"by slot: {each['name']}", heads, lines
+        for each in rows
+    ]
+    yield "actions of annotators", heads, lines
+    title = f"final joint goal accuracy; the hurried oversee {OVERSIGHT:.0%} of what is to mark or to take away"
+    heads = ["pre-labels", "careful, from nothing", "with them", "hurried, from nothing", "with them"]
+    by_person = [[_cells(each["final_jga"][who], *_WAYS) for who in ("careful", "hurried")] for each in rows]
+    yield title, heads, [[each["name"], *one, *other] for each, (one, other) in zip(rows, by_person, strict=True)]
+    heads = ["slot", "actions from nothing", "with them", "right", "wrong", "missing", "F1 updates", "F1 states"]
+    for each in rows:
+        yield f"by slot: {each['name']}", heads, [_cells(slot, *slot) for slot in each["slots"]]
 
 
-def _share(value: float | None) -> str:
-    return "" if value is None else f"{value:.3f}"
+def _cells(found: Mapping[str, Any], *keys: str) -> list[object]:
+    """The values of some keys: shares with three digits, nothing for None."""
+    values = map(found.__getitem__, keys)
+    return ["" if value is None else f"{value:.3f}" if isinstance(value, float) else value for value in values]

@@ -19,8 +19,7 @@ from schemas.errors import CheckError, SemctlError, UsageError
 from schemas.files import sha256_bytes, write_atomic, write_json
 from schemas.progress import Progress, SilentProgress
 from schemas.validation import did_you_mean, known_name
-from semantic_model.evaluation.evaluation import CANDIDATE_KINDS, evaluate_ranker
-from semantic_model.ranking.ranker import Ranker
+from semantic_model.evaluation.evaluation import CANDIDATE_KINDS, CandidateKind, evaluate_ranker
 
 
 @dataclass(frozen=True)
@@ -82,13 +81,13 @@ def experiment(
         raise UsageError(f"--jobs must be at least 1, got {jobs}")
     kind = known_name("candidates", request.candidates, CANDIDATE_KINDS)
     rows, runs = plan_grid(workspace, request)
-    floors = _floors(workspace, request, shown)
+    floors = _floors(workspace, request, kind, shown)
     _row_named(against, [*(row.label for row in rows), *(row.name for row in rows), *(row.label for row in floors)])
     folder = workspace.root / "experiments" / _folder_name(name, request)
     write_json(folder / "grid.json", {"request": asdict(request), "runs": {run.run: run.row for run in runs}})
     shown.log(f"runs: {len(runs)}, of which trained already: {_done(workspace, runs)}; {folder}")
     try:
-        measured, failed = run_all(workspace, runs, split=request.asked, candidates=kind, jobs=jobs, progress=shown)
+        measured, failed = run_all(workspace, runs, split=request.asked, kind=kind, jobs=jobs, progress=shown)
     except KeyboardInterrupt:
         shown.log("stopped; the same command continues from here")
         raise
@@ -117,20 +116,12 @@ def experiment(
     return report
 
 
-def _floors(workspace: Workspace, request: ExperimentRequest, shown: Progress) -> list[RowSummary]:
+def _floors(workspace: Workspace, request: ExperimentRequest, kind: CandidateKind, shown: Progress) -> list[RowSummary]:
     parts: dict[str, list[Part]] = {}
     for fold in folds_of(request):
         corpus = load_corpus(workspace, images=request.images, fold=fold)
-        rule = gold_rule(workspace, corpus, request.asked)
-        rankers: list[Ranker] = [*baselines(corpus), *([] if rule is None else [rule])]
-        for ranker in rankers:
-            found = evaluate_ranker(
-                ranker,
-                corpus,
-                request.asked,
-                known_name("candidates", request.candidates, CANDIDATE_KINDS),
-                progress=shown,
-            )
+        for ranker in (*baselines(corpus), *gold_rule(workspace, corpus, request.asked)):
+            found = evaluate_ranker(ranker, corpus, request.asked, kind, progress=shown)
             number = None if fold is None else fold.number
             parts.setdefault(ranker.name, []).append(Part(None, None, number, found))
     return [summarise(name, None, name, found, floor=True) for name, found in parts.items()]
@@ -164,15 +155,14 @@ def _compared(row: RowSummary, chosen: RowSummary) -> RowSummary:
 
 
 def _row_named(against: str | None, names: Sequence[str]) -> None:
-    if against is None or against in names:
-        if against is None or names.count(against) == 1 or " r" in against:
-            return
-        options = [name for name in dict.fromkeys(names) if name.startswith(f"{against} r")]
-        if not options:
-            return
+    if against is None:
+        return
+    if against not in names:
+        known = ", ".join(dict.fromkeys(names))
+        raise UsageError(f"there is no row '{against}'", fix=did_you_mean(against, names, f"rows: {known}"))
+    options = [name for name in dict.fromkeys(names) if name.startswith(f"{against} r")]
+    if options and names.count(against) > 1 and " r" not in against:
         raise UsageError(f"'{against}' names {len(options)} rows", fix=f"say which: {', '.join(options)}")
-    known = ", ".join(dict.fromkeys(names))
-    raise UsageError(f"there is no row '{against}'", fix=did_you_mean(against, names, f"rows: {known}"))
 
 
 def _folder_name(name: str | None, request: ExperimentRequest) -> str:

@@ -21,8 +21,7 @@ from pipeline.workspace import Workspace
 from schemas.errors import InputError, ModelError, SemctlError
 from schemas.files import locked, read_json, taken_apart, write_json
 from schemas.progress import Progress
-from schemas.validation import known_name
-from semantic_model.evaluation.evaluation import CANDIDATE_KINDS, Evaluation, evaluate_ranker
+from semantic_model.evaluation.evaluation import CandidateKind, Evaluation, evaluate_ranker
 from semantic_model.evaluation.metrics import metric_names
 
 _THREADS = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS")
@@ -39,7 +38,7 @@ class Measured:
 
 
 def run_all(
-    workspace: Workspace, runs: Sequence[PlannedRun], *, split: str, candidates: str, jobs: int, progress: Progress
+    workspace: Workspace, runs: Sequence[PlannedRun], *, split: str, kind: CandidateKind, jobs: int, progress: Progress
 ) -> tuple[list[Measured], dict[str, SemctlError]]:
     """Train and measure every run; returns them in the order given, and the errors of those that failed by run id.
 
@@ -53,9 +52,9 @@ def run_all(
     failed: dict[str, SemctlError] = {}
     with progress.task("experiment", len(runs)) as task:
         for planned, outcome in (
-            _one_by_one(workspace, runs, split, candidates)
+            _one_by_one(workspace, runs, split, kind)
             if jobs == 1
-            else _side_by_side(workspace, runs, split, candidates, jobs)
+            else _side_by_side(workspace, runs, split, kind, jobs)
         ):
             done = f"{len(found) + len(failed) + 1}/{len(runs)} {planned.run}"
             if isinstance(outcome, Measured):
@@ -69,7 +68,7 @@ def run_all(
     return [replace(found[planned.run], planned=planned) for planned in runs if planned.run in found], failed
 
 
-def carry_out(workspace: Workspace, planned: PlannedRun, split: str, candidates: str) -> Measured:
+def carry_out(workspace: Workspace, planned: PlannedRun, split: str, kind: CandidateKind) -> Measured:
     """Train one run, resume it, or find it there; then measure it. Two processes never work on one run.
 
     Raises:
@@ -79,12 +78,10 @@ def carry_out(workspace: Workspace, planned: PlannedRun, split: str, candidates:
     folder = workspace.runs / planned.run
     with locked(workspace.runs / f".{planned.run}.lock"):
         record = train(workspace, planned.request, go_on=True)
-        file = folder / f"per-query-{split}-{candidates}.json"
+        file = folder / f"per-query-{split}-{kind}.json"
         if not file.is_file():
             corpus = load_corpus(workspace, images=planned.request.images, fold=planned.request.fold)
-            measured = evaluate_ranker(
-                open_ranker(folder, corpus), corpus, split, known_name("candidates", candidates, CANDIDATE_KINDS)
-            )
+            measured = evaluate_ranker(open_ranker(folder, corpus), corpus, split, kind)
             write_json(file, _as_json(measured))
     fix = "delete it; it is measured again"
     value = read_json(file, error=ModelError, fix=fix)
@@ -115,16 +112,16 @@ def _from_json(value: dict[str, Any]) -> Evaluation:
 Outcome = tuple[PlannedRun, Measured | SemctlError]
 
 
-def _one_by_one(workspace: Workspace, runs: Sequence[PlannedRun], split: str, candidates: str) -> Iterator[Outcome]:
+def _one_by_one(workspace: Workspace, runs: Sequence[PlannedRun], split: str, kind: CandidateKind) -> Iterator[Outcome]:
     for planned in runs:
         try:
-            yield planned, carry_out(workspace, planned, split, candidates)
+            yield planned, carry_out(workspace, planned, split, kind)
         except InputError as problem:
             yield planned, problem
 
 
 def _side_by_side(
-    workspace: Workspace, runs: Sequence[PlannedRun], split: str, candidates: str, jobs: int
+    workspace: Workspace, runs: Sequence[PlannedRun], split: str, kind: CandidateKind, jobs: int
 ) -> Iterator[Outcome]:
     waiting = list(reversed(runs))
     under_way: dict[Future[Measured], PlannedRun] = {}
@@ -139,7 +136,7 @@ def _side_by_side(
             while waiting or under_way:
                 while waiting and len(under_way) < jobs:  # nothing is queued ahead: Ctrl-C has only these to wait for
                     planned = waiting.pop()
-                    under_way[pool.submit(carry_out, workspace, planned, split, candidates)] = planned
+                    under_way[pool.submit(carry_out, workspace, planned, split, kind)] = planned
                 done, _ = wait(under_way, timeout=0.2, return_when=FIRST_COMPLETED)
                 if stop.is_set():
                     for worker in active_children():

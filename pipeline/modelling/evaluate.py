@@ -56,25 +56,23 @@ class EvaluationReport:
         }
 
 
-def baselines(corpus: Corpus) -> tuple[Ranker, ...]:
+def baselines(corpus: Corpus) -> list[Ranker]:
     """What every model is shown beside; fitted on the training split where they learn at all."""
-    return tuple(resolve_name(found).fit(corpus) for found in BASELINES.values())
+    return [resolve_name(found).fit(corpus) for found in BASELINES.values()]
 
 
-def gold_rule(workspace: Workspace, corpus: Corpus, split: str) -> StateRule | None:
-    """The rule that ranks by the gold states; None unless every recommendation turn of the split has one.
+def gold_rule(workspace: Workspace, corpus: Corpus, split: str) -> list[Ranker]:
+    """The rule that ranks by the gold states; none unless every recommendation turn of the split has one.
 
     Raises:
         WorkspaceError: D_F and D_P are not one complete set.
     """
-    if not workspace.split_manifest.is_file():
-        return None
-    known = gold_states(workspace)
     queries = corpus.queries(split)
-    if not all(query.dialogue_id in known for query in queries):
-        return None
+    known = gold_states(workspace) if workspace.split_manifest.is_file() else None
+    if known is None or not all(query.dialogue_id in known for query in queries):
+        return []
     states = {(query.dialogue_id, query.turn): state_before(known[query.dialogue_id], query.turn) for query in queries}
-    return StateRule(states, workspace.ontology())
+    return [StateRule(states, workspace.ontology())]
 
 
 @dataclass(frozen=True)
@@ -121,7 +119,11 @@ def evaluate(workspace: Workspace, request: EvaluateRequest, *, progress: Progre
     if fold is not None:
         shown.log(f"splits of the run's own: fold {fold.number} of {fold.of}, whose held-out dialogues are 'test'")
     corpus = load_corpus(workspace, images=request.images, fold=fold)
-    floors = [*baselines(corpus), *_gold_floor(workspace, corpus, split, shown)]
+    floors = baselines(corpus)
+    try:
+        floors += gold_rule(workspace, corpus, split)
+    except WorkspaceError as problem:  # an ingest that is not complete is no reason not to measure a run
+        shown.log(f"the rule over gold states is left out: {problem}")
     models = () if folder is None else (open_ranker(folder, corpus, product_table=request.product_table),)
     rows = tuple(
         evaluate_ranker(
@@ -131,29 +133,11 @@ def evaluate(workspace: Workspace, request: EvaluateRequest, *, progress: Progre
     )
     for reason, count in rows[0].skipped.items():
         shown.log(f"{count} recommendation turns were left out: {reason.replace('_', ' ')}")
-    file = None if folder is None else folder / request.file_name()
-    report = EvaluationReport(
-        None if folder is None else folder.name,
-        split,
-        kind,
-        request.images,
-        len(corpus.products),
-        rows,
-        file,
-        request.metrics,
-    )
+    run, file = (None, None) if folder is None else (folder.name, folder / request.file_name())
+    report = EvaluationReport(run, split, kind, request.images, len(corpus.products), rows, file, request.metrics)
     if file is not None:
         write_json(file, report.as_json())
     return report
-
-
-def _gold_floor(workspace: Workspace, corpus: Corpus, split: str, shown: Progress) -> list[Ranker]:
-    try:
-        rule = gold_rule(workspace, corpus, split)
-    except WorkspaceError as problem:  # an ingest that is not complete is no reason not to measure a run
-        shown.log(f"the rule over gold states is left out: {problem}")
-        return []
-    return [] if rule is None else [rule]
 
 
 def _say_what_changed(workspace: Workspace, run: str, trained_on: Mapping[str, str], shown: Progress) -> None:

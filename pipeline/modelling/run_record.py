@@ -1,4 +1,4 @@
-"""``record.json`` of a training run, written last, so that it marks a complete run; and the page made of it."""
+"""``plan.json`` of a training run, written first; ``record.json``, which marks a complete run; the page made of it."""
 
 from __future__ import annotations
 
@@ -11,7 +11,25 @@ from schemas.errors import ModelError
 from schemas.files import read_json, write_json
 from schemas.json_form import json_form
 
+PLAN = "plan.json"
 RECORD = "record.json"
+
+
+@dataclass(frozen=True)
+class Plan:
+    """What a run is going to do, as ``plan.json`` keeps it. Same request, same data: same run."""
+
+    run: str
+    model: str
+    preset: str
+    labeled_ratio: float
+    seed: int
+    images: bool
+    config: dict[str, Any]
+    inputs: dict[str, str]
+    semctl: str
+    fold: Fold | None = None
+    labelled: list[str] | None = None
 
 
 @dataclass(frozen=True)

@@ -8,10 +8,10 @@ import shutil
 import time
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from pipeline.modelling.folds import Fold
-from pipeline.modelling.run_record import RECORD, RunRecord, model_card, read_record
+from pipeline.modelling.run_record import PLAN, RECORD, Plan, RunRecord, model_card, read_record
 from pipeline.modelling.training_data import TrainingData, input_hashes, prepare
 from pipeline.workspace import Workspace
 from schemas.errors import ModelError, UsageError
@@ -25,7 +25,6 @@ if TYPE_CHECKING:
     from semantic_model.ranking.model_spec import ModelSpec
     from semantic_model.training.distributed import Processes
 
-_PLAN = "plan.json"  # what a run was asked to do; written before training
 # up to this width, threads wait for each other more than they work: 1.0 to 2.5 times the time with two
 _ONE_THREAD = 128
 _EXECUTION = ("train.log_every", "train.checkpoint_every", "train.compile")  # they do not change what comes out
@@ -48,23 +47,6 @@ class TrainRequest:
     fold: Fold | None = None  # divides the dialogues as this fold does; None: as the corpus does
     # the dialogues whose labels are used, instead of a share drawn at random; None: the share
     labelled: tuple[str, ...] | None = None
-
-
-@dataclass(frozen=True)
-class Plan:
-    """What a run is going to do, as ``plan.json`` keeps it. Same request, same data: same run."""
-
-    run: str
-    model: str
-    preset: str
-    labeled_ratio: float
-    seed: int
-    images: bool
-    config: dict[str, Any]
-    inputs: dict[str, str]
-    semctl: str
-    fold: Fold | None = None
-    labelled: list[str] | None = None
 
 
 def train(
@@ -95,15 +77,15 @@ def train(
     from semantic_model.training.distributed import open_processes
 
     with open_processes() as processes:
-        if processes.collect(go_on and (folder / _PLAN).is_file())[0]:
+        if processes.collect(go_on and (folder / PLAN).is_file())[0]:
             return resume(workspace, run, progress=shown)
-        prepared = _prepare(workspace, plan, config, shown)  # nothing is written before the inputs are found good
+        prepared = prepare(workspace, plan, config, shown)  # nothing is written before the inputs are found good
         if processes.first:
             if folder.exists():
                 shown.log(f"an unfinished run {run} starts over (`semctl train --resume {run}` would have gone on)")
                 shutil.rmtree(folder)
             write_atomic(folder / "config.toml", config_toml(config, title=f"settings of the run {run}"))
-            write_json(folder / _PLAN, asdict(plan))
+            write_json(folder / PLAN, asdict(plan))
         return _run(workspace, folder, plan, config, prepared, shown, processes, resumed=False)
 
 
@@ -123,8 +105,8 @@ def resume(workspace: Workspace, run: str, *, progress: Progress | None = None) 
     if (folder / RECORD).is_file():
         shown.log(f"the run {folder.name} is complete; nothing is left to do")
         return read_record(folder)
-    plan = read_json(folder / _PLAN, error=ModelError, fix="delete the run and train again", shape=Plan)
-    config = config_from(plan.config, where=folder / _PLAN, kind=plan.model, stored=True)
+    plan = read_json(folder / PLAN, error=ModelError, fix="delete the run and train again", shape=Plan)
+    config = config_from(plan.config, where=folder / PLAN, kind=plan.model, stored=True)
     now = input_hashes(workspace, labels="D_F" in plan.inputs)
     changed = sorted(name for name in now.keys() | plan.inputs.keys() if now.get(name) != plan.inputs.get(name))
     if changed:
@@ -136,7 +118,7 @@ def resume(workspace: Workspace, run: str, *, progress: Progress | None = None) 
     from semantic_model.training.distributed import open_processes
 
     with open_processes() as processes:
-        prepared = _prepare(workspace, plan, config, shown)
+        prepared = prepare(workspace, plan, config, shown)
         return _run(workspace, folder, plan, config, prepared, shown, processes, resumed=True)
 
 
@@ -213,20 +195,6 @@ def _ratio(request: TrainRequest, spec: ModelSpec) -> float:
             fix="say which share of the dialogues to use with labels, as 0.2, or name them with --labelled FILE",
         )
     return ratio or 0.0
-
-
-def _prepare(workspace: Workspace, plan: Plan, config: Config, shown: Progress) -> TrainingData:
-    return prepare(
-        workspace,
-        config,
-        labeled_ratio=plan.labeled_ratio,
-        seed=plan.seed,
-        images=plan.images,
-        labels="D_F" in plan.inputs,
-        fold=plan.fold,
-        named=plan.labelled,
-        progress=shown,
-    )
 
 
 def _run(
@@ -318,14 +286,14 @@ def _share(data: TrainingData) -> float:
 
 
 def _unfinished(workspace: Workspace, run: str) -> Path:
-    folders = sorted(path.parent for path in workspace.runs.glob(f"*/{_PLAN}"))
+    folders = sorted(path.parent for path in workspace.runs.glob(f"*/{PLAN}"))
     if run == "latest":
         open_runs = [path for path in folders if not (path / RECORD).is_file()]
         if not open_runs:
             raise ModelError(
                 "there is no unfinished run here", where=workspace.runs, fix="start one with --labeled-ratio"
             )
-        return max(open_runs, key=lambda path: ((path / _PLAN).stat().st_mtime_ns, path.name))
+        return max(open_runs, key=lambda path: ((path / PLAN).stat().st_mtime_ns, path.name))
     for path in folders:
         if path.name == run:
             return path

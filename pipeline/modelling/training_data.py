@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 from annotate.annotations.dialogue_index import read_dialogue_index
 from annotate.states.splits import read_splits
 from pipeline.chosen_dialogues import named_dialogues
-from pipeline.modelling.folds import Fold
+from pipeline.modelling.run_record import Plan
 from pipeline.modelling.runs import load_corpus
 from pipeline.ontology.label_vocabulary import check_vocabulary
 from pipeline.stages import find_stage, maker_of
@@ -46,24 +46,8 @@ class TrainingData:
     words: Vocabulary  # word pieces
 
 
-def prepare(
-    workspace: Workspace,
-    config: Config,
-    *,
-    labeled_ratio: float,
-    seed: int,
-    images: bool,
-    progress: Progress,
-    labels: bool = True,
-    fold: Fold | None = None,
-    named: Sequence[str] | None = None,
-) -> TrainingData:
+def prepare(workspace: Workspace, plan: Plan, config: Config, progress: Progress) -> TrainingData:
     """Read the corpus and the labels, and choose whose labels are used.
-
-    Args:
-        labels: False for a model that reads none; then none need to be there.
-        fold: divides the dialogues as this fold does; None: as the corpus does.
-        named: the dialogues whose labels are used; None: a share of them, ``labeled_ratio``.
 
     Raises:
         InputError: no training dialogues, too few are labelled, or one that is named is not.
@@ -74,7 +58,7 @@ def prepare(
     from semantic_model.data.tokenizer import learn_words, load_words
     from semantic_model.data.vision import require_weights
 
-    corpus = load_corpus(workspace, images=images, fold=fold)
+    corpus, labels = load_corpus(workspace, images=plan.images, fold=plan.fold), "D_F" in plan.inputs
     ontology = workspace.ontology()
     if labels and not ontology.slots:
         raise OntologyError(
@@ -88,11 +72,11 @@ def prepare(
     states = gold_states(workspace) if labels else {}
     known = set(training)
     usable = [name for name in states if name in known]
-    if named is None:
-        labelled = labelled_dialogues(usable, len(training), labeled_ratio, seed)
+    if plan.labelled is None:
+        labelled = labelled_dialogues(usable, len(training), plan.labeled_ratio, plan.seed)
     else:
-        labelled = _all_labelled(named, usable)
-    d_p = set(unlabelled_dialogues(training, labelled, config.train.unlabelled_ratio, seed))
+        labelled = _all_labelled(plan.labelled, usable)
+    d_p = set(unlabelled_dialogues(training, labelled, config.train.unlabelled_ratio, plan.seed))
     used = set(labelled)
     unlabelled = [query for query in corpus.queries("train") if query.dialogue_id in d_p]
     queries = [query for query in unlabelled if query.dialogue_id in used]
@@ -103,7 +87,7 @@ def prepare(
         )
     else:
         words = load_words(config.text.embeddings)
-    if images:
+    if plan.images:
         require_weights(config.image)
     progress.log(f"words: {words.source}")
     return TrainingData(corpus, ontology, labelled, queries, gold, unlabelled, len(d_p) - len(used), words)

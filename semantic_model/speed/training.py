@@ -9,7 +9,7 @@ from __future__ import annotations
 import math
 import time
 from collections.abc import Iterable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from functools import partial
 from typing import Any, Literal, NamedTuple
 
@@ -188,16 +188,11 @@ class TrainingCase:
             choices = Choices(places[:, : choices.positives.shape[1]], places[:, choices.positives.shape[1] :])
         choices = choices.to(self.device)
         chosen = to_device(used, self.device)
-        with plain_encoders(self.model) if plain else _as_it_is():
+        with plain_encoders(self.model) if plain else nullcontext():
             products = self.model.encode_products(ProductBatch(*(leaf[chosen] for leaf in self.products)))
             mine = to_device(rows, self.device)
             states = StateBatch(*(leaf[mine] for leaf in self.states)) if part == "D_F" else None
             return joint_objective(self.model, StepBatch(batch, states, products, choices))
-
-
-@contextmanager
-def _as_it_is() -> Iterator[None]:
-    yield
 
 
 @contextmanager

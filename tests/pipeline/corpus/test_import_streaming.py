@@ -12,7 +12,8 @@ import pyarrow as pa
 import pytest
 
 from pipeline.benchmarks import run_benchmark
-from pipeline.benchmarks.import_speed import Shape, import_speed, shapes, write_corpus
+from pipeline.benchmarks.import_speed import Shape, benchmark, shapes, write_corpus
+from pipeline.benchmarks.measure import Options
 from pipeline.corpus.import_corpus import ImportRequest, _staging, import_corpus
 from pipeline.workspace import Workspace
 from schemas.errors import UsageError
@@ -86,7 +87,9 @@ def test_the_benchmark_gives_a_ratio_against_each_parser_on_each_clock(monkeypat
     monkeypatch.setattr("pipeline.corpus.reading._WORTH_BYTES", 0)
     monkeypatch.setattr("pipeline.corpus.reading._cores", lambda: 2)
     monkeypatch.setattr("pipeline.corpus.mmd.PART_BYTES", 20_000)
-    rows = import_speed(rounds=1, corpora=[Shape("tiny", dialogues=10, negatives=20, products=30)])
+    tiny = Shape("tiny", dialogues=10, negatives=20, products=30)
+    monkeypatch.setattr("pipeline.benchmarks.import_speed.shapes", lambda sizes: [tiny])
+    rows = benchmark(Options(rounds=1))
     expected = [
         (jobs, clock, parser)
         for jobs in (2, 1)
