@@ -6,6 +6,7 @@ MODELS = {
     "semantic": "semantic_model.semantic.spec",
     "dual-encoder": "semantic_model.models.dual_encoder",
     "grounded": "semantic_model.grounded.spec",
+    "mhred": "semantic_model.models.mhred",
 }
 """Those that are trained: name -> the module with ``MODEL``, a :class:`semantic_model.ranking.model_spec.ModelSpec`."""
 

@@ -9,6 +9,7 @@ import typer
 
 from pipeline.context import JSON_OPTION, first_process, opened
 from schemas.errors import UsageError
+from semantic_model.registry import MODELS
 
 if TYPE_CHECKING:
     from pipeline.console import Console
@@ -26,10 +27,7 @@ def train(
     unlabeled_ratio: Annotated[
         float | None, typer.Option(help="Share of the training dialogues that D_P holds, D_F's among them; else 1.")
     ] = None,
-    model: Annotated[
-        str | None,
-        typer.Option(help="What to train: grounded, semantic or dual-encoder (without states); else the preset's."),
-    ] = None,
+    model: Annotated[str | None, typer.Option(help=f"What to train: {', '.join(MODELS)}; else the preset's.")] = None,
     preset: Annotated[
         str | None,
         typer.Option(

@@ -18,7 +18,7 @@ from schemas.errors import ModelError, UsageError
 from schemas.files import read_json, sha256_bytes, write_atomic, write_json
 from schemas.progress import Progress, SilentProgress
 from schemas.validation import did_you_mean, known_name
-from semantic_model.config.config import Config, config_from, config_toml, flat_settings, load_config
+from semantic_model.config.config import Config, config_from, config_toml, flat_settings, load_config, preset_of
 from semantic_model.registry import BASELINES, MODELS
 
 if TYPE_CHECKING:
@@ -132,7 +132,7 @@ def plan_run(workspace: Workspace, request: TrainRequest) -> tuple[Plan, Config]
     from semantic_model.ranking.model_spec import find_model
 
     own = None if request.model is None else find_named(request.model).preset
-    preset = request.preset or own or workspace.settings().train.preset
+    preset = preset_of(request.model, request.preset or own or workspace.settings().train.preset)
     settings = [*request.settings, *([] if request.epochs is None else [f"train.epochs={request.epochs}"])]
     if request.model is not None:
         if any(setting.partition("=")[0].strip() == "model.kind" for setting in settings):
@@ -146,7 +146,8 @@ def plan_run(workspace: Workspace, request: TrainRequest) -> tuple[Plan, Config]
 
     decisive = {key: value for key, value in flat_settings(config).items() if key not in _EXECUTION}
     hashed = [decisive, inputs, ratio, request.seed, request.images, version, labelled, request.fold]
-    parts = [spec.name, Path(preset).stem] if spec.preset else [Path(preset).stem]
+    named = spec.preset or preset == f"{spec.name}/{Path(preset).stem}"
+    parts = [spec.name, Path(preset).stem] if named else [Path(preset).stem]
     if spec.reads_states:
         parts.append(f"r{ratio:g}" if labelled is None else f"n{len(labelled)}")
     parts += [f"s{request.seed}", *([] if request.fold is None else [request.fold.tag])]

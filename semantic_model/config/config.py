@@ -20,6 +20,7 @@ __all__ = ["Config", "config_from", "config_toml", "flat_settings", "load_config
 
 PRESETS = Path(__file__).resolve().parents[1] / "presets"
 _FIRST = "semantic"  # the model of settings that name none
+_SHARED = "protocols/"  # what presets of several models begin with; none by itself
 
 
 def settings_of(kind: str) -> type[Config]:
@@ -34,7 +35,14 @@ def settings_of(kind: str) -> type[Config]:
 
 def preset_names() -> list[str]:
     """Names of the presets that come along."""
-    return sorted(path.stem for path in PRESETS.glob("*.toml"))
+    named = (path.relative_to(PRESETS).with_suffix("").as_posix() for path in PRESETS.rglob("*.toml"))
+    return sorted(name for name in named if not name.startswith(_SHARED))
+
+
+def preset_of(model: str | None, preset: str) -> str:
+    """The preset of that name that a model has for itself, as ``larch/uniform``; else the one that all share."""
+    own = f"{model}/{preset}"
+    return own if own in preset_names() else preset
 
 
 def flat_settings(config: Config) -> dict[str, Any]:
@@ -63,9 +71,12 @@ def load_config(preset: str, settings: Iterable[str] = (), *, stored: bool = Fal
         path = Path(preset)
     if not path.is_file():
         names = preset_names()
+        models = [name.partition("/")[0] for name in names if name.endswith(f"/{preset}")]
         fix = did_you_mean(preset, names, f"presets: {', '.join(names)}, or the path of a .toml file")
+        if models:
+            fix = f"say of which model with --model: {', '.join(models)}"
         raise UsageError(f"there is no preset '{preset}'", fix=fix)
-    values = _own(read_toml(path)) if stored else read_toml(path)
+    values = _own(read_toml(path)) if stored else _read_preset(path)
     for setting in settings:
         key, equals, text = setting.partition("=")
         section, _, name = key.strip().partition(".")
@@ -75,6 +86,25 @@ def load_config(preset: str, settings: Iterable[str] = (), *, stored: bool = Fal
             raise _unknown_key(key.strip(), "--set", settings_of(_kind(values)))
         values[section][name] = _value(text.strip())
     return config_from(values, where=path if not list(settings) else f"preset {preset} with --set")
+
+
+def _read_preset(path: Path) -> dict[str, Any]:
+    """A preset on top of the one that its ``base`` names."""
+    values = read_toml(path)
+    base = values.pop("base", None)
+    if base is None:
+        return values
+    file = PRESETS / f"{base}.toml"
+    if not file.is_file():
+        known = sorted(found.relative_to(PRESETS).with_suffix("").as_posix() for found in PRESETS.rglob("*.toml"))
+        raise UsageError(
+            f"there is no preset '{base}' to begin with", where=path, fix=did_you_mean(str(base), known, "")
+        )
+    found = _read_preset(file)
+    for section, table in values.items():
+        both = isinstance(table, Mapping) and isinstance(found.get(section), Mapping)
+        found[section] = {**found[section], **table} if both else table
+    return found
 
 
 def config_from(values: Mapping[str, Any], *, where: object, kind: str | None = None, stored: bool = False) -> Config:
@@ -145,8 +175,8 @@ def _unknown_key(key: str, where: object, model: type[Config]) -> UsageError:
     others = [settings_of(name) for name in SETTINGS]
     if any(key in _keys(other) for other in others) or (section == key and any(key in o.model_fields for o in others)):
         kind = next(name for name in MODELS if settings_of(name) is model)
-        has_preset = kind in preset_names() and f"preset {kind}" not in str(where)
-        begin = f", and begin with --preset {kind}" if has_preset else ""
+        own = next((name for name in (kind, f"{kind}/tuned") if name in preset_names()), None)
+        begin = f", and begin with --preset {own}" if own and f"preset {own}" not in str(where) else ""
         does = f"the setting '{key}' does nothing in a model of kind {kind}"
         return UsageError(does, where=where, fix=f"leave it out{begin}")
     named = next((name for name in known if name.endswith(f".{key}")), None)

@@ -89,6 +89,24 @@ class ImageConfig(Section):
         return self
 
 
+class MapImageConfig(ImageConfig):
+    """Images of models that look at places within an image (feature maps) rather than at one vector."""
+
+    map: str = Field(
+        default="layer4",
+        min_length=1,
+        description="the layer whose map of features is read, as layer1 ... layer4 of a resnet; 'pixels' has one map, "
+        "whatever is said here",
+    )
+
+
+class AttributeTextConfig(TextConfig):
+    """Words of models that read a product attribute by attribute."""
+
+    max_attributes: int = Field(default=16, ge=1, description="A, attributes of a product that are read")
+    attribute_tokens: int = Field(default=8, ge=1, description="word pieces of an attribute, its name among them")
+
+
 class ContextConfig(Section):
     """Which part of the dialogue is read (section 4.2)."""
 
@@ -122,10 +140,11 @@ class ModelConfig(Section):
         return self
 
 
-class SoftmaxConfig(Section):
-    """L_rank of models whose scores are log-odds."""
+class RankLossConfig(Section):
+    """L_rank of models that rank by a cosine."""
 
-    rank: Literal["softmax"] = Field(default="softmax", description="L_rank: cross-entropy")
+    rank: Literal["hinge", "softmax"] = Field(default="hinge", description="L_rank: pairs or cross-entropy")
+    margin: float = Field(default=1.0, gt=0, description="of the hinge")
     scale: float = Field(default=10.0, gt=0, description="first inverse temperature of the softmax; learned")
 
 

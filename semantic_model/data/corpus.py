@@ -159,6 +159,7 @@ def _read_products(path: Path, files: Mapping[str, Path], *, blank_images: bool)
                 attributes,
                 image,
                 None if image is None else files[image],
+                record["description"] or "",
             )
         )
     return tuple(sorted(catalogue, key=lambda product: product.product_id))

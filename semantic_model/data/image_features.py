@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import re
 from collections import Counter
 from collections.abc import Callable, Iterable, Mapping
@@ -16,9 +17,9 @@ from PIL import Image
 from schemas.errors import ModelError
 from schemas.files import atomic_path, read_json, sha256_bytes, sha256_file, write_json
 from schemas.progress import Progress, SilentProgress
-from semantic_model.config.sections import ImageConfig
+from semantic_model.config.sections import ImageConfig, MapImageConfig
 from semantic_model.data.image_decoding import DECODING_VERSION, UndecodableImageError, decode_image
-from semantic_model.data.pixels import PIXELS_VERSION, PIXELS_WIDTH, describe_pixels
+from semantic_model.data.pixels import CELLS_SHAPE, PIXELS_VERSION, PIXELS_WIDTH, describe_cells, describe_pixels
 from semantic_model.data.records import FloatArray
 
 if TYPE_CHECKING:
@@ -39,6 +40,8 @@ class Features:
     rows: Mapping[str, int]  # image id -> row; images that are not there count as missing
     source: str  # which encoder or folder they are from, for people
     broken: int = 0  # images that could not be decoded
+    # (channels, height, width) where each row is a map of features, flattened; empty where it is one vector
+    map_shape: tuple[int, ...] = ()
 
     @property
     def width(self) -> int:
@@ -79,7 +82,7 @@ def load_features(
     """
     shown: Progress = progress or SilentProgress()
     if config.features:
-        return _brought_along(Path(config.features), files)
+        return _brought_along(Path(config.features), files, maps=isinstance(config, MapImageConfig))
     encoder = _encoder(config)
     known = dict(hashes or {})
     keys: dict[str, str] = {}
@@ -93,7 +96,7 @@ def load_features(
     if first:
         stored.add(sorted(first), {key: files[image_id] for key, image_id in first.items()}, shown)
     rows = {image_id: stored.rows[key] for image_id, key in keys.items() if stored.rows.get(key, NO_IMAGE) >= 0}
-    return Features(stored.values, rows, encoder.description, broken=len(keys) - len(rows))
+    return Features(stored.values, rows, encoder.description, len(keys) - len(rows), encoder.map_shape)
 
 
 @dataclass(frozen=True)
@@ -103,6 +106,7 @@ class _Encoder:
     width: int
     encode: EncodeBatch
     kind: type = np.float32
+    map_shape: tuple[int, ...] = ()
 
 
 class _Store:
@@ -170,6 +174,17 @@ def open_image(path: Path) -> Image.Image | None:
 
 
 def _encoder(config: ImageConfig) -> _Encoder:
+    maps = isinstance(config, MapImageConfig)
+    if config.encoder == "pixels" and maps:
+        description = f"pixels (a fixed descriptor of {' x '.join(map(str, CELLS_SHAPE[1:]))} cells, no weights)"
+        width = math.prod(CELLS_SHAPE)
+        return _Encoder(
+            f"cells-v{PIXELS_VERSION}",
+            description,
+            width,
+            lambda images: np.stack([describe_cells(image).reshape(-1) for image in images]),
+            map_shape=CELLS_SHAPE,
+        )
     if config.encoder == "pixels":
         description = f"pixels (a fixed descriptor of colour, pattern and shape, {PIXELS_WIDTH} numbers, no weights)"
         return _Encoder(f"pixels-v{PIXELS_VERSION}", description, PIXELS_WIDTH, _describe_all)
@@ -187,9 +202,11 @@ def _encoder(config: ImageConfig) -> _Encoder:
     weights = weights_of(config)
     network = ImageNetwork(config, pretrained=True)
     ground = "" if config.normalize == "half" else f"-{config.normalize}"
-    key = f"{name}-{preparation.key}{ground}-{sha256_file(weights)[:12]}"
-    description = f"{config.encoder} at {preparation.size[0]} px, frozen, weights {weights.name}"
-    return _Encoder(key, description, network.width, _encode_with(network, preparation))
+    layer = f"-{config.map}" if isinstance(config, MapImageConfig) else ""
+    key = f"{name}{layer}-{preparation.key}{ground}-{sha256_file(weights)[:12]}"
+    description = f"{config.encoder}{layer} at {preparation.size[0]} px, frozen, weights {weights.name}"
+    shape = network.shape if maps else ()
+    return _Encoder(key, description, network.width, _encode_with(network, preparation), map_shape=shape)
 
 
 def _describe_all(images: list[Image.Image]) -> FloatArray:
@@ -207,8 +224,10 @@ def _encode_with(network: ImageNetwork, preparation: Preparation) -> EncodeBatch
     return encode
 
 
-def _brought_along(folder: Path, files: Iterable[str] | Mapping[str, Path]) -> Features:
+def _brought_along(folder: Path, files: Iterable[str] | Mapping[str, Path], *, maps: bool) -> Features:
     """A folder with one ``.npy`` [n, F] and ``images.txt``: an image id, file name or file stem a line.
+
+    Maps of features are [n, channels, height, width].
 
     A file name or stem that is that of several images, as in folders of their own, is nobody's.
     """
@@ -219,8 +238,14 @@ def _brought_along(folder: Path, files: Iterable[str] | Mapping[str, Path]) -> F
     values = _read_array(arrays[0])
     listed = names.read_text().split("\n")
     listed = listed[:-1] if listed and not listed[-1] else listed
-    if values.ndim != 2 or len(values) != len(listed):
-        raise ModelError(f"{len(listed)} names for an array of shape {list(values.shape)}", where=folder)
+    if values.ndim != (4 if maps else 2) or len(values) != len(listed):
+        raise ModelError(
+            f"{len(listed)} names for an array of shape {list(values.shape)}",
+            where=folder,
+            fix=f"this model reads {'maps [n, channels, height, width]' if maps else 'vectors [n, F]'} of n images",
+        )
+    shape = values.shape[1:] if maps else ()
+    values = values.reshape(len(values), -1)
     by_name = {name.strip(): row for row, name in enumerate(listed)}
     stems = Counter(Path(name).stem for name in by_name)
     by_stem = {Path(name).stem: row for name, row in by_name.items() if stems[Path(name).stem] == 1}
@@ -246,4 +271,5 @@ def _brought_along(folder: Path, files: Iterable[str] | Mapping[str, Path]) -> F
             fix=f"a line is an image id or file name, as {next(iter(files))!r}",
         )
     key = sha256_bytes(names.read_bytes())[:8]
-    return Features(values, rows, f"{values.shape[1]} numbers an image from {arrays[0].name} ({key})")
+    description = f"{values.shape[1]} numbers an image from {arrays[0].name} ({key})"
+    return Features(values, rows, description, map_shape=shape)

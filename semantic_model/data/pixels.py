@@ -25,6 +25,9 @@ _EDGES = _DIRECTIONS * _CELLS * _CELLS
 _PATTERN = _SCALES * (_DIRECTIONS // 2 + 2)
 PIXELS_WIDTH = _COLOUR + _LAYOUT + _SHAPE + _EDGES + _PATTERN
 
+CELLS_SHAPE = (4 + _DIRECTIONS, 16, 16)
+"""Channels, height and width of :func:`describe_cells`."""
+
 _Array = npt.NDArray[np.float64]
 
 
@@ -34,10 +37,7 @@ def describe_pixels(image: Image.Image) -> FloatArray:
     Colour histogram of the foreground, mean colours of a coarse grid, outline, gradient directions by cell, and the
     strength and direction of inner edges at three scales. The ground is the colour most common along the border.
     """
-    small = image.convert("RGB").resize((SIDE, SIDE), Image.Resampling.BOX)
-    rgb = np.asarray(small, dtype=np.float64) / 255.0  # [SIDE, SIDE, 3]
-    front = _foreground(rgb)
-    grey = rgb @ np.array([0.299, 0.587, 0.114])
+    rgb, front, grey = _read(image)
     parts = [
         np.sqrt(_colours(rgb, front)),
         _layout(rgb, front) / np.sqrt(_LAYOUT / 4),
@@ -47,6 +47,28 @@ def describe_pixels(image: Image.Image) -> FloatArray:
     ]
     found: FloatArray = np.concatenate(parts).astype(np.float32)
     return found
+
+
+def describe_cells(image: Image.Image) -> FloatArray:
+    """The map of one RGB image: float32 :data:`CELLS_SHAPE`.
+
+    A cell's channels: mean colour less mid-grey, share of the foreground, gradient strength by direction.
+    """
+    rgb, front, grey = _read(image)
+    strength, angle = _gradients(grey)
+    bins = np.minimum((angle / np.pi * _DIRECTIONS).astype(int), _DIRECTIONS - 1)
+    n = CELLS_SHAPE[1]
+    channels = [*(_cells(rgb[..., c] - 0.5, n) for c in range(3)), _cells(front, n)]
+    channels += [_cells(strength * (bins == d), n) for d in range(_DIRECTIONS)]
+    found: FloatArray = np.stack(channels).reshape(CELLS_SHAPE).astype(np.float32)
+    return found
+
+
+def _read(image: Image.Image) -> tuple[_Array, _Array, _Array]:
+    """Pixels [SIDE, SIDE, 3], which of them are foreground and how grey each is [SIDE, SIDE]."""
+    small = image.convert("RGB").resize((SIDE, SIDE), Image.Resampling.BOX)
+    rgb = np.asarray(small, dtype=np.float64) / 255.0
+    return rgb, _foreground(rgb), rgb @ np.array([0.299, 0.587, 0.114])
 
 
 def _foreground(rgb: _Array) -> _Array:

@@ -40,3 +40,4 @@ class Product(NamedTuple):
     attributes: Mapping[str, tuple[str, ...]]  # attribute -> values
     image_id: str | None  # its first image that can be read; None without one, or when images are blanked
     image_file: Path | None  # the file of that image
+    description: str = ""  # what else the catalogue says of it

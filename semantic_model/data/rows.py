@@ -20,6 +20,13 @@ def map_rows(change: Callable[..., Tensor], *rows: Rows) -> Rows:
     return type(rows[0])(*(map_rows(change, *parts) for parts in zip(*map(_parts, rows), strict=True)))
 
 
+def first_tensor(rows: Rows) -> Tensor:
+    """The first of its tensors."""
+    while not isinstance(rows, Tensor):
+        rows = _parts(rows)[0]
+    return rows
+
+
 def moved(rows: Rows, device: torch.device) -> Rows:
     """The same on a device."""
     return map_rows(lambda tensor: tensor.to(device), rows)
@@ -34,10 +41,7 @@ class Sliced:
     """A dataclass of rows with ``len()`` and slices."""
 
     def __len__(self) -> int:
-        first: Rows = self
-        while not isinstance(first, Tensor):
-            first = _parts(first)[0]
-        return len(first)
+        return len(first_tensor(self))
 
     def __getitem__(self, part: slice) -> Self:
         found: Self = map_rows(lambda tensor: tensor[part], self)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from functools import cache
 from pathlib import Path
@@ -16,7 +17,7 @@ from torch import Tensor, nn
 from schemas.errors import MissingPartError, ModelError
 from schemas.files import sha256_file
 from schemas.validation import did_you_mean
-from semantic_model.config.sections import ImageConfig
+from semantic_model.config.sections import ImageConfig, MapImageConfig
 from semantic_model.data.hub import hub_folder, weights_in
 
 Pixels = npt.NDArray[np.uint8]
@@ -82,13 +83,18 @@ def open_preparation(config: ImageConfig) -> Preparation:
 class ImageNetwork(nn.Module):
     """Prepared images [P, 3 * height * width] -> [P, width], without the classification head.
 
+    Where the settings name a map (:class:`MapImageConfig`), that layer's [channels, height, width], flattened.
+
     Args:
         config: which network.
         pretrained: read its weights; else it has the right shape and random numbers.
 
     Raises:
         MissingPartError: the weights are not here; lists the ways out.
-        ModelError: weights of another network, or images of a size it does not take.
+        ModelError: weights of another network, images of a size it does not take, or no such layer.
+
+    Attributes:
+        shape: of what it makes of an image: (width,), or (channels, height, width) of a map.
     """
 
     mean: Tensor
@@ -98,6 +104,7 @@ class ImageNetwork(nn.Module):
         super().__init__()
         preparation = open_preparation(config)
         self.size = preparation.size
+        self.reads_map = isinstance(config, MapImageConfig)
         self.register_buffer("mean", torch.tensor(preparation.mean).reshape(1, 3, 1, 1), persistent=False)
         self.register_buffer("spread", torch.tensor(preparation.spread).reshape(1, 3, 1, 1), persistent=False)
         folder = preparation.folder
@@ -105,7 +112,7 @@ class ImageNetwork(nn.Module):
         self.eval()
         try:
             with torch.no_grad():
-                self.width = int(self.read(torch.zeros(1, 3, *self.size)).shape[1])
+                self.shape = tuple(self.places(torch.zeros(1, 3, *self.size)).shape[1:])
         except Exception as problem:  # each network checks sizes in its own way
             raise ModelError(
                 f"the encoder {config.encoder} does not take images of {self.size[0]} x {self.size[1]}: "
@@ -118,9 +125,22 @@ class ImageNetwork(nn.Module):
         image_batch = pixels.reshape(-1, 3, *self.size).to(self.mean.dtype) / 255
         return (image_batch - self.mean) / self.spread
 
+    @property
+    def width(self) -> int:
+        """How many numbers it makes of an image."""
+        return math.prod(self.shape)
+
+    def places(self, image_batch: Tensor) -> Tensor:
+        """[P, 3, height, width] -> [P, *shape]."""
+        found = self.body(image_batch)
+        if isinstance(found, dict) and "map" in found:
+            places: Tensor = found["map"]
+            return places
+        return _patches(found.last_hidden_state) if self.reads_map else _vectors(found)
+
     def read(self, image_batch: Tensor) -> Tensor:
         """[P, 3, height, width] -> [P, width]."""
-        return _vectors(self.body(image_batch))
+        return self.places(image_batch).flatten(1)
 
     def forward(self, pixels: Tensor) -> Tensor:
         return self.read(self.normalised(pixels))
@@ -136,7 +156,6 @@ class FineTuned(nn.Module):
         super().__init__()
         self.config = config
         self.network = ImageNetwork(config, pretrained=False)
-        self.width = self.network.width
 
     def start(self) -> None:
         """Take over the pre-trained weights."""
@@ -263,11 +282,26 @@ def _from_torchvision(config: ImageConfig, pretrained: bool) -> nn.Module:
             raise ModelError(
                 f"not the weights of {config.encoder}: '{(lost or found.unexpected_keys)[0]}' does not fit", where=file
             )
+    if isinstance(config, MapImageConfig):
+        return _up_to(network, config)
     heads = [name for name, part in network.named_modules() if isinstance(part, nn.Linear)]
     if heads:  # else its head is a convolution: its classes are the features
         above, _, last = heads[-1].rpartition(".")
         setattr(network.get_submodule(above), last, nn.Identity())
     return network
+
+
+def _up_to(network: nn.Module, config: MapImageConfig) -> nn.Module:
+    """The network as far as the layer whose map is read."""
+    from torchvision.models.feature_extraction import create_feature_extractor
+
+    try:
+        part: nn.Module = create_feature_extractor(network, {config.map: "map"})
+    except ValueError:
+        named = [name for name, _ in network.named_children()]
+        fix = did_you_mean(config.map, named, f"set image.map to one of {', '.join(named)}")
+        raise ModelError(f"{config.encoder} has no layer '{config.map}'", fix=fix) from None
+    return part
 
 
 def _from_folder(folder: Path, pretrained: bool) -> nn.Module:
@@ -285,6 +319,14 @@ def _from_folder(folder: Path, pretrained: bool) -> nn.Module:
         raise ModelError(f"not a vision model: {str(problem).splitlines()[0]}", where=folder) from None
     part: nn.Module = getattr(network, "vision_model", network)  # of a model that reads text, too
     return part
+
+
+def _patches(hidden: Tensor) -> Tensor:
+    """The square of patches [P, D, s, s] of a transformer's last layer [P, n, D], without the marks before them."""
+    if hidden.dim() == 4:  # a convolutional one has a map already
+        return hidden
+    side = math.isqrt(hidden.shape[1])
+    return hidden[:, -side * side :].transpose(1, 2).reshape(len(hidden), -1, side, side)
 
 
 def _vectors(found: Any) -> Tensor:

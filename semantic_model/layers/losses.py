@@ -40,15 +40,19 @@ def rank_loss(positive: Tensor, negative: Tensor, pairs: Tensor, margin: float =
     return masked_mean_of(torch.relu(margin - positive[:, :, None] + negative[:, None, :]), pairs)
 
 
-def rank_loss_of_all(f: Tensor, positives: Tensor, candidates: Tensor, margin: float = 1.0) -> Tensor:
+def rank_loss_of_all(
+    f: Tensor, positives: Tensor, candidates: Tensor, margin: float = 1.0, most: int | None = None
+) -> Tensor:
     """:func:`rank_loss` of each positive against every candidate that is none for its context, mean over all pairs.
 
     Args:
         f: of every context with its candidates [B, C].
         positives: bool [B, C].
         candidates: bool [B, C], which columns take part.
+        most: P, where it is known how many positives a context has at most; None: they are counted.
     """
-    most = int(positives.sum(dim=1).max()) if positives.numel() else 0
+    if most is None:
+        most = int(positives.sum(dim=1).max()) if positives.numel() else 0
     there, columns = positives.float().topk(most, dim=1)  # [B, P]
     pairs = (there > 0)[:, :, None] & (candidates & ~positives)[:, None, :]
     return rank_loss(f.gather(1, columns), f, pairs, margin)

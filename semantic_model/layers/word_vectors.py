@@ -24,17 +24,17 @@ class FromWords(nn.Module, ABC):
 
 
 class WordTable(FromWords):
-    """W_emb: one vector a word piece, zeros for padding; projected when the vectors' width is not D."""
+    """W_emb: one vector a word piece, zeros for padding; projected to ``out``, else D, where widths differ."""
 
-    def __init__(self, config: Config, vocabulary: int, width: int) -> None:
+    def __init__(self, config: Config, vocabulary: int, width: int, out: int | None = None) -> None:
         super().__init__()
         self.table = nn.Embedding(vocabulary, width, padding_idx=PAD)
         nn.init.normal_(self.table.weight, std=width**-0.5)
         with torch.no_grad():
             self.table.weight[PAD] = 0.0
         self.table.weight.requires_grad_(not config.text.freeze)
-        D = config.model.width
-        self.project: nn.Module = nn.Identity() if width == D else nn.Linear(width, D, bias=False)
+        out = out or config.model.width
+        self.project: nn.Module = nn.Identity() if width == out else nn.Linear(width, out, bias=False)
         self.rare_words_first = config.text.rare_words_first
 
     @torch.no_grad()
@@ -57,13 +57,13 @@ class WordTable(FromWords):
 
 
 class WholeBert(FromWords):
-    """The last layer of a whole BERT instead of its word table; projected when its width is not D.
+    """The last layer of a whole BERT instead of its word table; projected to ``out``, else D, where widths differ.
 
     Raises:
         MissingPartError: it is not here; lists the ways out.
     """
 
-    def __init__(self, config: Config) -> None:
+    def __init__(self, config: Config, out: int | None = None) -> None:
         super().__init__()
         from transformers import AutoConfig, AutoModel
         from transformers.utils import logging
@@ -73,8 +73,8 @@ class WholeBert(FromWords):
         settings = AutoConfig.from_pretrained(self.folder, local_files_only=True)
         self.bert: nn.Module = AutoModel.from_config(settings, add_pooling_layer=False)  # type: ignore[no-untyped-call]
         self.bert.requires_grad_(not config.text.freeze)
-        width, D = int(settings.hidden_size), config.model.width
-        self.project: nn.Module = nn.Identity() if width == D else nn.Linear(width, D, bias=False)
+        width, out = int(settings.hidden_size), out or config.model.width
+        self.project: nn.Module = nn.Identity() if width == out else nn.Linear(width, out, bias=False)
 
     @property
     def table(self) -> nn.Embedding:
@@ -120,9 +120,9 @@ class WholeBert(FromWords):
         return torch.cat(found)
 
 
-def word_vectors(config: Config, vocabulary: int, width: int) -> WordTable | WholeBert:
-    """What turns word pieces into vectors [.., D]: a table, or a whole BERT."""
-    return WholeBert(config) if config.text.full_bert else WordTable(config, vocabulary, width)
+def word_vectors(config: Config, vocabulary: int, width: int, out: int | None = None) -> WordTable | WholeBert:
+    """What turns word pieces into vectors [.., out]: a table, or a whole BERT; ``out`` is D when left out."""
+    return WholeBert(config, out) if config.text.full_bert else WordTable(config, vocabulary, width, out)
 
 
 class Positions(nn.Embedding):

@@ -12,34 +12,30 @@ Products are encoded without the attention over turns.
 
 from __future__ import annotations
 
-import numpy as np
-import numpy.typing as npt
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from semantic_model.config.sections import Config, SoftmaxConfig
+from semantic_model.config.sections import Config, RankLossConfig
 from semantic_model.data.batch import ContextBatch, ProductBatch
-from semantic_model.data.rows import Encoded
 from semantic_model.layers.attention import AttentionStack
-from semantic_model.layers.losses import softmax_rank_loss
 from semantic_model.layers.word_vectors import word_vectors
-from semantic_model.ranking.candidates import Scored
-from semantic_model.ranking.model_spec import ModelSpec, Objective, Sizes, StepBatch
+from semantic_model.ranking.cosine import CosineRanker, rank_objective
+from semantic_model.ranking.model_spec import ModelSpec, Sizes
 from semantic_model.semantic.encoders import ImageEncoder, TextEncoder
 
 
 class Settings(Config):
     """What every model has, and the loss."""
 
-    loss: SoftmaxConfig = SoftmaxConfig()
+    loss: RankLossConfig = RankLossConfig(rank="softmax")
 
 
-class DualEncoder(nn.Module):
+class DualEncoder(CosineRanker):
     """Contexts and products as vectors of length one."""
 
     def __init__(self, config: Settings, sizes: Sizes) -> None:
-        super().__init__()
+        super().__init__(config.loss)
         self.words = word_vectors(config, sizes.vocabulary, sizes.word_width)
         longest = max(config.text.max_tokens, config.text.product_max_tokens)
         self.text = TextEncoder(config, self.words, longest)
@@ -47,7 +43,6 @@ class DualEncoder(nn.Module):
         turns = (config.context.window, config.model.width)
         self.positions = nn.Parameter(0.02 * torch.randn(turns)) if config.context.turn_positions else None
         self.over_turns = AttentionStack(config.model)
-        self.log_scale = nn.Parameter(torch.tensor(config.loss.scale).log())
 
     def encode_contexts(self, batch: ContextBatch) -> Tensor:
         """c [B, D], of length one."""
@@ -66,33 +61,11 @@ class DualEncoder(nn.Module):
             self.text(batch.tokens) + self.image(batch.image[:, None], batch.image_mask[:, None]), dim=-1
         )
 
-    def score(self, contexts: Tensor, products: Tensor) -> Tensor:
-        """Cosines of all products [N, D], or of each context's own candidates [B, C, D]."""
-        if products.dim() == 2:
-            return contexts @ products.T
-        return torch.einsum("bd,bcd->bc", contexts, products)
-
-    def log_odds(self, scores: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
-        """What training takes the softmax of."""
-        return scores * float(self.log_scale.detach().exp())
-
-    def places(self, contexts: Encoded) -> Tensor:
-        """One vector for text and images, c as it is."""
-        found: Tensor = contexts.rows
-        return found
-
-
-def objective(model: DualEncoder, step: StepBatch) -> Objective:
-    """Cross-entropy of the positives among the encoded products, or among each context's own candidates."""
-    contexts, scale = model.encode_contexts(step.contexts), model.log_scale.exp()
-    loss = softmax_rank_loss(*Scored.of(step.choices, step.products, lambda some: scale * model.score(contexts, some)))
-    return Objective(loss, {"rank": loss})
-
 
 MODEL = ModelSpec(
     "dual-encoder",
     "A dual encoder without belief states, which ranks products for shopping dialogues",
     DualEncoder,
-    objective,
+    rank_objective,
     preset="dual-encoder",
 )

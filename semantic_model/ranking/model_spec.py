@@ -31,6 +31,12 @@ class Sizes(NamedTuple):
     word_width: int  # width of their vectors
     feature_width: int  # F, numbers an image
     reader: Reader  # what reads its inputs; knows the slots, and what the model has fitted
+    map_shape: tuple[int, ...] = ()  # (channels, height, width) where an image is a map of features, flattened
+
+    @property
+    def image_shape(self) -> tuple[int, ...]:
+        """Of an image's features."""
+        return self.map_shape or (self.feature_width,)
 
 
 class StepBatch(NamedTuple):
@@ -80,11 +86,13 @@ class ModelSpec:
     fitted: type[Fitted] | None = None  # what it learns beside its weights; the reader has it as ``fitted``
     preset: str | None = None  # settings to begin with when none are named; None: the workspace's
     shown_as: str = ""  # its name in tables; empty: ``name``
+    # built after what was published of it alone, as no code of its authors is public; every table says so
+    reimplemented: bool = False
 
     @property
     def title(self) -> str:
         """Its name in tables."""
-        return self.shown_as or self.name
+        return (self.shown_as or self.name) + " (re-implemented)" * self.reimplemented
 
     @property
     def reads_states(self) -> bool:

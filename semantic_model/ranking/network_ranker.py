@@ -14,7 +14,7 @@ from semantic_model.data.batch import ContextArrays, Reader
 from semantic_model.data.records import FloatArray, Product, Query
 from semantic_model.data.rows import Encoded, Rows, joined, map_rows, moved
 from semantic_model.ranking.chunked_scoring import rank_scores, slices
-from semantic_model.ranking.ranker import Ranker, ScoresTables, TablePrecision
+from semantic_model.ranking.ranker import LateProducts, Ranker, ScoresTables, TablePrecision
 
 
 class NetworkRanker:
@@ -31,6 +31,7 @@ class NetworkRanker:
     context_chunk = 64  # contexts encoded at a time, and candidate lists scored
     queries = 16  # contexts whose queries of a table are held at a time
     scored = 1 << 16  # products scored at a time by a network without a table
+    pairs = 1 << 22  # numbers held at a time by a network whose products depend on the query
 
     def __init__(self, model: Any, reader: Reader, name: str, precision: TablePrecision = "float32") -> None:
         self.model = model.eval()
@@ -94,18 +95,29 @@ class NetworkRanker:
                 candidates,
                 at_a_time=self.queries,
             )
-        shape = (len(contexts), len(table)) if candidates is None else candidates.shape
-        scores = np.full(shape, -np.inf, dtype=np.float32)
-        if candidates is None:
-            for part in slices(len(table), self.scored):
-                scores[:, part] = model.score(contexts.rows, table[part].rows).cpu().numpy()
-            return scores
-        for part in slices(len(contexts), self.context_chunk):
-            rows = torch.from_numpy(candidates[part].clip(min=0)).to(self.device)
-            own = map_rows(lambda tensor, rows=rows: tensor[rows], table.rows)
-            scores[part] = model.score(contexts[part].rows, own).cpu().numpy()
-        scores[candidates < 0] = -np.inf
+        scores = np.full(
+            (len(contexts), len(table)) if candidates is None else candidates.shape, -np.inf, dtype=np.float32
+        )
+        some, many = self._at_a_time(len(contexts), whole=candidates is None)
+        for part in slices(len(contexts), some):
+            for columns in slices(scores.shape[1], many):
+                if candidates is None:
+                    products = table[columns].rows
+                else:
+                    rows = torch.from_numpy(candidates[part, columns].clip(min=0)).to(self.device)
+                    products = map_rows(lambda tensor, rows=rows: tensor[rows], table.rows)
+                scores[part, columns] = model.score(contexts[part].rows, products).cpu().numpy()
+        if candidates is not None:
+            scores[candidates < 0] = -np.inf
         return scores
+
+    def _at_a_time(self, contexts: int, *, whole: bool) -> tuple[int, int]:
+        """How many contexts are scored at a time, and how many products of each."""
+        some = max(contexts, 1) if whole else self.context_chunk
+        if not isinstance(self.model, LateProducts):
+            return some, self.scored
+        some = min(some, 8)
+        return some, max(self.pairs // (some * self.model.pair_width), 1)
 
 
 def network_of(ranker: Ranker) -> Any:

@@ -75,6 +75,14 @@ class Network(Protocol):
 
 
 @runtime_checkable
+class LateProducts(Protocol):
+    """Its products' vectors depend on the query, so that a pair of both needs memory."""
+
+    pair_width: int
+    """How many numbers are held of a context and a product while a pair of them is scored."""
+
+
+@runtime_checkable
 class ScoresTables(Protocol):
     """Brings a table and a query of its own, scored exactly in chunks; the memory is that of a chunk."""
 

@@ -10,8 +10,8 @@ from torch import Tensor, nn
 from semantic_model.config.config import Config
 from semantic_model.data.batch import ContextBatch, ProductBatch
 from semantic_model.data.tokenizer import PAD, Vocabulary
-from semantic_model.data.vision import FineTuned, FineTunedBySlot
 from semantic_model.layers.attention import AttentionStack, Dropout
+from semantic_model.layers.images import StandardizedImages
 from semantic_model.layers.packing import Packing, pack, sequences, unpack
 from semantic_model.layers.word_vectors import FromWords, NoPositions, Positions, WholeBert, WordTable
 from semantic_model.semantic.settings import TeacherStudentConfig
@@ -105,51 +105,27 @@ class TextEncoder(FromWords):
         return found
 
 
-class RealImages(nn.Module):
-    """Features as they are."""
-
-    def forward(self, images: Tensor, mask: Tensor) -> Tensor:
-        """Images [B, .., M, F] of which ``mask`` [B, .., M] are real -> [P, F] of the P real ones, in order."""
-        return images[mask]
-
-
-class ImageEncoder(nn.Module):
+class ImageEncoder(StandardizedImages):
     """U^I_t = SumPool[SelfAttn(Linear(ResNet(v)))]: images [B, .., M, F] -> [B, .., D], zeros where there is none.
 
     Only real images are read, packed one turn after the other. The images are features of a frozen
     network, or pixels for one that trains along.
     """
 
-    mean: Tensor
-    scale: Tensor
-
     def __init__(self, config: Config, feature_width: int) -> None:
-        super().__init__()
-        self.network: nn.Module = RealImages()
-        if config.image.fine_tuned:
-            kind = FineTunedBySlot if config.image.bn == "train_per_slot" else FineTuned
-            self.network = kind(config.image)
-            feature_width = self.network.width
+        super().__init__(config.image, (feature_width,))
         self.width = config.model.width
-        self.linear = nn.Linear(feature_width, self.width)
-        self.register_buffer("mean", torch.zeros(feature_width))
-        self.register_buffer("scale", torch.ones(feature_width))
+        self.linear = nn.Linear(self.shape[0], self.width)
         layers = config.model.layers if config.image.turn_attention else 0
         self.attention = AttentionStack(config.model, layers)
         self.activation = activation_of(config)
-
-    @torch.no_grad()
-    def standardize(self, features: Tensor) -> None:
-        """Take the mean and spread of the catalogue's features [n, F] as zero and one."""
-        if len(features) > 1:
-            self.mean.copy_(features.mean(dim=0))
-            self.scale.copy_(1.0 / features.std(dim=0).clamp(min=1e-3))
 
     def forward(self, images: Tensor, mask: Tensor) -> Tensor:
         if not mask.any():
             return torch.zeros(*mask.shape[:-1], self.width, device=mask.device)
         there = mask.reshape(-1, mask.shape[-1])  # [R, M]
-        v = self.linear((self.network(images, mask) - self.mean) * self.scale)  # [P, D], turn after turn
+        real = images[mask] if self.network is None else self.network(images, mask)
+        v = self.linear(self.standardized(real))  # [P, D], turn after turn
         packing = pack(there.sum(dim=1))
         number = there.flatten().cumsum(dim=0).reshape(there.shape) - 1  # of each real image
         v = v[number[packing.order][there[packing.order]]]  # turns with few images first

@@ -152,6 +152,7 @@ class ModelCard:
     feature_width: int  # F, numbers an image
     words: str  # where the word pieces are from, for people
     features: str  # where the image features are from, for people
+    map_shape: tuple[int, ...] = ()  # (channels, height, width) where an image is a map of features
 
 
 def save_model(folder: Path, model: nn.Module, reader: Reader, card: ModelCard) -> None:
@@ -169,6 +170,7 @@ def save_model(folder: Path, model: nn.Module, reader: Reader, card: ModelCard) 
             "feature_width": card.feature_width,
             "words": card.words,
             "features": card.features,
+            **({"map_shape": card.map_shape} if card.map_shape else {}),
         },
     )
 
@@ -194,6 +196,7 @@ def read_card(folder: Path) -> ModelCard:
             int(value["feature_width"]),
             str(value["words"]),
             str(value["features"]),
+            tuple(map(int, value.get("map_shape", ()))),
         )
 
 
@@ -209,7 +212,7 @@ def load_model(folder: Path, features: Features, card: ModelCard | None = None) 
         ModelError: files missing, cut off or that do not fit together, or features of another width.
     """
     card = card or read_card(folder)
-    if features.width != card.feature_width:
+    if (features.width, features.map_shape) != (card.feature_width, card.map_shape):
         raise ModelError(
             f"the model reads {card.feature_width} numbers an image, these features have {features.width}",
             where=folder,
@@ -220,7 +223,7 @@ def load_model(folder: Path, features: Features, card: ModelCard | None = None) 
     fitted = None if spec.fitted is None else spec.fitted.load(folder)
     reader = spec.open_reader(card.config, words, features, card.ontology, fitted)
     try:
-        model = spec.build(card.config, Sizes(words.size, card.word_width, card.feature_width, reader))
+        model = spec.build(card.config, Sizes(words.size, card.word_width, card.feature_width, reader, card.map_shape))
     except (RuntimeError, MemoryError, ValueError, TypeError, AssertionError) as problem:
         raise ModelError(f"no model can be made: {problem}", where=folder / "config.json", fix="train again") from None
     load_weights(folder / "model.safetensors", model)

@@ -30,10 +30,10 @@ from semantic_model.data.rows import map_rows, moved
 from semantic_model.data.tokenizer import Vocabulary
 from semantic_model.data.vision import FineTuned
 from semantic_model.layers.attention import compile_stacks, precision_of, set_precision
+from semantic_model.layers.images import StandardizedImages
 from semantic_model.layers.word_vectors import FromWords
 from semantic_model.ranking.model_spec import ModelSpec, Sizes, StepBatch, find_model
 from semantic_model.ranking.network_ranker import NetworkRanker
-from semantic_model.semantic.encoders import ImageEncoder
 from semantic_model.training.checkpoint import (
     ModelCard,
     load_checkpoint,
@@ -255,6 +255,7 @@ class Trainer:
                 self.features.width,
                 self.words.source,
                 self.features.source,
+                self.features.map_shape,
             )
             save_model(self.folder / "model", self.model, self.reader, card)
         self.processes.wait()
@@ -429,13 +430,15 @@ def fresh_model(spec: ModelSpec, config: Config, words: Vocabulary, reader: Read
         MissingPartError: weights that are not here; lists the ways out.
         ModelError: weights that do not fit.
     """
-    model = spec.build(config, Sizes(words.size, word_width(config, words), reader.features.width, reader))
+    features = reader.features
+    sizes = Sizes(words.size, word_width(config, words), features.width, reader, features.map_shape)
+    model = spec.build(config, sizes)
     for part in list(model.modules()):
         if isinstance(part, FromWords):
             part.start_from(words)
         if isinstance(part, FineTuned) and reader.features.rows:  # without any image, no weights are needed
             part.start()
-        if isinstance(part, ImageEncoder) and config.image.standardize:
+        if isinstance(part, StandardizedImages) and config.image.standardize:
             rows = reader.image_rows(products)
             part.standardize(torch.from_numpy(reader.features.gather(rows[rows != NO_IMAGE])))
     return model

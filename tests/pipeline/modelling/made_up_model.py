@@ -17,7 +17,7 @@ from torch import Tensor, nn
 
 from schemas.errors import ModelError
 from schemas.files import read_json, write_json
-from semantic_model.config.sections import Config, Section, SoftmaxConfig
+from semantic_model.config.sections import Config, RankLossConfig, Section
 from semantic_model.data.batch import SPEAKERS, Inputs, Reader
 from semantic_model.data.corpus import Corpus
 from semantic_model.data.tokenizer import PAD
@@ -32,7 +32,7 @@ class Fondness(Section):
 
 
 class Settings(Config):
-    loss: SoftmaxConfig = SoftmaxConfig()
+    loss: RankLossConfig = RankLossConfig(rank="softmax")
     fondness: Fondness = Fondness()
 
 

@@ -12,8 +12,9 @@ from schemas.errors import ModelError, UsageError
 from schemas.ontology import Ontology
 from semantic_model.config.config import load_config
 from semantic_model.data.batch import Reader
-from semantic_model.models.dual_encoder import MODEL, DualEncoder, objective
+from semantic_model.models.dual_encoder import MODEL, DualEncoder
 from semantic_model.ranking.candidates import Choices
+from semantic_model.ranking.cosine import rank_objective
 from semantic_model.ranking.model_spec import Sizes, StepBatch, find_model
 from semantic_model.ranking.network_ranker import NetworkRanker
 from semantic_model.semantic.reading import INPUTS, SlotReader
@@ -59,7 +60,7 @@ def test_the_loss_is_cross_entropy_over_all_products_where_one_is_right(config_o
     right = torch.tensor([query.positives[0] for query in queries])
     relevant = F.one_hot(right, len(products)).bool()
     none = torch.full((4, 1), -1)
-    found = objective(model, StepBatch(batch, None, products, Choices(none, none, relevant))).total
+    found = rank_objective(model, StepBatch(batch, None, products, Choices(none, none, relevant))).total
     scores = 10.0 * F.cosine_similarity(model.encode_contexts(batch)[:, None], products[None], dim=2)
     assert found.item() == pytest.approx(F.cross_entropy(scores, right).item(), rel=1e-5)
 
@@ -72,7 +73,7 @@ def test_the_loss_over_sampled_candidates_looks_at_these_alone(config_of, world)
     positives = torch.tensor([[query.positives[0]] for query in queries])
     negatives = torch.tensor([list(query.negatives) for query in queries])
     negatives[1, 1] = -1
-    found = objective(model, StepBatch(batch, None, products, Choices(positives, negatives))).total.item()
+    found = rank_objective(model, StepBatch(batch, None, products, Choices(positives, negatives))).total.item()
     each = []
     for c, query, kept in zip(model.encode_contexts(batch), queries, (2, 1, 2), strict=True):
         s = [10.0 * (c @ products[row]).item() for row in (query.positives[0], *query.negatives[:kept])]
