@@ -5,6 +5,7 @@ Defaults are the paper's (section 4.2) under the readings of the README's table.
 
 from __future__ import annotations
 
+from functools import cached_property
 from typing import Literal
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
@@ -222,7 +223,7 @@ class Config(Section):
         """Layers of the stacks over tokens."""
         return self.model.layers if self.text.layers is None else self.text.layers
 
-    @property
+    @cached_property
     def joint(self) -> JointTrainConfig:
         """How D_F and D_P take part; a model that reads no states has D_P alone."""
-        return self.train if isinstance(self.train, JointTrainConfig) else JointTrainConfig()
+        return JointTrainConfig.model_validate(self.train.model_dump())

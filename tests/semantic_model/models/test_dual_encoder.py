@@ -159,3 +159,8 @@ def test_settings_that_would_do_nothing_are_refused():
 def test_an_unknown_kind_of_model_is_refused():
     with pytest.raises(ModelError, match="an unknown kind of model, 'gru'"):
         find_model("gru")
+
+
+def test_the_loop_of_a_model_without_states_is_its_own(config_of, world, tmp_path):
+    config = config_of(**{**OWN, "train": {"batch_size": 3}})
+    assert trainer(config, world, tmp_path).steps_an_epoch == 3  # 8 recommendation turns

@@ -1,7 +1,6 @@
 from __future__ import annotations
 
 import json
-import os
 import random
 import signal
 import threading
@@ -24,6 +23,7 @@ from semantic_model.training.metrics_log import AsyncMetrics
 from semantic_model.training.sampling import epoch_steps, sample
 from semantic_model.training.trainer import Examples, Interrupted, Trainer, load_ranker
 from semantic_model.training.validation import is_better
+from tests.semantic_model.stop_at import StopAt
 
 ONTOLOGY = Ontology(slots=tuple(Slot(name=name, attribute=name) for name in ("color", "type", "sleeve_length")))
 DROPOUT = {"model": {"dropout": 0.3}}
@@ -65,31 +65,6 @@ def same(one: dict[str, torch.Tensor], two: dict[str, torch.Tensor]) -> bool:
 def lines(folder: Path) -> list[dict]:
     found = [json.loads(line) for line in (folder / "metrics.jsonl").read_text().splitlines()]
     return [{k: v for k, v in line.items() if k not in ("seconds", "examples_per_second")} for line in found]
-
-
-class StopAt:
-    """A progress display that presses Ctrl-C after so many steps."""
-
-    def __init__(self, step: int) -> None:
-        self.step = step
-
-    def task(self, title, total=None):
-        del title, total
-        return self
-
-    def __enter__(self):
-        return self
-
-    def __exit__(self, *exc):
-        return None
-
-    def advance(self, n: float = 1, *, note: str | None = None) -> None:
-        self.step -= int(n)
-        if note is not None and self.step == 0:
-            os.kill(os.getpid(), signal.SIGINT)
-
-    def log(self, message: str) -> None:
-        del message
 
 
 def test_a_run_leaves_metrics_a_model_and_its_best_epoch(trainer_of, tmp_path):
