@@ -439,18 +439,14 @@ def _report(
     turns = counts["recommendation_turns"] + counts["recommendation_turns_without_negatives"]
     faults = Counter(product.fault for product in products)
     hidden = Counter(name for product in products for name in product.unwritten)
+    names = ("utterances", "user_turns", "system_turns", "recommendation_turns", "positives", "negatives")
+    counted: dict[str, Any] = {name: counts[name] for name in (*names, "images_sent_by_user")}
     return GeneratedCorpus(
         size=request.size,
         seed=request.seed,
         catalogue=_origin(request.catalogue),
         dialogues=dict(plan.dialogues),
-        utterances=counts["utterances"],
-        user_turns=counts["user_turns"],
-        system_turns=counts["system_turns"],
-        recommendation_turns=counts["recommendation_turns"],
-        positives=counts["positives"],
-        negatives=counts["negatives"],
-        images_sent_by_user=counts["images_sent_by_user"],
+        **counted,
         positives_per_recommendation=round(counts["positives"] / turns, 3),
         negatives_per_recommendation=round(counts["negatives"] / turns, 3),
         products=len(products),

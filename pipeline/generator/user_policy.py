@@ -188,15 +188,18 @@ class UserPolicy:
         colour = product.value("color")
         chance = rng.random()
         if shown and chance < 0.22 and colour is not None:
-            places = [at for at, number in enumerate(shown) if self._seen(number, "color") == colour]
+            seen = [self.index.products[number] for number in shown]
+            places = [at for at, other in enumerate(seen) if not other.fault and other.value("color") == colour]
             if places:
                 place = rng.choice(places)
-                wants = wants.like("color", colour, image=self.index.products[shown[place]].url)
+                wants = wants.like("color", colour, image=seen[place].url)
         elif chance < 0.4:
             about = rng.choice(VISIBLE)
-            image = self._image_of(about, product.value(about), rng)
-            if image is not None:
-                wants = wants.like(about, product.value(about) or "", image=self.index.products[image].url)
+            value = product.value(about)
+            if value is not None:
+                fitting = np.flatnonzero(self.index.satisfying(UserGoal({about: (value,)})) & self.index.healthy)
+                image = int(rng.choice(fitting))
+                wants = wants.like(about, value, image=self.index.products[image].url)
                 mentioned.append(f"image:{about}")
         for _ in range(rng.choice((0, 1, 1, 1, 2, 2))):
             free = [name for name in product.attributes if name not in wants.likes and product.attributes[name]]
@@ -206,17 +209,6 @@ class UserPolicy:
                 mentioned.append(attribute)
         opening: MoveKind = "open" if last is None else "switch"
         return UserAction(opening, wants, "color", (), place, image, tuple(mentioned)), target
-
-    def _seen(self, number: int, attribute: str) -> str | None:
-        """What the image of a product shows of an attribute; None when there is no such image."""
-        product = self.index.products[number]
-        return None if product.fault else product.value(attribute)
-
-    def _image_of(self, attribute: str, value: str | None, rng: Random) -> int | None:
-        if value is None:
-            return None
-        fitting = np.flatnonzero(self.index.satisfying(UserGoal({attribute: (value,)})) & self.index.healthy)
-        return int(rng.choice(fitting)) if len(fitting) else None
 
     def _add(self, wants: UserGoal, target: int, shown: Sequence[int], rng: Random) -> UserAction | None:
         """Reveal another attribute of the product in mind; now and then a second value would do as well."""

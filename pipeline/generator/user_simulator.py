@@ -12,20 +12,7 @@ from numpy.typing import NDArray
 
 from pipeline.generator.user_goal import UserGoal
 from pipeline.generator.user_policy import ACTS, UserAction, UserPolicy
-from pipeline.generator.wording import (
-    AGENT,
-    ASK,
-    DROP,
-    NTH_BUT,
-    OPEN,
-    OPEN_NTH,
-    QUESTIONS,
-    SHOPPER,
-    SWITCH,
-    UPLOAD_OPEN,
-    Wording,
-    plural,
-)
+from pipeline.generator.wording import AGENT, ASK, QUESTIONS, SHOPPER, Wording, plural
 
 
 @dataclass
@@ -205,7 +192,7 @@ class Conversation:
         self._user(act or usual, text, images, subtype, opening=move.kind in ("open", "switch"))
 
     def _sentence(self, move: UserAction) -> str:
-        words, pick, attribute = self._words, self._words.pick, move.attribute
+        words, attribute = self._words, move.attribute
         if move.kind in ("open", "switch"):
             return self._opening(move)
         if move.kind == "more":
@@ -213,22 +200,18 @@ class Conversation:
         named = words.values(attribute, move.values) if move.values else ""
         slot = words.slot(attribute)
         ordinal = "" if move.place is None else words.ordinal(move.place)
-        if move.kind in ("drop", "relax"):
-            return pick(DROP, s=slot)
-        if move.kind == "nth_but":
-            return pick(NTH_BUT, n=ordinal, v=named)
-        return pick(words.templates(move.kind, attribute), v=named, s=slot, n=ordinal)
+        return words.pick(words.templates(move.kind, attribute), v=named, s=slot, n=ordinal)
 
     def _opening(self, move: UserAction) -> str:
         words = self._words
         tail = ""
         if move.place is not None:
-            tail = words.pick(OPEN_NTH, s=words.slot("color"), n=words.ordinal(move.place))
+            tail = words.pick(words.templates("open_nth"), s=words.slot("color"), n=words.ordinal(move.place))
         seen = [name.removeprefix("image:") for name in move.mentioned if name.startswith("image:")]
         if seen:
-            tail = words.pick(UPLOAD_OPEN[seen[0]])
+            tail = words.pick(words.templates("upload_open", seen[0]))
         thing, things = words.thing(move.wants, only=move.mentioned, tail=tail)
-        return words.pick(OPEN if move.kind == "open" else SWITCH, thing=thing, things=things)
+        return words.pick(words.templates(move.kind), thing=thing, things=things)
 
     def _user(
         self, act: str, text: str, images: Sequence[int] = (), subtype: str = "", *, opening: bool = False

@@ -14,11 +14,6 @@ _TextsOf = Mapping[str, _Texts]
 
 _given = load("phrases.toml")
 
-OPEN: _Texts = _given["open"]
-SWITCH: _Texts = _given["switch"]
-OPEN_NTH: _Texts = _given["open_nth"]
-DROP: _Texts = _given["drop"]
-NTH_BUT: _Texts = _given["nth_but"]
 FILLERS: _Texts = _given["fillers"]
 ORDINALS: Sequence[_Texts] = _given["ordinals"]
 
@@ -28,7 +23,6 @@ PLURALS: Mapping[str, str] = _given["plurals"]
 
 # attribute, or act -> what is said
 SLOT_WORDS: _TextsOf = _given["slot_words"]
-UPLOAD_OPEN: _TextsOf = _given["upload_open"]
 SHOPPER: _TextsOf = _given["shopper"]
 ASK: _TextsOf = _given["ask"]
 QUESTIONS: _TextsOf = _given["questions"]
@@ -48,9 +42,11 @@ class Wording:
     def pick(self, templates: Sequence[str], **words: str) -> str:
         return self._rng.choice(templates).format(**words)
 
-    def templates(self, move: str, attribute: str) -> Sequence[str]:
+    def templates(self, move: str, attribute: str = "") -> Sequence[str]:
         """What is said in a move about an attribute, else about any."""
-        said: _TextsOf = _given["add" if move == "impossible" else move]
+        said: _Texts | _TextsOf = _given[{"impossible": "add", "relax": "drop"}.get(move, move)]
+        if not isinstance(said, Mapping):
+            return said
         return said.get(attribute) or said.get("default") or _given["add"]["style"]
 
     def value(self, attribute: str, value: str) -> str:
