@@ -81,17 +81,7 @@ def state_to_rows(state: BeliefState | None) -> list[dict[str, Any]] | None:
     """The Parquet form of a state; None (unlabelled) stays None."""
     if state is None:
         return None
-    return [
-        {
-            "slot": item.slot,
-            "attribute": item.attribute,
-            "value": item.value,
-            "polarity": item.polarity,
-            "catalogue_value": item.catalogue_value,
-            "in_catalogue": item.in_catalogue,
-        }
-        for item in state
-    ]
+    return [{**vars(item)} for item in state]
 
 
 def state_from_rows(rows: list[dict[str, Any]] | None) -> BeliefState | None:

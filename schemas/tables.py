@@ -246,15 +246,6 @@ def open_table(path: Path, table: Table) -> TableFile:
     return file
 
 
-def inputs_of(file: TableFile) -> dict[str, str]:
-    """What a table was made from, ``name -> sha256``."""
-    with file.readable():
-        found = orjson.loads((file.metadata.metadata or {}).get(b"semctl.inputs", b"{}"))
-        if not isinstance(found, dict):
-            raise ValueError("semctl.inputs is no object")
-        return found
-
-
 def read_table(
     path: Path,
     table: Table,

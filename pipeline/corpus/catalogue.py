@@ -31,20 +31,15 @@ from schemas.numbers import (
 )
 
 NOT_ATTRIBUTES = frozenset(
-    {
-        *("id", "product_id", "name", "title", "site", "source", "currency", "url", "link"),
-        *("image", "images", "image_type", "image_url", "image_filename", "image_filename_all", "similar_items"),
-        *("description", "more_info", "details", "review", "reviews", "review_stars", "best_seller_rank", "model_worn"),
-        *("prefab", "prefab_path", "asset_type", "scene_class", "domain", "obj_id", "position", "bbox"),
-    }
+    "id product_id name title site source currency url link image images image_type image_url image_filename "
+    "image_filename_all similar_items description more_info details review reviews review_stars best_seller_rank "
+    "model_worn prefab prefab_path asset_type scene_class domain obj_id position bbox".split()
 )
 """Fields that say nothing a user could ask for: identity, links, long texts, and marks of a 3-D scene."""
 
 RECORDS_WITHIN = frozenset(
-    {
-        *("attributes", "metadata", "features", "properties", "details", "product_details", "characteristics"),
-        *("specs", "specifications", "technical_details", "facets", "item_specifics"),
-    }
+    "attributes metadata features properties details product_details characteristics specs specifications "
+    "technical_details facets item_specifics".split()
 )
 """Fields that hold attributes by name."""
 
@@ -158,8 +153,7 @@ def _category(fields: Mapping[str, Any]) -> str | None:
     taxonomy = fields.get("taxonomy")
     if not isinstance(taxonomy, str):
         return None
-    parts = [as_text(part) for part in re.split(r"[/>]", taxonomy)]
-    parts = [part for part in parts if part]
+    parts = [*filter(None, map(as_text, re.split(r"[/>]", taxonomy)))]
     if len(parts) > 1 and (len(parts) > 2 or parts[-1].casefold() == as_text(fields.get("name")).casefold()):
         return parts[-2] if _names_product(parts[-1], as_text(fields.get("name"))) else parts[-1]
     return parts[-1] if parts else None
@@ -209,7 +203,7 @@ class Catalogue:
             raise CorpusError("the catalogue has no readable product", fix="see --products, and --format")
         self.currencies = read_prices(merged, ledger["prices"])
         settle_numbers(merged, ledger["attribute_numbers"])
-        renamed = _one_spelling(merged, ledger["product_keys"])
+        renamed = _one_spelling(merged, ledger)
         self.products, self.aliases = _one_name(renamed)  # attribute -> other names of the same thing
         self.products.sort(key=lambda product: product.product_id)
         self._by_reference: dict[str, str] = {}
@@ -262,13 +256,11 @@ class ProductLookup:
 
     def of_image(self, reference: str, image_refs: ImageReferences) -> str | None:
         """The id of the product that an image shows, by its link, its file or its file's stem."""
-        found = self.by_reference.get(image_refs.key_of(reference))
+        known = self.by_reference.get
+        found = known(image_refs.key_of(reference))
         if found is None:
             image = image_refs.resolve(reference)
-            for key in (image.image_id, file_stem(image.file or image.url or image.image_id)):
-                found = self.by_reference.get(key)
-                if found is not None:
-                    break
+            found = known(image.image_id) or known(file_stem(image.file or image.url or image.image_id))
         return found
 
     def as_json(self) -> list[Any]:
@@ -304,7 +296,7 @@ class Setting:
 
     @classmethod
     def from_json(cls, value: Mapping[str, Any]) -> Setting:
-        products, image_refs = ProductLookup(*value["products"]), ImageReferences.from_json(value["image_refs"])
+        products, image_refs = ProductLookup(*value["products"]), ImageReferences(**value["image_refs"])
         split = value["split"] and SplitShares(**value["split"])
         not_slots = frozenset(value["not_slots"])
         return cls(**{**value, "not_slots": not_slots, "split": split, "products": products, "image_refs": image_refs})
@@ -339,7 +331,7 @@ def _merge_views(records: Iterable[ProductRecord], ledger: Ledger) -> list[Produ
     ]
 
 
-def _one_spelling(products: Sequence[ProductRecord], line: LedgerLine) -> list[ProductRecord]:
+def _one_spelling(products: Sequence[ProductRecord], ledger: Ledger) -> list[ProductRecord]:
     """Attributes whose names differ only in spelling become one, under the commonest spelling (then the longest).
 
     So do singular and plural where their values overlap: ``rating`` (stars) and ``ratings`` (how many) are two things.
@@ -362,9 +354,7 @@ def _one_spelling(products: Sequence[ProductRecord], line: LedgerLine) -> list[P
     for product in products:
         attributes: dict[str, tuple[str, ...]] = {}
         for name, values in product.attributes.items():
-            if chosen[name] in attributes:
-                line.drop("merged_into_one_spelled_alike")
-            attributes[chosen[name]] = tuple(dict.fromkeys((*attributes.get(chosen[name], ()), *values)))
+            add_values(attributes, chosen[name], values, ledger)
         renamed.append(
             replace(product, attributes=attributes, own=frozenset(chosen[n] for n in product.own if n in chosen))
         )
@@ -479,7 +469,8 @@ def _read_price(product: ProductRecord, mark: DecimalMark | None) -> str | None:
     if number.currency and product.currency and not same_currency(number.currency, product.currency):
         return "price_in_another_currency_than_named"
     product.price = number.value
-    product.currency = _more_exact(number.currency, product.currency)
+    # of two names of one currency the code rather than the sign
+    product.currency = max(filter(None, (number.currency, product.currency)), key=len, default=None)
     return None
 
 
@@ -530,13 +521,6 @@ def settle_numbers(products: Sequence[ProductRecord], line: LedgerLine) -> None:
 def _settled(text: str, mark: DecimalMark | None) -> str:
     number = read_number(text, decimal_mark=mark)
     return text if number is None or number.value is None else number_text(number.value)
-
-
-def _more_exact(one: str | None, other: str | None) -> str | None:
-    """Of two names of one currency the code rather than the sign."""
-    if one is None or other is None:
-        return one or other
-    return max(one, other, key=len)
 
 
 def _name_signs(priced: Sequence[ProductRecord]) -> None:

@@ -18,7 +18,7 @@ import pyarrow as pa
 from pipeline.corpus.catalogue import Setting
 from pipeline.corpus.images import ImageReferences, ReferencedImage
 from pipeline.corpus.ledger import Ledger
-from pipeline.corpus.recommendations import Recommendations
+from pipeline.corpus.recommendations import Recommendations, lists_of
 from pipeline.corpus.records import SPLITS, Dialogue
 from pipeline.corpus.slots import Said
 from pipeline.corpus.updates import CorpusUpdates, UpdateTable
@@ -150,21 +150,15 @@ class TurnTable:
         lengths = np.array(self._lengths, np.int32)
         dialogue_of_row = pa.array(np.repeat(np.arange(len(lengths), dtype=np.int32), lengths))
         starts = np.cumsum(lengths, dtype=np.int32) - lengths
+        image_ids = pa.array(list(chain.from_iterable(self._image_ids)), pa.string())
         columns = [
             pa.array(self._dialogue_ids, pa.string()).take(dialogue_of_row),
             pa.array(np.arange(len(self._texts), dtype=np.int32) - np.repeat(starts, lengths)),
             pa.array(self._speakers, pa.string()),
             pa.array(self._acts, pa.string()),
             pa.array(self._texts, pa.string()),
-            _string_lists(self._image_ids),
+            lists_of(np.fromiter(map(len, self._image_ids), np.int32), image_ids),
             pa.array(self._splits, pa.string()).take(dialogue_of_row),
         ]
         self._clear()
         return pa.table(columns, schema=TURNS.columns)
-
-
-def _string_lists(lists: Sequence[Sequence[str]]) -> pa.ListArray:
-    """A column of lists of strings, made out of one long list."""
-    ends = np.zeros(len(lists) + 1, np.int32)
-    np.cumsum(np.fromiter(map(len, lists), np.int32, len(lists)), out=ends[1:])
-    return pa.ListArray.from_arrays(pa.array(ends), pa.array(list(chain.from_iterable(lists)), pa.string()))

@@ -82,13 +82,13 @@ class ImageReferences:
 
     def __init__(
         self,
-        folder: Path | None = None,
+        folder: Path | str | None = None,
         *,
         url_map: Mapping[str, str] | None = None,
         id_map: Mapping[str, str] | None = None,
         url_map_given: bool = False,
     ) -> None:
-        self.folder = folder
+        self.folder = None if folder is None else Path(folder)
         self._url_map = url_map or {}
         self._id_map = id_map or {}
         self._id_of = {url: number for number, url in reversed(list(self._id_map.items()))}
@@ -101,17 +101,13 @@ class ImageReferences:
         self._stems: dict[str, list[str]] | None = None
 
     def as_json(self) -> dict[str, Any]:
+        """What makes the same references elsewhere, as arguments."""
         return {
             "folder": None if self.folder is None else str(self.folder),
             "url_map": self._url_map,
             "id_map": self._id_map,
             "url_map_given": self._url_map_given,
         }
-
-    @classmethod
-    def from_json(cls, value: Mapping[str, Any]) -> ImageReferences:
-        folder = value["folder"]
-        return cls(**{**value, "folder": None if folder is None else Path(folder)})
 
     @property
     def uses_ids(self) -> bool:
@@ -253,15 +249,8 @@ class ImageFile(NamedTuple):
 
     def row(self) -> dict[str, Any]:
         """The row of the table ``images``."""
-        return {
-            "image_id": self.image.image_id,
-            "file": None if self.path is None else str(self.path),
-            "url": self.image.url,
-            "sha256": self.sha256,
-            "width": self.width,
-            "height": self.height,
-            "status": self.status,
-        }
+        found = {name: getattr(self, name) for name in ("sha256", "width", "height", "status")}
+        return {**self.image._asdict(), **found, "file": None if self.path is None else str(self.path)}
 
 
 def check_images(
@@ -274,9 +263,10 @@ def check_images(
     root = None if folder is None else folder.resolve()
 
     def check(image: ReferencedImage) -> ImageFile:
-        if image.image_id in ambiguous:
-            return ImageFile(image, "missing" if image.url is None else "dead", "ambiguous")
-        return _check(image, root)
+        if image.file is not None and image.image_id not in ambiguous:
+            return _check(image, image.file, root)
+        status: Status = "missing" if image.url is None else "dead"
+        return ImageFile(image, status, "ambiguous" if image.image_id in ambiguous else status)
 
     if root is None:
         yield from map(check, image_refs)
@@ -292,14 +282,11 @@ def _batches(image_refs: Iterable[ReferencedImage]) -> Iterator[list[ReferencedI
         yield batch
 
 
-def _check(image: ReferencedImage, root: Path | None) -> ImageFile:
-    if image.file is None:
-        reason = "dead" if image.url is not None else "missing"
-        return ImageFile(image, "dead" if reason == "dead" else "missing", reason)
+def _check(image: ReferencedImage, file: str, root: Path | None) -> ImageFile:
     if root is None:
         return ImageFile(image, "missing", "missing")
-    name = PurePosixPath(image.file)
-    if name.is_absolute() or ".." in name.parts or "\0" in image.file:
+    name = PurePosixPath(file)
+    if name.is_absolute() or ".." in name.parts or "\0" in file:
         return ImageFile(image, "missing", "outside_the_folder")
     path = root / name
     try:

@@ -49,6 +49,7 @@ from pipeline.corpus.records import (
     Dialogue,
     MergedTurns,
     ProductRecord,
+    Reader,
     StateRecord,
     TurnState,
     Utterance,
@@ -154,16 +155,12 @@ class ProductLine(_Line):
     images: Images = []
 
 
-class JsonlReader:
+class JsonlReader(Reader):
     """Reads the form above.
 
     Raises:
         CorpusError: no dialogues or no catalogue; or a line that does not fit the form, with file, line and key.
     """
-
-    candidates: Literal["images", "products"] = "products"
-    negatives_needed = False
-    not_slots: frozenset[str] = frozenset()
 
     def __init__(self, folders: Folders, ledger: Ledger, *, with_states: bool = True) -> None:
         self._with_states = with_states
@@ -252,7 +249,7 @@ class JsonlReader:
             dialogue = _validated(DialogueLine, _parse(raw, where, keys_once=True), where)
             turns = MergedTurns()
             for index, turn in enumerate(dialogue.turns):
-                turns.add(*self._utterance(turn, where, index))
+                turns.add(self._utterance(turn, where, index))
             if keep_or_drop(turns, ledger):
                 yield Dialogue(dialogue_id, split, turns)
 

@@ -105,7 +105,7 @@ class HashedFiles:
     The hash is that of what ``sha256sum`` prints for the files in reading order, named from ``root``.
     """
 
-    def __init__(self, root: Path) -> None:
+    def __init__(self, root: Path | str) -> None:
         self._root = f"{root}{os.sep}"
         self._hash = hashlib.sha256()
         self._sums: list[str] = []

@@ -49,10 +49,9 @@ class LedgerLine:
 
 
 LINES = (
-    *("dialogues", "utterances", "texts", "turns", "recommendation_turns", "positives", "negatives", "states"),
-    *("state_values", "feedback", "product_records", "product_keys", "prices", "attribute_numbers", "product_values"),
-    *("scenes", "images", "url_map"),
-)
+    "dialogues utterances texts turns recommendation_turns positives negatives states state_values feedback "
+    "product_records product_keys prices attribute_numbers product_values scenes images url_map"
+).split()
 
 
 class Ledger:

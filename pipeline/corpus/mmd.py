@@ -25,16 +25,17 @@ from pipeline.corpus.layout import UNREADABLE, Folders, HashedFiles, files_below
 from pipeline.corpus.ledger import Ledger, LedgerLine
 from pipeline.corpus.parsing import as_text, id_text, pairs, references, snake_case, split_values, structure
 from pipeline.corpus.records import (
-    CandidateKind,
     CumulativeState,
     Dialogue,
     ItemFeedback,
     MergedTurns,
     Parts,
     ProductRecord,
+    Reader,
     Speaker,
     StateRecord,
     TurnState,
+    Utterance,
     keep_or_drop,
     speaker_name,
     split_name,
@@ -191,18 +192,15 @@ _speaker = lru_cache(maxsize=1000)(speaker_name)
 class MmdDialogues:
     """Reads dialogue files."""
 
-    def __init__(self, folder: Path, *, with_states: bool) -> None:
+    def __init__(self, folder: Path | str, *, with_states: bool) -> None:
         self.files = HashedFiles(folder)
         self._folder = folder
         self._states = StateReader() if with_states else None
         self._last_negatives: Sequence[str] = ()
 
     def as_json(self) -> dict[str, Any]:
+        """What makes the same reader elsewhere."""
         return {"folder": str(self._folder), "with_states": self._states is not None}
-
-    @classmethod
-    def from_json(cls, value: Mapping[str, Any]) -> MmdDialogues:
-        return cls(Path(value["folder"]), with_states=value["with_states"])
 
     def chunk(self, entries: Iterable[Entry], maker: ChunkMaker) -> Chunk:
         """The chunk that files make, with their sums."""
@@ -262,9 +260,9 @@ class MmdDialogues:
             if listed is None:
                 listed = said.get("false_images")
             negatives = _NONE if listed is None else self._negatives(listed, ledger["negatives"])
-            turns.add(speaker, act or "", text or "", images, images, negatives)
+            turns.add(Utterance(speaker, act or "", text or "", images, images, negatives))
         else:
-            turns.add(speaker, act or "", text or "", images, _NONE, _NONE, self._state(element, ledger))
+            turns.add(Utterance(speaker, act or "", text or "", images, state=self._state(element, ledger)))
 
     def _negatives(self, listed: object, line: LedgerLine) -> Sequence[str]:
         """A dialogue has one pool of negatives for a category: a list that equals the one before is that one."""
@@ -309,12 +307,11 @@ PART_BYTES = 8 * 2**20
 """Parsed, that much JSON takes some tens of megabytes; its rows are a row group of recommendations."""
 
 
-class MmdReader:
+class MmdReader(Reader):
     """Reads a corpus in MMD's layout."""
 
-    candidates: CandidateKind = "images"
+    candidates = "images"
     negatives_needed = True
-    not_slots: frozenset[str] = frozenset()
 
     def __init__(self, folders: Folders, ledger: Ledger, *, with_states: bool = True) -> None:
         self._dialogue_folder = folders.dialogues or _dialogue_folder(folders)

@@ -166,7 +166,7 @@ def main() -> None:
     pipes: list[tuple[int, int]] = json.loads(sys.argv[1])
     known = json.load(sys.stdin.buffer)
     maker = ChunkMaker(Setting.from_json(known["setting"]))
-    dialogues = MmdDialogues.from_json(known["dialogues"])
+    dialogues = MmdDialogues(**known["dialogues"])
     gc.disable()  # parsed JSON holds no cycles
     gc.freeze()
     for pair in pipes:

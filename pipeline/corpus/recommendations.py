@@ -127,20 +127,24 @@ def string_lists(lengths: Numbers, numbers: Numbers, strings: Sequence[str]) -> 
     used = np.flatnonzero(occurs)
     place = np.empty(len(strings), np.int32)
     place[used] = np.arange(len(used), dtype=np.int32)
-    return _lists(lengths, pa.array(place[numbers]), [strings[number] for number in used.tolist()])
+    return _coded_lists(lengths, pa.array(place[numbers]), [strings[number] for number in used.tolist()])
 
 
 def reference_lists(lengths: Numbers, numbers: Numbers, strings: Sequence[str]) -> pa.ListArray:
     """The same with the strings in the order of their first occurrence, whatever their numbers."""
     coded = pa.array(numbers).dictionary_encode()
-    return _lists(lengths, coded.indices, [strings[number] for number in coded.dictionary.to_pylist()])
+    return _coded_lists(lengths, coded.indices, [strings[number] for number in coded.dictionary.to_pylist()])
 
 
-def _lists(lengths: Numbers, codes: pa.Array, strings: Sequence[str]) -> pa.ListArray:
+def _coded_lists(lengths: Numbers, codes: pa.Array, strings: Sequence[str]) -> pa.ListArray:
+    return lists_of(lengths, pa.DictionaryArray.from_arrays(codes, pa.array(strings, pa.string())))
+
+
+def lists_of(lengths: Numbers, values: pa.Array) -> pa.ListArray:
+    """A column of lists, which hold values one after the other."""
     ends = np.zeros(len(lengths) + 1, np.int32)
     np.cumsum(lengths, out=ends[1:])
-    dictionary = pa.array(strings, pa.string())
-    return pa.ListArray.from_arrays(pa.array(ends), pa.DictionaryArray.from_arrays(codes, dictionary))
+    return pa.ListArray.from_arrays(pa.array(ends), values)
 
 
 _KEPT = 0

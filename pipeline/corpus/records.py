@@ -112,43 +112,33 @@ class MergedTurns:
     utterances: int = 0  # how many there were before merging
     replaced_states: int = 0  # how many gave way to a later cumulative one of their turn
 
-    def add(
-        self,
-        speaker: Speaker,
-        act: str = "",
-        text: str = "",
-        images: Sequence[str] = (),
-        positives: Sequence[str] = (),
-        negatives: Sequence[str] = (),
-        state: StateRecord | None = None,
-    ) -> None:
-        """Add the next utterance; see :class:`Utterance` for its parts."""
+    def add(self, said: Utterance) -> None:
+        """Add the next utterance."""
         self.utterances += 1
-        if not self.speakers or speaker != self.speakers[-1]:
-            self.speakers.append(speaker)
-            self.acts.append(act)
-            self.texts.append(text)
-            self.images.append(images)
+        if not self.speakers or said.speaker != self.speakers[-1]:
+            self.speakers.append(said.speaker)
+            self.acts.append(said.act)
+            self.texts.append(said.text)
+            self.images.append(said.images)
         else:
-            if act:
-                self.acts[-1] = act
-            if text:
-                self.texts[-1] = f"{self.texts[-1]} {text}".strip()
-            if images:
-                self.images[-1] = (*self.images[-1], *images)
-        if positives or negatives:
-            turn = len(self.speakers) - 1
-            before = self.candidates.get(turn)
-            self.candidates[turn] = (
-                (positives, negatives) if before is None else ((*before[0], *positives), (*before[1], *negatives))
-            )
-        if state is not None:
-            turn = len(self.speakers) - 1
+            if said.act:
+                self.acts[-1] = said.act
+            if said.text:
+                self.texts[-1] = f"{self.texts[-1]} {said.text}".strip()
+            if said.images:
+                self.images[-1] = (*self.images[-1], *said.images)
+        turn = len(self.speakers) - 1
+        if said.positives or said.negatives:
+            before = self.candidates.get(turn, ((), ()))
+            both = zip(before, (said.positives, said.negatives), strict=True)
+            positives, negatives = ((*known, *more) if known else more for known, more in both)
+            self.candidates[turn] = (positives, negatives)
+        if said.state is not None:
             before_it = self.states.get(turn, ())
-            if isinstance(state, CumulativeState):
+            if isinstance(said.state, CumulativeState):
                 self.replaced_states += len(before_it)
                 before_it = ()
-            self.states[turn] = (*before_it, state)
+            self.states[turn] = (*before_it, said.state)
 
 
 class Dialogue(NamedTuple):
@@ -186,10 +176,11 @@ class Parts(NamedTuple):
 class Reader(Protocol):
     """A corpus in one format."""
 
-    candidates: CandidateKind  # whether candidates are named by an image of theirs or by product id
-    negatives_needed: bool  # whether a recommendation turn without negatives is dropped
+    candidates: CandidateKind = "products"  # whether candidates are named by an image of theirs or by product id
+    negatives_needed: bool = False  # whether a recommendation turn without negatives is dropped
     image_refs: ImageReferences  # how image references become files
-    not_slots: frozenset[str]  # names of state slots that are annotation machinery rather than product attributes
+    # names of state slots that are annotation machinery rather than product attributes
+    not_slots: frozenset[str] = frozenset()
 
     def products(self, ledger: Ledger) -> list[ProductRecord]:
         """All products, in the order of their files. Raises CorpusError when there is no catalogue."""
@@ -198,7 +189,8 @@ class Reader(Protocol):
         """Dialogues sorted by ``dialogue_id``, read as they are asked for. Raises CorpusError when there are none."""
 
     def count(self) -> int:
-        """How many dialogues there are to read, for the progress bar."""
+        """How many dialogues there are to read, for the progress bar; 0 where only reading the files shows it."""
+        return 0
 
     def input_hashes(self) -> Mapping[str, str]:
         """``name -> sha256`` of what was read; complete once everything was."""

@@ -11,7 +11,7 @@ from abc import ABC, abstractmethod
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any, Literal, NamedTuple
+from typing import Any, NamedTuple
 
 import orjson
 
@@ -21,7 +21,7 @@ from pipeline.corpus.images import ImageReferences
 from pipeline.corpus.layout import UNREADABLE, Folders, HashedFiles, files_below
 from pipeline.corpus.ledger import Ledger, LedgerLine
 from pipeline.corpus.parsing import NotJsonError, as_text, id_text, parse_json, structure
-from pipeline.corpus.records import Dialogue, MergedTurns, ProductRecord, Utterance, keep_or_drop, split_name
+from pipeline.corpus.records import Dialogue, MergedTurns, ProductRecord, Reader, Utterance, keep_or_drop, split_name
 from schemas.errors import CorpusError
 
 CATALOGUE_FILES = ("catalogue.json", "catalog.json", "products.json")
@@ -66,12 +66,9 @@ class SimmcDialogue(NamedTuple):
     raw: Mapping[str, Any]
 
 
-class SimmcReader(ABC):
+class SimmcReader(Reader, ABC):
     """Reads dialogues out of files that hold many, and catalogue files; subclasses read a dialogue."""
 
-    candidates: Literal["images", "products"] = "products"
-    negatives_needed = False
-    not_slots: frozenset[str] = frozenset()
     source = "simmc"
     other_files: tuple[str, ...] = ()
 
@@ -112,10 +109,6 @@ class SimmcReader(ABC):
                 self._folders.leave_out(path, holds)
         self._folders.left_out.extend(f"{n} files: {holds}" for holds, n in sorted(unused.items()) if n > 1)
         return [path for path, holds in self._others.items() if holds in kinds]
-
-    def count(self) -> int:
-        """0: how many there are shows only once the files are read."""
-        return 0
 
     def products(self, ledger: Ledger) -> list[ProductRecord]:
         line = ledger["product_records"]
@@ -210,7 +203,7 @@ class SimmcReader(ABC):
                     number = id_text(turn.get("turn_idx"))
                     place = int(number) if number.isdecimal() else index
                     for utterance in self._utterances(dialogue, place, turn, ledger):
-                        turns.add(*utterance)
+                        turns.add(utterance)
                 else:
                     ledger["utterances"].drop("not_an_object")
             if keep_or_drop(turns, ledger):

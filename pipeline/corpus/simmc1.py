@@ -24,19 +24,11 @@ WISH = frozenset({"CONFIRM", "INFORM", "REQUEST"})
 """First parts of acts whose slots say what the user wants."""
 
 NO_WISH = frozenset(
-    {
-        *("ASK", "PROMPT", "ERR"),
-        *("CHITCHAT", "MISSING_CATALOG", "MISSING_LABEL", "MULTIPLE", "MULTIPLE_ACTS", "UNSUPPORTED", "UNSURE"),
-    }
+    "ASK PROMPT ERR CHITCHAT MISSING_CATALOG MISSING_LABEL MULTIPLE MULTIPLE_ACTS UNSUPPORTED UNSURE".split()
 )
 """First parts of acts whose slots do not."""
 
-ACTIVITIES = frozenset(
-    {
-        *("ADD_TO_CART", "CHECK", "COMPARE", "COUNT", "DISAMBIGUATE", "DISPREFER", "GET", "PREFER", "REFINE"),
-        *("ROTATE",),
-    }
-)
+ACTIVITIES = frozenset("ADD_TO_CART CHECK COMPARE COUNT DISAMBIGUATE DISPREFER GET PREFER REFINE ROTATE".split())
 """Second parts of acts that say what the user wants."""
 
 POINTING = frozenset({"similar", "same", "like", "that", "this", "those", "these", "it", "my", "one", "style", "any"})
@@ -48,10 +40,8 @@ class Simmc1Reader(SimmcReader):
 
     source = "simmc1"
     not_slots = frozenset(
-        {
-            *("o", "attention_on", "check", "agent", "amount", "neg", "ordinal", "sequential", "comp"),
-            *("situation", "situation_time", "start_time", "theme"),
-        }
+        "o attention_on check agent amount neg ordinal sequential comp "
+        "situation situation_time start_time theme".split()
     )
     _types: frozenset[str] = frozenset()
 

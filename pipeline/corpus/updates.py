@@ -305,14 +305,9 @@ def rows_of(update: TurnUpdate) -> UpdateRows:
     rows: list[tuple[str, str | None, str | None, Polarity | None]] = []
     if update.new_topic:
         rows.append(("new_topic", None, None, None))
-    if update.drop:
-        rows += [("drop", slot, None, None) for slot in sorted(update.drop)]
-    if update.want:
-        rows += [("want", slot, value, "like") for slot in sorted(update.want) for value in update.want[slot]]
-    if update.dislike:
-        rows += [
-            ("dislike", slot, value, "dislike") for slot, values in sorted(update.dislike.items()) for value in values
-        ]
+    rows += [("drop", slot, None, None) for slot in sorted(update.drop)]
+    rows += [("want", slot, value, "like") for slot in sorted(update.want) for value in update.want[slot]]
+    rows += [("dislike", slot, value, "dislike") for slot in sorted(update.dislike) for value in update.dislike[slot]]
     return tuple(rows) or NOTHING
 
 

@@ -17,6 +17,7 @@ from pipeline.modelling.runs import load_corpus
 from pipeline.workspace import Workspace
 from schemas.errors import CheckError, SemctlError, UsageError
 from schemas.files import sha256_bytes, write_atomic, write_json
+from schemas.json_form import json_form
 from schemas.progress import Progress, SilentProgress
 from schemas.validation import did_you_mean, known_name
 from semantic_model.evaluation.evaluation import CANDIDATE_KINDS, CandidateKind, evaluate_ranker
@@ -38,14 +39,7 @@ class ExperimentReport:
 
     def as_json(self) -> dict[str, Any]:
         """The JSON form, which is ``results.json`` too."""
-        return {
-            "name": self.name,
-            "title": self.title,
-            "against": self.against,
-            "notes": list(self.notes),
-            "failed": self.failed,
-            "rows": [row.as_json() for row in self.rows],
-        }
+        return json_form(self, "folder", "figure")
 
 
 def experiment(

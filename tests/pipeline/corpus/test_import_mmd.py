@@ -15,7 +15,7 @@ from pipeline.corpus.import_corpus import ImportRequest, import_corpus
 from pipeline.workspace import Workspace
 from schemas.errors import CheckError, CorpusError, OntologyError, UsageError
 from schemas.ontology import Ontology, Slot, Value
-from schemas.tables import ANNOTATIONS, IMAGES, PRODUCTS, RECOMMENDATIONS, TURNS, inputs_of, open_table, read_table
+from schemas.tables import ANNOTATIONS, IMAGES, PRODUCTS, RECOMMENDATIONS, TURNS, open_table, read_table
 
 SHOP = "http://shop.example.invalid/"
 
@@ -409,7 +409,7 @@ def test_tables_and_manifest_name_the_same_inputs(nasty: Path, tmp_path: Path) -
     assert set(manifest["inputs"]) == {"dialogues", "products", "url2img.txt"}
     for path, table in ((workspace.turns, TURNS), (workspace.products, PRODUCTS), (workspace.annotations, ANNOTATIONS)):
         with open_table(path, table) as file:
-            assert inputs_of(file) == manifest["inputs"]
+            assert json.loads(file.metadata.metadata[b"semctl.inputs"]) == manifest["inputs"]
     before = manifest["inputs"]["dialogues"]
     write(nasty / "dialogues/valid/5.json", [user("another text")])
     import_corpus(workspace, ImportRequest(nasty, "mmd"))

@@ -18,7 +18,7 @@ from hypothesis import strategies as st
 from pipeline.corpus.catalogue import price_of
 from pipeline.corpus.import_corpus import ImportRequest, import_corpus
 from pipeline.corpus.parsing import NotJsonError, as_text, parse_json, snake_case, split_values
-from pipeline.corpus.records import MergedTurns
+from pipeline.corpus.records import MergedTurns, Utterance
 from pipeline.workspace import Workspace
 from schemas.errors import CorpusError
 from schemas.folding import fold_name
@@ -117,7 +117,7 @@ def test_the_ledger_adds_up_whatever_is_done_to_the_files(files: list[tuple[list
 def test_merging_alternates_speakers_and_keeps_every_word_in_order(said: list[tuple[Any, str]]) -> None:
     merged = MergedTurns()
     for speaker, text in said:
-        merged.add(speaker, text=text)
+        merged.add(Utterance(speaker, text=text))
     assert all(a != b for a, b in pairwise(merged.speakers))
     assert " ".join(merged.texts) == " ".join(text for _, text in said)
     assert merged.utterances == len(said)
