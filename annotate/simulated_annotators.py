@@ -110,26 +110,6 @@ class Annotator:
         return edited(given, seen, self.ontology)
 
 
-def results_for_task(
-    data: Mapping[str, Any],
-    gold: GoldStates,
-    ontology: Ontology,
-    *,
-    offered: Collection[str] | None = None,
-    error_rate: float = 0.0,
-    name: str = "1",
-    seed: int = 0,
-) -> list[dict[str, Any]]:
-    """What one annotator answers to one task: the ``result`` list to store on a server.
-
-    For many tasks make one :class:`Annotator` and ask it for each.
-
-    Raises:
-        LabelError: the task is not one that semctl made.
-    """
-    return Annotator(ontology, gold, offered, error_rate, name, seed).result(data)
-
-
 def offered_choices(label_config: str) -> frozenset[str]:
     """The ``slot=value`` entries that a label configuration offers for wants.
 

@@ -39,11 +39,6 @@ Cell = frozenset[Element]
 NOTHING: Cell = frozenset()
 
 
-def show_cell(cell: Cell) -> str:
-    """A cell for people to read."""
-    return ", ".join(map(str, sorted(cell, key=lambda element: (element.op == "dislike", element)))) or "nothing"
-
-
 class CellReader:
     """Reads marks as cells of an ontology's slots.
 

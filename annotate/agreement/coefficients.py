@@ -6,8 +6,7 @@ Intervals are percentiles; Efron and Tibshirani (1993), "An Introduction to the 
 
 from __future__ import annotations
 
-from collections import Counter
-from collections.abc import Callable, Hashable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from itertools import combinations
 from typing import Any, Literal
 
@@ -85,45 +84,6 @@ def expected_disagreement(values: Floats, alike: Floats) -> Floats:
     left = np.maximum(values * values - alike, 0.0)
     found: Floats = np.divide(left, values - 1, out=np.zeros_like(left), where=values > 1)
     return found
-
-
-def alpha_of_units(units: Iterable[Sequence[Hashable | None]], distance: Distance = "nominal") -> float:
-    """Krippendorff's alpha of plain data.
-
-    ``1 - D_o / D_e``: exactly 1 when everybody agrees and more than one value occurs. NaN when no unit has two values
-    (one annotator), and when a single value only ever occurs: nothing could have differed, so agreement is neither
-    shown nor refuted.
-
-    Args:
-        units: the values that the annotators gave each unit, in any order; None is a missing one. Sets of elements
-            for ``masi``.
-
-    >>> round(alpha_of_units([("a", "a"), ("a", "b"), ("b", "b"), ("b", "b")]), 4)
-    0.5333
-    """
-    alike = similarity(distance)
-    frequency: Counter[Cell] = Counter()
-    observed = 0.0
-    for unit in units:
-        given = Counter(_as_cell(value) for value in unit if value is not None)
-        size = given.total()
-        if size < 2:
-            continue
-        frequency += given
-        observed += sum(
-            count * other_count * (1 - alike(cell, other))
-            for cell, count in given.items()
-            for other, other_count in given.items()
-            if cell != other
-        ) / (size - 1)
-    counts = np.array(list(frequency.values()), float)
-    shared = float(counts @ counts)
-    shared += sum(2 * score * counts[i] * counts[j] for i, j, score in partial_matches(list(frequency), alike))
-    return float(one_minus_ratio(observed, expected_disagreement(counts.sum(), np.array(shared))))
-
-
-def _as_cell(value: Hashable) -> Cell:
-    return value if isinstance(value, frozenset) else frozenset({Element("want", repr(value))})
 
 
 def cohen_kappa(units: Any, disagreements: Any, alike: Any) -> Floats:

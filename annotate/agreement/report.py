@@ -9,20 +9,6 @@ from typing import Any
 from annotate.agreement.tally import Example
 from schemas.json_form import json_form
 
-__all__ = [
-    "GOOD",
-    "TENTATIVE",
-    "AgreementReport",
-    "AnnotatorScore",
-    "ComparisonScore",
-    "ConfusionCount",
-    "DialogueScore",
-    "Estimate",
-    "SlotScore",
-    "ValueScore",
-    "word",
-]
-
 GOOD, TENTATIVE = 0.8, 0.667
 """Krippendorff (2004), "Content Analysis", p. 241: rely on data with alpha from .800, draw tentative conclusions only
 from .667 up, and none below."""

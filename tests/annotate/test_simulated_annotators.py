@@ -8,7 +8,7 @@ import pytest
 from annotate.annotations.annotation import Annotation, turn_update
 from annotate.exports.refusals import Refused
 from annotate.exports.results import read_result
-from annotate.simulated_annotators import Annotator, fill_tasks, offered_choices, results_for_task
+from annotate.simulated_annotators import Annotator, fill_tasks, offered_choices
 from annotate.tasks.label_config import build
 from schemas.belief import TurnUpdate
 from schemas.errors import LabelError
@@ -30,7 +30,7 @@ def updates(result, turns) -> list[TurnUpdate]:
 
 
 def of_window(number: int, window: int = 2, **options) -> list[dict]:
-    return results_for_task(tasks_of([DIALOGUE], window=window)[number]["data"], GOLD, ONTOLOGY, **options)
+    return Annotator(ONTOLOGY, GOLD, **options).result(tasks_of([DIALOGUE], window=window)[number]["data"])
 
 
 def test_an_annotator_marks_what_each_turn_changes_also_across_windows():
@@ -69,7 +69,7 @@ def test_the_offer_is_read_from_the_label_configuration():
 
 def test_a_task_of_something_else_is_refused():
     with pytest.raises(LabelError, match="not a task that semctl made"):
-        results_for_task({"text": "hello"}, GOLD, ONTOLOGY)
+        Annotator(ONTOLOGY, GOLD).result({"text": "hello"})
 
 
 def test_an_export_has_the_keys_of_a_real_one():

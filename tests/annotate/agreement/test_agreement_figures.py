@@ -11,8 +11,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from sklearn.metrics import cohen_kappa_score
 
-from annotate.agreement.aligned_labels import CellReader, Element, show_cell
-from annotate.agreement.coefficients import DISTANCES, Distance, alpha_of_units
+from annotate.agreement.aligned_labels import CellReader, Element
+from annotate.agreement.coefficients import DISTANCES, Distance
 from annotate.agreement.figures import Figures, measure
 from annotate.agreement.report import GOOD, TENTATIVE, word
 from annotate.annotations.annotation import turn_update
@@ -30,6 +30,7 @@ from tests.annotate.agreement.given_answers import (
     plain_turns,
     tallied,
 )
+from tests.annotate.agreement.plain_alpha import alpha_of_units
 
 THREE: Dialogues = [
     {"ann": {0: ["color=red"], 2: ["size=S"]}, "bo": {0: ["color=crimson"], 2: []}, "cy": {0: ["color=blue"]}},
@@ -254,7 +255,7 @@ def test_marks_of_an_unknown_slot_are_counted_and_left_out():
     reader = CellReader(ONTOLOGY)
     update = reader.update([mark(0, "fit=slim"), mark(0, "color=red")])
     assert update is not None
-    assert [show_cell(cell) for cell in reader.cells(update).values()] == ["red"]
+    assert [list(map(str, cell)) for cell in reader.cells(update).values()] == [["red"]]
     assert reader.unknown_slots == {"fit": 1}
 
 

