@@ -69,7 +69,7 @@ class ExportReader:
         """
         progress = progress or SilentProgress()
         annotated = False
-        with _opened(self.path) as file, progress.task("reading the export", total=_size(self.path)) as bar:
+        with _opened(self.path) as file, progress.task("reading the export", total=self.path.stat().st_size) as bar:
             stream = _HashedStream(file)
             self._check_start(stream)
             seen = 0
@@ -194,7 +194,6 @@ class _HashedStream:
         self._file = file
         self._nested = _Depth()
         self._ahead: bytes | None = None
-        self._started = False
         self.hash = hashlib.sha256()
         self.position = 0
         self.at_end = False
@@ -250,10 +249,6 @@ def _opened(path: Path) -> Iterator[IO[bytes]]:
         raise LabelError(f"the gzip is damaged or cut off: {problem}", where=path, fix="export it again") from None
     except PermissionError as problem:
         raise LabelError(f"cannot read the export: {problem.strerror}", where=path) from None
-
-
-def _size(path: Path) -> int:
-    return path.stat().st_size
 
 
 def name_of_number(value: Any) -> str | None:

@@ -51,9 +51,9 @@ class Refusal:
 class Refused(Exception):  # noqa: N818 - says what happened to the input, it is not an error of the program
     """Carries a refusal up to where it is counted; never leaves :mod:`annotate`."""
 
-    def __init__(self, reason: Reason, detail: str, *, turn: int | None = None, raw: Any = None) -> None:
+    def __init__(self, reason: Reason, detail: str, slot: str = "", *, raw: Any = None) -> None:
         super().__init__(detail)
-        self.refusal = Refusal(reason, detail, turn, None if raw is None else raw_json(raw))
+        self.refusal = Refusal(reason, detail, raw=None if raw is None else raw_json(raw), slot=slot)
 
 
 def raw_json(value: Any) -> str:

@@ -16,7 +16,7 @@ from typing import Any
 from annotate.annotations.annotation import Mark
 from annotate.annotations.migration import Migration
 from annotate.exports.refusals import Reason, Refusal, Refused, raw_json
-from annotate.exports.taken import taken_answers
+from annotate.exports.taken import shown_results, taken_answers
 from annotate.exports.typed import UnreadableLine, lines_of, read_typed
 from annotate.resolution.ballots import items_of
 from schemas.belief import DIALOGUE_OPS, Op
@@ -175,9 +175,10 @@ def _marks(
             try:
                 mark = _mark(control, line, words)
             except UnreadableLine as problem:
-                if problem.reason == "unknown_operation":  # which might have changed what all the others mean
-                    raise Refused(problem.reason, problem.detail, raw=entry) from None
-                refused.append(Refusal(problem.reason, problem.detail, raw=raw_json(entry), slot=problem.slot))
+                refusal = replace(problem.refusal, raw=raw_json(entry))
+                if refusal.reason == "unknown_operation":  # which might have changed what all the others mean
+                    raise Refused(refusal.reason, refusal.detail, raw=entry) from None
+                refused.append(refusal)
                 continue
             if mark is not None:
                 yield replace(mark, origin=origin)
@@ -256,7 +257,7 @@ def decided_marks(
     hashes = data.get("disputes")
     shown = hashes if isinstance(hashes, Mapping) else {}
     turns = [int(turn["turn"]) for turn in data["user_turns"]]
-    filled_in = _filled_in(raw, turns, migration, version)
+    prefilled = filled_in(shown_results(raw), turns, migration.ontology, version=version, migration=migration)
     taken_over = {turns[index] for index in taken_answers(raw.get("result")) if index < len(turns)}
     said: dict[int, list[Mark]] = {}
     for mark in marks:
@@ -268,7 +269,7 @@ def decided_marks(
         if turn in taken_over or any(mark.op in _GIVEN_UP for mark in said[turn]):
             yield Mark(turn, "decided", value=answers)
             continue
-        before = items_of(filled_in.get(turn, ()), migration.ontology)
+        before = items_of(prefilled.get(turn, ()), migration.ontology)
         after = items_of(said[turn], migration.ontology)
         touched = {item.slot for item in before.keys() ^ after.keys()}
         touched -= {item.slot for item in after if item.op == "unknown"}  # what was marked there cannot be read
@@ -277,16 +278,20 @@ def decided_marks(
             yield Mark(turn, "left_open")
 
 
-def _filled_in(
-    raw: Mapping[str, Any], turns: Sequence[int], migration: Migration, version: int
+def filled_in(
+    result: Any,
+    turns: Sequence[int],
+    ontology: Ontology,
+    *,
+    version: int | None = None,
+    migration: Migration | None = None,
 ) -> dict[int, list[Mark]]:
-    prediction = raw.get("prediction")
-    result = prediction.get("result") if isinstance(prediction, Mapping) else None
+    """User turn -> what the results that a page was filled in with say; nothing where they cannot be read.
+
+    The arguments are those of :func:`read_result`.
+    """
     try:
-        marks = read_result(result, turns, migration.ontology, version=version, migration=migration).marks
+        marks = read_result(result, turns, ontology, version=version, migration=migration).marks
     except Refused:
-        return {}  # it started from an empty page
-    found: dict[int, list[Mark]] = {}
-    for mark in marks:
-        found.setdefault(mark.turn, []).append(mark)
-    return found
+        return {}
+    return {turn: [mark for mark in marks if mark.turn == turn] for turn in turns}

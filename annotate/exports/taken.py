@@ -84,6 +84,12 @@ def taken_answers(result: Any) -> dict[int, str]:
     return found
 
 
+def shown_results(annotation: Mapping[str, Any]) -> Any:
+    """The results that the page of an annotation was filled in with; None where it was empty."""
+    prediction = annotation.get("prediction")
+    return prediction.get("result") if isinstance(prediction, Mapping) else None
+
+
 def with_taken_answers(annotation: Mapping[str, Any], data: Mapping[str, Any], ontology: Ontology) -> Any:
     """The ``result`` list of an annotation, with the answers that were taken over as if they had been marked.
 
@@ -99,8 +105,7 @@ def with_taken_answers(annotation: Mapping[str, Any], data: Mapping[str, Any], o
     taken = taken_answers(result)
     if not taken:
         return result
-    prediction = annotation.get("prediction")
-    shown = prediction.get("result") if isinstance(prediction, Mapping) else None
+    shown = shown_results(annotation)
     rest = [raw for raw in result if _index(raw) not in taken]
     for index, name in sorted(taken.items()):
         here = [raw for raw in result if _index(raw) == index and not _TAKE.fullmatch(_name(raw))]

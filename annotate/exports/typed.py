@@ -11,7 +11,7 @@ import unicodedata
 from collections.abc import Callable, Iterator
 from typing import NamedTuple
 
-from annotate.exports.refusals import Reason
+from annotate.exports.refusals import Refused
 from schemas.folding import fold
 from schemas.mentions import is_negation
 from schemas.ontology import Ontology, Slot
@@ -49,20 +49,8 @@ class TypedLine(NamedTuple):
     value: str  # as typed
 
 
-class UnreadableLine(Exception):  # noqa: N818 - becomes a refusal, it is not an error of the program
-    """A line, or a choice, that says nothing that can be used.
-
-    Args:
-        reason: the code.
-        detail: what is wrong, and what to write instead.
-        slot: name of the slot of which it says something that is not known; "" where it names none.
-    """
-
-    def __init__(self, reason: Reason, detail: str, slot: str = "") -> None:
-        super().__init__(detail)
-        self.reason = reason
-        self.detail = detail
-        self.slot = slot
+class UnreadableLine(Refused):
+    """A line, or a choice, that says nothing that can be used; the others of its turn count."""
 
 
 def lines_of(text: str) -> Iterator[str]:

@@ -38,7 +38,7 @@ class AnsweredTask(NamedTuple):
     """A task that had answers when it was last fetched."""
 
     updated_at: str  # of the task, as listed before it was fetched
-    # names of its annotations, whatever they hold; see :func:`annotate.exports.task.annotation_id`
+    # names of its annotations, whatever they hold; see :func:`annotate.exports.staging.annotation_id`
     annotations: tuple[str, ...]
 
 

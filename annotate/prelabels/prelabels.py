@@ -12,8 +12,7 @@ from dataclasses import dataclass
 from typing import Any, Protocol
 
 from annotate.annotations.annotation import turn_update
-from annotate.exports.refusals import Refused
-from annotate.exports.results import read_result
+from annotate.exports.results import filled_in
 from schemas.belief import TurnUpdate
 from schemas.errors import LabelError
 from schemas.ontology import Ontology
@@ -89,13 +88,8 @@ def update_results(update: TurnUpdate, index: int, uid: str, offered: Collection
 
 def prelabelled_updates(prelabel: object, turns: Sequence[int], ontology: Ontology) -> dict[int, TurnUpdate]:
     """What a prediction, as Label Studio holds it, says of each turn of its task; empty where none can be read."""
-    if not isinstance(prelabel, Mapping):
-        return {}
-    try:
-        marks = read_result(prelabel.get("result"), turns, ontology).marks
-    except Refused:
-        return {}
-    return {turn: turn_update(mark for mark in marks if mark.turn == turn) for turn in turns}
+    result = prelabel.get("result") if isinstance(prelabel, Mapping) else None
+    return {turn: turn_update(marks) for turn, marks in filled_in(result, turns, ontology).items()}
 
 
 def with_origins(results: Iterable[Mapping[str, Any]], prelabel: Iterable[Mapping[str, Any]]) -> list[dict[str, Any]]:

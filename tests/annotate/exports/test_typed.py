@@ -117,10 +117,10 @@ AVOID = "write color=red for a wish, !color=red for something to avoid"
 def test_any_other_operator_is_refused_with_what_to_write(text: str, slot: str, advice: str):
     with pytest.raises(UnreadableLine) as problem:
         read(text)
-    assert problem.value.reason == "malformed_free_text"
-    assert problem.value.slot == slot
-    assert advice in problem.value.detail
-    assert text.strip() in problem.value.detail
+    assert problem.value.refusal.reason == "malformed_free_text"
+    assert problem.value.refusal.slot == slot
+    assert advice in problem.value.refusal.detail
+    assert text.strip() in problem.value.refusal.detail
 
 
 def test_lines_typed_at_once_are_lines():
@@ -149,6 +149,6 @@ def is_mark(visible: str, plain: list[TypedLine]) -> bool:
 def test_a_very_long_line_is_cut_in_messages():
     with pytest.raises(UnreadableLine) as problem:
         read("color!=" + "x" * 100_000)
-    assert len(problem.value.detail) < 400
-    assert "(100,007 characters)" in problem.value.detail
+    assert len(problem.value.refusal.detail) < 400
+    assert "(100,007 characters)" in problem.value.refusal.detail
     assert read("color=" + "x" * 100_000).value == "x" * 100_000

@@ -5,7 +5,7 @@ from typing import Any
 import pytest
 from hypothesis import assume, given, settings
 
-from annotate.exports.task import prelabel_fields
+from annotate.exports.staging import prelabel_fields
 from annotate.prelabels.prelabel_metrics import AcceptanceCounts
 from annotate.prelabels.prelabels import TurnPrelabel, prediction, prelabelled_updates, update_results
 from annotate.simulated_annotators import Annotator, fill_tasks, offered_choices
