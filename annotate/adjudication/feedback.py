@@ -22,8 +22,6 @@ labelled at all."""
 
 KINDS: tuple[Kind, ...] = get_args(Kind)
 
-_Side = tuple[Item, ...]
-
 
 @dataclass(frozen=True)
 class Difference:
@@ -50,20 +48,15 @@ class Difference:
 
 @dataclass(frozen=True)
 class Group:
-    """Differences of one kind in one slot.
-
-    Attributes:
-        slot, kind: which.
-        differences: in the order of dialogues and turns, the commonest pairs first.
-        typical: (marked, decided, how often), commonest first; pairs that came once only are left out.
-    """
+    """Differences of one kind in one slot."""
 
     slot: str
     kind: Kind
-    differences: tuple[Difference, ...]
+    differences: tuple[Difference, ...]  # in the order of dialogues and turns, the commonest pairs first
 
     @property
     def typical(self) -> list[tuple[tuple[str, ...], tuple[str, ...], int]]:
+        """(marked, decided, how often), commonest first; pairs that came once only are left out."""
         counts = Counter(one.pair for one in self.differences)
         return [(*pair, times) for pair, times in sorted(counts.items(), key=lambda c: (-c[1], c[0])) if times > 1]
 

@@ -47,18 +47,13 @@ class AssignmentTerms:
                 f"--overlap {self.overlap} with --redundancy 1 shares nothing", fix="give --overlap 0, or 2 or more"
             )
 
-    @property
-    def exact_overlap(self) -> Fraction:
-        """The overlap as it is written: 0.2 is one fifth."""
-        return Fraction(repr(self.overlap))
-
 
 @dataclass(frozen=True)
 class Round:
     """Dialogues assigned at one time."""
 
     overlap: float  # of the terms then
-    hands: Mapping[str, tuple[str, ...]]  # dialogue -> its annotators, sorted
+    assigned_to: Mapping[str, tuple[str, ...]]  # dialogue -> its annotators, sorted
     turns: Mapping[str, int]  # dialogue -> its user turns
 
 
@@ -82,16 +77,16 @@ def assign(
             f"--redundancy {terms.redundancy} with {len(annotators)} annotator{'s' * (len(annotators) > 1)}",
             fix=f"name {terms.redundancy} annotators or more, or lower it",
         )
-    again = [dialogue for round_ in earlier for dialogue in round_.hands if dialogue in new]
+    again = [dialogue for round_ in earlier for dialogue in round_.assigned_to if dialogue in new]
     if again:
         raise ValueError(f"assigned before: {again[0]}")
     shared = _shared_dialogues(new, terms, earlier)
     table = _Table(annotators, earlier, terms.seed, longest=max(new.values(), default=0))
-    hands: dict[str, tuple[str, ...]] = {}
+    assigned: dict[str, tuple[str, ...]] = {}
     for dialogue in sorted(new, key=lambda each: (each not in shared, -new[each], _rank(terms.seed, each))):
         count = terms.redundancy if dialogue in shared else 1
-        hands[dialogue] = tuple(sorted(table.give(dialogue, new[dialogue], count)))
-    return Round(terms.overlap, {dialogue: hands[dialogue] for dialogue in new}, dict(new))
+        assigned[dialogue] = tuple(sorted(table.give(dialogue, new[dialogue], count)))
+    return Round(terms.overlap, {dialogue: assigned[dialogue] for dialogue in new}, dict(new))
 
 
 def reassign(
@@ -114,11 +109,11 @@ def reassign(
     theirs = {
         dialogue: (number, round_.turns[dialogue])
         for number, round_ in enumerate(rounds)
-        for dialogue, hands in round_.hands.items()
-        if leaving in hands and dialogue in wanted
+        for dialogue, who in round_.assigned_to.items()
+        if leaving in who and dialogue in wanted
     }
     table = _Table(annotators, rounds, seed, longest=max((turns for _, turns in theirs.values()), default=0))
-    changed = [dict(round_.hands) for round_ in rounds]
+    changed = [dict(round_.assigned_to) for round_ in rounds]
     nobody: list[str] = []
     for dialogue in sorted(theirs, key=lambda each: (-theirs[each][1], _rank(seed, each))):
         number, turns = theirs[dialogue]
@@ -128,15 +123,15 @@ def reassign(
         else:
             nobody.append(dialogue)
         changed[number][dialogue] = tuple(sorted(holders))
-    return [replace(round_, hands=hands) for round_, hands in zip(rounds, changed, strict=True)], sorted(nobody)
+    return [replace(round_, assigned_to=who) for round_, who in zip(rounds, changed, strict=True)], sorted(nobody)
 
 
 def turns_of(rounds: Sequence[Round]) -> Counter[str]:
     """User turns that each annotator was assigned."""
     totals: Counter[str] = Counter()
     for round_ in rounds:
-        for dialogue, hands in round_.hands.items():
-            for annotator in hands:
+        for dialogue, who in round_.assigned_to.items():
+            for annotator in who:
                 totals[annotator] += round_.turns[dialogue]
     return totals
 
@@ -144,15 +139,15 @@ def turns_of(rounds: Sequence[Round]) -> Counter[str]:
 def shares_of(rounds: Sequence[Round]) -> Counter[tuple[str, str]]:
     """Dialogues that each pair of annotators shares; the names of a pair are sorted."""
     return Counter(
-        pair for round_ in rounds for hands in round_.hands.values() for pair in combinations(sorted(hands), 2)
+        pair for round_ in rounds for who in round_.assigned_to.values() for pair in combinations(sorted(who), 2)
     )
 
 
 def _shared_dialogues(new: Mapping[str, int], terms: AssignmentTerms, earlier: Sequence[Round]) -> set[str]:
     """As many as the overlaps of all rounds come to, less those shared already; which ones, the seed says."""
-    owed = sum((Fraction(repr(round_.overlap)) * len(round_.hands) for round_ in earlier), start=Fraction(0))
-    owed += terms.exact_overlap * len(new)
-    shared = sum(1 for round_ in earlier for hands in round_.hands.values() if len(hands) > 1)
+    rounds = [(terms.overlap, len(new)), *((round_.overlap, len(round_.assigned_to)) for round_ in earlier)]
+    owed = sum(Fraction(repr(overlap)) * dialogues for overlap, dialogues in rounds)  # 0.2 is one fifth
+    shared = sum(1 for round_ in earlier for who in round_.assigned_to.values() if len(who) > 1)
     count = min(max(floor(owed + Fraction(1, 2)) - shared, 0), len(new)) if terms.overlap else 0
     return set(sorted(new, key=lambda dialogue: _rank(terms.seed, "shared", dialogue))[:count])
 

@@ -34,7 +34,7 @@ CREATE TABLE heard (number INTEGER PRIMARY KEY, annotation_id TEXT, project TEXT
 CREATE INDEX of_heard ON heard (annotation_id);
 CREATE TABLE arrived (
     number INTEGER PRIMARY KEY, annotation_id TEXT, updated_at TEXT, content BLOB, standing TEXT, export TEXT,
-    dealt_to TEXT, project TEXT, server TEXT, completed_by TEXT, annotator TEXT
+    assigned_to TEXT, project TEXT, server TEXT, completed_by TEXT, annotator TEXT
 );
 CREATE TABLE refused (
     annotation_id TEXT, turn INTEGER, reason TEXT, detail TEXT, content BLOB, export TEXT, number INTEGER
@@ -100,7 +100,7 @@ class AnnotationStore(AbstractContextManager["AnnotationStore"]):
             assigned_to: whom the task says it was assigned to.
         """
         self._base.execute(
-            "INSERT INTO arrived (number, annotation_id, updated_at, content, standing, dealt_to, project, server,"
+            "INSERT INTO arrived (number, annotation_id, updated_at, content, standing, assigned_to, project, server,"
             " completed_by, annotator) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
             (
                 self._heard,
@@ -198,7 +198,9 @@ class AnnotationStore(AbstractContextManager["AnnotationStore"]):
         changes = Changes()
         if identity is not None:
             identity.settle()
-        arrived = self._base.execute("SELECT number, content, standing, export, dealt_to FROM arrived ORDER BY number")
+        arrived = self._base.execute(
+            "SELECT number, content, standing, export, assigned_to FROM arrived ORDER BY number"
+        )
         for number, content, standing, export, assigned_to in arrived:
             annotation = replace(Annotation.from_json(content), export_sha256=export)
             if identity is not None:
@@ -234,7 +236,7 @@ class AnnotationStore(AbstractContextManager["AnnotationStore"]):
     def matches(self) -> Iterator[Match]:
         """What arrived, each with every stored version that goes by the same name, on whatever server."""
         found = self._base.execute(
-            "SELECT export, project, arrived.server, arrived.completed_by, version.server, dealt_to,"
+            "SELECT export, project, arrived.server, arrived.completed_by, version.server, assigned_to,"
             " arrived.content, version.content FROM arrived JOIN version ON base = arrived.annotation_id"
         )
         for export, project, *rest in found:
@@ -249,7 +251,7 @@ class AnnotationStore(AbstractContextManager["AnnotationStore"]):
         """Export and project, number of a user and the e-mail address, where what arrived from files tells both."""
         found = self._base.execute(
             "SELECT DISTINCT export, project, completed_by, annotator FROM arrived WHERE server IS NULL"
-            " AND dealt_to IS NULL AND completed_by IS NOT annotator AND annotator LIKE '%@%' ORDER BY 1, 2, 3, 4"
+            " AND assigned_to IS NULL AND completed_by IS NOT annotator AND annotator LIKE '%@%' ORDER BY 1, 2, 3, 4"
         )
         return [((export or "", project), number, email) for export, project, number, email in found]
 

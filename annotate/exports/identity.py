@@ -33,36 +33,21 @@ _COUNTED = re.compile(r"[0-9]+|.*/[0-9]+", re.DOTALL)
 
 @dataclass(frozen=True)
 class Arrival:
-    """An annotation of an export, under the names that the export gives.
+    """An annotation of an export, under the names that the export gives."""
 
-    Attributes:
-        annotation: as read; its server where it was pulled from one.
-        export: hash of the export.
-        assigned_to: whom the task says it was assigned to.
-    """
-
-    annotation: Annotation
-    export: str
-    assigned_to: str | None = None
+    annotation: Annotation  # as read; its server where it was pulled from one
+    export: str  # hash of the export
+    assigned_to: str | None = None  # whom the task says it was assigned to
 
 
 class Match(NamedTuple):
-    """Something that arrived, and a stored version of the same name, as they lie in the store.
+    """Something that arrived, and a stored version of the same name, as they lie in the store."""
 
-    Attributes:
-        source: export and project of what arrived.
-        server: its server, where it is known.
-        number: of the user who sent it.
-        stored_server: server of the stored one.
-        assigned_to: see :class:`Arrival`.
-        arrived, stored: both.
-    """
-
-    source: tuple[str, str]
-    server: str | None
-    number: str | None
-    stored_server: str | None
-    assigned_to: str | None
+    source: tuple[str, str]  # export and project of what arrived
+    server: str | None  # its server, where it is known
+    number: str | None  # of the user who sent it
+    stored_server: str | None  # server of the stored one
+    assigned_to: str | None  # see :class:`Arrival`
     arrived: bytes
     stored: bytes
 

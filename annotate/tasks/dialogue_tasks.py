@@ -31,28 +31,16 @@ def image_url(name: str) -> str:
     return f"/data/local-files/?d={quote(name)}"
 
 
-def _no_image(image_id: str) -> str | None:
-    del image_id
-    return None
-
-
 @dataclass(frozen=True)
 class TaskStyle:
-    """What all tasks of an export share.
+    """What all tasks of an export share."""
 
-    Attributes:
-        window: user turns in one task.
-        ontology_version: of the ontology that the label configuration offers.
-        config_sha256: hash of that configuration.
-        image: image id -> its address in Label Studio, or None when there is no image to show.
-        names: image id -> name of the product in the image, where known.
-    """
-
-    window: int
-    ontology_version: int
-    config_sha256: str
-    shown_image: Callable[[str], str | None] = _no_image
-    names: Mapping[str, str] = field(default_factory=dict)
+    window: int  # user turns in one task
+    ontology_version: int  # of the ontology that the label configuration offers
+    config_sha256: str  # hash of that configuration
+    # image id -> its address in Label Studio, or None when there is no image to show
+    shown_image: Callable[[str], str | None] = field(default=lambda _: None)
+    names: Mapping[str, str] = field(default_factory=dict)  # image id -> name of the product in the image, where known
 
 
 def dialogue_tasks(rows: Sequence[Mapping[str, Any]], style: TaskStyle) -> list[dict[str, Any]]:

@@ -100,7 +100,7 @@ def export_for_labelling(
     )
     if is_assigned(workspace, request):
         assigned = export_assigned(workspace, replace(request, assignment=assignment), progress=console)
-        console.result(assigned, _show_dealt)
+        console.result(assigned, _show_assigned)
         return
     if dry_run:
         raise UsageError(
@@ -112,7 +112,7 @@ def export_for_labelling(
     console.say(f"Next: label them, then semctl ingest-labels {source}")
 
 
-def _show_dealt(console: Console, assigned: AssignedExport) -> None:
+def _show_assigned(console: Console, assigned: AssignedExport) -> None:
     columns = ["annotator", "file" if assigned.is_file else "project", "dialogues", "user turns"]
     rows: list[list[object]] = [
         [part.annotator, part.place, part.dialogues, part.user_turns] for part in assigned.parts

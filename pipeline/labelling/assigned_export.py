@@ -147,7 +147,7 @@ def export_assigned(
         parts=parts,
         dialogues=len(record.assigned()),
         dialogues_new=len(new),
-        shared=sum(len(hands) > 1 for round_ in record.rounds for hands in round_.hands.values()),
+        shared=sum(len(who) > 1 for round_ in record.rounds for who in round_.assigned_to.values()),
         pairs={pair: shares[pair] for pair in sorted(shares)},
         reassigned=len(unfinished),
         handed_to_nobody=len(nobody),

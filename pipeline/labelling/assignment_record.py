@@ -72,11 +72,11 @@ class Assignment:
 
     def dialogues_of(self, annotator: str) -> list[str]:
         """What an annotator was assigned, in the order of the selections."""
-        return [dialogue for round_ in self.rounds for dialogue, hands in round_.hands.items() if annotator in hands]
+        return [dialogue for round_ in self.rounds for dialogue, who in round_.assigned_to.items() if annotator in who]
 
     def assigned(self) -> set[str]:
         """Every dialogue assigned."""
-        return {dialogue for round_ in self.rounds for dialogue in round_.hands}
+        return {dialogue for round_ in self.rounds for dialogue in round_.assigned_to}
 
     def with_annotators(self, annotators: Iterable[str], places: Mapping[str, str]) -> Assignment:
         """With a part for each; who had left is back."""
@@ -104,8 +104,8 @@ class Assignment:
                 {
                     "overlap": round_.overlap,
                     "dialogues": [
-                        {"dialogue": dialogue, "turns": round_.turns[dialogue], "annotators": list(hands)}
-                        for dialogue, hands in round_.hands.items()
+                        {"dialogue": dialogue, "turns": round_.turns[dialogue], "annotators": list(who)}
+                        for dialogue, who in round_.assigned_to.items()
                     ],
                 }
                 for round_ in self.rounds

@@ -97,7 +97,7 @@ def test_the_same_seed_gives_the_same_export_and_another_seed_other_times():
     assert [task["annotations"][0]["lead_time"] for task in first] != [t["annotations"][0]["lead_time"] for t in other]
 
 
-def test_dialogues_are_dealt_out_whole_and_evenly():
+def test_dialogues_are_assigned_whole_and_evenly():
     dialogues = [dialogue(f"d{n}", users=4) for n in range(6)]
     gold = {(f"d{n}", turn): () for n in range(6) for turn in (0, 2, 4, 6)}
     export = fill_tasks(tasks_of(dialogues), gold, ONTOLOGY, (11, 12, 13))

@@ -22,7 +22,7 @@ def known_annotators() -> Annotators:
     return known_annotators
 
 
-def test_answers_of_a_project_dealt_to_somebody_are_theirs_whoever_was_logged_in(known_annotators: Annotators):
+def test_answers_of_a_project_assigned_to_somebody_are_theirs_whoever_was_logged_in(known_annotators: Annotators):
     assert known_annotators.annotator(HERE, "7", "2") == "ann@x"
     assert known_annotators.annotator(HERE, "7", "1") == "ann@x"
     assert known_annotators.annotator(HERE, "7", None) == "ann@x"

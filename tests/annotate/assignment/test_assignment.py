@@ -19,7 +19,7 @@ PEOPLE = [ANN, BO, CY, "di@x", "ed@x", "fay@x"]
 
 
 def shared(round_: Round) -> set[str]:
-    return {dialogue for dialogue, hands in round_.hands.items() if len(hands) > 1}
+    return {dialogue for dialogue, assigned in round_.assigned_to.items() if len(assigned) > 1}
 
 
 def exact(overlap: float) -> Fraction:
@@ -35,24 +35,24 @@ def spread(rounds: list[Round], people: list[str]) -> int:
     return max(turns[each] for each in people) - min(turns[each] for each in people)
 
 
-def test_four_dialogues_of_two_people_are_dealt_longest_first():
+def test_four_dialogues_of_two_people_are_assigned_longest_first():
     # 5 to one, 4 to the other, who then has least and gets 3 as well; 1 evens out: 5 + 1 and 4 + 3
     round_ = assign({"a": 5, "b": 4, "c": 3, "d": 1}, [ANN, BO], AssignmentTerms(overlap=0))
-    hands = {dialogue: who for dialogue, (who,) in round_.hands.items()}
-    assert hands["a"] == hands["d"] != hands["b"] == hands["c"]
+    assigned = {dialogue: who for dialogue, (who,) in round_.assigned_to.items()}
+    assert assigned["a"] == assigned["d"] != assigned["b"] == assigned["c"]
     assert sorted(turns_of([round_]).values()) == [6, 7]
 
 
 def test_what_is_shared_by_two_of_three_makes_each_pair_once():
     # three dialogues of one length, all shared: 1-2, then the third with one of them, then the pair that is left
     round_ = assign({"a": 2, "b": 2, "c": 2}, [ANN, BO, CY], AssignmentTerms(overlap=1))
-    assert sorted(round_.hands.values()) == [(ANN, BO), (ANN, CY), (BO, CY)]
+    assert sorted(round_.assigned_to.values()) == [(ANN, BO), (ANN, CY), (BO, CY)]
     assert turns_of([round_]) == {ANN: 4, BO: 4, CY: 4}
 
 
 def test_everything_goes_to_everybody_with_full_overlap_and_redundancy():
     round_ = assign({"a": 9, "b": 1}, [ANN, BO, CY], AssignmentTerms(overlap=1, redundancy=3))
-    assert set(round_.hands.values()) == {(ANN, BO, CY)}
+    assert set(round_.assigned_to.values()) == {(ANN, BO, CY)}
 
 
 @pytest.mark.parametrize(
@@ -82,7 +82,7 @@ def test_another_overlap_counts_for_the_new_dialogues_only():
 def test_somebody_who_comes_later_gets_the_new_work_until_they_have_as_much():
     first = assign({f"a{number}": 4 for number in range(6)}, [ANN, BO], AssignmentTerms(0))  # 12 turns each
     second = assign({f"b{number}": 4 for number in range(4)}, [ANN, BO, CY], AssignmentTerms(0), [first])
-    assert list(second.hands.values()).count((CY,)) == 3
+    assert list(second.assigned_to.values()).count((CY,)) == 3
     assert sorted(turns_of([first, second]).values()) == [12, 12, 16]
 
 
@@ -90,23 +90,28 @@ def test_the_order_of_names_and_dialogues_changes_nothing_and_the_seed_does():
     new = {f"d{number}": number % 7 + 1 for number in range(30)}
     one = assign(new, PEOPLE, AssignmentTerms(0.3, 2, seed=5))
     other = assign(dict(reversed(new.items())), PEOPLE[::-1], AssignmentTerms(0.3, 2, seed=5))
-    assert one.hands == other.hands
-    assert list(one.hands) == list(new)
-    assert one.hands != assign(new, PEOPLE, AssignmentTerms(0.3, 2, seed=6)).hands
+    assert one.assigned_to == other.assigned_to
+    assert list(one.assigned_to) == list(new)
+    assert one.assigned_to != assign(new, PEOPLE, AssignmentTerms(0.3, 2, seed=6)).assigned_to
 
 
 def test_who_leaves_hands_what_is_named_to_those_who_do_not_have_it():
     rounds = [Round(0.5, {"a": (ANN, BO), "b": (BO,), "c": (BO,), "d": (ANN,)}, {"a": 3, "b": 2, "c": 2, "d": 5})]
     changed, nobody = reassign(rounds, BO, ["a", "b"], [ANN, CY])
     assert nobody == []
-    assert changed[0].hands == {"a": (ANN, CY), "b": (CY,), "c": (BO,), "d": (ANN,)}  # cy has least, and is not ann
+    assert changed[0].assigned_to == {
+        "a": (ANN, CY),
+        "b": (CY,),
+        "c": (BO,),
+        "d": (ANN,),
+    }  # cy has least, and is not ann
     assert changed[0].turns == rounds[0].turns
 
 
 def test_what_everybody_has_already_stays_with_one_fewer():
     rounds = [Round(1, {"a": (ANN, BO)}, {"a": 3})]
     changed, nobody = reassign(rounds, BO, ["a"], [ANN])
-    assert (changed[0].hands, nobody) == ({"a": (ANN,)}, ["a"])
+    assert (changed[0].assigned_to, nobody) == ({"a": (ANN,)}, ["a"])
 
 
 def test_terms_that_cannot_be_are_refused():
@@ -145,13 +150,13 @@ def test_every_dialogue_has_exactly_as_many_different_annotators_as_it_should(
 ):
     new, people, terms = deal_
     round_ = assign(new, people, terms)
-    assert set(round_.hands) == set(new)
-    sizes = Counter(len(hands) for hands in round_.hands.values())
+    assert set(round_.assigned_to) == set(new)
+    sizes = Counter(len(assigned) for assigned in round_.assigned_to.values())
     expected = half_up(exact(terms.overlap) * len(new))
     assert sizes == +Counter({terms.redundancy: expected}) + +Counter({1: len(new) - expected})
-    for hands in round_.hands.values():
-        assert len(set(hands)) == len(hands)
-        assert set(hands) <= set(people)
+    for assigned in round_.assigned_to.values():
+        assert len(set(assigned)) == len(assigned)
+        assert set(assigned) <= set(people)
 
 
 @given(deals())
@@ -179,13 +184,13 @@ def test_a_later_round_moves_nothing_and_never_makes_the_loads_less_even(
 ):
     new, people, terms = deal_
     first = assign(new, people, terms)
-    before = dict(first.hands)
+    before = dict(first.assigned_to)
     people = [*people, "new@x"] if somebody_new else people
     later = {f"e{number}": turns for number, turns in enumerate(lengths)}
     terms = AssignmentTerms(overlap if terms.redundancy > 1 else 0, terms.redundancy, terms.seed)
     second = assign(later, people, terms, [first])
-    assert first.hands == before
-    assert set(second.hands) == set(later)
+    assert first.assigned_to == before
+    assert set(second.assigned_to) == set(later)
     assert spread([first, second], people) <= max(spread([first], people), max(lengths))
     if terms.overlap:
         owed = half_up(exact(first.overlap) * len(new) + exact(overlap) * len(later))
@@ -201,14 +206,14 @@ def test_handing_over_moves_only_what_is_named_and_never_doubles_it(
     leaving = people[who % len(people)]
     others = [each for each in [*people, "new@x"] if each != leaving]
     round_ = assign(new, people, terms)
-    theirs = [dialogue for dialogue, hands in round_.hands.items() if leaving in hands]
+    theirs = [dialogue for dialogue, assigned in round_.assigned_to.items() if leaving in assigned]
     named = theirs[::2]
     (changed,), nobody = reassign([round_], leaving, named, others)
     assert nobody == []  # new@x has nothing yet
-    for dialogue, hands in round_.hands.items():
+    for dialogue, assigned in round_.assigned_to.items():
         if dialogue in named:
-            assert leaving not in changed.hands[dialogue]
-            assert set(hands) - {leaving} < set(changed.hands[dialogue])
-            assert len(set(changed.hands[dialogue])) == len(hands)
+            assert leaving not in changed.assigned_to[dialogue]
+            assert set(assigned) - {leaving} < set(changed.assigned_to[dialogue])
+            assert len(set(changed.assigned_to[dialogue])) == len(assigned)
         else:
-            assert changed.hands[dialogue] == hands
+            assert changed.assigned_to[dialogue] == assigned

@@ -34,7 +34,7 @@ def test_a_task_skipped_by_one_and_answered_by_another_is_done():
     assert (report.overall.tasks, report.overall.skipped) == (Count(1, 3), 0)
 
 
-def test_what_two_were_dealt_is_to_be_done_twice():
+def test_what_two_were_assigned_is_to_be_done_twice():
     parts = [WorkPart(1, "p", WANTED, {}, annotator=ANN), WorkPart(2, "q", WANTED, {}, annotator=BO)]
     overall = report_progress(parts, now=NOW, source="here").overall
     assert (overall.tasks, overall.dialogues, overall.turns) == (Count(0, 6), Count(0, 4), Count(0, 18))

@@ -263,7 +263,7 @@ def test_everything_that_anybody_answered_is_kept_exactly_once(data: st.DataObje
     exports: list[Path] = []
     number = 0
     for project, person in enumerate(people, start=1):
-        mine = [rows for rows in dialogues if person in round_.hands[rows[0]["dialogue_id"]]]
+        mine = [rows for rows in dialogues if person in round_.assigned_to[rows[0]["dialogue_id"]]]
         exported = []
         for task in tasks_of(mine, window=2):
             task["data"]["annotator"] = person
