@@ -5,7 +5,15 @@ import tomllib
 import pytest
 
 from schemas.errors import UsageError
-from semantic_model.config.config import Config, config_from, config_toml, load_config, preset_names, settings_of
+from semantic_model.config.config import (
+    Config,
+    config_from,
+    config_toml,
+    load_config,
+    preset_names,
+    preset_of,
+    settings_of,
+)
 from semantic_model.registry import MODELS
 
 
@@ -102,3 +110,25 @@ def test_stored_settings_are_read_without_those_of_other_models_and_checked_all_
     path.write_text("text = 5\n")
     with pytest.raises(UsageError, match="setting 'text'"):
         load_config(str(path), stored=True)
+
+
+def test_a_preset_stands_on_the_one_that_it_names(tmp_path):
+    uniform = load_config("mhred/uniform")
+    path = tmp_path / "mine.toml"
+    path.write_text('base = "mhred/uniform"\n[model]\nwidth = 32\n[train]\nepochs = 3\n')
+    mine = load_config(str(path))
+    assert (mine.model.kind, mine.model.width, mine.train.epochs) == ("mhred", 32, 3)
+    assert mine.text == uniform.text
+    assert mine.model.heads == uniform.model.heads
+    path.write_text('base = "mhred/uniforn"\n')
+    with pytest.raises(UsageError, match=r"no preset 'mhred/uniforn' to begin with.*did you mean 'mhred/uniform'"):
+        load_config(str(path))
+
+
+def test_a_models_own_preset_is_found_by_its_short_name():
+    assert preset_of("mhred", "uniform") == "mhred/uniform"
+    assert preset_of("mhred", "default") == "default"
+    assert preset_of(None, "tiny") == "tiny"
+    assert not [name for name in preset_names() if name.startswith("protocols")]
+    with pytest.raises(UsageError, match=r"no preset 'uniform'.*say of which model with --model: .*mhred"):
+        load_config("uniform")

@@ -1,13 +1,15 @@
 from __future__ import annotations
 
+from pathlib import Path
+
 import numpy as np
 import pytest
 from PIL import Image, ImageDraw
 
 from schemas.errors import ModelError
-from semantic_model.config.sections import ImageConfig
+from semantic_model.config.sections import ImageConfig, MapImageConfig
 from semantic_model.data.image_features import NO_IMAGE, load_features, open_image
-from semantic_model.data.pixels import PIXELS_WIDTH, describe_pixels
+from semantic_model.data.pixels import CELLS_SHAPE, PIXELS_WIDTH, describe_cells, describe_pixels
 
 PIXELS = ImageConfig(encoder="pixels")
 
@@ -139,3 +141,30 @@ def test_pickled_features_are_refused(tmp_path):
     (tmp_path / "images.txt").write_text("a\n")
     with pytest.raises(ModelError, match="not a plain array"):
         load_features(ImageConfig(features=str(tmp_path)), {"a": tmp_path / "a.jpg"})
+
+
+def test_the_cells_of_pixels_say_what_colour_is_where():
+    image = Image.new("RGB", (64, 64), "white")
+    image.paste("red", (0, 32, 64, 64))  # its lower half; the ground is the border's median, between both
+    image.paste("white", (0, 32, 4, 64))
+    found = describe_cells(image)
+    assert found.shape == CELLS_SHAPE == (12, 16, 16)
+    np.testing.assert_allclose(found[:3, 0, 5], [0.5, 0.5, 0.5])  # white less mid-grey
+    np.testing.assert_allclose(found[:3, 12, 5], [0.5, -0.5, -0.5])  # red
+    assert found[4:, 3, 8].sum() == 0  # nothing changes well above the edge
+    down = 4 + int(0.5 * 8)  # a gradient that points down: half a turn of half a circle
+    assert found[4:, 8, 8].argmax() + 4 == down
+
+
+def test_maps_brought_along_have_four_axes(tmp_path):
+    (tmp_path / "images.txt").write_text("a.jpg\nb.jpg\n")
+    values = np.arange(2 * 3 * 2 * 2, dtype=np.float32).reshape(2, 3, 2, 2)
+    np.save(tmp_path / "maps.npy", values)
+    found = load_features(MapImageConfig(features=str(tmp_path)), {"b.jpg": Path("b.jpg")})
+    assert found.map_shape == (3, 2, 2)
+    np.testing.assert_array_equal(found.values[found.row("b.jpg")], values[1].ravel())
+    with pytest.raises(ModelError, match=r"vectors \[n, F\]"):
+        load_features(ImageConfig(features=str(tmp_path)), {"b.jpg": Path("b.jpg")})
+    np.save(tmp_path / "maps.npy", values.reshape(2, -1))
+    with pytest.raises(ModelError, match="this model reads maps"):
+        load_features(MapImageConfig(features=str(tmp_path)), {"b.jpg": Path("b.jpg")})

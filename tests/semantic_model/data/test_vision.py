@@ -11,7 +11,7 @@ from PIL import Image
 from safetensors.torch import save_file
 
 from schemas.errors import MissingPartError, ModelError
-from semantic_model.config.sections import ImageConfig
+from semantic_model.config.sections import ImageConfig, MapImageConfig
 from semantic_model.data.batch import ContextBatch, ProductBatch
 from semantic_model.data.image_features import load_features
 from semantic_model.data.vision import FineTuned, ImageNetwork, open_preparation, require_weights
@@ -293,3 +293,41 @@ def test_a_batch_of_the_reader_goes_end_to_end_from_pixels(config_of, world, ima
     assert model.product_encoder.image.network is model.context_encoder.image.network
     assert torch.isfinite(first.grad).all()
     assert float(first.grad.abs().sum()) > 0
+
+
+@pytest.mark.parametrize(("layer", "shape"), [("layer1", (64, 16, 16)), ("layer4", (512, 2, 2))])
+def test_a_map_is_what_a_layer_makes_of_an_image(image_paths, resnet18, layer: str, shape: tuple[int, ...]):
+    import torchvision
+    from safetensors.torch import load_file
+
+    config = MapImageConfig(finetune=False, weights=str(resnet18 / "model.safetensors"), map=layer)
+    features = load_features(config, image_paths)
+    assert features.map_shape == shape
+    network = torchvision.models.resnet18(weights=None)
+    network.load_state_dict(load_file(resnet18 / "model.safetensors"))
+    network.eval()
+    seen: list[torch.Tensor] = []
+    network.get_submodule(layer).register_forward_hook(lambda _part, _given, found: seen.append(found))
+    with Image.open(image_paths["red"]) as opened, torch.no_grad():
+        pixels = torch.from_numpy(open_preparation(config)(opened.convert("RGB")))
+        network((pixels.reshape(1, 3, 64, 64) / 255 - 0.5) / 0.5)
+    assert np.allclose(features.values[features.row("red")].reshape(shape), seen[0][0].numpy(), atol=1e-4)
+
+
+def test_a_layer_that_is_not_there_is_named_with_the_nearest():
+    with pytest.raises(ModelError, match=r"resnet18 has no layer 'layer5'.*layer"):
+        ImageNetwork(MapImageConfig(weights="unused", map="layer5"), pretrained=False)
+
+
+def test_the_map_of_a_transformer_is_its_square_of_patches(image_paths, vit):
+    from transformers import AutoModel
+
+    config = MapImageConfig(encoder=str(vit), finetune=False)
+    features = load_features(config, image_paths)
+    assert features.map_shape == (8, 2, 2)  # 16 pixels in patches of 8, without the class mark
+    prepared = open_preparation(config)
+    with Image.open(image_paths["blue"]) as opened, torch.no_grad():
+        pixels = torch.from_numpy(prepared(opened.convert("RGB"))).reshape(1, 3, 16, 16) / 255
+        hidden = AutoModel.from_pretrained(vit)((pixels - 0.4) / 0.2).last_hidden_state[0]  # [1 + 4, 8]
+    found = features.values[features.row("blue")].reshape(8, 2, 2)
+    assert np.allclose(found[:, 1, 0], hidden[3].numpy(), atol=1e-4)  # the third patch: second row, first column
