@@ -99,6 +99,8 @@ def resume(workspace: Workspace, run: str, *, progress: Progress | None = None) 
         ModelError: no such run, a checkpoint that cannot be used, or data that changed since it began.
         KeyboardInterrupt: stopped again.
     """
+    from semantic_model.ranking.model_spec import find_model
+
     shown = progress or SilentProgress()
     workspace.require()
     folder = _unfinished(workspace, run)
@@ -107,7 +109,7 @@ def resume(workspace: Workspace, run: str, *, progress: Progress | None = None) 
         return read_record(folder)
     plan = read_json(folder / PLAN, error=ModelError, fix="delete the run and train again", shape=Plan)
     config = config_from(plan.config, where=folder / PLAN, kind=plan.model, stored=True)
-    now = input_hashes(workspace, labels="D_F" in plan.inputs)
+    now = input_hashes(workspace, labels="D_F" in plan.inputs, files=find_model(plan.model).files(config))
     changed = sorted(name for name in now.keys() | plan.inputs.keys() if now.get(name) != plan.inputs.get(name))
     if changed:
         raise ModelError(
@@ -128,6 +130,7 @@ def plan_run(workspace: Workspace, request: TrainRequest) -> tuple[Plan, Config]
     Raises:
         UsageError: unknown model, preset or setting, one that the model does not look at, or a ratio outside 0 ... 1.
         WorkspaceError: an earlier stage has not been run.
+        MissingPartError: a file of knowledge that the settings ask for is not here; lists the ways out.
     """
     from semantic_model.ranking.model_spec import find_model
 
@@ -141,7 +144,8 @@ def plan_run(workspace: Workspace, request: TrainRequest) -> tuple[Plan, Config]
     config = load_config(preset, settings)
     spec = find_model(config.model.kind)
     ratio = _ratio(request, spec)
-    inputs, version = input_hashes(workspace, labels=spec.reads_states), _version("semctl")
+    inputs = input_hashes(workspace, labels=spec.reads_states, files=spec.files(config))
+    version = _version("semctl")
     labelled = None if request.labelled is None else sorted(set(request.labelled))
 
     decisive = {key: value for key, value in flat_settings(config).items() if key not in _EXECUTION}

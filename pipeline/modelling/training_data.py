@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from bisect import bisect_left
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -168,11 +168,14 @@ def _in_order(names: Sequence[str], seed: int) -> list[str]:
     return sorted(names, key=lambda name: hashlib.sha256(f"{seed}:{name}".encode()).digest())
 
 
-def input_hashes(workspace: Workspace, *, labels: bool = True) -> dict[str, str]:
+def input_hashes(
+    workspace: Workspace, *, labels: bool = True, files: Mapping[str, Path] | None = None
+) -> dict[str, str]:
     """Hashes of everything training reads; the split manifest vouches for the two splits.
 
     Args:
         labels: False leaves the two splits out, for a model that does not read them.
+        files: what the model reads beside the workspace, by name.
 
     Raises:
         WorkspaceError: a file is missing, or a split is not the one its manifest names.
@@ -186,7 +189,8 @@ def input_hashes(workspace: Workspace, *, labels: bool = True) -> dict[str, str]
     if labels:
         read_splits(workspace.d_f, workspace.d_p, workspace.split_manifest)
     paths = [getattr(workspace, name) for name in names if name != "split_manifest"]
-    return {path.stem: sha256_file(path) for path in paths}
+    hashes = {path.stem: sha256_file(path) for path in paths}
+    return {**hashes, **{name: sha256_file(path) for name, path in (files or {}).items()}}
 
 
 def gold_states(workspace: Workspace) -> dict[str, list[tuple[int, BeliefState]]]:

@@ -149,6 +149,15 @@ class RankLossConfig(Section):
     scale: float = Field(default=10.0, gt=0, description="first inverse temperature of the softmax; learned")
 
 
+class KnowledgeConfig(Section):
+    """Knowledge from outside the corpus: MMD's own files."""
+
+    folder: str = Field(
+        default="",
+        description="folder with MMD's files of knowledge; empty: derived from the catalogue. Saved with the model",
+    )
+
+
 class TrainConfig(Section):
     """The training loop (sections 4.2 and 4.4)."""
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from importlib import import_module
 from pathlib import Path
@@ -71,6 +71,12 @@ class Fitted(Protocol):
         """Read :meth:`save` back; raises ModelError for files missing or damaged."""
 
 
+def no_files(config: Config) -> Mapping[str, Path]:
+    """Of a model that reads nothing beside the corpus."""
+    del config
+    return {}
+
+
 @dataclass(frozen=True)
 class ModelSpec:
     """One kind of model: all that training, files and tables need to know. Its settings are ``Settings`` beside it."""
@@ -84,6 +90,9 @@ class ModelSpec:
     inputs: Inputs = NO_STATES
     reader: type[Reader] = Reader  # reads that
     fitted: type[Fitted] | None = None  # what it learns beside its weights; the reader has it as ``fitted``
+    # files that it is fitted with beside the corpus, by name: a run is another one when they change. Called before a
+    # run begins; raises InputError for one that cannot be used (:func:`semantic_model.data.knowledge.find_file`)
+    files: Callable[[Any], Mapping[str, Path]] = no_files
     preset: str | None = None  # settings to begin with when none are named; None: the workspace's
     shown_as: str = ""  # its name in tables; empty: ``name``
     # built after what was published of it alone, as no code of its authors is public; every table says so

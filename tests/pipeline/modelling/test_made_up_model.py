@@ -21,9 +21,11 @@ from pipeline.modelling.recommend import RecommendRequest, recommend
 from pipeline.modelling.runs import find_run, load_corpus, open_ranker
 from pipeline.modelling.train import TrainRequest, plan_run, resume, train
 from pipeline.workspace import Workspace
-from schemas.errors import ModelError, UsageError
+from schemas.errors import MissingPartError, ModelError, UsageError
 from semantic_model.config.config import load_config
+from semantic_model.config.sections import KnowledgeConfig
 from semantic_model.data.batch import Inputs
+from semantic_model.data.knowledge import find_file
 from semantic_model.evaluation.uncertainty import Judge, context_vectors, has_teacher, ranking_margins
 from semantic_model.ranking.model_spec import find_model
 from semantic_model.registry import MODELS
@@ -114,6 +116,32 @@ def test_what_it_fits_is_saved_with_its_weights_and_read_back(workspace: Workspa
     with pytest.raises(ModelError, match=r"counts\.json"):
         open_ranker(find_run(workspace), corpus)
     (model / "counts.json").write_text(json.dumps(counts))
+
+
+def test_a_file_that_it_is_fitted_with_is_part_of_what_a_run_is(
+    workspace: Workspace, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    knowledge = KnowledgeConfig(folder=str(tmp_path))
+    fitted_with_tips = replace(
+        find_model("best-word"), files=lambda _: {"tips.txt": find_file(knowledge, ["tips.txt"], what="the tips")}
+    )
+    monkeypatch.setattr("tests.pipeline.modelling.made_up_model.MODEL", fitted_with_tips)
+    request = TrainRequest(**{**vars(REQUEST), "seed": 5})
+    before = set(workspace.runs.iterdir()) if workspace.runs.exists() else set()
+    with pytest.raises(MissingPartError, match=r"has no tips\.txt, the tips .*--set knowledge\.folder=FOLDER"):
+        train(workspace, request)
+    assert not workspace.runs.exists() or set(workspace.runs.iterdir()) == before
+    (tmp_path / "tips.txt").write_text("shirt , jeans , 3")
+    with pytest.raises(KeyboardInterrupt):
+        train(workspace, request, progress=CtrlC(3))
+    (tmp_path / "tips.txt").write_text("shirt , jeans , 4")
+    with pytest.raises(ModelError, match=r"the data changed since this run began: tips\.txt"):
+        resume(workspace, "latest")
+    changed, _ = plan_run(workspace, request)
+    (tmp_path / "tips.txt").write_text("shirt , jeans , 3")
+    record = resume(workspace, "latest")
+    assert record.run != changed.run
+    assert record.inputs["tips.txt"] != changed.inputs["tips.txt"]
 
 
 def test_a_field_that_no_reader_knows_is_refused(workspace: Workspace, monkeypatch: pytest.MonkeyPatch):
