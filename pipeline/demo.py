@@ -108,11 +108,11 @@ def run_demo(workspace: Workspace, request: DemoRequest, *, progress: Progress |
     limit = max(1, wanted)  # at ratio 0 the way through Label Studio is shown all the same
     selection = Selection(named=None, limit=limit, split="train", seed=request.seed)
     with stage("export-for-labelling"):
+        asked = ExportRequest(selection, to_file=root / "tasks.json")
+        labels = IngestRequest(export=root / "export.json")
         if request.with_studio:
             _start_studio(workspace, shown)
-            asked = ExportRequest(selection, project=PROJECT)
-        else:
-            asked = ExportRequest(selection, to_file=root / "tasks.json")
+            asked, labels = ExportRequest(selection, project=PROJECT), IngestRequest(projects=(PROJECT,))
         exported = export_for_labelling(workspace, asked, progress=shown)
     with stage("label (simulated)"):
         if request.with_studio:
@@ -120,10 +120,7 @@ def run_demo(workspace: Workspace, request: DemoRequest, *, progress: Progress |
         else:
             answer_tasks(workspace, root / "tasks.json", root / "export.json", answers, seed=request.seed)
     with stage("ingest-labels"):
-        if request.with_studio:
-            ingest_labels(workspace, IngestRequest(projects=(PROJECT,)), progress=shown)
-        else:
-            ingest_labels(workspace, IngestRequest(export=root / "export.json"), progress=shown)
+        ingest_labels(workspace, labels, progress=shown)
     with stage("train"):
         training = TrainRequest(labeled_ratio=request.labeled_ratio, seed=request.seed, epochs=request.epochs)
         record = train(workspace, training, progress=shown)

@@ -151,16 +151,13 @@ def _is_markup(value: str) -> bool:
 
 def _category(fields: Mapping[str, Any]) -> str | None:
     taxonomy = fields.get("taxonomy")
-    if not isinstance(taxonomy, str):
+    parts = [*filter(None, map(as_text, re.split(r"[/>]", taxonomy)))] if isinstance(taxonomy, str) else []
+    if not parts:
         return None
-    parts = [*filter(None, map(as_text, re.split(r"[/>]", taxonomy)))]
-    if len(parts) > 1 and (len(parts) > 2 or parts[-1].casefold() == as_text(fields.get("name")).casefold()):
-        return parts[-2] if _names_product(parts[-1], as_text(fields.get("name"))) else parts[-1]
-    return parts[-1] if parts else None
-
-
-def _names_product(part: str, name: str) -> bool:
-    return part.casefold() == name.casefold() or len(part.split()) > 3
+    last = parts[-1]
+    is_name = last.casefold() == as_text(fields.get("name")).casefold()
+    names_product = (is_name and len(parts) > 1) or (len(parts) > 2 and len(last.split()) > 3)
+    return parts[-2] if names_product else last
 
 
 def description_of(fields: Mapping[str, Any]) -> str:

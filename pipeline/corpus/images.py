@@ -53,17 +53,6 @@ class ReferencedImage(NamedTuple):
     url: str | None
 
 
-class _ImageIds(dict[str, str]):
-    """Reference -> image id; a reference that is asked for the first time is resolved."""
-
-    def __init__(self, image_refs: ImageReferences) -> None:
-        self._images = image_refs
-
-    def __missing__(self, reference: str) -> str:
-        found = self[reference] = self._images.resolve(reference).image_id
-        return found
-
-
 class ImageReferences:
     """How a corpus maps image references to files.
 
@@ -97,7 +86,6 @@ class ImageReferences:
         self._names: set[str] | None = None
         self.found: dict[str, ReferencedImage] = {}
         self._known: dict[str, ReferencedImage] = {}
-        self._image_ids = _ImageIds(self)
         self._stems: dict[str, list[str]] | None = None
 
     def as_json(self) -> dict[str, Any]:
@@ -127,7 +115,7 @@ class ImageReferences:
 
     def image_ids(self, references: Sequence[str]) -> list[str]:
         """Ids of the images referred to, each once, in order."""
-        return list(dict.fromkeys(map(self._image_ids.__getitem__, references)))
+        return list(dict.fromkeys([self.resolve(reference).image_id for reference in references]))
 
     def link_of(self, reference: str) -> str:
         """The canonical link (or file name) that a reference stands for."""

@@ -202,22 +202,19 @@ class _Import:
         self._corpus_slots: list[CorpusSlot] = []
         self._slot_keys: dict[str, str] = {}
         with Chunks(self.reader, self.request.jobs) as chunks:
-            return self._run(chunks)
-
-    def _run(self, chunks: Chunks) -> ImportReport:
-        with self.progress.task("reading the catalogue"):
-            self._catalogue = Catalogue(self.reader.products(self.ledger), self.ledger)
-            image_ids = self._catalogue.link_images(self.reader.image_refs)
-        self._report.products = len(self._catalogue.products)
-        self._report.attribute_aliases = self._catalogue.aliases
-        self._report.prices_by_currency = self._catalogue.currencies
-        for product in self._catalogue.products:
-            self._counts.add(product.attributes, product.currency)
-        slots = CorpusSlots(self._catalogue.attributes)
-        self._write_dialogues(chunks, slots)
-        self._write_products(image_ids)
-        self._write_images()
-        self._settle_slots(slots)
+            with self.progress.task("reading the catalogue"):
+                self._catalogue = Catalogue(self.reader.products(self.ledger), self.ledger)
+                image_ids = self._catalogue.link_images(self.reader.image_refs)
+            self._report.products = len(self._catalogue.products)
+            self._report.attribute_aliases = self._catalogue.aliases
+            self._report.prices_by_currency = self._catalogue.currencies
+            for product in self._catalogue.products:
+                self._counts.add(product.attributes, product.currency)
+            slots = CorpusSlots(self._catalogue.attributes)
+            self._write_dialogues(chunks, slots)
+            self._write_products(image_ids)
+            self._write_images()
+            self._settle_slots(slots)
         return self._report
 
     def _write_products(self, image_ids: Mapping[str, tuple[str, ...]]) -> None:

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import os
 from collections import Counter
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from functools import lru_cache
 from pathlib import Path
@@ -54,34 +54,6 @@ class UnreadableStateError(ValueError):
     def __init__(self, what: str, reason: str = "not_readable") -> None:
         super().__init__(what)
         self.reason = reason
-
-
-class StateReader:
-    """Reads states; one that was read lately is given back as the same object, as a state often holds for turns."""
-
-    def __init__(self) -> None:
-        self._known: dict[tuple[bool, bytes], StateRecord] = {}
-
-    def read(self, element: Mapping[str, Any]) -> StateRecord | None:
-        """The state that an utterance carries; None when it carries none."""
-        content = element.get("ds")
-        cumulative = content is not None
-        if not cumulative:
-            content = element.get("dst")
-        if content is None or content == "":
-            return None
-        content = structure(content)
-        try:
-            key = (cumulative, orjson.dumps(content))
-        except orjson.JSONEncodeError:  # nested deeper than it writes
-            return _cumulative(content) if cumulative else _per_turn(content)
-        state = self._known.get(key)
-        if state is None:
-            state = _cumulative(content) if cumulative else _per_turn(content)
-            if len(self._known) >= _REMEMBERED_STATES:
-                self._known.clear()
-            self._known[key] = state
-        return state
 
 
 def _per_turn(per_turn: object) -> TurnState:
@@ -195,12 +167,13 @@ class MmdDialogues:
     def __init__(self, folder: Path | str, *, with_states: bool) -> None:
         self.files = HashedFiles(folder)
         self._folder = folder
-        self._states = StateReader() if with_states else None
+        self._with_states = with_states
+        self._states: dict[tuple[object, bytes], StateRecord] = {}
         self._last_negatives: Sequence[str] = ()
 
     def as_json(self) -> dict[str, Any]:
         """What makes the same reader elsewhere."""
-        return {"folder": str(self._folder), "with_states": self._states is not None}
+        return {"folder": str(self._folder), "with_states": self._with_states}
 
     def chunk(self, entries: Iterable[Entry], maker: ChunkMaker) -> Chunk:
         """The chunk that files make, with their sums."""
@@ -271,13 +244,32 @@ class MmdDialogues:
         return self._last_negatives
 
     def _state(self, element: Mapping[str, Any], ledger: Ledger) -> StateRecord | None:
-        if self._states is None:
+        """The state that an utterance carries, in one of two forms."""
+        content: object = element.get("ds")
+        read: Callable[[object], StateRecord] = _cumulative
+        if content is None:
+            content, read = element.get("dst"), _per_turn
+        if not self._with_states or content is None or content == "":
             return None
         try:
-            return self._states.read(element)
+            return self._known_state(structure(content), read)
         except UnreadableStateError as problem:
             ledger["states"].drop(problem.reason)
             return None
+
+    def _known_state(self, content: object, read: Callable[[object], StateRecord]) -> StateRecord:
+        """One that was read lately is given back as the same object, as a state often holds for turns."""
+        try:
+            key = (read, orjson.dumps(content))
+        except orjson.JSONEncodeError:  # nested deeper than it writes
+            return read(content)
+        state = self._states.get(key)
+        if state is None:
+            state = read(content)
+            if len(self._states) >= _REMEMBERED_STATES:
+                self._states.clear()
+            self._states[key] = state
+        return state
 
 
 _NONE: Sequence[str] = ()

@@ -8,14 +8,14 @@ from pathlib import Path
 from typing import Any
 
 from pipeline.experiments.figure import Drawing, ratio_figure
-from pipeline.experiments.grid import ExperimentRequest, PlannedRun, Row, folds_of, plan_grid
+from pipeline.experiments.grid import ExperimentRequest, Row, folds_of, plan_grid
 from pipeline.experiments.running import Measured, run_all
 from pipeline.experiments.summary import Part, RowSummary, by_label, compare, markdown, summarise
 from pipeline.modelling.evaluate import baselines, gold_rule
 from pipeline.modelling.run_record import RECORD
 from pipeline.modelling.runs import load_corpus
 from pipeline.workspace import Workspace
-from schemas.errors import CheckError, SemctlError, UsageError
+from schemas.errors import CheckError, UsageError
 from schemas.files import sha256_bytes, write_atomic, write_json
 from schemas.json_form import json_form
 from schemas.progress import Progress, SilentProgress
@@ -79,7 +79,8 @@ def experiment(
     _row_named(against, [*(row.label for row in rows), *(row.name for row in rows), *(row.label for row in floors)])
     folder = workspace.root / "experiments" / _folder_name(name, request)
     write_json(folder / "grid.json", {"request": asdict(request), "runs": {run.run: run.row for run in runs}})
-    shown.log(f"runs: {len(runs)}, of which trained already: {_done(workspace, runs)}; {folder}")
+    trained = sum((workspace.runs / run.run / RECORD).is_file() for run in runs)
+    shown.log(f"runs: {len(runs)}, of which trained already: {trained}; {folder}")
     try:
         measured, failed = run_all(workspace, runs, split=request.asked, kind=kind, jobs=jobs, progress=shown)
     except KeyboardInterrupt:
@@ -106,7 +107,12 @@ def experiment(
         write_atomic(folder / "ratios.svg", report.figure.svg)
         write_atomic(folder / "ratios.png", report.figure.png)
     if failed:
-        raise _some_failed(failed, len(runs), folder)
+        run, problem = next(iter(failed.items()))
+        raise CheckError(
+            f"{len(failed)} of {len(runs)} runs failed, the first with: {problem.what}",
+            where=run,
+            fix=f"the others' figures are in {folder}; fix it and run the same command again",
+        )
     return report
 
 
@@ -167,10 +173,6 @@ def _folder_name(name: str | None, request: ExperimentRequest) -> str:
     return name
 
 
-def _done(workspace: Workspace, runs: Sequence[PlannedRun]) -> int:
-    return sum((workspace.runs / run.run / RECORD).is_file() for run in runs)
-
-
 def _title(request: ExperimentRequest, rows: Sequence[RowSummary]) -> str:
     queries = len({query for part in rows[-1].parts for query in part.evaluation.queries})
     where = f"{request.split} split" if request.folds is None else f"{request.folds} folds, held-out dialogues"
@@ -186,8 +188,9 @@ def _notes(request: ExperimentRequest, rows: Sequence[RowSummary]) -> tuple[str,
         if request.split == "valid":
             notes.append("the epoch was chosen on this same split, so figures of trained rows flatter a little")
     else:
+        each = "of one seed" if request.seeds == 1 else f"the mean of {request.seeds} seeds"
         notes.append(
-            f"mean ± standard deviation over {request.folds} folds, each {_seeds(request.seeds)}; "
+            f"mean ± standard deviation over {request.folds} folds, each {each}; "
             "95 %: by Student's t, too narrow as the folds' training parts overlap"
         )
         kept = "assigned, too" if request.pool_test else "untouched"
@@ -197,16 +200,3 @@ def _notes(request: ExperimentRequest, rows: Sequence[RowSummary]) -> tuple[str,
     if any(row.against for row in rows):
         notes.append("against: paired by query, 95 % by drawing dialogues again")
     return tuple(notes)
-
-
-def _seeds(count: int) -> str:
-    return "of one seed" if count == 1 else f"the mean of {count} seeds"
-
-
-def _some_failed(failed: dict[str, SemctlError], runs: int, folder: Path) -> CheckError:
-    run, problem = next(iter(failed.items()))
-    return CheckError(
-        f"{len(failed)} of {runs} runs failed, the first with: {problem.what}",
-        where=run,
-        fix=f"the others' figures are in {folder}; fix it and run the same command again",
-    )

@@ -251,6 +251,7 @@ def _run(
     except Interrupted:
         shown.log(f"stopped; continue with `semctl train --resume {folder.name}`")
         raise
+    share = len(data.labelled) / len(corpus.dialogues("train"))
     record = RunRecord(
         run=folder.name,
         path=str(folder),
@@ -260,7 +261,7 @@ def _run(
         best={"epoch": trained.best_epoch, **trained.best},
         model=plan.model,
         preset=plan.preset,
-        labeled_ratio=plan.labeled_ratio if plan.labelled is None else _share(data),
+        labeled_ratio=plan.labeled_ratio if plan.labelled is None else round(share, 4),
         labelled_list=plan.labelled is not None,
         seed=plan.seed,
         images=plan.images,
@@ -284,10 +285,6 @@ def _run(
         record.write(folder)
     processes.wait()
     return record
-
-
-def _share(data: TrainingData) -> float:
-    return round(len(data.labelled) / len(data.corpus.dialogues("train")), 4)
 
 
 def _unfinished(workspace: Workspace, run: str) -> Path:

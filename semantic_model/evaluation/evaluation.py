@@ -186,8 +186,11 @@ def candidate_set(queries: Sequence[Query], products: int, kind: CandidateKind, 
         for row, query in enumerate(queries):
             relevant[row, list(query.positives)] = True
         return CandidateSet(None, relevant, None)
-    choose = _listed if kind in ("listed", "release") else _five_to_a_thousand
-    chosen = [choose(query, products, seed) for query in queries]
+    are_listed = kind in ("listed", "release")
+    chosen = [
+        (query.positives, query.negatives) if are_listed else _five_to_a_thousand(query, products, seed)
+        for query in queries
+    ]
     width = max((len(right) + len(wrong) for right, wrong in chosen), default=0)
     rows = np.full((len(queries), width), -1, dtype=np.int64)
     relevant = np.zeros((len(queries), width), dtype=bool)
@@ -197,11 +200,6 @@ def candidate_set(queries: Sequence[Query], products: int, kind: CandidateKind, 
         rows[row, : len(order)] = candidates[order]
         relevant[row, : len(order)] = order < len(right)
     return CandidateSet(rows, relevant, rows >= 0)
-
-
-def _listed(query: Query, products: int, seed: int) -> tuple[Sequence[int], Sequence[int]]:
-    del products, seed
-    return query.positives, query.negatives
 
 
 def _five_to_a_thousand(query: Query, products: int, seed: int) -> tuple[Sequence[int], Sequence[int]]:
