@@ -10,8 +10,8 @@ from typing import Any
 from annotate.assignment.selection_strategies import seeded_order
 from schemas.errors import LabelError, UsageError
 from schemas.progress import Progress
-from schemas.tables import TURNS, open_table
-from schemas.validation import did_you_mean
+from schemas.tables import TURNS, open_table, read_table
+from schemas.validation import did_you_mean, known_name
 
 SPLITS = ("train", "valid", "test", "all")
 
@@ -31,8 +31,7 @@ def choose_dialogues(turns: Path, selection: Selection) -> list[str]:
     """Ids of the dialogues chosen, in order; for one seed, a smaller limit gives a prefix of a larger one."""
     if selection.exactly is not None:
         return list(selection.exactly)
-    if selection.split not in SPLITS:
-        raise UsageError(f"unknown split '{selection.split}'", fix=f"one of {', '.join(SPLITS)}")
+    known_name("split", selection.split, SPLITS)
     if selection.limit is not None and selection.limit < 1:
         raise UsageError(f"-n {selection.limit} exports nothing", fix="give 1 or more")
     splits = _splits(turns)
@@ -64,11 +63,10 @@ def read_dialogues(turns: Path, chosen: Sequence[str], progress: Progress) -> di
 
 
 def _splits(turns: Path) -> dict[str, str]:
-    splits: dict[str, str] = {}
-    with open_table(turns, TURNS) as file:
-        for batch in file.iter_batches(columns=["dialogue_id", "split"]):
-            splits.update(zip(batch.column(0).to_pylist(), batch.column(1).to_pylist(), strict=True))
-    return splits
+    """Dialogue -> split."""
+    columns = ["dialogue_id", "split"]
+    found = read_table(turns, TURNS, columns=columns).group_by(columns, use_threads=False).aggregate([])
+    return dict(zip(*(found[column].to_pylist() for column in columns), strict=True))
 
 
 def named_dialogues(path: Path, known: Collection[str]) -> list[str]:

@@ -36,7 +36,7 @@ from rich.text import Text
 from pipeline.table_layout import Part, Texts, fit, wrapped
 from schemas.errors import SemctlError
 from schemas.files import json_bytes
-from schemas.progress import Task
+from schemas.progress import SilentProgress, Task
 from schemas.safe_text import conceal, escape_json, harmless, shortened
 
 T = TypeVar("T")
@@ -173,23 +173,16 @@ class Console:
         """Print an error as one line to stderr, and with ``--json`` as an object to stdout too."""
         self._err.print(f"[bold red]error:[/] {_shown(self.hint(str(problem)))}", soft_wrap=True)
         if self.as_json:
-            self.json(
-                {
-                    "error": {
-                        "kind": type(problem).__name__,
-                        "what": problem.what,
-                        "where": problem.where,
-                        "fix": problem.fix and self.hint(problem.fix),
-                        "exit_code": problem.exit_code,
-                    }
-                }
-            )
+            fix = problem.fix and self.hint(problem.fix)
+            said = {"what": problem.what, "where": problem.where, "fix": fix, "exit_code": problem.exit_code}
+            self.json({"error": {"kind": type(problem).__name__, **said}})
 
     @contextmanager
     def task(self, title: str, total: float | None = None) -> Iterator[Task]:
         """A progress bar on a terminal; a line at the start and at the end elsewhere."""
         if self.quiet or not self._err.is_terminal:
-            yield _PlainTask()
+            with SilentProgress().task(title) as silent:
+                yield silent
             return
         known: tuple[ProgressColumn, ...] = (MofNCompleteColumn(), TimeElapsedColumn(), TimeRemainingColumn())
         unknown = (_DoneColumn(), TimeElapsedColumn())
@@ -213,11 +206,6 @@ class Console:
             for item in items:
                 yield item
                 task.advance()
-
-
-class _PlainTask:
-    def advance(self, n: float = 1, *, note: str | None = None) -> None:
-        del n, note
 
 
 class _BarTask:

@@ -14,6 +14,18 @@ from pipeline.console import Console
 from pipeline.workspace import Workspace
 
 JSON_OPTION = typer.Option("--json", help="Print exactly one JSON object to stdout.")
+PROJECT = typer.Option(metavar="NAME", help="Label Studio project, made when it is not there.")
+TO_FILE = typer.Option(metavar="FILE", help="Write a JSON file that Label Studio imports.")
+RESOLVE = typer.Option(
+    "--resolve",
+    metavar="POLICY",
+    help="Where annotators differ: majority, adjudicated or dawid-skene; else what semctl.toml says.",
+)
+RUN = typer.Argument(help="Run id, or 'latest'.")
+SETTINGS = typer.Option("--set", metavar="KEY=VALUE", help="A setting on top of the preset; repeatable.")
+PRODUCT_TABLE = typer.Option(help="How exactly a run keeps encoded products; bfloat16 halves their memory.")
+NO_IMAGES = typer.Option("--no-images", help="Leave every image out, of dialogues and catalogue.")
+"""Options that several commands have."""
 
 
 def first_process() -> bool:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
@@ -95,17 +94,7 @@ class Settings(_Section):
         except ValidationError as problem:
             wrong = first_mistake(problem)
             if wrong.is_unknown:
-                fix = did_you_mean(wrong.key, _keys(cls), f"known keys: {', '.join(_keys(cls))}")
+                known = [f"{section}.{key}" for section, values in cls() for key, _ in values]
+                fix = did_you_mean(wrong.key, known, f"known keys: {', '.join(known)}")
                 raise UsageError(f"unknown setting '{wrong.key}'", where=path, fix=fix) from None
             raise UsageError(f"setting '{wrong.key}': {wrong.what}", where=path) from None
-
-
-def _keys(model: type[BaseModel], prefix: str = "") -> list[str]:
-    names: list[str] = []
-    for name, field in model.model_fields.items():
-        kind: Any = field.annotation
-        if isinstance(kind, type) and issubclass(kind, BaseModel):
-            names.extend(_keys(kind, f"{prefix}{name}."))
-        else:
-            names.append(prefix + name)
-    return names

@@ -5,10 +5,10 @@ from __future__ import annotations
 import os
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from schemas.errors import UsageError, WorkspaceError
-from schemas.files import write_atomic
+from schemas.files import read_json, taken_apart, write_atomic
 from schemas.safe_text import as_unicode
 
 if TYPE_CHECKING:
@@ -102,3 +102,19 @@ class Workspace:
         from schemas.ontology import Ontology
 
         return Ontology.read(self.ontology_file)
+
+
+def check_vocabulary(workspace: Workspace) -> None:
+    """Refuse states and splits older than a change of the ontology: what was renamed since would count as unknown.
+
+    Raises:
+        WorkspaceError: they are; or there are none.
+    """
+    again, manifest = "run `semctl ingest-labels` again", workspace.split_manifest
+    said: Any = read_json(manifest, error=WorkspaceError, fix=again)
+    with taken_apart(manifest, error=WorkspaceError, what="not a manifest of splits", fix=again):
+        made_with = int(said.get("ontology_version", 0))  # manifests without it are older than all steps
+    step = workspace.ontology().changed_since(made_with)
+    if step is not None:
+        what = f"the ontology has changed since the labels were ingested: {step}"
+        raise WorkspaceError(what, where=workspace.split_manifest, fix=again)

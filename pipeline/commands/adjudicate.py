@@ -8,28 +8,19 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from pipeline.context import JSON_OPTION, opened
+from pipeline.context import JSON_OPTION, PROJECT, RESOLVE, TO_FILE, opened
 
 if TYPE_CHECKING:
     from pipeline.console import Console
     from pipeline.labelling.adjudicate import AdjudicateResult
 
 _MOST_SHOWN = 10
-RESOLVE = typer.Option(
-    "--resolve",
-    metavar="POLICY",
-    help="Where annotators differ: majority, adjudicated or dawid-skene; else what semctl.toml says.",
-)
 
 
 def adjudicate(
     context: typer.Context,
-    project: Annotated[
-        str | None, typer.Option(metavar="NAME", help="Review project, made when it is not there.")
-    ] = None,
-    to_file: Annotated[
-        Path | None, typer.Option(metavar="FILE", help="Write a JSON file that Label Studio imports.")
-    ] = None,
+    project: Annotated[str | None, PROJECT] = None,
+    to_file: Annotated[Path | None, TO_FILE] = None,
     min_disagreement: Annotated[
         float | None,
         typer.Option(

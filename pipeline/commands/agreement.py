@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, cast
 
 import typer
 
 from pipeline.context import JSON_OPTION, opened
 
 if TYPE_CHECKING:
+    from annotate.agreement.coefficients import Distance
     from annotate.agreement.report import AgreementReport, ComparisonScore, Estimate
     from pipeline.console import Console
 
@@ -45,7 +46,7 @@ def agreement(
 
     workspace, console = opened(context, as_json=as_json)
     names = tuple(dict.fromkeys(name.strip() for name in (annotators or "").split(",") if name.strip()))
-    request = AgreementRequest(names, split, distance, bootstrap, seed, worst)
+    request = AgreementRequest(names, split, cast("Distance", distance), bootstrap, seed, worst)
     report = workspace_agreement(workspace, request, progress=console)
     if html is not None:
         write_page(html, workspace, report, request)
@@ -83,6 +84,7 @@ def _show(console: Console, report: AgreementReport) -> None:
 
 def _show_slots(console: Console, report: AgreementReport) -> None:
     from annotate.agreement.report import GOOD, TENTATIVE, word
+    from pipeline.reports.agreement_report import slot_scores
 
     rows = [
         [
@@ -94,23 +96,12 @@ def _show_slots(console: Console, report: AgreementReport) -> None:
             slot.said,
             slot.undefined or "",
         ]
-        for slot in report.slots
-    ]
-    new = report.new_topic
-    rows.append(["(new topic)", *_interval(new.alpha), word(new.alpha.value), "", new.n, new.said, new.undefined or ""])
-    over = [
-        "all slots",
-        *_interval(report.alpha),
-        word(report.alpha.value),
-        _share(report.f1),
-        report.turns,
-        sum(slot.said for slot in report.slots),
-        report.undefined or "",
+        for slot in slot_scores(report)
     ]
     console.table(
         f"Agreement on {report.turns:,} turns of {report.dialogues:,} dialogues",
         ["slot", "alpha", "95 %", "", "F1", "turns", "times said", ""],
-        [over, *rows],
+        rows,
         caption=f"Krippendorff's alpha: good from {GOOD:g}, tentative from {TENTATIVE:g}, else poor "
         f"(Krippendorff 2004).\nPairs of answers that say the same of every slot: {_share(report.same, spread=True)}; "
         f"same state (joint goal accuracy): {_share(report.joint_goal_accuracy, spread=True)}.",
@@ -134,11 +125,9 @@ def _show_people(console: Console, report: AgreementReport) -> None:
         caption="precision: of what they mark, the other marks it, too; recall: of what the other marks, they do.",
     )
     if len(report.pairs) > 1:
-        _show_comparisons(console, "Pairs", report.pairs[:_SHOWN], of=len(report.pairs))
+        _show_comparisons(console, "Pairs", report.pairs)
     if report.verdicts:
-        _show_comparisons(
-            console, "Each annotator against the verdicts", report.verdicts[:_SHOWN], of=len(report.verdicts)
-        )
+        _show_comparisons(console, "Each annotator against the verdicts", report.verdicts)
     if report.prelabels:
         console.table(
             "Pairs of answers that both started from a pre-label, one of them, neither",
@@ -147,11 +136,12 @@ def _show_people(console: Console, report: AgreementReport) -> None:
         )
 
 
-def _show_comparisons(console: Console, title: str, rows: tuple[ComparisonScore, ...], *, of: int) -> None:
+def _show_comparisons(console: Console, title: str, every: tuple[ComparisonScore, ...]) -> None:
     from annotate.agreement.report import word
 
+    rows = every[:_SHOWN]
     console.table(
-        title if of == len(rows) else f"{title}: the {len(rows)} of {of:,} that agree least",
+        title if len(every) == len(rows) else f"{title}: the {len(rows)} of {len(every):,} that agree least",
         ["", "kappa", "95 %", "", "F1", "the same", "same state", "turns"],
         [
             [

@@ -6,11 +6,9 @@ from typing import Annotated
 
 import typer
 
-from pipeline.context import JSON_OPTION, opened
+from pipeline.context import JSON_OPTION, SETTINGS, opened
 
 group = typer.Typer(help="The settings of presets, files and runs.", no_args_is_help=True)
-
-_SET = typer.Option("--set", metavar="KEY=VALUE", help="A setting on top; repeatable.")
 
 
 @group.command()
@@ -19,7 +17,7 @@ def show(
     preset: Annotated[
         str | None, typer.Argument(help="A preset, a .toml file, a run id or 'latest'; else the workspace's preset.")
     ] = None,
-    settings: Annotated[list[str] | None, _SET] = None,
+    settings: Annotated[list[str] | None, SETTINGS] = None,
     as_json: Annotated[bool, JSON_OPTION] = False,
 ) -> None:
     """Print every setting with its description, as TOML that `semctl train --preset FILE` takes.

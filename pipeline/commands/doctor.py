@@ -8,6 +8,7 @@ from typing import Annotated
 import typer
 
 from pipeline.context import JSON_OPTION, opened
+from schemas.json_form import json_form
 
 
 def doctor(context: typer.Context, as_json: Annotated[bool, JSON_OPTION] = False) -> None:
@@ -24,7 +25,7 @@ def doctor(context: typer.Context, as_json: Annotated[bool, JSON_OPTION] = False
     problems = sum(finding.level == "problem" for finding in findings)
     warnings = sum(finding.level == "warning" for finding in findings)
     if as_json:
-        rows = [finding.as_json() for finding in findings]
+        rows = [json_form(finding) for finding in findings]
         console.json({"problems": problems, "warnings": warnings, "findings": rows})
     else:
         console.table(

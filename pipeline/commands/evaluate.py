@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from pipeline.console import metric_heading
-from pipeline.context import JSON_OPTION, opened
+from pipeline.context import JSON_OPTION, NO_IMAGES, PRODUCT_TABLE, RUN, opened
 
 if TYPE_CHECKING:
     from pipeline.console import Console
@@ -19,10 +19,6 @@ Split = StrEnum("Split", "train valid test")
 Candidates = StrEnum("Candidates", {"listed": "listed", "thousand": "1000", "all": "all", "release": "release"})
 Metrics = StrEnum("Metrics", "standard release")
 ProductTable = StrEnum("ProductTable", "float32 bfloat16")
-
-RUN = typer.Argument(help="Run id, or 'latest'.")
-PRODUCT_TABLE = typer.Option(help="How exactly a run keeps encoded products; bfloat16 halves their memory.")
-NO_IMAGES = typer.Option("--no-images", help="Leave every image out, of dialogues and catalogue.")
 
 
 def evaluate(

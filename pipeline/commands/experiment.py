@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from pipeline.commands.evaluate import Candidates, Split
-from pipeline.context import JSON_OPTION, opened
+from pipeline.context import JSON_OPTION, NO_IMAGES, SETTINGS, opened
 from schemas.errors import UsageError
 
 if TYPE_CHECKING:
@@ -31,9 +31,7 @@ def experiment(
     pool_test: Annotated[
         bool, typer.Option("--pool-test", help="Spread the corpus's test dialogues over the folds, too.")
     ] = False,
-    settings: Annotated[
-        list[str] | None, typer.Option("--set", metavar="KEY=VALUE", help="A setting of every run; repeatable.")
-    ] = None,
+    settings: Annotated[list[str] | None, SETTINGS] = None,
     vary: Annotated[
         list[str] | None, typer.Option(metavar="KEY=V1,V2", help="A row for each value; repeatable.")
     ] = None,
@@ -42,7 +40,7 @@ def experiment(
         typer.Option(metavar="KEY=VALUE", help="One more row with that change, or no-images; repeatable."),
     ] = None,
     epochs: Annotated[int | None, typer.Option(min=1, help="Instead of the presets'.")] = None,
-    no_images: Annotated[bool, typer.Option("--no-images", help="Leave every image out.")] = False,
+    no_images: Annotated[bool, NO_IMAGES] = False,
     split: Annotated[Split | None, typer.Option(help="Split to measure on; else valid. Not with --folds.")] = None,
     candidates: Annotated[Candidates, typer.Option(help="What the positives are ranked against.")] = Candidates.all,
     against: Annotated[
@@ -84,20 +82,10 @@ def experiment(
 def _show(console: Console, report: ExperimentReport) -> None:
     from pipeline.experiments.summary import SELECT, difference, percent, percent_interval
 
-    shown = (SELECT, "recall@5", "ndcg@10")
+    against = [f"- {report.against}"] if report.against else []
     console.table(
         report.title,
-        [
-            "",
-            "ratio",
-            "runs",
-            "NDCG@5",
-            "95 %",
-            "R@5",
-            "NDCG@10",
-            *([f"- {report.against}"] if report.against else []),
-            "seconds",
-        ],
+        ["", "ratio", "runs", "NDCG@5", "95 %", "R@5", "NDCG@10", *against, "seconds"],
         [
             [
                 row.name,
@@ -105,8 +93,8 @@ def _show(console: Console, report: ExperimentReport) -> None:
                 row.figures[SELECT].n,
                 percent(row.figures[SELECT]),
                 percent_interval(row.figures[SELECT].interval),
-                *(percent(row.figures[metric]) for metric in shown[1:]),
-                *([difference(row)] if report.against else []),
+                *(percent(row.figures[metric]) for metric in ("recall@5", "ndcg@10")),
+                *(difference(row) for _ in against),
                 "" if row.seconds is None else f"{row.seconds:.0f}",
             ]
             for row in report.rows

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from pipeline.context import JSON_OPTION, opened
+from pipeline.context import JSON_OPTION, PROJECT, TO_FILE, opened
 from schemas.errors import UsageError
 
 if TYPE_CHECKING:
@@ -26,12 +26,8 @@ _MOST_POINTS = 12
 
 def export_for_labelling(
     context: typer.Context,
-    project: Annotated[
-        str | None, typer.Option(metavar="NAME", help="Label Studio project, made when it is not there.")
-    ] = None,
-    to_file: Annotated[
-        Path | None, typer.Option(metavar="FILE", help="Write a JSON file that Label Studio imports.")
-    ] = None,
+    project: Annotated[str | None, PROJECT] = None,
+    to_file: Annotated[Path | None, TO_FILE] = None,
     dialogues: Annotated[
         Path | None, typer.Option(metavar="FILE", help="One dialogue id per line, in this order.")
     ] = None,

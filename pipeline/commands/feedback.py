@@ -7,8 +7,7 @@ from typing import Annotated
 
 import typer
 
-from pipeline.commands.adjudicate import RESOLVE
-from pipeline.context import JSON_OPTION, opened
+from pipeline.context import JSON_OPTION, RESOLVE, opened
 
 
 def feedback(

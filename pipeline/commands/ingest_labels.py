@@ -9,8 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from pipeline.commands.adjudicate import RESOLVE
-from pipeline.context import JSON_OPTION, opened
+from pipeline.context import JSON_OPTION, RESOLVE, opened
 
 if TYPE_CHECKING:
     from pipeline.console import Console

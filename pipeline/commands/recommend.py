@@ -6,8 +6,8 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from pipeline.commands.evaluate import NO_IMAGES, PRODUCT_TABLE, RUN, ProductTable
-from pipeline.context import JSON_OPTION, opened
+from pipeline.commands.evaluate import ProductTable
+from pipeline.context import JSON_OPTION, NO_IMAGES, PRODUCT_TABLE, RUN, opened
 
 if TYPE_CHECKING:
     from pipeline.console import Console

@@ -10,8 +10,9 @@ from pipeline.context import JSON_OPTION, opened
 from schemas.json_form import json_form
 
 if TYPE_CHECKING:
-    from annotate.label_studio.studio import StudioStatus
+    from annotate.label_studio.studio import Studio, StudioStatus
     from pipeline.console import Console
+    from pipeline.workspace import Workspace
 
 group = typer.Typer(help="Start, stop and look at this workspace's own Label Studio.", no_args_is_help=True)
 
@@ -40,11 +41,8 @@ def start(
 
     Example: semctl studio start --host 0.0.0.0 --public-url http://labels.example.org:8080
     """
-    from annotate.label_studio.studio import Studio
-
-    workspace, console = opened(context, as_json=as_json)
+    workspace, studio, console = _studio(context, as_json)
     settings = workspace.settings().studio
-    studio = Studio.of_workspace(workspace.root)
     shown = studio.start(
         settings.port if port is None else port,
         progress=console,
@@ -73,10 +71,8 @@ def stop(context: typer.Context, as_json: Annotated[bool, JSON_OPTION] = False) 
 
     Example: semctl studio stop
     """
-    from annotate.label_studio.studio import Studio
-
-    workspace, console = opened(context, as_json=as_json)
-    was_running = Studio.of_workspace(workspace.require().root).stop()
+    _, studio, console = _studio(context, as_json)
+    was_running = studio.stop()
     if as_json:
         console.json({"was_running": was_running, "running": False})
     else:
@@ -89,10 +85,8 @@ def status(context: typer.Context, as_json: Annotated[bool, JSON_OPTION] = False
 
     Example: semctl studio status --json
     """
-    from annotate.label_studio.studio import Studio
-
-    workspace, console = opened(context, as_json=as_json)
-    shown = Studio.of_workspace(workspace.require().root).status()
+    _, studio, console = _studio(context, as_json)
+    shown = studio.status()
     _show(console, shown, next_step="" if shown.running else "Next: semctl studio start")
 
 
@@ -108,14 +102,19 @@ def invite(
 
     Example: semctl studio invite
     """
-    from annotate.label_studio.studio import Studio
-
-    workspace, console = opened(context, as_json=as_json)
-    invitation = Studio.of_workspace(workspace.require().root).invitation(new=new)
+    _, studio, console = _studio(context, as_json)
+    invitation = studio.invitation(new=new)
     if as_json:
         console.json({"invitation": invitation})
     else:
         console.say(invitation)
+
+
+def _studio(context: typer.Context, as_json: bool) -> tuple[Workspace, Studio, Console]:
+    from annotate.label_studio.studio import Studio
+
+    workspace, console = opened(context, as_json=as_json)
+    return workspace, Studio.of_workspace(workspace.require().root), console
 
 
 def _show(console: Console, shown: StudioStatus, *, next_step: str) -> None:

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from pipeline.context import JSON_OPTION, first_process, opened
+from pipeline.context import JSON_OPTION, NO_IMAGES, SETTINGS, first_process, opened
 from schemas.errors import UsageError
 from semantic_model.registry import MODELS
 
@@ -34,12 +34,10 @@ def train(
             help="Settings to begin with: tiny, default, paper, release or a .toml file; else the workspace's."
         ),
     ] = None,
-    settings: Annotated[
-        list[str] | None, typer.Option("--set", metavar="KEY=VALUE", help="A setting on top of the preset; repeatable.")
-    ] = None,
+    settings: Annotated[list[str] | None, SETTINGS] = None,
     seed: Annotated[int | None, typer.Option(min=0, help="Of everything drawn at random; else 0.")] = None,
     epochs: Annotated[int | None, typer.Option(min=1, help="Instead of the preset's.")] = None,
-    no_images: Annotated[bool, typer.Option("--no-images", help="Leave every image out.")] = False,
+    no_images: Annotated[bool, NO_IMAGES] = False,
     run: Annotated[
         str | None, typer.Option("--resume", metavar="RUN", help="Resume an interrupted run (an id, or latest).")
     ] = None,

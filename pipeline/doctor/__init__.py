@@ -16,9 +16,8 @@ __all__ = ["Finding", "Level", "examine"]
 
 def examine(workspace: Workspace, environment: Mapping[str, str], progress: Progress | None = None) -> list[Finding]:
     """Look at everything; changes nothing."""
-    shown = progress or SilentProgress()
     findings: list[Finding] = []
-    with shown.task("examining", total=3) as task:
+    with (progress or SilentProgress()).task("examining", total=3) as task:
         for area, found in _areas(workspace, environment):
             findings += found
             task.advance(note=area)

@@ -12,9 +12,7 @@ import shutil
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal
-
-from schemas.json_form import json_form
+from typing import Literal
 
 Level = Literal["ok", "warning", "problem"]
 """``warning``: something works worse than it could, or soon will; ``problem``: something does not work."""
@@ -29,10 +27,6 @@ class Finding:
     level: Level
     found: str
     fix: str | None = None  # what to do about it; None where nothing needs doing
-
-    def as_json(self) -> dict[str, Any]:
-        """The JSON form."""
-        return json_form(self)
 
 
 REQUIREMENTS: Mapping[str, tuple[str, str | None]] = {

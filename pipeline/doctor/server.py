@@ -24,10 +24,6 @@ _START = "semctl studio start, or set LABEL_STUDIO_URL and LABEL_STUDIO_API_KEY"
 class _RefusedError(Exception):
     """The server answered with an error, or with something that is not JSON."""
 
-    def __init__(self, status: int, detail: str) -> None:
-        super().__init__(f"{status} {detail}")
-        self.status = status
-
 
 def examine_server(workspace: Workspace, environment: Mapping[str, str], timeout: float = 5.0) -> list[Finding]:
     """Ask the Label Studio that ``LABEL_STUDIO_URL`` names, else the one that ``semctl studio`` started.
@@ -85,12 +81,10 @@ def _network(own: ServerAddress) -> Finding:
 
 
 def _token(url: str, token: str, source: str, timeout: float) -> Finding:
-    where = f"{url}/user/account"
+    fix = f"set LABEL_STUDIO_API_KEY to the token shown at {url}/user/account"
     if not token:
-        fix = f"set LABEL_STUDIO_API_KEY to the token shown at {where}"
         return Finding(_AREA, "token", "warning", "none: LABEL_STUDIO_API_KEY is not set", fix)
     if not is_key(token):
-        fix = f"set LABEL_STUDIO_API_KEY to the token shown at {where}"
         return Finding(_AREA, "token", "problem", f"the one of {source} holds what no key does", fix)
     try:
         if token.count(".") == 2:  # a personal access token is exchanged for one that lasts minutes
@@ -101,9 +95,7 @@ def _token(url: str, token: str, source: str, timeout: float) -> Finding:
             authorization = f"Token {token}"
         who = _ask(f"{url}/api/current-user/whoami", timeout, authorization=authorization)
     except _RefusedError as refused:
-        detail = str(refused)
-        fix = f"set LABEL_STUDIO_API_KEY to the token shown at {where}"
-        return Finding(_AREA, "token", "problem", f"the one of {source} is refused: {detail}", fix)
+        return Finding(_AREA, "token", "problem", f"the one of {source} is refused: {refused}", fix)
     except ConnectionError as problem:
         return Finding(_AREA, "token", "problem", f"could not be tried: {problem}", "try again")
     return Finding(_AREA, "token", "ok", f"valid, for {who.get('email') or who.get('username') or 'a user'}")
@@ -115,13 +107,13 @@ def _ask(
     headers = {"Accept": "application/json"} | ({"Authorization": authorization} if authorization else {})
     answer = send("GET" if body is None else "POST", url, timeout, headers=headers, json=body)
     if not answer.is_success:
-        raise _RefusedError(answer.status_code, _detail(answer.content) or describe(answer.reason_phrase))
+        raise _RefusedError(f"{answer.status_code} {_detail(answer.content) or describe(answer.reason_phrase)}")
     try:
         value = json.loads(answer.content)
     except (ValueError, RecursionError):
-        raise _RefusedError(200, "what came back is not JSON") from None
+        raise _RefusedError("200 what came back is not JSON") from None
     if not isinstance(value, dict):
-        raise _RefusedError(200, "what came back is not an object")
+        raise _RefusedError("200 what came back is not an object")
     return value
 
 

@@ -7,10 +7,11 @@ those on which annotators answered otherwise since the verdict. Verdicts come ba
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, Literal
 
 from annotate.adjudication.review_tasks import REVIEW_RULES, Dispute, disputes_of, review_instruction, review_tasks
 from annotate.annotations.annotation import Annotation
@@ -56,6 +57,10 @@ def turns_asked(tasks: Iterable[Mapping[str, Any]]) -> Iterator[Asked]:
                 continue
 
 
+Became = Literal["waiting", "decided", "left open", "outdated"]
+"""Waiting: answers differ, no reviewer has said anything. Outdated: somebody answered otherwise after the verdict."""
+
+
 @dataclass
 class Review:
     """What the workspace holds for a reviewer."""
@@ -68,15 +73,9 @@ class Review:
     disputes: dict[str, list[Dispute]] = field(default_factory=dict)
     new: dict[str, list[Dispute]] = field(default_factory=dict)  # those of them that no task waits for an answer to
     resolutions: dict[str, Resolution] = field(default_factory=dict)  # the dialogues with such turns
-    # of the turns asked for, those on which answers differ and nothing is decided: the hash of the answers as they are
-    # now
-    differing: dict[tuple[str, int], str] = field(default_factory=dict)
-    # of the turns asked for, those with a verdict that is not outdated
-    with_verdict: set[tuple[str, int]] = field(default_factory=set)
-    # of the turns asked for, those on which somebody answered otherwise after the verdict
-    outdated: set[tuple[str, int]] = field(default_factory=set)
-    # of the turns asked for, those that every reviewer asked has left open
-    left_open: set[tuple[str, int]] = field(default_factory=set)
+    # what became of the turns asked for that are or were in dispute
+    became: dict[tuple[str, int], Became] = field(default_factory=dict)
+    differing: dict[tuple[str, int], str] = field(default_factory=dict)  # of those waiting: hash of the answers now
     # number of the review project, and address of its server; of a file neither is known
     destination: tuple[str, str] | None = None
 
@@ -84,14 +83,13 @@ class Review:
     def of(
         cls,
         workspace: Workspace,
+        request: AdjudicateRequest,
         asked: Iterable[Asked],
-        min_disagreement: float | None,
-        resolve_by: str | None,
         progress: Progress,
-        *,
         destination: tuple[str, str] | None = None,
     ) -> Review:
         """Look through all annotations of the workspace."""
+        min_disagreement = request.min_disagreement
         if min_disagreement is not None and not 0 <= min_disagreement < 1:
             raise UsageError(
                 f"--min-disagreement {min_disagreement:g} is no share of the annotators",
@@ -99,7 +97,7 @@ class Review:
             )
         settings = workspace.require().settings().labelling
         ontology = workspace.ontology()
-        policy = policy_name(resolve_by, settings.resolve)
+        policy = policy_name(request.resolve_by, settings.resolve)
         config = configuration(ontology, settings, review=True)
         review = cls(ontology, config, policy, tuple(asked), destination=destination)
         by_dialogue: dict[str, list[Asked]] = {}
@@ -130,16 +128,14 @@ class Review:
             if turn.turn not in once:
                 continue
             if turn.outdated:
-                self.outdated.add(key)
+                self.became[key] = "outdated"
             elif turn.decided_by == "verdict":
-                self.with_verdict.add(key)
+                self.became[key] = "decided"
             elif turn.disagreement > 0 or turn.decided_by == "disputed":
                 if turn.turn in waiting:
-                    self.differing[key] = Dispute(turn, ()).sha256
-                elif turn.decided_by == "disputed":
-                    self.left_open.add(key)
-                else:
-                    self.with_verdict.add(key)  # the reviewer left it as the others decided it
+                    self.became[key], self.differing[key] = "waiting", Dispute(turn, ()).sha256
+                else:  # a reviewer left it as it was: decided by the others, or open
+                    self.became[key] = "left open" if turn.decided_by == "disputed" else "decided"
 
     def _is_from_here(self, review: Annotation) -> bool:
         """Whether an answer may be to a task of this destination: review tasks of two have the same uids."""
@@ -161,8 +157,7 @@ class Review:
         settings = workspace.settings().labelling
         window = labels.window_size(self.config, max_choices=settings.max_choices, asked=settings.window)
         dialogues = read_dialogues(workspace.turns, list(self.resolutions), progress)
-        shown = (image for rows in dialogues.values() for row in rows for image in row["image_ids"])
-        images = TaskImages.link(workspace, shown, progress)
+        images = TaskImages.link(workspace, dialogues, progress)
         style = TaskStyle(window, self.ontology.version, self.config.sha256, images.address, images.names)
         offered = offered_choices(self.config.xml)
         first = _next_windows(taken)
@@ -211,7 +206,6 @@ class AdjudicateResult:
     images_problem: str | None = None
 
     def as_json(self) -> dict[str, Any]:
-        """The object of ``semctl adjudicate --json``."""
         named = {
             name: [json_form(one, "dispute_sha256") for one in turns]
             for name, turns in (("vanished", self.vanished), ("changed", self.changed))
@@ -220,7 +214,7 @@ class AdjudicateResult:
 
 
 def adjudicate(
-    workspace: Workspace, request: AdjudicateRequest, *, progress: Progress | None = None
+    workspace: Workspace, request: AdjudicateRequest, *, progress: Progress = SilentProgress()
 ) -> AdjudicateResult:
     """Put the review tasks that are not there yet into a project, or all of them into a file.
 
@@ -231,10 +225,9 @@ def adjudicate(
             or was edited by hand.
         ServiceError: Label Studio is down or refuses the key; what was pushed stays, and the next run completes it.
     """
-    shown = progress or SilentProgress()
     if request.project is not None:
-        return _to_project(workspace, request, request.project, shown)
-    return _to_file(workspace, request, shown)
+        return _to_project(workspace, request, request.project, progress)
+    return _to_file(workspace, request, progress)
 
 
 def _to_file(workspace: Workspace, request: AdjudicateRequest, progress: Progress) -> AdjudicateResult:
@@ -246,7 +239,7 @@ def _to_file(workspace: Workspace, request: AdjudicateRequest, progress: Progres
             raise LabelError("the file holds labelling tasks", where=file, fix="name another file for review tasks")
         earlier = [task for batch in batches for task in _tasks_of(workspace, batch)]
         asked = turns_asked(task["data"] for task in earlier)
-        review = Review.of(workspace, asked, request.min_disagreement, request.resolve_by, progress)
+        review = Review.of(workspace, request, asked, progress)
         new, _ = review.new_tasks(workspace, [task["data"]["uid"] for task in earlier], progress)
         with _batch(workspace, review, new, destination) as number:
             if earlier or new:
@@ -266,14 +259,8 @@ def _to_project(workspace: Workspace, request: AdjudicateRequest, title: str, pr
             raise LabelError(
                 f"the project '{title}' holds labelling tasks", where=gateway.url, fix="name another one for the review"
             )
-        review = Review.of(
-            workspace,
-            turns_asked(there.values()),
-            request.min_disagreement,
-            request.resolve_by,
-            progress,
-            destination=("" if found is None else str(found.id), gateway.url),
-        )
+        place = ("" if found is None else str(found.id), gateway.url)
+        review = Review.of(workspace, request, turns_asked(there.values()), progress, place)
         earlier = [batch for batch in batches if batch.destination.project == title]
         taken = [*there, *(uid for batch in earlier for uid in batch.uids)]
         new, images = review.new_tasks(workspace, taken, progress)
@@ -283,9 +270,7 @@ def _to_project(workspace: Workspace, request: AdjudicateRequest, title: str, pr
         project = gateway.ensure_project(title, review.config, review_instruction(review.ontology))
         destination = Destination(title, project.id, gateway.url)
         note_interface_version(workspace.labelling, project.id, gateway.url, review.ontology.version, batches)
-        problem = None
-        if images is not None and images.folder.names:
-            problem = gateway.serve_images(project.id, images.root)
+        problem = images.serve(gateway, project.id) if images is not None else None
         # tasks on the server that no manifest names were pushed by a run that was interrupted
         recorded = {uid for batch in earlier if batch.destination.project_id == project.id for uid in batch.uids}
         unrecorded = [{"data": data} for uid, data in there.items() if uid not in recorded]
@@ -316,7 +301,7 @@ def _result(
 ) -> AdjudicateResult:
     asked = {(one.dialogue_id, one.turn): one for one in review.asked}  # of several tasks the last
     waiting = [one for key, one in asked.items() if key in review.differing]
-    known = review.differing.keys() | review.with_verdict | review.left_open | review.outdated
+    became = Counter(review.became.values())
     return AdjudicateResult(
         destination=destination,
         policy=review.policy,
@@ -325,10 +310,10 @@ def _result(
         tasks_new=len(new),
         turns_new=sum(len(task["data"]["user_turns"]) for task in new),
         waiting=len(waiting),
-        decided=len(review.with_verdict),
-        left_open=len(review.left_open),
-        outdated=len(review.outdated),
-        vanished=tuple(one for key, one in asked.items() if key not in known),
+        decided=became["decided"],
+        left_open=became["left open"],
+        outdated=became["outdated"],
+        vanished=tuple(one for key, one in asked.items() if key not in review.became),
         changed=tuple(one for one in waiting if review.differing[one.dialogue_id, one.turn] != one.dispute_sha256),
         batch=number,
         **more,

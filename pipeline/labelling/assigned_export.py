@@ -31,7 +31,7 @@ from schemas.errors import UsageError
 from schemas.files import locked
 from schemas.json_form import json_form
 from schemas.progress import Progress, SilentProgress
-from schemas.tables import TURNS, open_table
+from schemas.tables import TURNS, read_table
 
 if TYPE_CHECKING:
     from annotate.label_studio.gateway import Gateway, Project
@@ -69,7 +69,6 @@ class AssignedExport:
         return [part.export for part in self.parts if part.export is not None]
 
     def as_json(self) -> dict[str, Any]:
-        """The object of ``semctl export-for-labelling --json``."""
         kind = "file" if self.is_file else "project"
         return {
             kind: self.name,
@@ -99,7 +98,7 @@ def is_assigned(workspace: Workspace, request: ExportRequest) -> bool:
 
 
 def export_assigned(
-    workspace: Workspace, request: ExportRequest, *, progress: Progress | None = None
+    workspace: Workspace, request: ExportRequest, *, progress: Progress = SilentProgress()
 ) -> AssignedExport:
     """Assign what of the selection was not assigned yet, and push to everybody whatever of theirs is not there.
 
@@ -109,7 +108,6 @@ def export_assigned(
         UsageError: terms that cannot be, or another name's; see :func:`pipeline.labelling.assignment_record.agreed`.
         InputError, ServiceError: as :func:`pipeline.labelling.export_for_labelling.export_for_labelling`.
     """
-    progress = progress or SilentProgress()
     asked, to_file = request.assignment or AssignmentRequest(), request.to_file
     name = assignment_name(request.project, to_file)
     labelling = workspace.labelling
@@ -183,11 +181,8 @@ def _new_dialogues(workspace: Workspace, record: Assignment, selection: Selectio
     """Dialogue -> user turns, of those of the selection that were not assigned; without those where no user speaks."""
     assigned = record.assigned()
     wanted = [dialogue for dialogue in choose_dialogues(workspace.turns, selection) if dialogue not in assigned]
-    turns: Counter[str] = Counter()
-    with open_table(workspace.turns, TURNS) as file:
-        for batch in file.iter_batches(columns=["dialogue_id", "speaker"]):
-            names, speakers = batch.column(0).to_pylist(), batch.column(1).to_pylist()
-            turns.update(name for name, speaker in zip(names, speakers, strict=True) if speaker == "user")
+    users = read_table(workspace.turns, TURNS, columns=["dialogue_id"], filters=[("speaker", "==", "user")])
+    turns = Counter(users["dialogue_id"].to_pylist())
     return {dialogue: turns[dialogue] for dialogue in wanted if turns[dialogue]}
 
 

@@ -18,6 +18,7 @@ from pipeline.batches import read_batches
 from pipeline.workspace import Workspace
 from schemas.errors import LabelError, UsageError
 from schemas.files import read_json, sha256_bytes, taken_apart, write_json
+from schemas.json_form import json_form
 
 if TYPE_CHECKING:
     from annotate.label_studio.gateway import Gateway
@@ -48,7 +49,7 @@ class Assignment:
     Attributes:
         redundancy, seed: of the terms; they stay as they are.
         rounds: what was assigned, oldest first; see :class:`annotate.assignment.assignment.Round`.
-        handed_over: annotator who left -> the dialogues that were theirs.
+        reassigned: annotator who left -> the dialogues that were theirs.
         pushed: whether everything of it arrived where it belongs.
     """
 
@@ -93,10 +94,7 @@ class Assignment:
     def _as_json(self) -> dict[str, Any]:
         return {
             "semctl_deal": _RECORD,
-            "name": self.name,
-            "is_file": self.is_file,
-            "redundancy": self.redundancy,
-            "seed": self.seed,
+            **json_form(self, "parts", "rounds", "reassigned"),
             "annotators": [
                 {"name": part.annotator, "place": part.place, "has_left": part.has_left} for part in self.parts
             ],
@@ -111,7 +109,6 @@ class Assignment:
                 for round_ in self.rounds
             ],
             "handed_over": {annotator: sorted(dialogues) for annotator, dialogues in self.reassigned.items()},
-            "pushed": self.pushed,
         }
 
     @classmethod

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-import heapq
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
+
+import numpy as np
 
 from annotate.annotations.annotation import Annotation
 from annotate.checks.catalogue import CatalogueIndex
@@ -19,10 +20,8 @@ from annotate.resolution.resolve import Resolution
 from pipeline.workspace import Workspace
 from schemas.errors import UsageError
 from schemas.ontology import Ontology
-from schemas.tables import FINDINGS, TURNS, TableWriter, open_table, open_writer
+from schemas.tables import FINDINGS, TURNS, TableWriter, open_writer, read_table
 from schemas.validation import did_you_mean
-
-_READ_ROWS = 20_000
 
 
 def requeue_codes(workspace: Workspace, given: str | None) -> frozenset[str]:
@@ -137,45 +136,35 @@ def found_again(
         most: at most so many are shown; all are counted.
     """
     wanted = codes_of(["all" if code is None else code], where="--code")
-    order = {name: rank for rank, name in enumerate(CODES)}
-    counts: Counter[str] = Counter()
-
-    def fitting() -> Iterator[tuple[int, int, dict[str, Any]]]:
-        number = 0
-        with open_table(workspace.require().findings, FINDINGS) as file:
-            for batch in file.iter_batches(_READ_ROWS):
-                for row in batch.to_pylist():
-                    number += 1
-                    if row["code"] in wanted and dialogue in (None, row["dialogue_id"]):
-                        counts[row["code"]] += 1
-                        yield order[row["code"]], number, row
-
-    # the number decides between findings of one code: rows are never compared
-    kept = sorted(fitting()) if most is None else heapq.nsmallest(most, fitting())
+    filters: list[tuple[str, str, Any]] = [("code", "in", wanted)]
+    if dialogue is not None:
+        filters.append(("dialogue_id", "==", dialogue))
+    found = read_table(workspace.require().findings, FINDINGS, filters=filters)
+    codes = found["code"].to_pylist()
+    counts = Counter(codes)
     if dialogue is not None and not counts:
         _require_dialogue(workspace, dialogue)
-    shown = [row for _, _, row in kept]
-    texts = _texts(workspace, {(row["dialogue_id"], row["turn"]) for row in shown})
+    order = {name: rank for rank, name in enumerate(CODES)}
+    worst = np.argsort([order[name] for name in codes], kind="stable")[:most]  # of one code, as they are in the table
+    shown = found.take(worst).to_pylist()
+    texts = _texts(workspace, {row["dialogue_id"] for row in shown if row["turn"] is not None})
     return FoundAgain(
         {name: counts[name] for name in CODES if counts[name]},
         [{**row, "text": texts.get((row["dialogue_id"], row["turn"]))} for row in shown],
     )
 
 
-def _texts(workspace: Workspace, places: set[tuple[str, int | None]]) -> dict[tuple[str, int | None], str]:
-    found: dict[tuple[str, int | None], str] = {}
-    if any(turn is not None for _, turn in places):
-        with open_table(workspace.turns, TURNS) as file:
-            for batch in file.iter_batches(_READ_ROWS, columns=["dialogue_id", "turn", "text"]):
-                for dialogue_id, turn, text in zip(*(column.to_pylist() for column in batch.columns), strict=True):
-                    if (dialogue_id, turn) in places:
-                        found[dialogue_id, turn] = text
-    return found
+def _texts(workspace: Workspace, dialogues: set[str]) -> dict[tuple[str, int], str]:
+    """(dialogue id, turn) -> what is said."""
+    if not dialogues:
+        return {}
+    columns = ["dialogue_id", "turn", "text"]
+    rows = read_table(workspace.turns, TURNS, columns=columns, filters=[("dialogue_id", "in", dialogues)])
+    return {(row["dialogue_id"], row["turn"]): row["text"] for row in rows.to_pylist()}
 
 
 def _require_dialogue(workspace: Workspace, dialogue: str) -> None:
-    with open_table(workspace.turns, TURNS) as file:
-        ids = {name for batch in file.iter_batches(columns=["dialogue_id"]) for name in batch.column(0).to_pylist()}
+    ids = set(read_table(workspace.turns, TURNS, columns=["dialogue_id"])["dialogue_id"].to_pylist())
     if dialogue not in ids:
         fix = did_you_mean(dialogue, ids, "ids are those of data/turns.parquet")
         raise UsageError(f"unknown dialogue '{dialogue}'", fix=fix)

@@ -19,7 +19,7 @@ from annotate.tasks.open_points import OpenPoint, open_points
 from pipeline.batches import Batch, Destination, ToProjectOrFile, new_batch, next_batch_folder, read_batches
 from pipeline.chosen_dialogues import Selection, choose_dialogues, read_dialogues
 from pipeline.labelling.assignment_record import AssignmentRequest
-from pipeline.labelling.live_configuration import note_interface_version
+from pipeline.labelling.live_configuration import configuration, note_interface_version
 from pipeline.labelling.task_images import TaskImages
 from pipeline.workspace import Workspace
 from schemas.errors import LabelError
@@ -71,7 +71,6 @@ class ExportResult:
     open_points: tuple[OpenPoint, ...] = ()
 
     def as_json(self) -> dict[str, Any]:
-        """The object of ``semctl export-for-labelling --json``."""
         return {**self.destination.as_json(self.url), **json_form(self, "destination", "url")}
 
 
@@ -80,26 +79,19 @@ class _Prepared:
     ontology: Ontology
     config: labels.LabelConfig
     window: int
-    annotator: str | None = None
-    tasks: list[dict[str, Any]] = field(default_factory=list)
-    images: TaskImages | None = None
-    dialogues: Mapping[str, Sequence[Mapping[str, Any]]] = field(default_factory=dict)
+    annotator: str | None
+    dialogues: Mapping[str, Sequence[Mapping[str, Any]]]
+    images: TaskImages
+    tasks: list[dict[str, Any]]
     prelabel: str | None = None
 
     @property
     def uids(self) -> list[str]:
         return [task["data"]["uid"] for task in self.tasks]
 
-    @property
-    def image_counts(self) -> dict[str, int]:
-        if self.images is None:
-            return {"shown": 0, "missing": 0}
-        shown = len(self.images.folder.names)
-        return {"shown": shown, "missing": self.images.needed - shown}
-
 
 def export_for_labelling(
-    workspace: Workspace, request: ExportRequest, *, progress: Progress | None = None
+    workspace: Workspace, request: ExportRequest, *, progress: Progress = SilentProgress()
 ) -> ExportResult:
     """Put the tasks of the selection into a project, which gets those that it lacks, or all of them into a file.
 
@@ -114,10 +106,9 @@ def export_for_labelling(
             project is not one of semctl, or was edited by hand.
         ServiceError: Label Studio is down or refuses the key; what was pushed stays, and the next run completes it.
     """
-    shown = progress or SilentProgress()
     if request.project is not None:
-        return _to_project(workspace, request, request.project, shown)
-    return _to_file(workspace, request, shown)
+        return _to_project(workspace, request, request.project, progress)
+    return _to_file(workspace, request, progress)
 
 
 def _to_file(workspace: Workspace, request: ExportRequest, progress: Progress) -> ExportResult:
@@ -145,7 +136,7 @@ def _to_project(workspace: Workspace, request: ExportRequest, title: str, progre
         project = gateway.ensure_project(title, prepared.config, guideline_html(prepared.ontology))
         destination = Destination(project=title, project_id=project.id, url=gateway.url)
         note_interface_version(workspace.labelling, project.id, gateway.url, prepared.ontology.version, batches)
-        problem = _serve_images(prepared, gateway, project.id)
+        problem = prepared.images.serve(gateway, project.id)
         there = {task.uid: task.data for task in gateway.tasks(project, prepared.uids)} if project.tasks else {}
         _same_windows(prepared, there, title)
         recorded = {
@@ -159,12 +150,8 @@ def _to_project(workspace: Workspace, request: ExportRequest, title: str, progre
         with _batch(workspace, prepared, unrecorded, destination) as number:
             gateway.push(project, new, progress)
             doubles = gateway.remove_doubles(project, prepared.uids) if was_interrupted else 0
-    outdated = sum(
-        1
-        for task in prepared.tasks
-        if task["data"]["uid"] in there
-        and there[task["data"]["uid"]].get("dialogue_sha256") != task["data"]["dialogue_sha256"]
-    )
+    here = [task["data"] for task in prepared.tasks if task["data"]["uid"] in there]
+    outdated = sum(there[data["uid"]].get("dialogue_sha256") != data["dialogue_sha256"] for data in here)
     return _result(
         prepared,
         destination,
@@ -180,7 +167,7 @@ def _to_project(workspace: Workspace, request: ExportRequest, title: str, progre
 def _prepare(workspace: Workspace, request: ExportRequest, earlier: Sequence[Batch], progress: Progress) -> _Prepared:
     settings = workspace.settings().labelling
     ontology = workspace.ontology()
-    config = labels.build(ontology, max_values_per_slot=settings.max_values_per_slot, max_choices=settings.max_choices)
+    config = configuration(ontology, settings)
     used = earlier[-1].window if earlier else 0
     asked = request.window or used or settings.window
     if used and asked != used:
@@ -189,21 +176,18 @@ def _prepare(workspace: Workspace, request: ExportRequest, earlier: Sequence[Bat
             fix=f"use --window {used}, or export to another place",
         )
     size = labels.window_size(config, max_choices=settings.max_choices, asked=0 if used else asked)
-    prepared = _Prepared(ontology, config, used or size, request.annotator)
+    window = used or size
     chosen = choose_dialogues(workspace.turns, request.selection or Selection())
     dialogues = read_dialogues(workspace.turns, chosen, progress)
-    shown = (image for rows in dialogues.values() for row in rows for image in row["image_ids"])
-    images = TaskImages.link(workspace, shown, progress)
-    prepared.images, prepared.dialogues = images, dialogues
-    style = TaskStyle(prepared.window, ontology.version, config.sha256, images.address, images.names)
-    for dialogue_id in chosen:
-        prepared.tasks.extend(dialogue_tasks(dialogues[dialogue_id], style))
+    images = TaskImages.link(workspace, dialogues, progress)
+    style = TaskStyle(window, ontology.version, config.sha256, images.address, images.names)
+    tasks = [task for dialogue_id in chosen for task in dialogue_tasks(dialogues[dialogue_id], style)]
     if request.annotator is not None:
-        for task in prepared.tasks:
+        for task in tasks:
             task["data"]["annotator"] = request.annotator
-    if not prepared.tasks:
+    if not tasks:
         raise LabelError("no user turn to label in the dialogues chosen", where=workspace.turns)
-    return prepared
+    return _Prepared(ontology, config, window, request.annotator, dialogues, images, tasks)
 
 
 def _prelabel(
@@ -214,13 +198,6 @@ def _prelabel(
     from pipeline.labelling.prelabelling import add_predictions
 
     prepared.prelabel = add_predictions(workspace, prelabel, tasks, prepared.dialogues, prepared.config, progress)
-
-
-def _serve_images(prepared: _Prepared, gateway: Any, project_id: int) -> str | None:
-    if prepared.images is None or not prepared.images.folder.names:
-        return None
-    problem: str | None = gateway.serve_images(project_id, prepared.images.root)
-    return problem
 
 
 def _same_windows(prepared: _Prepared, there: Mapping[str, Mapping[str, Any]], title: str) -> None:
@@ -265,7 +242,7 @@ def _result(
         window=prepared.window,
         batch=batch,
         values_typed=prepared.config.values_typed,
-        images=prepared.image_counts,
+        images=prepared.images.counts(),
         prelabel=prepared.prelabel,
         open_points=tuple(open_points(prepared.ontology)),
         **more,

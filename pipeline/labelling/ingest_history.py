@@ -9,26 +9,24 @@ from __future__ import annotations
 import os
 import shutil
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 from pipeline.labelling.ingest_report import IngestReport
 from pipeline.workspace import Workspace
 from schemas.errors import LabelError, UsageError
-from schemas.files import read_json, remove_folder, remove_left_over, taken_apart, temporary_folder, write_json
+from schemas.files import read_json, remove_folder, remove_left_over, temporary_folder, write_json
 from schemas.ontology import Ontology
 
-_SCHEMA = 1
 _RECORD = "record.json"
 
 
 @dataclass(frozen=True)
 class KeptIngest:
-    """One ingest."""
+    """One ingest, as its record tells."""
 
-    number: int  # from 1; numbers of ingests that were removed are not given again
-    folder: Path
+    semctl_schema: Literal[1]
     ontology_version: int
     ontology_sha256: str
     slots: tuple[str, ...]
@@ -36,6 +34,12 @@ class KeptIngest:
     annotations_sha256: str
     states_sha256: str
     report: Mapping[str, Any]
+    folder: Path = Path()
+
+    @property
+    def number(self) -> int:
+        """From 1; numbers of ingests that were removed are not given again."""
+        return int(self.folder.name)
 
     @property
     def annotations(self) -> Path:
@@ -51,7 +55,7 @@ def keep_ingest(workspace: Workspace, report: IngestReport, ontology: Ontology) 
     limit = workspace.settings().labelling.keep_ingests
     manifest = read_json(workspace.split_manifest, error=LabelError)
     record = {
-        "semctl_schema": _SCHEMA,
+        "semctl_schema": 1,
         "annotations_sha256": manifest["inputs"]["annotations"],
         "states_sha256": manifest["files"]["states"]["sha256"],
         "ontology_version": ontology.version,
@@ -100,19 +104,5 @@ def _link(source: Path, target: Path) -> None:
 
 
 def _read(folder: Path) -> KeptIngest:
-    path = folder / _RECORD
-    found = read_json(path, error=LabelError, fix="remove that folder")
-    with taken_apart(path, error=LabelError, fix="remove that folder"):
-        if found["semctl_schema"] != _SCHEMA:
-            raise ValueError(f"version {found['semctl_schema']}")
-        return KeptIngest(
-            int(found["ingest"]),
-            folder,
-            int(found["ontology_version"]),
-            str(found["ontology_sha256"]),
-            tuple(found["slots"]),
-            str(found["policy"]),
-            str(found["annotations_sha256"]),
-            str(found["states_sha256"]),
-            dict(found["report"]),
-        )
+    found = read_json(folder / _RECORD, error=LabelError, fix="remove that folder", shape=KeptIngest)
+    return replace(found, folder=folder)

@@ -16,10 +16,10 @@ from urllib.parse import urlsplit
 
 from annotate.annotations.annotation import read_annotations
 from annotate.annotations.dialogue_index import IndexedDialogue, read_dialogue_index
-from annotate.annotations.migration import Migration
 from annotate.assignment.annotators import Annotators
 from annotate.exports.annotation_store import AnnotationStore
-from annotate.exports.reader import keep_raw
+from annotate.exports.reader import ExportReader, keep_raw
+from annotate.exports.staging import stage_export
 from annotate.label_studio.plain_http import server_address
 from annotate.resolution.answers import standing_annotations
 from annotate.resolution.policies import PolicyName
@@ -29,7 +29,7 @@ from pipeline.labelling.checks import checking, requeue_codes
 from pipeline.labelling.ingest_history import keep_ingest
 from pipeline.labelling.ingest_report import IngestReport, report_of, write_states
 from pipeline.labelling.live_configuration import read_interface_versions
-from pipeline.labelling.resolution_policy import policy_name, policy_of
+from pipeline.labelling.resolution_policy import answered_dialogues, policy_name, policy_of
 from pipeline.labelling.sources import LabelSource, Pull
 from pipeline.workspace import Workspace
 from schemas.errors import LabelError, UsageError, WorkspaceError
@@ -101,7 +101,10 @@ def ingest_labels(workspace: Workspace, request: IngestRequest, *, progress: Pro
         index = read_dialogue_index(workspace.turns, with_hashes=taking_in)
         store = stack.enter_context(AnnotationStore())
         if export is not None:
-            source.read_file(export, store, index, ontology, progress, server=server)
+            # it never tells what is gone: it may hold a part of a project
+            reader = ExportReader(export)
+            staged = stage_export(reader, store, index, ontology, progress, screens=source.screens, server=server)
+            source.exports.append(staged)
         if names:
             source.read_projects(pulled, store, index, ontology, progress)
         else:
@@ -109,7 +112,9 @@ def ingest_labels(workspace: Workspace, request: IngestRequest, *, progress: Pro
         # what was stored under a number gets the name that is known by now, or it would count as somebody else's
         store.load(map(source.known_annotators.named, read_annotations(workspace.annotations)))
         source.merge(store, progress)
-        _load_quarantine(workspace, store)
+        if workspace.quarantine.exists():
+            with open_table(workspace.quarantine, QUARANTINE) as file:
+                store.load_quarantine(row for batch in file.iter_batches() for row in batch.to_pylist())
         report = _write(workspace, store, index, ontology, source, policy, again, progress)
         keep_ingest(workspace, report, ontology)
         source.remember(workspace)
@@ -133,23 +138,6 @@ def _check_configurations(workspace: Workspace) -> None:
                 where=file,
                 fix="put back the generated file; change slots and values with `semctl ontology`",
             )
-
-
-def _load_quarantine(workspace: Workspace, store: AnnotationStore) -> None:
-    if workspace.quarantine.exists():
-        with open_table(workspace.quarantine, QUARANTINE) as file:
-            store.load_quarantine(row for batch in file.iter_batches() for row in batch.to_pylist())
-
-
-def _settle_in_force(
-    store: AnnotationStore, index: Mapping[str, IndexedDialogue], ontology: Ontology, progress: Progress
-) -> None:
-    """Note which annotations count: the table says so, and it is written before the states made of it."""
-    dialogues = Migration(ontology).dialogues(store.by_dialogue())
-    for dialogue_id, said in progress.track(dialogues, "answers in force"):
-        dialogue = index.get(dialogue_id)
-        if dialogue is not None:
-            store.mark_in_force(standing_annotations(said, dialogue.user_turns))
 
 
 @contextmanager
@@ -194,12 +182,14 @@ def _write(
         inputs = {"turns": sha256_file(workspace.turns), "ontology": ontology.sha256()}
         with open_writer(beside(workspace.quarantine), QUARANTINE) as rows:
             rows.write_all(store.quarantine())
-        _settle_in_force(store, index, ontology, progress)
+        # which annotations count: the table says so, and it is written before the states made of it
+        for _, said, turns in progress.track(answered_dialogues(store, index, ontology), "answers in force"):
+            store.mark_in_force(standing_annotations(said, turns))
         with open_writer(beside(workspace.annotations), ANNOTATIONS) as rows:
             rows.write_all(row for each, counts in store.all_standing() for row in each.rows(in_force=counts))
         inputs["annotations"] = sha256_file(folder / workspace.annotations.name)
         states, d_f, d_p = beside(workspace.states), beside(workspace.d_f), beside(workspace.d_p)
-        chosen = policy_of(policy, Migration(ontology).dialogues(store.by_dialogue()), index, ontology, progress)
+        chosen = policy_of(policy, answered_dialogues(store, index, ontology), ontology, progress)
         findings, requeue = beside(workspace.findings), beside(workspace.requeue)
         refused = store.quarantine()
         with checking(workspace, ontology, findings, refused=refused, requeue=again, inputs=inputs) as checks:

@@ -23,6 +23,8 @@ from schemas.ontology import Ontology
 from schemas.progress import Progress
 from schemas.tables import D_F, D_P, STATES, open_writer
 
+_MOST_SHOWN = 20
+
 
 @dataclass
 class StateCounts:
@@ -86,9 +88,6 @@ def write_states(
     return totals
 
 
-_MOST_SHOWN = 20
-
-
 @dataclass(frozen=True)
 class IngestReport:
     """What an ingest did: the ledger of what it received, and the splits of the whole workspace."""
@@ -132,7 +131,6 @@ class IngestReport:
         return self.source.changes
 
     def as_json(self) -> dict[str, Any]:
-        """The report as one JSON object."""
         return {
             "export_sha256": self.export_sha256,
             "annotations": {
@@ -183,32 +181,27 @@ class IngestReport:
 def report_of(source: LabelSource, store: AnnotationStore, counts: StateCounts, checked: FindingCounts) -> IngestReport:
     """The report of an ingest whose states are written."""
     commonest = sorted(counts.out_of_catalogue.items(), key=lambda item: (-item[1], item[0]))[:_MOST_SHOWN]
-    shared: dict[str, Any] = {
-        "notices": {
+    accepted, superseded = store.corpus_counts() if source.is_corpus else store.counts()
+    exports = source.exports
+    return IngestReport(
+        export_sha256=exports[0].sha256 if exports else None,
+        received=accepted + superseded if source.is_corpus else sum(staged.received for staged in exports),
+        accepted=accepted,
+        superseded=superseded,
+        skipped=sum(staged.skipped for staged in exports),
+        quarantined=sum((staged.quarantined for staged in exports), Counter()),
+        refused_turns=sum((staged.refused_turns for staged in exports), Counter()),
+        refused_lines=sum((staged.refused_lines for staged in exports), Counter()),
+        notices={
             "value_not_in_catalogue": counts.out_of_catalogue.total(),
             "orphaned_annotations": counts.orphaned,
             "in_quarantine": store.refused(),
         },
-        "out_of_catalogue": tuple((slot, value, count) for (slot, value), count in commonest),
-        "d_f": counts.d_f,
-        "d_p": counts.d_p,
-        "checked": checked,
-        "resolved": counts.resolved.as_json(),
-        "untouched": counts.untouched.as_json(),
-        "source": source,
-    }
-    if source.is_corpus:
-        accepted, superseded = store.corpus_counts()
-        return IngestReport(None, accepted + superseded, accepted, superseded, **shared)
-    accepted, superseded = store.counts()
-    return IngestReport(
-        source.exports[0].sha256 if source.exports else None,
-        sum(staged.received for staged in source.exports),
-        accepted,
-        superseded,
-        skipped=sum(staged.skipped for staged in source.exports),
-        quarantined=sum((staged.quarantined for staged in source.exports), Counter()),
-        refused_turns=sum((staged.refused_turns for staged in source.exports), Counter()),
-        refused_lines=sum((staged.refused_lines for staged in source.exports), Counter()),
-        **shared,
+        out_of_catalogue=tuple((slot, value, count) for (slot, value), count in commonest),
+        d_f=counts.d_f,
+        d_p=counts.d_p,
+        checked=checked,
+        resolved=counts.resolved.as_json(),
+        untouched=counts.untouched.as_json(),
+        source=source,
     )

@@ -25,6 +25,10 @@ if TYPE_CHECKING:
     from annotate.label_studio.gateway import Gateway, Project
 
 
+ProjectState = Literal["current", "to update", "updated", "gone", "offline"]
+"""Offline: the server was not asked."""
+
+
 def interface_versions_file(labelling: Path) -> Path:
     """Where the changes are noted."""
     return labelling / "screens.json"
@@ -82,10 +86,6 @@ def _read(labelling: Path) -> list[dict[str, Any]]:
             if not isinstance(entry["ontology_version"], int) or not isinstance(entry["project_id"], int):
                 raise TypeError("a number is no number")
     return entries
-
-
-ProjectState = Literal["current", "to update", "updated", "gone", "offline"]
-"""Offline: the server was not asked."""
 
 
 @dataclass(frozen=True)

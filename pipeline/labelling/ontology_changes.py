@@ -93,7 +93,6 @@ class ChangeReport:
         return value.count if value is not None and value.split_into else 0
 
     def as_json(self) -> dict[str, Any]:
-        """The report as one JSON object."""
         return {
             "dry_run": self.dry_run,
             "version": {"before": self.before.version, "after": self.after.version},

@@ -16,13 +16,13 @@ from annotate.simulated_annotators import offered_choices
 from annotate.states.accumulate import difference
 from annotate.tasks.dialogue_tasks import notice_html, states_html
 from annotate.tasks.label_config import LabelConfig
-from pipeline.ontology.label_vocabulary import check_vocabulary
-from pipeline.workspace import Workspace
+from pipeline.chosen_dialogues import read_dialogues
+from pipeline.workspace import Workspace, check_vocabulary
 from schemas.belief import BeliefState, TurnUpdate, state_from_rows
 from schemas.errors import ModelError, UsageError
 from schemas.files import sha256_file
 from schemas.ontology import Ontology
-from schemas.progress import Progress
+from schemas.progress import Progress, SilentProgress
 from schemas.tables import PRODUCTS, STATES, open_table, read_table
 from schemas.validation import did_you_mean
 
@@ -92,7 +92,7 @@ def prelabel_model(workspace: Workspace, name: str, dialogues: Mapping[str, Rows
         return _Current(workspace, dialogues)
     kind, _, run = name.partition(":")
     if kind == "run" and run:
-        return _Run(workspace, run, dialogues, progress)
+        return _Run(workspace, run, dialogues)
     raise UsageError(f"no pre-labels are called '{name}'", fix=did_you_mean(name, _KINDS, "lexicon, run:ID or current"))
 
 
@@ -113,8 +113,6 @@ def image_choices(workspace: Workspace, ontology: Ontology) -> dict[str, frozens
 def labelled_dialogues(workspace: Workspace, without: Mapping[str, object]) -> dict[str, LabelledDialogue]:
     """Wholly labelled dialogues, at most a thousand, with their states; none before anything was ingested."""
     from annotate.prelabels.lexicon import LabelledDialogue
-    from pipeline.chosen_dialogues import read_dialogues
-    from schemas.progress import SilentProgress
 
     if not workspace.states.is_file():
         return {}
@@ -152,7 +150,7 @@ class _Current:
 class _Run:
     """What the student of a trained run believes after each turn."""
 
-    def __init__(self, workspace: Workspace, run: str, dialogues: Mapping[str, Rows], progress: Progress) -> None:
+    def __init__(self, workspace: Workspace, run: str, dialogues: Mapping[str, Rows]) -> None:
         from pipeline.modelling.runs import find_run, load_corpus, open_ranker
         from semantic_model.data.records import Query
         from semantic_model.ranking.network_ranker import network_of
@@ -181,8 +179,6 @@ class _Run:
             ]
             for name, rows in dialogues.items()
         }
-        self._states: dict[str, Prelabel] = {}
-        del progress
 
     def prelabel(self, dialogue_id: str) -> Prelabel:
         queries = self._queries[dialogue_id]

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Mapping
 from datetime import UTC, datetime
+from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -22,7 +23,7 @@ from annotate.exports.identity import is_address, numbered_name
 from annotate.label_studio.activity_cache import ActivityCache
 from annotate.resolution.answers import newest_versions
 from pipeline.batches import Batch, batch_folder, read_batches
-from pipeline.labelling.assignment_record import Assignment, learn_annotators, projects_of, read_assignments
+from pipeline.labelling.assignment_record import Assignment, learn_annotators, read_assignments
 from pipeline.workspace import Workspace
 from schemas.errors import LabelError
 from schemas.files import read_json, taken_apart
@@ -46,7 +47,6 @@ class LabellingProgress:
         self._project = project
         self._progress = progress or SilentProgress()
         self._cache = ActivityCache(workspace.labelling / "activity")
-        self._gateway: Gateway | None = None
         self._known_annotators: Annotators | None = None
         self._found: dict[str, Project | None] = {}
         self._wanted: dict[int, dict[str, WantedTask]] = {}
@@ -57,7 +57,7 @@ class LabellingProgress:
         notes: list[str] = []
         touched: dict[int, Touched] = {}
         if any(batch.destination.project for batch in batches):
-            gateway = self._connected()
+            gateway = self._gateway
             known_annotators = self._learned(gateway, batches)
             projects = self._projects(gateway, batches)
             answers = gateway.answer_counts([project.id for project in projects.values() if project])
@@ -73,7 +73,7 @@ class LabellingProgress:
         if in_files:
             touched |= self._ingested(in_files)
             notes.append("tasks exported as files are counted as ingested: nobody asks the servers they went to")
-        source = self._gateway.url if self._gateway and len(in_files) < len(batches) else "ingested"
+        source = self._gateway.url if len(in_files) < len(batches) else "ingested"
         return report_progress(self._parts(batches, touched), now=datetime.now(UTC), source=source, notes=notes)
 
     def as_ingested(self, why: str) -> ProgressReport:
@@ -88,26 +88,23 @@ class LabellingProgress:
 
     def _batches(self) -> list[Batch]:
         batches = read_batches(self._workspace.labelling)
+        first = f"run `semctl export-for-labelling --project {self._project or 'NAME'}` first"
         if not batches:
-            raise LabelError(
-                "nothing was exported for labelling yet", where=self._workspace.labelling, fix=_export_first(None)
-            )
+            raise LabelError("nothing was exported for labelling yet", where=self._workspace.labelling, fix=first)
         if self._project is None:
             return batches
-        titles = {*projects_of(self._workspace.labelling, self._project), self._project}
         assignment = Assignment.read(self._workspace.labelling, self._project)
-        titles |= {part.place for part in assignment.parts} if assignment else set()
+        titles = {self._project, *(part.place for part in (assignment.parts if assignment else ()))}
         chosen = [batch for batch in batches if str(batch.destination) in titles]
         if not chosen:
-            raise LabelError(f"nothing was exported as '{self._project}'", fix=_export_first(self._project))
+            raise LabelError(f"nothing was exported as '{self._project}'", fix=first)
         return chosen
 
-    def _connected(self) -> Gateway:
-        if self._gateway is None:
-            from annotate.label_studio.gateway import connect
+    @cached_property
+    def _gateway(self) -> Gateway:
+        from annotate.label_studio.gateway import connect
 
-            self._gateway = connect(self._workspace.root)
-        return self._gateway
+        return connect(self._workspace.root)
 
     def _learned(self, gateway: Gateway, batches: list[Batch]) -> Annotators:
         if self._known_annotators is None:
@@ -185,25 +182,16 @@ class LabellingProgress:
         parts = []
         for batch in batches:
             wanted, done = self._tasks(batch), touched.get(batch.number, {})
-            assignment, part = deals.get(str(batch.destination), (None, None))
+            place = str(batch.destination)
+            assignment, part = deals.get(place, (None, None))
             if assignment is not None and part is not None:
                 theirs = set(assignment.dialogues_of(part.annotator))
                 # what was reassigned is theirs only as far as they had done it
-                wanted = {
-                    uid: task for uid, task in wanted.items() if task.dialogue_id in theirs or _answered(done.get(uid))
-                }
+                answered = {uid for uid, task in done.items() if task.answers}
+                wanted = {uid: task for uid, task in wanted.items() if task.dialogue_id in theirs or uid in answered}
             annotator = part.annotator if part else batch.annotator
-            parts.append(
-                WorkPart(
-                    batch.number,
-                    str(batch.destination),
-                    wanted,
-                    done,
-                    batch.role,
-                    annotator,
-                    has_left=part is not None and part.has_left,
-                )
-            )
+            left = part is not None and part.has_left
+            parts.append(WorkPart(batch.number, place, wanted, done, batch.role, annotator, has_left=left))
         return parts
 
     def _tasks(self, batch: Batch) -> dict[str, WantedTask]:
@@ -220,17 +208,9 @@ def _read_tasks(file: Path) -> dict[str, WantedTask]:
         return {str(each["uid"]): WantedTask(str(each["dialogue_id"]), len(each["user_turns"])) for each in data}
 
 
-def _answered(task: TouchedTask | None) -> bool:
-    return task is not None and bool(task.answers)
-
-
 def _time(text: str) -> datetime | None:
     try:
         time = datetime.fromisoformat(text)
     except ValueError:
         return None
     return time if time.tzinfo else time.replace(tzinfo=UTC)
-
-
-def _export_first(name: str | None) -> str:
-    return f"run `semctl export-for-labelling --project {name or 'NAME'}` first"

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Any
 
@@ -25,27 +25,28 @@ def policy_name(name: str | None, default: PolicyName) -> PolicyName:
     return default if name is None else known_name("policy", name, POLICIES)
 
 
-def policy_of(
-    name: PolicyName,
-    dialogues: Iterable[tuple[str, list[Annotation]]],
-    index: Mapping[str, IndexedDialogue],
-    ontology: Ontology,
-    progress: Progress,
-) -> Policy:
-    """The policy of this name.
+Answered = tuple[str, list[Annotation], Sequence[int]]
+"""Id of a dialogue, its annotations in the names that the ontology has now, and its user turns."""
 
-    Args:
-        dialogues: dialogue id and all its annotations; read through once by ``dawid-skene``, not at all by others.
-    """
+
+def answered_dialogues(
+    store: AnnotationStore, index: Mapping[str, IndexedDialogue], ontology: Ontology
+) -> Iterator[Answered]:
+    """All annotations, dialogue by dialogue, of those dialogues that are there."""
+    for dialogue_id, said in Migration(ontology).dialogues(store.by_dialogue()):
+        if dialogue_id in index:
+            yield dialogue_id, said, index[dialogue_id].user_turns
+
+
+def policy_of(name: PolicyName, dialogues: Iterable[Answered], ontology: Ontology, progress: Progress) -> Policy:
+    """The policy of this name; ``dialogues`` are read through by ``dawid-skene``, not at all by others."""
     if name == "majority":
         return Majority()
     if name == "adjudicated":
         return Adjudicated()
     counts = AnswerCounts(ontology)
-    for dialogue_id, said in progress.track(dialogues, "reliability of annotators"):
-        dialogue = index.get(dialogue_id)
-        if dialogue is not None:
-            counts.add(ballots_of(said, dialogue.user_turns, ontology))
+    for _, said, turns in progress.track(dialogues, "reliability of annotators"):
+        counts.add(ballots_of(said, turns, ontology))
     return Weighted(counts.fitted())
 
 
@@ -101,13 +102,11 @@ def resolved_dialogues(
     index = read_dialogue_index(workspace.turns, with_hashes=False)
     with AnnotationStore() as store:
         store.load(read_annotations(workspace.annotations))
-        migration = Migration(ontology)
-        chosen = policy_of(policy, migration.dialogues(store.by_dialogue()), index, ontology, progress)
+        chosen = policy_of(policy, answered_dialogues(store, index, ontology), ontology, progress)
 
         def each() -> Iterator[tuple[str, Resolution]]:
-            for dialogue_id, said in migration.dialogues(store.by_dialogue()):
-                dialogue = index.get(dialogue_id)
-                if dialogue is not None and dialogue.user_turns:
-                    yield dialogue_id, resolve(said, dialogue.user_turns, ontology, chosen)
+            for dialogue_id, said, turns in answered_dialogues(store, index, ontology):
+                if turns:
+                    yield dialogue_id, resolve(said, turns, ontology, chosen)
 
         yield each

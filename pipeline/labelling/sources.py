@@ -135,20 +135,6 @@ class LabelSource:
             return sum((project.drafts for project in self.pulled), Counter())
         return Counter({"": sum(staged.drafts for staged in self.exports)})
 
-    def read_file(
-        self,
-        path: Path,
-        store: AnnotationStore,
-        index: Mapping[str, IndexedDialogue],
-        ontology: Ontology,
-        progress: Progress,
-        *,
-        server: str | None = None,
-    ) -> None:
-        """Stage an export file. A file never tells what is gone: it may hold a part of a project."""
-        staged = stage_export(ExportReader(path), store, index, ontology, progress, screens=self.screens, server=server)
-        self.exports.append(staged)
-
     def read_projects(
         self,
         pulled: Sequence[PulledProject],

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 from annotate.tasks.dialogue_tasks import image_url
 from annotate.tasks.served_images import SERVED_IMAGES, ImageFile, ImageFolder
@@ -12,6 +13,9 @@ from pipeline.workspace import Workspace
 from schemas.progress import Progress
 from schemas.tables import IMAGES, PRODUCTS, read_table
 from semantic_model.data.image_decoding import for_browser
+
+if TYPE_CHECKING:
+    from annotate.label_studio.gateway import Gateway
 
 
 def image_files(workspace: Workspace) -> dict[str, ImageFile]:
@@ -45,9 +49,11 @@ class TaskImages:
     root: Path
 
     @classmethod
-    def link(cls, workspace: Workspace, image_ids: Iterable[str], progress: Progress) -> TaskImages:
-        """Link these images where Label Studio serves them; says how many are no longer as they were imported."""
-        needed = set(image_ids)
+    def link(
+        cls, workspace: Workspace, dialogues: Mapping[str, Sequence[Mapping[str, Any]]], progress: Progress
+    ) -> TaskImages:
+        """Link the images of dialogues where Label Studio serves them; says how many are not as they were imported."""
+        needed = {image for rows in dialogues.values() for row in rows for image in row["image_ids"]}
         root = workspace.labelling / "files"
         folder = ImageFolder(root, for_browser)
         folder.link_all(image_files(workspace), needed, progress)
@@ -63,6 +69,15 @@ class TaskImages:
         """Address of an image in Label Studio; None when there is none to show."""
         name = self.folder.names.get(image_id)
         return None if name is None else image_url(name)
+
+    def serve(self, gateway: Gateway, project_id: int) -> str | None:
+        """Let a project show them; why it cannot, or None."""
+        return gateway.serve_images(project_id, self.root) if self.folder.names else None
+
+    def counts(self) -> dict[str, int]:
+        """How many are shown, and how many are not there."""
+        shown = len(self.folder.names)
+        return {"shown": shown, "missing": self.needed - shown}
 
 
 _LEFT_OUT = {

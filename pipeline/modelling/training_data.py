@@ -14,9 +14,8 @@ from annotate.states.splits import read_splits
 from pipeline.chosen_dialogues import named_dialogues
 from pipeline.modelling.run_record import Plan
 from pipeline.modelling.runs import load_corpus
-from pipeline.ontology.label_vocabulary import check_vocabulary
 from pipeline.stages import find_stage, maker_of
-from pipeline.workspace import Workspace
+from pipeline.workspace import Workspace, check_vocabulary
 from schemas.belief import BeliefState, state_from_rows
 from schemas.errors import InputError, OntologyError, WorkspaceError
 from schemas.files import sha256_file

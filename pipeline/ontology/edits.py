@@ -34,7 +34,8 @@ from schemas.ontology import (
 )
 from schemas.validation import first_mistake, nearest
 
-CONTROL_CHARACTER = re.compile(r"[\x00-\x1f\x7f]")
+_RANGE = re.compile(r"under (?P<under>.+)|(?P<low>.+) to (?P<high>.+)|(?P<over>.+) and over")
+_CONTROL_CHARACTER = re.compile(r"[\x00-\x1f\x7f]")
 
 
 def rename_value(ontology: Ontology, name: str, value: str, to: str) -> Ontology:
@@ -181,18 +182,13 @@ def _bounds(ranges: Sequence[Value]) -> tuple[float | None, float | None]:
         return None, None
     if len({value.currency for value in ranges}) > 1:
         raise OntologyError("ranges of prices in different currencies cannot be one", fix="merge those of one currency")
-    ordered = sorted(ranges, key=low_end)
+    ordered = sorted(ranges, key=lambda value: value.ends[0])
     for lower, upper in pairwise(ordered):
         if lower.high != upper.low:
             raise OntologyError(f"the ranges '{lower.value}' and '{upper.value}' do not touch", fix="merge neighbours")
     if ordered[0].low is None and ordered[-1].high is None:
         raise OntologyError("merged, every number would lie in one range", fix="leave two ranges at least")
     return ordered[0].low, ordered[-1].high
-
-
-def low_end(value: Value) -> float:
-    """Where a range begins."""
-    return value.ends[0]
 
 
 def _free_value(slot: Slot, text: str, *, but: Sequence[Value]) -> None:
@@ -214,14 +210,11 @@ def _not_split(slot: Slot, value: Value | None) -> None:
 
 def _proper_value(slot: Slot, text: str) -> str:
     text = text.strip()
-    if not text or CONTROL_CHARACTER.search(text):
+    if not text or _CONTROL_CHARACTER.search(text):
         raise UsageError("a value is one line of text", where=f"{slot.name}={text!r}")
     if slot.kind == "numeric" and is_number(text):
         raise UsageError(f"in the slot '{slot.name}' a number is a value of itself", where=text, fix="give it a word")
     return text
-
-
-_RANGE = re.compile(r"under (?P<under>.+)|(?P<low>.+) to (?P<high>.+)|(?P<over>.+) and over")
 
 
 def split_value(ontology: Ontology, name: str, value: str, into: Sequence[str], counts: Mapping[str, int]) -> Ontology:
@@ -303,8 +296,7 @@ def _words(slot: Slot, was: Value, parts: Sequence[str]) -> tuple[list[Value], V
 
 
 def _ranges(slot: Slot, was: Value, parts: Sequence[str]) -> tuple[list[Value], Value]:
-    found = [_range(slot, part, was.currency) for part in parts]
-    found.sort(key=low_end)
+    found = sorted((_range(slot, part, was.currency) for part in parts), key=lambda value: value.ends[0])
     fills = found[0].low == was.low and found[-1].high == was.high
     if not fills or any(lower.high != upper.low for lower, upper in pairwise(found)):
         low = "below" if was.low is None else f"from {was.low:g}"
@@ -425,7 +417,7 @@ def add_slot(ontology: Ontology, slot: Slot, *, assume_none: bool = False) -> On
 
 def _free_name(ontology: Ontology, name: str, *, but: Slot | None = None) -> None:
     """Refuse a name that another slot has or had, or whose attribute it is: it would be found in its stead."""
-    if not name or CONTROL_CHARACTER.search(name):
+    if not name or _CONTROL_CHARACTER.search(name):
         raise UsageError("a slot's name is one line of text", where=repr(name))
     for slot in ontology.slots:
         taken = map(fold_name, (slot.name, *slot.aliases, slot.attribute))

@@ -11,7 +11,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import groupby, repeat
 from pathlib import Path
-from typing import Any, Literal, TypeVar, get_args
+from typing import Any, Literal, NamedTuple, TypeVar, get_args
 
 from annotate.annotations.annotation import Annotation, read_annotations
 from pipeline.labelling.ingest_history import find_ingest, kept_ingests
@@ -19,7 +19,7 @@ from pipeline.workspace import Workspace
 from schemas.errors import UsageError, WorkspaceError
 from schemas.files import read_json, taken_apart
 from schemas.json_form import json_form
-from schemas.tables import STATES, open_table
+from schemas.tables import STATES, dialogue_rows
 
 Cell = frozenset[str] | None
 """What is known of a slot: ``red``, ``!black`` for what is to be avoided; empty when nothing is asked; None unknown."""
@@ -28,7 +28,6 @@ What = Literal["added", "changed", "withdrawn"]
 Kind = Literal["changed", "labelled", "unlabelled"]
 T = TypeVar("T")
 
-_READ_ROWS = 10_000
 _FIRST = "run `semctl ingest-labels` first"
 
 
@@ -69,6 +68,15 @@ class SlotChange:
         return {**json_form(self), "before": before, "after": after}
 
 
+class AnnotationChange(NamedTuple):
+    """One annotation that only one of two ingests has, or that says something else."""
+
+    what: What
+    annotation_id: str
+    dialogue_id: str
+    annotator: str
+
+
 @dataclass
 class LabelDiff:
     """All that differs."""
@@ -77,8 +85,7 @@ class LabelDiff:
     newer: Side
     # who -> what became of how many of their annotations
     annotators: dict[str, Counter[What]] = field(default_factory=dict)
-    # the first ones: what, annotation, dialogue, annotator
-    annotation_examples: list[tuple[What, str, str, str]] = field(default_factory=list)
+    annotation_examples: list[AnnotationChange] = field(default_factory=list)  # the first ones
     # added, removed: dialogues that only the newer or only the older has
     added: list[str] = field(default_factory=list)
     removed: list[str] = field(default_factory=list)
@@ -107,7 +114,6 @@ class LabelDiff:
         return bool(self.annotators or states or self.ontology_changed or self.policy_changed)
 
     def as_json(self) -> dict[str, Any]:
-        """The diff as one JSON object."""
         whats, kinds = get_args(What), get_args(Kind)
         return {
             "older": self.older.as_json(),
@@ -121,10 +127,7 @@ class LabelDiff:
                     {"annotator": who, **{what: counts[what] for what in whats}}
                     for who, counts in sorted(self.annotators.items())
                 ],
-                "examples": [
-                    dict(zip(("what", "annotation_id", "dialogue_id", "annotator"), example, strict=True))
-                    for example in self.annotation_examples
-                ],
+                "examples": [example._asdict() for example in self.annotation_examples],
             },
             "dialogues": {"added": self.added, "removed": self.removed, "changed": self.changed},
             "turns": {kind: self.turns[kind] for kind in kinds},
@@ -232,7 +235,7 @@ def _add_annotation(
         return
     found.annotators.setdefault(one.annotator, Counter())[what] += 1
     if len(found.annotation_examples) < examples:
-        found.annotation_examples.append((what, name, one.dialogue_id, one.annotator))
+        found.annotation_examples.append(AnnotationChange(what, name, one.dialogue_id, one.annotator))
 
 
 Turns = Mapping[int, Mapping[str, Cell]]
@@ -251,11 +254,9 @@ def _dialogues(side: Side) -> Iterator[tuple[str, _Dialogue]]:
         return
     needed = set(side.slots)
     columns = ["dialogue_id", "turn", "state", "labelled_slots"]
-    with open_table(side.states, STATES) as file:
-        rows = (row for batch in file.iter_batches(_READ_ROWS, columns=columns) for row in batch.to_pylist())
-        for dialogue_id, group in groupby(rows, key=lambda row: str(row["dialogue_id"])):
-            turns = {int(row["turn"]): _cells(row) for row in group}
-            yield dialogue_id, _Dialogue(turns, all(needed <= cells.keys() for cells in turns.values()))
+    for dialogue_id, rows in dialogue_rows(side.states, STATES, columns):
+        turns = {int(row["turn"]): _cells(row) for row in rows}
+        yield dialogue_id, _Dialogue(turns, all(needed <= cells.keys() for cells in turns.values()))
 
 
 def _cells(row: Mapping[str, Any]) -> dict[str, Cell]:

@@ -20,7 +20,7 @@ from pipeline.workspace import Workspace
 from schemas.errors import UsageError, WorkspaceError
 from schemas.json_form import json_form
 from schemas.ontology import Ontology
-from schemas.tables import ANNOTATIONS, D_F, STATES, TURNS, Table, open_table, read_table
+from schemas.tables import ANNOTATIONS, D_F, STATES, TURNS, Table, read_table
 from schemas.validation import did_you_mean
 
 _TOLD = (
@@ -87,7 +87,6 @@ class Trace:
     ontology_version: int
 
     def as_json(self) -> dict[str, Any]:
-        """The trace as one JSON object."""
         return {**json_form(self, "row"), "values": self.values(), "decided_by": self.row.get("decided_by")}
 
     def values(self) -> list[dict[str, Any]] | None:
@@ -114,7 +113,8 @@ def trace_cell(workspace: Workspace, dialogue_id: str, *, turn: int, slot: str) 
         raise _no_dialogue(workspace, dialogue_id)
     here = next((row for row in rows if row["turn"] == turn), None)
     if here is None:
-        raise _no_turn(dialogue_id, turn, [int(row["turn"]) for row in rows])
+        close = min((int(row["turn"]) for row in rows), key=lambda there: (abs(there - turn), there))
+        raise UsageError(f"turn {turn} of dialogue '{dialogue_id}' is no user turn", fix=f"the nearest one is {close}")
     if not workspace.annotations.is_file():
         raise WorkspaceError("there are no annotations", where=workspace.annotations, fix=_FIRST)
     stored = _rows(workspace.annotations, ANNOTATIONS, dialogue_id).to_pylist()
@@ -198,12 +198,6 @@ def _slot(asked: str, ontology: Ontology) -> str:
 
 
 def _no_dialogue(workspace: Workspace, asked: str) -> UsageError:
-    with open_table(workspace.states, STATES) as file:
-        names = {str(name) for batch in file.iter_batches(columns=["dialogue_id"]) for name in batch["dialogue_id"]}
+    names = set(read_table(workspace.states, STATES, columns=["dialogue_id"])["dialogue_id"].to_pylist())
     fix = did_you_mean(asked, sorted(names), f"the workspace has {len(names):,} dialogues")
     return UsageError(f"unknown dialogue '{asked}'", where=workspace.root, fix=fix)
-
-
-def _no_turn(dialogue_id: str, asked: int, turns: Sequence[int]) -> UsageError:
-    close = min(turns, key=lambda turn: (abs(turn - asked), turn))
-    return UsageError(f"turn {asked} of dialogue '{dialogue_id}' is no user turn", fix=f"the nearest one is {close}")

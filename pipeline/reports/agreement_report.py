@@ -11,7 +11,7 @@ from annotate.agreement.aligned_labels import NEW_TOPIC, NOTHING, AlignedLabels,
 from annotate.agreement.coefficients import DISTANCES, Distance
 from annotate.agreement.figures import measure
 from annotate.agreement.reading import Labelled, UserTurns, annotations_by_dialogue, read_labelled, read_user_turns
-from annotate.agreement.report import GOOD, TENTATIVE, AgreementReport, Estimate, SlotScore, ValueScore, word
+from annotate.agreement.report import GOOD, TENTATIVE, AgreementReport, Estimate, SlotScore, word
 from annotate.agreement.tally import Tally
 from annotate.annotations.migration import Migration
 from pipeline.reports.pages import render
@@ -24,6 +24,11 @@ from schemas.tables import TURNS, read_table
 from schemas.validation import did_you_mean
 
 _SPLITS = ("train", "valid", "test")
+_LEAST_SAID = 5
+_MOST_PAIRS = 40
+
+Texts = Mapping[tuple[str, int, str], str]
+"""(dialogue id, turn, speaker) -> what is said."""
 
 
 @dataclass(frozen=True)
@@ -32,7 +37,7 @@ class AgreementRequest:
 
     annotators: tuple[str, ...] = ()  # whose answers; empty for everybody's
     split: str | None = None  # only dialogues of train, valid or test
-    distance: str = "nominal"  # ``nominal`` or ``masi``, see :func:`annotate.agreement.coefficients.similarity`
+    distance: Distance = "nominal"  # see :func:`annotate.agreement.coefficients.similarity`
     bootstrap: int = 1000  # resamples for the intervals; 0 for none
     seed: int = 0  # of the resamples
     worst: int = 20  # how many dialogues and confusions to list
@@ -45,28 +50,19 @@ class AgreementRequest:
         if self.distance not in DISTANCES:
             raise UsageError(f"no distance '{self.distance}'", fix=f"take one of {', '.join(DISTANCES)}")
 
-    @property
-    def kind(self) -> Distance:
-        """The distance, as one of those there are."""
-        return "masi" if self.distance == "masi" else "nominal"
-
     def as_json(self) -> dict[str, object]:
         """How it was counted, for the report."""
         return {**json_form(self, "worst"), "annotators": list(self.annotators) or None}
 
 
 def workspace_agreement(
-    workspace: Workspace, request: AgreementRequest, *, progress: Progress | None = None
+    workspace: Workspace, request: AgreementRequest, *, progress: Progress = SilentProgress()
 ) -> AgreementReport:
     """Compare what people answered, over all turns that two of them or more did.
 
     Raises:
-        UsageError: an annotator is named who answered nothing.
-        WorkspaceError: not a workspace, or nothing imported yet.
-        SchemaError: a table of another version.
-        OntologyError: the ontology cannot be read.
+        InputError: an annotator is named who answered nothing, or a table or the ontology cannot be read.
     """
-    progress = progress or SilentProgress()
     ontology = workspace.require().ontology()
     labelled = read_labelled(workspace.annotations)
     _check_names(request.annotators, labelled)
@@ -74,7 +70,7 @@ def workspace_agreement(
     comparable = [each for each, found in labelled.items() if _of(found, request.annotators).is_comparable()]
     turns = read_user_turns(workspace.turns, comparable)
     chosen = {each: found for each, found in turns.items() if request.split in (None, found.split)}
-    tally = Tally(reader.slots, request.kind, prelabels=any(labelled[each].prelabelled for each in chosen))
+    tally = Tally(reader.slots, request.distance, prelabels=any(labelled[each].prelabelled for each in chosen))
     answers = _answers(workspace, chosen, request, reader)
     for dialogue_id, answered in progress.track(answers, "comparing", total=len(chosen)):
         tally.add(dialogue_id, answered)
@@ -100,6 +96,13 @@ def answers_to(
     """The slots by position, and dialogue id -> what people answered, for a few dialogues to be shown."""
     reader = CellReader(workspace.ontology())
     return reader.slots, dict(_answers(workspace, read_user_turns(workspace.turns, dialogues), request, reader))
+
+
+def slot_scores(report: AgreementReport) -> tuple[SlotScore, ...]:
+    """All slots as one, each slot, and new topics."""
+    said = sum(slot.said for slot in report.slots)
+    everything = SlotScore("all slots", report.alpha, report.f1, report.turns, said, report.undefined)
+    return everything, *report.slots, replace(report.new_topic, slot="new topic")
 
 
 def check_alpha(report: AgreementReport, at_least: float) -> None:
@@ -145,13 +148,6 @@ def _check_names(annotators: tuple[str, ...], labelled: Mapping[str, Labelled]) 
             raise UsageError(f"no labels by '{name}'", fix=fix)
 
 
-Texts = Mapping[tuple[str, int, str], str]
-"""(dialogue id, turn, speaker) -> what is said."""
-
-_LEAST_SAID = 5
-_MOST_PAIRS = 40
-
-
 class Chip(NamedTuple):
     """One thing said: by everybody (``same``), not by everybody (``apart``), or left unsaid (``silent``)."""
 
@@ -185,18 +181,17 @@ def write_page(path: Path, workspace: Workspace, report: AgreementReport, reques
     apart = [each.dialogue_id for each in report.worst if each.differing_turns]
     examples = (each for mixed in (*report.confusions, *report.omissions) for each in mixed.examples)
     texts = _texts(workspace, {*apart, *(each.dialogue_id for each in examples)})
-    said = sum(slot.said for slot in report.slots)
-    everything = SlotScore("all slots", report.alpha, report.f1, report.turns, said, report.undefined)
     often = [value for value in report.values if value.said >= _LEAST_SAID and value.alpha.value is not None]
+    often.sort(key=lambda value: (value.alpha.value or 0.0, -value.said))
     page = render(
         "agreement.html",
         title=workspace.root.name,
         report=report,
         names=sorted(each.annotator for each in report.annotators),
         sentence=_sentence(report),
-        slots=(everything, *report.slots, replace(report.new_topic, slot="new topic")),
+        slots=slot_scores(report),
         often=len(often),
-        worst_values=sorted(often, key=_worst_first)[: len(report.worst) or 20],
+        worst_values=often[: len(report.worst) or 20],
         turns=_differing_turns(workspace, apart, request, texts),
         texts=texts,
         settings=[f"{name} {value}" for name, value in report.settings.items() if value is not None],
@@ -239,10 +234,6 @@ def _differing_turns(
         ]
         for dialogue, answered in answers.items()
     }
-
-
-def _worst_first(value: ValueScore) -> tuple[float, int]:
-    return value.alpha.value or 0.0, -value.said
 
 
 def _sentence(report: AgreementReport) -> str:

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
-from functools import partial
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from functools import cache, partial
 from pathlib import Path
 from typing import Any
 
@@ -40,6 +40,8 @@ _KIND_TEXTS: Mapping[Kind, str] = {
 Rows = Mapping[str, Sequence[Mapping[str, Any]]]
 """Dialogue id -> its rows of ``turns.parquet``, in order."""
 
+ImageUrl = Callable[[str], str | None]
+
 
 @dataclass(frozen=True)
 class FeedbackRequest:
@@ -64,14 +66,13 @@ class FeedbackPack:
 
 
 def write_feedback(
-    workspace: Workspace, request: FeedbackRequest, *, progress: Progress | None = None
+    workspace: Workspace, request: FeedbackRequest, *, progress: Progress = SilentProgress()
 ) -> list[FeedbackPack]:
     """Write a pack for every annotator, or for one.
 
     Raises:
         InputError: nothing was ingested yet, nobody of that name answered, or the folder cannot be written.
     """
-    progress = progress or SilentProgress()
     policy = policy_name(request.resolve_by, workspace.require().settings().labelling.resolve)
     with resolved_dialogues(workspace, workspace.ontology(), policy, progress) as dialogues:
         found = collect_feedback(progress.track(dialogues(), "comparing answers"))
@@ -82,13 +83,19 @@ def write_feedback(
     rows = read_dialogues(
         workspace.turns, sorted({one.dialogue_id for given in chosen for one in given.differences}), progress
     )
-    images = _Images({i: found.path for i, found in image_files(workspace).items()}, product_names(workspace))
+    files, names = image_files(workspace), product_names(workspace)
+
+    @cache
+    def image_url(image_id: str) -> str | None:
+        """Its content as a ``data:`` address, each once; None when there is no such image."""
+        return thumbnail_url(files[image_id].path) if image_id in files else None
+
     packs = []
     for given in progress.track(chosen, "writing packs"):
         stem = request.folder / _file_name(given.annotator)
         pack = FeedbackPack(given, stem.with_suffix(".html"), stem.with_suffix(".json"))
         try:
-            write_atomic(pack.page, _page(given, rows, images, title=workspace.root.name))
+            write_atomic(pack.page, _page(given, rows, image_url, names, workspace.root.name))
             write_json(pack.data, _as_json(given, rows, policy))
         except OSError as problem:
             where = problem.filename or request.folder
@@ -113,13 +120,7 @@ def _as_json(feedback: Feedback, rows: Rows, policy: str) -> dict[str, Any]:
         "semctl_schema": FEEDBACK_SCHEMA,
         "annotator": feedback.annotator,
         "policy": policy,
-        "turns": {
-            "answered": feedback.answered,
-            "compared": feedback.compared,
-            "same": feedback.same,
-            "differing": feedback.compared - feedback.same,
-            "undecided": feedback.undecided,
-        },
+        "turns": {**json_form(feedback, "annotator", "differences"), "differing": feedback.compared - feedback.same},
         "shown_on_the_page": MOST_SHOWN,
         "groups": [
             {
@@ -135,13 +136,9 @@ def _as_json(feedback: Feedback, rows: Rows, policy: str) -> dict[str, Any]:
 
 def _difference(one: Difference, rows: Rows) -> dict[str, Any]:
     return {
-        "dialogue_id": one.dialogue_id,
-        "turn": one.turn,
+        **json_form(one, "slot", "kind", "marked", "decided"),
         "marked": list(map(mark_text, one.marked)),
         "decided": list(map(mark_text, one.decided)),
-        "decided_by": one.decided_by,
-        "alike": one.alike,
-        "answers": one.answers,
         "said": [
             {"turn": row["turn"], "speaker": row["speaker"], "text": row["text"]}
             for row in _until(rows, one.dialogue_id, one.turn)
@@ -149,30 +146,14 @@ def _difference(one: Difference, rows: Rows) -> dict[str, Any]:
     }
 
 
-@dataclass
-class _Images:
-    """Images of a page by id: their files, and the names of the products in them; small, and each in it once."""
-
-    files: Mapping[str, Path]
-    names: Mapping[str, str]
-    _urls: dict[str, str | None] = field(default_factory=dict, repr=False)
-
-    def url(self, image_id: str) -> str | None:
-        """Its content as a ``data:`` address; None when there is no such image."""
-        if image_id not in self._urls:
-            file = self.files.get(image_id)
-            self._urls[image_id] = None if file is None else thumbnail_url(file)
-        return self._urls[image_id]
-
-
-def _page(feedback: Feedback, rows: Rows, images: _Images, *, title: str) -> str:
+def _page(feedback: Feedback, rows: Rows, url: ImageUrl, names: Mapping[str, str], title: str) -> str:
     """The page as text: the same feedback gives the same bytes."""
     groups = feedback.groups
     shown_images: dict[str, str] = {}
     for one in (one for group in groups for one in group.differences[:MOST_SHOWN]):
         for row in _until(rows, one.dialogue_id, one.turn):
             for image_id in row["image_ids"]:
-                if images.url(image_id) is not None:
+                if url(image_id) is not None:
                     shown_images.setdefault(image_id, f"p{len(shown_images)}")
     return render(
         "feedback.html",
@@ -180,7 +161,8 @@ def _page(feedback: Feedback, rows: Rows, images: _Images, *, title: str) -> str
         feedback=feedback,
         groups=groups,
         until=partial(_until, rows),
-        images=images,
+        image_url=url,
+        names=names,
         shown_images=shown_images,
         most_shown=MOST_SHOWN,
         kind_texts=_KIND_TEXTS,

@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Collection, Iterator, Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
-from itertools import groupby
 from typing import Any, NamedTuple
 
 from annotate.annotations.dialogue_index import read_dialogue_index
@@ -13,10 +12,11 @@ from annotate.assignment.selection_strategies import DialogueFeatures, OntologyV
 from pipeline.batches import dialogue_of, read_batches
 from pipeline.chosen_dialogues import SPLITS
 from pipeline.workspace import Workspace
-from schemas.errors import LabelError, UsageError
+from schemas.errors import LabelError
 from schemas.ontology import Ontology
 from schemas.progress import Progress
-from schemas.tables import D_F, RECOMMENDATIONS, TURNS, open_table, read_table
+from schemas.tables import D_F, RECOMMENDATIONS, TURNS, dialogue_rows, read_table
+from schemas.validation import known_name
 
 
 @dataclass(frozen=True)
@@ -32,7 +32,6 @@ class Pool:
     unlisted: int  # how many have an id that cannot stand on a line of a list
 
     def as_json(self) -> dict[str, int]:
-        """The JSON form."""
         return {
             "candidates": len(self.candidates),
             "labelled": self.labelled,
@@ -46,10 +45,10 @@ def find_pool(
     workspace: Workspace, split: str, seed: int, *, include_labelled: bool = False, include_exported: bool = False
 ) -> Pool:
     """Sort the dialogues of a split."""
-    if split not in SPLITS:
-        raise UsageError(f"unknown split '{split}'", fix=f"one of {', '.join(SPLITS)}")
+    known_name("split", split, SPLITS)
     index = read_dialogue_index(workspace.turns, with_hashes=False)
-    labelled, exported = _labelled(workspace), _exported(workspace)
+    labelled = _labelled(workspace)
+    exported = {dialogue_of(uid) for batch in read_batches(workspace.labelling) for uid in batch.uids}
     candidates, known = list[str](), list[str]()
     counts: Counter[str] = Counter()
     for name, dialogue in index.items():
@@ -71,15 +70,8 @@ def find_pool(
             fix="import more dialogues, or choose among these with --include-labelled or --include-exported",
         )
     ordered = seeded_order(candidates, seed)
-    return Pool(
-        ordered,
-        [len(index[name].user_turns) for name in ordered],
-        known,
-        counts["labelled"],
-        counts["exported"],
-        counts["silent"],
-        counts["unlisted"],
-    )
+    turns = [len(index[name].user_turns) for name in ordered]
+    return Pool(ordered, turns, known, *(counts[kind] for kind in ("labelled", "exported", "silent", "unlisted")))
 
 
 def _labelled(workspace: Workspace) -> set[str]:
@@ -88,36 +80,21 @@ def _labelled(workspace: Workspace) -> set[str]:
     return set(read_table(workspace.d_f, D_F, columns=["dialogue_id"]).column("dialogue_id").to_pylist())
 
 
-def _exported(workspace: Workspace) -> set[str]:
-    return {dialogue_of(uid) for batch in read_batches(workspace.labelling) for uid in batch.uids}
-
-
 def look_at(
     workspace: Workspace, dialogues: Sequence[str], values: OntologyValues, progress: Progress
 ) -> list[DialogueFeatures]:
     """Features of some dialogues, in their order."""
     wanted = set(dialogues)
-    asked: Counter[str] = Counter()
-    with open_table(workspace.recommendations, RECOMMENDATIONS) as file:
-        for batch in file.iter_batches(columns=["dialogue_id"]):
-            asked.update(batch.column(0).to_pylist())
+    asked = Counter(
+        read_table(workspace.recommendations, RECOMMENDATIONS, columns=["dialogue_id"])["dialogue_id"].to_pylist()
+    )
+    rows = dialogue_rows(workspace.turns, TURNS, ["dialogue_id", "speaker", "text"])
+    chosen = ((name, turns) for name, turns in rows if name in wanted)
     found: dict[str, DialogueFeatures] = {}
-    with (
-        open_table(workspace.turns, TURNS) as file,
-        progress.task("looking at dialogues", total=file.metadata.num_rows) as bar,
-    ):
-        rows = _rows(file, bar)
-        for name, turns in groupby(rows, key=lambda row: str(row["dialogue_id"])):
-            if name in wanted:
-                texts = [row["text"] for row in turns if row["speaker"] == "user"]
-                found[name] = values.look_at(texts, asked[name])
+    for name, turns in progress.track(chosen, "looking at dialogues", total=len(wanted)):
+        texts = [row["text"] for row in turns if row["speaker"] == "user"]
+        found[name] = values.look_at(texts, asked[name])
     return [found[name] for name in dialogues]
-
-
-def _rows(file: Any, bar: Any) -> Iterator[dict[str, Any]]:
-    for batch in file.iter_batches(batch_size=20_000, columns=["dialogue_id", "speaker", "text"]):
-        yield from batch.to_pylist()
-        bar.advance(batch.num_rows)
 
 
 class LabelCoverage(NamedTuple):
@@ -137,14 +114,13 @@ def label_coverage(workspace: Workspace, chosen: Collection[str], candidates: Co
     ontology = workspace.ontology()
     inside, possible = set(chosen), set(candidates)
     shown, there = set[tuple[str, str]](), set[tuple[str, str]]()
-    with open_table(workspace.d_f, D_F) as file:
-        for batch in file.iter_batches(columns=["dialogue_id", "state"]):
-            for row in batch.to_pylist():
-                if row["dialogue_id"] in possible:
-                    values = {found for item in row["state"] or () if (found := _value(item, ontology))}
-                    there |= values
-                    if row["dialogue_id"] in inside:
-                        shown |= values
+    for name, rows in dialogue_rows(workspace.d_f, D_F, ["dialogue_id", "state"]):
+        if name in possible:
+            items = (item for row in rows for item in row["state"] or ())
+            values = {found for item in items if (found := _value(item, ontology))}
+            there |= values
+            if name in inside:
+                shown |= values
     return LabelCoverage(len(shown), len(there), sum(len(slot.values) for slot in ontology.slots))
 
 

@@ -21,7 +21,7 @@ from schemas.progress import Progress, SilentProgress
 from schemas.validation import known_name
 
 if TYPE_CHECKING:
-    from pipeline.selection.runs import Measure, Uncertainty
+    from pipeline.selection.runs import Measure
 
 Strategy = Literal["random", "stratified", "uncertainty", "diversity", "hybrid"]
 STRATEGIES: tuple[Strategy, ...] = get_args(Strategy)
@@ -87,7 +87,6 @@ class SelectReport:
         return sum(row.user_turns for row in self.rows)
 
     def as_json(self) -> dict[str, Any]:
-        """The JSON form."""
         return {
             **json_form(self, "measure", "rows", "coverage", "signal"),
             "uncertainty": self.measure,
@@ -131,7 +130,7 @@ def select_dialogues(workspace: Workspace, request: SelectRequest, *, progress: 
         include_labelled=request.include_labelled,
         include_exported=request.include_exported,
     )
-    chosen = choose(workspace, request, pool, progress=shown)
+    chosen = _choose(workspace, request, strategy, pool, shown)
     if len(chosen.rows) < request.count:
         shown.log(f"only {len(chosen.rows)} dialogues are left to choose")
     signal = None
@@ -159,12 +158,8 @@ def select_dialogues(workspace: Workspace, request: SelectRequest, *, progress: 
     )
 
 
-def choose(workspace: Workspace, request: SelectRequest, pool: Pool, *, progress: Progress | None = None) -> Chosen:
-    """The first ``request.count`` candidates of the strategy's order; arguments and errors as
-    :func:`select_dialogues`.
-    """
-    shown = progress or SilentProgress()
-    strategy = known_name("strategy", request.strategy, STRATEGIES)
+def _choose(workspace: Workspace, request: SelectRequest, strategy: Strategy, pool: Pool, shown: Progress) -> Chosen:
+    """The first ``request.count`` candidates of the strategy's order."""
     if strategy == "random":
         return Chosen(_first(draw(pool.candidates, request.seed), pool, request.count))
     if strategy == "stratified":
@@ -182,7 +177,9 @@ def choose(workspace: Workspace, request: SelectRequest, pool: Pool, *, progress
         unsure = runs.uncertainty(pool.candidates, request.measure, shown)
     if strategy == "uncertainty":
         assert unsure is not None
-        order = _most_unsure(unsure)
+        order: Iterator[Choice]
+        rows = np.argsort(-unsure.scores, kind="stable").tolist()
+        order = (Choice(row, float(unsure.scores[row]), unsure.why[row]) for row in rows)
     else:
         vectors = runs.vectors([*pool.candidates, *pool.known], shown)
         near, known = vectors[: len(pool.candidates)], vectors[len(pool.candidates) :]
@@ -190,11 +187,6 @@ def choose(workspace: Workspace, request: SelectRequest, pool: Pool, *, progress
         order = spread_out(near, known, pool.candidates, pool.known, weights=weights)
     asked = runs.names if unsure is not None and unsure.measure == "seeds" else runs.names[:1]
     return Chosen(_first(order, pool, request.count), asked, None if unsure is None else unsure.measure)
-
-
-def _most_unsure(unsure: Uncertainty) -> Iterator[Choice]:
-    for row in np.argsort(-unsure.scores, kind="stable").tolist():
-        yield Choice(row, float(unsure.scores[row]), unsure.why[row])
 
 
 def _first(order: Iterator[Choice], pool: Pool, count: int) -> tuple[Selected, ...]:

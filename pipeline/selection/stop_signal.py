@@ -27,6 +27,10 @@ from semantic_model.evaluation.metrics import Interval
 
 Numbers = npt.NDArray[np.float64]
 
+METRIC = "ndcg@5"
+_PER_QUERY = "per-query-valid-all.json"  # written by `semctl experiment`
+_LABELS = ("D_F", "D_P", "ontology")  # inputs of a run that change with every ingest
+_RATIOS = (0.05, 0.2)  # to make runs at, beside 0, where enough is labelled
 _HALVES = 60  # values of ``half`` tried
 _FEWEST_RATIOS = 3
 _FEWEST_REPEATS = 3  # runs beyond the first at their ratio
@@ -148,12 +152,6 @@ def _fit(amounts: Numbers, counts: Numbers, means: Numbers) -> Numbers:
     return found
 
 
-METRIC = "ndcg@5"
-_PER_QUERY = "per-query-valid-all.json"  # written by `semctl experiment`
-_LABELS = ("D_F", "D_P", "ontology")  # inputs of a run that change with every ingest
-_RATIOS = (0.05, 0.2)  # to make runs at, beside 0, where enough is labelled
-
-
 @dataclass(frozen=True)
 class StopSignal:
     """What the next batch is expected to add to NDCG@5 on the valid split, every product ranked."""
@@ -181,7 +179,6 @@ class StopSignal:
 
     def as_json(self) -> dict[str, Any]:
         """The JSON form; figures are fractions of 1."""
-        curve = None if self.curve is None else self.curve.curve
         return {
             **json_form(self, "before", "after", "curve"),
             "metric": METRIC,
@@ -189,7 +186,7 @@ class StopSignal:
             "labelled_after": self.after,
             "interval": None if self.interval is None else list(self.interval),
             "verdict": self.verdict,
-            "curve": None if curve is None else {"floor": curve.floor, "top": curve.top, "half": curve.half},
+            "curve": None if self.curve is None else json_form(self.curve.curve),
         }
 
 

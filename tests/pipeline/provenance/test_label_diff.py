@@ -204,7 +204,7 @@ def test_the_command_prints_tables_one_object_and_its_exit_code(
 def test_a_record_that_is_none_is_one_error(workspace: Workspace, tmp_path: Path):
     three_ingests(workspace, tmp_path)
     (workspace.ingests / "0002" / "record.json").write_text("{}")
-    with pytest.raises(LabelError, match=r"not as semctl writes it .*remove that folder"):
+    with pytest.raises(LabelError, match=r"not as semctl writes it, at semctl_schema: .*remove that folder"):
         diff_ingests(workspace)
 
 
