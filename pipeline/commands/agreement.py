@@ -10,6 +10,8 @@ import typer
 from pipeline.context import JSON_OPTION, opened
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from annotate.agreement.coefficients import Distance
     from annotate.agreement.report import AgreementReport, ComparisonScore, Estimate
     from pipeline.console import Console
@@ -132,7 +134,10 @@ def _show_people(console: Console, report: AgreementReport) -> None:
         console.table(
             "Pairs of answers that both started from a pre-label, one of them, neither",
             ["pre-label", "F1", "95 %", "the same", "95 %", "pairs"],
-            [[each.first, *_percent(each.f1), *_percent(each.same), each.turns] for each in report.prelabels],
+            [
+                [each.first, *_interval(each.f1, _whole), *_interval(each.same, _whole), each.turns]
+                for each in report.prelabels
+            ],
         )
 
 
@@ -191,16 +196,11 @@ def _whole(value: float | None) -> str:
     return "-" if value is None else f"{value:.0%}"
 
 
-def _interval(found: Estimate) -> tuple[str, str]:
-    spread = "" if found.low is None or found.high is None else f"{_figure(found.low)} to {_figure(found.high)}"
-    return _figure(found.value), spread
-
-
-def _percent(found: Estimate) -> tuple[str, str]:
-    spread = "" if found.low is None or found.high is None else f"{found.low:.0%} to {found.high:.0%}"
-    return _whole(found.value), spread
+def _interval(found: Estimate, shown: Callable[[float | None], str] = _figure) -> tuple[str, str]:
+    spread = "" if found.low is None or found.high is None else f"{shown(found.low)} to {shown(found.high)}"
+    return shown(found.value), spread
 
 
 def _share(found: Estimate, *, spread: bool = False) -> str:
-    value, between = _percent(found)
+    value, between = _interval(found, _whole)
     return f"{value} ({between})" if spread and between else value

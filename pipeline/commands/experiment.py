@@ -94,7 +94,7 @@ def _show(console: Console, report: ExperimentReport) -> None:
                 percent(row.figures[SELECT]),
                 percent_interval(row.figures[SELECT].interval),
                 *(percent(row.figures[metric]) for metric in ("recall@5", "ndcg@10")),
-                *(difference(row) for _ in against),
+                *([difference(row)] if against else []),
                 "" if row.seconds is None else f"{row.seconds:.0f}",
             ]
             for row in report.rows

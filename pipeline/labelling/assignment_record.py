@@ -127,10 +127,8 @@ def assignment_file(labelling: Path, name: str) -> Path:
 
 
 def read_assignments(labelling: Path) -> list[Assignment]:
-    """All assigns, sorted by name."""
-    return sorted(
-        (_read(path) for path in (labelling / "deals").glob("*.json")), key=lambda assignment: assignment.name
-    )
+    """All assignments, sorted by name."""
+    return sorted(map(_read, (labelling / "deals").glob("*.json")), key=lambda assignment: assignment.name)
 
 
 def annotators_named(text: str) -> list[str]:

@@ -34,7 +34,7 @@ class KeptIngest:
     annotations_sha256: str
     states_sha256: str
     report: Mapping[str, Any]
-    folder: Path = Path()
+    folder: Path = Path()  # where it is kept; not in the record
 
     @property
     def number(self) -> int:
