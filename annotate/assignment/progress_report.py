@@ -6,7 +6,7 @@ import math
 import statistics
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from datetime import UTC, date, datetime, timedelta
 from typing import Any
 
@@ -132,8 +132,13 @@ class Answer:
 class TouchedTask:
     """What became of a task: its answers, and whether another one was begun."""
 
-    answers: tuple[Answer, ...]
+    answers: tuple[Answer, ...] = ()
     has_draft: bool = False
+
+    @property
+    def is_done(self) -> bool:
+        """Whether it has an answer that was not skipped."""
+        return any(not answer.skipped for answer in self.answers)
 
 
 @dataclass(frozen=True)
@@ -220,19 +225,6 @@ class ProgressReport:
         return {**json_form(self), "at": _text(self.at)}
 
 
-@dataclass
-class _Work:
-    """What one annotator did, over all batches."""
-
-    times: list[tuple[float | None, int]] = field(default_factory=list)
-    done: list[tuple[datetime, int]] = field(default_factory=list)
-
-    def add(self, answer: Answer, turns: int) -> None:
-        self.times.append((answer.seconds, turns))
-        if answer.at is not None:
-            self.done.append((answer.at, turns))
-
-
 def report_progress(
     parts: Iterable[WorkPart], *, now: datetime, source: str, notes: Sequence[str] = ()
 ) -> ProgressReport:
@@ -245,45 +237,39 @@ def report_progress(
         notes: to be passed on.
     """
     ordered = sorted(parts, key=lambda part: (part.annotator or "", part.batch))
-    works: dict[str | None, _Work] = defaultdict(_Work)
+    given: dict[str | None, list[tuple[Answer, int]]] = defaultdict(list)
     for part in ordered:
-        for uid, answer in _answers(part):
-            works[part.annotator].add(answer, part.wanted[uid].turns)
+        given[part.annotator] += _answers(part)
     rows: list[ProgressRow] = []
-    left: dict[str | None, int] = defaultdict(int)
+    left: Counter[str | None] = Counter()
     for part in ordered:
-        row = _row(part, part.touched)
-        if not part.has_left:
-            left[part.annotator] += _turns_left(part)
-        work = works[part.annotator]
-        finish = finish_of(left[part.annotator], work.done, pace_of(work.times), now) if row.left else None
-        rows.append(_with_pace(row, part, None if part.has_left else finish))
+        row, finish = _row(part), None
+        if row.left and not part.has_left:
+            left[part.annotator] += row.turns.total - row.turns.done
+            answers = given[part.annotator]
+            done = [(answer.at, turns) for answer, turns in answers if answer.at is not None]
+            finish = finish_of(left[part.annotator], done, _pace(answers), now)
+        rows.append(replace(row, finish=finish))
         if part.annotator is None:
             rows.extend(_shares(part))
-    return ProgressReport(tuple(rows), _overall(rows, works), now, source, tuple(notes))
+    overall = _overall(rows, _pace(answer for answers in given.values() for answer in answers))
+    return ProgressReport(tuple(rows), overall, now, source, tuple(notes))
 
 
-def _answers(part: WorkPart) -> Iterable[tuple[str, Answer]]:
-    """Answers to what is wanted, without those skipped."""
+def _answers(part: WorkPart) -> Iterable[tuple[Answer, int]]:
+    """Answers to what is wanted, without those skipped, with the user turns of their tasks."""
     for uid, task in part.touched.items():
         if uid in part.wanted:
-            yield from ((uid, answer) for answer in task.answers if not answer.skipped)
+            yield from ((answer, part.wanted[uid].turns) for answer in task.answers if not answer.skipped)
 
 
-def _is_done(task: TouchedTask | None) -> bool:
-    return task is not None and any(not answer.skipped for answer in task.answers)
+def _pace(answers: Iterable[tuple[Answer, int]]) -> Pace:
+    return pace_of((answer.seconds, turns) for answer, turns in answers)
 
 
-def _is_skipped(task: TouchedTask | None) -> bool:
-    return task is not None and bool(task.answers) and not _is_done(task)
-
-
-def _turns_left(part: WorkPart) -> int:
-    return sum(task.turns for uid, task in part.wanted.items() if not _is_done(part.touched.get(uid)))
-
-
-def _row(part: WorkPart, touched: Mapping[str, TouchedTask]) -> ProgressRow:
-    done = {uid for uid in part.wanted if _is_done(touched.get(uid))}
+def _row(part: WorkPart) -> ProgressRow:
+    touched = {uid: part.touched.get(uid, TouchedTask()) for uid in part.wanted}
+    done = {uid for uid, task in touched.items() if task.is_done}
     open_dialogues = {task.dialogue_id for uid, task in part.wanted.items() if uid not in done}
     dialogues = {task.dialogue_id for task in part.wanted.values()}
     return ProgressRow(
@@ -294,17 +280,12 @@ def _row(part: WorkPart, touched: Mapping[str, TouchedTask]) -> ProgressRow:
         tasks=Count(len(done), len(part.wanted)),
         dialogues=Count(len(dialogues - open_dialogues), len(dialogues)),
         turns=Count(sum(part.wanted[uid].turns for uid in done), sum(task.turns for task in part.wanted.values())),
-        skipped=sum(_is_skipped(touched.get(uid)) for uid in part.wanted),
-        drafts=sum(task.has_draft for uid, task in touched.items() if uid in part.wanted),
-        pace=Pace(),
+        skipped=sum(bool(task.answers) and not task.is_done for task in touched.values()),
+        drafts=sum(task.has_draft for task in touched.values()),
+        pace=_pace(_answers(part)),
         finish=None,
         has_left=part.has_left,
     )
-
-
-def _with_pace(row: ProgressRow, part: WorkPart, finish: Finish | None) -> ProgressRow:
-    pace = pace_of((answer.seconds, part.wanted[uid].turns) for uid, answer in _answers(part))
-    return replace(row, pace=pace, finish=finish)
 
 
 def _shares(part: WorkPart) -> Iterable[ProgressRow]:
@@ -317,10 +298,10 @@ def _shares(part: WorkPart) -> Iterable[ProgressRow]:
         }
         wanted = {uid: part.wanted[uid] for uid in theirs}
         share = WorkPart(part.batch, part.place, wanted, theirs, part.role, annotator)
-        yield replace(_with_pace(_row(share, theirs), share, None), is_share=True)
+        yield replace(_row(share), is_share=True)
 
 
-def _overall(rows: Sequence[ProgressRow], works: Mapping[str | None, _Work]) -> ProgressRow:
+def _overall(rows: Sequence[ProgressRow], pace: Pace) -> ProgressRow:
     whole = [row for row in rows if not row.is_share]
     waiting = [row for row in whole if row.left and not row.has_left]
     finishes = [row.finish for row in waiting if row.finish is not None]
@@ -343,7 +324,7 @@ def _overall(rows: Sequence[ProgressRow], works: Mapping[str | None, _Work]) -> 
         turns=sum((row.turns for row in whole), Count()),
         skipped=sum(row.skipped for row in whole),
         drafts=sum(row.drafts for row in whole),
-        pace=pace_of(each for work in works.values() for each in work.times),
+        pace=pace,
         finish=finish,
     )
 
