@@ -12,7 +12,7 @@ from urllib.parse import urlsplit
 
 import orjson
 
-from schemas.errors import UsageError
+from schemas.errors import ServiceError, UsageError
 
 if TYPE_CHECKING:
     import httpx
@@ -62,6 +62,8 @@ def is_loopback(host: str) -> bool:
 def http_client(url: str, seconds: float, **options: Any) -> httpx.Client:
     """A client for one server: no redirect is followed unless asked, and no proxy sees a request to this machine.
 
+    Answers are bounded, see :mod:`annotate.label_studio.bounded_answers`.
+
     Args:
         url: an address of the server.
         seconds: how long an answer may take.
@@ -69,22 +71,26 @@ def http_client(url: str, seconds: float, **options: Any) -> httpx.Client:
     """
     import httpx
 
+    from annotate.label_studio.bounded_answers import bound_answer
+
     timeout = httpx.Timeout(seconds, connect=min(seconds, 10.0))
-    return httpx.Client(timeout=timeout, trust_env=not is_loopback(origin(url)[1]), **options)
+    client = httpx.Client(timeout=timeout, trust_env=not is_loopback(origin(url)[1]), **options)
+    client.event_hooks["response"].append(bound_answer)
+    return client
 
 
 def send(method: str, url: str, seconds: float, **request: Any) -> httpx.Response:
     """One request with a client of its own.
 
     Raises:
-        ConnectionError: nobody answered.
+        ConnectionError: nobody answered, or with more than is read.
     """
     import httpx
 
     try:
         with http_client(url, seconds) as client:
             return client.request(method, url, **request)
-    except httpx.HTTPError as problem:
+    except (httpx.HTTPError, ServiceError) as problem:
         raise ConnectionError(problem) from None
 
 
