@@ -89,7 +89,8 @@ def read_user_turns(path: Path, dialogues: Collection[str]) -> dict[str, UserTur
         for batch in file.iter_batches(_READ_ROWS, columns=["dialogue_id", "turn", "speaker", "split"]):
             of_users = pc.and_(pc.equal(batch["speaker"], "user"), pc.is_in(batch["dialogue_id"], value_set=wanted))
             kept = batch.filter(of_users)
-            for dialogue_id, turn, split in _columns(kept, ("dialogue_id", "turn", "split")):
+            columns = (kept[name].to_pylist() for name in ("dialogue_id", "turn", "split"))
+            for dialogue_id, turn, split in zip(*columns, strict=True):
                 turns[dialogue_id].append(turn)
                 splits[dialogue_id] = split
     return {each: UserTurns(splits[each], tuple(sorted(turns[each]))) for each in sorted(turns)}
@@ -199,7 +200,3 @@ def _annotation(row: tuple[Any, ...], marks: list[Mark], later: tuple[str, ...])
         ontology_version=version,
         **dict(zip(later, row[12:], strict=True)),
     )
-
-
-def _columns(rows: pa.RecordBatch, names: tuple[str, ...]) -> Iterator[tuple[Any, ...]]:
-    return zip(*(rows[name].to_pylist() for name in names), strict=True)

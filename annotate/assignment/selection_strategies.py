@@ -243,7 +243,7 @@ def spread_out(
                 why = f"uncertainty {u[row]:.3f}; {why}"
             yield Choice(row, float(score[row]), why)
         left[row] = False
-        reached = _distances(x, square, x[row], square[row])
+        reached = _root(square + square[row] - 2 * (x @ x[row]))
         closer = reached < distance
         distance[closer], nearest[closer] = reached[closer], len(known) + row
 
@@ -271,10 +271,6 @@ def _nearest(x: Numbers, square: Numbers, known: Numbers) -> tuple[Numbers, Rows
         nearest[part] = table.argmin(axis=1)
         distance[part] = _root(np.take_along_axis(table, nearest[part, None], axis=1)[:, 0])
     return distance, nearest
-
-
-def _distances(x: Numbers, square: Numbers, centre: Numbers, centre_square: float) -> Numbers:
-    return _root(square + centre_square - 2 * (x @ centre))
 
 
 def _root(squared: Numbers) -> Numbers:

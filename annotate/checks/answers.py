@@ -59,11 +59,14 @@ def check_answers(labels: DialogueLabels, seconds_per_turn: float) -> Iterator[F
     for annotation in labels.resolution.in_force:
         if annotation.role == "review":
             continue
+        took = annotation.lead_time
+        is_fast = took is not None and took < seconds_per_turn * len(annotation.turns())
         if annotation.untouched:
             if annotation.annotation_id in used:
-                yield _untouched(labels, annotation, seconds_per_turn)
-        elif annotation.is_empty and _took_less(annotation, seconds_per_turn):
-            yield _empty(labels, annotation)
+                what = f"the pre-label of {annotation.prelabel or 'an unknown model'} as it was"
+                yield _sent_as_it_came(labels, annotation, what, is_fast=is_fast)
+        elif annotation.is_empty and is_fast:
+            yield _sent_as_it_came(labels, annotation, "an empty page", is_fast=True)
     here = {at.turn for at in labels.turns}
     for annotation in newest_versions(labels.annotations):
         gone = sorted(set(annotation.turns()) - here)
@@ -181,26 +184,11 @@ def _reviewed(labels: DialogueLabels) -> Iterator[Finding]:
             yield labels.finding("outdated_verdict", detail, by=seen[-1:], turn=turn.turn)
 
 
-def _took_less(annotation: Annotation, seconds_per_turn: float) -> bool:
-    took = annotation.lead_time
-    return took is not None and took < seconds_per_turn * len(annotation.turns())
-
-
-def _empty(labels: DialogueLabels, annotation: Annotation) -> Finding:
-    turns = sorted(annotation.turns())
-    detail = f"an empty page: {len(turns)} turns in {annotation.lead_time:.1f} s"
-    return labels.finding("untouched_fast", detail, by=[annotation], turn=turns[0])
-
-
-def _untouched(labels: DialogueLabels, annotation: Annotation, seconds_per_turn: float) -> Finding:
-    turns = sorted(annotation.turns())
-    what = f"the pre-label of {annotation.prelabel or 'an unknown model'} as it was"
-    took = annotation.lead_time
-    if took is not None and _took_less(annotation, seconds_per_turn):
-        detail = f"{what}: {len(turns)} turns in {took:.1f} s"
-        return labels.finding("untouched_fast", detail, by=[annotation], turn=turns[0])
-    detail = f"{what}: {len(turns)} turns" + ("" if took is None else f" in {took:.0f} s")
-    return labels.finding("untouched", detail, by=[annotation], turn=turns[0] if turns else None)
+def _sent_as_it_came(labels: DialogueLabels, annotation: Annotation, what: str, *, is_fast: bool) -> Finding:
+    turns, took = sorted(annotation.turns()), annotation.lead_time
+    time = "" if took is None else f" in {took:.{1 if is_fast else 0}f} s"
+    code, first = "untouched_fast" if is_fast else "untouched", turns[0] if turns else None
+    return labels.finding(code, f"{what}: {len(turns)} turns{time}", by=[annotation], turn=first)
 
 
 def _listed(turns: list[int]) -> str:

@@ -169,9 +169,12 @@ def seconds_per_turn(annotation: Annotation) -> float | None:
 
 @dataclass
 class _Person:
-    prelabelled: int = 0
     untouched: list[float | None] = field(default_factory=list)
     changed: list[float | None] = field(default_factory=list)
+
+    @property
+    def prelabelled(self) -> int:
+        return len(self.untouched) + len(self.changed)
 
 
 class AcceptanceCounts:
@@ -183,11 +186,9 @@ class AcceptanceCounts:
     def add(self, annotations: Iterable[Annotation]) -> None:
         """Count answers; those that started from nothing, and the corpus' own states, do not count."""
         for annotation in annotations:
-            if annotation.prelabel is None:
-                continue
-            person = self._people.setdefault(annotation.annotator, _Person())
-            person.prelabelled += 1
-            (person.untouched if annotation.untouched else person.changed).append(seconds_per_turn(annotation))
+            if annotation.prelabel is not None:
+                person = self._people.setdefault(annotation.annotator, _Person())
+                (person.untouched if annotation.untouched else person.changed).append(seconds_per_turn(annotation))
 
     def as_json(self) -> dict[str, Any]:
         """``{prelabelled, untouched, annotators: {name: {prelabelled, untouched, rate, seconds_per_turn_untouched,
