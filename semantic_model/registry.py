@@ -7,6 +7,7 @@ MODELS = {
     "dual-encoder": "semantic_model.models.dual_encoder",
     "grounded": "semantic_model.grounded.spec",
     "mhred": "semantic_model.models.mhred",
+    "magic": "semantic_model.models.magic",
 }
 """Those that are trained: name -> the module with ``MODEL``, a :class:`semantic_model.ranking.model_spec.ModelSpec`."""
 
