@@ -51,7 +51,7 @@ class StyleTip(NamedTuple):
 
     first: str  # before ``second`` in the alphabet, or the same
     second: str
-    count: int  # how often
+    times: int  # how often
 
 
 def read_style_tips(path: Path) -> list[StyleTip]:
