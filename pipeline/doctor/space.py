@@ -22,6 +22,7 @@ from schemas.tables import (
     ANNOTATIONS,
     D_F,
     D_P,
+    FINDINGS,
     IMAGES,
     PRODUCTS,
     QUARANTINE,
@@ -40,6 +41,7 @@ _TABLES = {
     "recommendations": RECOMMENDATIONS,
     "annotations": ANNOTATIONS,
     "quarantine": QUARANTINE,
+    "findings": FINDINGS,
     "states": STATES,
     "d_f": D_F,
     "d_p": D_P,
@@ -77,7 +79,7 @@ def _tables(workspace: Workspace) -> list[tuple[Table, Path, bool]]:
     """Each table, where it lies, and whether it has to be there."""
     done = {"import": True, "ingest-labels": workspace.split_manifest.is_file()}
     return [
-        (_TABLES[name], getattr(workspace, name), done[stage.command] and name != "quarantine")
+        (_TABLES[name], getattr(workspace, name), done[stage.command] and name not in ("quarantine", "findings"))
         for stage in STAGES
         for name in stage.writes
         if name in _TABLES

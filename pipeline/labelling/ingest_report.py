@@ -62,6 +62,8 @@ def write_states(
         open_writer(d_p, D_P, inputs=inputs) as partial_rows,
     ):
         for dialogue_id, dialogue in progress.track(index.items(), "belief states", total=len(index)):
+            if not dialogue.user_turns:
+                continue  # whatever was said of it is gone, as of a dialogue that is not there
             while annotations and labelled_id < dialogue_id:
                 totals.orphaned += len(annotations)
                 checks.gone(labelled_id, annotations)
@@ -72,8 +74,6 @@ def write_states(
             totals.untouched.add(resolution.in_force)
             totals.orphaned += resolution.orphaned
             totals.out_of_catalogue.update(resolution.values_without_product(ontology))
-            if not dialogue.user_turns:
-                continue
             labelled = label_dialogue(dialogue_id, dialogue, resolution, ontology)
             checks.dialogue(dialogue_id, said, resolution, labelled.rows)
             all_rows.write_all(labelled.rows)

@@ -285,3 +285,15 @@ def test_a_very_long_typed_value_is_cut_in_tables_and_kept_whole_in_the_labels(
     assert "(100,004 characters)" in "".join(shown.split("\n")).replace("\u2502", "")
     (state, *_) = read_table(workspace.states, STATES).to_pylist()[0]["state"]
     assert state["value"] == value
+
+
+def test_answers_of_a_dialogue_without_a_user_are_gone_once(tmp_path: Path):
+    quiet = [row for row in dialogue("d2x", users=1, text="well") if row["speaker"] == "system"]
+    assert quiet
+    workspace = write_workspace(tmp_path / "shop", [*FIVE, quiet])
+    empty = dict.fromkeys(ANNOTATIONS.columns.names)
+    said = {"annotator": "corpus", "op": "none", "origin": "corpus", "ontology_version": 1, "role": "label", "turn": 0}
+    row = {**empty, **said, "untouched": False, "annotation_id": "corpus:d2x", "dialogue_id": "d2x"}
+    write_table(workspace.annotations, ANNOTATIONS, [row])
+    assert ingest_labels(workspace, IngestRequest()).notices["orphaned_annotations"] == 1
+    assert [(row["dialogue_id"], row["code"]) for row in rows(workspace)] == [("d2x", "orphaned")]
