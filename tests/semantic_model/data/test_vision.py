@@ -11,6 +11,7 @@ from PIL import Image
 from safetensors.torch import save_file
 
 from schemas.errors import MissingPartError, ModelError
+from semantic_model.config.config import load_config
 from semantic_model.config.sections import ImageConfig, MapImageConfig
 from semantic_model.data.batch import ContextBatch, ProductBatch
 from semantic_model.data.image_features import load_features
@@ -90,6 +91,48 @@ def test_any_torchvision_classification_model_gives_features(name: str, width: i
     network = ImageNetwork(ImageConfig(encoder=name, weights="unused"), pretrained=False)
     assert network.width == width
     assert network(torch.zeros(2, 3 * 64 * 64)).shape == (2, width)
+
+
+def test_vgg19_gives_the_4096_numbers_before_its_last_layer():
+    with torch.device("meta"):  # its real layers, without the 575 MB
+        network = ImageNetwork(load_config("mhred/native").image, pretrained=False)
+    assert network.shape == (4096,)
+    assert [type(part).__name__ for part in network.body.classifier] == [
+        *("Linear", "ReLU", "Dropout", "Linear", "ReLU", "Dropout", "Identity")
+    ]
+
+
+def test_a_vgg_reads_its_weights_from_a_file(image_paths, tmp_path, monkeypatch):
+    import torchvision
+    from torchvision.models.vgg import VGG, make_layers
+
+    def narrow_vgg(name: str, weights: None) -> torch.nn.Module:
+        assert (name, weights) == ("vgg19", None)
+        with torch.device("meta"):  # the class has its widths fixed
+            network = VGG(torch.nn.Identity(), init_weights=False)
+        network.features = make_layers([2, "M", 4, "M", 4, "M"])
+        network.classifier[0], network.classifier[3] = torch.nn.Linear(4 * 7 * 7, 12), torch.nn.Linear(12, 12)
+        network.classifier[6] = torch.nn.Linear(12, 5)
+        return network
+
+    monkeypatch.setattr(torchvision.models, "get_model", narrow_vgg)
+    torch.manual_seed(0)
+    network = narrow_vgg("vgg19", None).eval()
+    save_file(network.state_dict(), tmp_path / "vgg19.safetensors")
+    config = load_config("mhred/native", [f"image.weights={tmp_path}/vgg19.safetensors"]).image
+    features = load_features(config, image_paths)
+    with Image.open(image_paths["red"]) as opened:
+        pixels = torch.from_numpy(open_preparation(config)(opened.convert("RGB"))).reshape(1, 3, 224, 224) / 255
+    mean, spread = (torch.tensor(part)[:, None, None] for part in ([0.485, 0.456, 0.406], [0.229, 0.224, 0.225]))
+    with torch.no_grad():
+        x = network.avgpool(network.features((pixels - mean) / spread)).flatten(1)
+        for layer in network.classifier[:-1]:
+            x = layer(x)
+    assert features.width == 12
+    assert np.allclose(features.values[features.row("red")], x.numpy(), atol=1e-5)
+    save_file({"features.0.weight": torch.zeros(2, 3, 3, 3)}, tmp_path / "vgg19.safetensors")
+    with pytest.raises(ModelError, match="not the weights of vgg19"):
+        load_features(config, image_paths)
 
 
 def test_a_hugging_face_vision_model_is_prepared_as_its_processor_says(image_paths, vit):
