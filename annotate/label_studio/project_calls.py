@@ -229,7 +229,7 @@ _BULKY = (
     "semctl_schema",
     "ontology_version",
 )
-_UNUSED = (
+UNUSED_COLUMNS = (
     "annotations_ids",
     "annotations_results",
     "created_at",
@@ -244,6 +244,8 @@ _UNUSED = (
     "updated_at",
     "updated_by",
 )
+"""Columns of the task list that nobody reads there."""
+
 _NOT_WHILE_LABELLING = ("id", "completed_at", "cancelled_annotations", "annotators", "avg_lead_time")
 
 TASK_LIST_VIEW: Mapping[str, Any] = {
@@ -251,10 +253,10 @@ TASK_LIST_VIEW: Mapping[str, Any] = {
     "type": "list",
     "target": "tasks",
     "hiddenColumns": {
-        "explore": [*(f"tasks:data.{name}" for name in _BULKY), *(f"tasks:{name}" for name in _UNUSED)],
+        "explore": [*(f"tasks:data.{name}" for name in _BULKY), *(f"tasks:{name}" for name in UNUSED_COLUMNS)],
         "labeling": [
             *(f"tasks:data.{name}" for name in (*_BULKY, "dialogue_id", "window", "windows")),
-            *(f"tasks:{name}" for name in (*_UNUSED, *_NOT_WHILE_LABELLING)),
+            *(f"tasks:{name}" for name in (*UNUSED_COLUMNS, *_NOT_WHILE_LABELLING)),
         ],
     },
 }

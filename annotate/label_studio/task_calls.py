@@ -19,7 +19,14 @@ from typing import Any, NamedTuple
 
 import orjson
 
-from annotate.label_studio.project_calls import Project, ProjectCalls, task_filter, task_query, uid_queries
+from annotate.label_studio.project_calls import (
+    UNUSED_COLUMNS,
+    Project,
+    ProjectCalls,
+    task_filter,
+    task_query,
+    uid_queries,
+)
 from annotate.label_studio.session import ONCE, not_label_studio, time_text
 from schemas.errors import ServiceError
 from schemas.files import atomic_path
@@ -36,24 +43,8 @@ _COUNTS = "total_annotations,cancelled_annotations"
 _ACTIVITY = f"id,data,{_COUNTS},updated_at,completed_at,annotators,avg_lead_time,draft_exists"
 _HIDDEN = [
     f"tasks:{name}"
-    for name in (
-        "id",
-        "inner_id",
-        "total_annotations",
-        "cancelled_annotations",
-        "total_predictions",
-        "annotations_results",
-        "annotations_ids",
-        "predictions_score",
-        "predictions_model_versions",
-        "predictions_results",
-        "file_upload",
-        "storage_filename",
-        "created_at",
-        "updated_at",
-        "updated_by",
-        "data",
-    )
+    for name in ("id", "data", "total_annotations", "cancelled_annotations", *UNUSED_COLUMNS)
+    if name != "draft_exists"
 ]
 _ACTIVITY_VIEW = {"ordering": ["tasks:id"], "hiddenColumns": {"explore": _HIDDEN, "labeling": _HIDDEN}}
 _ANSWERED = [task_filter(column, "greater_or_equal", "Number", 1) for column in _COUNTS.split(",")]
