@@ -18,5 +18,6 @@ BASELINES = {
     "random": "semantic_model.models.random_order:RandomOrder",
     "popularity": "semantic_model.models.popularity:Popularity",
     "tfidf": "semantic_model.models.tfidf:TfIdf",
+    "bm25": "semantic_model.models.bm25:Bm25",
 }
 """Those that are not: name -> the class whose ``fit(corpus)`` makes the ranker that every model is shown beside."""

@@ -9,6 +9,7 @@ import typer
 
 from pipeline.console import metric_heading
 from pipeline.context import JSON_OPTION, NO_IMAGES, PRODUCT_TABLE, RUN, opened
+from semantic_model.registry import BASELINES
 
 if TYPE_CHECKING:
     from pipeline.console import Console
@@ -19,6 +20,8 @@ Split = StrEnum("Split", "train valid test")
 Candidates = StrEnum("Candidates", {"listed": "listed", "thousand": "1000", "all": "all", "release": "release"})
 Metrics = StrEnum("Metrics", "standard release")
 ProductTable = StrEnum("ProductTable", "float32 bfloat16")
+
+_BASELINES = ", ".join(BASELINES)
 
 
 def evaluate(
@@ -38,12 +41,10 @@ def evaluate(
     min_negatives: Annotated[int, typer.Option(min=1, help="Leave turns with fewer wrong candidates out.")] = 1,
     product_table: Annotated[ProductTable, PRODUCT_TABLE] = ProductTable.float32,
     no_images: Annotated[bool, NO_IMAGES] = False,
-    baselines_only: Annotated[
-        bool, typer.Option("--baselines-only", help="Only random, popularity and tfidf; needs no run.")
-    ] = False,
+    baselines_only: Annotated[bool, typer.Option("--baselines-only", help=f"Only {_BASELINES}; needs no run.")] = False,
     as_json: Annotated[bool, JSON_OPTION] = False,
 ) -> None:
-    """Precision, recall and NDCG @5, 10, 20 of a run, beside random, popularity and tfidf.
+    """Precision, recall and NDCG @5, 10, 20 of a run, beside random, popularity, tfidf, bm25 and rules over states.
 
     Example: semctl -w shop evaluate --split valid --candidates all
     """
@@ -66,6 +67,8 @@ def evaluate(
 
 
 def _show(console: Console, report: EvaluationReport) -> None:
+    from pipeline.modelling.evaluate import RULES
+
     names = list(report.rows[0].means)
     names_of_rows = {row.name for row in report.rows}
     rows = []
@@ -82,7 +85,7 @@ def _show(console: Console, report: EvaluationReport) -> None:
         caption="; ".join(
             [
                 "±: half of the 95 % interval of NDCG@5, by dialogue",
-                *(["state-rule (gold) is told the gold states"] if "state-rule (gold)" in names_of_rows else []),
+                *(said for name, said in RULES.items() if name in names_of_rows),
                 *([str(report.file)] if report.file else []),
             ]
         ),

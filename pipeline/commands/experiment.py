@@ -1,27 +1,44 @@
-"""``semctl experiment``."""
+"""``semctl experiment``: grids of runs."""
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
+from typer.core import TyperGroup
 
 from pipeline.commands.evaluate import Candidates, Split
 from pipeline.context import JSON_OPTION, NO_IMAGES, SETTINGS, opened
 from schemas.errors import UsageError
+from semantic_model.registry import MODELS
 
 if TYPE_CHECKING:
     from pipeline.console import Console
     from pipeline.experiments.experiment import ExperimentReport
 
 
-def experiment(
+class _Group(TyperGroup):
+    def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
+        if args and args[0].startswith("-") and args[0] not in {"-h", "--help"}:
+            raise UsageError(f"'experiment' has no option {args[0]}", fix="write `semctl experiment grid ...`")
+        return super().parse_args(ctx, args)
+
+
+group = typer.Typer(cls=_Group, help="Train and measure many runs, and show them in one table.", no_args_is_help=True)
+
+
+@group.command()
+def grid(
     context: typer.Context,
     presets: Annotated[
-        str | None, typer.Option(help="Presets or .toml files, as tiny,paper; else the workspace's.")
+        str | None,
+        typer.Option(
+            help="Presets or .toml files, as tiny,paper, or tuned for each model's own of that name; else the models' "
+            "own, or the workspace's."
+        ),
     ] = None,
     models: Annotated[
-        str | None, typer.Option(help="What to train: grounded, semantic, dual-encoder, or several; else the presets'.")
+        str | None, typer.Option(help=f"What to train: all, or {', '.join(MODELS)}, or several; else the presets'.")
     ] = None,
     ratios: Annotated[str, typer.Option(help="Shares of dialogues used with labels, as 0,0.2,1.")] = "1",
     seeds: Annotated[int, typer.Option(min=1, help="How many seeds, from 0.")] = 5,
@@ -44,7 +61,8 @@ def experiment(
     split: Annotated[Split | None, typer.Option(help="Split to measure on; else valid. Not with --folds.")] = None,
     candidates: Annotated[Candidates, typer.Option(help="What the positives are ranked against.")] = Candidates.all,
     against: Annotated[
-        str | None, typer.Option(metavar="ROW", help="Compare every row with this one, query by query.")
+        str | None,
+        typer.Option(metavar="ROW", help="Compare every row with this one, query by query; else with the best."),
     ] = None,
     name: Annotated[str | None, typer.Option(help="Folder below experiments/; else made up.")] = None,
     jobs: Annotated[int, typer.Option(min=1, help="Worker processes of one thread each.")] = 1,
@@ -52,9 +70,9 @@ def experiment(
 ) -> None:
     """Train and measure a grid of runs with several seeds, or cross-validate; continues where it was stopped.
 
-    Example: semctl -w shop experiment --models grounded,dual-encoder --ratios 0,0.2,1 --seeds 5 --jobs 2
+    Example: semctl -w shop experiment grid --models all --presets tuned --ratios 0.2 --seeds 3 --jobs 2
     """
-    from pipeline.experiments.experiment import experiment as run_experiment
+    from pipeline.experiments.experiment import experiment
     from pipeline.experiments.grid import ExperimentRequest
 
     workspace, console = opened(context, as_json=as_json)
@@ -75,27 +93,26 @@ def experiment(
         split=(split or Split.valid).value,
         candidates=candidates.value,
     )
-    report = run_experiment(workspace, request, name=name, jobs=jobs, against=against, progress=console)
+    report = experiment(workspace, request, name=name, jobs=jobs, against=against, progress=console)
     console.result(report, _show)
 
 
 def _show(console: Console, report: ExperimentReport) -> None:
-    from pipeline.experiments.summary import SELECT, difference, percent, percent_interval
+    from pipeline.experiments.summary import COST, SELECT, costs, difference, percent, percent_interval
 
-    against = [f"- {report.against}"] if report.against else []
     console.table(
         report.title,
-        ["", "ratio", "runs", "NDCG@5", "95 %", "R@5", "NDCG@10", *against, "seconds"],
+        ["", "ratio", "runs", "NDCG@5", "95 %", "R@5", "NDCG@10", f"- {report.against}", *COST.values()],
         [
             [
-                row.name,
+                row.shown,
                 "" if row.ratio is None else f"{row.ratio:g}",
                 row.figures[SELECT].n,
                 percent(row.figures[SELECT]),
                 percent_interval(row.figures[SELECT].interval),
                 *(percent(row.figures[metric]) for metric in ("recall@5", "ndcg@10")),
-                *([difference(row)] if against else []),
-                "" if row.seconds is None else f"{row.seconds:.0f}",
+                difference(row),
+                *costs(row),
             ]
             for row in report.rows
         ],
@@ -107,7 +124,7 @@ def _show(console: Console, report: ExperimentReport) -> None:
             "NDCG@5 fold by fold",
             ["", *(f"fold {fold}" for fold in held_out)],
             [
-                [row.label, *(percent(row.folds[fold][SELECT]) if fold in row.folds else "" for fold in held_out)]
+                [row.shown_label, *(percent(row.folds[fold][SELECT]) if fold in row.folds else "" for fold in held_out)]
                 for row in report.rows
             ],
         )

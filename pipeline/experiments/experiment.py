@@ -1,4 +1,4 @@
-"""``semctl experiment``: plan a grid, train and measure what is missing of it, put it beside the baselines."""
+"""``semctl experiment grid``: plan a grid, train and measure what is missing of it, put it beside the baselines."""
 
 from __future__ import annotations
 
@@ -10,8 +10,8 @@ from typing import Any
 from pipeline.experiments.figure import Drawing, ratio_figure
 from pipeline.experiments.grid import ExperimentRequest, Row, folds_of, plan_grid
 from pipeline.experiments.running import Measured, run_all
-from pipeline.experiments.summary import Part, RowSummary, by_label, compare, markdown, summarise
-from pipeline.modelling.evaluate import baselines, gold_rule
+from pipeline.experiments.summary import SELECT, Part, RowSummary, by_label, compare, markdown, summarise
+from pipeline.modelling.evaluate import RULES, baselines, gold_rule
 from pipeline.modelling.run_record import RECORD
 from pipeline.modelling.runs import load_corpus
 from pipeline.workspace import Workspace
@@ -21,6 +21,8 @@ from schemas.json_form import json_form
 from schemas.progress import Progress, SilentProgress
 from schemas.validation import did_you_mean, known_name
 from semantic_model.evaluation.evaluation import CANDIDATE_KINDS, CandidateKind, evaluate_ranker
+from semantic_model.models.state_rule import GOLD, PREDICTED
+from semantic_model.ranking.model_spec import REIMPLEMENTED
 
 
 @dataclass(frozen=True)
@@ -31,8 +33,9 @@ class ExperimentReport:
     # with ``grid.json``, ``results.json``, ``table.md`` and, for two ratios and more, ``ratios.svg`` and ``ratios.png``
     folder: Path
     title: str  # what was measured
-    rows: tuple[RowSummary, ...]  # models in the order of the grid, then the baselines
-    against: str | None  # label of the row that the others are compared with; None without one
+    # models in the order of the grid, the rule over the states that they predict, then the baselines
+    rows: tuple[RowSummary, ...]
+    against: str  # label of the row that the others are compared with
     notes: tuple[str, ...]  # what a reader of the figures has to know
     failed: dict[str, str]  # run -> why, of the runs that could not be trained
     figure: Drawing | None  # what ``ratios.svg`` and ``ratios.png`` hold; None where there is none
@@ -60,7 +63,7 @@ def experiment(
         request: the grid.
         name: of the folder; None: made from the request.
         jobs: worker processes, each of one thread.
-        against: label or name of the row that the others are compared with, query by query.
+        against: label or name of the row that the others are compared with, query by query; None: the best.
         progress: shows a bar over runs and a line a run.
 
     Raises:
@@ -88,16 +91,17 @@ def experiment(
         raise
     summaries = [*_summaries(rows, measured), *floors]
     chosen = by_label(summaries).get(against) if against else None
-    if chosen is not None:
-        summaries = [row if row is chosen else _compared(row, chosen) for row in summaries]
+    if chosen is None:  # not said, or all of its runs failed
+        chosen = max((row for row in summaries if row.name != GOLD), key=lambda row: row.figures[SELECT].mean)
+    summaries = [row if row is chosen else _compared(row, chosen) for row in summaries]
     title = _title(request, summaries)
     report = ExperimentReport(
         folder.name,
         folder,
         title,
         tuple(summaries),
-        None if chosen is None else chosen.label,
-        _notes(request, summaries),
+        chosen.label,
+        _notes(request, rows, summaries),
         {run: str(problem) for run, problem in failed.items()},
         ratio_figure(summaries, title),
     )
@@ -128,23 +132,38 @@ def _floors(workspace: Workspace, request: ExperimentRequest, kind: CandidateKin
 
 
 def _summaries(rows: Sequence[Row], measured: Sequence[Measured]) -> list[RowSummary]:
-    found = []
+    """Of the rows of which a run was measured at all, and of the rule over the states that they predict."""
+    trained, rules = [], []
     for row in rows:
-        parts = [
-            Part(
-                done.planned.run,
-                done.planned.request.seed,
-                None if done.planned.request.fold is None else done.planned.request.fold.number,
-                done.evaluation,
-                done.best_epoch,
-                done.seconds,
-            )
-            for done in measured
-            if done.planned.row == row.label
-        ]
-        if parts:  # else all of its runs failed
-            found.append(summarise(row.name, row.ratio, row.label, parts))
-    return found
+        own = [done for done in measured if done.planned.row == row.label]
+        if own:
+            parts = [_part(done) for done in own]
+            trained.append(summarise(row.name, row.ratio, row.label, parts, reimplemented=row.reimplemented))
+        told = [replace(_place(done), evaluation=done.rule) for done in own if done.rule is not None]
+        if told:
+            name = f"{PREDICTED} by {row.name}"
+            rules.append(summarise(name, row.ratio, replace(row, name=name).label, told, floor=True))
+    return [*trained, *rules]
+
+
+def _place(done: Measured) -> Part:
+    asked = done.planned.request
+    number = None if asked.fold is None else asked.fold.number
+    return Part(done.planned.run, asked.seed, number, done.evaluation)
+
+
+def _part(done: Measured) -> Part:
+    record = done.record
+    return replace(
+        _place(done),
+        best_epoch=record.best_epoch,
+        seconds=record.seconds,
+        parameters=record.parameters,
+        examples_per_second=done.examples_per_second,
+        evaluation_seconds=done.evaluation_seconds,
+        words=record.words,
+        images=record.pictures,
+    )
 
 
 def _compared(row: RowSummary, chosen: RowSummary) -> RowSummary:
@@ -180,7 +199,7 @@ def _title(request: ExperimentRequest, rows: Sequence[RowSummary]) -> str:
     return f"{where}, {queries:,} queries, candidates: {request.candidates}{images}; per cent"
 
 
-def _notes(request: ExperimentRequest, rows: Sequence[RowSummary]) -> tuple[str, ...]:
+def _notes(request: ExperimentRequest, planned: Sequence[Row], rows: Sequence[RowSummary]) -> tuple[str, ...]:
     notes = []
     if request.folds is None:
         spread = f"mean ± standard deviation over {request.seeds} seeds; 95 %: of the mean, by Student's t"
@@ -195,8 +214,37 @@ def _notes(request: ExperimentRequest, rows: Sequence[RowSummary]) -> tuple[str,
         )
         kept = "assigned, too" if request.pool_test else "untouched"
         notes.append(f"the corpus's own test part: {kept}; a tenth of a fold's other dialogues chose the epoch")
-    if any(row.name == "state-rule (gold)" for row in rows):
-        notes.append("state-rule (gold) is told the gold states, which no trained model sees")
+    notes += [said for name, said in RULES.items() if any(row.name.startswith(name) for row in rows)]
+    if any(row.reimplemented for row in rows):
+        notes.append(f"{REIMPLEMENTED}: after what was published of it alone, as no code of its authors is public")
+    notes += _other_presets(planned)
+    notes += [*_sources("words", "BERT", rows), *_sources("images", "ResNet-18, trained along", rows)]
+    notes.append("seconds: on the clock, of one process; those of evaluation are for encoding and ranking")
     if any(row.against for row in rows):
         notes.append("against: paired by query, 95 % by drawing dialogues again")
     return tuple(notes)
+
+
+def _other_presets(rows: Sequence[Row]) -> list[str]:
+    """Which models have no preset of the name that was asked for, and what was taken."""
+    found: dict[str, list[str]] = {}
+    for row in rows:
+        for asked in row.instead_of:
+            said = f"{row.request.model} with {row.request.preset}"
+            if said not in found.setdefault(asked, []):
+                found[asked].append(said)
+    return [f"no preset '{asked}' of their own: {', '.join(said)}" for asked, said in found.items()]
+
+
+def _sources(what: str, papers: str, rows: Sequence[RowSummary]) -> list[str]:
+    """Where ``words`` or ``images`` are from, which tells what stands in for weights that are not here."""
+    found: dict[str, list[str]] = {}
+    trained = [row for row in rows if row.cost["seconds"] is not None]
+    for row in trained:
+        for source in dict.fromkeys(getattr(part, what) for part in row.parts):
+            found.setdefault(source, []).append(row.label)
+    return [
+        f"{what} (the paper's: {papers}): {source}"
+        + ("" if len(labels) == len(trained) else f"; of {', '.join(labels)}")
+        for source, labels in found.items()
+    ]

@@ -32,7 +32,7 @@ def ratio_figure(rows: Sequence[RowSummary], title: str) -> Drawing | None:
     """
     lines: dict[str, list[RowSummary]] = {}
     for row in sorted((row for row in rows if row.ratio is not None), key=lambda row: row.ratio or 0.0):
-        lines.setdefault(row.name, []).append(row)
+        lines.setdefault(row.shown, []).append(row)
     if max(map(len, lines.values()), default=0) < 2:
         return None
     import matplotlib
@@ -59,7 +59,7 @@ def ratio_figure(rows: Sequence[RowSummary], title: str) -> Drawing | None:
             drawn.append(bars)
         for row in (row for row in rows if row.ratio is None and row.name != "random"):
             height = 100 * row.figures[SELECT].mean
-            drawn.append(axes.axhline(height, linestyle="--", color=next(colours), label=_shortened(row.name)))
+            drawn.append(axes.axhline(height, linestyle="--", color=next(colours), label=_shortened(row.shown)))
         axes.set_xticks(ratios := _apart(sorted({row.ratio or 0.0 for line in lines.values() for row in line})))
         axes.set_xticklabels([f"{ratio:g}" for ratio in ratios])
         axes.set_xlabel("share of the training dialogues used with labels")

@@ -11,18 +11,26 @@ from pipeline.modelling.folds import Fold
 from pipeline.modelling.train import TrainRequest, find_named, plan_run
 from pipeline.workspace import Workspace
 from schemas.errors import UsageError
-from semantic_model.config.config import load_config
+from semantic_model.config.config import load_config, preset_names, preset_of
+from semantic_model.registry import MODELS
 
 NO_IMAGES = "no-images"
 """The one change of :attr:`ExperimentRequest.ablate` that is no setting."""
 
+EVERY_MODEL = "all"
+"""In :attr:`ExperimentRequest.models`: all that are trained."""
+
+_DEFAULT = "default"  # for a model that has neither the preset that was asked for nor one of its own
+
 
 @dataclass(frozen=True)
 class ExperimentRequest:
-    """What ``semctl experiment`` was asked to do."""
+    """What ``semctl experiment grid`` was asked to do."""
 
-    presets: tuple[str, ...] = ()  # for models without a preset of their own; empty: the workspace's
-    models: tuple[str, ...] = ()  # names of :data:`semantic_model.registry.MODELS`; empty: what the presets say
+    # of each model the one of that name, else its own (:func:`preset_for`); empty: each model's own, or the workspace's
+    presets: tuple[str, ...] = ()
+    # names of :data:`semantic_model.registry.MODELS`, or :data:`EVERY_MODEL`; empty: what the presets say
+    models: tuple[str, ...] = ()
     # shares of the training dialogues whose labels are used, for models that read labels
     ratios: tuple[float, ...] = (1.0,)
     seeds: int = 5  # how many, counted from 0
@@ -50,6 +58,8 @@ class Row:
     name: str  # model or preset, and what was changed
     ratio: float | None  # share of labelled dialogues; None for a model that reads no labels
     request: TrainRequest  # what is trained, but for seed and fold
+    instead_of: tuple[str, ...] = ()  # presets that were asked for and that its model does not have
+    reimplemented: bool = False  # as :attr:`semantic_model.ranking.model_spec.ModelSpec.reimplemented`
 
     @property
     def label(self) -> str:
@@ -81,13 +91,14 @@ def rows_of(workspace: Workspace, request: ExperimentRequest) -> list[Row]:
             "--pool-test is for folds, and none were asked for", fix="give --folds N, too, or leave it out"
         )
     rows = []
-    asked: Sequence[str | None] = list(dict.fromkeys(request.models)) or [None]
-    presets = list(dict.fromkeys(request.presets)) or [workspace.settings().train.preset]
-    for model, preset in [(name, preset) for name in asked for preset in _own_presets(name) or presets]:
+    for (model, preset), instead_of in _trained(workspace, request).items():
         usual = load_config(preset).model.kind
         kind = find_named(model or usual)
         ratios: Sequence[float | None] = list(dict.fromkeys(request.ratios)) if kind.reads_states else [None]
-        called = [Path(preset).stem] if kind.name == usual else [Path(preset).stem, kind.name]
+        stem = Path(preset).stem
+        called = [stem] if kind.name == usual else [stem, kind.name]
+        if instead_of or preset == f"{kind.name}/{stem}":
+            called = list(dict.fromkeys([kind.name, stem]))
         for change, ratio in itertools.product(_changes(request.vary, request.ablate), ratios):
             trained = TrainRequest(
                 labeled_ratio=ratio or 0.0,
@@ -97,13 +108,50 @@ def rows_of(workspace: Workspace, request: ExperimentRequest) -> list[Row]:
                 epochs=request.epochs,
                 images=request.images and NO_IMAGES not in change,
             )
-            rows.append(Row(" ".join([*called, *change]), ratio, trained))
+            rows.append(Row(" ".join([*called, *change]), ratio, trained, instead_of, kind.reimplemented))
     return rows
 
 
-def _own_presets(model: str | None) -> list[str]:
-    own = None if model is None else find_named(model).preset
-    return [] if own is None else [own]
+def _trained(workspace: Workspace, request: ExperimentRequest) -> dict[tuple[str | None, str], tuple[str, ...]]:
+    """Models with their presets -> the presets that were asked for in the place of each."""
+    usual = workspace.settings().train.preset
+    models = dict.fromkeys(name for given in request.models for name in (MODELS if given == EVERY_MODEL else [given]))
+    found: dict[tuple[str | None, str], tuple[str, ...]] = {}
+    for model in models or [None]:
+        for asked in dict.fromkeys(request.presets) or [None]:
+            if model is None:
+                found[None, asked or usual] = ()
+                continue
+            preset = preset_for(model, asked, usual)
+            missing = () if asked is None or preset in (asked, f"{model}/{asked}") else (asked,)
+            found[model, preset] = (*found.get((model, preset), ()), *missing)
+    return found
+
+
+def preset_for(model: str, asked: str | None, usual: str) -> str:
+    """The preset that a model is trained with: its own of the name asked for, else a shared one of that name that fits
+    it, else its own; ``default`` where there is none of these.
+
+    Args:
+        asked: None: not said.
+        usual: for a model without a preset of its own.
+
+    Raises:
+        UsageError: no such model, or no model has a preset of that name.
+    """
+    own = find_named(model).preset
+    mine = None if own is None else preset_of(model, own)
+    if asked is None:
+        return mine or usual
+    named = preset_of(model, asked)
+    if named != asked:
+        return named
+    names = preset_names()
+    if asked in names or asked.endswith(".toml"):
+        return asked if mine is None or load_config(asked).model.kind == model else mine
+    if any(name.endswith(f"/{asked}") for name in names):
+        return mine or _DEFAULT
+    return asked  # loading it says what there is
 
 
 def _changes(vary: Iterable[str], ablate: Iterable[str]) -> list[tuple[str, ...]]:

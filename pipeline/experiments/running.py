@@ -15,6 +15,7 @@ from typing import Any
 
 from pipeline.environment import variables_set
 from pipeline.experiments.grid import PlannedRun
+from pipeline.modelling.run_record import RunRecord
 from pipeline.modelling.runs import load_corpus, open_ranker
 from pipeline.modelling.train import train
 from pipeline.workspace import Workspace
@@ -23,6 +24,8 @@ from schemas.files import locked, read_json, taken_apart, write_json
 from schemas.progress import Progress
 from semantic_model.evaluation.evaluation import CandidateKind, Evaluation, evaluate_ranker
 from semantic_model.evaluation.metrics import metric_names
+from semantic_model.models.state_rule import rule_over_predictions
+from semantic_model.training.metrics_log import examples_per_second
 
 _THREADS = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS")
 
@@ -33,8 +36,10 @@ class Measured:
 
     planned: PlannedRun  # the run
     evaluation: Evaluation  # measured on the split that the grid asks
-    best_epoch: int  # the epoch that was kept
-    seconds: float  # of training
+    evaluation_seconds: float  # of encoding and ranking
+    rule: Evaluation | None  # of the rule over the states that it predicts; None where it predicts none
+    record: RunRecord  # how training went
+    examples_per_second: float | None  # of training; None where the run's log does not say
 
 
 def run_all(
@@ -60,7 +65,7 @@ def run_all(
             if isinstance(outcome, Measured):
                 found[planned.run] = outcome
                 figure = 100 * outcome.evaluation.means["ndcg@5"]
-                progress.log(f"{done}: {split} ndcg@5 {figure:.2f}, trained in {outcome.seconds:.0f} s")
+                progress.log(f"{done}: {split} ndcg@5 {figure:.2f}, trained in {outcome.record.seconds:.0f} s")
             else:
                 failed[planned.run] = outcome
                 progress.log(f"{done}: {outcome}")
@@ -79,15 +84,26 @@ def carry_out(workspace: Workspace, planned: PlannedRun, split: str, kind: Candi
     with locked(workspace.runs / f".{planned.run}.lock"):
         record = train(workspace, planned.request, go_on=True)
         file = folder / f"per-query-{split}-{kind}.json"
-        if not file.is_file():
-            corpus = load_corpus(workspace, images=planned.request.images, fold=planned.request.fold)
-            measured = evaluate_ranker(open_ranker(folder, corpus), corpus, split, kind)
-            write_json(file, _as_json(measured))
-    fix = "delete it; it is measured again"
-    value = read_json(file, error=ModelError, fix=fix)
+        fix = "delete it; it is measured again"
+        value = read_json(file, error=ModelError, fix=fix) if file.is_file() else {}
+        if isinstance(value, dict) and "rule" not in value:  # earlier versions wrote less
+            value = _measured(workspace, planned, split, kind)
+            write_json(file, value)
     with taken_apart(file, error=ModelError, fix=fix):
-        measured = _from_json(value)
-    return Measured(planned, measured, record.best_epoch, record.seconds)
+        rule = None if value["rule"] is None else _from_json(value["rule"])
+        measured, seconds = _from_json(value), float(value["seconds"])
+    return Measured(planned, measured, seconds, rule, record, examples_per_second(folder))
+
+
+def _measured(workspace: Workspace, planned: PlannedRun, split: str, kind: CandidateKind) -> dict[str, Any]:
+    corpus = load_corpus(workspace, images=planned.request.images, fold=planned.request.fold)
+    ranker = open_ranker(workspace.runs / planned.run, corpus)
+    began = time.perf_counter()
+    found = evaluate_ranker(ranker, corpus, split, kind)
+    seconds = round(time.perf_counter() - began, 3)
+    rule = rule_over_predictions(ranker, corpus.queries(split))
+    of_rule = None if rule is None else _as_json(evaluate_ranker(rule, corpus, split, kind))
+    return {**_as_json(found), "seconds": seconds, "rule": of_rule}
 
 
 def _as_json(found: Evaluation) -> dict[str, Any]:

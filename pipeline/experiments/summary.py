@@ -12,11 +12,20 @@ from scipy.special import stdtrit
 from schemas.json_form import json_form
 from semantic_model.evaluation.evaluation import Evaluation
 from semantic_model.evaluation.metrics import Interval, bootstrap_intervals
+from semantic_model.ranking.model_spec import REIMPLEMENTED
 
 if TYPE_CHECKING:
     import pandas as pd
 
 SELECT = "ndcg@5"
+
+COST = {
+    "parameters": "parameters",
+    "seconds": "training, s",
+    "evaluation_seconds": "evaluation, s",
+    "examples_per_second": "examples/s",
+}
+"""What a run takes -> the heading of its column."""
 
 
 @dataclass(frozen=True)
@@ -54,9 +63,15 @@ class Part:
     seed: int | None  # None of a floor
     fold: int | None  # number of the fold; None on the corpus's own splits
     evaluation: Evaluation  # its figures
-    # best_epoch, seconds: of training; None of a floor
+    # best_epoch, seconds, parameters, examples_per_second: of training; None of a floor
     best_epoch: int | None = None
     seconds: float | None = None
+    parameters: int | None = None
+    examples_per_second: float | None = None
+    evaluation_seconds: float | None = None  # of encoding and ranking; None of a floor
+    # words, images: where word pieces and image features are from, for people; empty of a floor
+    words: str = ""
+    images: str = ""
 
 
 @dataclass(frozen=True)
@@ -73,18 +88,35 @@ class RowSummary:
     folds: dict[int, dict[str, Spread]]  # fold -> metric -> over seeds; empty on the corpus's own splits
     # the difference in NDCG@5 from another row, query by query; None without one
     against: tuple[float, Interval] | None = None
+    reimplemented: bool = False  # as of :class:`pipeline.experiments.grid.Row`
 
     @property
-    def seconds(self) -> float | None:
-        """Of training a run, on average."""
-        known = [part.seconds for part in self.parts if part.seconds is not None]
-        return statistics.fmean(known) if known else None
+    def cost(self) -> dict[str, float | None]:
+        """What a run takes, on average: the names of :data:`COST`."""
+        found: dict[str, float | None] = {}
+        for name in COST:
+            known = [value for part in self.parts if (value := getattr(part, name)) is not None]
+            found[name] = statistics.fmean(known) if known else None
+        return found
+
+    @property
+    def shown(self) -> str:
+        """Its name in tables, with the mark of what was re-implemented."""
+        return self._marked(self.name)
+
+    @property
+    def shown_label(self) -> str:
+        """Its label in tables, marked likewise."""
+        return self._marked(self.label)
+
+    def _marked(self, name: str) -> str:
+        return f"{name} {REIMPLEMENTED}" if self.reimplemented else name
 
     def as_json(self) -> dict[str, Any]:
         """The JSON form; figures are fractions of 1."""
         return {
             **json_form(self, "parts", "folds", "against"),
-            "seconds": self.seconds,
+            **self.cost,
             "queries": len({query for part in self.parts for query in part.evaluation.queries}),
             "folds": {
                 str(fold): {name: found.as_json() for name, found in figures.items()}
@@ -95,14 +127,23 @@ class RowSummary:
         }
 
 
-def summarise(name: str, ratio: float | None, label: str, parts: Sequence[Part], *, floor: bool = False) -> RowSummary:
+def summarise(
+    name: str,
+    ratio: float | None,
+    label: str,
+    parts: Sequence[Part],
+    *,
+    floor: bool = False,
+    reimplemented: bool = False,
+) -> RowSummary:
     """Put the measurements of a row together."""
     import pandas as pd
 
     table = pd.DataFrame([part.evaluation.means for part in parts])
     by_fold = table.groupby(pd.Series([part.fold for part in parts], dtype="Int64"))  # those without are in no group
     folds = {int(fold): _spreads(found) for fold, found in by_fold}
-    return RowSummary(name, ratio, label, floor, tuple(parts), _spreads(by_fold.mean() if folds else table), folds)
+    figures = _spreads(by_fold.mean() if folds else table)
+    return RowSummary(name, ratio, label, floor, tuple(parts), figures, folds, reimplemented=reimplemented)
 
 
 def compare(row: RowSummary, other: RowSummary, metric: str = SELECT) -> tuple[float, Interval]:
@@ -133,6 +174,13 @@ def _per_query(row: RowSummary, metric: str) -> pd.Series:
     return pd.concat(measured).groupby(level=[0, 1]).mean()
 
 
+def costs(row: RowSummary) -> list[str]:
+    """The columns of :data:`COST`."""
+    return [
+        "" if value is None else f"{value:,.{int(name == 'evaluation_seconds')}f}" for name, value in row.cost.items()
+    ]
+
+
 def percent(found: Spread) -> str:
     """``52.80 ± 0.61``, per cent."""
     return f"{100 * found.mean:.2f}" + ("" if found.std is None else f" ± {100 * found.std:.2f}")
@@ -149,13 +197,13 @@ def markdown(title: str, rows: Sequence[RowSummary], against: str | None, notes:
 
     table = pd.DataFrame(
         {
-            "": row.name,
+            "": row.shown,
             "ratio": "" if row.ratio is None else f"{row.ratio:g}",
             "runs": row.figures[SELECT].n,
             **{name: percent(found) for name, found in row.figures.items()},
             "95 % of ndcg@5": percent_interval(row.figures[SELECT].interval),
             **({f"ndcg@5 against {against}": difference(row)} if against else {}),
-            "seconds": "" if row.seconds is None else f"{row.seconds:.0f}",
+            **dict(zip(COST.values(), costs(row), strict=True)),
         }
         for row in rows
     )
@@ -163,7 +211,7 @@ def markdown(title: str, rows: Sequence[RowSummary], against: str | None, notes:
     folds = pd.DataFrame({fold: percent(found[SELECT]) for fold, found in row.folds.items()} for row in rows)
     if len(folds.columns):
         folds = folds.sort_index(axis=1).add_prefix("fold ").fillna("")
-        folds.insert(0, "", [row.label for row in rows])
+        folds.insert(0, "", [row.shown_label for row in rows])
         lines += ["", "NDCG@5 fold by fold", "", *_lines(folds)]
     return "\n".join([*lines, "", *(f"- {note}" for note in notes)]) + "\n"
 

@@ -21,9 +21,12 @@ from schemas.validation import known_name
 from semantic_model.data.corpus import Corpus
 from semantic_model.evaluation.evaluation import CANDIDATE_KINDS, CandidateKind, Evaluation, evaluate_ranker
 from semantic_model.evaluation.metrics import Formula
-from semantic_model.models.state_rule import StateRule
+from semantic_model.models.state_rule import GOLD, PREDICTED, StateRule, rule_over_predictions
 from semantic_model.ranking.ranker import Ranker
 from semantic_model.registry import BASELINES
+
+RULES = {PREDICTED: f"{PREDICTED} is told the states that the run predicts", GOLD: f"{GOLD} is told the gold states"}
+"""Rows that need a word of explanation -> that word."""
 
 
 @dataclass(frozen=True)
@@ -100,7 +103,8 @@ class EvaluateRequest:
 def evaluate(workspace: Workspace, request: EvaluateRequest, *, progress: Progress | None = None) -> EvaluationReport:
     """Measure a run and the baselines, and keep the report as ``runs/<id>/evaluation-<split>-<candidates>.json``.
 
-    Where the whole split is labelled, one more row shows what a rule would do that reads the gold states.
+    One more row shows what a rule does that reads the states which the run predicts, where it predicts any; and one
+    what it would do with the gold states, where the whole split is labelled.
 
     Raises:
         UsageError: unknown candidates, or a split without recommendation turns.
@@ -119,12 +123,13 @@ def evaluate(workspace: Workspace, request: EvaluateRequest, *, progress: Progre
     if fold is not None:
         shown.log(f"splits of the run's own: fold {fold.number} of {fold.of}, whose held-out dialogues are 'test'")
     corpus = load_corpus(workspace, images=request.images, fold=fold)
-    floors = baselines(corpus)
+    models = [] if folder is None else [open_ranker(folder, corpus, product_table=request.product_table)]
+    rules = (rule_over_predictions(model, corpus.queries(split)) for model in models)
+    floors = [*baselines(corpus), *(rule for rule in rules if rule is not None)]
     try:
         floors += gold_rule(workspace, corpus, split)
     except WorkspaceError as problem:  # an ingest that is not complete is no reason not to measure a run
         shown.log(f"the rule over gold states is left out: {problem}")
-    models = () if folder is None else (open_ranker(folder, corpus, product_table=request.product_table),)
     rows = tuple(
         evaluate_ranker(
             ranker, corpus, split, kind, formula=request.metrics, min_negatives=request.min_negatives, progress=shown

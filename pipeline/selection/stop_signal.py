@@ -28,7 +28,7 @@ from semantic_model.evaluation.metrics import Interval
 Numbers = npt.NDArray[np.float64]
 
 METRIC = "ndcg@5"
-_PER_QUERY = "per-query-valid-all.json"  # written by `semctl experiment`
+_PER_QUERY = "per-query-valid-all.json"  # written by `semctl experiment grid`
 _LABELS = ("D_F", "D_P", "ontology")  # inputs of a run that change with every ingest
 _RATIOS = (0.05, 0.2)  # to make runs at, beside 0, where enough is labelled
 _HALVES = 60  # values of ``half`` tried
@@ -248,7 +248,7 @@ def _command(usable: int, training: int) -> str:
     middle, high = _RATIOS if largest >= _RATIOS[-1] else (round(largest / 3, 3), largest)
     if not middle:
         return "label more dialogues: semctl export-for-labelling, then semctl ingest-labels"
-    return f"semctl experiment --ratios 0,{middle:g},{high:g} --seeds 3"
+    return f"semctl experiment grid --ratios 0,{middle:g},{high:g} --seeds 3"
 
 
 def _runs(workspace: Workspace) -> list[_Run]:

@@ -1,7 +1,8 @@
 """What a rule could do that knew the belief state: count the wanted values that a product has.
 
-It reads the *gold* state of the user's last turn, which no trained model sees, so it is a yardstick rather than a
-competitor: a model with a poor idea of the state, but with all that the words say beyond it, may rank better.
+Told the *gold* state of the user's last turn, which no trained model sees, it is a yardstick rather than a competitor:
+a model with a poor idea of the state, but with all that the words say beyond it, may rank better. Told the state that
+a trained model predicts, it says what that state alone is worth.
 """
 
 from __future__ import annotations
@@ -16,9 +17,17 @@ from schemas.belief import BeliefState, SlotValue
 from schemas.folding import fold
 from schemas.ontology import Ontology
 from semantic_model.data.records import FloatArray, Product, Query
+from semantic_model.ranking.chunked_scoring import slices
+from semantic_model.ranking.network_ranker import NetworkRanker
+from semantic_model.ranking.ranker import PredictsStates, Ranker
 
 Weights = Literal["none", "idf"]
 """``none``: every value counts one; ``idf``: ln(N / products with it), so that rare values count more."""
+
+GOLD, PREDICTED = "state-rule (gold)", "state-rule (predicted)"
+"""Names of the rule by whose states it reads."""
+
+_CHUNK = 512  # queries encoded at a time
 
 
 class ValueIndex(NamedTuple):
@@ -37,16 +46,21 @@ class StateRule:
         states: (dialogue, turn of the recommendation) -> the state before it.
         ontology: its slots, for the ranges of numbers and other spellings.
         weights: see :data:`Weights`.
+        name: its name in tables.
     """
 
-    name = "state-rule (gold)"
-
     def __init__(
-        self, states: Mapping[tuple[str, int], BeliefState], ontology: Ontology, weights: Weights = "idf"
+        self,
+        states: Mapping[tuple[str, int], BeliefState],
+        ontology: Ontology,
+        weights: Weights = "idf",
+        name: str = GOLD,
     ) -> None:
         self.states = states
         self._slots = {slot.attribute: slot for slot in ontology.slots}
+        self._attributes = {slot.name: slot.attribute for slot in ontology.slots}
         self.weights = weights
+        self.name = name
 
     def encode_products(self, products: Sequence[Product]) -> ValueIndex:
         """Index the products' values."""
@@ -62,7 +76,7 @@ class StateRule:
         return ValueIndex(rows, len(products))
 
     def encode_contexts(self, queries: Sequence[Query]) -> list[BeliefState]:
-        """The gold state of each query; nothing is known where there is none."""
+        """The state of each query; nothing is known where there is none."""
         return [self.states.get((query.dialogue_id, query.turn), ()) for query in queries]
 
     def score(
@@ -83,10 +97,21 @@ class StateRule:
         return picked
 
     def _having(self, item: SlotValue, table: ValueIndex) -> npt.NDArray[np.int64]:
-        attribute = item.attribute or item.slot
+        attribute = item.attribute or self._attributes.get(item.slot, item.slot)
         value = item.catalogue_value if item.catalogue_value is not None else item.value
         slot = self._slots.get(attribute)
         known = None if slot is None else slot.find(value)
         if known is not None and known.count > 0:  # all its spellings, where the catalogue has several
             value = known.value
         return table.rows.get((attribute, fold(value)), np.empty(0, dtype=np.int64))
+
+
+def rule_over_predictions(ranker: Ranker, queries: Sequence[Query]) -> StateRule | None:
+    """The rule over the states that a trained ranker predicts for these queries; None if it predicts none."""
+    if not isinstance(ranker, NetworkRanker) or not isinstance(ranker.model, PredictsStates):
+        return None
+    states: dict[tuple[str, int], BeliefState] = {}
+    for part in slices(len(queries), _CHUNK):
+        read = ranker.model.predicted_states(ranker.encode_contexts(queries[part]))
+        states.update({(q.dialogue_id, q.turn): found.state for q, found in zip(queries[part], read, strict=True)})
+    return StateRule(states, ranker.reader.ontology, name=PREDICTED)

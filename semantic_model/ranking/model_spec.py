@@ -23,6 +23,9 @@ from semantic_model.registry import MODELS
 
 NO_STATES = Inputs()
 
+REIMPLEMENTED = "(re-implemented)"
+"""After the name of a model of which no code of its authors is public."""
+
 
 class Sizes(NamedTuple):
     """What a network's shape depends on beside its settings."""
@@ -101,7 +104,7 @@ class ModelSpec:
     @property
     def title(self) -> str:
         """Its name in tables."""
-        return (self.shown_as or self.name) + " (re-implemented)" * self.reimplemented
+        return (self.shown_as or self.name) + f" {REIMPLEMENTED}" * self.reimplemented
 
     @property
     def reads_states(self) -> bool:

@@ -7,6 +7,7 @@ import time
 from collections import deque
 from collections.abc import Iterator
 from pathlib import Path
+from statistics import median
 from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
 import torch
@@ -88,6 +89,19 @@ class MetricsLog:
             except (ValueError, KeyError, TypeError):
                 continue
         write_atomic(self.path, "".join(f"{line}\n" for line in kept))
+
+
+def examples_per_second(folder: Path) -> float | None:
+    """Of a run's median epoch; None where ``metrics.jsonl`` does not say."""
+    path, found = folder / "metrics.jsonl", []
+    for line in path.read_text().splitlines() if path.is_file() else ():
+        try:
+            value = json.loads(line)
+            if value["kind"] == "epoch":
+                found.append(float(value["examples_per_second"]))
+        except (ValueError, KeyError, TypeError):
+            continue
+    return median(found) if found else None
 
 
 About = TypeVar("About")

@@ -31,7 +31,10 @@ def test_the_demo_prints_one_json_object_with_every_promised_row(tmp_path: Path)
     done = subprocess.run([*command, "--epochs", "1", "--json"], capture_output=True, text=True, check=True)
     shown = json.loads(done.stdout)
     names = [row["name"] for row in shown["rows"]]
-    assert names == ["semantic", "random", "popularity", "tfidf", "semantic --no-images"]
+    assert names == [
+        *("semantic", "random", "popularity", "tfidf", "bm25", "state-rule (predicted)"),
+        "semantic --no-images",
+    ]
     assert all(0 <= row["ndcg@5"] <= 1 for row in shown["rows"])
     assert set(shown) >= {"workspace", "run", "rows", "seconds"}
     assert (Path(shown["workspace"]) / "runs" / shown["run"] / "record.json").is_file()

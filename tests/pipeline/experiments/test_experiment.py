@@ -11,6 +11,7 @@ import signal
 import subprocess
 import sys
 import time
+from dataclasses import replace
 from pathlib import Path
 from xml.etree import ElementTree
 
@@ -20,7 +21,7 @@ from PIL import Image
 
 from pipeline import cli
 from pipeline.corpus.import_corpus import ImportRequest, import_corpus
-from pipeline.experiments.experiment import experiment
+from pipeline.experiments.experiment import _notes, _other_presets, _sources, experiment
 from pipeline.experiments.figure import ratio_figure
 from pipeline.experiments.grid import ExperimentRequest, plan_grid, rows_of
 from pipeline.experiments.summary import Part, Spread, compare, markdown, summarise
@@ -32,6 +33,7 @@ from pipeline.modelling.train import TrainRequest, resume
 from pipeline.workspace import Workspace
 from schemas.errors import CheckError, UsageError
 from semantic_model.evaluation.evaluation import Evaluation
+from semantic_model.registry import MODELS
 
 ROOT = Path(__file__).resolve().parents[3]
 SMALL = ("model.width=8", "model.heads=2", "model.inner=8", "model.layers=1", "text.embeddings=corpus")
@@ -115,6 +117,80 @@ def test_rows_of_a_grid_are_models_presets_changes_and_ratios(prepared: Workspac
     assert len(varied) == 4
 
 
+def test_each_model_is_trained_with_its_own_preset_of_the_name_asked_for(prepared: Workspace):
+    rows = rows_of(prepared, ExperimentRequest(presets=("tuned",), models=("all",), ratios=(0.2,)))
+    assert [row.request.model for row in rows] == list(MODELS)
+    labels = {row.request.model: row.label for row in rows}
+    assert (labels["semantic"], labels["mhred"]) == ("semantic tuned r0.2", "mhred tuned")
+    assert (labels["grounded"], labels["dual-encoder"]) == ("grounded default r0.2", "dual-encoder")
+    missing = {row.request.model: row.request.preset for row in rows if row.instead_of}
+    assert missing == {"grounded": "default", "dual-encoder": "dual-encoder"}
+    (note,) = _other_presets(rows)
+    assert note == "no preset 'tuned' of their own: dual-encoder with dual-encoder, grounded with default"
+    both = rows_of(prepared, ExperimentRequest(presets=("uniform", "tuned"), models=("mhred", "grounded")))
+    assert [row.label for row in both] == ["mhred uniform", "mhred tuned", "grounded default r1"]
+    assert both[2].instead_of == ("uniform", "tuned")
+    own = rows_of(prepared, ExperimentRequest(models=("mhred",), presets=("tiny",)))
+    assert [(row.label, row.instead_of) for row in own] == [("mhred tuned", ("tiny",))]
+    plain = rows_of(prepared, ExperimentRequest(models=("mhred", "dual-encoder")))
+    assert [(row.label, row.instead_of) for row in plain] == [("mhred tuned", ()), ("dual-encoder", ())]
+
+
+def test_a_preset_file_is_for_the_model_that_it_names(prepared: Workspace, tmp_path: Path):
+    mine = tmp_path / "mine.toml"
+    mine.write_text('base = "protocols/uniform"\n[model]\nkind = "mhred"\nwidth = 8\n')
+    rows = rows_of(prepared, ExperimentRequest(models=("mhred", "dual-encoder"), presets=(str(mine),)))
+    assert [(row.label, row.instead_of) for row in rows] == [("mine", ()), ("dual-encoder", (str(mine),))]
+
+
+def test_what_was_re_implemented_is_marked_wherever_its_figures_stand(prepared: Workspace, monkeypatch):
+    from semantic_model.models import mhred
+
+    monkeypatch.setattr(mhred, "MODEL", replace(mhred.MODEL, reimplemented=True))
+    (row,) = rows_of(prepared, ExperimentRequest(models=("mhred",)))
+    assert (row.label, row.reimplemented) == ("mhred tuned", True)
+    found = summarise(row.name, None, row.label, [measured({("a", 1): 0.3}, fold=1)], reimplemented=row.reimplemented)
+    assert found.as_json()["reimplemented"] is True
+    table = markdown("t", [found], None, ())
+    assert table.count("| mhred tuned (re-implemented) |") == 2  # of all folds, and fold by fold
+    lines = [replace(found, ratio=ratio) for ratio in (0.0, 1.0)]
+    assert "mhred tuned (re-implemented)" in ratio_figure(lines, "t").svg
+    said = _notes(ExperimentRequest(), [row], [found])
+    assert "(re-implemented): after what was published of it alone, as no code of its authors is public" in said
+
+
+def test_words_and_images_are_told_apart_where_rows_have_different_ones():
+    rows = [
+        summarise(name, None, name, [replace(measured({("a", 1): 0.3}), words=words)])
+        for name, words in (("a", "BERT's"), ("b", "learned"), ("c", "learned"))
+    ]
+    ours = ["words (the paper's: BERT): BERT's; of a", "words (the paper's: BERT): learned; of b, c"]
+    assert _sources("words", "BERT", rows) == ours
+
+
+def test_the_rule_over_the_states_that_a_run_predicts_is_a_row(workspace: Workspace):
+    request = ExperimentRequest(presets=("default",), settings=SMALL, epochs=1, seeds=2, ratios=(0.5,))
+    report = experiment(workspace, request)
+    rules = [row for row in report.rows if row.name.startswith("state-rule")]
+    assert [row.label for row in rules] == ["state-rule (predicted) by default r0.5", "state-rule (gold)"]
+    assert (rules[0].floor, rules[0].ratio, rules[0].figures["ndcg@5"].n) == (True, 0.5, 2)
+    assert rules[0].cost["seconds"] is None
+    for part in rules[0].parts:
+        shown = evaluate(workspace, EvaluateRequest(part.run, split="valid", candidates="all")).rows
+        assert [row.name for row in shown][-2:] == ["state-rule (predicted)", "state-rule (gold)"]
+        assert shown[-2].means == pytest.approx(part.evaluation.means)
+    assert "state-rule (predicted) is told the states that the run predicts" in report.notes
+
+
+def test_the_old_form_names_the_new_one(workspace: Workspace, capsys: pytest.CaptureFixture[str]):
+    assert cli._run(["-w", str(workspace.root), "experiment", "--models", "dual-encoder", "--seeds", "1"]) == 2
+    said = capsys.readouterr().err.strip()
+    assert said.count("\n") == 0
+    assert "'experiment' has no option --models; write `semctl" in said
+    assert "experiment grid" in said
+    assert not (workspace.root / "experiments").exists()
+
+
 def test_what_does_not_fit_is_refused_before_anything_is_trained(prepared: Workspace):
     for wrong, said in (
         ({"models": ("lstm",)}, "unknown model 'lstm'; one of semantic, dual-encoder"),
@@ -124,6 +200,8 @@ def test_what_does_not_fit_is_refused_before_anything_is_trained(prepared: Works
         ({"settings": ("loss.alhpa=1",)}, "did you mean 'loss.alpha'"),
         ({"models": ("dual-encoder",), "settings": ("dsi.hops=1",)}, "'dsi.hops' does nothing"),
         ({"candidates": "most"}, "unknown candidates"),
+        ({"presets": ("tuned",)}, "no preset 'tuned'; say of which model with --model: .*mhred"),
+        ({"presets": ("tunde",), "models": ("all",)}, "no preset 'tunde'"),
     ):
         with pytest.raises(UsageError, match=said):
             experiment(prepared, ExperimentRequest(**{"presets": ("tiny",), **wrong}))
@@ -137,7 +215,7 @@ def test_a_grid_is_trained_measured_and_kept_and_not_trained_again(workspace: Wo
     report = experiment(workspace, request, name="first", against="dual-encoder")
     assert [row.label for row in report.rows] == [
         *("tiny r0", "tiny r0.5", "dual-encoder"),
-        *("random", "popularity", "tfidf", "state-rule (gold)"),
+        *("random", "popularity", "tfidf", "bm25", "state-rule (gold)"),
     ]
     folder = workspace.root / "experiments" / "first"
     written = ["grid.json", "ratios.png", "ratios.svg", "results.json", "table.md"]
@@ -151,6 +229,20 @@ def test_a_grid_is_trained_measured_and_kept_and_not_trained_again(workspace: Wo
     values = [run["ndcg@5"] for run in runs[:2]]
     assert results["rows"][0]["figures"]["ndcg@5"]["mean"] == pytest.approx(sum(values) / 2)
     assert results["rows"][0]["figures"]["ndcg@5"]["std"] == pytest.approx(abs(values[0] - values[1]) / 2**0.5)
+    for run in runs:
+        said = [json.loads(line) for line in (workspace.runs / run["run"] / "metrics.jsonl").read_text().splitlines()]
+        (rate,) = (line["examples_per_second"] for line in said if line["kind"] == "epoch")
+        record = records[run["run"]]
+        assert (run["parameters"], run["examples_per_second"]) == (record["parameters"], rate)
+        assert (run["words"], run["images"]) == (record["words"], record["pictures"])
+        assert 0 < run["evaluation_seconds"] < 60
+    assert results["rows"][0]["parameters"] == runs[0]["parameters"] == report.rows[0].cost["parameters"]
+    assert results["rows"][0]["seconds"] == pytest.approx((runs[0]["seconds"] + runs[1]["seconds"]) / 2)
+    assert results["rows"][3]["parameters"] is None  # random
+    head = (folder / "table.md").read_text().splitlines()[2]
+    assert head.endswith("| parameters | training, s | evaluation, s | examples/s |")
+    assert f"words (the paper's: BERT): {runs[0]['words']}" in report.notes  # those of all alike
+    assert f"images (the paper's: ResNet-18, trained along): {runs[0]['images']}" in report.notes
     assert results["rows"][2]["against"] is None
     assert results["rows"][0]["against"]["difference"] == pytest.approx(
         results["rows"][0]["figures"]["ndcg@5"]["mean"] - results["rows"][2]["figures"]["ndcg@5"]["mean"]
@@ -164,6 +256,16 @@ def test_a_grid_is_trained_measured_and_kept_and_not_trained_again(workspace: Wo
     experiment(workspace, request, name="first", against="dual-encoder")
     assert {path: path.stat().st_mtime_ns for path in workspace.runs.rglob("*") if path.is_file()} == before
     assert (folder / "results.json").read_bytes() == kept
+    file = workspace.runs / runs[0]["run"] / "per-query-valid-all.json"
+    measured = json.loads(file.read_text())
+    file.write_text(json.dumps({key: measured[key] for key in ("name", "queries", "per_query", "skipped")}))
+    again = experiment(workspace, request, name="first")  # as earlier versions wrote it: measured anew
+    assert json.loads(file.read_text()).keys() == measured.keys()
+    assert again.rows[0].figures == report.rows[0].figures
+    honest = [row for row in again.rows if row.label != "state-rule (gold)"]
+    best = max(honest, key=lambda row: row.figures["ndcg@5"].mean)
+    assert again.against == best.label  # nothing named: the best row that is not told the gold states
+    assert [row.label for row in again.rows if row.against is None] == [best.label]
 
 
 def test_a_smaller_ratio_is_labelled_within_a_larger_one_in_every_fold(workspace: Workspace):
@@ -208,7 +310,16 @@ def test_a_killed_grid_does_the_rest_and_comes_to_the_same_figures(workspace: Wo
     untouched = Workspace(tmp_path / "straight")
     shutil.copytree(workspace.root, untouched.root)
     expected = experiment(untouched, request, name="grid")
-    command = [sys.executable, "-m", "pipeline.cli", "-w", str(workspace.root), "experiment", "--models=dual-encoder"]
+    command = [
+        sys.executable,
+        "-m",
+        "pipeline.cli",
+        "-w",
+        str(workspace.root),
+        "experiment",
+        "grid",
+        "--models=dual-encoder",
+    ]
     command += ["--name=grid", "--seeds=2", "--epochs=6", "--jobs=2"]
     command += [f"--set={setting}" for setting in request.settings]
     begun = [workspace.runs / run.run / "checkpoints" / "last.safetensors" for run in plan_grid(workspace, request)[1]]
@@ -260,7 +371,18 @@ def test_the_figure_is_drawn_for_two_ratios_and_more():
 
 
 def test_the_command_prints_one_object(workspace: Workspace, capsysbinary: pytest.CaptureFixture[bytes]):
-    command = ["-w", str(workspace.root), "experiment", "--models", "dual-encoder", "--seeds", "1", "--epochs", "1"]
+    command = [
+        "-w",
+        str(workspace.root),
+        "experiment",
+        "grid",
+        "--models",
+        "dual-encoder",
+        "--seeds",
+        "1",
+        "--epochs",
+        "1",
+    ]
     assert cli._run([*command, *(f"--set={setting}" for setting in SMALL), "--json"]) == 0
     found = json.loads(capsysbinary.readouterr().out)
     assert found["rows"][0]["label"] == "dual-encoder"
@@ -271,7 +393,7 @@ def test_the_command_prints_one_object(workspace: Workspace, capsysbinary: pytes
 def test_a_dual_encoder_needs_no_labels(workspace: Workspace):
     shutil.rmtree(workspace.root / "splits")
     report = experiment(workspace, ExperimentRequest(models=("dual-encoder",), settings=SMALL, epochs=1, seeds=1))
-    assert [row.label for row in report.rows] == ["dual-encoder", "random", "popularity", "tfidf"]
+    assert [row.label for row in report.rows] == ["dual-encoder", "random", "popularity", "tfidf", "bm25"]
     with pytest.raises(UsageError, match="reads no labels"):
         plan_grid_of_ratio(workspace)
 

@@ -99,9 +99,9 @@ def semctl(*arguments: str) -> subprocess.CompletedProcess[str]:
 
 def test_baselines_find_what_is_asked_for_in_so_many_words(workspace: Workspace):
     report = evaluate(workspace, EvaluateRequest(split="valid", candidates="all", baselines_only=True))
-    assert [row.name for row in report.rows] == ["random", "popularity", "tfidf"]
+    assert [row.name for row in report.rows] == ["random", "popularity", "tfidf", "bm25"]
     by_name = {row.name: row.means for row in report.rows}
-    assert by_name["tfidf"]["ndcg@5"] == pytest.approx(1.0)
+    assert by_name["tfidf"]["ndcg@5"] == by_name["bm25"]["ndcg@5"] == pytest.approx(1.0)
     # p0 and p3 are popular, the six others tie for places 3 to 8: three of the six are among the first five
     assert by_name["popularity"]["recall@5"] == pytest.approx(0.5)
     assert not workspace.runs.exists()
@@ -120,7 +120,7 @@ def test_the_model_comes_first_and_the_report_is_kept_with_its_run(
     folder = add_run(workspace, "tiny-r0.2-s0-abcdef")
     report = evaluate(workspace, EvaluateRequest(split="valid", candidates="listed"))
     assert opened == [folder]
-    assert [row.name for row in report.rows] == ["semantic", "random", "popularity", "tfidf"]
+    assert [row.name for row in report.rows] == ["semantic", "random", "popularity", "tfidf", "bm25"]
     file = folder / "evaluation-valid-listed.json"
     first = file.read_bytes()
     kept = json.loads(first)
@@ -214,7 +214,7 @@ def test_the_command_prints_one_json_object_or_a_table(workspace: Workspace):
     report = json.loads(answered.stdout)
     assert report["run"] is None
     assert report["queries"] == 2
-    assert [row["name"] for row in report["rows"]] == ["random", "popularity", "tfidf"]
+    assert [row["name"] for row in report["rows"]] == ["random", "popularity", "tfidf", "bm25"]
     assert report["rows"][2]["precision@5"] == pytest.approx(0.2)
     low, high = report["rows"][1]["intervals"]["recall@5"]
     assert low <= report["rows"][1]["recall@5"] <= high

@@ -70,7 +70,7 @@ def test_the_default_preset_goes_through_every_command(told, workspace: Workspac
     assert every["examples"]["D_F"] == every["examples"]["D_P"]
 
     grid = told(
-        *("experiment", "--presets", "default", "--ratios", "0.5", "--epochs", "1", *SMALL),
+        *("experiment", "grid", "--presets", "default", "--ratios", "0.5", "--epochs", "1", *SMALL),
         *("--ablate", "grounding.shown=false"),
     )
     trained = [row["name"] for row in grid["rows"] if not row["floor"]]

@@ -163,11 +163,11 @@ def test_runs_not_measured_by_query_count_by_their_means(workspace: Workspace):
 def test_without_enough_runs_it_says_what_makes_them(workspace: Workspace):
     found = signal(workspace)
     assert (found.gain, found.verdict, found.missing) == (None, "not known", "no run has been trained here")
-    assert found.make == "semctl experiment --ratios 0,0.05,0.2 --seeds 3"
+    assert found.make == "semctl experiment grid --ratios 0,0.05,0.2 --seeds 3"
     write_run(workspace, 20, 0, 0.5)
     assert str(signal(workspace).missing).startswith("too few runs for a learning curve: 1, at 1 different numbers")
     # as far as there are labels: 24 of 400 are a share of 0.06
     assert stop_signal(workspace, 24, 100, usable=24, training=400).make == (
-        "semctl experiment --ratios 0,0.02,0.06 --seeds 3"
+        "semctl experiment grid --ratios 0,0.02,0.06 --seeds 3"
     )
     assert "label more dialogues" in str(stop_signal(workspace, 0, 100, usable=0, training=400).make)

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import doctest
+import math
 from dataclasses import replace
 
 import numpy as np
@@ -8,10 +9,12 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+import semantic_model.models.inverted_index
 import semantic_model.models.tfidf
 from semantic_model.data.corpus import Corpus, _Turn
 from semantic_model.data.records import Product, Query, Utterance
 from semantic_model.evaluation.metrics import rank_metrics
+from semantic_model.models.bm25 import Bm25
 from semantic_model.models.popularity import Popularity
 from semantic_model.models.random_order import RandomOrder
 from semantic_model.models.tfidf import TfIdf
@@ -40,7 +43,7 @@ def corpus_of(products: list[Product], queries: list[Query]) -> Corpus:
     return Corpus(tuple(products), {}, {}, {}, False, {q.dialogue_id: () for q in queries}, asked)
 
 
-ALL: list[Ranker] = [RandomOrder(), Popularity({"p0": 3, "p2": 1}), TfIdf()]
+ALL: list[Ranker] = [RandomOrder(), Popularity({"p0": 3, "p2": 1}), TfIdf(), Bm25()]
 
 
 @pytest.mark.parametrize("ranker", ALL, ids=lambda ranker: ranker.name)
@@ -107,8 +110,8 @@ def reference(product_texts: list[str], said: list[str], heard: list[str]) -> np
     return (vectorizer.transform(said) @ vectorizer.transform(product_texts).T).toarray()
 
 
-def cosines(product_texts: list[str], said: list[str], heard: list[str]) -> np.ndarray:
-    ranker = TfIdf(heard)
+def cosines(product_texts: list[str], said: list[str], heard: list[str], kind: type = TfIdf) -> np.ndarray:
+    ranker = kind(heard)
     table = ranker.encode_products([product(f"p{i}", text) for i, text in enumerate(product_texts)])
     return ranker.score(ranker.encode_contexts([query(text) for text in said]), table)
 
@@ -154,12 +157,43 @@ def test_tfidf_learns_from_the_training_split_which_words_tell_nothing():
     assert after[0] / after[1] < 0.5
 
 
-def test_tfidf_of_products_without_text_scores_nothing():
-    assert cosines(["", "a"], ["red dress"], []).tolist() == [[0.0, 0.0]]
+@pytest.mark.parametrize("kind", [TfIdf, Bm25])
+def test_products_without_text_score_nothing(kind: type):
+    assert cosines(["", "a"], ["red dress"], [], kind).tolist() == [[0.0, 0.0]]
+    assert cosines([], ["red dress"], ["red"], kind).shape == (1, 0)
 
 
-def test_tfidf_reads_the_last_user_turn_only():
-    ranker = TfIdf()
+def test_bm25_comes_to_what_is_worked_out_by_hand():
+    found = cosines(["red dress red", "blue jeans", "dress"], ["red", "red or red jeans"], [], Bm25)
+    # red: one of three products has it, twice among three words, where two are usual:
+    # ln(1 + 2.5 / 1.5) * 2 * 2.5 / (2 + 1.5 (0.25 + 0.75 * 3 / 2))
+    red = math.log(8 / 3) * 5 / (2 + 1.5 * 1.375)
+    assert found[0] == pytest.approx([red, 0, 0], rel=1e-6)
+    assert found[1] == pytest.approx([2 * red, math.log(8 / 3) * 2.5 / (1 + 1.5), 0], rel=1e-6)
+
+
+@settings(max_examples=60, deadline=None)
+@given(products=texts("red dress blue jeans_2 Größe don't"), said=texts("red dress blue x jeans_2 größe unheard"))
+def test_bm25_agrees_with_bm25s_on_any_text(products: list[str], said: list[str]):
+    import bm25s
+
+    products = [*filter(None, products), "red dress"]  # it takes no empty vocabulary
+    other = bm25s.BM25(method="lucene", k1=1.5, b=0.75)  # without the factor k1 + 1
+    other.index([Bm25.terms(text) for text in products], show_progress=False)
+    expected = [2.5 * other.get_scores(Bm25.terms(text)) for text in said if Bm25.terms(text)]
+    ours = cosines(products, [text for text in said if Bm25.terms(text)], [], Bm25)
+    np.testing.assert_allclose(ours, np.reshape(expected, ours.shape), rtol=1e-5, atol=1e-6)
+
+
+def test_what_users_say_counts_for_the_documents_that_have_a_word_and_not_for_their_length():
+    plain, heard = (cosines(["red dress red", "jeans"], ["red"], said, Bm25)[0, 0] for said in ([], ["red", "red"]))
+    # one of two documents has "red"; then three of four
+    assert heard / plain == pytest.approx(math.log(1 + 1.5 / 3.5) / math.log(1 + 1.5 / 1.5), rel=1e-6)
+
+
+@pytest.mark.parametrize("kind", [TfIdf, Bm25])
+def test_the_last_user_turn_only_is_read(kind: type):
+    ranker = kind()
     table = ranker.encode_products([product("p0", "red dress"), product("p1", "blue jeans")])
     history = (
         Utterance("user", "blue jeans", ()),
@@ -169,10 +203,11 @@ def test_tfidf_reads_the_last_user_turn_only():
     )
     contexts = ranker.encode_contexts([Query("d", 4, "test", history, (0,), ()), Query("d", 0, "test", (), (0,), ())])
     scores = ranker.score(contexts, table)
-    assert scores[0, 0] > 0.9
+    assert scores[0, 0] > 0.5
     assert scores[0, 1] == 0
     assert scores[1].tolist() == [0, 0]
 
 
 def test_doctests_hold():
+    assert doctest.testmod(semantic_model.models.inverted_index).failed == 0
     assert doctest.testmod(semantic_model.models.tfidf).failed == 0

@@ -53,6 +53,11 @@ def test_values_are_matched_by_the_slots_attribute_and_any_spelling_of_the_ontol
     assert scores(short) == [1, 0, 1, 0]
 
 
+def test_a_state_without_attributes_is_matched_by_the_ontologys():
+    assert scores(liked("sleeveLength", "half")) == [1, 0, 1, 0]
+    assert scores(liked("price", "under 40")) == [1, 0, 1, 0]
+
+
 def test_a_number_matches_the_range_it_lies_in():
     cheap = liked("price", "35", attribute="price", catalogue_value="under 40")
     assert scores(cheap) == [1, 0, 1, 0]
