@@ -8,6 +8,7 @@ MODELS = {
     "grounded": "semantic_model.grounded.spec",
     "mhred": "semantic_model.models.mhred",
     "magic": "semantic_model.models.magic",
+    "larch": "semantic_model.models.larch",
 }
 """Those that are trained: name -> the module with ``MODEL``, a :class:`semantic_model.ranking.model_spec.ModelSpec`."""
 

@@ -11,14 +11,18 @@ from semantic_model.layers.pooling import masked_softmax
 
 
 class GatedFusion(nn.Module):
-    """g x + (1 - g) y with g = sigmoid(W [x; y]), one gate a number: two times [.., D] -> [.., D]."""
+    """g x + (1 - g) y with g = sigmoid(W [x; y]), one gate a number: two times [.., D] -> [.., D].
+
+    Either may have axes of size one where the other has more: its half of the gate is computed once for all of them.
+    """
 
     def __init__(self, width: int) -> None:
         super().__init__()
         self.gate = nn.Linear(2 * width, width)
 
     def forward(self, x: Tensor, y: Tensor) -> Tensor:
-        g = torch.sigmoid(self.gate(torch.cat([x, y], dim=-1)))
+        of_x, of_y = self.gate.weight.chunk(2, dim=1)
+        g = torch.sigmoid(F.linear(x, of_x) + F.linear(y, of_y, self.gate.bias))
         return g * x + (1 - g) * y
 
 

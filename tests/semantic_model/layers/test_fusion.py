@@ -57,6 +57,15 @@ def test_bilinear_fusion_sums_products_of_both_sides(normalise: bool):
         assert found[row].tolist() == pytest.approx(z, rel=1e-5)
 
 
+def test_a_gate_mixes_what_is_shared_with_each():
+    fusion = GatedFusion(3)
+    x, y = torch.randn(2, 4, 3), torch.randn(1, 4, 3)
+    torch.testing.assert_close(fusion(x, y), fusion(x, y.expand(2, 4, 3)))
+    both = torch.cat([x, y.expand(2, 4, 3)], dim=2)
+    g = torch.sigmoid(fusion.gate(both))
+    torch.testing.assert_close(fusion(x, y), g * x + (1 - g) * y)
+
+
 def test_a_memory_is_read_by_its_keys_and_an_empty_one_gives_zeros():
     query = torch.tensor([[1.0, 0.0], [1.0, 0.0]])
     keys = torch.tensor([[[0.0, 7.0], [math.log(4.0), 0.0], [50.0, 0.0]]] * 2)
