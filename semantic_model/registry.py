@@ -7,6 +7,7 @@ MODELS = {
     "dual-encoder": "semantic_model.models.dual_encoder",
     "grounded": "semantic_model.grounded.spec",
     "mhred": "semantic_model.models.mhred",
+    "umd": "semantic_model.models.umd",
     "magic": "semantic_model.models.magic",
     "larch": "semantic_model.models.larch",
 }

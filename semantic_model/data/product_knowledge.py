@@ -28,9 +28,7 @@ from semantic_model.data.knowledge import (
     read_style_tips,
 )
 from semantic_model.data.records import FloatArray, Product
-
-KINDS = tuple("type category product_category article_type product_type sub_category synset".split())
-"""Attributes that say what kind of thing a product is, the most telling first."""
+from semantic_model.data.taxonomy import KINDS
 
 _SAVED = "knowledge.json"
 

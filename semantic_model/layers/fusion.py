@@ -48,7 +48,7 @@ class BilinearFusion(nn.Module):
 
     def forward(self, x: Tensor, y: Tensor) -> Tensor:
         products: Tensor = self.dropout(self.of_x(x) * self.of_y(y))
-        z = products.reshape(*products.shape[:-1], -1, self.factors).sum(dim=-1)
+        z = products.reshape(*products.shape[:-1], products.shape[-1] // self.factors, self.factors).sum(dim=-1)
         if self.normalise:
             z = F.normalize(z.sign() * (z.abs() + 1e-12).sqrt(), dim=-1)
         return z
