@@ -10,6 +10,7 @@ MODELS = {
     "umd": "semantic_model.models.umd",
     "magic": "semantic_model.models.magic",
     "larch": "semantic_model.models.larch",
+    "clip": "semantic_model.models.clip",
 }
 """Those that are trained: name -> the module with ``MODEL``, a :class:`semantic_model.ranking.model_spec.ModelSpec`."""
 

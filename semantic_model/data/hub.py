@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
+from typing import Any
 
 from schemas.errors import MissingPartError, ModelError
 
 _SECONDS = 5.0  # without a network, say so soon
 
 
-def hub_folder(name: str, files: Sequence[str], *, what: str, ways_out: str) -> Path:
+def hub_folder(
+    name: str, files: Sequence[str], *, what: str, ways_out: str, complete: Callable[[Path], bool] = Path.is_dir
+) -> Path:
     """The folder that holds a pre-trained part.
 
     Args:
@@ -18,6 +21,7 @@ def hub_folder(name: str, files: Sequence[str], *, what: str, ways_out: str) -> 
         files: names or patterns of the files to download.
         what: what it is, for the error.
         ways_out: what else can be done, for the error.
+        complete: whether what is in the cache will do; else the rest is downloaded.
 
     Raises:
         MissingPartError: neither a folder, nor cached, nor to be had.
@@ -33,7 +37,9 @@ def hub_folder(name: str, files: Sequence[str], *, what: str, ways_out: str) -> 
         raise MissingPartError(f"there is no folder '{name}' with {what}", fix=ways_out) from None
     disable_progress_bars()
     try:
-        return Path(snapshot_download(name, allow_patterns=list(files), local_files_only=True))
+        cached = Path(snapshot_download(name, allow_patterns=list(files), local_files_only=True))
+        if complete(cached):
+            return cached
     except HFValidationError:
         raise MissingPartError(f"'{name}', {what}, is neither a folder nor a Hugging Face id", fix=ways_out) from None
     except (LocalEntryNotFoundError, OSError):
@@ -65,3 +71,28 @@ def weights_in(path: Path) -> Path:
     if not file.is_file():
         raise ModelError("there is no such weights file", where=file)
     return file
+
+
+def network_in(folder: Path, pretrained: bool, *, what: str) -> Any:
+    """The network of a Hugging Face folder, with its weights or with random ones.
+
+    Raises:
+        ModelError: the folder does not hold one, or lacks some of its weights.
+    """
+    from safetensors import SafetensorError
+    from transformers import AutoConfig, AutoModel
+    from transformers.utils import logging
+
+    logging.disable_progress_bar()  # type: ignore[no-untyped-call]
+    try:
+        if pretrained:
+            network, told = AutoModel.from_pretrained(
+                folder, local_files_only=True, use_safetensors=True, output_loading_info=True
+            )
+            lost = sorted(name for name in told["missing_keys"] if "pooler." not in name)  # which would stay random
+            if lost:
+                raise ModelError(f"not the weights of {what}: there is no '{lost[0]}'", where=folder)
+            return network
+        return AutoModel.from_config(AutoConfig.from_pretrained(folder, local_files_only=True))  # type: ignore[no-untyped-call]
+    except (OSError, ValueError, RuntimeError, SafetensorError) as problem:
+        raise ModelError(f"not {what}: {str(problem).splitlines()[0]}", where=folder) from None

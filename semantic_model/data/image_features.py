@@ -6,7 +6,7 @@ import math
 import re
 from collections import Counter
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -15,9 +15,10 @@ import numpy.typing as npt
 from PIL import Image
 
 from schemas.errors import ModelError
-from schemas.files import atomic_path, read_json, sha256_bytes, sha256_file, write_json
+from schemas.files import sha256_bytes, sha256_file
 from schemas.progress import Progress, SilentProgress
-from semantic_model.config.sections import ImageConfig, MapImageConfig
+from semantic_model.config.sections import ImageConfig, MapImageConfig, TowerImageConfig
+from semantic_model.data.feature_store import FeatureStore, read_array
 from semantic_model.data.image_decoding import DECODING_VERSION, UndecodableImageError, decode_image
 from semantic_model.data.pixels import CELLS_SHAPE, PIXELS_VERSION, PIXELS_WIDTH, describe_cells, describe_pixels
 from semantic_model.data.records import FloatArray
@@ -42,6 +43,7 @@ class Features:
     broken: int = 0  # images that could not be decoded
     # (channels, height, width) where each row is a map of features, flattened; empty where it is one vector
     map_shape: tuple[int, ...] = ()
+    kept: Path | None = None  # the folder where features are kept; None: nowhere
 
     @property
     def width(self) -> int:
@@ -82,7 +84,9 @@ def load_features(
     """
     shown: Progress = progress or SilentProgress()
     if config.features:
-        return _brought_along(Path(config.features), files, maps=isinstance(config, MapImageConfig))
+        return replace(
+            _brought_along(Path(config.features), files, maps=isinstance(config, MapImageConfig)), kept=cache
+        )
     encoder = _encoder(config)
     known = dict(hashes or {})
     keys: dict[str, str] = {}
@@ -91,12 +95,12 @@ def load_features(
             keys[image_id] = known.get(image_id) or sha256_file(path)
         except OSError:
             continue  # gone since the import: a missing image
-    stored = _Store(cache, encoder)
+    stored = FeatureStore(cache, f"{encoder.key}-decoding{DECODING_VERSION}", encoder.width, encoder.kind)
     first = {key: image_id for image_id, key in reversed(keys.items()) if key not in stored.rows}
     if first:
-        stored.add(sorted(first), {key: files[image_id] for key, image_id in first.items()}, shown)
+        _encode(stored, encoder, sorted(first), {key: files[image_id] for key, image_id in first.items()}, shown)
     rows = {image_id: stored.rows[key] for image_id, key in keys.items() if stored.rows.get(key, NO_IMAGE) >= 0}
-    return Features(stored.values, rows, encoder.description, len(keys) - len(rows), encoder.map_shape)
+    return Features(stored.values, rows, encoder.description, len(keys) - len(rows), encoder.map_shape, cache)
 
 
 @dataclass(frozen=True)
@@ -109,60 +113,26 @@ class _Encoder:
     map_shape: tuple[int, ...] = ()
 
 
-class _Store:
-    """A ``.npy`` of features and a JSON of image hash -> row (-1 for an image that cannot be decoded)."""
-
-    def __init__(self, folder: Path | None, encoder: _Encoder) -> None:
-        self.encoder = encoder
-        key = f"{encoder.key}-decoding{DECODING_VERSION}"
-        self._array = None if folder is None else folder / f"{key}.npy"
-        self._index = None if folder is None else folder / f"{key}.json"
-        self.values: npt.NDArray[Any] = np.zeros((0, encoder.width), dtype=encoder.kind)
-        self.rows: dict[str, int] = {}
-        if self._array is not None and self._index is not None and self._index.is_file() and self._array.is_file():
-            fix = f"delete it and {self._array.name}; features are made again"
-            rows = read_json(self._index, error=ModelError, fix=fix, shape=dict[str, int])
-            values = _read_array(self._array, fix="delete it; features are made again")
-            if values.shape == (1 + max(rows.values(), default=-1), encoder.width):  # else: a cut-off write
-                self.values, self.rows = values, dict(rows)
-
-    def add(self, keys: list[str], paths: Mapping[str, Path], progress: Progress) -> None:
-        """Encode images, 32 at a time, and keep them."""
-        found: list[npt.NDArray[Any]] = []
-        row = len(self.values)
-        with progress.task(f"encoding images ({self.encoder.key})", len(keys)) as task:
-            for start in range(0, len(keys), 32):
-                batch: list[Image.Image] = []
-                for key in keys[start : start + 32]:
-                    image = open_image(paths[key])
-                    self.rows[key] = NO_IMAGE if image is None else row + len(batch)
-                    if image is not None:
-                        batch.append(image)
-                if batch:
-                    found.append(self.encoder.encode(batch))
-                row += len(batch)
-                task.advance(min(32, len(keys) - start))
-        self.values = np.concatenate([np.asarray(self.values), *found])
-        if self._array is not None and self._index is not None:
-            with atomic_path(self._array) as temporary, temporary.open("wb") as file:
-                np.save(file, self.values, allow_pickle=False)
-            write_json(self._index, self.rows)
-            self.values = _read_array(self._array)
-
-
-def _read_array(path: Path, *, fix: str | None = None) -> npt.NDArray[Any]:
-    """A ``.npy`` file as a memory map.
-
-    Raises:
-        ModelError: it is no plain array, or cut off.
-    """
-    try:
-        values: npt.NDArray[Any] = np.load(path, mmap_mode="r", allow_pickle=False)
-    except (ValueError, EOFError, OSError, SyntaxError, TypeError, OverflowError, MemoryError) as problem:
-        raise ModelError(f"not a plain array: {problem}", where=path, fix=fix) from None
-    if not isinstance(values, np.ndarray) or values.dtype.kind not in "fiu":
-        raise ModelError("not a plain array of numbers", where=path, fix=fix)
-    return values
+def _encode(
+    stored: FeatureStore, encoder: _Encoder, keys: list[str], paths: Mapping[str, Path], progress: Progress
+) -> None:
+    """Encode images, 32 at a time, and keep them."""
+    found: list[npt.NDArray[Any]] = []
+    rows: dict[str, int] = {}
+    row = len(stored.values)
+    with progress.task(f"encoding images ({encoder.key})", len(keys)) as task:
+        for start in range(0, len(keys), 32):
+            batch: list[Image.Image] = []
+            for key in keys[start : start + 32]:
+                image = open_image(paths[key])
+                rows[key] = NO_IMAGE if image is None else row + len(batch)
+                if image is not None:
+                    batch.append(image)
+            if batch:
+                found.append(encoder.encode(batch))
+            row += len(batch)
+            task.advance(min(32, len(keys) - start))
+    stored.add(rows, found)
 
 
 def open_image(path: Path) -> Image.Image | None:
@@ -203,6 +173,8 @@ def _encoder(config: ImageConfig) -> _Encoder:
     network = ImageNetwork(config, pretrained=True)
     ground = "" if config.normalize == "half" else f"-{config.normalize}"
     layer = f"-{config.map}" if isinstance(config, MapImageConfig) else ""
+    if isinstance(config, TowerImageConfig) and preparation.folder is not None:
+        layer = "-projected"
     key = f"{name}{layer}-{preparation.key}{ground}-{sha256_file(weights)[:12]}"
     description = f"{config.encoder}{layer} at {preparation.size[0]} px, frozen, weights {weights.name}"
     shape = network.shape if maps else ()
@@ -235,7 +207,7 @@ def _brought_along(folder: Path, files: Iterable[str] | Mapping[str, Path], *, m
     arrays = sorted(folder.glob("*.npy"))
     if len(arrays) != 1 or not names.is_file():
         raise ModelError(f"a features folder holds one .npy and images.txt; found {len(arrays)} .npy", where=folder)
-    values = _read_array(arrays[0])
+    values = read_array(arrays[0])
     listed = names.read_text().split("\n")
     listed = listed[:-1] if listed and not listed[-1] else listed
     if values.ndim != (4 if maps else 2) or len(values) != len(listed):

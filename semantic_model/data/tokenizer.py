@@ -19,7 +19,7 @@ from tokenizers.trainers import WordPieceTrainer
 
 from schemas.errors import MissingPartError, ModelError
 from schemas.files import write_atomic
-from semantic_model.config.sections import TextConfig
+from semantic_model.config.sections import TextConfig, TowerTextConfig
 from semantic_model.data.hub import hub_folder
 from semantic_model.data.records import FloatArray
 from semantic_model.data.vector_files import names_a_file, read_vectors
@@ -83,6 +83,10 @@ def find_words(config: TextConfig, texts: Iterable[str]) -> Vocabulary:
         MissingPartError: not here; lists the ways out.
         ModelError: files that cannot be used, or no word of the texts in them.
     """
+    if isinstance(config, TowerTextConfig):
+        from semantic_model.data.text_tower import tower_words  # torch takes its time
+
+        return tower_words(config)
     if config.embeddings == "corpus":
         return learn_words(texts, config.vocabulary)
     if config.embeddings == "words":
@@ -159,6 +163,11 @@ def _rarity(tokenizer: Tokenizer, texts: Sequence[str]) -> FloatArray:
     rarity = np.log((1 + len(texts)) / (1 + seen)).astype(np.float32)
     found: FloatArray = rarity / rarity.mean()
     return found
+
+
+def no_words() -> Tokenizer:
+    """Of a model without words of its own."""
+    return _word_level([])
 
 
 def read_words(path: Path) -> Vocabulary:

@@ -17,8 +17,8 @@ from torch import Tensor, nn
 from schemas.errors import MissingPartError, ModelError
 from schemas.files import sha256_file
 from schemas.validation import did_you_mean
-from semantic_model.config.sections import ImageConfig, MapImageConfig
-from semantic_model.data.hub import hub_folder, weights_in
+from semantic_model.config.sections import ImageConfig, MapImageConfig, TowerImageConfig
+from semantic_model.data.hub import hub_folder, network_in, weights_in
 
 Pixels = npt.NDArray[np.uint8]
 
@@ -108,7 +108,9 @@ class ImageNetwork(nn.Module):
         self.register_buffer("mean", torch.tensor(preparation.mean).reshape(1, 3, 1, 1), persistent=False)
         self.register_buffer("spread", torch.tensor(preparation.spread).reshape(1, 3, 1, 1), persistent=False)
         folder = preparation.folder
-        self.body = _from_torchvision(config, pretrained) if folder is None else _from_folder(folder, pretrained)
+        self.body = (
+            _from_torchvision(config, pretrained) if folder is None else _from_folder(config, folder, pretrained)
+        )
         self.eval()
         try:
             with torch.no_grad():
@@ -304,21 +306,25 @@ def _up_to(network: nn.Module, config: MapImageConfig) -> nn.Module:
     return part
 
 
-def _from_folder(folder: Path, pretrained: bool) -> nn.Module:
-    from transformers import AutoConfig, AutoModel
-    from transformers.utils import logging
-
-    logging.disable_progress_bar()  # type: ignore[no-untyped-call]
-    try:
-        if pretrained:
-            network = AutoModel.from_pretrained(folder, local_files_only=True, use_safetensors=True)
-        else:
-            settings = AutoConfig.from_pretrained(folder, local_files_only=True)
-            network = AutoModel.from_config(settings)  # type: ignore[no-untyped-call]
-    except (OSError, ValueError) as problem:
-        raise ModelError(f"not a vision model: {str(problem).splitlines()[0]}", where=folder) from None
+def _from_folder(config: ImageConfig, folder: Path, pretrained: bool) -> nn.Module:
+    network = network_in(folder, pretrained, what="a vision model")
     part: nn.Module = getattr(network, "vision_model", network)  # of a model that reads text, too
+    if isinstance(config, TowerImageConfig) and hasattr(network, "visual_projection"):
+        return _Projected(part, network.visual_projection)
     return part
+
+
+class _Projected(nn.Module):
+    """An image in the space that it shares with texts."""
+
+    def __init__(self, body: nn.Module, projection: nn.Module) -> None:
+        super().__init__()
+        self.body = body
+        self.projection = projection
+
+    def forward(self, image_batch: Tensor) -> Tensor:
+        found: Tensor = self.projection(_vectors(self.body(image_batch)))
+        return found
 
 
 def _patches(hidden: Tensor) -> Tensor:

@@ -80,6 +80,12 @@ def no_files(config: Config) -> Mapping[str, Path]:
     return {}
 
 
+def no_remark(config: Config) -> str:
+    """Of a model of which nothing is to be remarked."""
+    del config
+    return ""
+
+
 @dataclass(frozen=True)
 class ModelSpec:
     """One kind of model: all that training, files and tables need to know. Its settings are ``Settings`` beside it."""
@@ -100,11 +106,18 @@ class ModelSpec:
     shown_as: str = ""  # its name in tables; empty: ``name``
     # built after what was published of it alone, as no code of its authors is public; every table says so
     reimplemented: bool = False
+    # what tables and pages say of a model with such settings beside its name, if anything
+    remark: Callable[[Any], str] = no_remark
 
     @property
     def title(self) -> str:
-        """Its name in tables."""
+        """Its name in tables, whatever its settings."""
         return (self.shown_as or self.name) + f" {REIMPLEMENTED}" * self.reimplemented
+
+    def with_remark(self, said: str, config: Config) -> str:
+        """What is said of it (``title``, ``about``), and what there is to remark with these settings."""
+        remark = self.remark(config)
+        return f"{said} ({remark})" if remark else said
 
     @property
     def reads_states(self) -> bool:

@@ -175,6 +175,7 @@ class Trainer:
         self.processes = processes or Processes()
         fitted = None if self.spec.fitted is None else self.spec.fitted.fit(config, corpus)
         self.reader = self.spec.open_reader(config, words, features, ontology, fitted)
+        self.reader.progress = self.progress
         self.ontology = ontology
         self.examples = examples
         self.queries: dict[Part, Sequence[Query]] = {"D_F": examples.labelled, "D_P": examples.unlabelled}
@@ -200,7 +201,7 @@ class Trainer:
         self.split_model = SplitModel(self.model, self.processes) if self.processes.count > 1 else self.model
         self.optimizer = ScheduledAdam(config, self.model, self.processes)
         self.steps_an_epoch = len(self._steps(0))
-        self.ranker = NetworkRanker(self.model, self.reader, self.spec.title)
+        self.ranker = NetworkRanker(self.model, self.reader, self.spec.with_remark(self.spec.title, config))
         self.metrics_log = MetricsLog(folder, first=self.processes.first)
         self.state = _Progress()
         self.pending_metrics: AsyncMetrics[_Done] = AsyncMetrics(self.device)
@@ -412,7 +413,8 @@ def load_ranker(run_folder: Path, corpus: Corpus, *, cache: Path | None = None) 
     features = load_features(card.config.image, corpus.image_files, hashes=corpus.image_hashes, cache=cache)
     model, reader = load_model(folder, features, card)
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
-    return NetworkRanker(model.to(device), reader, find_model(card.config.model.kind).title)
+    spec = find_model(card.config.model.kind)
+    return NetworkRanker(model.to(device), reader, spec.with_remark(spec.title, card.config))
 
 
 def word_width(config: Config, words: Vocabulary) -> int:

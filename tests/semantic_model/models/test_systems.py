@@ -24,6 +24,7 @@ from semantic_model.registry import MODELS
 from semantic_model.training.checkpoint import load_model
 from semantic_model.training.trainer import Examples, Interrupted, Trainer, fresh_model
 from tests.semantic_model.stop_at import StopAt
+from tests.semantic_model.tiny_towers import sentence_encoder
 
 SYSTEMS = [name for name in ("mhred", "umd", "magic", "larch", "treasure", "enteract", "clip") if name in MODELS]
 CPU = torch.device("cpu")
@@ -34,6 +35,8 @@ LOSSES = {
 
 
 def settings(config_of, name: str, loss: str = "softmax", **sections) -> Config:
+    if name == "clip":  # reads texts by a tower
+        sections["text"] = {"embeddings": str(sentence_encoder()), **sections.get("text", {})}
     joined = {**LOSSES[loss], **sections}
     return config_of(
         **{
