@@ -10,9 +10,14 @@ MODELS = {
     "umd": "semantic_model.models.umd",
     "magic": "semantic_model.models.magic",
     "larch": "semantic_model.models.larch",
+    "treasure": "semantic_model.models.treasure",
+    "enteract": "semantic_model.models.enteract",
     "clip": "semantic_model.models.clip",
 }
 """Those that are trained: name -> the module with ``MODEL``, a :class:`semantic_model.ranking.model_spec.ModelSpec`."""
+
+WITHOUT_PUBLIC_CODE = ("treasure", "enteract")
+"""Those that are built after what was published of them alone, as ``reimplemented`` of their spec says, too."""
 
 SETTINGS = {"semantic": "semantic_model.semantic.settings", "grounded": "semantic_model.grounded.settings"}
 """Where ``Settings`` of a model are, if not beside ``MODEL``: these are read without torch."""

@@ -7,6 +7,7 @@ from typing import Annotated
 import typer
 
 from pipeline.context import JSON_OPTION, SETTINGS, opened
+from semantic_model.registry import WITHOUT_PUBLIC_CODE
 
 group = typer.Typer(help="The settings of presets, files and runs.", no_args_is_help=True)
 
@@ -32,7 +33,10 @@ def show(
     if as_json:
         console.json({"name": name, "config": config.model_dump(mode="json")})
         return
-    console.say(config_toml(config, title=" ".join([name, *(f"--set {setting}" for setting in settings or ())])))
+    title = " ".join([name, *(f"--set {setting}" for setting in settings or ())])
+    if config.model.kind in WITHOUT_PUBLIC_CODE:
+        title += f": {config.model.kind} is re-implemented from its published description"
+    console.say(config_toml(config, title=title))
 
 
 @group.command()

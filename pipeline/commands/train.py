@@ -9,7 +9,7 @@ import typer
 
 from pipeline.context import JSON_OPTION, NO_IMAGES, SETTINGS, first_process, opened
 from schemas.errors import UsageError
-from semantic_model.registry import MODELS
+from semantic_model.registry import MODELS, WITHOUT_PUBLIC_CODE
 
 if TYPE_CHECKING:
     from pipeline.console import Console
@@ -27,7 +27,13 @@ def train(
     unlabeled_ratio: Annotated[
         float | None, typer.Option(help="Share of the training dialogues that D_P holds, D_F's among them; else 1.")
     ] = None,
-    model: Annotated[str | None, typer.Option(help=f"What to train: {', '.join(MODELS)}; else the preset's.")] = None,
+    model: Annotated[
+        str | None,
+        typer.Option(
+            help=f"What to train: {', '.join(MODELS)}; else the preset's. Re-implemented from their published "
+            f"descriptions: {', '.join(WITHOUT_PUBLIC_CODE)}."
+        ),
+    ] = None,
     preset: Annotated[
         str | None,
         typer.Option(
@@ -77,12 +83,13 @@ def train(
 
 def _show(console: Console, record: RunRecord) -> None:
     from semantic_model.evaluation.metrics import metric_names
+    from semantic_model.ranking.model_spec import find_model
 
     best = record.figures
     measured = [(name, best[name]) for name in metric_names() if name in best]  # in a file, keys are sorted
     rows = [
         ("run", record.run),
-        *([("model", f"{record.model} ({record.remark})")] if record.remark else []),
+        ("model", find_model(record.model).title + (f" ({record.remark})" if record.remark else "")),
         ("labelled dialogues", record.labelled_dialogues),
         ("unlabelled dialogues", record.unlabelled_dialogues),
         ("epochs", record.epochs),

@@ -95,8 +95,18 @@ def read_record(folder: Path) -> RunRecord:
     return read_json(folder / RECORD, error=ModelError, fix="delete the run and train again", shape=RunRecord)
 
 
-def model_card(record: RunRecord, about: str) -> str:
-    """``model/README.md`` of a run's record; ``about``: what kind of model it is."""
+def model_card(record: RunRecord, about: str, *, reimplemented: bool = False) -> str:
+    """``model/README.md`` of a run's record.
+
+    Args:
+        about: what kind of model it is.
+        reimplemented: as :attr:`semantic_model.ranking.model_spec.ModelSpec.reimplemented`.
+    """
+    origin = (
+        "\nRe-implemented from its published description: no code of its authors is public; figures are not theirs.\n"
+        if reimplemented
+        else ""
+    )
     best = record.figures
     with_states, without = record.labelled_dialogues, record.unlabelled_dialogues
     figures = "\n".join(f"| {name} | {100 * value:.2f} |" for name, value in best.items())
@@ -115,7 +125,7 @@ def model_card(record: RunRecord, about: str) -> str:
     return f"""# {record.run}
 
 {about}, trained by semctl {record.versions["semctl"]}.
-
+{origin}
 - preset `{record.preset}`, seed {record.seed}, {record.epochs} epochs on {record.device}
 - {record.parameters:,} trained parameters
 - {labels}

@@ -240,6 +240,7 @@ def _run(
         seed=plan.seed,
         progress=shown,
         processes=processes,
+        fitted=data.fitted,
     )
     remark = trainer.spec.remark(config)
     if remark:
@@ -285,9 +286,9 @@ def _run(
         seconds=round(time.perf_counter() - began, 1),
     )
     if processes.first:
-        write_atomic(
-            folder / "model" / "README.md", model_card(record, trainer.spec.with_remark(trainer.spec.about, config))
-        )
+        about = trainer.spec.with_remark(trainer.spec.about, config)
+        card = model_card(record, about, reimplemented=trainer.spec.reimplemented)
+        write_atomic(folder / "model" / "README.md", card)
         record.write(folder)
     processes.wait()
     return record

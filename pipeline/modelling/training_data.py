@@ -27,6 +27,7 @@ from semantic_model.data.records import Query
 
 if TYPE_CHECKING:
     from semantic_model.data.tokenizer import Vocabulary
+    from semantic_model.ranking.model_spec import Fitted
 
 _AGAIN = "run `semctl ingest-labels` again"
 
@@ -43,6 +44,7 @@ class TrainingData:
     unlabelled: list[Query]  # recommendation turns of D_P, which holds those of the labelled dialogues, too
     unlabelled_dialogues: int  # how many dialogues of D_P are not labelled
     words: Vocabulary  # word pieces
+    fitted: Fitted | None  # what the model learns of the corpus beside its weights, if it does
 
 
 def prepare(workspace: Workspace, plan: Plan, config: Config, progress: Progress) -> TrainingData:
@@ -53,10 +55,11 @@ def prepare(workspace: Workspace, plan: Plan, config: Config, progress: Progress
         OntologyError: it has no slots.
         WorkspaceError: splits that do not hold what they should.
         MissingPartError: word vectors, or weights of the image network, that are not here; lists the ways out.
-        ModelError: word vectors that cannot be used.
+        ModelError: word vectors that cannot be used, or a corpus without what the model learns of it.
     """
     from semantic_model.data.tokenizer import find_words
     from semantic_model.data.vision import require_weights
+    from semantic_model.ranking.model_spec import find_model
 
     corpus, labels = load_corpus(workspace, images=plan.images, fold=plan.fold), "D_F" in plan.inputs
     ontology = workspace.ontology()
@@ -84,8 +87,10 @@ def prepare(workspace: Workspace, plan: Plan, config: Config, progress: Progress
     words = find_words(config.text, _texts(corpus, ontology, [name for name in training if name in d_p]))
     if plan.images:
         require_weights(config.image)
+    kind = find_model(config.model.kind).fitted
+    fitted = None if kind is None else kind.fit(config, corpus)
     progress.log(f"words: {words.source}")
-    return TrainingData(corpus, ontology, labelled, queries, gold, unlabelled, len(d_p) - len(used), words)
+    return TrainingData(corpus, ontology, labelled, queries, gold, unlabelled, len(d_p) - len(used), words, fitted)
 
 
 def dialogues_at(ratio: float, training: int) -> int:

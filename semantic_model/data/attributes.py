@@ -9,13 +9,13 @@ import numpy as np
 import numpy.typing as npt
 
 from schemas.errors import ModelError
-from semantic_model.config.sections import AttributeTextConfig
+from semantic_model.config.sections import AttributeTextConfig, TextConfig
 from semantic_model.data.batch import Reader
 from semantic_model.data.records import Product
 from semantic_model.data.tokenizer import PAD, TokenArray
 
 
-def read_attributes(product: Product, config: AttributeTextConfig) -> dict[str, tuple[str, ...]]:
+def read_attributes(product: Product, config: TextConfig) -> dict[str, tuple[str, ...]]:
     """The attributes of a product that are read, in order, none without a value."""
     wanted, ignored = set(config.product_fields), set(config.product_ignore)
     found = {
@@ -23,7 +23,8 @@ def read_attributes(product: Product, config: AttributeTextConfig) -> dict[str, 
         for key, values in product.attributes.items()
         if values and key not in ignored and (not wanted or key in wanted)
     }
-    return dict(list(found.items())[: config.max_attributes])
+    most = config.max_attributes if isinstance(config, AttributeTextConfig) else None
+    return dict(list(found.items())[:most])
 
 
 class AttributeReader(Reader):

@@ -32,7 +32,7 @@ from semantic_model.data.vision import FineTuned
 from semantic_model.layers.attention import compile_stacks, precision_of, set_precision
 from semantic_model.layers.images import StandardizedImages
 from semantic_model.layers.word_vectors import FromWords
-from semantic_model.ranking.model_spec import ModelSpec, Sizes, StepBatch, find_model
+from semantic_model.ranking.model_spec import Fitted, ModelSpec, Sizes, StepBatch, find_model
 from semantic_model.ranking.network_ranker import NetworkRanker
 from semantic_model.training.checkpoint import (
     ModelCard,
@@ -143,6 +143,7 @@ class Trainer:
         seed: of the weights, the order, the candidates and the dropout.
         device: where to compute; None: a GPU when there is one.
         processes: those that train together; the first one writes.
+        fitted: what the model learns of the corpus beside its weights; None: it is learned now, if there is any.
 
     Raises:
         UsageError: there is nothing to train on.
@@ -162,6 +163,7 @@ class Trainer:
         device: torch.device | None = None,
         progress: Progress | None = None,
         processes: Processes | None = None,
+        fitted: Fitted | None = None,
     ) -> None:
         self.config = config
         self.spec = find_model(config.model.kind)
@@ -173,7 +175,8 @@ class Trainer:
         self.progress: Progress = progress or SilentProgress()
         self.device = device or torch.device("cuda" if torch.cuda.is_available() else "cpu")
         self.processes = processes or Processes()
-        fitted = None if self.spec.fitted is None else self.spec.fitted.fit(config, corpus)
+        if fitted is None and self.spec.fitted is not None:
+            fitted = self.spec.fitted.fit(config, corpus)
         self.reader = self.spec.open_reader(config, words, features, ontology, fitted)
         self.reader.progress = self.progress
         self.ontology = ontology
