@@ -86,8 +86,10 @@ class Settings(Config):
     @property
     def stand_in(self) -> str:
         """What stands in for a CLIP's two towers; empty where there is one."""
-        text, image = self.text.embeddings, self.image.features or self.image.encoder
-        if text == image and text != MINILM:
+        text, image = self.text.embeddings, self.image.encoder
+        if self.image.features:  # the file says more than the folder, which is mostly called features
+            image = min((path.stem for path in Path(self.image.features).glob("*.npy")), default=self.image.features)
+        elif text == image and text != MINILM:
             return ""
         text, image = (Path(name).name if Path(name).is_dir() else name for name in (text, image))
         return f"sentence vectors of {text} and image features of {image}"

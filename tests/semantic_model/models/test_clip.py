@@ -335,13 +335,18 @@ def test_a_tower_that_trained_along_is_saved_with_the_model(made, world, tmp_pat
 # what stands in, and how it is called
 
 
-def test_what_stands_in_for_a_clip_is_said():
+def test_what_stands_in_for_a_clip_is_said(tmp_path: Path):
     spec = find_model("clip")
     config = load_config("clip/tuned")
     said = spec.with_remark(spec.title, config)
     assert said == f"clip (stand-in: sentence vectors of {MINILM} and image features of pixels)"
     features = load_config("clip/tuned", ["image.features=/some/where/mobilenet"])
     assert "image features of /some/where/mobilenet" in spec.with_remark(spec.title, features)
+    (tmp_path / "mobilenet_v2_160.npy").touch()
+    features = load_config("clip/native", [f"image.features={tmp_path}", "clip.projections=true"])
+    assert spec.with_remark(spec.title, features).endswith(
+        "clip-vit-base-patch32 and image features of mobilenet_v2_160)"
+    )
     for preset in ("clip/native", "clip/pretrained"):
         assert spec.with_remark(spec.title, load_config(preset)) == "clip"
 
