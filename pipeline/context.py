@@ -25,6 +25,9 @@ RUN = typer.Argument(help="Run id, or 'latest'.")
 SETTINGS = typer.Option("--set", metavar="KEY=VALUE", help="A setting on top of the preset; repeatable.")
 PRODUCT_TABLE = typer.Option(help="How exactly a run keeps encoded products; bfloat16 halves their memory.")
 NO_IMAGES = typer.Option("--no-images", help="Leave every image out, of dialogues and catalogue.")
+DS_INPUT = typer.Option(
+    "--ds-input", help="Give models that read no states the gold ones as text, in training and in use (Figure 6)."
+)
 """Options that several commands have."""
 
 

@@ -8,7 +8,7 @@ import typer
 from typer.core import TyperGroup
 
 from pipeline.commands.evaluate import Candidates, Split
-from pipeline.context import JSON_OPTION, NO_IMAGES, SETTINGS, opened
+from pipeline.context import DS_INPUT, JSON_OPTION, NO_IMAGES, SETTINGS, opened
 from schemas.errors import UsageError
 from semantic_model.registry import MODELS
 
@@ -57,6 +57,7 @@ def grid(
         typer.Option(metavar="KEY=VALUE", help="One more row with that change, or no-images; repeatable."),
     ] = None,
     epochs: Annotated[int | None, typer.Option(min=1, help="Instead of the presets'.")] = None,
+    ds_input: Annotated[bool, DS_INPUT] = False,
     no_images: Annotated[bool, NO_IMAGES] = False,
     split: Annotated[Split | None, typer.Option(help="Split to measure on; else valid. Not with --folds.")] = None,
     candidates: Annotated[Candidates, typer.Option(help="What the positives are ranked against.")] = Candidates.all,
@@ -92,6 +93,7 @@ def grid(
         images=not no_images,
         split=(split or Split.valid).value,
         candidates=candidates.value,
+        ds_input=ds_input,
     )
     report = experiment(workspace, request, name=name, jobs=jobs, against=against, progress=console)
     console.result(report, _show)

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from pipeline.context import JSON_OPTION, NO_IMAGES, SETTINGS, first_process, opened
+from pipeline.context import DS_INPUT, JSON_OPTION, NO_IMAGES, SETTINGS, first_process, opened
 from schemas.errors import UsageError
 from semantic_model.registry import MODELS, WITHOUT_PUBLIC_CODE
 
@@ -43,6 +43,7 @@ def train(
     settings: Annotated[list[str] | None, SETTINGS] = None,
     seed: Annotated[int | None, typer.Option(min=0, help="Of everything drawn at random; else 0.")] = None,
     epochs: Annotated[int | None, typer.Option(min=1, help="Instead of the preset's.")] = None,
+    ds_input: Annotated[bool, DS_INPUT] = False,
     no_images: Annotated[bool, NO_IMAGES] = False,
     run: Annotated[
         str | None, typer.Option("--resume", metavar="RUN", help="Resume an interrupted run (an id, or latest).")
@@ -60,7 +61,7 @@ def train(
     workspace, console = opened(context, as_json=as_json)
     if run is not None:
         others = (labeled_ratio, labelled, unlabeled_ratio, model, preset, seed, epochs)
-        if settings or no_images or any(value is not None for value in others):
+        if settings or no_images or ds_input or any(value is not None for value in others):
             raise UsageError("--resume takes the run's own settings", fix="leave the other options out")
         record = resume(workspace, run, progress=console)
     else:
@@ -74,6 +75,7 @@ def train(
             epochs=epochs,
             images=not no_images,
             labelled=None if labelled is None else named_for_training(workspace.require(), labelled),
+            ds_input=ds_input,
         )
         record = train_run(workspace, request, progress=console)
     if not first_process():

@@ -14,6 +14,7 @@ from pipeline.experiments.summary import SELECT, Part, RowSummary, by_label, com
 from pipeline.modelling.evaluate import RULES, baselines, gold_rule
 from pipeline.modelling.run_record import RECORD
 from pipeline.modelling.runs import load_corpus
+from pipeline.modelling.training_data import gold_states, states_of
 from pipeline.workspace import Workspace
 from schemas.errors import CheckError, UsageError
 from schemas.files import sha256_bytes, write_atomic, write_json
@@ -124,6 +125,8 @@ def _floors(workspace: Workspace, request: ExperimentRequest, kind: CandidateKin
     parts: dict[str, list[Part]] = {}
     for fold in folds_of(request):
         corpus = load_corpus(workspace, images=request.images, fold=fold)
+        if request.ds_input:  # before anything is trained
+            states_of(corpus.queries(request.asked), gold_states(workspace))
         for ranker in (*baselines(corpus), *gold_rule(workspace, corpus, request.asked)):
             found = evaluate_ranker(ranker, corpus, request.asked, kind, progress=shown)
             number = None if fold is None else fold.number
@@ -215,6 +218,8 @@ def _notes(request: ExperimentRequest, planned: Sequence[Row], rows: Sequence[Ro
         )
         kept = "assigned, too" if request.pool_test else "untouched"
         notes.append(f"the corpus's own test part: {kept}; a tenth of a fold's other dialogues chose the epoch")
+    if request.ds_input:
+        notes.append("ds-input: every model is given the gold state as text, in training and in testing")
     notes += [said for name, said in RULES.items() if any(row.name.startswith(name) for row in rows)]
     if any(row.reimplemented for row in rows):
         notes.append(f"{REIMPLEMENTED}: after what was published of it alone, as no code of its authors is public")

@@ -44,6 +44,8 @@ class ExperimentRequest:
     images: bool = True  # False leaves every image out
     split: str = "valid"  # whose recommendation turns are asked; with folds, those of the held-out dialogues
     candidates: str = "all"  # listed, 1000 or all
+    # as of :class:`TrainRequest`; all models are then those that read no states themselves
+    ds_input: bool = False
 
     @property
     def asked(self) -> str:
@@ -95,7 +97,8 @@ def rows_of(workspace: Workspace, request: ExperimentRequest) -> list[Row]:
     for (model, preset), instead_of in _trained(workspace, request).items():
         usual = load_config(preset).model.kind
         kind = find_named(model or usual)
-        ratios: Sequence[float | None] = list(dict.fromkeys(request.ratios)) if kind.reads_states else [None]
+        labels = kind.reads_states or request.ds_input
+        ratios: Sequence[float | None] = list(dict.fromkeys(request.ratios)) if labels else [None]
         stem = Path(preset).stem
         called = [stem] if kind.name == usual else [stem, kind.name]
         if instead_of or preset == f"{kind.name}/{stem}":
@@ -108,16 +111,19 @@ def rows_of(workspace: Workspace, request: ExperimentRequest) -> list[Row]:
                 settings=(*request.settings, *(part for part in change if part != NO_IMAGES)),
                 epochs=request.epochs,
                 images=request.images and NO_IMAGES not in change,
+                ds_input=request.ds_input,
             )
             remark = kind.remark(load_config(preset, [*trained.settings, f"model.kind={kind.name}"]))
-            rows.append(Row(" ".join([*called, *change]), ratio, trained, instead_of, kind.reimplemented, remark))
+            name = " ".join([*called, *["ds-input"] * request.ds_input, *change])
+            rows.append(Row(name, ratio, trained, instead_of, kind.reimplemented, remark))
     return rows
 
 
 def _trained(workspace: Workspace, request: ExperimentRequest) -> dict[tuple[str | None, str], tuple[str, ...]]:
     """Models with their presets -> the presets that were asked for in the place of each."""
     usual = workspace.settings().train.preset
-    models = dict.fromkeys(name for given in request.models for name in (MODELS if given == EVERY_MODEL else [given]))
+    every = [name for name in MODELS if not (request.ds_input and find_named(name).reads_states)]
+    models = dict.fromkeys(name for given in request.models for name in (every if given == EVERY_MODEL else [given]))
     found: dict[tuple[str | None, str], tuple[str, ...]] = {}
     for model in models or [None]:
         for asked in dict.fromkeys(request.presets) or [None]:

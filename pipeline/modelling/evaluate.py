@@ -10,7 +10,7 @@ from typing import Any
 
 from pipeline.modelling.run_record import read_record
 from pipeline.modelling.runs import find_run, load_corpus, open_ranker
-from pipeline.modelling.training_data import gold_states, state_before
+from pipeline.modelling.training_data import gold_states, states_of
 from pipeline.stages import find_stage
 from pipeline.workspace import Workspace
 from schemas.errors import WorkspaceError
@@ -74,8 +74,8 @@ def gold_rule(workspace: Workspace, corpus: Corpus, split: str) -> list[Ranker]:
     known = gold_states(workspace) if workspace.split_manifest.is_file() else None
     if known is None or not all(query.dialogue_id in known for query in queries):
         return []
-    states = {(query.dialogue_id, query.turn): state_before(known[query.dialogue_id], query.turn) for query in queries}
-    return [StateRule(states, workspace.ontology())]
+    states = zip(((query.dialogue_id, query.turn) for query in queries), states_of(queries, known), strict=True)
+    return [StateRule(dict(states), workspace.ontology())]
 
 
 @dataclass(frozen=True)
@@ -110,19 +110,22 @@ def evaluate(workspace: Workspace, request: EvaluateRequest, *, progress: Progre
         UsageError: unknown candidates, or a split without recommendation turns.
         WorkspaceError: not a workspace, or nothing was imported.
         ModelError: no such run, or one that cannot be used.
+        InputError: the run reads gold states as text, and dialogues of the split have none.
     """
     kind, split = known_name("candidates", request.candidates, CANDIDATE_KINDS), request.split
     shown = progress or SilentProgress()
     workspace.require()
-    folder, fold = None, None
+    folder, fold, ds_input = None, None, False
     if not request.baselines_only:
         folder = find_run(workspace, request.run)
         record = read_record(folder)
         _say_what_changed(workspace, folder.name, record.inputs, shown)
-        fold = record.fold
+        fold, ds_input = record.fold, record.ds_input
     if fold is not None:
         shown.log(f"splits of the run's own: fold {fold.number} of {fold.of}, whose held-out dialogues are 'test'")
     corpus = load_corpus(workspace, images=request.images, fold=fold)
+    if ds_input:  # before anything is encoded
+        states_of(corpus.queries(split), gold_states(workspace))
     models = [] if folder is None else [open_ranker(folder, corpus, product_table=request.product_table)]
     rules = (rule_over_predictions(model, corpus.queries(split)) for model in models)
     floors = [*baselines(corpus), *(rule for rule in rules if rule is not None)]

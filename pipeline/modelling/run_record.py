@@ -30,6 +30,7 @@ class Plan:
     semctl: str
     fold: Fold | None = None
     labelled: list[str] | None = None
+    ds_input: bool = False
 
 
 @dataclass(frozen=True)
@@ -51,6 +52,7 @@ class RunRecord:
     labelled_list: bool = False  # these were named in a list, not drawn
     seed: int = 0
     images: bool = True  # False when every image was left out
+    ds_input: bool = False  # gold states stand in words before what users said last, in training and in use
     fold: Fold | None = None  # how its dialogues were divided; None: as in the corpus
     examples: dict[str, int] = field(default_factory=dict)  # recommendation turns of D_F, D_P and valid
     parameters: int = 0
@@ -122,6 +124,10 @@ def model_card(record: RunRecord, about: str, *, reimplemented: bool = False) ->
         if "D_F" in record.inputs
         else f"{without} dialogues, without belief states"
     )
+    if record.ds_input:
+        labels += (
+            "\n- reads the gold state as text, before what the user said last (--ds-input); every dialogue needs it"
+        )
     return f"""# {record.run}
 
 {about}, trained by semctl {record.versions["semctl"]}.

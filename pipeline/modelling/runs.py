@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from pipeline.modelling.folds import Fold, fold_splits
-from pipeline.modelling.run_record import RECORD
+from pipeline.modelling.run_record import RECORD, read_record
 from pipeline.workspace import Workspace
 from schemas.errors import ModelError, UsageError
 from schemas.validation import did_you_mean
@@ -64,7 +64,7 @@ def find_run(workspace: Workspace, name: str = "latest") -> Path:
 
 
 def open_ranker(folder: Path, corpus: Corpus, *, product_table: str = "float32") -> Ranker:
-    """The trained ranker of a run's folder.
+    """The trained ranker of a run's folder; one that reads gold states as text finds them in the workspace.
 
     Args:
         product_table: how exactly it keeps encoded products: float32, or bfloat16 in half the memory.
@@ -72,11 +72,18 @@ def open_ranker(folder: Path, corpus: Corpus, *, product_table: str = "float32")
     Raises:
         ModelError: weights or settings that cannot be used.
         UsageError: another kind of product table, or one that this kind of model does not have.
+        WorkspaceError: no gold states, which it reads.
     """
     from semantic_model.ranking.ranker import ScoresTables
     from semantic_model.training.trainer import load_ranker
 
     ranker = load_ranker(folder, corpus)
+    if read_record(folder).ds_input:
+        from pipeline.modelling.training_data import gold_states, states_of
+        from semantic_model.ranking.network_ranker import ToldRanker
+
+        gold = gold_states(Workspace(folder.parent.parent))
+        ranker = ToldRanker(ranker, lambda queries: states_of(queries, gold))
     if product_table == "float32":
         return ranker
     if product_table != "bfloat16":

@@ -47,6 +47,9 @@ class TrainRequest:
     fold: Fold | None = None  # divides the dialogues as this fold does; None: as the corpus does
     # the dialogues whose labels are used, instead of a share drawn at random; None: the share
     labelled: tuple[str, ...] | None = None
+    # gives a model that reads no states the gold ones as text, in training those of the labelled dialogues; there,
+    # without a share, all of them
+    ds_input: bool = False
 
 
 def train(
@@ -143,16 +146,25 @@ def plan_run(workspace: Workspace, request: TrainRequest) -> tuple[Plan, Config]
         settings.append(f"model.kind={request.model}")
     config = load_config(preset, settings)
     spec = find_model(config.model.kind)
-    ratio = _ratio(request, spec)
-    inputs = input_hashes(workspace, labels=spec.reads_states, files=spec.files(config))
+    ratio, labels = _ratio(request, spec), spec.reads_states or request.ds_input
+    if request.ds_input:
+        from semantic_model.data.told_states import STATE_TOKENS
+
+        if not config.context.include_current:
+            what = "context.include_current = false leaves out the utterance that the state is put before"
+            raise UsageError(what, fix="leave --ds-input out, or that setting")
+        config = load_config(preset, [*settings, f"text.max_tokens={config.text.max_tokens + STATE_TOKENS}"])
+    inputs = input_hashes(workspace, labels=labels, files=spec.files(config))
     version = _version("semctl")
     labelled = None if request.labelled is None else sorted(set(request.labelled))
 
     decisive = {key: value for key, value in flat_settings(config).items() if key not in _EXECUTION}
     hashed = [decisive, inputs, ratio, request.seed, request.images, version, labelled, request.fold]
+    hashed += ["ds-input"] * request.ds_input
     named = spec.preset or preset == f"{spec.name}/{Path(preset).stem}"
     parts = [spec.name, Path(preset).stem] if named else [Path(preset).stem]
-    if spec.reads_states:
+    parts += ["ds"] * request.ds_input
+    if labels:
         parts.append(f"r{ratio:g}" if labelled is None else f"n{len(labelled)}")
     parts += [f"s{request.seed}", *([] if request.fold is None else [request.fold.tag])]
     run = f"{'-'.join(dict.fromkeys(parts))}-{sha256_bytes(repr(hashed).encode())[:6]}"
@@ -168,6 +180,7 @@ def plan_run(workspace: Workspace, request: TrainRequest) -> tuple[Plan, Config]
         semctl=version,
         fold=request.fold,
         labelled=labelled,
+        ds_input=request.ds_input,
     )
     return plan, config
 
@@ -189,7 +202,9 @@ def _ratio(request: TrainRequest, spec: ModelSpec) -> float:
     ratio, named = request.labeled_ratio, request.labelled is not None
     if ratio is not None and not 0.0 <= ratio <= 1.0:
         raise UsageError(f"the labelled ratio is {ratio:g}", fix="give a share from 0 to 1")
-    if not spec.reads_states and (ratio or named):
+    if spec.reads_states and request.ds_input:
+        raise UsageError(f"a model of kind {spec.name} reads states itself", fix="leave --ds-input out")
+    if not (spec.reads_states or request.ds_input) and (ratio or named):
         option = "--labelled" if named else "--labeled-ratio"
         raise UsageError(f"a model of kind {spec.name} reads no labels", fix=f"leave {option} out")
     if ratio and named:
@@ -199,7 +214,7 @@ def _ratio(request: TrainRequest, spec: ModelSpec) -> float:
             "--labeled-ratio is missing",
             fix="say which share of the dialogues to use with labels, as 0.2, or name them with --labelled FILE",
         )
-    return ratio or 0.0
+    return 1.0 if request.ds_input and ratio is None and not named else ratio or 0.0
 
 
 def _run(
@@ -231,7 +246,7 @@ def _run(
         shown.log(f"{features.broken} images cannot be decoded and count as missing")
     trainer = Trainer(
         config,
-        Examples(data.queries, data.states, data.unlabelled, corpus.queries("valid")),
+        Examples(data.queries, data.states, data.unlabelled, data.valid),
         corpus,
         words=data.words,
         features=features,
@@ -270,6 +285,7 @@ def _run(
         labelled_list=plan.labelled is not None,
         seed=plan.seed,
         images=plan.images,
+        ds_input=plan.ds_input,
         fold=plan.fold,
         examples={"D_F": len(data.queries), "D_P": len(data.unlabelled), "valid": len(trainer.valid)},
         parameters=sum(p.numel() for p in trainer.model.parameters() if p.requires_grad),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import itertools
 from bisect import bisect_left
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -39,9 +40,11 @@ class TrainingData:
     corpus: Corpus  # catalogue, dialogues and images
     ontology: Ontology  # for its slots
     labelled: list[str]  # ids of the dialogues whose labels are used
-    queries: list[Query]  # their recommendation turns
+    # their recommendation turns; with states as text none, as these stand in those of D_P
+    queries: list[Query]
     states: list[BeliefState]  # the gold state of each
     unlabelled: list[Query]  # recommendation turns of D_P, which holds those of the labelled dialogues, too
+    valid: list[Query]  # those that choose the epoch
     unlabelled_dialogues: int  # how many dialogues of D_P are not labelled
     words: Vocabulary  # word pieces
     fitted: Fitted | None  # what the model learns of the corpus beside its weights, if it does
@@ -51,13 +54,14 @@ def prepare(workspace: Workspace, plan: Plan, config: Config, progress: Progress
     """Read the corpus and the labels, and choose whose labels are used.
 
     Raises:
-        InputError: no training dialogues, too few are labelled, or one that is named is not.
+        InputError: no training dialogues, too few are labelled, or one that has to be is not.
         OntologyError: it has no slots.
         WorkspaceError: splits that do not hold what they should.
         MissingPartError: word vectors, or weights of the image network, that are not here; lists the ways out.
         ModelError: word vectors that cannot be used, or a corpus without what the model learns of it.
     """
     from semantic_model.data.tokenizer import find_words
+    from semantic_model.data.told_states import STATE_TOKENS, state_words, with_states
     from semantic_model.data.vision import require_weights
     from semantic_model.ranking.model_spec import find_model
 
@@ -84,13 +88,28 @@ def prepare(workspace: Workspace, plan: Plan, config: Config, progress: Progress
     unlabelled = [query for query in corpus.queries("train") if query.dialogue_id in d_p]
     queries = [query for query in unlabelled if query.dialogue_id in used]
     gold = [state_before(states[query.dialogue_id], query.turn) for query in queries]
-    words = find_words(config.text, _texts(corpus, ontology, [name for name in training if name in d_p]))
+    valid = corpus.queries("valid")
+    told = states_of(valid, states) if plan.ds_input else []
+    spoken = [" ".join(state_words(state)) for state in gold] if plan.ds_input else []
+    texts = _texts(corpus, ontology, [name for name in training if name in d_p])
+    words = find_words(config.text, itertools.chain(texts, spoken))
     if plan.images:
         require_weights(config.image)
     kind = find_model(config.model.kind).fitted
     fitted = None if kind is None else kind.fit(config, corpus)
     progress.log(f"words: {words.source}")
-    return TrainingData(corpus, ontology, labelled, queries, gold, unlabelled, len(d_p) - len(used), words, fitted)
+    if plan.ds_input:
+        own = {name: states[name] for name in labelled}
+        before = [state_before(own.get(query.dialogue_id, ()), query.turn) for query in unlabelled]
+        unlabelled, cut = with_states(unlabelled, before, words)
+        valid, cut_valid = with_states(valid, told, words)
+        progress.log(f"gold states as text: of {len(labelled)} training dialogues, and of all that choose the epoch")
+        if cut + cut_valid:
+            left_out = "their last slots are left out"
+            progress.log(f"{cut + cut_valid} states have more than {STATE_TOKENS} word pieces: {left_out}")
+        queries, gold = [], []
+    without = len(d_p) - len(used)
+    return TrainingData(corpus, ontology, labelled, queries, gold, unlabelled, valid, without, words, fitted)
 
 
 def dialogues_at(ratio: float, training: int) -> int:
@@ -217,6 +236,23 @@ def state_before(states: Sequence[tuple[int, BeliefState]], turn: int) -> Belief
     """The state after the user's last turn before ``turn``; nothing is wanted before the first."""
     at = bisect_left(states, turn, key=lambda row: row[0])
     return states[at - 1][1] if at else ()
+
+
+def states_of(queries: Sequence[Query], gold: Mapping[str, Sequence[tuple[int, BeliefState]]]) -> list[BeliefState]:
+    """The gold state of each query.
+
+    Raises:
+        InputError: dialogues without one; names the first.
+    """
+    missing = list(dict.fromkeys(query.dialogue_id for query in queries if query.dialogue_id not in gold))
+    if missing:
+        asked = len({query.dialogue_id for query in queries})
+        raise InputError(
+            f"gold states as text (--ds-input) are needed of every dialogue that is ranked for, and {len(missing)} of "
+            f"{asked} have none: the first is {missing[0]}",
+            fix="label them throughout and run `semctl ingest-labels`, or train without --ds-input",
+        )
+    return [state_before(gold[query.dialogue_id], query.turn) for query in queries]
 
 
 def _texts(corpus: Corpus, ontology: Ontology, training: Sequence[str]) -> Iterator[str]:

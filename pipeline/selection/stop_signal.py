@@ -259,7 +259,7 @@ def _runs(workspace: Workspace) -> list[_Run]:
             record = read_record(path.parent)
         except ModelError:
             continue  # a run of another version tells nothing, and is no reason not to select
-        drawn = record.fold is None and not record.labelled_list
+        drawn = record.fold is None and not record.labelled_list and not record.ds_input
         if drawn and METRIC in record.best and "D_F" in record.inputs:  # its model reads labels
             found.append(_Run(path.parent, record))
     return found

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Any
 
 import numpy as np
@@ -10,9 +10,11 @@ import numpy.typing as npt
 import torch
 from torch import Tensor
 
+from schemas.belief import BeliefState
 from semantic_model.data.batch import ContextArrays, Reader
 from semantic_model.data.records import FloatArray, Product, Query
 from semantic_model.data.rows import Encoded, Rows, joined, map_rows, moved
+from semantic_model.data.told_states import with_states
 from semantic_model.ranking.chunked_scoring import rank_scores, slices
 from semantic_model.ranking.ranker import LateProducts, Ranker, ScoresTables, TablePrecision
 
@@ -118,6 +120,23 @@ class NetworkRanker:
             return some, self.scored
         some = min(some, 8)
         return some, max(self.pairs // (some * self.model.pair_width), 1)
+
+
+class ToldRanker(NetworkRanker):
+    """A network that reads gold states as text, as it did in training.
+
+    Args:
+        ranker: the network.
+        states: the gold state of each of some queries.
+    """
+
+    def __init__(self, ranker: NetworkRanker, states: Callable[[Sequence[Query]], Sequence[BeliefState]]) -> None:
+        super().__init__(ranker.model, ranker.reader, f"{ranker.name} --ds-input", ranker.precision)
+        self.states = states
+
+    def encode_contexts(self, queries: Sequence[Query]) -> Any:
+        """Contexts with their states, once."""
+        return super().encode_contexts(with_states(queries, self.states(queries), self.reader.words).queries)
 
 
 def network_of(ranker: Ranker) -> Any:

@@ -12,6 +12,7 @@ from torch import Tensor
 from schemas.belief import BeliefState
 from semantic_model.data.batch import ContextBatch, Inputs, ProductBatch, Reader
 from semantic_model.data.tokenizer import PAD, TokenArray
+from semantic_model.data.told_states import slot_text
 from semantic_model.semantic.settings import TeacherStudentConfig
 
 NO_VALUE = "none"
@@ -60,12 +61,6 @@ class SlotReader(Reader):
         "values": value_pieces,
         "labelled": labelled,
     }
-
-
-def slot_text(slot: str) -> str:
-    """A slot's name as words: ``sleeveLength`` and ``sleeve_length`` are both "sleeve length"."""
-    spaced = "".join(f" {letter}" if letter.isupper() else letter for letter in slot)
-    return " ".join(spaced.replace("_", " ").lower().split())
 
 
 def value_text(wishes: Sequence[tuple[str, str]], *, sentiment: bool, none: str = NO_VALUE) -> str:

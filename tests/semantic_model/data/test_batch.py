@@ -5,7 +5,8 @@ import pytest
 from schemas.belief import SlotValue
 from semantic_model.data.image_features import NO_IMAGE
 from semantic_model.data.records import Query, Utterance
-from semantic_model.semantic.reading import INPUTS, SlotReader, slot_text, value_text
+from semantic_model.data.told_states import slot_text
+from semantic_model.semantic.reading import INPUTS, SlotReader, value_text
 from tests.semantic_model.slots_of import slots_of
 
 SLOTS = ("color", "type", "sleeve_length")
