@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import atexit
 import tempfile
 from functools import cache
 from pathlib import Path
@@ -81,7 +82,9 @@ def _folder(name: str, *, first: str | None, last: str, pad: str, last_id: int |
         single=f"{first or ''} $A {last}".strip(),
         special_tokens=[(mark, vocabulary[mark]) for mark in marks if mark in (first, last)],
     )
-    folder = Path(tempfile.mkdtemp(prefix=f"tiny-{name}-"))
+    kept = tempfile.TemporaryDirectory(prefix=f"tiny-{name}-")
+    atexit.register(kept.cleanup)
+    folder = Path(kept.name)
     marked = {"unk_token": "[UNK]", "pad_token": pad, "eos_token": last}
     PreTrainedTokenizerFast(tokenizer_object=tokenizer, **marked).save_pretrained(folder)
     return folder
