@@ -108,7 +108,10 @@ class AttributeValues:
             ModelError: missing or damaged.
         """
         shape = list[tuple[str, tuple[str, ...]]]
-        return cls(read_json(folder / _FILE, error=ModelError, fix="train again", shape=shape))
+        found = read_json(folder / _FILE, error=ModelError, fix="train again", shape=shape)
+        if not found or not all(values for _, values in found):
+            raise ModelError("an attribute without values, or none at all", where=folder / _FILE, fix="train again")
+        return cls(found)
 
 
 def _commonest(counts: Counter[str], most: int) -> tuple[str, ...]:

@@ -188,6 +188,14 @@ def test_settings_that_do_not_fit_are_refused(setting: str):
         load_config("enteract/tuned", [setting])
 
 
+def test_the_native_preset_has_the_settings_of_its_authors_next_paper():
+    config, semantic = load_config("enteract/native"), load_config("paper")
+    assert config.context.window == semantic.context.window == 5
+    assert config.joint == semantic.joint
+    assert (config.model.width, config.model.layers, config.model.heads) == (768, 3, 8)
+    assert (config.image.map, config.image.size, config.enteract.grid) == ("layer4", 64, 2)
+
+
 def test_no_contexts_and_no_products_are_encoded_as_none(config_of, world):
     ranker = NetworkRanker(*built(settings(config_of, "enteract"), world), "enteract")
     assert ranker.score(ranker.encode_contexts([]), ranker.encode_products([])).shape == (0, 0)

@@ -121,7 +121,9 @@ def test_attributes_and_values_are_read_back_in_their_order(tmp_path: Path):
     assert AttributeValues.load(tmp_path).values == known.values
 
 
-@pytest.mark.parametrize("damage", [None, "", "{}", '[["color", "red"]]', '[["color", [1]]]', '[["color"]]', "[[]"])
+@pytest.mark.parametrize(
+    "damage", [None, "", "{}", "[]", '[["color", []]]', '[["color", "red"]]', '[["color", [1]]]', '[["color"]]', "[[]"]
+)
 def test_attributes_missing_or_damaged_are_refused(tmp_path: Path, damage: str | None):
     if damage is not None:
         (tmp_path / "attribute_values.json").write_text(damage)
@@ -181,6 +183,13 @@ def test_sparse_shares_leave_turns_out_and_even_ones_do_not(config_of, world):
 def test_settings_that_do_not_fit_are_refused(setting: str):
     with pytest.raises(UsageError, match=setting.partition("=")[0]):
         load_config("treasure/tuned", [setting])
+
+
+def test_the_native_preset_has_the_settings_of_its_laboratory():
+    config = load_config("treasure/native")
+    assert (config.context.window, config.model.width, config.image.encoder) == (5, 512, "resnet18")
+    assert (config.train.learning_rate, config.train.negatives, config.loss.rank) == (1e-4, 4, "hinge")
+    assert (config.treasure.graph_layers, config.treasure.shares) == (2, "sparsemax")
 
 
 def test_no_contexts_and_no_products_are_encoded_as_none(config_of, world):
