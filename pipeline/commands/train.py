@@ -37,7 +37,8 @@ def train(
     preset: Annotated[
         str | None,
         typer.Option(
-            help="Settings to begin with: tiny, default, paper, release or a .toml file; else the workspace's."
+            help="Settings to begin with: tiny, default, paper, release or a .toml file, or native, uniform or tuned "
+            "of a model that has these; else the model's own, or the workspace's."
         ),
     ] = None,
     settings: Annotated[list[str] | None, SETTINGS] = None,
