@@ -6,22 +6,28 @@ import json
 import os
 from pathlib import Path
 
+import numpy as np
 import pyarrow as pa
 import pytest
 import torch
 
 from pipeline.benchmarks import commands, run_benchmark
+from pipeline.benchmarks.evaluation import _systems
 from pipeline.benchmarks.import_speed import Shape, write_corpus
 from pipeline.benchmarks.measure import Goal, Options, compared, interleaved
 from pipeline.benchmarks.measure import row as row_of
 from pipeline.benchmarks.metrics import a_table, ir_measures_of, largest_difference, sklearn_ndcg
 from pipeline.benchmarks.pushing import many_dialogues
 from pipeline.cli import _run
-from schemas.errors import SemctlError
+from schemas.errors import MissingPartError, SemctlError
 from schemas.progress import SilentProgress
 from schemas.tables import TURNS
+from semantic_model.data.tokenizer import MINILM, words_folder
 from semantic_model.evaluation.metrics import rank_metrics
+from semantic_model.ranking.model_spec import find_model
+from semantic_model.registry import MODELS
 from semantic_model.speed.scoring import ScoringCase, extra_mebibytes
+from semantic_model.speed.systems import MadeUpShop, ProductCase, SystemCase
 
 torch.set_num_threads(1)
 
@@ -76,13 +82,66 @@ def test_scoring_needs_little_memory_beside_its_tables():
     assert 0 <= extra < 64  # 0: what libraries keep in reserve was enough
 
 
-def test_the_evaluation_benchmark_ranks_alike_both_ways():
+def test_the_evaluation_benchmark_ranks_alike_both_ways(monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr("pipeline.benchmarks.evaluation.MODELS", {"mhred": "", "treasure": "", "larch": ""})
     rows = run_benchmark("evaluation", Options(rounds=2, sizes=(20,), width=16))["benchmarks"]
-    table, whole = rows
+    table, whole, *models = rows
     assert table["largest_difference"] < 1e-4
     assert "2 queries timed, extrapolated" in table["against"]
     assert (table["goal"], whole["goal"]) == (">= 500", None)
     assert whole["seconds"] > table["seconds"]
+    titles = ("mhred", "treasure (re-implemented)", "larch")
+    assert [row["name"] for row in models] == [f"ranking 20 x 60 candidates with {it}, width 16" for it in titles]
+    for row in models:
+        assert row["against"] == "times the time of a plain matrix product of vectors"
+        assert row["ratios"][0] <= row["ratio"] <= row["ratios"][1]
+        assert (row["goal"], row["reached"]) == (None, None)  # these are for the benchmark's own size
+
+
+def test_each_model_has_seconds_of_its_own_to_stay_within(monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr("pipeline.benchmarks.evaluation.MODELS", {"mhred": "", "larch": "", "clip": ""})
+    monkeypatch.setattr("pipeline.benchmarks.evaluation.QUERIES", 9)
+
+    def no_tower(*_: object) -> None:
+        raise MissingPartError("no text tower", fix="name one")
+
+    monkeypatch.setattr("semantic_model.models.clip.TowerReader.read", no_tower)
+    found = _systems(9, 60, 1, Options())
+    assert [(row["goal"], row["reached"]) for row in found] == [("<= 10 s", True), ("<= 60 s", True)]
+    assert ["larch" in row["name"] for row in found] == [False, True]
+
+
+@pytest.mark.slow
+def test_the_evaluation_benchmark_has_a_row_for_each_model():
+    rows = run_benchmark("evaluation", Options(rounds=1, sizes=(5,), width=16))["benchmarks"]
+    titles = [find_model(name).title for name in MODELS if name != "clip" or _has_minilm()]
+    assert [row["name"] for row in rows[2:]] == [f"ranking 5 x 60 candidates with {it}, width 16" for it in titles]
+
+
+def _has_minilm() -> bool:
+    try:
+        words_folder(MINILM)
+    except MissingPartError:
+        return False
+    return True
+
+
+@pytest.mark.parametrize("name", [name for name in MODELS if name != "clip"])
+def test_a_made_up_shop_is_read_by_every_model_and_no_two_products_score_alike(name: str):
+    shop = MadeUpShop(4, 30, 60)
+    case = SystemCase(name, shop, 16)
+    scores = case.rank()
+    assert scores.shape == (4, 30)
+    assert len(np.unique(scores)) > 0.9 * scores.size
+    np.testing.assert_allclose(case.rank(2), scores[:2], rtol=1e-4, atol=1e-5)
+    assert case.late == (name in ("larch", "enteract"))
+
+
+def test_the_plain_product_scores_the_candidates_it_is_given():
+    shop = MadeUpShop(3, 5, 10)
+    case = ProductCase(shop, 16)
+    expected = [[float(case.contexts[q] @ case.products[row]) for row in shop.candidates[q]] for q in range(3)]
+    np.testing.assert_allclose(case.rank(), expected, rtol=1e-5)
 
 
 def test_metrics_equal_scikit_learn_with_ties_and_ir_measures_without():
