@@ -102,6 +102,7 @@ def test_every_parameter_that_trains_receives_a_gradient(made, world, name: str,
     assert [key for key, has in moved.items() if not has] == []
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", SYSTEMS)
 def test_it_overfits_32_examples(made, world, name: str):
     model, reader, config = made(name, model={"width": 16, "inner": 16})
