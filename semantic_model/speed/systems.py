@@ -5,6 +5,7 @@ Networks have random weights; products, images and dialogues are drawn at random
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -120,7 +121,9 @@ class SystemCase:
         model = fresh_model(spec, config, words, reader, shop.products)
         self.shop = shop
         self.late = isinstance(model, LateProducts)
-        self.ranker = NetworkRanker(model, reader, spec.title)
+        self.ranker = NetworkRanker(
+            model, reader, replace(spec, shown_as="").title
+        )  # two models share a name in tables
         self.contexts = self.ranker.encode_contexts(shop.queries)
         self.table = self.ranker.encode_products(shop.products)
 

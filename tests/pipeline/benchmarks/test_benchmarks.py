@@ -114,7 +114,11 @@ def test_each_model_has_seconds_of_its_own_to_stay_within(monkeypatch: pytest.Mo
 @pytest.mark.slow
 def test_the_evaluation_benchmark_has_a_row_for_each_model():
     rows = run_benchmark("evaluation", Options(rounds=1, sizes=(5,), width=16))["benchmarks"]
-    titles = [find_model(name).title for name in MODELS if name != "clip" or _has_minilm()]
+    titles = [
+        name + " (re-implemented)" * find_model(name).reimplemented
+        for name in MODELS
+        if name != "clip" or _has_minilm()
+    ]
     assert [row["name"] for row in rows[2:]] == [f"ranking 5 x 60 candidates with {it}, width 16" for it in titles]
 
 
