@@ -6,6 +6,7 @@ import pytest
 
 from schemas.errors import ModelError
 from semantic_model.data.taxonomy import Group, Leaf, WordLists, read_attribute_groups, read_taxonomy
+from tests.skipping import skip_or_fail
 
 KNOWLEDGE = Path(__file__).resolve().parents[4] / "shared" / "data" / "mmd_fragments" / "knowledge"
 
@@ -92,8 +93,10 @@ def test_within_words_the_first_list_is_found():
 
 
 @pytest.mark.realdata
-@pytest.mark.skipif(not KNOWLEDGE.is_dir(), reason="MMD's files of knowledge are not beside the repository")
+@pytest.mark.realdata
 def test_the_published_files():
+    if not KNOWLEDGE.is_dir():
+        skip_or_fail("realdata", "MMD's files of knowledge are not beside the repository")
     leaves = read_taxonomy(KNOWLEDGE / "umd_raw_taxonomies.py.txt")
     assert (len({leaf.top for leaf in leaves}), len(leaves)) == (8, 82)  # and one of each for all others
     groups = read_attribute_groups(KNOWLEDGE / "umd_raw_attributes.py.txt")
