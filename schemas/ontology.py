@@ -38,6 +38,9 @@ from schemas.folding import fold, fold_name
 from schemas.numbers import THREE_DECIMALS, Number, read_number, read_quantity, same_currency
 from schemas.validation import did_you_mean, first_mistake, nearest
 
+CATEGORY_ATTRIBUTES = tuple("type category product_category article_type product_type sub_category synset".split())
+"""Attributes that say what kind of thing a product is, the most telling first."""
+
 
 class _Part(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True)

@@ -16,7 +16,6 @@ from pipeline.corpus.images import ImageReferences, file_stem, place_of
 from pipeline.corpus.ledger import Ledger, LedgerLine
 from pipeline.corpus.parsing import UNKNOWN, as_text, pairs, snake_case, split_values, structure
 from pipeline.corpus.records import CandidateKind, ProductRecord, SplitShares
-from pipeline.ontology.derivation import CATEGORY_ATTRIBUTES
 from schemas.errors import CorpusError
 from schemas.folding import fold, fold_name
 from schemas.numbers import (
@@ -29,6 +28,7 @@ from schemas.numbers import (
     read_number,
     same_currency,
 )
+from schemas.ontology import CATEGORY_ATTRIBUTES
 
 NOT_ATTRIBUTES = frozenset(
     "id product_id name title site source currency url link image images image_type image_url image_filename "

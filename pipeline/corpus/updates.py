@@ -20,9 +20,9 @@ from pipeline.corpus.ledger import Ledger, LedgerLine
 from pipeline.corpus.parsing import snake_case
 from pipeline.corpus.records import CumulativeState, Dialogue, StateRecord, TurnState
 from pipeline.corpus.slots import Said, SlotKeys
-from pipeline.ontology.derivation import CATEGORY_ATTRIBUTES
 from schemas.belief import Polarity, TurnUpdate
 from schemas.folding import fold
+from schemas.ontology import CATEGORY_ATTRIBUTES
 from schemas.tables import ANNOTATIONS
 
 _REMEMBERED = 2_000

@@ -12,10 +12,7 @@ from itertools import chain, pairwise
 from pipeline.ontology.number_rule import NumberRule, is_money, is_rating, number_rule
 from schemas.folding import fold, fold_name
 from schemas.numbers import Number, read_number, read_quantity
-from schemas.ontology import Growth, Ontology, Slot, SlotKind, Value, is_number
-
-CATEGORY_ATTRIBUTES = tuple("type category product_category article_type product_type sub_category synset".split())
-"""Attributes that say what kind of thing a product is, the most telling first."""
+from schemas.ontology import CATEGORY_ATTRIBUTES, Growth, Ontology, Slot, SlotKind, Value, is_number
 
 USEFULNESS = (
     *CATEGORY_ATTRIBUTES,

@@ -49,6 +49,10 @@ class TextConfig(Section):
     pool: Literal["sum", "mean"] = Field(default="sum", description="SumPool over tokens, or the mean")
     activation: Literal["none", "leaky_relu"] = Field(default="none", description="after pooling words or images")
 
+    def reads(self, attribute: str) -> bool:
+        """Whether that attribute of a product is read."""
+        return attribute not in self.product_ignore and (not self.product_fields or attribute in self.product_fields)
+
 
 class ImageConfig(Section):
     """Images (section 3.1)."""

@@ -17,12 +17,7 @@ from semantic_model.data.tokenizer import PAD, TokenArray
 
 def read_attributes(product: Product, config: TextConfig) -> dict[str, tuple[str, ...]]:
     """The attributes of a product that are read, in order, none without a value."""
-    wanted, ignored = set(config.product_fields), set(config.product_ignore)
-    found = {
-        key: values
-        for key, values in product.attributes.items()
-        if values and key not in ignored and (not wanted or key in wanted)
-    }
+    found = {key: values for key, values in product.attributes.items() if values and config.reads(key)}
     most = config.max_attributes if isinstance(config, AttributeTextConfig) else None
     return dict(list(found.items())[:most])
 

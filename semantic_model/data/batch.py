@@ -247,12 +247,11 @@ class Reader:
 
     def product_texts(self, products: Sequence[Product]) -> list[str]:
         """Names with attributes, those that the settings let through."""
-        fields, ignored = set(self.config.text.product_fields), set(self.config.text.product_ignore)
-        texts = []
-        for item in products:
-            read = {key for key in item.attributes if key not in ignored and (not fields or key in fields)}
-            texts.append(product_text(item.name, {key: item.attributes[key] for key in item.attributes if key in read}))
-        return texts
+        reads = self.config.text.reads
+        return [
+            product_text(item.name, {key: values for key, values in item.attributes.items() if reads(key)})
+            for item in products
+        ]
 
     def product_tokens(self, products: Sequence[Product]) -> TokenArray:
         """Word pieces of names with attributes [N, L]."""

@@ -17,6 +17,7 @@ from schemas.errors import ModelError
 from schemas.files import read_json, write_json
 from schemas.folding import fold
 from schemas.mentions import MentionFinder
+from schemas.ontology import CATEGORY_ATTRIBUTES
 from semantic_model.config.sections import KnowledgeConfig, TextConfig
 from semantic_model.data.corpus import Corpus
 from semantic_model.data.knowledge import (
@@ -28,7 +29,6 @@ from semantic_model.data.knowledge import (
     read_style_tips,
 )
 from semantic_model.data.records import FloatArray, Product
-from semantic_model.data.taxonomy import KINDS
 
 _SAVED = "knowledge.json"
 
@@ -147,8 +147,8 @@ class ProductKnowledge:
         }
 
     def kinds_of(self, product: Product) -> tuple[str, ...]:
-        """The kinds that a product is of: those of the first of :data:`KINDS` that names any, else its name's."""
-        for name in KINDS:
+        """The kinds that a product is of: those that the first of ``CATEGORY_ATTRIBUTES`` names, else its name."""
+        for name in CATEGORY_ATTRIBUTES:
             found = dict.fromkeys(k for value in product.attributes.get(name, ()) for k in self._kinds.named_by(value))
             if found:
                 return tuple(found)
@@ -198,12 +198,8 @@ class KindNames:
 
 def _pairs(product: Product, config: TextConfig) -> list[tuple[str, str]]:
     """Names and values of a product that are read."""
-    wanted, ignored = set(config.product_fields), set(config.product_ignore)
     return [
-        (name, fold(value))
-        for name, values in product.attributes.items()
-        for value in values
-        if name not in ignored and (not wanted or name in wanted)
+        (name, fold(value)) for name, values in product.attributes.items() if config.reads(name) for value in values
     ]
 
 
@@ -237,5 +233,5 @@ def _shown_together(corpus: Corpus) -> list[StyleTip]:
 
 def _own_kind(product: Product) -> str:
     """The kind that its attributes say; empty if none does."""
-    said = (value for name in KINDS for value in product.attributes.get(name, ()))
+    said = (value for name in CATEGORY_ATTRIBUTES for value in product.attributes.get(name, ()))
     return fold(next(said, ""))

@@ -23,9 +23,6 @@ TAXONOMY_FILES = (
 ATTRIBUTE_FILES = ("raw_attributes.py", "umd_raw_attributes.py.txt")
 """Names that files of :func:`read_attribute_groups` have."""
 
-KINDS = tuple("type category product_category article_type product_type sub_category synset".split())
-"""Attributes that say what kind of thing a product is, the most telling first."""
-
 _OTHER = "__other__"
 _ABOVE = {"man", "men", "woman", "women", "apparel"}  # what MMD's own lines begin with
 _ASSIGNED = re.compile(r"\A\s*\w+\s*=\s*(?='''|\"\"\")")

@@ -42,6 +42,7 @@ from torch import Tensor, nn
 from schemas.errors import ModelError
 from schemas.files import read_json, write_json
 from schemas.folding import fold
+from schemas.ontology import CATEGORY_ATTRIBUTES
 from semantic_model.config.sections import Config, KnowledgeConfig, MapImageConfig, RankLossConfig, Section, TextConfig
 from semantic_model.data.batch import ContextBatch, Inputs, Reader
 from semantic_model.data.corpus import Corpus
@@ -49,7 +50,6 @@ from semantic_model.data.knowledge import find_file
 from semantic_model.data.records import Product
 from semantic_model.data.taxonomy import (
     ATTRIBUTE_FILES,
-    KINDS,
     TAXONOMY_FILES,
     Group,
     Leaf,
@@ -206,7 +206,7 @@ class Tree:
 
     def leaf(self, product: Product) -> int:
         """Its kind; how many there are, if none fits."""
-        return self._find(self._kinds, product, KINDS)
+        return self._find(self._kinds, product, CATEGORY_ATTRIBUTES)
 
     def values(self, product: Product) -> list[int]:
         """Its value in each group; how many that has, if none fits."""
@@ -225,13 +225,13 @@ class Tree:
 
 def _leaves(config: UmdConfig, products: Sequence[Product]) -> tuple[Leaf, ...]:
     """The values of the attribute that names kinds; above them, those of one that has fewer, if there is such."""
-    having = Counter(name for product in products for name in KINDS if product.attributes.get(name))
+    having = Counter(name for product in products for name in CATEGORY_ATTRIBUTES if product.attributes.get(name))
     if not having:
         return ()
-    kind = max(KINDS, key=lambda name: having[name])
+    kind = max(CATEGORY_ATTRIBUTES, key=lambda name: having[name])
     commonest = Counter(value for product in products for value in _folded(product, kind)).most_common(config.leaves)
     leaves = sorted(value for value, _ in commonest)
-    for name in (other for other in KINDS if other != kind and having[other]):
+    for name in (other for other in CATEGORY_ATTRIBUTES if other != kind and having[other]):
         above: dict[str, Counter[str]] = {leaf: Counter() for leaf in leaves}
         for product in products:
             for leaf in above.keys() & _folded(product, kind):
@@ -261,7 +261,7 @@ def _groups(config: Settings, products: Sequence[Product]) -> tuple[Group, ...]:
 
 
 def _is_read(name: str, config: TextConfig) -> bool:
-    return name not in (*KINDS, *config.product_ignore) and (not config.product_fields or name in config.product_fields)
+    return name not in CATEGORY_ATTRIBUTES and config.reads(name)
 
 
 def _names_values(values: Iterable[str]) -> bool:
