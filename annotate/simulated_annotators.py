@@ -15,11 +15,11 @@ from random import Random
 from typing import Any
 from xml.etree import ElementTree
 
-from annotate.prelabels.corrections import corrected, edited
 from annotate.prelabels.prelabels import prelabelled_updates, update_results, with_origins
-from annotate.states.accumulate import difference
 from annotate.tasks.label_config import stored_text
+from schemas.accumulate import difference
 from schemas.belief import BeliefState, TurnUpdate
+from schemas.corrections import corrected, edited
 from schemas.errors import LabelError
 from schemas.ontology import Ontology
 

@@ -1,7 +1,7 @@
 """Belief states: what the user wants by now, and the per-turn updates that people mark.
 
 Annotators mark **updates** (what a turn changes); everything downstream reads **states** (what holds after the turn).
-:mod:`annotate.states.accumulate` turns the one into the other.
+:mod:`schemas.accumulate` turns the one into the other.
 """
 
 from __future__ import annotations

@@ -13,7 +13,7 @@ from typing import Literal, NamedTuple
 
 from annotate.annotations.annotation import Annotation, Mark, turn_update
 from annotate.resolution.answers import Answer, Ruling, people_answers, verdicts
-from annotate.states.accumulate import KnownState, accumulate
+from schemas.accumulate import KnownState, accumulate
 from schemas.belief import TurnUpdate
 from schemas.folding import fold
 from schemas.ontology import Ontology, Slot
@@ -44,7 +44,7 @@ class CellReader:
 
     Two values are the same when the ontology spells them the same: aliases are equal, as in
     :func:`annotate.resolution.ballots.items_of`, and so is what differs in case and spaces only. A value wanted and
-    disliked in one turn counts as disliked, as in :func:`annotate.states.accumulate.accumulate`.
+    disliked in one turn counts as disliked, as in :func:`schemas.accumulate.accumulate`.
 
     Attributes:
         slots: the ontology's slots in order, then :data:`NEW_TOPIC`; cells are keyed by position here.

@@ -14,9 +14,9 @@ from statistics import median
 from typing import Any
 
 from annotate.annotations.annotation import Annotation
-from annotate.prelabels.corrections import Edit, corrected
-from annotate.states.accumulate import accumulate, difference
+from schemas.accumulate import accumulate, difference
 from schemas.belief import BeliefState, TurnUpdate
+from schemas.corrections import Edit, corrected
 from schemas.folding import fold
 from schemas.ontology import Ontology
 

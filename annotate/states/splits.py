@@ -11,7 +11,7 @@ import pyarrow as pa
 
 from annotate.annotations.dialogue_index import IndexedDialogue
 from annotate.resolution.resolve import Resolution, TurnResolution
-from annotate.states.accumulate import accumulate
+from schemas.accumulate import accumulate
 from schemas.belief import state_to_rows
 from schemas.errors import WorkspaceError
 from schemas.files import read_json, sha256_file, taken_apart

@@ -14,7 +14,7 @@ from typing import Any
 from urllib.parse import quote
 
 from annotate.annotations.dialogue_index import dialogue_sha256
-from annotate.states.accumulate import accumulate
+from schemas.accumulate import accumulate
 from schemas.belief import SlotValue, TurnUpdate
 from schemas.errors import CorpusError
 from schemas.ontology import Ontology

@@ -16,22 +16,22 @@ from typing import Any
 from annotate.annotations.annotation import turn_update
 from annotate.exports.refusals import Refused
 from annotate.exports.results import read_result
-from annotate.prelabels.lexicon import FEWEST_DIALOGUES, LabelledDialogue, Lexicon
 from annotate.prelabels.prelabel_metrics import Actions, Hits, PrelabelFigures, measure_dialogue
 from annotate.prelabels.prelabels import Prelabel, prediction
 from annotate.simulated_annotators import Annotator, offered_choices
-from annotate.states.accumulate import accumulate
 from annotate.tasks import label_config as labels
 from annotate.tasks.dialogue_tasks import TaskStyle, dialogue_tasks
 from pipeline.benchmarks.measure import Goal, Options, row
-from pipeline.labelling.prelabelling import image_choices, labelled_dialogues, prelabel_model
+from pipeline.labelling.prelabelling import Tracked, image_choices, labelled_dialogues, prelabel_model
 from pipeline.workspace import Workspace
+from schemas.accumulate import accumulate
 from schemas.belief import BeliefState, TurnUpdate
 from schemas.errors import UsageError
 from schemas.folding import fold
 from schemas.ontology import Ontology
 from schemas.progress import SilentProgress
 from schemas.tables import TURNS, open_table
+from semantic_model.states.tracker import FEWEST_DIALOGUES, LabelledDialogue, fit_tracker
 
 FEWER = Goal("at most", 0.3)
 FOLDS = 5
@@ -84,7 +84,7 @@ def _lexicons(
 ) -> Iterator[tuple[str, dict[str, Prelabel]]]:
     attributes = image_choices(workspace, screen.ontology)
     rows = {name: dialogue.rows for name, dialogue in gold.items()}
-    untaught = Lexicon(rows, screen.ontology, attributes, {})
+    untaught = Tracked(fit_tracker((), screen.ontology, attributes), rows)
     yield "lexicon, nothing labelled yet", {name: untaught.prelabel(name) for name in rows}
     for size in options.sizes or (len(gold),):
         teachers = {
@@ -98,9 +98,8 @@ def _lexicons(
             )
         prelabels: dict[str, Prelabel] = {}
         for part, others in options.progress.track(teachers.items(), f"teaching the lexicon, at most {size}"):
-            tested = {name: rows[name] for name in gold if _fold(name) == part}
-            model = Lexicon(tested, screen.ontology, attributes, {name: gold[name] for name in others})
-            prelabels |= {name: model.prelabel(name) for name in tested}
+            model = Tracked(fit_tracker([gold[name] for name in sorted(others)], screen.ontology, attributes), rows)
+            prelabels |= {name: model.prelabel(name) for name in gold if _fold(name) == part}
         yield f"lexicon, taught by {fewest} labelled dialogues", prelabels
 
 

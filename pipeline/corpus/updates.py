@@ -14,12 +14,12 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from annotate.states.accumulate import Sides, difference_by_slot, one_after_the_other
 from pipeline.corpus.catalogue import Setting
 from pipeline.corpus.ledger import Ledger, LedgerLine
 from pipeline.corpus.parsing import snake_case
 from pipeline.corpus.records import CumulativeState, Dialogue, StateRecord, TurnState
 from pipeline.corpus.slots import Said, SlotKeys
+from schemas.accumulate import Sides, difference_by_slot, one_after_the_other
 from schemas.belief import Polarity, TurnUpdate
 from schemas.folding import fold
 from schemas.ontology import CATEGORY_ATTRIBUTES

@@ -13,11 +13,11 @@ from typing import TYPE_CHECKING, Any
 from annotate.annotations.migration import Migration
 from annotate.prelabels.prelabels import Prelabel, PrelabelModel, TurnPrelabel, prediction
 from annotate.simulated_annotators import offered_choices
-from annotate.states.accumulate import difference
 from annotate.tasks.dialogue_tasks import notice_html, states_html
 from annotate.tasks.label_config import LabelConfig
 from pipeline.chosen_dialogues import read_dialogues
 from pipeline.workspace import Workspace, check_vocabulary
+from schemas.accumulate import difference
 from schemas.belief import BeliefState, TurnUpdate, state_from_rows
 from schemas.errors import ModelError, UsageError
 from schemas.files import sha256_file
@@ -27,8 +27,8 @@ from schemas.tables import PRODUCTS, STATES, open_table, read_table
 from schemas.validation import did_you_mean
 
 if TYPE_CHECKING:
-    from annotate.prelabels.lexicon import LabelledDialogue
-    from annotate.prelabels.turn_reading import Choice
+    from semantic_model.states.tracker import LabelledDialogue, StateTracker
+    from semantic_model.states.turn_reading import Choice
 
 Rows = Sequence[Mapping[str, Any]]
 
@@ -82,12 +82,12 @@ def add_predictions(
 def prelabel_model(workspace: Workspace, name: str, dialogues: Mapping[str, Rows], progress: Progress) -> PrelabelModel:
     """What pre-labels these dialogues, by the name that :func:`add_predictions` takes."""
     if name == "lexicon":
-        from annotate.prelabels.lexicon import Lexicon
+        from semantic_model.states.tracker import fit_tracker
 
         ontology = workspace.ontology()
         labelled = labelled_dialogues(workspace, without=dialogues)
         progress.log(f"the lexicon reads {len(labelled)} labelled dialogues")
-        return Lexicon(dialogues, ontology, image_choices(workspace, ontology), labelled)
+        return Tracked(fit_tracker(list(labelled.values()), ontology, image_choices(workspace, ontology)), dialogues)
     if name == "current":
         return _Current(workspace, dialogues)
     kind, _, run = name.partition(":")
@@ -98,7 +98,7 @@ def prelabel_model(workspace: Workspace, name: str, dialogues: Mapping[str, Rows
 
 def image_choices(workspace: Workspace, ontology: Ontology) -> dict[str, frozenset[Choice]]:
     """Of each image, the slots and values of the product in it."""
-    from annotate.prelabels.lexicon import product_choices
+    from semantic_model.states.tracker import product_choices
 
     found: dict[str, frozenset[Choice]] = {}
     with open_table(workspace.products, PRODUCTS) as file:
@@ -112,7 +112,7 @@ def image_choices(workspace: Workspace, ontology: Ontology) -> dict[str, frozens
 
 def labelled_dialogues(workspace: Workspace, without: Mapping[str, object]) -> dict[str, LabelledDialogue]:
     """Wholly labelled dialogues, at most a thousand, with their states; none before anything was ingested."""
-    from annotate.prelabels.lexicon import LabelledDialogue
+    from semantic_model.states.tracker import LabelledDialogue
 
     if not workspace.states.is_file():
         return {}
@@ -132,6 +132,18 @@ def _states(workspace: Workspace, ontology: Ontology) -> dict[str, dict[int, Bel
         known = every <= set(row["labelled_slots"])
         found.setdefault(row["dialogue_id"], {})[row["turn"]] = state_from_rows(row["state"]) if known else None
     return found
+
+
+class Tracked:
+    """What a state tracker reads in each dialogue."""
+
+    def __init__(self, tracker: StateTracker, dialogues: Mapping[str, Rows]) -> None:
+        self._tracker, self._dialogues = tracker, dialogues
+        self.version = tracker.version
+
+    def prelabel(self, dialogue_id: str) -> Prelabel:
+        read = self._tracker.track(self._dialogues[dialogue_id])
+        return {each.turn: TurnPrelabel(each.update, each.sure) for each in read}
 
 
 class _Current:

@@ -11,11 +11,11 @@ import numpy as np
 import numpy.typing as npt
 
 from annotate.assignment.selection_strategies import OntologyValues
-from annotate.states.accumulate import accumulate
 from pipeline.modelling.run_record import RECORD, RunRecord, read_record
 from pipeline.modelling.runs import find_run, load_corpus, open_ranker
 from pipeline.modelling.training_data import state_before
 from pipeline.workspace import Workspace
+from schemas.accumulate import accumulate
 from schemas.belief import BeliefState
 from schemas.errors import ModelError, UsageError
 from schemas.ontology import Ontology

@@ -15,10 +15,10 @@ Its multimodal encoder with the taxonomy-attribute combined tree, and its contex
 Convolutions are 3 x 3 without padding. A product that no kind or value fits goes through a node of its own, "other".
 
 Departures: the nonlinearities are ours, and so are some sizes: contexts and products have text encoders of their own,
-words are projected to the model's width first, each direction of a text's BiLSTM has half of it, and the MFB of a product
-sums k = 1 neighbours. What becomes of the images of a context is derived: nobody knows the kinds of
-what they show, so that they are read as the stem's map, averaged over a turn, without the tree, and joined to the text
-(fused by MFB instead, far less is learned). An image that is missing is a map of zeros, where the release closes the
+words are projected to the model's width first, each direction of a text's BiLSTM has half of it, and the MFB of a
+product sums k = 1 neighbours. What becomes of the images of a context is derived: nobody knows the kinds of what they
+show, so that they are read as the stem's map, averaged over a turn, without the tree, and joined to the text (fused by
+MFB instead, far less is learned). An image that is missing is a map of zeros, where the release closes the
 gap and pairs what follows with other products' texts. Batch norms of a fine-tuned stem are as ``image.bn`` says; the
 release leaves them in training mode when it tests. Without files of knowledge, kinds and groups of attributes come from
 the catalogue.

@@ -51,7 +51,7 @@ values = (
 
 @st.composite
 def states(draw: st.DrawFn) -> BeliefState:
-    """A state as :func:`annotate.states.accumulate.accumulate` would give it."""
+    """A state as :func:`schemas.accumulate.accumulate` would give it."""
     held: dict[tuple[str, str], SlotValue] = {}
     names = st.sampled_from([slot.name for slot in ONTOLOGY.slots])
     polarities = st.sampled_from(["like", "dislike"])

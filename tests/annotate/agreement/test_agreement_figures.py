@@ -17,7 +17,7 @@ from annotate.agreement.figures import Figures, measure
 from annotate.agreement.report import GOOD, TENTATIVE, word
 from annotate.annotations.annotation import turn_update
 from annotate.resolution.ballots import items_of
-from annotate.states.accumulate import accumulate
+from schemas.accumulate import accumulate
 from tests.annotate.agreement.given_answers import (
     ONTOLOGY,
     SLOTS,

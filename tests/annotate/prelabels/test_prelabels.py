@@ -14,9 +14,9 @@ from schemas.belief import TurnUpdate
 from schemas.errors import LabelError
 from schemas.folding import fold
 from tests.annotate.belief_strategies import ONTOLOGY as ANY
-from tests.annotate.prelabels.test_corrections import updates
 from tests.label_exports import answer, pick, tasks_of, typed
 from tests.labelling_corpus import ONTOLOGY, dialogue
+from tests.schemas.test_corrections import updates
 
 CONFIG = build(ONTOLOGY).xml
 OFFERED = offered_choices(CONFIG)

@@ -21,7 +21,6 @@ from annotate.resolution.ballots import Item, items_of
 from annotate.resolution.policies import Majority, Policy, Weighted
 from annotate.resolution.resolve import AnswerCounts, ballots_of, resolve
 from annotate.simulated_annotators import GoldStates, fill_tasks, offered_choices
-from annotate.states.accumulate import difference
 from annotate.states.splits import label_dialogue
 from pipeline.chosen_dialogues import Selection
 from pipeline.corpus.import_corpus import ImportRequest, import_corpus
@@ -30,6 +29,7 @@ from pipeline.labelling.export_for_labelling import ExportRequest, export_for_la
 from pipeline.labelling.ingest_labels import IngestRequest, ingest_labels
 from pipeline.labelling.simulated_labels import gold_states
 from pipeline.workspace import Workspace
+from schemas.accumulate import difference
 from schemas.belief import BeliefState, TurnUpdate, state_from_rows
 from schemas.ontology import Ontology
 

@@ -10,7 +10,6 @@ import pytest
 
 from annotate.annotations.annotation import Annotation, Mark, turn_update
 from annotate.annotations.migration import Migration
-from annotate.states.accumulate import accumulate
 from pipeline.ontology.edits import (
     add_slot,
     add_value,
@@ -20,6 +19,7 @@ from pipeline.ontology.edits import (
     rename_value,
     split_value,
 )
+from schemas.accumulate import accumulate
 from schemas.belief import BeliefState
 from schemas.errors import InputError
 from schemas.ontology import Ontology, Slot, Value

@@ -10,9 +10,9 @@ import re
 from collections.abc import Iterator
 from itertools import zip_longest
 
-from annotate.prelabels.turn_reading import Choice, Named, Sentence, Turn, TurnReader, referred
 from schemas.belief import TurnUpdate
 from schemas.mentions import Span, Words
+from semantic_model.states.turn_reading import Choice, Named, Sentence, Turn, TurnReader, referred
 
 _ASKS_FOR = re.compile(
     r"\b(?:want|need|look(?:ing)? for|looking|show|find|search|recommend|suggest|interested|prefer|after|get me|"

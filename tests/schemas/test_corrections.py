@@ -6,9 +6,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from annotate.prelabels.corrections import Edit, corrected, edited
-from annotate.states.accumulate import accumulate, difference
+from schemas.accumulate import accumulate, difference
 from schemas.belief import BeliefState, TurnUpdate
+from schemas.corrections import Edit, corrected, edited
 from schemas.folding import fold
 from schemas.ontology import Ontology, Slot, Value
 from tests.annotate.belief_strategies import ONTOLOGY, states, values

@@ -4,9 +4,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from annotate.prelabels.turn_reading import TurnReader, dialogue_turns, find_amounts, referred
 from schemas.ontology import Slot, Value
-from tests.annotate.prelabels.shop import ATTRIBUTES, SHOP, turns
+from semantic_model.states.turn_reading import TurnReader, dialogue_turns, find_amounts, referred
+from tests.semantic_model.states.shop import ATTRIBUTES, SHOP, turns
 
 READER = TurnReader(SHOP)
 

@@ -1,17 +1,28 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Iterable
+from dataclasses import replace
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
 
-from annotate.prelabels.features import AliasTable
-from annotate.prelabels.lexicon import FEWEST_DIALOGUES, LabelledDialogue, Lexicon, TaughtLexicon, product_choices
-from annotate.prelabels.logistic import Logistic
-from annotate.states.accumulate import accumulate
+from schemas.accumulate import accumulate
 from schemas.belief import SlotValue, TurnUpdate
 from schemas.mentions import Words
-from tests.annotate.prelabels.shop import ATTRIBUTES, SHOP, turns
+from semantic_model.states.features import AliasTable
+from semantic_model.states.logistic import Logistic
+from semantic_model.states.taught import TaughtTracker
+from semantic_model.states.tracker import (
+    FEWEST_DIALOGUES,
+    Beliefs,
+    LabelledDialogue,
+    StateTracker,
+    fit_tracker,
+    product_choices,
+)
+from tests.semantic_model.states.shop import ATTRIBUTES, SHOP, turns
 
 
 def state(**values: str) -> tuple[SlotValue, ...]:
@@ -39,12 +50,12 @@ def labelled(number: int) -> LabelledDialogue:
 
 
 TEACHERS = [labelled(number) for number in range(24)]
-TAUGHT = TaughtLexicon.fit(TEACHERS, SHOP, ATTRIBUTES)
+TAUGHT = TaughtTracker.fit(TEACHERS, SHOP, ATTRIBUTES)
 
 
 def predicted(*said: str) -> list[TurnUpdate]:
     rows = turns(*(part for text in said for part in (("user", text), ("system", "How about this?", "a"))))
-    return [update for update, _ in TAUGHT.updates(rows).values()]
+    return [read.update for read in TAUGHT.track(rows)]
 
 
 def test_labels_teach_other_words_for_values():
@@ -66,37 +77,70 @@ def test_labels_teach_that_another_kind_starts_over():
 
 
 def test_the_same_labels_teach_the_same_lexicon():
-    again = TaughtLexicon.fit(TEACHERS, SHOP, ATTRIBUTES)
+    again = TaughtTracker.fit(TEACHERS, SHOP, ATTRIBUTES)
     assert again.wanted.weights == TAUGHT.wanted.weights
     rows = labelled(77).rows
-    assert again.updates(rows) == TAUGHT.updates(rows)
+    assert again.track(rows) == TAUGHT.track(rows)
 
 
 def test_a_score_is_a_probability_and_higher_where_the_words_are_known():
-    scores = [score for _, score in TAUGHT.updates(labelled(5).rows).values()]
+    scores = [read.sure for read in TAUGHT.track(labelled(5).rows)]
     assert all(0 < score <= 1 for score in scores)
-    strange = TAUGHT.updates(turns(("user", "black or blue, coat, dress or striped shoes, who knows")))
-    assert strange[0][1] < scores[0]
+    (strange,) = TAUGHT.track(turns(("user", "black or blue, coat, dress or striped shoes, who knows")))
+    assert strange.sure < scores[0]
 
 
 def test_turns_without_gold_teach_nothing():
     holes = [LabelledDialogue(each.rows, {**each.states, 2: None}) for each in TEACHERS]
-    assert "posh" not in TaughtLexicon.fit(holes, SHOP, ATTRIBUTES).aliases.values
+    assert "posh" not in TaughtTracker.fit(holes, SHOP, ATTRIBUTES).aliases.values
 
 
-def test_a_lexicon_learns_from_twenty_dialogues_on_and_never_from_those_to_label():
-    others = {f"d{number}": labelled(number) for number in range(24)}
-    asked = {f"d{number}": others[f"d{number}"].rows for number in range(5)}
-    few = Lexicon(asked, SHOP, ATTRIBUTES, others)
-    assert few.version == "lexicon-v1@ontology1"  # 19 others
-    enough = Lexicon({name: asked[name] for name in ("d0", "d1", "d2", "d3")}, SHOP, ATTRIBUTES, others)
+def test_a_tracker_learns_from_twenty_dialogues_on():
+    others = [labelled(number) for number in range(4, 24)]
+    rows = labelled(0).rows
+    few = fit_tracker(others[1:], SHOP, ATTRIBUTES)
+    assert few.version == "lexicon-v1@ontology1"
+    enough = fit_tracker(others, SHOP, ATTRIBUTES)
     assert re.fullmatch(rf"lexicon-v1@ontology1\+{FEWEST_DIALOGUES}dialogues:[0-9a-f]{{6}}", enough.version)
-    relabelled = {**others, "d9": LabelledDialogue(others["d9"].rows, {**others["d9"].states, 4: ()})}
-    assert Lexicon({"d0": asked["d0"]}, SHOP, ATTRIBUTES, relabelled).version != enough.version
-    assert few.prelabel("d0")[4].update == TurnUpdate(want={"type": ("coat",)}, new_topic=True)
-    assert few.prelabel("d0")[2].score == 0.85
-    right = [said.update for said in enough.prelabel("d0").values()]
-    assert [known.state for known in accumulate(right, SHOP)] == list(others["d0"].states.values())
+    relabelled = [*others[:-1], LabelledDialogue(others[-1].rows, {**others[-1].states, 4: ()})]
+    assert fit_tracker(relabelled, SHOP, ATTRIBUTES).version != enough.version
+    read = few.track(rows)
+    assert read[2].update == TurnUpdate(want={"type": ("coat",)}, new_topic=True)
+    assert read[1].sure == 0.85
+    states = list(labelled(0).states.values())
+    assert [each.state for each in accumulate([each.update for each in enough.track(rows)], SHOP)] == states
+
+
+def plain(state: Iterable[SlotValue]) -> set[tuple[str, str, str]]:
+    return {(item.slot, item.value, item.polarity) for item in state}
+
+
+@pytest.mark.parametrize("tracker", [TAUGHT, fit_tracker((), SHOP, ATTRIBUTES)])
+def test_what_a_tracker_reads_hangs_together(tracker: StateTracker):
+    """Updates accumulate to states, and beliefs are probabilities that favour what the state says."""
+    for number in range(8):
+        read = tracker.track(labelled(number).rows)
+        reached = accumulate([each.update for each in read], SHOP)
+        for each, known in zip(read, reached, strict=True):
+            assert plain(each.state) == plain(known.state or ())
+            assert all(0 < belief <= 1 for belief in each.beliefs.values())
+            assert all(each.beliefs[item] > 0.5 for item in plain(each.state))
+
+
+def test_beliefs_worked_by_hand():
+    """A slot of one value: said 0.6 and 0.2 of it; what was believed before stays with 0.5 where neither is."""
+    evidence = SimpleNamespace(keep_features=lambda slot, value, new: ["stays"])
+    tracker = replace(TAUGHT, kept=Logistic({}), single=frozenset({"color"}))  # no weight: it stays with 0.5
+    said: Beliefs = {("color", "red", "like"): 0.6, ("color", "blue", "like"): 0.2, ("type", "coat", "dislike"): 0.9}
+    before: Beliefs = {("color", "black", "like"): 1.0, ("color", "red", "like"): 0.5, ("type", "dress", "like"): 0.8}
+    found = tracker._believed(evidence, said, {}, before, moves=False)  # type: ignore[arg-type]
+    assert found == {
+        ("color", "red", "like"): pytest.approx(0.6 + 0.2 * 0.5 * 0.5),
+        ("color", "blue", "like"): pytest.approx(0.2),
+        ("color", "black", "like"): pytest.approx(0.2 * 0.5 * 1.0),
+        ("type", "coat", "dislike"): pytest.approx(0.9),
+        ("type", "dress", "like"): pytest.approx(0.4),
+    }
 
 
 def test_numbers_of_products_stay_numbers():

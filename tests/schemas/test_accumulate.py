@@ -4,7 +4,7 @@ import pytest
 from hypothesis import assume, given
 from hypothesis import strategies as st
 
-from annotate.states.accumulate import accumulate, difference, one_after_the_other
+from schemas.accumulate import accumulate, difference, one_after_the_other
 from schemas.belief import TurnUpdate
 from schemas.errors import OntologyError
 from schemas.folding import fold

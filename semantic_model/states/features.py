@@ -7,9 +7,9 @@ from collections import defaultdict
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 
-from annotate.prelabels.rules import dropped_slots, is_like, rule_update
-from annotate.prelabels.turn_reading import Choice, Named, Sentence, Turn, TurnReader, referred
 from schemas.mentions import Words
+from semantic_model.states.rules import dropped_slots, is_like, rule_update
+from semantic_model.states.turn_reading import Choice, Named, Sentence, Turn, TurnReader, referred
 
 _LONGEST = 3
 _TIMES = 2

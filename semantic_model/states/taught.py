@@ -1,35 +1,28 @@
-"""The lexicon as a source of pre-labels: rules where nothing is labelled yet, taught as soon as enough is."""
+"""The tracker that labels teach: which values a turn says, and which of those held before stay."""
 
 from __future__ import annotations
 
-import hashlib
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
-from annotate.prelabels.corrections import corrected
-from annotate.prelabels.features import AliasTable, Held, TurnEvidence, gate_features
-from annotate.prelabels.logistic import Logistic
-from annotate.prelabels.prelabels import Prelabel, TurnPrelabel
-from annotate.prelabels.rules import category_slot, rule_update
-from annotate.prelabels.turn_reading import Choice, Turn, TurnReader, dialogue_turns
 from schemas.belief import BeliefState, Polarity, SlotValue, TurnUpdate
+from schemas.corrections import corrected
 from schemas.mentions import Words
 from schemas.ontology import Ontology
+from semantic_model.states.features import AliasTable, Held, TurnEvidence, gate_features
+from semantic_model.states.logistic import Logistic
+from semantic_model.states.rules import category_slot
+from semantic_model.states.tracker import Beliefs, LabelledDialogue, Rows, TurnState, fingerprint
+from semantic_model.states.turn_reading import Choice, Turn, TurnReader, dialogue_turns
 
 _Example = tuple[list[str], bool]
 _PARTS = 5
 _HARDLY = 0.02
-
-
-@dataclass(frozen=True)
-class LabelledDialogue:
-    """A dialogue with the state after each of its user turns."""
-
-    rows: Sequence[Mapping[str, Any]]  # of ``turns.parquet``, in order
-    states: Mapping[int, BeliefState | None]  # after each user turn, by its number; turns without one teach nothing
+_LIKELY = 0.02
+"""A value less likely than that is no longer thought of."""
 
 
 class _Known(NamedTuple):
@@ -48,10 +41,29 @@ class _Known(NamedTuple):
         )
 
 
-@dataclass(frozen=True)
-class TaughtLexicon:
-    """Predicts what each turn changes."""
+class _Said(NamedTuple):
+    """What a turn says by itself."""
 
+    wanted: dict[str, set[str]]
+    avoided: dict[str, set[str]]
+    sure: float  # probability that all of it is right
+    likely: Beliefs  # of every candidate
+
+
+@dataclass(frozen=True)
+class TaughtTracker:
+    """Reads what labels have taught it to.
+
+    A value is wanted from a turn on, or avoided, by one logistic regression over what speaks for it; one that was
+    wanted before stays by another. States follow the likelier answers; beliefs are the probabilities, of values taken
+    one by one:
+
+        b_t(v) = q_t(v) + (1 - q_t(v)) k_t(v) b_{t-1}(v)
+
+    with q that v is said and k that it stays; in a slot of one value at a time, the 1 - q_t of all its values.
+    """
+
+    version: str
     reader: TurnReader
     attributes: Mapping[str, frozenset[Choice]]  # of each image, the slots and values of the product in it
     aliases: AliasTable  # other words for values
@@ -67,8 +79,8 @@ class TaughtLexicon:
     @classmethod
     def fit(
         cls, dialogues: Sequence[LabelledDialogue], ontology: Ontology, attributes: Mapping[str, frozenset[Choice]]
-    ) -> TaughtLexicon:
-        """Learn from labelled dialogues; the same ones in the same order give the same lexicon."""
+    ) -> TaughtTracker:
+        """Learn from labelled dialogues; the same ones in the same order teach the same."""
         reader = TurnReader(ontology)
         category = category_slot(reader)
         read = [list(_labelled_turns(dialogue, reader, attributes)) for dialogue in dialogues]
@@ -94,50 +106,60 @@ class TaughtLexicon:
                         kept.append((evidence.keep_features(slot, value, new), value in now.get(slot, ())))
         single = _single_slots(after for turns in read for _, _, after in turns)
         gate = Logistic.fit([example for some in gates for example in some])
-        return cls(reader, attributes, aliases, gate, Logistic.fit(wanted), Logistic.fit(kept), single)
+        version = f"lexicon-v1@ontology{ontology.version}+{len(dialogues)}dialogues:{fingerprint(dialogues)}"
+        return cls(version, reader, attributes, aliases, gate, Logistic.fit(wanted), Logistic.fit(kept), single)
 
-    def updates(self, rows: Sequence[Mapping[str, Any]]) -> dict[int, tuple[TurnUpdate, float]]:
-        """What each user turn changes, and how sure that is: the probability that all of it is right."""
+    def track(self, rows: Rows) -> list[TurnState]:
+        """One entry for each user turn, in order."""
         known = _Known({}, {})
-        found: dict[int, tuple[TurnUpdate, float]] = {}
+        beliefs: Beliefs = {}
+        found: list[TurnState] = []
         for turn in dialogue_turns(rows, self.reader, self.attributes):
-            update, known, sure = self._follow(turn, known)
-            found[turn.number] = update, sure
+            read, known = self.follow(turn, known, beliefs)
+            beliefs = read.beliefs
+            found.append(read)
         return found
 
-    def _follow(self, turn: Turn, known: _Known) -> tuple[TurnUpdate, _Known, float]:
-        """The turn's update, what holds after it, and how sure that is."""
+    def follow(self, turn: Turn, known: _Known, beliefs: Beliefs) -> tuple[TurnState, _Known]:
+        """One turn more, given what held before it."""
         changes = self.changes.probability(gate_features(turn))
         evidence = TurnEvidence(turn, self.reader, self.aliases, known.held, self.category, changes)
-        said, against, sure_of_said = self._said(evidence)
-        stays, sure_of_stays = self._stays(evidence, said, known)
-        now = {slot: tuple(sorted(said.get(slot, set()) | stays.get(slot, set()))) for slot in {*said, *stays}}
-        moves = bool(self.category and known.held.get(self.category) and _new(said, known).get(self.category))
+        said = self._said(evidence)
+        new = _new(said.wanted, known)
+        stays, sure_of_stays = self._stays(evidence, said.wanted, new, known)
+        now = {
+            slot: tuple(sorted(said.wanted.get(slot, set()) | stays.get(slot, set())))
+            for slot in {*said.wanted, *stays}
+        }
+        moves = bool(self.category and known.held.get(self.category) and new.get(self.category))
         avoided = {} if moves else {slot: {*values} for slot, values in known.avoided.items()}
-        for slot, unwanted in against.items():
+        for slot, unwanted in said.avoided.items():
             avoided[slot] = avoided.get(slot, set()) | unwanted
         after = _Known(now, {slot: tuple(sorted(avoided[slot] - {*now.get(slot, ())})) for slot in avoided})
         given = TurnUpdate(
             # what is said again is marked again: right, it costs nothing, and it mends what was missed before
-            want={slot: now[slot] for slot in said},
-            dislike={slot: tuple(sorted(unwanted)) for slot, unwanted in against.items()},
+            want={slot: now[slot] for slot in said.wanted},
+            dislike={slot: tuple(sorted(unwanted)) for slot, unwanted in said.avoided.items()},
             new_topic=moves and not stays,
         )
-        update = corrected(given, known.state(), after.state(), self.reader.ontology).update
-        return update, after, sure_of_said * sure_of_stays
+        state = after.state()
+        update = corrected(given, known.state(), state, self.reader.ontology).update
+        believed = self._believed(evidence, said.likely, new, beliefs, moves=moves)
+        return TurnState(turn.number, update, state, said.sure * sure_of_stays, believed), after
 
-    def _said(self, evidence: TurnEvidence) -> tuple[dict[str, set[str]], dict[str, set[str]], float]:
-        """What the turn wants, what it wants to avoid, and how sure that is."""
+    def _said(self, evidence: TurnEvidence) -> _Said:
         said: dict[str, set[str]] = {}
         against: dict[str, set[str]] = {}
         likeliest: dict[str, float] = {}
+        likely: dict[tuple[str, str, Polarity], float] = {}
         sure = 1.0
         for candidate in evidence.candidates():
             probability = self.wanted.probability(evidence.features(candidate))
             sure *= max(probability, 1 - probability)
+            slot, value = candidate.choice
+            likely[slot, value, "dislike" if candidate.avoided else "like"] = probability
             if probability <= 0.5:
                 continue
-            slot, value = candidate.choice
             if candidate.avoided:
                 against.setdefault(slot, set()).add(value)
             elif slot not in self.single:
@@ -145,14 +167,36 @@ class TaughtLexicon:
             elif probability > likeliest.get(slot, 0.0):
                 said[slot], likeliest[slot] = {value}, probability
         rest = {slot: unwanted - said.get(slot, set()) for slot, unwanted in against.items()}
-        return said, {slot: unwanted for slot, unwanted in rest.items() if unwanted}, sure
+        return _Said(said, {slot: unwanted for slot, unwanted in rest.items() if unwanted}, sure, likely)
+
+    def _believed(
+        self, evidence: TurnEvidence, said: Beliefs, new: Mapping[str, frozenset[str]], before: Beliefs, *, moves: bool
+    ) -> Beliefs:
+        """Beliefs after a turn, of those before it and of what it says; see the class."""
+        total: dict[tuple[str, Polarity], float] = {}  # that a slot of one value gets another one
+        for (slot, _, polarity), q in said.items():
+            total[slot, polarity] = total.get((slot, polarity), 0.0) + q
+        found: dict[tuple[str, str, Polarity], float] = {}
+        for key in {**before, **said}:
+            slot, value, polarity = key
+            one = polarity == "like" and slot in self.single
+            q = said.get(key, 0.0) / (max(1.0, total[slot, polarity]) if one and key in said else 1.0)
+            changed = min(1.0, total.get((slot, polarity), 0.0)) if one else q
+            b = before.get(key, 0.0)
+            if b and polarity == "like":
+                b *= self.kept.probability(evidence.keep_features(slot, value, new))
+            elif b:
+                b *= (not moves) * (1 - said.get((slot, value, "like"), 0.0))
+            likely = q + (1 - changed) * b
+            if likely >= _LIKELY:
+                found[key] = likely
+        return found
 
     def _stays(
-        self, evidence: TurnEvidence, said: Mapping[str, set[str]], known: _Known
+        self, evidence: TurnEvidence, said: Mapping[str, set[str]], new: Mapping[str, frozenset[str]], known: _Known
     ) -> tuple[dict[str, set[str]], float]:
         """What is wanted still, though the turn does not say it again, and how sure that is."""
         stays: dict[str, set[str]] = {}
-        new = _new(said, known)
         sure = 1.0
         for slot, values in known.held.items():
             if slot in self.single and slot in said:
@@ -216,80 +260,3 @@ def _unnamed(turn: Turn, before: Held, after: Held) -> frozenset[Choice]:
     named = {item.choice for sentence in turn.sentences for item in sentence.named}
     new = {(slot, value) for slot, values in after.items() for value in values if value not in before.get(slot, ())}
     return frozenset(new - named)
-
-
-_VERSION = "lexicon-v1"
-
-FEWEST_DIALOGUES = 20
-"""Labelled dialogues from which the lexicon learns; fewer teach it less than its rules know."""
-
-_SURE_OF_SOMETHING = 0.5
-_SURE_OF_NOTHING = 0.85
-"""Shares of turns that the rules get wholly right where they mark something, and where they mark nothing: 0.66 and 0.89
-on the real gold states of SIMMC 2, 0.35 and 0.84 on those of SIMMC 1; rounded means."""
-
-
-class Lexicon:
-    """Pre-labels from words.
-
-    Args:
-        dialogues: rows of ``turns.parquet`` of each dialogue to label.
-        attributes: of each image, the slots and values of the product in it, see :func:`product_choices`.
-        labelled: dialogues that people, or the corpus, have labelled; those to be labelled now are left out.
-    """
-
-    def __init__(
-        self,
-        dialogues: Mapping[str, Sequence[Mapping[str, Any]]],
-        ontology: Ontology,
-        attributes: Mapping[str, frozenset[Choice]],
-        labelled: Mapping[str, LabelledDialogue],
-    ) -> None:
-        self._dialogues = dialogues
-        self._attributes = attributes
-        self._reader = TurnReader(ontology)
-        others = [labelled[name] for name in sorted(labelled) if name not in dialogues]
-        self._taught: TaughtLexicon | None = None
-        self.version = f"{_VERSION}@ontology{ontology.version}"
-        if len(others) >= FEWEST_DIALOGUES:
-            self._taught = TaughtLexicon.fit(others, ontology, attributes)
-            self.version += f"+{len(others)}dialogues:{_fingerprint(others)}"
-
-    def prelabel(self, dialogue_id: str) -> Prelabel:
-        """What each of the dialogue's turns changes."""
-        rows = self._dialogues[dialogue_id]
-        if self._taught is not None:
-            return {turn: TurnPrelabel(*said) for turn, said in self._taught.updates(rows).items()}
-        return dict(self._by_rule(rows))
-
-    def _by_rule(self, rows: Sequence[Mapping[str, Any]]) -> Prelabel:
-        found: dict[int, TurnPrelabel] = {}
-        topic: frozenset[str] = frozenset()
-        category = category_slot(self._reader)
-        for turn in dialogue_turns(rows, self._reader, self._attributes):
-            update = rule_update(turn, self._reader, topic)
-            if category is not None and category in update.want:
-                topic = frozenset(update.want[category])
-            marks = update.want or update.dislike or update.drop or update.new_topic
-            found[turn.number] = TurnPrelabel(update, _SURE_OF_SOMETHING if marks else _SURE_OF_NOTHING)
-        return found
-
-
-def _fingerprint(dialogues: Sequence[LabelledDialogue]) -> str:
-    """Six digits that differ where the dialogues, or their labels, do."""
-    digest = hashlib.sha256()
-    for dialogue in dialogues:
-        digest.update(repr([(row["turn"], row["text"]) for row in dialogue.rows]).encode())
-        digest.update(repr(sorted(dialogue.states.items())).encode())
-    return digest.hexdigest()[:6]
-
-
-def product_choices(ontology: Ontology, attributes: Mapping[str, Sequence[str]]) -> frozenset[Choice]:
-    """The slots and values of a product with these attributes; numbers as the product has them."""
-    found: set[Choice] = set()
-    for slot in ontology.slots:
-        for text in attributes.get(slot.attribute, ()):
-            value = slot.find(text)
-            if value is not None and not value.split_into:
-                found.add((slot.name, text if slot.kind == "numeric" else value.value))
-    return frozenset(found)

@@ -2,11 +2,11 @@ from __future__ import annotations
 
 import pytest
 
-from annotate.prelabels.rules import rule_update
-from annotate.prelabels.turn_reading import TurnReader, dialogue_turns
 from schemas.belief import TurnUpdate
 from schemas.ontology import Ontology, Slot, Value
-from tests.annotate.prelabels.shop import ATTRIBUTES, SHOP, turns
+from semantic_model.states.rules import rule_update
+from semantic_model.states.turn_reading import TurnReader, dialogue_turns
+from tests.semantic_model.states.shop import ATTRIBUTES, SHOP, turns
 
 READER = TurnReader(SHOP)
 
