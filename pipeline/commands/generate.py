@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
@@ -28,12 +29,19 @@ def generate(
     column: Annotated[
         list[str] | None, typer.Option(metavar="FIELD=COLUMN", help="Map a column of the CSV, as in color=baseColour.")
     ] = None,
+    wording: Annotated[
+        str,
+        typer.Option(
+            help="How users name what they want. catalogue: by the catalogue's words and some synonyms; "
+            "colloquial: by things, occasions, moods, slang and misspellings, in nine turns of ten."
+        ),
+    ] = "catalogue",
     force: Annotated[bool, typer.Option("--force", help="Replace a corpus that was generated here before.")] = False,
     as_json: Annotated[bool, JSON_OPTION] = False,
 ) -> None:
     """Make a corpus in MMD's file layout: a catalogue with drawn images, and simulated dialogues with gold states.
 
-    Example: semctl generate corpus --size demo --seed 1
+    Example: semctl generate corpus --size demo --seed 1 --wording colloquial
     """
     from pipeline.generator.catalogue import parse_columns, read_catalogue
     from pipeline.generator.corpus import GenerateRequest, generate_corpus
@@ -47,7 +55,7 @@ def generate(
     if catalogue is not None and images is not None:
         real = read_catalogue(catalogue, images, columns=parse_columns(column or []), count=products, seed=seed)
         console.log("columns: " + ", ".join(f"{field}={name}" for field, name in real.columns.items()))
-    report = generate_corpus(folder, GenerateRequest(size, seed, products, real, force), progress=console)
+    report = generate_corpus(folder, GenerateRequest(size, seed, products, real, force, wording), progress=console)
     if as_json:
         console.json({"folder": str(folder), **report.as_json()})
         return
@@ -64,7 +72,18 @@ def generate(
         ("images", report.images["ok"]),
         ("corruptions: broken dialogue files", corruptions["broken_dialogues"]),
         ("corruptions: products with a faulty file", report.faulty_products),
+        *_rewording(report.wording or {}),
         *((f"dropped rows: {reason}", number) for reason, number in report.catalogue.get("dropped", {}).items()),
     ]
     console.table(f"A corpus in {folder}", ("what", "count"), rows)
     console.say(f"Next: semctl -w WORKSPACE import {folder} --format mmd")
+
+
+def _rewording(wording: Mapping[str, Any]) -> Iterator[tuple[str, int]]:
+    """Rows on users who do not speak the catalogue's words."""
+    if wording:
+        yield "user turns in colloquial words", wording["turns"]["reworded"]
+        yield "user turns in the catalogue's words", wording["turns"]["as_in_the_catalogue"]
+    if wording.get("values_without_phrases"):
+        yield "values without colloquial words", sum(map(len, wording["values_without_phrases"].values()))
+        yield "  said by the catalogue's word, times", wording["values"]["by_catalogue_word"]

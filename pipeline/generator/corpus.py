@@ -9,7 +9,7 @@ import re
 import shutil
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from random import Random
 from typing import Any, Literal, get_args
@@ -17,6 +17,7 @@ from typing import Any, Literal, get_args
 import orjson
 
 from pipeline.generator.catalogue import FAULTS, CatalogueProduct, RealCatalogue, drawn_catalogue, plant_faults
+from pipeline.generator.colloquial import CataloguePhrases, ColloquialUser, Rewording
 from pipeline.generator.drawing import draw_product
 from pipeline.generator.user_goal import ProductIndex
 from pipeline.generator.user_policy import UserPolicy
@@ -27,6 +28,7 @@ from schemas.files import remove_left_over, temporary_files, temporary_folder, w
 from schemas.folding import ENTITY
 from schemas.json_form import json_form
 from schemas.progress import Progress, SilentProgress
+from schemas.validation import known_name
 
 Corruption = Literal[
     "no_negatives",
@@ -278,12 +280,17 @@ SIZES: Mapping[str, Size] = {name: Size(**size) for name, size in load("sizes.to
 """The sizes by name; ``mmd-v3`` has the dialogues and candidates of the paper's Table 1."""
 
 
+WordingName = Literal["catalogue", "colloquial"]
+WORDINGS: tuple[WordingName, ...] = get_args(WordingName)
+"""How users name what they want: in the catalogue's words and some synonyms, or as people do who do not know these."""
+
+
 @dataclass(frozen=True)
 class GenerateRequest:
     """What to make; the same request gives the same bytes.
 
     Raises:
-        UsageError: an unknown size, or too few products or too many.
+        UsageError: an unknown size or wording, or too few products or too many.
     """
 
     size: str = "demo"  # a name in :data:`SIZES`
@@ -291,8 +298,10 @@ class GenerateRequest:
     products: int | None = None  # how many products to draw instead of the size's own number
     catalogue: RealCatalogue | None = None  # real products to use instead of drawn ones
     force: bool = False  # replace a corpus that was made in the folder before
+    wording: str = "catalogue"  # one of :data:`WORDINGS`; changes nothing but what users say
 
     def __post_init__(self) -> None:
+        known_name("wording", self.wording, WORDINGS)
         if self.size not in SIZES:
             raise UsageError(f"unknown size '{self.size}'", fix=f"one of: {', '.join(SIZES)}")
         least = max(42, self.plan.faults * len(FAULTS) * 4)
@@ -338,10 +347,12 @@ class GeneratedCorpus:
     corruptions: dict[str, Any]  # what was planted -> how often
     made_by: str = "semctl generate"
     version: int = 1
+    # how users' turns are worded, and what they have only the catalogue's word for; None: all in the catalogue's words
+    wording: dict[str, Any] | None = None
 
     def as_json(self) -> dict[str, Any]:
         """The content of ``generated.json``."""
-        return json_form(self)
+        return json_form(self, *(() if self.wording else ("wording",)))
 
 
 def generate_corpus(folder: Path, request: GenerateRequest, *, progress: Progress | None = None) -> GeneratedCorpus:
@@ -410,21 +421,31 @@ def _make(folder: Path, request: GenerateRequest, progress: Progress) -> Generat
     corruptions = plan_corruptions(plan.dialogues, plan.corruptions, Random(f"{seed}/quirks"))
     writer = DialogueWriter(made)
     moves: Counter[str] = Counter()
+    phrases = CataloguePhrases(policy.index) if request.wording == "colloquial" else None
+    rewording = Rewording()
+
+    def hold(name: str, pool: int, rng: Random, counts: Rewording) -> Dialogue:
+        user = None if phrases is None else ColloquialUser(phrases, Random(f"{name}/colloquial"), counts)
+        return Conversation(policy, rng, pool, user).hold()
+
     with progress.task("dialogues", sum(plan.dialogues.values())) as task:
         for split, dialogues in plan.dialogues.items():
             for number in range(dialogues):
-                rng = Random(f"{seed}/{split}/{number}")
-                dialogue = Conversation(policy, rng, plan.pool[split]).hold()
+                name = f"{seed}/{split}/{number}"
+                rng = Random(name)
+                dialogue = hold(name, plan.pool[split], rng, rewording)
                 moves += dialogue.moves
                 path = folder / "dialogues" / split / f"{number + 1}.json"
                 writer.write(path, dialogue, corruptions.get((split, number)), rng)
                 task.advance()
     for extra in range(plan.broken):
-        dialogue = Conversation(policy, Random(f"{seed}/broken/{extra}"), 20).hold()
+        name = f"{seed}/broken/{extra}"
+        dialogue = hold(name, 20, Random(name), Rewording())
         content = DialogueWriter(made).encode(dialogue, None, Random(0))
         path = folder / "dialogues" / "train" / f"{plan.dialogues['train'] + 1 + extra}.json"
         path.write_bytes(content[: len(content) * 2 // 3])
-    return _report(request, made, writer, moves, Counter(corruptions.values()))
+    report = _report(request, made, writer, moves, Counter(corruptions.values()))
+    return report if phrases is None else replace(report, wording=rewording.as_json())
 
 
 def _report(

@@ -13,6 +13,7 @@ from pipeline.generator.user_goal import ProductIndex, UserGoal
 from pipeline.generator.vocabulary import VISIBLE, load
 
 MoveKind = Literal[
+    "info",
     "open",
     "switch",
     "add",

@@ -10,6 +10,7 @@ from random import Random
 import numpy as np
 from numpy.typing import NDArray
 
+from pipeline.generator.colloquial import ColloquialUser
 from pipeline.generator.user_goal import UserGoal
 from pipeline.generator.user_policy import ACTS, UserAction, UserPolicy
 from pipeline.generator.wording import AGENT, ASK, QUESTIONS, SHOPPER, Wording, plural
@@ -45,14 +46,22 @@ class Dialogue:
 
 
 class Conversation:
-    """One dialogue over the catalogue of a policy; ``pool_size`` negatives are listed for each topic."""
+    """One dialogue over the catalogue of a policy.
 
-    def __init__(self, policy: UserPolicy, rng: Random, pool_size: int) -> None:
+    Args:
+        pool_size: how many negatives are listed for each topic.
+        colloquial: words what the user says anew; None leaves it as it is.
+    """
+
+    def __init__(
+        self, policy: UserPolicy, rng: Random, pool_size: int, colloquial: ColloquialUser | None = None
+    ) -> None:
         self._index = policy.index
         self._policy = policy
         self._rng = rng
         self._pool_size = pool_size
         self._words = Wording(rng)
+        self._colloquial = colloquial
         self._wants = UserGoal()
         self._shown: tuple[int, ...] = ()
         self._dialogue = Dialogue()
@@ -82,7 +91,9 @@ class Conversation:
             gender = target.value("gender") or rng.choice(genders)
             own = SHOPPER.get(f"info_{gender.lower()}", SHOPPER["info"])
             self._wants = self._wants.like("gender", gender)
-            self._user("user-info", self._words.pick(own, v=gender.lower()), opening=True)
+            text = self._words.pick(own, v=gender.lower())
+            move = UserAction("info", self._wants, "gender", (gender,))
+            self._user(ACTS["info"][0], text, opening=True, move=move)
             self._agent("question", rng.choice(AGENT["info"]))
 
     def _topic(self, rounds: int) -> None:
@@ -189,7 +200,7 @@ class Conversation:
         self._wants = move.wants
         self._dialogue.moves[move.kind] += 1
         images = () if move.image is None else (move.image,)
-        self._user(act or usual, text, images, subtype, opening=move.kind in ("open", "switch"))
+        self._user(act or usual, text, images, subtype, opening=move.kind in ("open", "switch"), move=move)
 
     def _sentence(self, move: UserAction) -> str:
         words, attribute = self._words, move.attribute
@@ -214,9 +225,19 @@ class Conversation:
         return words.pick(words.templates(move.kind), thing=thing, things=things)
 
     def _user(
-        self, act: str, text: str, images: Sequence[int] = (), subtype: str = "", *, opening: bool = False
+        self,
+        act: str,
+        text: str,
+        images: Sequence[int] = (),
+        subtype: str = "",
+        *,
+        opening: bool = False,
+        move: UserAction | None = None,
     ) -> None:
         said = self._words.shopper(text, opening=opening)
+        if self._colloquial is not None:
+            compares = bool(self._shown)
+            said = self._colloquial.reword(said, text, act, move, compares=compares, opening=opening)
         self._add(Utterance("user", act, said, tuple(images), subtype=subtype, wants=self._wants))
 
     def _agent(self, act: str, text: str) -> None:

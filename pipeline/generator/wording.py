@@ -104,21 +104,23 @@ class Wording:
         if text[-1] not in "?.!" and rng.random() < 0.4:
             text += "."
         if rng.random() < 0.07:
-            text = self._slip(text)
+            text = slip(text, rng)
         return f"‘{text}’" if rng.random() < 0.03 else text
 
-    def _slip(self, text: str) -> str:
-        places = [match.span() for match in re.finditer(r"[A-Za-z]{5,}", text)]
-        if not places:
-            return text
-        start, end = self._rng.choice(places)
-        at = self._rng.randrange(start + 1, end - 1)
-        kind = self._rng.randrange(3)
-        if kind == 0:
-            return text[:at] + text[at + 1 :]
-        if kind == 1:
-            return text[:at] + text[at] + text[at:]
-        return text[:at] + text[at + 1] + text[at] + text[at + 2 :]
+
+def slip(text: str, rng: Random) -> str:
+    """A text with a letter left out, doubled or swapped in one of its longer words."""
+    places = [match.span() for match in re.finditer(r"[A-Za-z]{5,}", text)]
+    if not places:
+        return text
+    start, end = rng.choice(places)
+    at = rng.randrange(start + 1, end - 1)
+    kind = rng.randrange(3)
+    if kind == 0:
+        return text[:at] + text[at + 1 :]
+    if kind == 1:
+        return text[:at] + text[at] + text[at:]
+    return text[:at] + text[at + 1] + text[at] + text[at + 2 :]
 
 
 def _tail(attribute: str, spoken: str) -> str:

@@ -228,3 +228,20 @@ def test_html_entities_are_resolved_once_from_the_file_to_the_imported_corpus(
     said = {row["value"] for row in read_table(workspace.annotations, ANNOTATIONS).to_pylist() if row["value"]}
     assert "Black &amp; Tan" in said
     assert not any("Black & Tan" in value or "&amp;amp;" in value for value in said)
+
+
+def test_values_of_a_real_catalogue_without_colloquial_words_are_counted(
+    shop: tuple[Path, Path], tmp_path: Path
+) -> None:
+    arguments = ["--catalogue", str(shop[0]), "--images", str(shop[1]), "--size", "test", "--wording", "colloquial"]
+    result = CliRunner().invoke(app, ["generate", str(tmp_path / "corpus"), *arguments])
+    assert result.exit_code == 0, result.output
+    wording = json.loads((tmp_path / "corpus" / MARKER).read_text())["wording"]
+    kept = wording["values_without_phrases"]
+    assert {attribute: set(values) for attribute, values in kept.items()} == {
+        "color": {"Navy Blue", "Off White"},
+        "type": {"Casual Shoes"},
+    }
+    assert sum(sum(values.values()) for values in kept.values()) == wording["values"]["by_catalogue_word"] > 0
+    assert wording["values"]["in_other_words"] > 0
+    assert "values without colloquial words" in result.stdout
