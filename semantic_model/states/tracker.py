@@ -58,7 +58,10 @@ class TurnState(NamedTuple):
 class StateTracker(Protocol):
     """Reads the belief states of a dialogue."""
 
-    version: str  # what it is and what it rests on
+    @property
+    def version(self) -> str:
+        """What it is and what it rests on."""
+        ...
 
     def track(self, rows: Rows) -> list[TurnState]:
         """One entry for each user turn, in order."""
