@@ -34,7 +34,7 @@ _MARKER = "demo.json"
 class DemoRequest:
     """What ``semctl demo`` was asked to do."""
 
-    size: str = "demo"  # of the generated corpus: test, demo or mmd-v3
+    size: str = "demo"  # of the generated corpus: test, demo, medium or mmd-v3
     seed: int = 0  # of the corpus, of what is labelled and of training
     labeled_ratio: float = 0.2  # share of the training dialogues that get labelled, and are used with their labels
     with_studio: bool = False  # label in a real Label Studio instead of a file

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 def demo(
     context: typer.Context,
-    size: Annotated[str, typer.Option(help="Of the generated corpus: test, demo or mmd-v3.")] = "demo",
+    size: Annotated[str, typer.Option(help="Of the generated corpus: test, demo, medium or mmd-v3.")] = "demo",
     seed: Annotated[int, typer.Option(min=0, help="Of the corpus, the labelling and the training.")] = 0,
     labeled_ratio: Annotated[
         float, typer.Option(min=0, max=1, help="Share of the training dialogues that get labelled.")

@@ -16,7 +16,7 @@ def generate(
     context: typer.Context,
     folder: Annotated[Path, typer.Argument(help="Where to write it: an empty folder, or one that is not there yet.")],
     size: Annotated[
-        str, typer.Option(help="test: 30 dialogues; demo: 360; mmd-v3: 7,765, as many as the paper's.")
+        str, typer.Option(help="test: 30 dialogues; demo: 360; medium: 2,000; mmd-v3: 7,765, as many as the paper's.")
     ] = "demo",
     seed: Annotated[int, typer.Option(help="Same seed, same bytes.")] = 0,
     products: Annotated[int | None, typer.Option(help="How many, if not the size's own number.")] = None,

@@ -364,7 +364,7 @@ def test_two_runs_do_not_write_into_one_folder(tmp_path: Path) -> None:
 
 
 def test_an_unknown_size_and_too_few_products_are_named(tmp_path: Path) -> None:
-    with pytest.raises(UsageError, match=r"unknown size 'huge'.*test, demo, mmd-v3"):
+    with pytest.raises(UsageError, match=r"unknown size 'huge'.*test, demo, medium, mmd-v3"):
         generate_corpus(tmp_path / "a", GenerateRequest(size="huge"))
     for few in (-1, 0, 5):
         with pytest.raises(UsageError, match=f"{few} products are too few"):
