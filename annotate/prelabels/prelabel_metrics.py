@@ -17,36 +17,8 @@ from annotate.annotations.annotation import Annotation
 from schemas.accumulate import accumulate, difference
 from schemas.belief import BeliefState, TurnUpdate
 from schemas.corrections import Edit, corrected
-from schemas.folding import fold
 from schemas.ontology import Ontology
-
-_Item = tuple[str, str, str]
-"""Slot, polarity and folded value."""
-
-
-@dataclass
-class Hits:
-    """Right, wrong and missing values."""
-
-    right: int = 0
-    wrong: int = 0
-    missing: int = 0
-
-    @property
-    def f1(self) -> float | None:
-        """2 right / (2 right + wrong + missing); None where nothing was to be found and nothing was said."""
-        said = 2 * self.right + self.wrong + self.missing
-        return 2 * self.right / said if said else None
-
-    def add(self, said: Collection[object], gold: Collection[object]) -> None:
-        """Count one turn's."""
-        right = len(set(said) & set(gold))
-        self.right += right
-        self.wrong += len(set(said)) - right
-        self.missing += len(set(gold)) - right
-
-    def __add__(self, other: Hits) -> Hits:
-        return Hits(self.right + other.right, self.wrong + other.wrong, self.missing + other.missing)
+from schemas.state_metrics import Hits, Item, StateFigures, items_of
 
 
 @dataclass
@@ -83,9 +55,8 @@ class PrelabelFigures:
     turns: int = 0
     # slot -> values that a turn newly wants or avoids or gives up; wanting again what is wanted says nothing
     updates: dict[str, Hits] = field(default_factory=dict)
-    states: dict[str, Hits] = field(default_factory=dict)  # slot -> values of the cumulative states
+    states: StateFigures = field(default_factory=StateFigures)  # the cumulative states, of pre-labels alone
     exact_updates: int = 0  # turns whose pre-label leads from the gold state before to the gold state after
-    exact_states: int = 0  # turns whose cumulative state, of pre-labels alone, is the gold state
     without: Actions = field(default_factory=Actions)  # actions of labelling from nothing
     corrections: Actions = field(default_factory=Actions)  # actions of correcting the pre-labels
 
@@ -132,30 +103,23 @@ def measure_dialogue(
         figures.turns += 1
         figures.without.add(corrected(TurnUpdate(), before, after, ontology).edits, offered)
         figures.corrections.add(corrected(update, before, after, ontology).edits, offered)
-        said, wanted = _applied(update, before or (), ontology), _items(after)
+        said, wanted = _applied(update, before or (), ontology), items_of(after)
         figures.exact_updates += said == wanted
-        figures.exact_states += _items(own) == wanted
-        changed_by_gold = set(_changes(_items(before or ()), wanted))
-        changed_by_update = set(_changes(_items(before or ()), said))
+        figures.states.add(own, after)
+        changed_by_gold = set(_changes(items_of(before or ()), wanted))
+        changed_by_update = set(_changes(items_of(before or ()), said))
         for slot in {change[1] for change in changed_by_gold | changed_by_update}:
             mine, theirs = ([c for c in some if c[1] == slot] for some in (changed_by_update, changed_by_gold))
             figures.updates.setdefault(slot, Hits()).add(mine, theirs)
-        for slot in {item[0] for item in wanted | _items(own)}:
-            held, right = ([item for item in some if item[0] == slot] for some in (_items(own), wanted))
-            figures.states.setdefault(slot, Hits()).add(held, right)
         before = after
 
 
-def _applied(update: TurnUpdate, before: BeliefState, ontology: Ontology) -> set[_Item]:
+def _applied(update: TurnUpdate, before: BeliefState, ontology: Ontology) -> set[Item]:
     """The state that an update leads to from a state that is known."""
-    return _items(accumulate([difference((), before), update], ontology)[-1].state or ())
+    return items_of(accumulate([difference((), before), update], ontology)[-1].state or ())
 
 
-def _items(state: BeliefState) -> set[_Item]:
-    return {(item.slot, item.polarity, fold(item.value)) for item in state}
-
-
-def _changes(before: set[_Item], after: set[_Item]) -> Iterator[tuple[str, str, str, str]]:
+def _changes(before: set[Item], after: set[Item]) -> Iterator[tuple[str, str, str, str]]:
     for sign, items in (("+", after - before), ("-", before - after)):
         for slot, polarity, value in items:
             yield sign, slot, polarity, value

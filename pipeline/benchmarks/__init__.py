@@ -20,6 +20,7 @@ BENCHMARKS = {
     "training": "pipeline.benchmarks.training",
     "metrics": "pipeline.benchmarks.metrics",
     "prelabels": "pipeline.benchmarks.prelabels",
+    "states": "pipeline.benchmarks.states",
     "pushing": "pipeline.benchmarks.pushing",
     "commands": "pipeline.benchmarks.commands",
 }

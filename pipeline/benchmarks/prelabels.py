@@ -16,20 +16,21 @@ from typing import Any
 from annotate.annotations.annotation import turn_update
 from annotate.exports.refusals import Refused
 from annotate.exports.results import read_result
-from annotate.prelabels.prelabel_metrics import Actions, Hits, PrelabelFigures, measure_dialogue
+from annotate.prelabels.prelabel_metrics import Actions, PrelabelFigures, measure_dialogue
 from annotate.prelabels.prelabels import Prelabel, prediction
 from annotate.simulated_annotators import Annotator, offered_choices
 from annotate.tasks import label_config as labels
 from annotate.tasks.dialogue_tasks import TaskStyle, dialogue_tasks
 from pipeline.benchmarks.measure import Goal, Options, row
-from pipeline.labelling.prelabelling import Tracked, image_choices, labelled_dialogues, prelabel_model
+from pipeline.labelling.prelabelling import Tracked, prelabel_model
+from pipeline.modelling.state_tracking import image_choices, labelled_dialogues
 from pipeline.workspace import Workspace
 from schemas.accumulate import accumulate
-from schemas.belief import BeliefState, TurnUpdate
+from schemas.belief import TurnUpdate
 from schemas.errors import UsageError
-from schemas.folding import fold
 from schemas.ontology import Ontology
 from schemas.progress import SilentProgress
+from schemas.state_metrics import Hits, items_of
 from schemas.tables import TURNS, open_table
 from semantic_model.states.tracker import FEWEST_DIALOGUES, LabelledDialogue, fit_tracker
 
@@ -147,7 +148,7 @@ def _row(
         after = [states[turn] for turn in sorted(states)]
         windows = -(-len(after) // screen.window)
         measure_dialogue(figures, updates, after, screen.ontology, offered=screen.offered, windows=windows)
-    changes, held = (sum(each.values(), Hits()) for each in (figures.updates, figures.states))
+    changes = sum(figures.updates.values(), Hits())
     assert figures.ratio is not None
     return row(
         title,
@@ -157,9 +158,9 @@ def _row(
         dialogues=figures.dialogues,
         turns=figures.turns,
         f1_updates=changes.f1,
-        f1_states=held.f1,
+        f1_states=figures.states.value_f1,
         exact_updates=figures.exact_updates / figures.turns,
-        jga=figures.exact_states / figures.turns,
+        jga=figures.states.jga,
         actions=_actions(figures.without, figures.turns),
         actions_with_prelabels=_actions(figures.corrections, figures.turns),
         ratio_without_submits=figures.ratio_of_marks,
@@ -178,10 +179,10 @@ def _actions(actions: Actions, turns: int) -> dict[str, Any]:
 
 
 def _slots(figures: PrelabelFigures) -> list[dict[str, Any]]:
-    names = {*figures.updates, *figures.states, *figures.without.of_slot, *figures.corrections.of_slot}
+    names = {*figures.updates, *figures.states.values, *figures.without.of_slot, *figures.corrections.of_slot}
     found = []
     for name in sorted(names, key=lambda name: (-figures.without.of_slot[name], name)):
-        updates, states = figures.updates.get(name, Hits()), figures.states.get(name, Hits())
+        updates, states = figures.updates.get(name, Hits()), figures.states.values.get(name, Hits())
         found.append(
             {
                 "slot": name,
@@ -215,7 +216,7 @@ def _final(
             turns = sorted(gold[name].states)
             reached = accumulate([updates.get(turn) for turn in turns], screen.ontology)
             right[way] += sum(
-                known.state is not None and _said(known.state) == _said(gold[name].states[turn] or ())
+                known.state is not None and items_of(known.state) == items_of(gold[name].states[turn] or ())
                 for turn, known in zip(turns, reached, strict=True)
             )
     return {way: count / len(states) for way, count in right.items()}
@@ -228,10 +229,6 @@ def _read(result: list[dict[str, Any]], data: Mapping[str, Any], ontology: Ontol
     except Refused:
         return {}
     return {turn: turn_update(said) for turn in turns if (said := [mark for mark in marks if mark.turn == turn])}
-
-
-def _said(state: BeliefState) -> set[tuple[str, str, str]]:
-    return {(item.slot, item.polarity, fold(item.value)) for item in state}
 
 
 def _fold(name: str) -> int:

@@ -14,7 +14,8 @@ from pipeline.context import JSON_OPTION, opened
 def benchmark(
     context: typer.Context,
     name: Annotated[
-        str, typer.Argument(help="import, scoring, evaluation, training, metrics, pushing, prelabels or commands.")
+        str,
+        typer.Argument(help="import, scoring, evaluation, training, metrics, pushing, prelabels, states or commands."),
     ],
     corpus: Annotated[
         Path | None, typer.Option(help="import: a corpus in MMD's layout to measure on, instead of made-up ones.")

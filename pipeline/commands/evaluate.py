@@ -90,3 +90,23 @@ def _show(console: Console, report: EvaluationReport) -> None:
             ]
         ),
     )
+    if report.states:
+        slots = sorted({slot for figures in report.states.values() for slot in figures.values})
+        turns = next(iter(report.states.values())).turns
+        console.table(
+            f"belief states before {turns:,} of these turns, against gold; per cent",
+            ["", "slot F1", "value F1", "joint goal accuracy", *slots],
+            [
+                [
+                    name,
+                    *map(_share, (figures.filled.f1, figures.value_f1, figures.jga)),
+                    *(_share(figures.values[slot].f1 if slot in figures.values else None) for slot in slots),
+                ]
+                for name, figures in report.states.items()
+            ],
+            caption="of a slot: F1 of its values; tracker: taught by the labels that the run had",
+        )
+
+
+def _share(value: float | None) -> object:
+    return "" if value is None else 100 * value

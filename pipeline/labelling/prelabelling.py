@@ -15,28 +15,22 @@ from annotate.prelabels.prelabels import Prelabel, PrelabelModel, TurnPrelabel, 
 from annotate.simulated_annotators import offered_choices
 from annotate.tasks.dialogue_tasks import notice_html, states_html
 from annotate.tasks.label_config import LabelConfig
-from pipeline.chosen_dialogues import read_dialogues
 from pipeline.workspace import Workspace, check_vocabulary
 from schemas.accumulate import difference
-from schemas.belief import BeliefState, TurnUpdate, state_from_rows
+from schemas.belief import BeliefState, TurnUpdate
 from schemas.errors import ModelError, UsageError
 from schemas.files import sha256_file
-from schemas.ontology import Ontology
-from schemas.progress import Progress, SilentProgress
-from schemas.tables import PRODUCTS, STATES, open_table, read_table
+from schemas.progress import Progress
 from schemas.validation import did_you_mean
 
 if TYPE_CHECKING:
-    from semantic_model.states.tracker import LabelledDialogue, StateTracker
-    from semantic_model.states.turn_reading import Choice
+    from semantic_model.states.tracker import StateTracker
 
 Rows = Sequence[Mapping[str, Any]]
 
 _KINDS = ("lexicon", "run:latest", "current")
 _GUESSED = "These marks were filled in by a program."
 _NOTICES = {"current": "These marks are the labels as they are now."}
-_MOST_TEACHING = 1000
-"""Labelled dialogues that the lexicon learns from, at most: more make it slower, hardly better."""
 _SURE_OF_VALUES, _SURE_OF_NOTHING = 0.7, 0.95
 """How sure a run has to be of other values of a slot, or of none any more, before a turn is said to change it.
 
@@ -82,6 +76,7 @@ def add_predictions(
 def prelabel_model(workspace: Workspace, name: str, dialogues: Mapping[str, Rows], progress: Progress) -> PrelabelModel:
     """What pre-labels these dialogues, by the name that :func:`add_predictions` takes."""
     if name == "lexicon":
+        from pipeline.modelling.state_tracking import image_choices, labelled_dialogues
         from semantic_model.states.tracker import fit_tracker
 
         ontology = workspace.ontology()
@@ -94,44 +89,6 @@ def prelabel_model(workspace: Workspace, name: str, dialogues: Mapping[str, Rows
     if kind == "run" and run:
         return _Run(workspace, run, dialogues)
     raise UsageError(f"no pre-labels are called '{name}'", fix=did_you_mean(name, _KINDS, "lexicon, run:ID or current"))
-
-
-def image_choices(workspace: Workspace, ontology: Ontology) -> dict[str, frozenset[Choice]]:
-    """Of each image, the slots and values of the product in it."""
-    from semantic_model.states.tracker import product_choices
-
-    found: dict[str, frozenset[Choice]] = {}
-    with open_table(workspace.products, PRODUCTS) as file:
-        for batch in file.iter_batches(columns=["attributes", "image_ids"]):
-            for row in batch.to_pylist():
-                choices = product_choices(ontology, dict(row["attributes"])) if row["image_ids"] else frozenset()
-                for image in row["image_ids"]:
-                    found.setdefault(image, choices)
-    return found
-
-
-def labelled_dialogues(workspace: Workspace, without: Mapping[str, object]) -> dict[str, LabelledDialogue]:
-    """Wholly labelled dialogues, at most a thousand, with their states; none before anything was ingested."""
-    from semantic_model.states.tracker import LabelledDialogue
-
-    if not workspace.states.is_file():
-        return {}
-    every = _states(workspace, workspace.ontology())
-    complete = [name for name, states in every.items() if name not in without and None not in states.values()]
-    chosen = sorted(complete)[:_MOST_TEACHING]
-    rows = read_dialogues(workspace.turns, chosen, SilentProgress())
-    return {name: LabelledDialogue(rows[name], every[name]) for name in chosen}
-
-
-def _states(workspace: Workspace, ontology: Ontology) -> dict[str, dict[int, BeliefState | None]]:
-    """Dialogue -> turn -> state; None where not every slot is known."""
-    every = {slot.name for slot in ontology.slots}
-    found: dict[str, dict[int, BeliefState | None]] = {}
-    columns = ["dialogue_id", "turn", "state", "labelled_slots"]
-    for row in read_table(workspace.states, STATES, columns=columns).to_pylist():
-        known = every <= set(row["labelled_slots"])
-        found.setdefault(row["dialogue_id"], {})[row["turn"]] = state_from_rows(row["state"]) if known else None
-    return found
 
 
 class Tracked:
@@ -150,7 +107,9 @@ class _Current:
     """What ``labels/states.parquet`` says now; a turn that it does not know is left blank."""
 
     def __init__(self, workspace: Workspace, dialogues: Mapping[str, Rows]) -> None:
-        every = _states(workspace, workspace.ontology())
+        from pipeline.modelling.state_tracking import whole_states
+
+        every = whole_states(workspace)
         check_vocabulary(workspace)
         self._states = {name: every.get(name, {}) for name in dialogues}
         self.version = f"current@{sha256_file(workspace.states)[:12]}"

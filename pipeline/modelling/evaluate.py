@@ -10,6 +10,7 @@ from typing import Any
 
 from pipeline.modelling.run_record import read_record
 from pipeline.modelling.runs import find_run, load_corpus, open_ranker
+from pipeline.modelling.state_tracking import states_read
 from pipeline.modelling.training_data import gold_states, states_of
 from pipeline.stages import find_stage
 from pipeline.workspace import Workspace
@@ -17,6 +18,7 @@ from schemas.errors import WorkspaceError
 from schemas.files import sha256_file, write_json
 from schemas.json_form import json_form
 from schemas.progress import Progress, SilentProgress
+from schemas.state_metrics import StateFigures
 from schemas.validation import known_name
 from semantic_model.data.corpus import Corpus
 from semantic_model.evaluation.evaluation import CANDIDATE_KINDS, CandidateKind, Evaluation, evaluate_ranker
@@ -39,13 +41,17 @@ class EvaluationReport:
     images: bool  # False when every image was left out
     products: int  # how many products the catalogue has
     rows: tuple[Evaluation, ...]  # the model's figures first, then the baselines'; all on the same queries
+    # whose states -> how they are read before the recommendation turns, where gold ones are there: the run's, if it
+    # predicts any, those of a tracker taught by the run's labels, and those of its rules alone
+    states: Mapping[str, StateFigures]
     file: Path | None = None  # where the report was written; None without a run
     metrics: Formula = "standard"  # the formula of the figures
 
     def as_json(self) -> dict[str, Any]:
         """The JSON form; metrics are fractions of 1, ``intervals`` are 95 % by dialogue."""
         return {
-            **json_form(self, "rows", "file"),
+            **json_form(self, "rows", "states", "file"),
+            "states": [{"name": name, **figures.as_json()} for name, figures in self.states.items()],
             "queries": len(self.rows[0].queries),
             "skipped": self.rows[0].skipped,
             "rows": [
@@ -133,6 +139,12 @@ def evaluate(workspace: Workspace, request: EvaluateRequest, *, progress: Progre
         floors += gold_rule(workspace, corpus, split)
     except WorkspaceError as problem:  # an ingest that is not complete is no reason not to measure a run
         shown.log(f"the rule over gold states is left out: {problem}")
+    states: dict[str, StateFigures] = {}
+    if folder is not None:
+        try:
+            states = states_read(workspace, corpus, split, models[0], record.labelled, shown)
+        except WorkspaceError as problem:
+            shown.log(f"states are left out: {problem}")
     rows = tuple(
         evaluate_ranker(
             ranker, corpus, split, kind, formula=request.metrics, min_negatives=request.min_negatives, progress=shown
@@ -142,7 +154,9 @@ def evaluate(workspace: Workspace, request: EvaluateRequest, *, progress: Progre
     for reason, count in rows[0].skipped.items():
         shown.log(f"{count} recommendation turns were left out: {reason.replace('_', ' ')}")
     run, file = (None, None) if folder is None else (folder.name, folder / request.file_name())
-    report = EvaluationReport(run, split, kind, request.images, len(corpus.products), rows, file, request.metrics)
+    report = EvaluationReport(
+        run, split, kind, request.images, len(corpus.products), rows, states, file, request.metrics
+    )
     if file is not None:
         write_json(file, report.as_json())
     return report

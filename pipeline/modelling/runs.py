@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from pipeline.modelling.folds import Fold, fold_splits
 from pipeline.modelling.run_record import RECORD, read_record
@@ -10,7 +11,9 @@ from pipeline.workspace import Workspace
 from schemas.errors import ModelError, UsageError
 from schemas.validation import did_you_mean
 from semantic_model.data.corpus import Corpus
-from semantic_model.ranking.ranker import Ranker
+
+if TYPE_CHECKING:
+    from semantic_model.ranking.ranker import Ranker
 
 _MOST_NAMED = 8
 

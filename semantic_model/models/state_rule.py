@@ -19,7 +19,7 @@ from schemas.ontology import Ontology
 from semantic_model.data.records import FloatArray, Product, Query
 from semantic_model.ranking.chunked_scoring import slices
 from semantic_model.ranking.network_ranker import NetworkRanker
-from semantic_model.ranking.ranker import PredictsStates, Ranker
+from semantic_model.ranking.ranker import PredictedState, PredictsStates, Ranker
 
 Weights = Literal["none", "idf"]
 """``none``: every value counts one; ``idf``: ln(N / products with it), so that rare values count more."""
@@ -106,12 +106,19 @@ class StateRule:
         return table.rows.get((attribute, fold(value)), np.empty(0, dtype=np.int64))
 
 
-def rule_over_predictions(ranker: Ranker, queries: Sequence[Query]) -> StateRule | None:
-    """The rule over the states that a trained ranker predicts for these queries; None if it predicts none."""
+def predicted_states(ranker: Ranker, queries: Sequence[Query]) -> list[PredictedState] | None:
+    """The states that a trained ranker predicts for these queries; None if it predicts none."""
     if not isinstance(ranker, NetworkRanker) or not isinstance(ranker.model, PredictsStates):
         return None
-    states: dict[tuple[str, int], BeliefState] = {}
-    for part in slices(len(queries), _CHUNK):
-        read = ranker.model.predicted_states(ranker.encode_contexts(queries[part]))
-        states.update({(q.dialogue_id, q.turn): found.state for q, found in zip(queries[part], read, strict=True)})
+    parts = (queries[part] for part in slices(len(queries), _CHUNK))
+    return [read for part in parts for read in ranker.model.predicted_states(ranker.encode_contexts(part))]
+
+
+def rule_over_predictions(ranker: Ranker, queries: Sequence[Query]) -> StateRule | None:
+    """The rule over the states that a trained ranker predicts for these queries; None if it predicts none."""
+    read = predicted_states(ranker, queries)
+    if read is None:
+        return None
+    assert isinstance(ranker, NetworkRanker)
+    states = {(query.dialogue_id, query.turn): found.state for query, found in zip(queries, read, strict=True)}
     return StateRule(states, ranker.reader.ontology, name=PREDICTED)

@@ -213,6 +213,13 @@ def test_the_benchmark_says_what_it_needs(workspace: Workspace):
         run_benchmark("prelabels", Options(workspace=workspace.root))
 
 
+def test_the_benchmark_of_states_says_what_it_needs(generated: Workspace):
+    with pytest.raises(UsageError, match="in a workspace with labels"):
+        run_benchmark("states", Options())
+    with pytest.raises(UsageError, match="20 wholly labelled dialogues for training and 4 for validation are too few"):
+        run_benchmark("states", Options(workspace=generated.root))
+
+
 def test_the_benchmark_teaches_no_lexicon_with_too_few(generated: Workspace):
     with pytest.raises(UsageError, match="from 20 labelled dialogues on, not from 7"):
         run_benchmark("prelabels", Options(workspace=generated.root, sizes=(7,)))

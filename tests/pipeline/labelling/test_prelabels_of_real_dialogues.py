@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from annotate.simulated_annotators import fill_tasks
-from pipeline.benchmarks import run_benchmark
+from pipeline.benchmarks import run_benchmark, tables_of
 from pipeline.benchmarks.measure import Options
 from pipeline.chosen_dialogues import Selection
 from pipeline.corpus.import_corpus import ImportRequest, import_corpus
@@ -63,3 +63,17 @@ def test_models_and_prelabels_share_one_matcher(simmc2: Workspace):
         values.values[column].value: negated for column, negated in values.mentions("No red T-shirts, XL dresses!")
     }
     assert found == {"red": True, "tshirt": True, "XL": False, "dress": False}
+
+
+def test_labels_teach_the_tracker_to_read_states(simmc2: Workspace):
+    rows = run_benchmark("states", Options(workspace=simmc2.root, rounds=1, sizes=(20, 80)))["benchmarks"]
+    figures = {(row["design"], row["labelled"]): row for row in rows}
+    assert figures.keys() == {(design, size) for design in ("valid", "folds") for size in (0, 20, 80)}
+    assert figures["valid", 0]["turns"] == 362
+    assert figures["folds", 0]["turns"] == 2836
+    assert figures["valid", 0]["value_f1"] >= 0.79
+    assert figures["folds", 0]["value_f1"] >= 0.77
+    assert figures["folds", 80]["value_f1"] >= figures["folds", 0]["value_f1"] + 0.03
+    assert figures["folds", 80]["jga"] >= figures["folds", 0]["jga"] + 0.08
+    for _, columns, lines in tables_of("states", rows):
+        assert all(len(line) == len(columns) for line in lines)
