@@ -36,6 +36,7 @@ STAGES = (
         ("annotations", "quarantine", "findings", "requeue", "label_ledger", "states", "d_f", "d_p", "split_manifest"),
         "split_manifest",
     ),
+    Stage("audit", ("products", "turns", "ontology_file", "findings", "states", "split_manifest"), ("audit",)),
     Stage("train", (*_DATA, "ontology_file", "d_f", "d_p", "split_manifest"), ("runs",)),
     Stage("evaluate", (*_DATA, "runs"), ("runs",)),
     Stage("recommend", (*_DATA, "runs"), ()),

@@ -41,6 +41,7 @@ class Workspace:
     import_manifest = Place("data/manifest.json")
     labelling = Place("labelling")
     selection = Place("labelling/selection.txt")
+    audit = Place("labelling/audit.txt")
     raw_exports = Place("labels/raw")
     annotations = Place("labels/annotations.parquet")
     quarantine = Place("labels/quarantine.parquet")

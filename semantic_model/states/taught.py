@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from typing import NamedTuple
@@ -15,7 +15,7 @@ from schemas.ontology import Ontology
 from semantic_model.states.features import AliasTable, Held, TurnEvidence, gate_features
 from semantic_model.states.logistic import Logistic
 from semantic_model.states.rules import category_slot
-from semantic_model.states.tracker import Beliefs, LabelledDialogue, Rows, TurnState, fingerprint
+from semantic_model.states.tracker import Beliefs, LabelledDialogue, Rows, TurnState, fingerprint, labelled_turns
 from semantic_model.states.turn_reading import Choice, Turn, TurnReader, dialogue_turns
 
 _Example = tuple[list[str], bool]
@@ -83,7 +83,7 @@ class TaughtTracker:
         """Learn from labelled dialogues; the same ones in the same order teach the same."""
         reader = TurnReader(ontology)
         category = category_slot(reader)
-        read = [list(_labelled_turns(dialogue, reader, attributes)) for dialogue in dialogues]
+        read = [list(labelled_turns(dialogue, reader, attributes)) for dialogue in dialogues]
         aliases = AliasTable.mine(
             (str(number), Words.of(turn.text), _unnamed(turn, _sides(before), _sides(after)))
             for number, turns in enumerate(read)
@@ -144,8 +144,23 @@ class TaughtTracker:
         )
         state = after.state()
         update = corrected(given, known.state(), state, self.reader.ontology).update
-        believed = self._believed(evidence, said.likely, new, beliefs, moves=moves)
+        every = self._believed(evidence, said.likely, new, beliefs, moves=moves)
+        believed = {key: belief for key, belief in every.items() if belief >= _LIKELY}
         return TurnState(turn.number, update, state, said.sure * sure_of_stays, believed), after
+
+    def beliefs_given(self, dialogue: LabelledDialogue) -> dict[int, Beliefs]:
+        """See :meth:`semantic_model.states.tracker.StateTracker.beliefs_given`."""
+        found: dict[int, Beliefs] = {}
+        for turn, before, after in labelled_turns(dialogue, self.reader, self.attributes):
+            known = _Known(_sides(before), _sides(before, "dislike"))
+            changes = self.changes.probability(gate_features(turn))
+            evidence = TurnEvidence(turn, self.reader, self.aliases, known.held, self.category, changes)
+            new = _new(_sides(after), known)
+            moves = bool(self.category and known.held.get(self.category) and new.get(self.category))
+            certain = {(item.slot, item.value, item.polarity): 1.0 for item in before}
+            likely = self._said(evidence).likely
+            found[turn.number] = self._believed(evidence, likely, new, certain, moves=moves)
+        return found
 
     def _said(self, evidence: TurnEvidence) -> _Said:
         said: dict[str, set[str]] = {}
@@ -187,9 +202,7 @@ class TaughtTracker:
                 b *= self.kept.probability(evidence.keep_features(slot, value, new))
             elif b:
                 b *= (not moves) * (1 - said.get((slot, value, "like"), 0.0))
-            likely = q + (1 - changed) * b
-            if likely >= _LIKELY:
-                found[key] = likely
+            found[key] = q + (1 - changed) * b
         return found
 
     def _stays(
@@ -210,20 +223,8 @@ class TaughtTracker:
         return stays, sure
 
 
-def _new(said: Mapping[str, set[str]], known: _Known) -> dict[str, frozenset[str]]:
+def _new(said: Mapping[str, Collection[str]], known: _Known) -> dict[str, frozenset[str]]:
     return {slot: frozenset(values) - {*known.held.get(slot, ())} for slot, values in said.items()}
-
-
-def _labelled_turns(
-    dialogue: LabelledDialogue, reader: TurnReader, attributes: Mapping[str, frozenset[Choice]]
-) -> Iterator[tuple[Turn, BeliefState, BeliefState]]:
-    """The turns before and after which the state is known."""
-    before: BeliefState | None = ()
-    for turn in dialogue_turns(dialogue.rows, reader, attributes):
-        after = dialogue.states.get(turn.number)
-        if before is not None and after is not None:
-            yield turn, before, after
-        before = after
 
 
 def _crossed(gates: Sequence[Sequence[_Example]]) -> list[list[float]]:

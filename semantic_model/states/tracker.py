@@ -8,15 +8,15 @@ It has three sources: rules where hardly anything is labelled (:class:`RuleTrack
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, NamedTuple, Protocol
 
-from schemas.accumulate import accumulate
+from schemas.accumulate import accumulate, difference
 from schemas.belief import BeliefState, Polarity, TurnUpdate
 from schemas.ontology import Ontology
 from semantic_model.states.rules import category_slot, rule_update
-from semantic_model.states.turn_reading import Choice, TurnReader, dialogue_turns
+from semantic_model.states.turn_reading import Choice, Turn, TurnReader, dialogue_turns
 
 FEWEST_DIALOGUES = 20
 """Labelled dialogues from which a tracker learns; fewer teach it less than its rules know."""
@@ -67,6 +67,18 @@ class StateTracker(Protocol):
         """One entry for each user turn, in order."""
         ...
 
+    def beliefs_given(self, dialogue: LabelledDialogue) -> dict[int, Beliefs]:
+        """What it would have believed of each labelled turn, so that an early slip is not told again at later turns.
+
+        The state that the labels give before the turn counts as certain; whether a value of it stays is judged beside
+        the values that the label itself says are new.
+
+        Returns:
+            User turn -> beliefs after it, for the turns before and after which the state is known; the least likely
+            values too, as far as the tracker thinks of them.
+        """
+        ...
+
 
 @dataclass(frozen=True)
 class RuleTracker:
@@ -104,6 +116,36 @@ class RuleTracker:
                 TurnState(turn.number, update, state, _SURE_OF_SOMETHING if marks else _SURE_OF_NOTHING, beliefs)
             )
         return found
+
+    def beliefs_given(self, dialogue: LabelledDialogue) -> dict[int, Beliefs]:
+        """See :meth:`StateTracker.beliefs_given`; whatever the rules say is as sure as all they say."""
+        found: dict[int, Beliefs] = {}
+        category = category_slot(self.reader)
+        for turn, before, _ in labelled_turns(dialogue, self.reader, self.attributes):
+            topic = frozenset(item.value for item in before if item.slot == category and item.polarity == "like")
+            update = rule_update(turn, self.reader, topic)
+            state = accumulate([difference((), before), update], self.reader.ontology)[-1].state or ()
+            thought_of = _keys(before)
+            thought_of |= {(slot, value, "like") for slot, value in self.reader.choices(turn.text)}
+            unlikely = dict.fromkeys(thought_of, 1 - _SURE_OF_VALUES)
+            found[turn.number] = unlikely | dict.fromkeys(_keys(state), _SURE_OF_VALUES)
+        return found
+
+
+def labelled_turns(
+    dialogue: LabelledDialogue, reader: TurnReader, attributes: Mapping[str, frozenset[Choice]]
+) -> Iterator[tuple[Turn, BeliefState, BeliefState]]:
+    """The turns before and after which the state is known, with both states."""
+    before: BeliefState | None = ()
+    for turn in dialogue_turns(dialogue.rows, reader, attributes):
+        after = dialogue.states.get(turn.number)
+        if before is not None and after is not None:
+            yield turn, before, after
+        before = after
+
+
+def _keys(state: BeliefState) -> set[tuple[str, str, Polarity]]:
+    return {(item.slot, item.value, item.polarity) for item in state}
 
 
 def fit_tracker(

@@ -149,6 +149,10 @@ class TurnReader:
         found = [self._choices[column] for span in self._finder.spans(Words.of(text)) for column in span.columns]
         return list(dict.fromkeys(found))
 
+    def named(self, text: str) -> set[Choice]:
+        """All values and amounts that a text names, whatever it says of them."""
+        return {item.choice for sentence in self.sentences(text) for item in sentence.named} | {*self.choices(text)}
+
     def _sentence(self, text: str) -> Sentence:
         folded = fold(plain_apostrophes(text.replace("\u00e2\u20ac\u2122", "'")))  # that is UTF-8 read wrongly
         words = Words.of(folded)
