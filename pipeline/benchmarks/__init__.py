@@ -21,6 +21,7 @@ BENCHMARKS = {
     "metrics": "pipeline.benchmarks.metrics",
     "prelabels": "pipeline.benchmarks.prelabels",
     "states": "pipeline.benchmarks.states",
+    "audit": "pipeline.benchmarks.audit",
     "pushing": "pipeline.benchmarks.pushing",
     "commands": "pipeline.benchmarks.commands",
 }

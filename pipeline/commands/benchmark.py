@@ -8,15 +8,13 @@ from typing import Annotated
 
 import typer
 
+from pipeline.benchmarks import BENCHMARKS
 from pipeline.context import JSON_OPTION, opened
 
 
 def benchmark(
     context: typer.Context,
-    name: Annotated[
-        str,
-        typer.Argument(help="import, scoring, evaluation, training, metrics, pushing, prelabels, states or commands."),
-    ],
+    name: Annotated[str, typer.Argument(help=f"{', '.join(BENCHMARKS)}.")],
     corpus: Annotated[
         Path | None, typer.Option(help="import: a corpus in MMD's layout to measure on, instead of made-up ones.")
     ] = None,
