@@ -272,7 +272,7 @@ def measure(order: Sequence[Place], planted: Sequence[Planted], turns: int) -> F
     def recall(errors: Sequence[Planted]) -> float:
         return sum(not seen.isdisjoint(each.places) for each in errors) / len(errors) if errors else 0.0
 
-    precision = {depth: sum(place in wrong for place in order[:depth]) / depth for depth in DEPTHS}
+    precision = {depth: fmean(place in wrong for place in order[:depth]) for depth in DEPTHS}
     by_kind = {kind: recall([each for each in planted if each.kind == kind]) for kind in KINDS}
     return Figures(precision, recall(planted), by_kind)
 

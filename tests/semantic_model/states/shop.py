@@ -4,7 +4,9 @@ from __future__ import annotations
 
 from typing import Any
 
+from schemas.belief import SlotValue
 from schemas.ontology import Ontology, Slot, Value
+from semantic_model.states.tracker import LabelledDialogue
 
 
 def _slot(name: str, *values: str | Value, **more: Any) -> Slot:
@@ -46,3 +48,27 @@ def turns(*said: tuple[str, ...], dialogue: str = "d") -> list[dict[str, Any]]:
         {"dialogue_id": dialogue, "turn": number, "speaker": speaker, "text": text, "image_ids": list(images)}
         for number, (speaker, text, *images) in enumerate(said)
     ]
+
+
+def state(**values: str) -> tuple[SlotValue, ...]:
+    return tuple(SHOP.link(SHOP.slot(slot), value) for slot, value in sorted(values.items()))
+
+
+COLORS = ("black", "white", "red", "blue")
+KINDS = ("dress", "coat", "shoes", "tshirt")
+
+
+def labelled(number: int) -> LabelledDialogue:
+    """In this shop "posh" means expensive things are welcome, and whoever names a thing in passing wants nothing."""
+    color, kind, other = COLORS[number % 4], KINDS[number % 3], KINDS[(number + 1) % 3]
+    rows = turns(
+        ("user", f"I need a {color} {kind}"),
+        ("system", "How about this?", "a"),
+        ("user", f"Who makes that {other}?" if number % 2 else "Something posh, please"),
+        ("system", "There you are."),
+        ("user", f"Show me {other}"),
+        dialogue=f"d{number}",
+    )
+    first = state(color=color, type=kind)
+    second = first if number % 2 else state(color=color, type=kind, price="40 and over")
+    return LabelledDialogue(rows, {0: first, 2: second, 4: state(type=other)})

@@ -22,32 +22,7 @@ from semantic_model.states.tracker import (
     fit_tracker,
     product_choices,
 )
-from tests.semantic_model.states.shop import ATTRIBUTES, SHOP, turns
-
-
-def state(**values: str) -> tuple[SlotValue, ...]:
-    return tuple(SHOP.link(SHOP.slot(slot), value) for slot, value in sorted(values.items()))
-
-
-COLORS = ("black", "white", "red", "blue")
-KINDS = ("dress", "coat", "shoes", "tshirt")
-
-
-def labelled(number: int) -> LabelledDialogue:
-    """In this shop "posh" means expensive things are welcome, and whoever names a thing in passing wants nothing."""
-    color, kind, other = COLORS[number % 4], KINDS[number % 3], KINDS[(number + 1) % 3]
-    rows = turns(
-        ("user", f"I need a {color} {kind}"),
-        ("system", "How about this?", "a"),
-        ("user", f"Who makes that {other}?" if number % 2 else "Something posh, please"),
-        ("system", "There you are."),
-        ("user", f"Show me {other}"),
-        dialogue=f"d{number}",
-    )
-    first = state(color=color, type=kind)
-    second = first if number % 2 else state(color=color, type=kind, price="40 and over")
-    return LabelledDialogue(rows, {0: first, 2: second, 4: state(type=other)})
-
+from tests.semantic_model.states.shop import ATTRIBUTES, SHOP, labelled, state, turns
 
 TEACHERS = [labelled(number) for number in range(24)]
 TAUGHT = TaughtTracker.fit(TEACHERS, SHOP, ATTRIBUTES)
@@ -141,6 +116,44 @@ def test_beliefs_worked_by_hand():
         ("type", "coat", "dislike"): pytest.approx(0.9),
         ("type", "dress", "like"): pytest.approx(0.4),
     }
+
+
+LIKE = "like"
+
+
+def test_beliefs_given_labels_worked_by_hand():
+    """Without weights all is as likely as not: said 1/2, and kept 1/2 of what the label gave before."""
+    blank = Logistic({})
+    tracker = replace(TAUGHT, changes=blank, wanted=blank, kept=blank, single=frozenset(), aliases=AliasTable({}))
+    rows = turns(("user", "I need a red coat"), ("system", "Here"), ("user", "Thank you"))
+    wrong = state(color="blue", type="coat")
+    found = tracker.beliefs_given(LabelledDialogue(rows, {0: wrong, 2: wrong}))
+    assert found[0] == {("color", "red", LIKE): 0.5, ("type", "coat", LIKE): 0.5}
+    assert found[2] == {("color", "blue", LIKE): 0.5, ("type", "coat", LIKE): 0.5}
+
+
+def test_an_early_slip_is_not_told_again_later():
+    right = labelled(1)
+    slip = {0: state(color="blue", type="coat"), 2: state(color="blue", type="coat"), 4: right.states[4]}
+    assert right.states[0] == right.states[2] == state(color="white", type="coat")
+    given = TAUGHT.beliefs_given(LabelledDialogue(right.rows, slip))
+    assert given[0]["color", "white", LIKE] > 0.5 > given[0].get(("color", "blue", LIKE), 0.0)
+    assert given[2]["color", "blue", LIKE] > 0.5
+    assert ("color", "white", LIKE) not in given[2]
+
+
+def test_only_turns_between_known_states_are_judged():
+    holes = LabelledDialogue(labelled(0).rows, {**labelled(0).states, 2: None})
+    assert set(TAUGHT.beliefs_given(holes)) == {0}
+    assert set(fit_tracker((), SHOP, ATTRIBUTES).beliefs_given(holes)) == {0}
+
+
+def test_rules_are_as_sure_of_all_they_say():
+    rows = turns(("user", "I need a red coat"), ("system", "Here"), ("user", "Who makes that dress?"))
+    label = LabelledDialogue(rows, {0: state(color="red", type="coat"), 2: state(color="red", type="coat")})
+    found = fit_tracker((), SHOP, ATTRIBUTES).beliefs_given(label)
+    assert found[0] == {("color", "red", LIKE): 0.85, ("type", "coat", LIKE): 0.85}
+    assert found[2] == {**found[0], ("type", "dress", LIKE): pytest.approx(0.15)}
 
 
 def test_numbers_of_products_stay_numbers():
