@@ -26,7 +26,7 @@ from annotate.resolution.resolve import resolve
 from annotate.states.splits import label_dialogue
 from pipeline.benchmarks.measure import Options, row
 from pipeline.labelling.audit import AuditRequest, Labels, TurnLabel, out_of_fold, rank
-from pipeline.labelling.prelabelling import image_choices, labelled_dialogues
+from pipeline.modelling.state_tracking import image_choices, labelled_dialogues
 from pipeline.workspace import Workspace
 from schemas.accumulate import accumulate, difference, one_after_the_other
 from schemas.belief import TurnUpdate
