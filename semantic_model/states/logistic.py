@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterable, Sequence
 from math import exp
+from typing import NamedTuple
 
 import numpy as np
 import numpy.typing as npt
@@ -16,6 +17,14 @@ _STEPS = 100
 _SETTLED = 1e-6
 _RARELY = 2
 """A feature seen less often says nothing."""
+
+
+class Example(NamedTuple):
+    """What there is to learn from."""
+
+    features: Sequence[str]
+    answer: bool
+    count: float = 1.0  # how often it counts
 
 
 class Logistic:
@@ -30,26 +39,27 @@ class Logistic:
         return 1.0 / (1.0 + exp(-max(-30.0, min(30.0, score))))
 
     @classmethod
-    def fit(cls, examples: Sequence[tuple[Sequence[str], bool]], *, penalty: float = 1.0) -> Logistic:
+    def fit(cls, examples: Sequence[Example], *, penalty: float = 1.0) -> Logistic:
         """The weights that minimise log loss + penalty / 2 |w|^2, to a millionth of it, for features and answers."""
-        seen = Counter(feature for features, _ in examples for feature in set(features))
+        seen = Counter(feature for features, *_ in examples for feature in set(features))
         names = sorted(feature for feature, count in seen.items() if count >= _RARELY)
         if not names:
             return cls({})
         place = {name: at for at, name in enumerate(names)}
         columns: list[int] = []
         rows: list[int] = []
-        for row, (features, _) in enumerate(examples):
+        for row, (features, *_) in enumerate(examples):
             known = sorted({place[feature] for feature in features if feature in place})
             columns += known
             rows += [row] * len(known)
-        said = np.array([answer for _, answer in examples], dtype=np.float64)
+        said = np.array([each.answer for each in examples], dtype=np.float64)
+        times = np.array([each.count for each in examples], dtype=np.float64)
         at, row_of = np.array(columns), np.array(rows)
 
         def loss(weights: Numbers) -> tuple[float, Numbers]:
             scores = np.bincount(row_of, weights[at], len(said))
-            value = np.logaddexp(0, scores).sum() - scores @ said + penalty / 2 * weights @ weights
-            error = 1 / (1 + np.exp(-np.clip(scores, -30, 30))) - said
+            value = times @ (np.logaddexp(0, scores) - scores * said) + penalty / 2 * weights @ weights
+            error = times * (1 / (1 + np.exp(-np.clip(scores, -30, 30))) - said)
             return float(value), np.bincount(at, error[row_of], len(names)) + penalty * weights
 
         options = {"maxiter": _STEPS, "ftol": _SETTLED}

@@ -19,7 +19,7 @@ from semantic_model.states.rules import category_slot, rule_update
 from semantic_model.states.turn_reading import Choice, Turn, TurnReader, dialogue_turns
 
 FEWEST_DIALOGUES = 20
-"""Labelled dialogues from which a tracker learns; fewer teach it less than its rules know."""
+"""Dialogues with labels from which a tracker learns; fewer teach it less than its rules know."""
 
 Rows = Sequence[Mapping[str, Any]]
 """Of one dialogue in ``turns.parquet``, in order."""
@@ -39,10 +39,10 @@ later on."""
 
 @dataclass(frozen=True)
 class LabelledDialogue:
-    """A dialogue with the state after each of its user turns."""
+    """A dialogue with the state after each of its user turns, or after some of them."""
 
     rows: Rows
-    states: Mapping[int, BeliefState | None]  # after each user turn, by its number; turns without one teach nothing
+    states: Mapping[int, BeliefState | None]  # after user turns, by their number; None, or no entry, without a label
 
 
 class TurnState(NamedTuple):
@@ -53,6 +53,15 @@ class TurnState(NamedTuple):
     state: BeliefState  # the likeliest state after it
     sure: float  # probability that all of the update is right
     beliefs: Beliefs  # of single values, after the turn
+
+    @property
+    def expected_mistakes(self) -> float:
+        """How many values of the state are to be expected wrong or missing: the sum, over the values in it, of 1 - b
+        and, over all others, of b, with b their belief.
+        """
+        held = {(item.slot, item.value, item.polarity) for item in self.state}
+        missing = sum(belief for value, belief in self.beliefs.items() if value not in held)
+        return missing + sum(1 - self.beliefs.get(value, 0.0) for value in sorted(held))
 
 
 class StateTracker(Protocol):
@@ -154,7 +163,8 @@ def fit_tracker(
     """The tracker that these dialogues teach; rules alone, where they are fewer than :data:`FEWEST_DIALOGUES`.
 
     Args:
-        labelled: dialogues that people, or the corpus, have labelled; the same ones in the same order teach the same.
+        labelled: dialogues that people, or the corpus, have labelled, wholly or in some turns; the same ones in the
+            same order teach the same.
         ontology: the slots and their values.
         attributes: of each image, the slots and values of the product in it, see :func:`product_choices`.
     """

@@ -12,16 +12,18 @@ from schemas.accumulate import accumulate
 from schemas.belief import SlotValue, TurnUpdate
 from schemas.mentions import Words
 from semantic_model.states.features import AliasTable
-from semantic_model.states.logistic import Logistic
-from semantic_model.states.taught import TaughtTracker
+from semantic_model.states.logistic import Example, Logistic
+from semantic_model.states.taught import TaughtTracker, _lessons
 from semantic_model.states.tracker import (
     FEWEST_DIALOGUES,
     Beliefs,
     LabelledDialogue,
     StateTracker,
+    TurnState,
     fit_tracker,
     product_choices,
 )
+from semantic_model.states.turn_reading import TurnReader
 from tests.semantic_model.states.shop import ATTRIBUTES, SHOP, labelled, state, turns
 
 TEACHERS = [labelled(number) for number in range(24)]
@@ -68,6 +70,35 @@ def test_a_score_is_a_probability_and_higher_where_the_words_are_known():
 def test_turns_without_gold_teach_nothing():
     holes = [LabelledDialogue(each.rows, {**each.states, 2: None}) for each in TEACHERS]
     assert "posh" not in TaughtTracker.fit(holes, SHOP, ATTRIBUTES).aliases.values
+
+
+def test_a_dialogue_labelled_in_one_turn_is_read_by_rules_around_it():
+    """The label says "white" where the rules read "black": they read on from what it says."""
+    each = labelled(0)
+    some = LabelledDialogue(each.rows, {2: state(color="white", type="dress")})
+    reader = TurnReader(SHOP)
+    lessons = [(plain(one.before), plain(one.after), one.count) for one in _lessons(some, reader, ATTRIBUTES)]
+    black, white = ({("color", color, "like"), ("type", "dress", "like")} for color in ("black", "white"))
+    assert lessons == [(set(), black, 0.2), (black, white, 1.0), (white, {("type", "coat", "like")}, 0.2)]
+    assert not list(_lessons(LabelledDialogue(each.rows, {2: None}), reader, ATTRIBUTES))
+    assert all(one.count == 1.0 for one in _lessons(each, reader, ATTRIBUTES))
+
+
+def test_labels_of_single_turns_teach_words():
+    turns = [LabelledDialogue(each.rows, {2: each.states[2]}) for each in TEACHERS]
+    tracker = fit_tracker(turns, SHOP, ATTRIBUTES)
+    assert isinstance(tracker, TaughtTracker)
+    assert tracker.aliases.values["posh"] == {("price", "40 and over"): 1.0}
+    read = tracker.track(labelled(0).rows)
+    assert plain(read[1].state) == plain(labelled(0).states[2] or ())
+
+
+def test_expected_mistakes_worked_by_hand():
+    """Red is held and doubted by 0.3, blue is not and may be with 0.2, the coat nobody believes in any more."""
+    beliefs: Beliefs = {("color", "red", "like"): 0.7, ("color", "blue", "like"): 0.2}
+    read = TurnState(0, TurnUpdate(), state(color="red", type="coat"), 1.0, beliefs)
+    assert read.expected_mistakes == pytest.approx(0.3 + 0.2 + 1.0)
+    assert TurnState(0, TurnUpdate(), (), 1.0, {}).expected_mistakes == 0
 
 
 def test_a_tracker_learns_from_twenty_dialogues_on():
@@ -181,7 +212,8 @@ def test_logistic_regression_agrees_with_scikit_learn():
     matrix = random.random((80, 6)) < 0.4
     answers = (matrix @ [2.0, -1.0, 0.5, 0.0, 1.0, -2.0] + random.normal(size=80)) > 0
     examples = [
-        ([f"f{at}" for at in np.flatnonzero(row)], bool(answer)) for row, answer in zip(matrix, answers, strict=True)
+        Example([f"f{at}" for at in np.flatnonzero(row)], bool(answer))
+        for row, answer in zip(matrix, answers, strict=True)
     ]
     mine = Logistic.fit(examples, penalty=0.5)
     oracle = sklearn.LogisticRegression(C=2.0, fit_intercept=False, tol=1e-8).fit(matrix, answers)
@@ -191,4 +223,10 @@ def test_logistic_regression_agrees_with_scikit_learn():
 
 def test_features_seen_once_and_no_examples_weigh_nothing():
     assert Logistic.fit([]).probability(["a"]) == 0.5
-    assert Logistic.fit([(["a", "b"], True), (["a"], False)]).weights.keys() == {"a"}
+    assert Logistic.fit([Example(["a", "b"], True), Example(["a"], False)]).weights.keys() == {"a"}
+
+
+def test_an_example_that_counts_twice_weighs_as_two():
+    once, other = Example(["a"], True), Example(["a", "b"], False)
+    twice = Logistic.fit([once, once, other, other, other])
+    assert Logistic.fit([once._replace(count=2), other, other, other]).weights == pytest.approx(twice.weights)
