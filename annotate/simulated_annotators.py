@@ -79,9 +79,10 @@ class Annotator:
         except (KeyError, TypeError, ValueError) as problem:
             raise LabelError(f"not a task that semctl made: {problem!r}") from None
         filled_in = prelabelled_updates(prelabel, turns, self.ontology)
+        whole = data.get("asks") == "state"
         entries: list[dict[str, Any]] = []
         for index, turn in enumerate(turns):
-            update = self._update(dialogue_id, turn, turns[:index], filled_in.get(turn))
+            update = self._update(dialogue_id, turn, turns[:index], filled_in.get(turn), whole=whole)
             random = self.random("slip", uid, turn)
             if random.random() < self.error_rate:
                 update = _slip(update, self.ontology, random)
@@ -94,13 +95,17 @@ class Annotator:
         typical = _SECONDS_TO_READ_A_TURN * len(data["user_turns"]) + _SECONDS_PER_MARK * marks
         return round(typical * self.random("time", data["uid"]).lognormvariate(0, 0.35), 3)
 
-    def _update(self, dialogue_id: str, turn: int, in_sight: Sequence[int], filled_in: TurnUpdate | None) -> TurnUpdate:
-        """What the turn changes; after a turn without gold nothing is taken for known."""
+    def _update(
+        self, dialogue_id: str, turn: int, in_sight: Sequence[int], filled_in: TurnUpdate | None, *, whole: bool
+    ) -> TurnUpdate:
+        """What the turn changes, or the ``whole`` state after it, which is what it would change if nothing had been
+        said before; after a turn without gold nothing is taken for known.
+        """
         after = self.gold.get((dialogue_id, turn))
         if after is None:
             return TurnUpdate(readable=False)
         earlier = [other for other in (*self._turns.get(dialogue_id, ()), *in_sight) if other < turn]
-        before = self.gold.get((dialogue_id, max(earlier))) if earlier else ()
+        before = self.gold.get((dialogue_id, max(earlier))) if earlier and not whole else ()
         if filled_in is None and not self.oversight:
             return difference(before, after)
         given = filled_in or TurnUpdate()

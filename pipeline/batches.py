@@ -74,6 +74,7 @@ class Batch:
     uids: tuple[str, ...]
     annotator: str | None = None
     role: str = "label"  # ``label``, or ``review`` for tasks that ask for verdicts
+    asks: str = "update"  # what each turn changes, or ``state``: the whole state after single turns
     ontology_version: int = 1
 
 
@@ -119,7 +120,8 @@ def new_batch(
         labelling: the folder of all batches.
         config, ontology, guideline: what the tasks were made with.
         window: user turns in one task, at most.
-        more: further entries of the manifest (``role``, ``annotator``, ``prelabel``); those that are None are left out.
+        more: further entries of the manifest (``role``, ``asks``, ``annotator``, ``prelabel``); those that are None are
+            left out.
 
     Raises:
         OSError: the disk refuses it; no folder is left then, which on a full one would be in the way.
@@ -188,6 +190,7 @@ def _read(path: Path) -> Batch:
             uids=tuple(map(str, value["uids"])),
             annotator=_text(value.get("annotator")),
             role=_text(value.get("role")) or "label",
+            asks=_text(value.get("asks")) or "update",
             ontology_version=int(value.get("ontology_version", 1)),
         )
 

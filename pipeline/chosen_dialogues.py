@@ -5,8 +5,9 @@ from __future__ import annotations
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
+from annotate.annotations.dialogue_index import read_dialogue_index
 from annotate.assignment.selection_strategies import seeded_order
 from schemas.errors import LabelError, UsageError
 from schemas.progress import Progress
@@ -71,21 +72,88 @@ def _splits(turns: Path) -> dict[str, str]:
 
 def named_dialogues(path: Path, known: Collection[str]) -> list[str]:
     """The dialogues that a file names, one id a line, in its order, each once."""
+    named = _named(path, known)
+    turns = next((each for each in named if each.turn is not None), None)
+    if turns is not None:
+        raise UsageError(
+            f"the list names single turns, as turn {turns.turn} of '{turns.dialogue_id}'",
+            where=f"{path}, line {turns.line}",
+            fix="name whole dialogues here, one id per line; turns are labelled by `semctl export-for-labelling` alone",
+        )
+    return list(dict.fromkeys(each.dialogue_id for each in named))
+
+
+def named_turns(path: Path, turns: Path) -> dict[str, tuple[int, ...]]:
+    """Dialogue -> the user turns of it that a list names, ascending, in the order of the list; empty for a list of
+    whole dialogues.
+
+    Args:
+        path: the list, with lines of a dialogue id, a tab and the number of a user turn. A line that is an id itself
+            names that dialogue.
+        turns: ``turns.parquet``.
+
+    Raises:
+        UsageError: no such dialogue or user turn, or whole dialogues beside turns.
+    """
+    named = _named(path, _splits(turns))
+    whole = [each for each in named if each.turn is None]
+    if len(whole) == len(named):
+        return {}
+    if whole:
+        raise UsageError(
+            f"the list names single turns and the whole dialogue '{whole[0].dialogue_id}'",
+            where=f"{path}, line {whole[0].line}",
+            fix="put them into two lists",
+        )
+    index = read_dialogue_index(turns, with_hashes=False)
+    found: dict[str, set[int]] = {}
+    for dialogue_id, turn, line in named:
+        there = index[dialogue_id].user_turns
+        if turn not in there:
+            raise UsageError(
+                f"turn {turn} of dialogue '{dialogue_id}' is no user turn",
+                where=f"{path}, line {line}",
+                fix=f"its user turns are {', '.join(map(str, there)) or 'none'}",
+            )
+        found.setdefault(dialogue_id, set()).add(turn)
+    return {dialogue_id: tuple(sorted(chosen)) for dialogue_id, chosen in found.items()}
+
+
+class _Named(NamedTuple):
+    dialogue_id: str
+    turn: int | None
+    line: int
+
+
+def _named(path: Path, known: Collection[str]) -> list[_Named]:
+    """What the lines of a list name, in order; blank ones are passed over."""
     try:
         lines = path.read_text(encoding="utf-8").splitlines()
     except (OSError, UnicodeDecodeError) as problem:
         reason = getattr(problem, "strerror", None) or "not UTF-8 text"
         raise UsageError(f"cannot read the list of dialogues: {reason}", where=path) from None
-    named = {line.strip(): number for number, line in reversed(list(enumerate(lines, start=1))) if line.strip()}
-    ordered = sorted(named, key=lambda name: named[name])
-    if not ordered:
+    named, unknown = list[_Named](), dict[str, int]()
+    for line, text in enumerate(map(str.strip, lines), start=1):
+        dialogue_id, tab, number = text.rpartition("\t")
+        if text not in known and tab and dialogue_id in known and not (number.isascii() and number.isdecimal()):
+            raise UsageError(
+                f"'{number}' is no number of a turn", where=f"{path}, line {line}", fix="as in 'dialogue<tab>4'"
+            )
+        if text not in known and tab and number.isdecimal():
+            named.append(_Named(dialogue_id, int(number), line))
+        elif text:
+            named.append(_Named(text, None, line))
+    for each in named:
+        if each.dialogue_id not in known:
+            unknown.setdefault(each.dialogue_id, each.line)
+    if not named:
         raise UsageError("the list names no dialogue", where=path, fix="write one dialogue id per line")
-    unknown = [name for name in ordered if name not in known]
     if unknown:
+        first, line = next(iter(unknown.items()))
         others = f" and {len(unknown) - 1} more" if len(unknown) > 1 else ""
         raise UsageError(
-            f"unknown dialogue '{unknown[0]}'{others}",
-            where=f"{path}, line {named[unknown[0]]}",
-            fix=did_you_mean(unknown[0], known, "ids are those of data/turns.parquet"),
+            f"unknown dialogue '{first}'{others}",
+            where=f"{path}, line {line}",
+            fix=did_you_mean(first, known, "ids are those of data/turns.parquet"),
         )
-    return ordered
+    return named

@@ -11,6 +11,7 @@ from annotate.checks.catalogue import CatalogueIndex
 from annotate.checks.dialogue import DialogueLabels, TurnLabels
 from annotate.checks.findings import Finding
 from annotate.resolution.answers import Answer, newest_versions, people_answers
+from annotate.tasks.dialogue_tasks import asks_for
 from schemas.folding import fold
 from schemas.mentions import MentionFinder, Span, Words
 from schemas.ontology import Ontology
@@ -93,11 +94,14 @@ def _refused(labels: DialogueLabels) -> Iterator[Finding]:
 
 
 def _unanswered(labels: DialogueLabels) -> Iterator[Finding]:
-    """Turns that people left out of a dialogue they answered otherwise; gaps in a corpus are its own."""
+    """Turns that people left out of a dialogue they answered otherwise; gaps in a corpus are its own, and those around
+    turns that were labelled alone are meant.
+    """
     refused = {each.turn for each in labels.refused}
     missing = [at.turn for at in labels.turns if at.update is None and at.turn not in refused]
     # a refused answer without a turn was to all of its task's turns: said there already
-    by_people = any(not annotation.is_corpus for annotation in labels.resolution.in_force)
+    in_force = labels.resolution.in_force
+    by_people = any(not each.is_corpus and asks_for(each.task_uid) == "update" for each in in_force)
     if missing and by_people and None not in refused:
         detail = f"{len(missing)} of {len(labels.turns)} turns have no answer: {_listed(missing)}"
         yield labels.finding("missing_window", detail, turn=missing[0])

@@ -138,6 +138,21 @@ def read_result(
     return ReadResult((*kept, *remarks), every, {turn: refused[turn][0].reason for turn in sorted(lost)})
 
 
+def whole_state(marks: Iterable[Mark]) -> Iterator[Mark]:
+    """Marks that say the whole state after their turn, as those of an update that starts over and leads to it.
+
+    A turn that could not be labelled stays as it is, and so do remarks on the dialogue.
+    """
+    given = list(marks)
+    ops: dict[int, set[Op]] = {}
+    for mark in given:
+        if mark.op not in DIALOGUE_OPS:
+            ops.setdefault(mark.turn, set()).add(mark.op)
+    labelled = {turn for turn, said in ops.items() if said.isdisjoint(_GIVEN_UP)}
+    yield from (Mark(turn, "new_topic") for turn in sorted(labelled) if "new_topic" not in ops[turn])
+    yield from (mark for mark in given if mark.op != "none" or mark.turn not in labelled)
+
+
 def _unreadable(refused: Iterable[Refusal], words: _Words) -> list[str]:
     """The slots that refused lines name."""
     return sorted({words.slot(each.slot) for each in refused if each.slot})

@@ -21,9 +21,9 @@ from annotate.assignment.annotators import NOBODY, NUMBERED
 from annotate.exports.annotation_store import AnnotationStore, Standing
 from annotate.exports.reader import UNKNOWN, ExportedTask, ExportReader, name_of_number
 from annotate.exports.refusals import Refusal, Refused, raw_json
-from annotate.exports.results import decided_marks, read_result
+from annotate.exports.results import decided_marks, read_result, whole_state
 from annotate.exports.taken import with_taken_answers
-from annotate.tasks.dialogue_tasks import TASK_SCHEMA
+from annotate.tasks.dialogue_tasks import ASKS, TASK_SCHEMA, Asks, task_uid
 from schemas.errors import LabelError
 from schemas.ontology import Ontology
 from schemas.progress import Progress
@@ -149,7 +149,7 @@ def _stage_task(
             role=keys.role,
             **prelabel_fields(raw),
         )
-        marks = list(read.marks)
+        marks = list(read.marks if keys.asks == "update" else whole_state(read.marks))
         if keys.role == "review":
             marks += decided_marks(raw, task.data, read.marks, migration, version)
         store.add(head.with_marks(marks), "usable", assigned_to=owner)
@@ -186,6 +186,7 @@ class TaskKeys:
     ontology_version: int  # of the ontology that the screen offers
     config_sha256: str | None = None  # hash of the label configuration that the task was made with
     role: Role = "label"  # what answers to this task are: labels, or verdicts on labels
+    asks: Asks = "update"  # what is marked: what turns change, or the whole state after one
 
 
 def check_task(task: ExportedTask, index: Mapping[str, IndexedDialogue]) -> TaskKeys:
@@ -202,7 +203,10 @@ def check_task(task: ExportedTask, index: Mapping[str, IndexedDialogue]) -> Task
         turns = tuple(_count(turn, "turn") for turn in data["user_turns"])
     except (KeyError, TypeError) as problem:
         raise Refused("task_without_keys", f"task {task.task_id} is not one that semctl made: {problem}") from None
-    if uid != f"{dialogue_id}#{window}" or not turns or len(set(turns)) != len(turns):
+    asks = next((each for each in ASKS if each == data.get("asks", "update")), None)
+    if asks is None:
+        raise Refused("task_without_keys", f"task {task.task_id}: it asks for {data['asks']!r}, not update or state")
+    if uid != task_uid(dialogue_id, window, asks) or not turns or len(set(turns)) != len(turns):
         raise Refused("task_without_keys", f"task {task.task_id}: its uid, window and turns do not go together")
     if schema != TASK_SCHEMA:
         raise Refused("unsupported_schema", f"made with task schema {schema}, this semctl reads {TASK_SCHEMA}")
@@ -219,7 +223,7 @@ def check_task(task: ExportedTask, index: Mapping[str, IndexedDialogue]) -> Task
     role = _ROLES.get(given) if given is None or isinstance(given, str) else None
     if role is None:
         raise Refused("task_without_keys", f"task {task.task_id}: its role is {given!r}, not label or review")
-    return TaskKeys(uid, dialogue_id, turns, version, config if isinstance(config, str) else None, role)
+    return TaskKeys(uid, dialogue_id, turns, version, config if isinstance(config, str) else None, role, asks)
 
 
 def annotation_id(raw: Any, task: ExportedTask, position: int) -> str:

@@ -13,6 +13,7 @@ from typing import Any, Protocol
 
 from annotate.annotations.annotation import turn_update
 from annotate.exports.results import filled_in
+from schemas.accumulate import accumulate, difference
 from schemas.belief import TurnUpdate
 from schemas.errors import LabelError
 from schemas.ontology import Ontology
@@ -62,6 +63,29 @@ def prediction(prelabel: Prelabel, version: str, data: Mapping[str, Any], offere
             results += update_results(prelabel[turn].update, index, uid, offered)
     scores = [prelabel[turn].score if turn in prelabel else 0.0 for turn in turns]
     return {"model_version": version, "score": round(sum(scores) / max(len(scores), 1), 4), "result": results}
+
+
+def whole_states(prelabel: Prelabel, turns: Sequence[int], ontology: Ontology) -> dict[int, TurnPrelabel]:
+    """The pre-label of a task that asks for whole states: of each turn the state after it, as an update from nothing.
+
+    Its score is the probability that all updates behind it are right, if they are right independently. A turn after
+    which nothing is known has none.
+
+    Args:
+        prelabel: of the dialogue.
+        turns: all user turns of the dialogue, in order.
+        ontology: of both.
+    """
+    given = [prelabel.get(turn) for turn in turns]
+    found: dict[int, TurnPrelabel] = {}
+    score = 1.0
+    for turn, each, known in zip(
+        turns, given, accumulate([each and each.update for each in given], ontology), strict=True
+    ):
+        score = 0.0 if each is None else each.score * (1.0 if each.update.new_topic else score)
+        if known.state is not None:
+            found[turn] = TurnPrelabel(difference((), known.state), score)
+    return found
 
 
 def update_results(update: TurnUpdate, index: int, uid: str, offered: Collection[str]) -> Iterator[dict[str, Any]]:

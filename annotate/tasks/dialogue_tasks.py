@@ -7,10 +7,10 @@ from __future__ import annotations
 
 import html
 import re
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import lru_cache
-from typing import Any
+from typing import Any, Literal, get_args
 from urllib.parse import quote
 
 from annotate.annotations.dialogue_index import dialogue_sha256
@@ -20,6 +20,16 @@ from schemas.errors import CorpusError
 from schemas.ontology import Ontology
 
 TASK_SCHEMA = 1
+
+Asks = Literal["update", "state"]
+"""What the marks of a task's turns mean: what each changes, or, of a single turn, all that holds after it."""
+
+ASKS: tuple[Asks, ...] = get_args(Asks)
+
+_WHOLE_STATE = (
+    "Here, mark the whole state after the turn below, not what it changes: everything that the user wants or avoids by "
+    "now, whenever it was said. Take away what no longer holds."
+)
 
 _UNSHOWABLE = re.compile(r"[\x00-\x08\x0b\x0c\x0e-\x1f\x7f\ud800-\udfff]")
 """Control characters, which no database keeps and no reader sees."""
@@ -56,35 +66,93 @@ def dialogue_tasks(rows: Sequence[Mapping[str, Any]], style: TaskStyle) -> list[
     Raises:
         CorpusError: rows of several dialogues, or out of order.
     """
-    if not rows:
-        return []
-    dialogue_id = rows[0]["dialogue_id"]
-    turns = [row["turn"] for row in rows]
-    if any(row["dialogue_id"] != dialogue_id for row in rows) or turns != sorted(set(turns)):
-        raise CorpusError("turns of several dialogues, or out of order", where=dialogue_id, fix="import again")
-    user_rows = [index for index, row in enumerate(rows) if row["speaker"] == "user"]
-    fingerprint = dialogue_sha256(rows)
+    user_rows, fingerprint = _checked(rows)
+    dialogue_id = rows[0]["dialogue_id"] if rows else ""
     count = -(-len(user_rows) // style.window)
     tasks = []
     for window in range(count):
         current = user_rows[window * style.window : (window + 1) * style.window]
         first = user_rows[window * style.window - 1] + 1 if window else 0
-        is_last = window == count - 1
+        part = f"part {window + 1} of {count}" if count > 1 else ""
+        tail = rows[current[-1] + 1 :] if window == count - 1 else None
         data = {
-            "uid": f"{dialogue_id}#{window}",
-            "dialogue_id": dialogue_id,
-            "window": window,
-            "windows": count,
-            "dialogue_sha256": fingerprint,
-            "semctl_schema": TASK_SCHEMA,
-            "ontology_version": style.ontology_version,
-            "config_sha256": style.config_sha256,
-            "past_html": _past(rows[:first], dialogue_id, window, count, style),
+            **_keys(rows, window, count, fingerprint, style),
+            "past_html": _past(rows[:first], dialogue_id, part, style),
             "user_turns": _user_turns(rows, first, current, style),
-            "tail_html": _tail(rows[current[-1] + 1 :] if is_last else None, style),
+            "tail_html": _tail(tail, style),
         }
         tasks.append({"data": data})
     return tasks
+
+
+def state_tasks(rows: Sequence[Mapping[str, Any]], turns: Iterable[int], style: TaskStyle) -> list[dict[str, Any]]:
+    """Tasks that ask for the whole state after single user turns of a dialogue, in order: one per turn.
+
+    What is said after the turn is not shown.
+
+    Args:
+        rows: the dialogue's rows of ``turns.parquet``, in order.
+        turns: the user turns to label, by number.
+        style: what all tasks share; its window does not count.
+
+    Raises:
+        CorpusError: rows of several dialogues or out of order, or a turn that is no user turn.
+    """
+    user_rows, fingerprint = _checked(rows)
+    dialogue_id = rows[0]["dialogue_id"] if rows else ""
+    position = {int(rows[index]["turn"]): place for place, index in enumerate(user_rows)}
+    tasks = []
+    for turn in sorted(set(turns)):
+        if turn not in position:
+            raise CorpusError(f"turn {turn} is no user turn", where=f"dialogue {dialogue_id}")
+        place = position[turn]
+        first = user_rows[place - 1] + 1 if place else 0
+        data = {
+            **_keys(rows, place, len(user_rows), fingerprint, style, asks="state"),
+            "asks": "state",
+            "past_html": _past(rows[:first], dialogue_id, f"turn {turn} alone", style) + notice_html(_WHOLE_STATE),
+            "user_turns": _user_turns(rows, first, [user_rows[place]], style),
+            "tail_html": '<div class="sem-head">what comes later does not count here</div>',
+        }
+        tasks.append({"data": data})
+    return tasks
+
+
+def task_uid(dialogue_id: str, window: int, asks: str = "update") -> str:
+    """semctl's name of a task."""
+    return f"{dialogue_id}#{'' if asks == 'update' else asks}{window}"
+
+
+def asks_for(uid: str | None) -> Asks:
+    """What the task of this name asks for."""
+    kind = (uid or "").rpartition("#")[2].rstrip("0123456789")
+    return "state" if kind == "state" else "update"
+
+
+def _checked(rows: Sequence[Mapping[str, Any]]) -> tuple[list[int], str]:
+    """Where a dialogue's user turns stand among its rows, and the hash of what it says."""
+    dialogue_id = rows[0]["dialogue_id"] if rows else ""
+    turns = [row["turn"] for row in rows]
+    if any(row["dialogue_id"] != dialogue_id for row in rows) or turns != sorted(set(turns)):
+        raise CorpusError("turns of several dialogues, or out of order", where=dialogue_id, fix="import again")
+    return [index for index, row in enumerate(rows) if row["speaker"] == "user"], dialogue_sha256(rows)
+
+
+def _keys(
+    rows: Sequence[Mapping[str, Any]], window: int, count: int, fingerprint: str, style: TaskStyle, asks: str = "update"
+) -> dict[str, Any]:
+    """What says which turns of which dialogue a task shows."""
+    dialogue_id = rows[0]["dialogue_id"]
+    return {
+        "uid": task_uid(dialogue_id, window, asks),
+        "dialogue_id": dialogue_id,
+        "window": window,
+        "windows": count,
+        "dialogue_sha256": fingerprint,
+        "semctl_schema": TASK_SCHEMA,
+        "ontology_version": style.ontology_version,
+        "config_sha256": style.config_sha256,
+    }
 
 
 def _user_turns(
@@ -98,11 +166,10 @@ def _user_turns(
     return turns
 
 
-def _past(rows: Sequence[Mapping[str, Any]], dialogue_id: str, window: int, count: int, style: TaskStyle) -> str:
-    part = f" · part {window + 1} of {count}" if count > 1 else ""
-    head = "start of the dialogue" if not rows else "earlier in the dialogue"
-    label = f'<div class="sem-head">dialogue {shown_text(dialogue_id)}{part} · {head}</div>'
-    return label + "".join(turn_html(row, style) for row in rows)
+def _past(rows: Sequence[Mapping[str, Any]], dialogue_id: str, part: str, style: TaskStyle) -> str:
+    head = "earlier in the dialogue" if rows else "start of the dialogue"
+    parts = " · ".join(filter(None, (f"dialogue {shown_text(dialogue_id)}", part, head)))
+    return f'<div class="sem-head">{parts}</div>' + "".join(turn_html(row, style) for row in rows)
 
 
 def notice_html(text: str) -> str:

@@ -29,7 +29,8 @@ def export_for_labelling(
     project: Annotated[str | None, PROJECT] = None,
     to_file: Annotated[Path | None, TO_FILE] = None,
     dialogues: Annotated[
-        Path | None, typer.Option(metavar="FILE", help="One dialogue id per line, in this order.")
+        Path | None,
+        typer.Option(metavar="FILE", help="One dialogue id per line, or what `select` wrote; in this order."),
     ] = None,
     limit: Annotated[int | None, typer.Option("-n", metavar="N", help="At most so many dialogues; else all.")] = None,
     window: Annotated[

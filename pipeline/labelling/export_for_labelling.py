@@ -1,8 +1,11 @@
 """Export: dialogues of the workspace as labelling tasks, into a Label Studio project or a file.
 
 Which dialogues: those named in a file, in its order, else the first N of a seeded hash order, so that a larger N always
-holds a smaller one. What was exported before, to the same place, is not exported again; every export that adds
-something writes ``labelling/batch-NNNN/``, its manifest last, and a batch without a complete manifest is done over.
+holds a smaller one. Of a list that names single turns, each is a task that asks for the whole state after it, with the
+state predicted for it filled in.
+
+What was exported before, to the same place, is not exported again; every export that adds something writes
+``labelling/batch-NNNN/``, its manifest last, and a batch without a complete manifest is done over.
 """
 
 from __future__ import annotations
@@ -13,16 +16,16 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from annotate.tasks import label_config as labels
-from annotate.tasks.dialogue_tasks import TaskStyle, dialogue_tasks
+from annotate.tasks.dialogue_tasks import Asks, TaskStyle, dialogue_tasks, state_tasks
 from annotate.tasks.guidelines import guideline_html, guideline_markdown
 from annotate.tasks.open_points import OpenPoint, open_points
 from pipeline.batches import Batch, Destination, ToProjectOrFile, new_batch, next_batch_folder, read_batches
-from pipeline.chosen_dialogues import Selection, choose_dialogues, read_dialogues
+from pipeline.chosen_dialogues import Selection, choose_dialogues, named_turns, read_dialogues
 from pipeline.labelling.assignment_record import AssignmentRequest
 from pipeline.labelling.live_configuration import configuration, note_interface_version
 from pipeline.labelling.task_images import TaskImages
 from pipeline.workspace import Workspace
-from schemas.errors import LabelError
+from schemas.errors import LabelError, UsageError
 from schemas.files import locked
 from schemas.json_form import json_form
 from schemas.ontology import Ontology
@@ -34,10 +37,11 @@ class ExportRequest(ToProjectOrFile):
     """What is to be exported, and where to: into a project or into a file.
 
     Attributes:
-        selection: which dialogues; None: none that is new, when what was assigned is exported again.
+        selection: which dialogues, or turns; None: none that is new, when what was assigned is exported again.
         project, to_file: of assigned work, what the project or file of each one begins with.
         window: user turns in one task; 0 takes the setting, which may leave the choice to semctl.
-        prelabel: what labels new tasks before people do, see :mod:`pipeline.labelling.prelabelling`; None: nothing.
+        prelabel: what labels new tasks before people do, see :mod:`pipeline.labelling.prelabelling`; None: nothing, and
+            the lexicon where whole states are asked for.
         annotator: whom the tasks are assigned to, see :mod:`pipeline.labelling.assigned_export`.
         assignment: among whom the dialogues are shared out; None: nobody.
     """
@@ -83,6 +87,7 @@ class _Prepared:
     dialogues: Mapping[str, Sequence[Mapping[str, Any]]]
     images: TaskImages
     tasks: list[dict[str, Any]]
+    asks: Asks
     prelabel: str | None = None
 
     @property
@@ -168,8 +173,19 @@ def _prepare(workspace: Workspace, request: ExportRequest, earlier: Sequence[Bat
     settings = workspace.settings().labelling
     ontology = workspace.ontology()
     config = configuration(ontology, settings)
+    selection = request.selection or Selection()
+    single = {} if selection.named is None or selection.exactly else named_turns(selection.named, workspace.turns)
+    asks: Asks = "state" if single else "update"
+    if earlier and earlier[-1].asks != asks:
+        kinds = {"state": "single turns", "update": "whole dialogues"}
+        raise LabelError(
+            f"'{earlier[-1].destination}' holds {kinds[earlier[-1].asks]}, {kinds[asks]} are to be added",
+            fix="export them to another place",
+        )
+    if single and request.window > 1:
+        raise UsageError(f"--window {request.window}: a single turn is a task by itself", fix="leave --window out")
     used = earlier[-1].window if earlier else 0
-    asked = request.window or used or settings.window
+    asked = 1 if single else request.window or used or settings.window
     if used and asked != used:
         raise LabelError(
             f"'{earlier[-1].destination}' holds windows of {used} user turns, {asked} were asked for",
@@ -177,22 +193,32 @@ def _prepare(workspace: Workspace, request: ExportRequest, earlier: Sequence[Bat
         )
     size = labels.window_size(config, max_choices=settings.max_choices, asked=0 if used else asked)
     window = used or size
-    chosen = choose_dialogues(workspace.turns, request.selection or Selection())
+    chosen = list(single)[: selection.limit] if single else choose_dialogues(workspace.turns, selection)
     dialogues = read_dialogues(workspace.turns, chosen, progress)
     images = TaskImages.link(workspace, dialogues, progress)
     style = TaskStyle(window, ontology.version, config.sha256, images.address, images.names)
-    tasks = [task for dialogue_id in chosen for task in dialogue_tasks(dialogues[dialogue_id], style)]
+    tasks = [
+        task
+        for dialogue_id in chosen
+        for task in (
+            state_tasks(dialogues[dialogue_id], single[dialogue_id], style)
+            if single
+            else dialogue_tasks(dialogues[dialogue_id], style)
+        )
+    ]
     if request.annotator is not None:
         for task in tasks:
             task["data"]["annotator"] = request.annotator
     if not tasks:
         raise LabelError("no user turn to label in the dialogues chosen", where=workspace.turns)
-    return _Prepared(ontology, config, window, request.annotator, dialogues, images, tasks)
+    return _Prepared(ontology, config, window, request.annotator, dialogues, images, tasks, asks)
 
 
 def _prelabel(
     workspace: Workspace, prepared: _Prepared, tasks: list[dict[str, Any]], prelabel: str | None, progress: Progress
 ) -> None:
+    if prelabel is None and prepared.asks == "state":
+        prelabel = "lexicon"
     if prelabel is None or not tasks:
         return
     from pipeline.labelling.prelabelling import add_predictions
@@ -227,6 +253,7 @@ def _batch(
         window=prepared.window,
         annotator=prepared.annotator,
         prelabel=prepared.prelabel,
+        asks=None if prepared.asks == "update" else prepared.asks,
     )
 
 

@@ -11,7 +11,7 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from annotate.annotations.migration import Migration
-from annotate.prelabels.prelabels import Prelabel, PrelabelModel, TurnPrelabel, prediction
+from annotate.prelabels.prelabels import Prelabel, PrelabelModel, TurnPrelabel, prediction, whole_states
 from annotate.simulated_annotators import offered_choices
 from annotate.tasks.dialogue_tasks import notice_html, states_html
 from annotate.tasks.label_config import LabelConfig
@@ -63,9 +63,12 @@ def add_predictions(
     for task in progress.track(tasks, "pre-labels", total=len(tasks)):
         data = task["data"]
         prelabel = model.prelabel(data["dialogue_id"])
-        task["predictions"] = [prediction(prelabel, model.version, data, offered)]
         data["past_html"] += notice
         turns = [row["turn"] for row in dialogues[data["dialogue_id"]] if row["speaker"] == "user"]
+        if data.get("asks") == "state":
+            task["predictions"] = [prediction(whole_states(prelabel, turns, ontology), model.version, data, offered)]
+            continue
+        task["predictions"] = [prediction(prelabel, model.version, data, offered)]
         updates = [prelabel[turn].update if turn in prelabel else None for turn in turns]
         so_far = states_html(turns, updates, ontology, source=", as filled in")
         for shown in data["user_turns"]:
@@ -80,7 +83,7 @@ def prelabel_model(workspace: Workspace, name: str, dialogues: Mapping[str, Rows
         from semantic_model.states.tracker import fit_tracker
 
         ontology = workspace.ontology()
-        labelled = labelled_dialogues(workspace, without=dialogues)
+        labelled = labelled_dialogues(workspace, without=dialogues, wholly=False)
         progress.log(f"the lexicon reads {len(labelled)} labelled dialogues")
         return Tracked(fit_tracker(list(labelled.values()), ontology, image_choices(workspace, ontology)), dialogues)
     if name == "current":

@@ -82,13 +82,22 @@ def image_choices(workspace: Workspace, ontology: Ontology) -> dict[str, frozens
     return found
 
 
-def labelled_dialogues(workspace: Workspace, without: Mapping[str, object]) -> dict[str, LabelledDialogue]:
-    """Wholly labelled dialogues, at most a thousand, with their states; none before anything was ingested."""
+def labelled_dialogues(
+    workspace: Workspace, without: Mapping[str, object], *, wholly: bool = True
+) -> dict[str, LabelledDialogue]:
+    """Labelled dialogues, at most a thousand, with their states; none before anything was ingested.
+
+    Args:
+        workspace: whose labels.
+        without: dialogues to leave out.
+        wholly: only those of which every turn is labelled; else all of which some turn is.
+    """
     if not workspace.states.is_file():
         return {}
     every = whole_states(workspace)
-    complete = [name for name, states in every.items() if name not in without and None not in states.values()]
-    chosen = sorted(complete)[:_MOST_TEACHING]
+    enough = all if wholly else any
+    labelled = [name for name, states in every.items() if enough(state is not None for state in states.values())]
+    chosen = sorted(name for name in labelled if name not in without)[:_MOST_TEACHING]
     rows = read_dialogues(workspace.turns, chosen, SilentProgress())
     return {name: LabelledDialogue(rows[name], every[name]) for name in chosen}
 
