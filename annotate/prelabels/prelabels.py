@@ -77,11 +77,10 @@ def whole_states(prelabel: Prelabel, turns: Sequence[int], ontology: Ontology) -
         ontology: of both.
     """
     given = [prelabel.get(turn) for turn in turns]
+    states = accumulate([None if each is None else each.update for each in given], ontology)
     found: dict[int, TurnPrelabel] = {}
     score = 1.0
-    for turn, each, known in zip(
-        turns, given, accumulate([each and each.update for each in given], ontology), strict=True
-    ):
+    for turn, each, known in zip(turns, given, states, strict=True):
         score = 0.0 if each is None else each.score * (1.0 if each.update.new_topic else score)
         if known.state is not None:
             found[turn] = TurnPrelabel(difference((), known.state), score)

@@ -31,9 +31,19 @@ Measure = StrEnum("Measure", "seeds teacher margin")
 def select(
     context: typer.Context,
     strategy: Annotated[
-        Strategy, typer.Option(help="How to choose; random and stratified need no trained run.")
-    ] = Strategy.stratified,
-    count: Annotated[int, typer.Option("-n", metavar="N", help="How many dialogues; a larger N adds.")] = 100,
+        Strategy | None,
+        typer.Option(
+            help="How to choose; random and stratified need no trained run. Else stratified; of turns uncertainty, or "
+            "random."
+        ),
+    ] = None,
+    count: Annotated[int, typer.Option("-n", metavar="N", help="How many dialogues or turns; a larger N adds.")] = 100,
+    unit: Annotated[
+        str, typer.Option(help="dialogue, or turn: single turns, labelled by the whole state after each.")
+    ] = "dialogue",
+    per_dialogue: Annotated[
+        int | None, typer.Option("-k", metavar="K", help="Of turns: at most so many of one dialogue; else 1.")
+    ] = None,
     runs: Annotated[
         list[str] | None,
         typer.Option("--run", metavar="RUN", help="A trained run to ask; repeatable. Else the newest and its seeds."),
@@ -58,16 +68,18 @@ def select(
     ] = False,
     as_json: Annotated[bool, JSON_OPTION] = False,
 ) -> None:
-    """Choose which dialogues to label next, and say what labelling them is expected to bring.
+    """Choose which dialogues to label next, and say what labelling them is expected to bring; or which single turns.
 
-    Example: semctl select --strategy hybrid -n 100, then
+    Example: semctl select --strategy hybrid -n 100, or semctl select --unit turn -k 2 -n 100; then
     semctl export-for-labelling --project shop --dialogues labelling/selection.txt
     """
     from pipeline.selection.select_dialogues import SelectRequest, select_dialogues
 
     workspace, console = opened(context, as_json=as_json)
     request = SelectRequest(
-        strategy=strategy.value,
+        strategy=None if strategy is None else strategy.value,
+        unit=unit,
+        per_dialogue=per_dialogue,
         count=count,
         runs=tuple(runs or ()),
         measure=None if measure is None else measure.value,
@@ -84,12 +96,14 @@ def select(
 def _show(console: Console, report: SelectReport) -> None:
     shown = report.rows[:_MOST_SHOWN]
     rest = len(report.rows) - len(shown)
-    title = f"{len(report.rows)} of {len(report.pool.candidates):,} dialogues, {report.strategy}"
+    there = f"{len(report.pool.candidates):,} dialogues"
+    if report.unit == "turn":
+        there = f"{sum(report.pool.turns):,} turns of {there}"
     console.table(
-        title,
-        ("", "dialogue", "turns", "score", "why"),
+        f"{len(report.rows)} of {there}, {report.strategy}",
+        ("", "dialogue", "turns" if report.unit == "dialogue" else "turn", "score", "why"),
         [
-            (number, row.dialogue_id, row.user_turns, f"{row.score:.3f}", row.why)
+            (number, row.dialogue_id, row.user_turns if row.turn is None else row.turn, f"{row.score:.3f}", row.why)
             for number, row in enumerate(shown, start=1)
         ],
         caption=f"and {rest:,} more; all are in the list" if rest else None,

@@ -1,9 +1,9 @@
-"""``semctl select``: which dialogues to label next, in an order that ``export-for-labelling --dialogues`` takes."""
+"""``semctl select``: which dialogues or single turns to label next, as ``export-for-labelling --dialogues`` takes them."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, NamedTuple, get_args
@@ -26,6 +26,12 @@ if TYPE_CHECKING:
 Strategy = Literal["random", "stratified", "uncertainty", "diversity", "hybrid"]
 STRATEGIES: tuple[Strategy, ...] = get_args(Strategy)
 
+Unit = Literal["dialogue", "turn"]
+UNITS: tuple[Unit, ...] = get_args(Unit)
+
+OF_TURNS: tuple[Strategy, ...] = ("uncertainty", "random")
+"""The strategies that choose single turns."""
+
 _FORMULAS: dict[Strategy, str] = {
     "random": "order of sha256(seed:dialogue)",
     "stratified": "gain in sum over features v of w_v (1 + 1/2 + ... + 1/chosen_v), w_v = log(1 + dialogues / "
@@ -36,13 +42,20 @@ _FORMULAS: dict[Strategy, str] = {
     "uncertainty of the contexts",
 }
 
+_FORMULAS_OF_TURNS: dict[Strategy, str] = {
+    "random": "order of sha256(seed:dialogue<tab>turn)",
+    "uncertainty": "mistakes expected in the state that the lexicon predicts after the turn: the sum, over its values, "
+    "of 1 - b and, over all others, of b; b: belief",
+}
+
 
 @dataclass(frozen=True)
 class SelectRequest:
     """What ``semctl select`` was asked to do."""
 
-    strategy: str = "stratified"  # one of :data:`STRATEGIES`
-    count: int = 100
+    # one of :data:`STRATEGIES`, of turns one of :data:`OF_TURNS`; None: stratified, of turns uncertainty
+    strategy: str | None = None
+    count: int = 100  # how many dialogues, or turns
     # ids of trained runs; empty: the newest, and all that differ from it in nothing but the seed
     runs: tuple[str, ...] = ()
     # of uncertainty, one of :data:`pipeline.selection.runs.MEASURES`; None: the first that the runs allow
@@ -52,16 +65,28 @@ class SelectRequest:
     # include_labelled, include_exported: dialogues that would be left out are candidates, too
     include_labelled: bool = False
     include_exported: bool = False
+    unit: str = "dialogue"  # one of :data:`UNITS`: what is chosen
+    per_dialogue: int | None = None  # turns of one dialogue, at most; None: 1
     out: Path | None = None  # the file that the list goes to; None: ``labelling/selection.txt``
 
 
 class Selected(NamedTuple):
-    """One dialogue of the list."""
+    """One dialogue, or turn, of the list."""
 
     dialogue_id: str
     score: float  # what it was chosen for
     why: str
     user_turns: int  # how many turns there are to label
+    turn: int | None = None  # which one, where a single turn is to be labelled
+
+    @property
+    def line(self) -> str:
+        """As it stands in the list."""
+        return self.dialogue_id if self.turn is None else f"{self.dialogue_id}\t{self.turn}"
+
+    def as_json(self) -> dict[str, Any]:
+        """The JSON form, with ``turn`` for a single one only."""
+        return {name: value for name, value in self._asdict().items() if value is not None}
 
 
 @dataclass(frozen=True)
@@ -80,6 +105,7 @@ class SelectReport:
     signal: StopSignal | None = None  # what the batch is expected to add; None for a split that is not trained on
     # what the labels of the dialogues show, when they were chosen among labelled ones; else None
     coverage: LabelCoverage | None = None
+    unit: Unit = "dialogue"  # what was chosen
 
     @property
     def user_turns(self) -> int:
@@ -90,7 +116,7 @@ class SelectReport:
         return {
             **json_form(self, "measure", "rows", "coverage", "signal"),
             "uncertainty": self.measure,
-            "dialogues": [row._asdict() for row in self.rows],
+            f"{self.unit}s": [row.as_json() for row in self.rows],
             "user_turns": self.user_turns,
             "label_coverage": None if self.coverage is None else self.coverage.as_json(),
             "expected_gain": None if self.signal is None else self.signal.as_json(),
@@ -106,20 +132,22 @@ class Chosen(NamedTuple):
 
 
 def select_dialogues(workspace: Workspace, request: SelectRequest, *, progress: Progress | None = None) -> SelectReport:
-    """Choose dialogues and write their ids, one a line in order, for ``export-for-labelling --dialogues``.
+    """Choose dialogues, or turns, and write them, one a line in order, for ``export-for-labelling --dialogues``.
 
     For the same workspace and request a larger count gives a list that begins with the smaller one's.
 
     Raises:
-        UsageError: an unknown strategy, split or measure, no dialogue asked for, or a file that cannot be written.
+        UsageError: an unknown strategy, unit, split or measure, nothing asked for, or a file that cannot be written.
         LabelError: no dialogue is left to choose.
         ModelError: the strategy takes a trained run, and there is none; says what to do.
     """
     shown = progress or SilentProgress()
     workspace.require()
-    strategy = known_name("strategy", request.strategy, STRATEGIES)
-    if request.count < 1:
-        raise UsageError(f"-n {request.count} selects nothing", fix="give 1 or more")
+    unit = known_name("unit", request.unit, UNITS)
+    strategy = _strategy(request, unit)
+    for option, number in (("-n", request.count), ("-k", request.per_dialogue)):
+        if number is not None and number < 1:
+            raise UsageError(f"{option} {number} selects nothing", fix="give 1 or more")
     file = request.out or workspace.selection
     if file.is_dir():
         raise UsageError("this is a folder", where=file, fix="name a file for the list")
@@ -130,22 +158,27 @@ def select_dialogues(workspace: Workspace, request: SelectRequest, *, progress: 
         include_labelled=request.include_labelled,
         include_exported=request.include_exported,
     )
-    chosen = _choose(workspace, request, strategy, pool, shown)
+    if unit == "turn":
+        from pipeline.selection.single_turns import choose_turns  # the lexicon, which dialogues are chosen without
+
+        chosen = Chosen(choose_turns(workspace, replace(request, strategy=strategy), pool, shown))
+    else:
+        chosen = _choose(workspace, request, strategy, pool, shown)
     if len(chosen.rows) < request.count:
-        shown.log(f"only {len(chosen.rows)} dialogues are left to choose")
+        shown.log(f"only {len(chosen.rows)} {unit}s are left to choose")
     signal = None
-    if request.split in ("train", "all"):
+    if request.split in ("train", "all") and unit == "dialogue":
         signal = _signal(workspace, request, len(chosen.rows))
     coverage = None
-    if request.include_labelled and pool.labelled:
+    if request.include_labelled and pool.labelled and unit == "dialogue":
         coverage = label_coverage(workspace, [row.dialogue_id for row in chosen.rows], pool.candidates)
     try:
-        write_atomic(file, "".join(f"{row.dialogue_id}\n" for row in chosen.rows))
+        write_atomic(file, "".join(f"{row.line}\n" for row in chosen.rows))
     except OSError as problem:
         raise UsageError(f"cannot write the list: {problem.strerror}", where=file) from None
     return SelectReport(
         strategy,
-        _FORMULAS[strategy],
+        (_FORMULAS if unit == "dialogue" else _FORMULAS_OF_TURNS)[strategy],
         request.seed,
         request.split,
         pool,
@@ -155,7 +188,22 @@ def select_dialogues(workspace: Workspace, request: SelectRequest, *, progress: 
         chosen.measure,
         signal,
         coverage,
+        unit,
     )
+
+
+def _strategy(request: SelectRequest, unit: Unit) -> Strategy:
+    """What to choose by; refuses what does not go with the unit."""
+    if unit == "dialogue":
+        if request.per_dialogue is not None:
+            raise UsageError(f"-k {request.per_dialogue} is of single turns", fix="give it with --unit turn")
+        return known_name("strategy", request.strategy or "stratified", STRATEGIES)
+    if request.runs or request.measure is not None:
+        raise UsageError(
+            "--run and --measure choose whole dialogues",
+            fix="leave them out: turns are chosen by what the lexicon reads",
+        )
+    return known_name("strategy of turns", request.strategy or "uncertainty", OF_TURNS)
 
 
 def _choose(workspace: Workspace, request: SelectRequest, strategy: Strategy, pool: Pool, shown: Progress) -> Chosen:

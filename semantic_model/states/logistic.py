@@ -24,7 +24,7 @@ class Example(NamedTuple):
 
     features: Sequence[str]
     answer: bool
-    count: float = 1.0  # how often it counts
+    times: float = 1.0  # how often it counts
 
 
 class Logistic:
@@ -53,7 +53,7 @@ class Logistic:
             columns += known
             rows += [row] * len(known)
         said = np.array([each.answer for each in examples], dtype=np.float64)
-        times = np.array([each.count for each in examples], dtype=np.float64)
+        times = np.array([each.times for each in examples], dtype=np.float64)
         at, row_of = np.array(columns), np.array(rows)
 
         def loss(weights: Numbers) -> tuple[float, Numbers]:

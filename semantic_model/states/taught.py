@@ -70,7 +70,7 @@ class _Lesson(NamedTuple):
     is_labelled: bool = True  # whether the state after it is a label; else the rules read it
 
     @property
-    def count(self) -> float:
+    def times(self) -> float:
         return 1.0 if self.is_labelled else _GUESSED
 
 
@@ -115,7 +115,7 @@ class TaughtTracker:
             if each.is_labelled
         )
         gates = [
-            [Example(gate_features(each.turn), each.before != each.after, each.count) for each in lessons]
+            [Example(gate_features(each.turn), each.before != each.after, each.times) for each in lessons]
             for lessons in read
         ]
         wanted: list[Example] = []
@@ -128,12 +128,12 @@ class TaughtTracker:
                     slot, value = candidate.choice
                     there = _sides(lesson.after, "dislike") if candidate.avoided else now
                     is_there = value in there.get(slot, ())
-                    wanted.append(Example(evidence.features(candidate), is_there, lesson.count))
+                    wanted.append(Example(evidence.features(candidate), is_there, lesson.times))
                 new = {slot: frozenset(values) - {*held.get(slot, ())} for slot, values in now.items()}
                 for slot, values in held.items():
                     for value in values:
                         features = evidence.keep_features(slot, value, new)
-                        kept.append(Example(features, value in now.get(slot, ()), lesson.count))
+                        kept.append(Example(features, value in now.get(slot, ()), lesson.times))
         single = _single_slots(each.after for lessons in read for each in lessons)
         gate = Logistic.fit([example for some in gates for example in some])
         version = f"lexicon-v1@ontology{ontology.version}+{len(dialogues)}dialogues:{fingerprint(dialogues)}"

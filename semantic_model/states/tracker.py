@@ -55,13 +55,12 @@ class TurnState(NamedTuple):
     beliefs: Beliefs  # of single values, after the turn
 
     @property
-    def expected_mistakes(self) -> float:
-        """How many values of the state are to be expected wrong or missing: the sum, over the values in it, of 1 - b
-        and, over all others, of b, with b their belief.
+    def doubts(self) -> Beliefs:
+        """The probability that a value of the state is wrong, 1 - b with b its belief, and that another one is missing
+        in it, b. Their sum is how many mistakes are to be expected in the state.
         """
-        held = {(item.slot, item.value, item.polarity) for item in self.state}
-        missing = sum(belief for value, belief in self.beliefs.items() if value not in held)
-        return missing + sum(1 - self.beliefs.get(value, 0.0) for value in sorted(held))
+        held = {(item.slot, item.value, item.polarity): 0.0 for item in self.state}
+        return {key: 1 - b if key in held else b for key, b in (held | dict(self.beliefs)).items()}
 
 
 class StateTracker(Protocol):

@@ -27,7 +27,7 @@ from pipeline.selection.select_dialogues import STRATEGIES, SelectRequest, selec
 from pipeline.workspace import Workspace
 from schemas.errors import InputError, LabelError, ModelError, UsageError
 from schemas.progress import SilentProgress
-from schemas.tables import D_F, RECOMMENDATIONS, write_table
+from schemas.tables import D_F, RECOMMENDATIONS, STATES, write_table
 from tests.labelling_corpus import dialogue, turn, write_workspace
 
 SMALL = ("model.width=8", "model.heads=2", "model.inner=8", "model.layers=1", "text.embeddings=corpus")
@@ -158,6 +158,86 @@ def test_the_table_says_why_and_what_to_expect(shop: Workspace, capfd):
     for part in ("3 of 10 dialogues, stratified", "d3", "color=blue (0 of 1 covered)", "expected gain from 0 to 3"):
         assert part in said
     assert len(out.read_text().split()) == 3
+    assert not (shop.labelling / "selection.txt").exists()
+
+
+# ---- single turns
+
+
+def turns_of(workspace: Workspace, count: int = 100, **changes: Any) -> list[tuple[str, int | None]]:
+    report = select_dialogues(workspace, SelectRequest(unit="turn", count=count, **changes))
+    return [(row.dialogue_id, row.turn) for row in report.rows]
+
+
+def known(workspace: Workspace, dialogue: str, turn: int) -> None:
+    """A label of one turn alone."""
+    row: dict[str, Any] = {"dialogue_id": dialogue, "turn": turn, "split": "train", "state": []}
+    row |= {"labelled_slots": ["color", "price"], "annotators": [], "source_annotations": [], "disputed_slots": []}
+    write_table(workspace.states, STATES, [{**row, "decided_by": "one"}])
+
+
+@pytest.mark.parametrize("strategy", [None, "random"])
+def test_at_most_k_turns_of_a_dialogue_and_larger_lists_begin_alike(shop: Workspace, strategy: str | None):
+    both = turns_of(shop, per_dialogue=2, strategy=strategy)
+    assert sorted(both) == sorted((f"d{n}", turn) for n in range(10) for turn in (0, 2))
+    assert turns_of(shop, per_dialogue=2, strategy=strategy, count=7) == both[:7]
+    one = turns_of(shop, strategy=strategy)
+    assert len(one) == len({name for name, _ in one}) == 10
+    assert set(one) <= set(both)
+    if strategy == "random":
+        assert turns_of(shop, strategy=strategy, seed=1) != one
+        assert {turn for _, turn in one} == {0, 2}
+
+
+def test_the_turns_with_most_mistakes_expected_come_first(shop: Workspace):
+    """Rules doubt every value that they read by 0.15: "I want black" holds one of them, "something blue" none."""
+    report = select_dialogues(shop, SelectRequest(unit="turn", per_dialogue=2))
+    scores = {(row.dialogue_id, row.turn): row.score for row in report.rows}
+    assert scores["d1", 0] == scores["d1", 2] == pytest.approx(0.15)
+    assert [row.score for row in report.rows] == sorted(scores.values(), reverse=True)
+    assert report.rows[0].why.startswith("mistakes expected: color=black 0.15")
+    assert (report.signal, report.user_turns) == (None, 20)
+
+
+def test_labelled_turns_are_not_chosen_again(shop: Workspace):
+    known(shop, "d4", 0)
+    assert ("d4", 0) not in turns_of(shop, per_dialogue=2)
+    assert ("d4", 2) in turns_of(shop, per_dialogue=2)
+    assert ("d4", 0) in turns_of(shop, per_dialogue=2, include_labelled=True)
+    assert ("d4", 0) not in turns_of(shop, per_dialogue=2, strategy="random")
+
+
+def test_the_list_of_turns_is_what_an_export_takes(shop: Workspace, capfdbinary):
+    assert run(shop, "select", "--unit", "turn", "-k", "2", "-n", "3", "--json") == 0
+    value = json.loads(capfdbinary.readouterr().out)
+    lines = [f"{row['dialogue_id']}\t{row['turn']}" for row in value["turns"]]
+    assert (shop.labelling / "selection.txt").read_text().splitlines() == lines
+    assert (value["unit"], value["user_turns"], value["strategy"]) == ("turn", 3, "uncertainty")
+    tasks = shop.root / "tasks.json"
+    export = ExportRequest(Selection(named=shop.labelling / "selection.txt"), to_file=tasks)
+    assert export_for_labelling(shop, export).tasks_new == 3
+    exported = {row["dialogue_id"] for row in value["turns"]}
+    assert exported.isdisjoint(name for name, _ in turns_of(shop))  # on their way to annotators
+    assert run(shop, "select", "--unit", "turn", "-n", "3") == 0
+    said = " ".join(capfdbinary.readouterr().out.decode().split())
+    assert "turns of" in said
+    assert "to label: 3 user turns" in said
+
+
+@pytest.mark.parametrize(
+    ("changes", "says"),
+    [
+        ({"unit": "turns"}, "unknown unit 'turns'; did you mean 'turn'"),
+        ({"unit": "turn", "per_dialogue": 0}, "-k 0 selects nothing"),
+        ({"per_dialogue": 2}, "-k 2 is of single turns; give it with --unit turn"),
+        ({"unit": "turn", "strategy": "stratified"}, "unknown strategy of turns 'stratified'"),
+        ({"unit": "turn", "strategy": "rando"}, "did you mean 'random'"),
+        ({"unit": "turn", "runs": ("latest",)}, "--run and --measure choose whole dialogues"),
+    ],
+)
+def test_bad_requests_for_turns_are_refused(shop: Workspace, changes: dict[str, Any], says: str):
+    with pytest.raises(UsageError, match=says):
+        select_dialogues(shop, SelectRequest(**changes))
     assert not (shop.labelling / "selection.txt").exists()
 
 

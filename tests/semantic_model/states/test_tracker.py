@@ -77,11 +77,11 @@ def test_a_dialogue_labelled_in_one_turn_is_read_by_rules_around_it():
     each = labelled(0)
     some = LabelledDialogue(each.rows, {2: state(color="white", type="dress")})
     reader = TurnReader(SHOP)
-    lessons = [(plain(one.before), plain(one.after), one.count) for one in _lessons(some, reader, ATTRIBUTES)]
+    lessons = [(plain(one.before), plain(one.after), one.times) for one in _lessons(some, reader, ATTRIBUTES)]
     black, white = ({("color", color, "like"), ("type", "dress", "like")} for color in ("black", "white"))
     assert lessons == [(set(), black, 0.2), (black, white, 1.0), (white, {("type", "coat", "like")}, 0.2)]
     assert not list(_lessons(LabelledDialogue(each.rows, {2: None}), reader, ATTRIBUTES))
-    assert all(one.count == 1.0 for one in _lessons(each, reader, ATTRIBUTES))
+    assert all(one.times == 1.0 for one in _lessons(each, reader, ATTRIBUTES))
 
 
 def test_labels_of_single_turns_teach_words():
@@ -93,12 +93,16 @@ def test_labels_of_single_turns_teach_words():
     assert plain(read[1].state) == plain(labelled(0).states[2] or ())
 
 
-def test_expected_mistakes_worked_by_hand():
+def test_doubts_worked_by_hand():
     """Red is held and doubted by 0.3, blue is not and may be with 0.2, the coat nobody believes in any more."""
     beliefs: Beliefs = {("color", "red", "like"): 0.7, ("color", "blue", "like"): 0.2}
     read = TurnState(0, TurnUpdate(), state(color="red", type="coat"), 1.0, beliefs)
-    assert read.expected_mistakes == pytest.approx(0.3 + 0.2 + 1.0)
-    assert TurnState(0, TurnUpdate(), (), 1.0, {}).expected_mistakes == 0
+    assert read.doubts == {
+        ("color", "red", "like"): pytest.approx(0.3),
+        ("color", "blue", "like"): 0.2,
+        ("type", "coat", "like"): 1.0,
+    }
+    assert TurnState(0, TurnUpdate(), (), 1.0, {}).doubts == {}
 
 
 def test_a_tracker_learns_from_twenty_dialogues_on():
@@ -229,4 +233,4 @@ def test_features_seen_once_and_no_examples_weigh_nothing():
 def test_an_example_that_counts_twice_weighs_as_two():
     once, other = Example(["a"], True), Example(["a", "b"], False)
     twice = Logistic.fit([once, once, other, other, other])
-    assert Logistic.fit([once._replace(count=2), other, other, other]).weights == pytest.approx(twice.weights)
+    assert Logistic.fit([once._replace(times=2), other, other, other]).weights == pytest.approx(twice.weights)
