@@ -22,6 +22,7 @@ BENCHMARKS = {
     "prelabels": "pipeline.benchmarks.prelabels",
     "states": "pipeline.benchmarks.states",
     "audit": "pipeline.benchmarks.audit",
+    "turns": "pipeline.benchmarks.single_turns",
     "pushing": "pipeline.benchmarks.pushing",
     "commands": "pipeline.benchmarks.commands",
 }

@@ -19,12 +19,13 @@ class Options:
     """What a benchmark may be told."""
 
     rounds: int | None = None  # how often everything is measured; None: the benchmark's own number
-    # how many products, queries or dialogues, whatever the benchmark counts; empty: its own sizes
+    # how many products, queries, dialogues or actions, whatever the benchmark counts; empty: its own sizes
     sizes: tuple[int, ...] = ()
     width: int | None = None  # D of the vectors; None: the paper's 768
     corpus: Path | None = None  # real data to measure on instead of made-up data, where the benchmark takes any
     workspace: Path | None = None  # folder of the workspace, for benchmarks of its labels
     prelabels: tuple[str, ...] = ()  # trained runs to measure as pre-labels, as ``run:ID``
+    out: Path | None = None  # folder for what a benchmark makes on its way, where it keeps any
     progress: Progress = field(default_factory=SilentProgress)  # shows a bar
 
 

@@ -20,11 +20,15 @@ def benchmark(
     ] = None,
     rounds: Annotated[int | None, typer.Option(min=1, help="How often everything is measured.")] = None,
     size: Annotated[
-        list[int] | None, typer.Option(min=1, help="How many products or queries, instead of the goal's; repeatable.")
+        list[int] | None, typer.Option(min=1, help="How many products, queries, dialogues or actions; repeatable.")
     ] = None,
     width: Annotated[int | None, typer.Option(min=8, help="D of the vectors, instead of the paper's 768.")] = None,
     prelabel: Annotated[
         list[str] | None, typer.Option(metavar="run:ID", help="prelabels: a trained run to measure, too; repeatable.")
+    ] = None,
+    out: Annotated[
+        Path | None,
+        typer.Option(metavar="FOLDER", help="turns: keep the simulated labels, as exports that ingest-labels takes."),
     ] = None,
     check: Annotated[bool, typer.Option("--check", help="Exit with 3 when a goal is missed.")] = False,
     as_json: Annotated[bool, JSON_OPTION] = False,
@@ -39,7 +43,7 @@ def benchmark(
 
     workspace, console = opened(context, as_json=as_json)
     asked = Options(rounds=rounds, sizes=tuple(size or ()), width=width, corpus=corpus, progress=console)
-    asked = replace(asked, workspace=workspace.root, prelabels=tuple(prelabel or ()))
+    asked = replace(asked, workspace=workspace.root, prelabels=tuple(prelabel or ()), out=out)
     result = run_benchmark(name, asked)
     rows = result["benchmarks"]
     if as_json:

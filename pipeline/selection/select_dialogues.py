@@ -1,4 +1,4 @@
-"""``semctl select``: which dialogues or single turns to label next, as ``export-for-labelling --dialogues`` takes them."""
+"""``semctl select``: which dialogues or turns to label next, in an order that ``export-for-labelling`` takes."""
 
 from __future__ import annotations
 

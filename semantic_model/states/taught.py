@@ -29,9 +29,9 @@ from semantic_model.states.turn_reading import Choice, Turn, TurnReader, dialogu
 
 _PARTS = 5
 _HARDLY = 0.02
-_GUESSED = 0.2
-"""How often a turn counts whose state the rules read, beside labelled ones. Of 1, 0.3, 0.1, 0.03 and 0, tried on
-random turns of 460 dialogues of SIMMC 2, the large ones were best with 15 turns, the small ones with 240."""
+_RULES = 20
+"""How many labelled turns all those count for, together, whose states the rules read: enough that a few labels do not
+unlearn what rules know, and no more than a few once there are many."""
 _LIKELY = 0.02
 """A value less likely than that is no longer thought of."""
 
@@ -67,11 +67,7 @@ class _Lesson(NamedTuple):
     turn: Turn
     before: BeliefState
     after: BeliefState
-    is_labelled: bool = True  # whether the state after it is a label; else the rules read it
-
-    @property
-    def times(self) -> float:
-        return 1.0 if self.is_labelled else _GUESSED
+    is_labelled: bool  # whether the state after it is a label; else the rules read it
 
 
 @dataclass(frozen=True)
@@ -114,8 +110,10 @@ class TaughtTracker:
             for each in lessons
             if each.is_labelled
         )
+        guessed = sum(not each.is_labelled for lessons in read for each in lessons)
+        times = {True: 1.0, False: min(1.0, _RULES / max(1, guessed))}
         gates = [
-            [Example(gate_features(each.turn), each.before != each.after, each.times) for each in lessons]
+            [Example(gate_features(each.turn), each.before != each.after, times[each.is_labelled]) for each in lessons]
             for lessons in read
         ]
         wanted: list[Example] = []
@@ -128,12 +126,12 @@ class TaughtTracker:
                     slot, value = candidate.choice
                     there = _sides(lesson.after, "dislike") if candidate.avoided else now
                     is_there = value in there.get(slot, ())
-                    wanted.append(Example(evidence.features(candidate), is_there, lesson.times))
+                    wanted.append(Example(evidence.features(candidate), is_there, times[lesson.is_labelled]))
                 new = {slot: frozenset(values) - {*held.get(slot, ())} for slot, values in now.items()}
                 for slot, values in held.items():
                     for value in values:
                         features = evidence.keep_features(slot, value, new)
-                        kept.append(Example(features, value in now.get(slot, ()), lesson.times))
+                        kept.append(Example(features, value in now.get(slot, ()), times[lesson.is_labelled]))
         single = _single_slots(each.after for lessons in read for each in lessons)
         gate = Logistic.fit([example for some in gates for example in some])
         version = f"lexicon-v1@ontology{ontology.version}+{len(dialogues)}dialogues:{fingerprint(dialogues)}"
@@ -263,8 +261,7 @@ def _lessons(
     """What a dialogue teaches: every turn, if it is labelled throughout; nothing, if it is not labelled at all.
 
     In one labelled in some turns, rules read on from each label to the next. A labelled turn after such a gap is taught
-    with the state that they read before it, and the turns that they read teach a little themselves: without, a few
-    labels, of turns chosen because they are difficult, would teach of nothing but these.
+    with the state that they read before it, and the turns that they read teach a little themselves, see :data:`_RULES`.
     """
     turns = list(dialogue_turns(dialogue.rows, reader, attributes))
     labels = [dialogue.states.get(turn.number) for turn in turns]

@@ -77,11 +77,11 @@ def test_a_dialogue_labelled_in_one_turn_is_read_by_rules_around_it():
     each = labelled(0)
     some = LabelledDialogue(each.rows, {2: state(color="white", type="dress")})
     reader = TurnReader(SHOP)
-    lessons = [(plain(one.before), plain(one.after), one.times) for one in _lessons(some, reader, ATTRIBUTES)]
+    lessons = [(plain(one.before), plain(one.after), one.is_labelled) for one in _lessons(some, reader, ATTRIBUTES)]
     black, white = ({("color", color, "like"), ("type", "dress", "like")} for color in ("black", "white"))
-    assert lessons == [(set(), black, 0.2), (black, white, 1.0), (white, {("type", "coat", "like")}, 0.2)]
+    assert lessons == [(set(), black, False), (black, white, True), (white, {("type", "coat", "like")}, False)]
     assert not list(_lessons(LabelledDialogue(each.rows, {2: None}), reader, ATTRIBUTES))
-    assert all(one.times == 1.0 for one in _lessons(each, reader, ATTRIBUTES))
+    assert all(one.is_labelled for one in _lessons(each, reader, ATTRIBUTES))
 
 
 def test_labels_of_single_turns_teach_words():
