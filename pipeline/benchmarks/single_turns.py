@@ -9,7 +9,7 @@ What is measured are the cumulative states that the tracker reads in the dialogu
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from statistics import mean, stdev
 from typing import Any, Literal, NamedTuple, get_args
@@ -22,6 +22,7 @@ from annotate.tasks import label_config as labels
 from annotate.tasks.dialogue_tasks import TaskStyle, dialogue_tasks, state_tasks
 from pipeline.benchmarks.measure import Options, row
 from pipeline.labelling.prelabelling import Tracked, image_choices, labelled_dialogues
+from pipeline.selection.select_dialogues import Selected
 from pipeline.selection.single_turns import doubtful, drawn, in_order
 from pipeline.workspace import Workspace
 from schemas.belief import BeliefState, TurnUpdate
@@ -113,7 +114,7 @@ def _shop(workspace: Workspace) -> _Shop:
     config = labels.build(ontology, max_values_per_slot=settings.max_values_per_slot, max_choices=settings.max_choices)
     window = labels.window_size(config, max_choices=settings.max_choices, asked=settings.window)
     gold = labelled_dialogues(workspace, without={})
-    if len(gold) < 2 * FEWEST_DIALOGUES:
+    if len(gold) * (1 - _HELD_OUT) < FEWEST_DIALOGUES:
         raise UsageError(
             f"{len(gold)} wholly labelled dialogues are too few to measure on",
             where=workspace.states,
@@ -167,11 +168,11 @@ def _chosen(
     if way == "dialogues":
         yield from ((name, None) for name in pool if name not in given.states)
         return
-    turns = (
-        drawn(name, read.turn, seed) if way == "random turns" else doubtful(name, read)
-        for name in pool
-        for read in tracker.track(shop.gold[name].rows)
-    )
+    turns: Iterable[Selected]
+    if way == "random turns":
+        turns = (drawn(name, turn, seed) for name in pool for turn in shop.gold[name].states)
+    else:
+        turns = (doubtful(name, read) for name in pool for read in tracker.track(shop.gold[name].rows))
     taken = {(name, turn) for name, states in given.states.items() for turn in states}
     left = {name: PER_DIALOGUE - len(given.states.get(name, ())) for name in pool}
     free = (each for each in turns if (each.dialogue_id, each.turn) not in taken)

@@ -1,0 +1,93 @@
+"""Single turns against whole dialogues, on a generated corpus; the labels that are kept come back as the gold."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import pytest
+
+from pipeline.benchmarks import run_benchmark, tables_of
+from pipeline.benchmarks.measure import Options
+from pipeline.benchmarks.single_turns import PER_DIALOGUE, WAYS, _Shop
+from pipeline.corpus.import_corpus import ImportRequest, import_corpus
+from pipeline.generator.corpus import GenerateRequest, generate_corpus
+from pipeline.labelling.ingest_labels import IngestRequest, ingest_labels
+from pipeline.workspace import Workspace
+from schemas.belief import TurnUpdate
+from schemas.errors import UsageError
+from tests.label_exports import marked, states_in
+from tests.labelling_corpus import ONTOLOGY, dialogue, write_workspace
+
+RED, BLACK = (ONTOLOGY.link(ONTOLOGY.slot("color"), value) for value in ("red", "black"))
+THIRTY = ONTOLOGY.link(ONTOLOGY.slot("price"), "30")
+
+
+class Measured(NamedTuple):
+    corpus: Path
+    gold: Workspace
+    out: Path
+    rows: list[dict[str, Any]]
+
+
+@pytest.fixture(scope="module")
+def measured(tmp_path_factory: pytest.TempPathFactory) -> Measured:
+    folder = tmp_path_factory.mktemp("turns")
+    generate_corpus(folder / "corpus", GenerateRequest(size="test"))
+    gold = Workspace(folder / "gold")
+    import_corpus(gold, ImportRequest(folder / "corpus", "mmd"))
+    ingest_labels(gold, IngestRequest())
+    options = Options(rounds=1, sizes=(12, 30), workspace=gold.root, out=folder / "out")
+    return Measured(folder / "corpus", gold, folder / "out", run_benchmark("turns", options)["benchmarks"])
+
+
+def test_every_way_is_measured_at_as_many_actions_as_are_allowed(measured: Measured):
+    assert [(each["way"], each["budget"]) for each in measured.rows] == [(way, n) for way in WAYS for n in (12, 30)]
+    for each in measured.rows:
+        assert 0 < each["actions"] <= each["budget"]
+        assert each["tasks"] <= each["actions"]  # a submit each
+        assert 0 < each["f1"] < 1
+        if each["way"] == "dialogues":
+            assert each["ratio"] == 1
+        else:
+            assert each["tasks"] == each["turns"] <= PER_DIALOGUE * each["dialogues"]
+    titles = [title for title, _, lines in tables_of("turns", measured.rows) if len(lines) == len(WAYS)]
+    assert len(titles) == 3
+
+
+@pytest.mark.parametrize("way", WAYS)
+def test_labels_that_are_kept_are_an_export_that_ingests_as_the_gold(measured: Measured, tmp_path: Path, way: str):
+    file = measured.out / f"{way.replace(' ', '-')}-30-seed0.json"
+    asked = {
+        (task["data"]["dialogue_id"], turn["turn"])
+        for task in json.loads(file.read_text())
+        for turn in task["data"]["user_turns"]
+    }
+    shop = Workspace(tmp_path / "shop")
+    import_corpus(shop, ImportRequest(measured.corpus, "mmd", ignore_states=True))
+    shutil.copy(measured.gold.ontology_file, shop.ontology_file)  # whose slots the answers name
+    report = ingest_labels(shop, IngestRequest(export=file)).as_json()
+    assert report["annotations"]["quarantined"] == 0
+    gold, found = states_in(measured.gold), states_in(shop)
+    assert {at for at, state in found.items() if state is not None} == asked
+    assert {at: marked(found[at]) for at in asked} == {at: marked(gold[at]) for at in asked}
+
+
+def test_actions_worked_by_hand():
+    """Of a whole state: one value is right, one to take away, one to pick, and the page is sent: 3 actions."""
+    shop = _Shop(ONTOLOGY, {}, {}, None, frozenset({"color=red", "color=black"}))  # type: ignore[arg-type]
+    shown = TurnUpdate(want={"color": ("red",), "price": ("30",)})
+    assert shop.actions([shown], [(RED,)], 1) == 2
+    assert shop.actions([shown], [(BLACK, THIRTY)], 1) == 3
+    # two turns of one page: the second changes nothing any more, but says so wrongly
+    assert shop.actions([shown, TurnUpdate(drop=frozenset({"color"}))], [(RED, THIRTY), (RED, THIRTY)], 1) == 2
+
+
+def test_without_enough_labels_it_says_what_to_do(tmp_path: Path):
+    with pytest.raises(UsageError, match="semctl -w FOLDER"):
+        run_benchmark("turns")
+    shop = write_workspace(tmp_path / "shop", [dialogue("d1")])
+    with pytest.raises(UsageError, match="0 wholly labelled dialogues are too few to measure on"):
+        run_benchmark("turns", Options(workspace=shop.root))
