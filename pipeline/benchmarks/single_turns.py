@@ -15,13 +15,14 @@ from statistics import mean, stdev
 from typing import Any, Literal, NamedTuple, get_args
 
 from annotate.assignment.selection_strategies import seeded_order
-from annotate.prelabels.prelabel_metrics import Hits, PrelabelFigures, measure_dialogue, state_items
+from annotate.prelabels.prelabel_metrics import PrelabelFigures, measure_dialogue
 from annotate.prelabels.prelabels import Prelabel, prediction, whole_states
 from annotate.simulated_annotators import fill_tasks, offered_choices
 from annotate.tasks import label_config as labels
 from annotate.tasks.dialogue_tasks import TaskStyle, dialogue_tasks, state_tasks
 from pipeline.benchmarks.measure import Options, row
-from pipeline.labelling.prelabelling import Tracked, image_choices, labelled_dialogues
+from pipeline.labelling.prelabelling import Tracked
+from pipeline.modelling.state_tracking import image_choices, labelled_dialogues
 from pipeline.selection.select_dialogues import Selected
 from pipeline.selection.single_turns import doubtful, drawn, in_order
 from pipeline.workspace import Workspace
@@ -29,6 +30,7 @@ from schemas.belief import BeliefState, TurnUpdate
 from schemas.errors import UsageError
 from schemas.files import write_json
 from schemas.ontology import Ontology
+from schemas.state_metrics import Hits, items_of
 from semantic_model.states.tracker import FEWEST_DIALOGUES, LabelledDialogue, StateTracker, fit_tracker
 from semantic_model.states.turn_reading import Choice
 
@@ -186,7 +188,7 @@ def _measured(given: _Labels, shop: _Shop, held_out: Sequence[str], tracker: Sta
     hits, exact, count = Hits(), 0, 0
     for name in held_out:
         for read in tracker.track(shop.gold[name].rows):
-            said, gold = state_items(read.state), state_items(shop.gold[name].states[read.turn] or ())
+            said, gold = items_of(read.state), items_of(shop.gold[name].states[read.turn] or ())
             hits.add(said, gold)
             exact += said == gold
             count += 1

@@ -110,9 +110,9 @@ class _Current:
     """What ``labels/states.parquet`` says now; a turn that it does not know is left blank."""
 
     def __init__(self, workspace: Workspace, dialogues: Mapping[str, Rows]) -> None:
-        from pipeline.modelling.state_tracking import whole_states
+        from pipeline.modelling.state_tracking import known_states
 
-        every = whole_states(workspace)
+        every = known_states(workspace)
         check_vocabulary(workspace)
         self._states = {name: every.get(name, {}) for name in dialogues}
         self.version = f"current@{sha256_file(workspace.states)[:12]}"

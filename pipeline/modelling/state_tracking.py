@@ -94,7 +94,7 @@ def labelled_dialogues(
     """
     if not workspace.states.is_file():
         return {}
-    every = whole_states(workspace)
+    every = known_states(workspace)
     enough = all if wholly else any
     labelled = [name for name, states in every.items() if enough(state is not None for state in states.values())]
     chosen = sorted(name for name in labelled if name not in without)[:_MOST_TEACHING]
@@ -102,7 +102,7 @@ def labelled_dialogues(
     return {name: LabelledDialogue(rows[name], every[name]) for name in chosen}
 
 
-def whole_states(workspace: Workspace) -> dict[str, dict[int, BeliefState | None]]:
+def known_states(workspace: Workspace) -> dict[str, dict[int, BeliefState | None]]:
     """Dialogue -> user turn -> its labelled state; None where not every slot is known."""
     every = {slot.name for slot in workspace.ontology().slots}
     found: dict[str, dict[int, BeliefState | None]] = {}

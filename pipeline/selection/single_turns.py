@@ -11,7 +11,7 @@ from collections.abc import Iterable, Iterator
 from itertools import islice
 
 from annotate.assignment.selection_strategies import place_in_order
-from pipeline.labelling.prelabelling import image_choices, known_states, labelled_dialogues
+from pipeline.modelling.state_tracking import image_choices, known_states, labelled_dialogues
 from pipeline.selection.pool import Pool
 from pipeline.selection.select_dialogues import Selected, SelectRequest
 from pipeline.workspace import Workspace
@@ -54,7 +54,7 @@ def choose_turns(workspace: Workspace, request: SelectRequest, pool: Pool, progr
     takes them, too. The lexicon that reads the states is taught by all labels there are.
     """
     ontology = workspace.ontology()
-    known = known_states(workspace, ontology) if workspace.states.is_file() and not request.include_labelled else {}
+    known = known_states(workspace) if workspace.states.is_file() and not request.include_labelled else {}
     tracker = None
     if request.strategy != "random":
         labelled = labelled_dialogues(workspace, without={}, wholly=False)
