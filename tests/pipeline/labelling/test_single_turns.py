@@ -18,7 +18,7 @@ from pipeline.labelling.assigned_export import export_assigned
 from pipeline.labelling.assignment_record import AssignmentRequest
 from pipeline.labelling.export_for_labelling import ExportRequest, export_for_labelling
 from pipeline.labelling.ingest_labels import IngestRequest, ingest_labels
-from pipeline.labelling.prelabelling import labelled_dialogues
+from pipeline.modelling.state_tracking import labelled_dialogues
 from pipeline.workspace import Workspace
 from schemas.belief import BeliefState
 from schemas.errors import LabelError, UsageError
