@@ -51,7 +51,9 @@ def _global_options(
         Path | None,
         typer.Option("-w", "--workspace", help="Workspace folder; else $SEMCTL_WORKSPACE, else the current folder."),
     ] = None,
-    quiet: Annotated[bool, typer.Option("-q", "--quiet", help="No progress bars and no log lines.")] = False,
+    quiet: Annotated[
+        bool, typer.Option("-q", "--quiet", help="No progress bars and no log lines but warnings.")
+    ] = False,
     debug: Annotated[bool, typer.Option("--debug", help="Show the traceback of a bug.")] = False,
     _version: Annotated[
         bool, typer.Option("--version", callback=_version, is_eager=True, help="Print the version and exit.")
@@ -103,7 +105,8 @@ def _run(arguments: list[str]) -> int:
     as_json = "--json" in arguments
     debug = "--debug" in arguments
     forget_secrets()
-    guard(os.environ.get("LABEL_STUDIO_API_KEY", "").strip())
+    for secret in ("LABEL_STUDIO_API_KEY", "SEMCTL_LLM_KEY"):
+        guard(os.environ.get(secret, "").strip())
     first = first_process()  # the others, under torchrun, print nothing but their errors
     state = Context(Workspace.resolve(None), commands=COMMANDS)
     console = Console(as_json=as_json and first, quiet=not first, hint=state.hint)

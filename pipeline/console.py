@@ -110,7 +110,7 @@ class Console:
 
     Args:
         as_json: results are one JSON object on stdout and nothing else.
-        quiet: no progress bars and no log lines.
+        quiet: no progress bars and no log lines, but what library code warns of.
         hint: turns commands in a line into ones that can be typed as they are, see :meth:`pipeline.context.Context`.
     """
 
@@ -160,9 +160,9 @@ class Console:
         if not self.as_json:
             self._out.print(_shown(self.hint(text)), soft_wrap=True)
 
-    def log(self, message: str) -> None:
-        """Print one line to stderr."""
-        if not self.quiet:
+    def log(self, message: str, *, always: bool = False) -> None:
+        """Print one line to stderr; ``always``: also where it should be quiet."""
+        if always or not self.quiet:
             self._err.print(_shown(self.hint(message)), soft_wrap=True)
 
     def hear(self) -> None:
@@ -233,7 +233,7 @@ class _ToConsole(logging.Handler):
         self._console = console
 
     def emit(self, record: logging.LogRecord) -> None:
-        self._console.log(record.getMessage())
+        self._console.log(record.getMessage(), always=record.levelno >= logging.WARNING)
 
 
 def _shown(text: object) -> str:

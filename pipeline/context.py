@@ -28,6 +28,13 @@ NO_IMAGES = typer.Option("--no-images", help="Leave every image out, of dialogue
 DS_INPUT = typer.Option(
     "--ds-input", help="Give models that read no states the gold ones as text, in training and in use (Figure 6)."
 )
+LLM_MODEL = typer.Option(
+    "--llm-model", metavar="NAME", help="--prelabel llm: the model's name there; else $SEMCTL_LLM_MODEL."
+)
+MAX_COST = typer.Option(min=0, metavar="M", help="--prelabel llm: refuse to start what may cost more, by the prices.")
+MAX_TOKENS = typer.Option(min=0, metavar="N", help="--prelabel llm: refuse to start what may take more tokens.")
+PRICE_IN = typer.Option(min=0, metavar="P", help="--prelabel llm: price of a million tokens sent.")
+PRICE_OUT = typer.Option(min=0, metavar="P", help="--prelabel llm: price of a million tokens received.")
 """Options that several commands have."""
 
 

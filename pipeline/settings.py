@@ -38,6 +38,24 @@ host = "127.0.0.1"
 # the address at which people open it, where that is another one, as "https://labels.example.org"; `--public-url`
 public_url = ""
 
+[llm]
+# model that `--prelabel llm` asks, by its name at SEMCTL_LLM_URL; SEMCTL_LLM_MODEL and `--llm-model` override it
+model = ""
+# price of a million tokens sent, and of a million received, in any money; without them no cost is known
+# price_in = 0.15
+# price_out = 0.6
+# what asking may cost, and how many tokens it may take, as estimated before the first question; without them: anything
+# max_cost = 5.0
+# max_tokens = 2000000
+# labelled turns shown with each question as examples, at most
+examples = 6
+# questions asked at once
+parallel = 4
+# tokens of a reply, at most; models that think before they reply need thousands
+reply_tokens = 300
+# seconds until a question is given up and asked again
+seconds = 120.0
+
 [train]
 # preset used when `semctl train` gets no --preset
 preset = "default"
@@ -68,6 +86,20 @@ class StudioSettings(_Section):
     public_url: str = ""
 
 
+class LlmSettings(_Section):
+    """The language model that ``--prelabel llm`` asks; prices are of a million tokens."""
+
+    model: str = ""
+    price_in: float | None = Field(default=None, ge=0, allow_inf_nan=False)
+    price_out: float | None = Field(default=None, ge=0, allow_inf_nan=False)
+    max_cost: float | None = Field(default=None, ge=0, allow_inf_nan=False)
+    max_tokens: int | None = Field(default=None, ge=0)
+    examples: int = Field(default=6, ge=0, le=50)
+    parallel: int = Field(default=4, ge=1, le=64)
+    reply_tokens: int = Field(default=300, ge=16, le=100_000)
+    seconds: float = Field(default=120.0, ge=1, le=3600)
+
+
 class TrainSettings(_Section):
     """Defaults of ``semctl train``."""
 
@@ -79,6 +111,7 @@ class Settings(_Section):
 
     labelling: LabellingSettings = LabellingSettings()
     studio: StudioSettings = StudioSettings()
+    llm: LlmSettings = LlmSettings()
     train: TrainSettings = TrainSettings()
 
     @classmethod

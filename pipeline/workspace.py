@@ -42,6 +42,7 @@ class Workspace:
     labelling = Place("labelling")
     selection = Place("labelling/selection.txt")
     audit = Place("labelling/audit.txt")
+    llm_replies = Place("labelling/llm")
     raw_exports = Place("labels/raw")
     annotations = Place("labels/annotations.parquet")
     quarantine = Place("labels/quarantine.parquet")

@@ -37,5 +37,6 @@ def shared_data() -> Path:
 
 @pytest.fixture(autouse=True)
 def _no_ambient_workspace(monkeypatch: pytest.MonkeyPatch) -> None:
-    for name in ("SEMCTL_WORKSPACE", "LABEL_STUDIO_URL", "LABEL_STUDIO_API_KEY"):
+    llm = ("SEMCTL_LLM_URL", "SEMCTL_LLM_MODEL", "SEMCTL_LLM_KEY")
+    for name in ("SEMCTL_WORKSPACE", "LABEL_STUDIO_URL", "LABEL_STUDIO_API_KEY", *llm):
         monkeypatch.delenv(name, raising=False)

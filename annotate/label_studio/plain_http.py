@@ -18,23 +18,28 @@ if TYPE_CHECKING:
     import httpx
 
 
-def server_address(url: str) -> str:
-    """An address of Label Studio as ``http://HOST:PORT``, perhaps with a path, without a slash at its end.
+def server_address(url: str, of: str = "Label Studio", *, form: str = "http://HOST:PORT") -> str:
+    """An address of a server as ``http://HOST:PORT``, perhaps with a path, without a slash at its end.
+
+    Args:
+        url: as it was given.
+        of: whose address it should be, for the error.
+        form: how such an address is written, for the error.
 
     Raises:
         UsageError: it is none, or holds a user name, a password or more; the error does not repeat these.
     """
-    fix = "write it as http://HOST:PORT"
+    fix = f"write it as {form}"
     try:
         address = urlsplit(url.strip())
         port = address.port
     except ValueError:
-        raise UsageError("not an address of Label Studio", fix=fix) from None
+        raise UsageError(f"not an address of {of}", fix=fix) from None
     del port  # asking for it checks it
     if "@" in address.netloc or address.query or address.fragment:
-        raise UsageError("the address of Label Studio holds more than host, port and path", fix=f"{fix}, no password")
+        raise UsageError(f"the address of {of} holds more than host, port and path", fix=f"{fix}, no password")
     if address.scheme not in ("http", "https") or not address.hostname or not url.isprintable():
-        raise UsageError("not an address of Label Studio", where=url, fix=fix)
+        raise UsageError(f"not an address of {of}", where=url, fix=fix)
     return url.strip().rstrip("/")
 
 

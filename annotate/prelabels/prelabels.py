@@ -9,7 +9,7 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
 from annotate.annotations.annotation import turn_update
 from annotate.exports.results import filled_in
@@ -17,6 +17,9 @@ from schemas.accumulate import accumulate, difference
 from schemas.belief import TurnUpdate
 from schemas.errors import LabelError
 from schemas.ontology import Ontology
+
+if TYPE_CHECKING:
+    from annotate.prelabels.llm_prelabels import LlmReport
 
 
 @dataclass(frozen=True)
@@ -35,6 +38,11 @@ class PrelabelModel(Protocol):
     """Something that labels dialogues before people do."""
 
     version: str  # names the model, and what it rests on, in every prediction: ``lexicon-v1@ontology3``
+
+    @property
+    def asked(self) -> LlmReport | None:
+        """What asking a language model took; None where none is asked."""
+        ...
 
     def prelabel(self, dialogue_id: str) -> Prelabel:
         """Of one of the dialogues that the model was made for."""

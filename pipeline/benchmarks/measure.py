@@ -9,9 +9,12 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from statistics import median
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 from schemas.progress import Progress, SilentProgress
+
+if TYPE_CHECKING:
+    from pipeline.labelling.prelabelling import LlmOptions
 
 
 @dataclass(frozen=True)
@@ -24,7 +27,9 @@ class Options:
     width: int | None = None  # D of the vectors; None: the paper's 768
     corpus: Path | None = None  # real data to measure on instead of made-up data, where the benchmark takes any
     workspace: Path | None = None  # folder of the workspace, for benchmarks of its labels
-    prelabels: tuple[str, ...] = ()  # trained runs to measure as pre-labels, as ``run:ID``
+    prelabels: tuple[str, ...] = ()  # what to measure as pre-labels beside the lexicon: ``run:ID`` or ``llm``
+    dialogues: int | None = None  # how many a language model is asked about; None: the benchmark's own number
+    llm: LlmOptions | None = None  # which language model, and what it may cost
     out: Path | None = None  # folder for what a benchmark makes on its way, where it keeps any
     progress: Progress = field(default_factory=SilentProgress)  # shows a bar
 

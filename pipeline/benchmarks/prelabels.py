@@ -1,7 +1,8 @@
 """Pre-labels against gold states: what is right in them, and how much of the labelling they leave to do.
 
 The workspace's own states are the gold. Nothing is measured on what taught it: the lexicon learns from four fifths of
-the dialogues and is measured on the others, five times; a run is measured on the dialogues outside its training split.
+the dialogues and is measured on the others, five times; a run is measured on the dialogues outside its training split;
+a language model on a few dialogues, with examples from others, and the lexicon taught by these beside it.
 Actions are picks, removals, typed values and submits of a simulated annotator who corrects towards the gold with as few
 of them as can be; labelling from nothing is counted in the same way.
 """
@@ -22,7 +23,7 @@ from annotate.simulated_annotators import Annotator, offered_choices
 from annotate.tasks import label_config as labels
 from annotate.tasks.dialogue_tasks import TaskStyle, dialogue_tasks
 from pipeline.benchmarks.measure import Goal, Options, row
-from pipeline.labelling.prelabelling import Tracked, prelabel_model
+from pipeline.labelling.prelabelling import LlmOptions, Tracked, llm_prelabels, prelabel_model
 from pipeline.modelling.state_tracking import image_choices, labelled_dialogues
 from pipeline.workspace import Workspace
 from schemas.accumulate import accumulate
@@ -38,6 +39,8 @@ FEWER = Goal("at most", 0.3)
 FOLDS = 5
 OVERSIGHT = 0.1
 """Marks that a hurried annotator does not see to be missing, or to be wrong, as a share."""
+ASKED = 20
+"""Dialogues that a language model is asked about, if no other number is given: it takes its time, and may cost."""
 
 _MARKS = ("picks", "typed", "removals", "submits")
 _WAYS = ("from_nothing", "with_prelabels")
@@ -53,11 +56,13 @@ class _Screen:
 
 
 def benchmark(options: Options) -> list[dict[str, Any]]:
-    """The lexicon untaught, and taught by as many dialogues as ``sizes`` say, else by all others; then each run named.
+    """The lexicon untaught, and taught by as many dialogues as ``sizes`` say, else by all others; then each run, and a
+    language model, where they are named.
 
     Raises:
-        UsageError: no workspace, or none with gold states.
+        UsageError: no workspace, or none with gold states; or a language model may take more than its caps allow.
         ModelError: a run that is not there, or predicts no states that can be read.
+        ServiceError: the language model cannot be asked; what it replied is kept.
     """
     if options.workspace is None:
         raise UsageError("pre-labels are measured on a workspace with labels", fix="name it with `semctl -w FOLDER`")
@@ -74,10 +79,14 @@ def benchmark(options: Options) -> list[dict[str, Any]]:
             where=workspace.states,
             fix="run `semctl ingest-labels` in a workspace whose dialogues are labelled",
         )
-    found = [_row(title, prelabels, gold, screen) for title, prelabels in _lexicons(workspace, gold, screen, options)]
+    named: list[dict[str, Any]] = []  # measured first: what is named may be refused
     for name in options.prelabels:
-        found += _of_run(workspace, name, gold, screen, options)
-    return found
+        if name == "llm":
+            named += _of_llm(workspace, gold, screen, options)
+        else:
+            named += _of_run(workspace, name, gold, screen, options)
+    lexicons = _lexicons(workspace, gold, screen, options)
+    return [*(_row(title, prelabels, gold, screen) for title, prelabels in lexicons), *named]
 
 
 def _lexicons(
@@ -119,6 +128,29 @@ def _of_run(
         yield _row(f"{model.version} on {len(unseen)} dialogues outside training", prelabels, gold, screen)
 
 
+def _of_llm(
+    workspace: Workspace, gold: Mapping[str, LabelledDialogue], screen: _Screen, options: Options
+) -> Iterator[dict[str, Any]]:
+    """A language model on some dialogues, and the lexicon on the same; both know the same others."""
+    ordered = sorted(gold, key=_order)
+    tested, others = ordered[: options.dialogues or ASKED], ordered[options.dialogues or ASKED :]
+    if not tested or len(others) < FEWEST_DIALOGUES:
+        raise UsageError(
+            f"{len(others)} labelled dialogues beside those asked about are too few to choose examples from",
+            fix="use a smaller --dialogues",
+        )
+    known = {each: gold[each] for each in others[: max(options.sizes, default=len(others))]}
+    rows = {each: gold[each].rows for each in tested}
+    model = llm_prelabels(workspace, rows, known, options.llm or LlmOptions(), options.progress)
+    model.ask(tested)
+    prelabels = {each: model.prelabel(each) for each in tested}
+    yield _row(f"{model.version} on {len(tested)} dialogues", prelabels, gold, screen) | {"llm": model.asked.as_json()}
+    images = image_choices(workspace, screen.ontology)
+    lexicon = Tracked(fit_tracker([known[each] for each in sorted(known)], screen.ontology, images), rows)
+    prelabels = {each: lexicon.prelabel(each) for each in tested}
+    yield _row(f"{lexicon.version} on the same {len(tested)}", prelabels, gold, screen)
+
+
 def _outside_training(workspace: Workspace, name: str) -> set[str]:
     """Dialogues of the splits that do not train, as the run's fold has them."""
     from pipeline.modelling.run_record import read_record
@@ -126,7 +158,7 @@ def _outside_training(workspace: Workspace, name: str) -> set[str]:
 
     run = name.removeprefix("run:")
     if run == name or not run:
-        raise UsageError(f"'{name}' is no run", fix="write --prelabel run:ID or --prelabel run:latest")
+        raise UsageError(f"'{name}' is no run", fix="write --prelabel run:ID, --prelabel run:latest or --prelabel llm")
     fold = read_record(find_run(workspace, run)).fold
     if fold is not None:
         splits = load_corpus(workspace, fold=fold).splits
@@ -259,6 +291,22 @@ def tables(rows: Sequence[Mapping[str, Any]]) -> Iterator[tuple[str, list[str], 
     heads = ["pre-labels", "careful, from nothing", "with them", "hurried, from nothing", "with them"]
     by_person = [[_cells(each["final_jga"][who], *_WAYS) for who in ("careful", "hurried")] for each in rows]
     yield title, heads, [[each["name"], *one, *other] for each, (one, other) in zip(rows, by_person, strict=True)]
+    asked = [(each["name"], each["llm"]) for each in rows if "llm" in each]
+    if asked:
+        heads = ["pre-labels", "replies now", "kept", "left blank", "marks dropped", "tokens sent", "received", "cost"]
+        lines = [
+            [
+                name,
+                said["asked"],
+                said["kept"],
+                sum(said["blank"].values()),
+                sum(said["dropped"].values()),
+                *(said["tokens"][each] for each in ("sent", "received")),
+                "" if said["cost"] is None else f"{said['cost']:.4f}",
+            ]
+            for name, said in asked
+        ]
+        yield "language model: user turns, marks that the ontology lacks, tokens", heads, lines
     heads = ["slot", "actions from nothing", "with them", "right", "wrong", "missing", "F1 updates", "F1 states"]
     for each in rows:
         yield f"by slot: {each['name']}", heads, [_cells(slot, *slot) for slot in each["slots"]]

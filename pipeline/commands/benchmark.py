@@ -9,7 +9,7 @@ from typing import Annotated
 import typer
 
 from pipeline.benchmarks import BENCHMARKS
-from pipeline.context import JSON_OPTION, opened
+from pipeline.context import JSON_OPTION, LLM_MODEL, MAX_COST, MAX_TOKENS, PRICE_IN, PRICE_OUT, opened
 
 
 def benchmark(
@@ -24,12 +24,21 @@ def benchmark(
     ] = None,
     width: Annotated[int | None, typer.Option(min=8, help="D of the vectors, instead of the paper's 768.")] = None,
     prelabel: Annotated[
-        list[str] | None, typer.Option(metavar="run:ID", help="prelabels: a trained run to measure, too; repeatable.")
+        list[str] | None,
+        typer.Option(metavar="HOW", help="prelabels: run:ID or llm, to be measured beside the lexicon; repeatable."),
     ] = None,
     out: Annotated[
         Path | None,
         typer.Option(metavar="FOLDER", help="turns: keep the simulated labels, as exports that ingest-labels takes."),
     ] = None,
+    dialogues: Annotated[
+        int | None, typer.Option(min=1, help="--prelabel llm: how many it is asked about; else 20.")
+    ] = None,
+    llm_model: Annotated[str | None, LLM_MODEL] = None,
+    max_cost: Annotated[float | None, MAX_COST] = None,
+    max_tokens: Annotated[int | None, MAX_TOKENS] = None,
+    price_in: Annotated[float | None, PRICE_IN] = None,
+    price_out: Annotated[float | None, PRICE_OUT] = None,
     check: Annotated[bool, typer.Option("--check", help="Exit with 3 when a goal is missed.")] = False,
     as_json: Annotated[bool, JSON_OPTION] = False,
 ) -> None:
@@ -39,11 +48,15 @@ def benchmark(
     """
     from pipeline.benchmarks import run_benchmark, tables_of
     from pipeline.benchmarks.measure import Options
+    from pipeline.labelling.prelabelling import LlmOptions
     from schemas.errors import CheckError
 
     workspace, console = opened(context, as_json=as_json)
     asked = Options(rounds=rounds, sizes=tuple(size or ()), width=width, corpus=corpus, progress=console)
+    llm = LlmOptions(llm_model, price_in, price_out, max_cost, max_tokens)
+    llm.refuse_without(prelabel or ())
     asked = replace(asked, workspace=workspace.root, prelabels=tuple(prelabel or ()), out=out)
+    asked = replace(asked, dialogues=dialogues, llm=llm)
     result = run_benchmark(name, asked)
     rows = result["benchmarks"]
     if as_json:

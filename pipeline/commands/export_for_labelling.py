@@ -10,12 +10,13 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from pipeline.context import JSON_OPTION, PROJECT, TO_FILE, opened
+from pipeline.context import JSON_OPTION, LLM_MODEL, MAX_COST, MAX_TOKENS, PRICE_IN, PRICE_OUT, PROJECT, TO_FILE, opened
 from schemas.errors import UsageError
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterator, Sequence
 
+    from annotate.prelabels.llm_prelabels import LlmReport
     from annotate.tasks.open_points import OpenPoint
     from pipeline.console import Console
     from pipeline.labelling.assigned_export import AssignedExport
@@ -57,8 +58,14 @@ def export_for_labelling(
         bool, typer.Option("--dry-run", help="With --annotators or --reassign-from: only show who would get what.")
     ] = False,
     prelabel: Annotated[
-        str | None, typer.Option(metavar="HOW", help="Pre-label the tasks: lexicon, run:ID, run:latest or current.")
+        str | None,
+        typer.Option(metavar="HOW", help="Pre-label the tasks: lexicon, run:ID, run:latest, llm or current."),
     ] = None,
+    llm_model: Annotated[str | None, LLM_MODEL] = None,
+    max_cost: Annotated[float | None, MAX_COST] = None,
+    max_tokens: Annotated[int | None, MAX_TOKENS] = None,
+    price_in: Annotated[float | None, PRICE_IN] = None,
+    price_out: Annotated[float | None, PRICE_OUT] = None,
     as_json: Annotated[bool, JSON_OPTION] = False,
 ) -> None:
     """Put dialogues in front of annotators: into a Label Studio project, or into a file.
@@ -66,16 +73,26 @@ def export_for_labelling(
     With --annotators, each gets a project (or file) of their own and sees nobody else's answers. Run again under the
     same name, it assigns what is new to those named (else to all); what was assigned stays where it is.
 
+    --prelabel llm asks the language model at $SEMCTL_LLM_URL (any OpenAI-compatible address: vLLM, Ollama, llama.cpp, a
+    provider; its key in $SEMCTL_LLM_KEY). Only then does dialogue text go anywhere, and a line says so before it leaves
+    this machine. Tokens and cost are estimated first; replies are kept in labelling/llm.
+
     Example: semctl export-for-labelling --project "dresses, round 1" -n 100 --annotators ann@x.org,bo@x.org
+
+    Example: SEMCTL_LLM_URL=http://127.0.0.1:11434/v1 semctl export-for-labelling --to-file tasks.json -n 100 --prelabel
+    llm --llm-model qwen3 --max-tokens 2000000
     """
     from pipeline.chosen_dialogues import Selection
     from pipeline.labelling.assigned_export import export_assigned, is_assigned
     from pipeline.labelling.assignment_record import AssignmentRequest, annotators_named
     from pipeline.labelling.export_for_labelling import ExportRequest
     from pipeline.labelling.export_for_labelling import export_for_labelling as export
+    from pipeline.labelling.prelabelling import LlmOptions
 
     workspace, console = opened(context, as_json=as_json)
     workspace.require()
+    llm = LlmOptions(llm_model, price_in, price_out, max_cost, max_tokens)
+    llm.refuse_without([prelabel or ""])
     asked = any(option is not None for option in (annotators, overlap, redundancy, leaving))
     assignment = AssignmentRequest(
         annotators=None if annotators is None else annotators_named(annotators),
@@ -93,6 +110,7 @@ def export_for_labelling(
         to_file=to_file,
         window=window,
         prelabel=prelabel,
+        llm=llm,
         assignment=assignment if asked else None,
     )
     if is_assigned(workspace, request):
@@ -134,6 +152,8 @@ def _show_assigned(console: Console, assigned: AssignedExport) -> None:
     console.table(title, columns, rows, caption="; ".join(said))
     if assigned.pairs:
         console.table("shared", ("", "", "dialogues"), [(*pair, count) for pair, count in assigned.pairs.items()])
+    if assigned.llm is not None:
+        console.table(f"asked {assigned.llm.model}", ("", ""), list(_llm_rows(assigned.llm)))
     _show_open_points(console, assigned.exports[0].open_points if assigned.exports else ())
     for export in assigned.exports:
         if export.outdated:
@@ -162,6 +182,17 @@ def _show_open_points(console: Console, points: Sequence[OpenPoint]) -> None:
     )
 
 
+def _llm_rows(report: LlmReport) -> Iterator[tuple[str, object]]:
+    yield "questions that the model replied to now", report.asked
+    yield "turns whose reply was kept", report.kept
+    for name, counted in (("turns left blank", report.blank), ("marks dropped, not in the ontology", report.dropped)):
+        reasons = ", ".join(f"{reason} {count:,}" for reason, count in sorted(counted.items()))
+        yield name, f"{counted.total():,}" + (f" ({reasons})" if reasons else "")
+    yield "tokens sent, received", f"{report.tokens.sent:,}, {report.tokens.received:,}"
+    if report.cost is not None:
+        yield "cost", f"{report.cost:,.4f}"
+
+
 def _show(console: Console, result: ExportResult, root: Path) -> None:
     rows: list[tuple[str, object]] = [
         ("new tasks", result.tasks_new),
@@ -175,6 +206,8 @@ def _show(console: Console, result: ExportResult, root: Path) -> None:
     ]
     if result.prelabel is not None:
         rows.append(("pre-labelled by", result.prelabel))
+    if result.llm is not None:
+        rows += _llm_rows(result.llm)
     if result.doubles_removed:
         rows.append(("duplicate tasks of an interrupted run, removed", result.doubles_removed))
     if result.batch is not None:

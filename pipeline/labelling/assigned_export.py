@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 from annotate.assignment.assignment import assign, reassign, shares_of, turns_of
 from pipeline.batches import dialogue_of, read_batches
-from pipeline.chosen_dialogues import Selection, choose_dialogues
+from pipeline.chosen_dialogues import Selection, choose_dialogues, read_dialogues
 from pipeline.labelling.assignment_record import (
     Assignment,
     AssignmentRequest,
@@ -35,6 +35,7 @@ from schemas.tables import TURNS, read_table
 
 if TYPE_CHECKING:
     from annotate.label_studio.gateway import Gateway, Project
+    from annotate.prelabels.llm_prelabels import LlmReport
 
 
 @dataclass(frozen=True)
@@ -63,6 +64,7 @@ class AssignedExport:
     handed_to_nobody: int = 0  # those of them that every other annotator has already
     removed: int = 0  # tasks taken out of the project of who left
     dry_run: bool = False  # nothing of this was done: it is what the same command does without ``--dry-run``
+    llm: LlmReport | None = None  # what asking a language model took, for all parts together
 
     @property
     def exports(self) -> list[ExportResult]:
@@ -129,6 +131,7 @@ def export_assigned(
             record = replace(record, rounds=(*record.rounds, assign(new, people, terms, record.rounds)))
         record = replace(record, pushed=False)
         if not asked.dry_run:
+            request = _with_replies(workspace, record, request, progress)
             record.write(labelling)
         removed = 0 if record.is_file else _remove_reassigned(workspace, record, progress, dry_run=asked.dry_run)
         if asked.dry_run:
@@ -147,6 +150,7 @@ def export_assigned(
         dialogues_new=len(new),
         shared=sum(len(who) > 1 for round_ in record.rounds for who in round_.assigned_to.values()),
         pairs={pair: shares[pair] for pair in sorted(shares)},
+        llm=None if request.prelabels is None else request.prelabels.asked,
         reassigned=len(unfinished),
         handed_to_nobody=len(nobody),
         removed=removed,
@@ -207,12 +211,39 @@ def _push(
                 to_file=Path(part.place) if record.is_file else None,
                 window=window,
                 prelabel=request.prelabel,
+                llm=request.llm,
+                prelabels=request.prelabels,
                 annotator=part.annotator,
             )
             export = export_for_labelling(workspace, theirs, progress=progress)
             window = export.window
         parts.append(replace(part, export=export))
     return tuple(parts)
+
+
+def _with_replies(
+    workspace: Workspace, record: Assignment, request: ExportRequest, progress: Progress
+) -> ExportRequest:
+    """The request, with pre-labels of a language model for all parts at once: one estimate, which the caps hold for.
+
+    Asked about is what is assigned and, in a project, not pushed yet.
+    """
+    if request.prelabel != "llm":
+        return request
+    from pipeline.labelling.prelabelling import prelabel_model
+
+    pushed: dict[str, set[str]] = {}
+    for batch in () if record.is_file else read_batches(workspace.labelling):
+        pushed.setdefault(str(batch.destination), set()).update(map(dialogue_of, batch.uids))
+    theirs = {part.place: record.dialogues_of(part.annotator) for part in record.parts if not part.has_left}
+    every = sorted({each for dialogues in theirs.values() for each in dialogues})
+    wanted = {each for place, dialogues in theirs.items() for each in dialogues if each not in pushed.get(place, set())}
+    if not wanted:
+        return request
+    rows = read_dialogues(workspace.turns, every, progress)
+    return replace(
+        request, prelabels=prelabel_model(workspace, "llm", rows, progress, options=request.llm, wanted=wanted)
+    )
 
 
 def _parts(record: Assignment) -> tuple[AssignedPart, ...]:

@@ -13,7 +13,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from annotate.tasks import label_config as labels
 from annotate.tasks.dialogue_tasks import Asks, TaskStyle, dialogue_tasks, state_tasks
@@ -31,6 +31,11 @@ from schemas.json_form import json_form
 from schemas.ontology import Ontology
 from schemas.progress import Progress, SilentProgress
 
+if TYPE_CHECKING:
+    from annotate.prelabels.llm_prelabels import LlmReport
+    from annotate.prelabels.prelabels import PrelabelModel
+    from pipeline.labelling.prelabelling import LlmOptions
+
 
 @dataclass(frozen=True)
 class ExportRequest(ToProjectOrFile):
@@ -42,6 +47,8 @@ class ExportRequest(ToProjectOrFile):
         window: user turns in one task; 0 takes the setting, which may leave the choice to semctl.
         prelabel: what labels new tasks before people do, see :mod:`pipeline.labelling.prelabelling`; None: nothing, and
             the lexicon where whole states are asked for.
+        llm: which language model that may be, and what it may cost.
+        prelabels: what ``prelabel`` names, where it was made already; None: it is made here.
         annotator: whom the tasks are assigned to, see :mod:`pipeline.labelling.assigned_export`.
         assignment: among whom the dialogues are shared out; None: nobody.
     """
@@ -49,6 +56,8 @@ class ExportRequest(ToProjectOrFile):
     selection: Selection | None = field(default_factory=Selection)
     window: int = 0
     prelabel: str | None = None
+    llm: LlmOptions | None = None
+    prelabels: PrelabelModel | None = None
     annotator: str | None = None
     assignment: AssignmentRequest | None = None
 
@@ -71,6 +80,7 @@ class ExportResult:
     images_problem: str | None = None  # why the server cannot show the images, or None
     outdated: int = 0  # tasks in the project that were made from another wording of their dialogue
     prelabel: str | None = None  # version of the model that labelled the new tasks before people do
+    llm: LlmReport | None = None  # what asking a language model took, where one was asked for this export
     # what the guideline decides by default, until the owner of the ontology does
     open_points: tuple[OpenPoint, ...] = ()
 
@@ -89,6 +99,7 @@ class _Prepared:
     tasks: list[dict[str, Any]]
     asks: Asks
     prelabel: str | None = None
+    llm: LlmReport | None = None
 
     @property
     def uids(self) -> list[str]:
@@ -124,7 +135,7 @@ def _to_file(workspace: Workspace, request: ExportRequest, progress: Progress) -
         prepared = _prepare(workspace, request, earlier, progress)
         recorded = {uid for batch in earlier if batch.config_sha256 == prepared.config.sha256 for uid in batch.uids}
         new = [task for task in prepared.tasks if task["data"]["uid"] not in recorded]
-        _prelabel(workspace, prepared, prepared.tasks, request.prelabel, progress)
+        _prelabel(workspace, prepared, prepared.tasks, request, progress)
         with _batch(workspace, prepared, new, destination) as number:
             request.write(prepared.tasks)
     return _result(prepared, destination, len(new), number)
@@ -138,6 +149,9 @@ def _to_project(workspace: Workspace, request: ExportRequest, title: str, progre
         gateway = connect(workspace.root)
         earlier = [batch for batch in batches if batch.destination.project == title]
         prepared = _prepare(workspace, request, earlier, progress)
+        is_new = request.prelabel is not None and gateway.find_project(title) is None
+        if is_new:  # before it is made: pre-labels that cannot be had leave no empty project
+            _prelabel(workspace, prepared, prepared.tasks, request, progress)
         project = gateway.ensure_project(title, prepared.config, guideline_html(prepared.ontology))
         destination = Destination(project=title, project_id=project.id, url=gateway.url)
         note_interface_version(workspace.labelling, project.id, gateway.url, prepared.ontology.version, batches)
@@ -151,7 +165,8 @@ def _to_project(workspace: Workspace, request: ExportRequest, title: str, progre
         unrecorded = [task for task in prepared.tasks if task["data"]["uid"] not in recorded]
         new = [task for task in unrecorded if task["data"]["uid"] not in there]
         was_interrupted = len(new) < len(unrecorded) or next_batch_folder(workspace.labelling).exists()
-        _prelabel(workspace, prepared, unrecorded, request.prelabel, progress)
+        if not is_new:
+            _prelabel(workspace, prepared, unrecorded, request, progress)
         with _batch(workspace, prepared, unrecorded, destination) as number:
             gateway.push(project, new, progress)
             doubles = gateway.remove_doubles(project, prepared.uids) if was_interrupted else 0
@@ -215,15 +230,22 @@ def _prepare(workspace: Workspace, request: ExportRequest, earlier: Sequence[Bat
 
 
 def _prelabel(
-    workspace: Workspace, prepared: _Prepared, tasks: list[dict[str, Any]], prelabel: str | None, progress: Progress
+    workspace: Workspace, prepared: _Prepared, tasks: list[dict[str, Any]], request: ExportRequest, progress: Progress
 ) -> None:
-    if prelabel is None and prepared.asks == "state":
-        prelabel = "lexicon"
+    prelabel = request.prelabel or ("lexicon" if prepared.asks == "state" else None)
     if prelabel is None or not tasks:
         return
-    from pipeline.labelling.prelabelling import add_predictions
+    from pipeline.labelling.prelabelling import add_predictions, prelabel_model
 
-    prepared.prelabel = add_predictions(workspace, prelabel, tasks, prepared.dialogues, prepared.config, progress)
+    model = request.prelabels
+    if model is None:
+        wanted = {task["data"]["dialogue_id"] for task in tasks}
+        model = prelabel_model(
+            workspace, prelabel, prepared.dialogues, progress, options=request.llm, wanted=wanted
+        )
+        prepared.llm = model.asked
+    add_predictions(model, prelabel, tasks, prepared.dialogues, prepared.config, prepared.ontology, progress)
+    prepared.prelabel = model.version
 
 
 def _same_windows(prepared: _Prepared, there: Mapping[str, Mapping[str, Any]], title: str) -> None:
@@ -271,6 +293,7 @@ def _result(
         values_typed=prepared.config.values_typed,
         images=prepared.images.counts(),
         prelabel=prepared.prelabel,
+        llm=prepared.llm,
         open_points=tuple(open_points(prepared.ontology)),
         **more,
     )

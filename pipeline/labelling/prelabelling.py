@@ -1,13 +1,16 @@
-"""``--prelabel``: tasks that are labelled before people see them, by words, by a trained run, or by what labels say.
+"""``--prelabel``: tasks that are labelled before people see them, by words, by a trained run, by a language model, or
+by what labels say.
 
-A dialogue's own labels teach nothing about it: the lexicon learns from the other dialogues only. A run was trained
-without regard to what is exported now; pre-labels of its own training dialogues repeat their labels.
+A dialogue's own labels teach nothing about it: the lexicon learns, and a language model gets its examples, from the
+other dialogues only. A run was trained without regard to what is exported now; pre-labels of its own training dialogues
+repeat their labels.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from dataclasses import replace
+import os
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 from annotate.annotations.migration import Migration
@@ -20,15 +23,17 @@ from schemas.accumulate import difference
 from schemas.belief import BeliefState, TurnUpdate
 from schemas.errors import ModelError, UsageError
 from schemas.files import sha256_file
+from schemas.ontology import Ontology
 from schemas.progress import Progress
 from schemas.validation import did_you_mean
 
 if TYPE_CHECKING:
-    from semantic_model.states.tracker import StateTracker
+    from annotate.prelabels.llm_prelabels import LlmPrelabels
+    from semantic_model.states.tracker import LabelledDialogue, StateTracker
 
 Rows = Sequence[Mapping[str, Any]]
 
-_KINDS = ("lexicon", "run:latest", "current")
+_KINDS = ("lexicon", "run:latest", "llm", "current")
 _GUESSED = "These marks were filled in by a program."
 _NOTICES = {"current": "These marks are the labels as they are now."}
 _SURE_OF_VALUES, _SURE_OF_NOTHING = 0.7, 0.95
@@ -39,27 +44,46 @@ the actions of labelling from nothing, against 1.26 when every wavering becomes 
 """
 
 
+@dataclass(frozen=True)
+class LlmOptions:
+    """What was asked for of a language model; None: as the environment and ``semctl.toml`` have it."""
+
+    model: str | None = None  # its name at the address in SEMCTL_LLM_URL
+    price_in: float | None = None  # of a million tokens sent, and of a million received
+    price_out: float | None = None
+    max_cost: float | None = None  # in the money of the prices
+    max_tokens: int | None = None
+
+    def refuse_without(self, names: Collection[str]) -> None:
+        """Refuse options that no pre-labels of these names read.
+
+        Raises:
+            UsageError: there is one.
+        """
+        given = [name for name, value in vars(self).items() if value is not None]
+        if given and "llm" not in names:
+            option = "--llm-model" if given[0] == "model" else f"--{given[0].replace('_', '-')}"
+            raise UsageError(f"{option} is for --prelabel llm", fix="add --prelabel llm, or leave it out")
+
+
 def add_predictions(
-    workspace: Workspace,
+    model: PrelabelModel,
     name: str,
     tasks: Sequence[dict[str, Any]],
     dialogues: Mapping[str, Rows],
     config: LabelConfig,
+    ontology: Ontology,
     progress: Progress,
-) -> str:
+) -> None:
     """Give every task a prediction.
 
     Args:
-        name: ``lexicon``, ``run:ID``, ``run:latest`` or ``current``.
+        model: of these dialogues.
+        name: that of :func:`prelabel_model`.
         tasks: changed; each gets ``predictions`` with one prediction.
-
-    Returns:
-        The version of the model, as it stands in every prediction.
     """
-    model = prelabel_model(workspace, name, dialogues, progress)
     offered = offered_choices(config.xml)
     notice = notice_html(_NOTICES.get(name, _GUESSED) + " Check every mark and add what is missing.")
-    ontology = workspace.ontology()
     for task in progress.track(tasks, "pre-labels", total=len(tasks)):
         data = task["data"]
         prelabel = model.prelabel(data["dialogue_id"])
@@ -73,11 +97,28 @@ def add_predictions(
         so_far = states_html(turns, updates, ontology, source=", as filled in")
         for shown in data["user_turns"]:
             shown["html"] += so_far[shown["turn"]]
-    return model.version
 
 
-def prelabel_model(workspace: Workspace, name: str, dialogues: Mapping[str, Rows], progress: Progress) -> PrelabelModel:
-    """What pre-labels these dialogues, by the name that :func:`add_predictions` takes."""
+def prelabel_model(
+    workspace: Workspace,
+    name: str,
+    dialogues: Mapping[str, Rows],
+    progress: Progress,
+    *,
+    options: LlmOptions | None = None,
+    wanted: Collection[str] | None = None,
+) -> PrelabelModel:
+    """What pre-labels these dialogues.
+
+    Args:
+        name: ``lexicon``, ``run:ID``, ``run:latest``, ``llm`` or ``current``.
+        options: of a language model.
+        wanted: those that a language model is asked about; None: all.
+
+    Raises:
+        UsageError: there is no such name, or what ``llm`` may take is more than its caps allow.
+        ServiceError: the language model's server cannot be asked, or gives no replies.
+    """
     if name == "lexicon":
         from pipeline.modelling.state_tracking import image_choices, labelled_dialogues
         from semantic_model.states.tracker import fit_tracker
@@ -86,16 +127,90 @@ def prelabel_model(workspace: Workspace, name: str, dialogues: Mapping[str, Rows
         labelled = labelled_dialogues(workspace, without=dialogues, wholly=False)
         progress.log(f"the lexicon reads {len(labelled)} labelled dialogues")
         return Tracked(fit_tracker(list(labelled.values()), ontology, image_choices(workspace, ontology)), dialogues)
+    if name == "llm":
+        from pipeline.modelling.state_tracking import labelled_dialogues
+
+        known = labelled_dialogues(workspace, without=dialogues)
+        model = llm_prelabels(workspace, dialogues, known, options or LlmOptions(), progress)
+        model.ask([each for each in dialogues if wanted is None or each in wanted])
+        return model
     if name == "current":
         return _Current(workspace, dialogues)
     kind, _, run = name.partition(":")
     if kind == "run" and run:
         return _Run(workspace, run, dialogues)
-    raise UsageError(f"no pre-labels are called '{name}'", fix=did_you_mean(name, _KINDS, "lexicon, run:ID or current"))
+    fix = did_you_mean(name, _KINDS, "lexicon, run:ID, llm or current")
+    raise UsageError(f"no pre-labels are called '{name}'", fix=fix)
+
+
+def llm_prelabels(
+    workspace: Workspace,
+    dialogues: Mapping[str, Rows],
+    labelled: Mapping[str, LabelledDialogue],
+    options: LlmOptions,
+    progress: Progress,
+) -> LlmPrelabels:
+    """A language model as a source of pre-labels; nothing is asked yet.
+
+    Args:
+        dialogues: those that it may be asked about.
+        labelled: dialogues that examples are chosen from; none of those.
+
+    Raises:
+        UsageError: no address or model is named, or terms that cannot be kept to.
+    """
+    from annotate.prelabels.llm import Questions
+    from annotate.prelabels.llm_prelabels import LlmPrelabels, Replies, Terms
+    from annotate.prelabels.llm_server import LlmServer
+    from pipeline.modelling.state_tracking import image_choices
+    from semantic_model.states.tracker import fingerprint
+
+    settings = workspace.settings()
+    url = os.environ.get("SEMCTL_LLM_URL", "").strip()
+    if not url:
+        raise UsageError(
+            "SEMCTL_LLM_URL does not say which language model to ask",
+            fix="set it to an OpenAI-compatible address, such as http://127.0.0.1:11434/v1",
+        )
+    name = options.model or os.environ.get("SEMCTL_LLM_MODEL", "").strip() or settings.llm.model
+    if not name:
+        raise UsageError("no language model is named", fix="give --llm-model NAME, or set SEMCTL_LLM_MODEL")
+    given = {name: value for name, value in vars(options).items() if name != "model" and value is not None}
+    kept = settings.llm.model_dump(include={"price_in", "price_out", "max_cost", "max_tokens"})
+    server = LlmServer(
+        url,
+        name,
+        key=os.environ.get("SEMCTL_LLM_KEY", "").strip(),
+        seconds=settings.llm.seconds,
+        reply_tokens=settings.llm.reply_tokens,
+        progress=progress,
+    )
+    ontology = workspace.ontology()
+    taught = labelled if settings.llm.examples else {}
+    questions = Questions(
+        ontology,
+        dialogues,
+        image_choices(workspace, ontology),
+        taught,
+        examples=settings.llm.examples,
+        values_per_slot=settings.labelling.max_values_per_slot,
+    )
+    return LlmPrelabels(
+        questions,
+        server,
+        Replies(workspace.llm_replies),
+        Terms(**{**kept, **given}),
+        ontology,
+        examples=f"+{len(taught)}dialogues:{fingerprint(list(taught.values()))}" if taught else "",
+        parallel=settings.llm.parallel,
+        progress=progress,
+    )
 
 
 class Tracked:
     """What a state tracker reads in each dialogue."""
+
+    asked = None
 
     def __init__(self, tracker: StateTracker, dialogues: Mapping[str, Rows]) -> None:
         self._tracker, self._dialogues = tracker, dialogues
@@ -108,6 +223,8 @@ class Tracked:
 
 class _Current:
     """What ``labels/states.parquet`` says now; a turn that it does not know is left blank."""
+
+    asked = None
 
     def __init__(self, workspace: Workspace, dialogues: Mapping[str, Rows]) -> None:
         from pipeline.modelling.state_tracking import known_states
@@ -123,6 +240,8 @@ class _Current:
 
 class _Run:
     """What the student of a trained run believes after each turn."""
+
+    asked = None
 
     def __init__(self, workspace: Workspace, run: str, dialogues: Mapping[str, Rows]) -> None:
         from pipeline.modelling.runs import find_run, load_corpus, open_ranker
