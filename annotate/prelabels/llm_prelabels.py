@@ -46,6 +46,9 @@ class Terms:
     max_tokens: int | None = None  # sent and received; None: as many as it takes
 
     def __post_init__(self) -> None:
+        for name, value in vars(self).items():
+            if value is not None and not 0 <= value < math.inf:
+                raise UsageError(f"{name} is {value}, which is no amount", fix="give a number from 0 on")
         if self.max_cost is not None and (self.price_in is None or self.price_out is None):
             raise UsageError(
                 "what the model costs is not known, so that no --max-cost can be kept to",
@@ -136,7 +139,7 @@ class LlmReport:
     asked: int = 0  # questions that the model replied to now; turns that read alike, with what is before, are one
     # those left blank for want of a reply that can be read, by reason
     blank: Counter[str] = field(default_factory=Counter)
-    # marks of the replies that are none of the ontology's, left out, by reason
+    # marks of the replies left out, as the ontology has none such or they contradict each other, by reason
     dropped: Counter[str] = field(default_factory=Counter)
     estimate: Tokens = Tokens()  # of the questions asked now, before they were
     tokens: Tokens = Tokens()  # as the server counted them; as estimated where it does not count
@@ -235,12 +238,9 @@ class LlmPrelabels:
         self._progress.log(f"asking {self._server.model} about {about}: at most {told}")
         if not self._server.is_here:
             open_ = ", without encryption" if self._server.url.startswith("http:") else ""
-            _log.warning(
-                "dialogue text goes to %s%s: %s user turns, what was said before them, and labelled examples",
-                self._server.host,
-                open_,
-                f"{turns - kept:,}",
-            )
+            examples = ", and labelled examples" if self._questions.has_examples else ""
+            sent = f"{turns - kept:,} user turns with what was said before them{examples}"
+            _log.warning("dialogue text goes to %s%s: %s", self._server.host, open_, sent)
 
     def _ask(
         self,

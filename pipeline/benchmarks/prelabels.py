@@ -306,7 +306,7 @@ def tables(rows: Sequence[Mapping[str, Any]]) -> Iterator[tuple[str, list[str], 
             ]
             for name, said in asked
         ]
-        yield "language model: user turns, marks that the ontology lacks, tokens", heads, lines
+        yield "language model: user turns, marks dropped, tokens", heads, lines
     heads = ["slot", "actions from nothing", "with them", "right", "wrong", "missing", "F1 updates", "F1 states"]
     for each in rows:
         yield f"by slot: {each['name']}", heads, [_cells(slot, *slot) for slot in each["slots"]]

@@ -185,7 +185,7 @@ def _show_open_points(console: Console, points: Sequence[OpenPoint]) -> None:
 def _llm_rows(report: LlmReport) -> Iterator[tuple[str, object]]:
     yield "questions that the model replied to now", report.asked
     yield "turns whose reply was kept", report.kept
-    for name, counted in (("turns left blank", report.blank), ("marks dropped, not in the ontology", report.dropped)):
+    for name, counted in (("turns left blank", report.blank), ("marks dropped", report.dropped)):
         reasons = ", ".join(f"{reason} {count:,}" for reason, count in sorted(counted.items()))
         yield name, f"{counted.total():,}" + (f" ({reasons})" if reasons else "")
     yield "tokens sent, received", f"{report.tokens.sent:,}, {report.tokens.received:,}"

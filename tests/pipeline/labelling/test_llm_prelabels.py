@@ -16,6 +16,7 @@ from typing import Any
 
 import pytest
 
+from annotate.label_studio.gateway import connect
 from annotate.prelabels.llm_prelabels import Terms, Tokens, estimated_tokens
 from annotate.prelabels.llm_server import Question
 from pipeline.benchmarks import run_benchmark, tables_of
@@ -34,6 +35,7 @@ from schemas.accumulate import difference
 from schemas.errors import ServiceError, UsageError
 from tests.fake_llm import NOTHING, Act, FakeLlm, Request, fake_llm, update
 from tests.labelling_corpus import dialogue, turn, write_workspace
+from tests.studio_fixtures import RunningStudio, whole_export
 
 ROOT = Path(__file__).resolve().parents[3]
 KEY = "sk-secret-1234567890"
@@ -137,7 +139,7 @@ def test_turns_without_a_reply_stay_blank_and_what_the_ontology_lacks_is_counted
     assert tasks_of(workspace)[0]["predictions"][0]["score"] == pytest.approx(0.5 / 3, abs=1e-4)
     shown = " ".join(capsys.readouterr().out.split())
     assert "turns left blank │ 4 (cut off 2, refused 2)" in shown
-    assert "marks dropped, not in the ontology │ 4 (unknown slot 2, unknown value 2)" in shown
+    assert "marks dropped │ 4 (unknown slot 2, unknown value 2)" in shown
     assert len(kept(workspace)) == 4
 
 
@@ -207,7 +209,7 @@ def test_another_machine_gets_text_only_after_a_line_that_says_so(
     ]
     assert _run([*before, "-w", str(workspace.root), *arguments]) == 0
     told = "dialogue text goes to " + host.removeprefix("http://").removesuffix("/v1")
-    assert f"{told}, without encryption: 6 user turns, what was said before them, and labelled examples" in said[0]
+    assert f"{told}, without encryption: 6 user turns with what was said before them\n" in said[0]
     capsys.readouterr()
     assert _run([*before, "-w", str(workspace.root), *arguments]) == 0  # all are kept: nothing goes anywhere
     assert "dialogue text goes to" not in capsys.readouterr().err
@@ -307,6 +309,16 @@ def test_the_estimate_is_a_third_of_the_characters_and_each_byte_of_others():
 )
 def test_caps_hold_for_tokens_and_for_money(terms: Terms, allowed: bool):
     assert terms.allow(Tokens(2_000_000, 1_000_000)) == allowed
+
+
+@pytest.mark.parametrize("amount", ["nan", "inf"])
+def test_a_cap_is_an_amount(workspace: Workspace, fake: FakeLlm, capsys: pytest.CaptureFixture[str], amount: str):
+    prices = ["--price-in", "1", "--price-out", "1"]
+    assert semctl(workspace, "--prelabel", "llm", "--split", "all", *prices, "--max-cost", amount) == 2
+    assert re.search("max.cost", capsys.readouterr().err)
+    assert fake.requests == []
+    with pytest.raises(UsageError, match=f"max_cost is {amount}, which is no amount"):
+        Terms(1, 1, max_cost=float(amount))
 
 
 @pytest.mark.parametrize(
@@ -525,6 +537,33 @@ def test_one_estimate_and_one_cap_for_all_annotators(
         assert {task["predictions"][0]["model_version"] for task in tasks} == {"llm:small@ontology3"}
 
 
+@pytest.mark.studio
+def test_a_refused_estimate_leaves_no_project_and_a_project_shows_what_was_replied(
+    workspace: Workspace, fake: FakeLlm, studio_variables: RunningStudio
+):
+    gateway = connect(workspace.root)
+    title = f"llm {workspace.root.parent.name}"[:50]
+
+    def exported(limit: int, **terms: Any) -> ExportResult:
+        chosen, options = Selection(split="all", limit=limit), LlmOptions(**terms)
+        return export_for_labelling(workspace, ExportRequest(chosen, project=title, prelabel="llm", llm=options))
+
+    with pytest.raises(UsageError, match="--max-tokens 10"):
+        exported(1, max_tokens=10)
+    assert gateway.find_project(title) is None
+    assert exported(1).tasks_new == 1
+    result = exported(2)
+    assert (result.tasks_new, result.tasks_present) == (1, 1)
+    assert result.llm is not None
+    assert (result.llm.turns, result.llm.asked) == (3, 3)  # the other dialogue is there already
+    assert len(fake.requests) == 6
+    project = gateway.find_project(title)
+    assert project is not None
+    file = whole_export(gateway, project, workspace.root / "export.json")
+    predictions = [prediction for task in json.loads(file.read_text()) for prediction in task["predictions"]]
+    assert len(predictions) == 2
+
+
 # what it is worth
 
 
@@ -563,7 +602,7 @@ def test_the_benchmark_measures_a_model_that_knows_the_gold(generated: Workspace
     assert asked["ratio"] < beside["ratio"]
     assert asked["final_jga"]["careful"]["with_prelabels"] == 1.0
     titles = [title for title, _, _ in tables_of("prelabels", [asked, beside])]
-    assert "language model: user turns, marks that the ontology lacks, tokens" in titles
+    assert "language model: user turns, marks dropped, tokens" in titles
     for _, columns, lines in tables_of("prelabels", [asked, beside]):
         assert all(len(line) == len(columns) for line in lines)
 

@@ -114,7 +114,7 @@ def test_current_needs_labels(workspace: Workspace):
 
 @pytest.mark.parametrize(
     ("name", "message"),
-    [("lexikon", "did you mean 'lexicon'"), ("run:", "did you mean"), ("gpt", "lexicon, run:ID or current")],
+    [("lexikon", "did you mean 'lexicon'"), ("run:", "did you mean"), ("gpt", "lexicon, run:ID, llm or current")],
 )
 def test_unknown_prelabels_are_refused_with_the_names_there_are(workspace: Workspace, name: str, message: str):
     with pytest.raises(UsageError, match="no pre-labels are called") as caught:
