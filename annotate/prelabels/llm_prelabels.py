@@ -226,16 +226,16 @@ class LlmPrelabels:
         cost = self._terms.cost(estimate)
         money = "" if cost is None else f", {_money(cost)} in all"
         about = f"{turns - kept:,} user turns" + (f" ({kept:,} more were asked before)" if kept else "")
-        told = f"{estimate.sent:,} tokens sent and {estimate.received:,} received{money}"
+        told = f"an estimated {estimate.sent:,} tokens sent and at most {estimate.received:,} received{money}"
         if not self._terms.allow(self.asked.tokens + estimate):
             most = [f"--max-tokens {self._terms.max_tokens}"] if self._terms.max_tokens is not None else []
             most += [f"--max-cost {self._terms.max_cost:g}"] if self._terms.max_cost is not None else []
             raise UsageError(
-                f"asking {self._server.model} about {about} may take {told}: more than "
+                f"asking {self._server.model} about {about} takes {told}: more than "
                 f"{' and '.join(most)}; nothing was sent",
                 fix="allow more, or export fewer dialogues (-n)",
             )
-        self._progress.log(f"asking {self._server.model} about {about}: at most {told}")
+        self._progress.log(f"asking {self._server.model} about {about}: {told}")
         if not self._server.is_here:
             open_ = ", without encryption" if self._server.url.startswith("http:") else ""
             examples = ", and labelled examples" if self._questions.has_examples else ""

@@ -240,9 +240,7 @@ def _prelabel(
     model = request.prelabels
     if model is None:
         wanted = {task["data"]["dialogue_id"] for task in tasks}
-        model = prelabel_model(
-            workspace, prelabel, prepared.dialogues, progress, options=request.llm, wanted=wanted
-        )
+        model = prelabel_model(workspace, prelabel, prepared.dialogues, progress, options=request.llm, wanted=wanted)
         prepared.llm = model.asked
     add_predictions(model, prelabel, tasks, prepared.dialogues, prepared.config, prepared.ontology, progress)
     prepared.prelabel = model.version

@@ -279,7 +279,7 @@ def test_what_it_may_take_is_said_before_the_first_question(
     fake.script = listening
     assert semctl(workspace, "--prelabel", "llm", "--split", "all", "--price-in", "1", "--price-out", "2") == 0
     found = re.search(
-        r"asking small about 6 user turns: at most ([\d,]+) tokens sent and 1,800 received, ([\d.]+) in all", said[0]
+        r"about 6 user turns: an estimated ([\d,]+) tokens sent and at most 1,800 received, ([\d.]+) in all", said[0]
     )
     assert found
     sent = int(found[1].replace(",", ""))
@@ -326,7 +326,7 @@ def test_a_cap_is_an_amount(workspace: Workspace, fake: FakeLlm, capsys: pytest.
     [
         (
             ["--max-tokens", "100"],
-            r"asking small about 6 user turns may take [\d,]+ tokens .*more than --max-tokens 100; nothing was sent",
+            r"about 6 user turns takes an estimated [\d,]+ tokens .*more than --max-tokens 100; nothing was sent",
         ),
         (
             ["--max-cost", "0.0001", "--price-in", "1", "--price-out", "1"],
