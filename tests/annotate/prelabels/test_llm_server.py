@@ -120,9 +120,12 @@ def test_what_does_not_pass_is_given_up(fake: FakeLlm):
 
 @pytest.mark.parametrize("pause", ["0.6", "date"])
 def test_a_pause_that_the_server_asks_for_is_kept_to_by_all(fake: FakeLlm, pause: str):
-    until = formatdate(time.time() + 2, usegmt=True)  # whole seconds: at least one of them is left
-    limited = Act(status=429, headers={"Retry-After": until if pause == "date" else pause})
-    fake.does([limited, Act()])
+    def limited_once(request: Request) -> Act:
+        fake.does([Act()])
+        in_three_seconds = formatdate(time.time() + 3, usegmt=True)  # whole ones: two of them are left
+        return Act(status=429, headers={"Retry-After": in_three_seconds if pause == "date" else pause})
+
+    fake.script = limited_once
     server = asking(fake, tries=1)
     with pytest.raises(NoReplyError, match="rate limit"):  # the first learns of the pause
         server.ask(QUESTION)
