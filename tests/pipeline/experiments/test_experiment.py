@@ -122,11 +122,11 @@ def test_each_model_is_trained_with_its_own_preset_of_the_name_asked_for(prepare
     assert [row.request.model for row in rows] == list(MODELS)
     labels = {row.request.model: row.label for row in rows}
     assert (labels["semantic"], labels["mhred"]) == ("semantic tuned r0.2", "mhred tuned")
-    assert (labels["grounded"], labels["dual-encoder"]) == ("grounded default r0.2", "dual-encoder")
+    assert (labels["grounded"], labels["dual-encoder"]) == ("grounded default r0.2", "dual-encoder tuned")
     missing = {row.request.model: row.request.preset for row in rows if row.instead_of}
-    assert missing == {"grounded": "default", "dual-encoder": "dual-encoder"}
+    assert missing == {"grounded": "default"}
     (note,) = _other_presets(rows)
-    assert note == "no preset 'tuned' of their own: dual-encoder with dual-encoder, grounded with default"
+    assert note == "no preset 'tuned' of their own: grounded with default"
     both = rows_of(prepared, ExperimentRequest(presets=("uniform", "tuned"), models=("mhred", "grounded")))
     assert [row.label for row in both] == ["mhred uniform", "mhred tuned", "grounded default r1"]
     assert both[2].instead_of == ("uniform", "tuned")

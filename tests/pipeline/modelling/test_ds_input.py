@@ -163,7 +163,7 @@ def test_models_that_read_states_are_refused_in_one_line(prepared: Workspace, ca
 def test_a_grid_is_told_too(workspace: Workspace):
     every = rows_of(workspace, ExperimentRequest(models=("all",), presets=("tuned",), ratios=(0.2, 1.0), ds_input=True))
     assert {row.request.model for row in every} == set(MODELS) - {"semantic", "grounded"}
-    assert [row.label for row in every][:2] == ["dual-encoder ds-input r0.2", "dual-encoder ds-input r1"]
+    assert [row.label for row in every][:2] == [f"dual-encoder tuned ds-input r{ratio}" for ratio in ("0.2", "1")]
     command = [
         "-w",
         str(workspace.root),
