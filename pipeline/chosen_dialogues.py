@@ -35,7 +35,7 @@ def choose_dialogues(turns: Path, selection: Selection) -> list[str]:
     known_name("split", selection.split, SPLITS)
     if selection.limit is not None and selection.limit < 1:
         raise UsageError(f"-n {selection.limit} exports nothing", fix="give 1 or more")
-    splits = _splits(turns)
+    splits = splits_of(turns)
     if selection.named is not None:
         ordered = named_dialogues(selection.named, splits)
     else:
@@ -63,7 +63,7 @@ def read_dialogues(turns: Path, chosen: Sequence[str], progress: Progress) -> di
     return rows
 
 
-def _splits(turns: Path) -> dict[str, str]:
+def splits_of(turns: Path) -> dict[str, str]:
     """Dialogue -> split."""
     columns = ["dialogue_id", "split"]
     found = read_table(turns, TURNS, columns=columns).group_by(columns, use_threads=False).aggregate([])
@@ -95,7 +95,7 @@ def named_turns(path: Path, turns: Path) -> dict[str, tuple[int, ...]]:
     Raises:
         UsageError: no such dialogue or user turn, or whole dialogues beside turns.
     """
-    named = _named(path, _splits(turns))
+    named = _named(path, splits_of(turns))
     whole = [each for each in named if each.turn is None]
     if len(whole) == len(named):
         return {}

@@ -98,7 +98,7 @@ def _lexicons(
     yield "lexicon, nothing labelled yet", {name: untaught.prelabel(name) for name in rows}
     for size in options.sizes or (len(gold),):
         teachers = {
-            part: sorted((name for name in gold if _fold(name) != part), key=_order)[:size] for part in range(FOLDS)
+            part: sorted((name for name in gold if fold_of(name) != part), key=_order)[:size] for part in range(FOLDS)
         }
         fewest = min(map(len, teachers.values()))
         if fewest < FEWEST_DIALOGUES:
@@ -109,7 +109,7 @@ def _lexicons(
         prelabels: dict[str, Prelabel] = {}
         for part, others in options.progress.track(teachers.items(), f"teaching the lexicon, at most {size}"):
             model = Tracked(fit_tracker([gold[name] for name in sorted(others)], screen.ontology, attributes), rows)
-            prelabels |= {name: model.prelabel(name) for name in gold if _fold(name) == part}
+            prelabels |= {name: model.prelabel(name) for name in gold if fold_of(name) == part}
         yield f"lexicon, taught by {fewest} labelled dialogues", prelabels
 
 
@@ -263,7 +263,8 @@ def _read(result: list[dict[str, Any]], data: Mapping[str, Any], ontology: Ontol
     return {turn: turn_update(said) for turn in turns if (said := [mark for mark in marks if mark.turn == turn])}
 
 
-def _fold(name: str) -> int:
+def fold_of(name: str) -> int:
+    """Which of :data:`FOLDS` folds a dialogue is in."""
     return int.from_bytes(hashlib.sha256(name.encode()).digest()[:8]) % FOLDS
 
 

@@ -8,22 +8,22 @@ smaller size's are among a larger one's.
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Iterator, Mapping, Sequence
 from statistics import mean, stdev
 from typing import Any
 
+from annotate.assignment.selection_strategies import seeded_order
 from pipeline.benchmarks.measure import Options, row
+from pipeline.benchmarks.prelabels import FOLDS, fold_of
+from pipeline.chosen_dialogues import splits_of
 from pipeline.modelling.state_tracking import image_choices, labelled_dialogues
 from pipeline.workspace import Workspace
 from schemas.errors import UsageError
 from schemas.ontology import Ontology
 from schemas.state_metrics import StateFigures
-from schemas.tables import TURNS, open_table
 from semantic_model.states.tracker import FEWEST_DIALOGUES, LabelledDialogue, fit_tracker
 from semantic_model.states.turn_reading import Choice
 
-FOLDS = 5
 SEEDS = 5
 SIZES = (20, 80, 400)
 
@@ -40,7 +40,7 @@ def benchmark(options: Options) -> list[dict[str, Any]]:
         raise UsageError("states are read in a workspace with labels", fix="name it with `semctl -w FOLDER`")
     workspace = Workspace(options.workspace).require()
     ontology = workspace.ontology()
-    splits = _splits(workspace)
+    splits = splits_of(workspace.turns)
     gold = {
         name: dialogue
         for name, dialogue in labelled_dialogues(workspace, without={}).items()
@@ -56,7 +56,7 @@ def benchmark(options: Options) -> list[dict[str, Any]]:
             fix="run `semctl ingest-labels` in a workspace whose dialogues are labelled",
         )
     images = image_choices(workspace, ontology)
-    parts = [[name for name in sorted(gold) if _part(name) == part] for part in range(FOLDS)]
+    parts = [[name for name in sorted(gold) if fold_of(name) == part] for part in range(FOLDS)]
     designs = {
         "valid": [(train, valid)],
         "folds": [([name for name in gold if name not in set(held)], held) for held in parts],
@@ -82,7 +82,7 @@ def _read(
 ) -> StateFigures:
     figures = StateFigures()
     for teachers, held in folds:
-        chosen = sorted(teachers, key=lambda name: hashlib.sha256(f"{seed}:{name}".encode()).digest())[:size]
+        chosen = seeded_order(teachers, seed)[:size]
         tracker = fit_tracker([gold[name] for name in sorted(chosen)], ontology, images)
         for name in held:
             for read in tracker.track(gold[name].rows):
@@ -107,18 +107,6 @@ def _row(design: str, size: int, seeds: Sequence[Mapping[str, Any]]) -> dict[str
         **spread,
         slots={slot: mean(each["slots"].get(slot, {}).get("f1") or 0.0 for each in seeds) for slot in slots},
     )
-
-
-def _splits(workspace: Workspace) -> dict[str, str]:
-    found: dict[str, str] = {}
-    with open_table(workspace.turns, TURNS) as file:
-        for batch in file.iter_batches(columns=["dialogue_id", "split"]):
-            found.update((each["dialogue_id"], each["split"]) for each in batch.to_pylist())
-    return found
-
-
-def _part(name: str) -> int:
-    return int.from_bytes(hashlib.sha256(name.encode()).digest()[:8]) % FOLDS
 
 
 def tables(rows: Sequence[Mapping[str, Any]]) -> Iterator[tuple[str, list[str], list[list[object]]]]:
