@@ -63,7 +63,7 @@ def prepare(workspace: Workspace, plan: Plan, config: Config, progress: Progress
     from semantic_model.data.tokenizer import find_words
     from semantic_model.data.told_states import STATE_TOKENS, state_words, with_states
     from semantic_model.data.vision import require_weights
-    from semantic_model.ranking.model_spec import find_model
+    from semantic_model.ranking.model_spec import Sources, find_model
 
     corpus, labels = load_corpus(workspace, images=plan.images, fold=plan.fold), "D_F" in plan.inputs
     ontology = workspace.ontology()
@@ -96,7 +96,8 @@ def prepare(workspace: Workspace, plan: Plan, config: Config, progress: Progress
     if plan.images:
         require_weights(config.image)
     kind = find_model(config.model.kind).fitted
-    fitted = None if kind is None else kind.fit(config, corpus)
+    sources = Sources(corpus, ontology, {name: states[name] for name in labelled})
+    fitted = None if kind is None else kind.fit(config, sources)
     progress.log(f"words: {words.source}")
     if plan.ds_input:
         own = {name: states[name] for name in labelled}

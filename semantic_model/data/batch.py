@@ -126,6 +126,7 @@ def to_device(values: npt.NDArray[Any], device: torch.device) -> Tensor:
 class Histories:
     """What was said before each of some queries; of it, the last T utterances are read, left-padded (section 4.2)."""
 
+    dialogues: Sequence[str]  # the dialogue of each
     histories: Sequence[Sequence[Utterance]]
     config: Config
     features: Features
@@ -205,7 +206,8 @@ class Reader:
     def contexts(self, queries: Sequence[Query]) -> ContextArrays:
         """What was said before queries, with or without the user's last utterance."""
         ends = slice(None) if self.config.context.include_current else slice(-1)
-        histories = Histories([query.history[ends] for query in queries], self.config, self.features)
+        dialogues = [query.dialogue_id for query in queries]
+        histories = Histories(dialogues, [query.history[ends] for query in queries], self.config, self.features)
         kind = self.inputs.contexts
         return ContextArrays(kind, {name: self.context_fields[name](self, histories) for name in kind._fields})
 

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from bisect import bisect_left
-from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -38,6 +38,8 @@ class Corpus:
     _turns: Mapping[str, tuple[_Turn, ...]]
     _recommendations: tuple[tuple[str, int, str, tuple[int, ...], tuple[int, ...]], ...]
     listed: CandidateTables | None = None  # where the candidates as listed are; None for a corpus made in memory
+    # image id -> product row, of all images of products, whether they can be read or not; none, when left out
+    image_products: Mapping[str, int] = field(default_factory=dict)
 
     @classmethod
     def load(
@@ -57,8 +59,12 @@ class Corpus:
             CorpusError: a recommendation turn names a product that is not in the catalogue.
         """
         files, hashes = ({}, {}) if blank_images else _read_images(images)
-        catalogue = _read_products(products, files, blank_images=blank_images)
+        catalogue, images_of = _read_products(products, files, blank_images=blank_images)
         row_of = {product.product_id: row for row, product in enumerate(catalogue)}
+        image_products: dict[str, int] = {}
+        for name, its_images in images_of.items():
+            for image in its_images:
+                image_products.setdefault(image, row_of[name])
         told: dict[str, list[_Turn]] = {}
         splits: dict[str, str] = {}
         for record in _rows(turns, TURNS):
@@ -81,7 +87,8 @@ class Corpus:
             asked.append((dialogue, turn, record["split"], positives, negatives))
         in_order = {dialogue: tuple(sorted(rows, key=lambda row: row.index)) for dialogue, rows in told.items()}
         where = CandidateTables(recommendations, products, images)
-        return cls(catalogue, files, hashes, splits, blank_images, in_order, tuple(sorted(asked)), where)
+        recommended = tuple(sorted(asked))
+        return cls(catalogue, files, hashes, splits, blank_images, in_order, recommended, where, image_products)
 
     def with_splits(self, splits: Mapping[str, str]) -> Corpus:
         """The same dialogues and images, divided otherwise: dialogue -> split for every dialogue."""
@@ -145,11 +152,15 @@ def _read_images(path: Path) -> tuple[dict[str, Path], dict[str, str]]:
     return files, hashes
 
 
-def _read_products(path: Path, files: Mapping[str, Path], *, blank_images: bool) -> tuple[Product, ...]:
-    catalogue = []
+def _read_products(
+    path: Path, files: Mapping[str, Path], *, blank_images: bool
+) -> tuple[tuple[Product, ...], dict[str, Sequence[str]]]:
+    """The products, and the images that each is listed with."""
+    catalogue, images_of = [], dict[str, Sequence[str]]()
     for record in _rows(path, PRODUCTS):
         attributes = {key: tuple(values or ()) for key, values in record["attributes"]}
         listed = () if blank_images else record["image_ids"]
+        images_of[record["product_id"]] = listed
         image = next((name for name in listed if name in files), None)
         catalogue.append(
             Product(
@@ -162,7 +173,7 @@ def _read_products(path: Path, files: Mapping[str, Path], *, blank_images: bool)
                 record["description"] or "",
             )
         )
-    return tuple(sorted(catalogue, key=lambda product: product.product_id))
+    return tuple(sorted(catalogue, key=lambda product: product.product_id)), images_of
 
 
 class CandidateTables(NamedTuple):

@@ -97,7 +97,7 @@ class ProductKnowledge:
         write_json(folder / _SAVED, plain)
 
     @classmethod
-    def load(cls, folder: Path) -> Self:
+    def load(cls, folder: Path, sources: object = None) -> Self:
         """Read :meth:`save` back.
 
         Raises:

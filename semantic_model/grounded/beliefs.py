@@ -17,12 +17,15 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from schemas.belief import SlotValue
-from semantic_model.grounded.reading import EVIDENCE, GroundedStates
+from semantic_model.grounded.reading import EVIDENCE, TRACKED, GroundedStates
 from semantic_model.layers.losses import masked_mean_of
 from semantic_model.ranking.ranker import PredictedState
 
 FAST = 5.0
 """Weights of mentions and of single values move that many times faster than the encoders': few examples teach each."""
+
+_TRACKED = 6.0
+"""Weight of the tracker's probability to begin with: what it is sure of outweighs three mentions' worth of "none"."""
 
 
 class Beliefs(NamedTuple):
@@ -112,10 +115,19 @@ class BeliefPredictor(nn.Module):
         values: V.
         dropout: of h.
         evidence: whether mentions count.
+        tracked: whether what the state tracker reads is in the evidence, too.
     """
 
     def __init__(
-        self, width: int, sums: SlotSums, slots: int, values: int, dropout: float, *, evidence: bool = True
+        self,
+        width: int,
+        sums: SlotSums,
+        slots: int,
+        values: int,
+        dropout: float,
+        *,
+        evidence: bool = True,
+        tracked: bool = False,
     ) -> None:
         super().__init__()
         self.sums = sums
@@ -123,12 +135,15 @@ class BeliefPredictor(nn.Module):
         self.log_scale = nn.Parameter(torch.tensor(3.0).log())
         self.from_turns = nn.Parameter(torch.zeros(values, 2 * width))
         self.bias = nn.Parameter(torch.zeros(values))
-        like, dislike = torch.zeros(slots, len(EVIDENCE)), torch.zeros(slots, len(EVIDENCE))
+        kinds = (*EVIDENCE, *(TRACKED if tracked else ()))
+        like, dislike = torch.zeros(slots, len(kinds)), torch.zeros(slots, len(kinds))
+        if tracked:
+            like[:, -2], dislike[:, -1] = _TRACKED, _TRACKED
         like[:, EVIDENCE.index("last")], like[:, EVIDENCE.index("ever")] = 3.0, 2.0
         dislike[:, EVIDENCE.index("negated_last")], dislike[:, EVIDENCE.index("negated_ever")] = 3.0, 2.0
         self.like = nn.Parameter(like / FAST * evidence, requires_grad=evidence)
         self.dislike = nn.Parameter(dislike / FAST * evidence, requires_grad=evidence)
-        self.none = nn.Parameter(torch.full((slots,), 2.0 / FAST))
+        self.none = nn.Parameter(torch.full((slots,), (3.0 if tracked else 2.0) / FAST))
         self.rarely_disliked = nn.Parameter(torch.full((slots,), -3.0 / FAST))
         self.dropout = nn.Dropout(dropout)
 

@@ -144,7 +144,9 @@ class GroundedSemantic(nn.Module):
         grounding = config.grounding
         self.register_buffer("value_tokens", value_tokens, persistent=False)
         self.sums = SlotSums(torch.from_numpy(values.slot_of), n)
-        self.predictor = BeliefPredictor(D, self.sums, n, V, grounding.dropout, evidence=grounding.evidence)
+        self.predictor = BeliefPredictor(
+            D, self.sums, n, V, grounding.dropout, evidence=grounding.evidence, tracked=grounding.tracked
+        )
         self.value_match = ValueMatch(self.sums, n, V, grounding.sharpness)
         self.shown: Shown | NothingShown = Shown(D, grounding.dropout) if grounding.shown else NothingShown()
         self.similarity = grounding.similarity

@@ -16,12 +16,18 @@ from schemas.belief import BeliefState
 from semantic_model.data.batch import Column, ContextBatch, Histories, Inputs, ProductBatch, Rows, to_device
 from semantic_model.data.image_features import NO_IMAGE
 from semantic_model.data.records import Product, Utterance
+from semantic_model.grounded.settings import Settings
+from semantic_model.grounded.tracking import CrossFittedTracker
 from semantic_model.grounded.values import Mention, SlotValues, Wishes
 from semantic_model.semantic.reading import SlotReader, StateBatch
+from semantic_model.states.tracker import Beliefs
 
 EVIDENCE = ("last", "before_last", "ever", "negated_last", "negated_ever", "system_last", "system_ever")
 """How a value was mentioned, one number in 0 ... 1 each: in the user's last turn, the one before, or ever (fading by
 0.7 a turn), with a negation or without; and by the system."""
+
+TRACKED = ("tracked", "tracked_against")
+"""What the state tracker believes of a value, in 0 ... 1: that it is wanted, that it is to be avoided."""
 
 _FADING = 0.7
 _SHOWN = 16  # images shown last that are remembered
@@ -85,7 +91,7 @@ class EvidenceColumn(Column):
     Attributes:
         values: where each context's mentions begin, and where they end [Q, 2].
         columns: of the ontology's values mentioned [sum].
-        strengths: how, in the order of :data:`EVIDENCE` [sum, E].
+        strengths: how, in the order of :data:`EVIDENCE`, then of :data:`TRACKED` where that is read [sum, E].
         width: V.
     """
 
@@ -96,7 +102,7 @@ class EvidenceColumn(Column):
     def batch(self, rows: Rows, device: torch.device) -> Tensor:
         """Evidence [B, V, E]."""
         chosen = self.values[rows]
-        found = np.zeros((len(chosen), self.width, len(EVIDENCE)), dtype=np.float32)
+        found = np.zeros((len(chosen), self.width, self.strengths.shape[1]), dtype=np.float32)
         for b, (start, end) in enumerate(chosen.tolist()):
             found[b, self.columns[start:end]] = self.strengths[start:end]
         return to_device(found, device)
@@ -111,26 +117,40 @@ class GroundedReader(SlotReader):
         values: the ontology's.
     """
 
+    config: Settings
+    fitted: CrossFittedTracker
+
     @cached_property
     def values(self) -> SlotValues:
         return SlotValues(self.ontology)
 
     def evidence(self, histories: Histories) -> EvidenceColumn:
-        """Which values are mentioned, and how."""
+        """Which values are mentioned, and how; and what the tracker believes."""
         mentioned: dict[str, list[Mention]] = {}
         ends, columns, strengths = [0], list[int](), list[list[float]]()
-        for history in histories.histories:
+        tracked = self.config.grounding.tracked
+        kinds = len(EVIDENCE) + len(TRACKED) * tracked
+        believed: Sequence[Beliefs] = [{}] * len(histories.histories)
+        if tracked and self.config.grounding.evidence:
+            believed = self.fitted.beliefs(histories.dialogues, histories.histories)
+        for history, beliefs in zip(histories.histories, believed, strict=True):
             for utterance in history:
                 if utterance.text not in mentioned:
                     mentioned[utterance.text] = self.values.mentions(utterance.text)
-            found = _evidence(history, mentioned)
+            found = _evidence(history, mentioned, kinds)
+            for (slot, value, polarity), probability in beliefs.items():
+                column = self.values.column(slot, value)
+                if column is not None:
+                    at = len(EVIDENCE) + (polarity == "dislike")
+                    told = found.setdefault(column, [0.0] * kinds)
+                    told[at] = max(told[at], probability)
             columns.extend(found)
             strengths.extend(found.values())
             ends.append(len(columns))
         return EvidenceColumn(
             np.array([ends[:-1], ends[1:]], dtype=np.int64).T,
             np.array(columns, dtype=np.int64),
-            np.array(strengths, dtype=np.float32).reshape(len(columns), len(EVIDENCE)),
+            np.array(strengths, dtype=np.float32).reshape(len(columns), kinds),
             len(self.values),
         )
 
@@ -189,15 +209,15 @@ class GroundedReader(SlotReader):
     }
 
 
-def _evidence(history: Sequence[Utterance], mentioned: dict[str, list[Mention]]) -> dict[int, list[float]]:
-    """Column -> strengths in the order of :data:`EVIDENCE`."""
+def _evidence(history: Sequence[Utterance], mentioned: dict[str, list[Mention]], kinds: int) -> dict[int, list[float]]:
+    """Column -> strengths in the order of :data:`EVIDENCE`, then zeros up to so many kinds."""
     found: dict[int, list[float]] = {}
     age = {"user": 0, "system": 0}
     for utterance in reversed(history):
         speaker = "user" if utterance.speaker == "user" else "system"
         faded = _FADING ** age[speaker]
         for column, negated in mentioned[utterance.text]:
-            strengths = found.setdefault(column, [0.0] * len(EVIDENCE))
+            strengths = found.setdefault(column, [0.0] * kinds)
             for kind, strength in _kinds(speaker, age[speaker], faded, negated=negated):
                 at = EVIDENCE.index(kind)
                 strengths[at] = max(strengths[at], strength)

@@ -6,6 +6,7 @@ from semantic_model.grounded.model import GroundedSemantic
 from semantic_model.grounded.objective import grounded_objective
 from semantic_model.grounded.reading import INPUTS, GroundedReader
 from semantic_model.grounded.settings import Settings
+from semantic_model.grounded.tracking import CrossFittedTracker
 from semantic_model.ranking.model_spec import ModelSpec, Sizes
 
 __all__ = ["MODEL", "Settings"]
@@ -32,5 +33,6 @@ MODEL = ModelSpec(
     grounded_objective,
     INPUTS,
     GroundedReader,
+    fitted=CrossFittedTracker,
     shown_as="semantic",
 )

@@ -68,16 +68,19 @@ class SlotValues:
         like, dislike = np.zeros(len(self), dtype=np.bool_), np.zeros(len(self), dtype=np.bool_)
         found = Wishes(like, dislike, known=np.ones(len(self.slots), dtype=np.bool_))
         for item in state:
-            number = self._numbers.get(item.slot)
-            if number is None:
-                continue
-            value = self.slots[number].find(item.value)
-            if value is None:
-                found.known[number] = False
-            else:
+            column = self.column(item.slot, item.value)
+            if column is not None:
                 wanted = found.like if item.polarity == "like" else found.dislike
-                wanted[self._columns[number][value.value]] = True
+                wanted[column] = True
+            elif item.slot in self._numbers:
+                found.known[self._numbers[item.slot]] = False
         return found
+
+    def column(self, slot: str, value: str) -> int | None:
+        """Of a value by any spelling, or of the range that a number lies in; None where the ontology lacks it."""
+        number = self._numbers.get(slot)
+        known = None if number is None else self.slots[number].find(value)
+        return None if number is None or known is None else self._columns[number][known.value]
 
     def mentions(self, text: str) -> list[Mention]:
         """The values that a text names, by spelling or alias, each once; see :meth:`MentionFinder.mentions`."""

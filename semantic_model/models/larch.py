@@ -49,7 +49,6 @@ from torch import Tensor, nn
 from semantic_model.config.sections import Config, KnowledgeConfig, RankLossConfig, Section
 from semantic_model.data.batch import Column, Histories, Inputs, Reader, to_device
 from semantic_model.data.batch import Rows as ContextRows
-from semantic_model.data.corpus import Corpus
 from semantic_model.data.product_knowledge import ProductKnowledge, tip_and_celebrity_files
 from semantic_model.data.records import Product
 from semantic_model.data.tokenizer import PAD
@@ -60,7 +59,7 @@ from semantic_model.layers.images import ImageFeatures
 from semantic_model.layers.pooling import masked_softmax
 from semantic_model.layers.word_vectors import word_vectors
 from semantic_model.ranking.cosine import LateCosineRanker, rank_objective
-from semantic_model.ranking.model_spec import ModelSpec, Sizes
+from semantic_model.ranking.model_spec import ModelSpec, Sizes, Sources
 
 _ENDS = (".", "!", "?")  # of a sentence
 _ROW_TOKENS = 8  # word pieces of a row that are read
@@ -116,10 +115,12 @@ class Knowledge(ProductKnowledge):
     """The rows of the memory, with the settings that say how many of them a product has."""
 
     @classmethod
-    def fit(cls, config: Settings, corpus: Corpus) -> Self:
+    def fit(cls, config: Settings, sources: Sources) -> Self:
         """Learn them; see :class:`semantic_model.ranking.model_spec.Fitted`."""
         larch = config.larch
-        return cls.learn(corpus, config.text, config.knowledge, min_count=larch.min_count, tips=larch.style_tips)
+        return cls.learn(
+            sources.corpus, config.text, config.knowledge, min_count=larch.min_count, tips=larch.style_tips
+        )
 
 
 @dataclass(frozen=True)

@@ -39,7 +39,6 @@ from schemas.files import read_json, write_json
 from semantic_model.config.sections import Config, RankLossConfig, Section
 from semantic_model.data.attributes import read_attributes
 from semantic_model.data.batch import ContextBatch, ProductBatch
-from semantic_model.data.corpus import Corpus
 from semantic_model.data.tokenizer import PAD, TokenArray, Vocabulary
 from semantic_model.layers.attention import Dropout
 from semantic_model.layers.graph import GraphAttention
@@ -48,7 +47,7 @@ from semantic_model.layers.pooling import masked_mean, masked_softmax
 from semantic_model.layers.token_states import TokenStates
 from semantic_model.layers.word_vectors import FromWords, WholeBert, WordTable, word_vectors
 from semantic_model.ranking.cosine import CosineRanker, rank_objective
-from semantic_model.ranking.model_spec import ModelSpec, Sizes
+from semantic_model.ranking.model_spec import ModelSpec, Sizes, Sources
 
 _FILE = "attribute_values.json"
 _VALUE_TOKENS = 8  # word pieces of a value that are read
@@ -79,11 +78,11 @@ class AttributeValues:
         self.values = tuple(values)
 
     @classmethod
-    def fit(cls, config: Settings, corpus: Corpus) -> Self:
+    def fit(cls, config: Settings, sources: Sources) -> Self:
         """Count what products have; ties are in the order of names."""
         has: Counter[str] = Counter()
         counts: dict[str, Counter[str]] = {}
-        for product in corpus.products:
+        for product in sources.corpus.products:
             for attribute, values in read_attributes(product, config.text).items():
                 has[attribute] += 1
                 counts.setdefault(attribute, Counter()).update(set(values))
@@ -101,7 +100,7 @@ class AttributeValues:
         write_json(folder / _FILE, self.values)
 
     @classmethod
-    def load(cls, folder: Path) -> Self:
+    def load(cls, folder: Path, sources: Sources | None = None) -> Self:
         """Read :meth:`save` back.
 
         Raises:

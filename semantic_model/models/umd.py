@@ -47,7 +47,6 @@ from schemas.folding import fold
 from schemas.ontology import CATEGORY_ATTRIBUTES
 from semantic_model.config.sections import Config, KnowledgeConfig, MapImageConfig, RankLossConfig, Section, TextConfig
 from semantic_model.data.batch import ContextBatch, Inputs, Reader
-from semantic_model.data.corpus import Corpus
 from semantic_model.data.knowledge import find_file
 from semantic_model.data.records import Product
 from semantic_model.data.taxonomy import (
@@ -68,7 +67,7 @@ from semantic_model.layers.pooling import AttentivePool
 from semantic_model.layers.recurrent import RecurrentEncoder
 from semantic_model.layers.word_vectors import word_vectors
 from semantic_model.ranking.cosine import CosineRanker, rank_objective
-from semantic_model.ranking.model_spec import ModelSpec, Sizes
+from semantic_model.ranking.model_spec import ModelSpec, Sizes, Sources
 
 _EDGE = 8  # cells that four convolutions take off a map
 _TREE = "tree.json"
@@ -162,11 +161,12 @@ class Tree:
     substrings: bool  # how texts are matched, see ``umd.match``
 
     @classmethod
-    def fit(cls, config: Settings, corpus: Corpus) -> Tree:
+    def fit(cls, config: Settings, sources: Sources) -> Tree:
         """Read it from the folder of knowledge; without one, derive it from the catalogue."""
         substrings = config.umd.match == "substrings"
         if not config.knowledge.folder:
-            return cls(_leaves(config.umd, corpus.products), _groups(config, corpus.products), substrings)
+            products = sources.corpus.products
+            return cls(_leaves(config.umd, products), _groups(config, products), substrings)
         leaves = dict.fromkeys(leaf for path in _taxonomy_files(config.knowledge) for leaf in read_taxonomy(path))
         groups = read_attribute_groups(find_file(config.knowledge, ATTRIBUTE_FILES, what="groups of attribute values"))
         return cls(tuple(leaves), tuple(groups), substrings)
@@ -176,7 +176,7 @@ class Tree:
         write_json(folder / _TREE, asdict(self))
 
     @classmethod
-    def load(cls, folder: Path) -> Tree:
+    def load(cls, folder: Path, sources: Sources | None = None) -> Tree:
         """Read :meth:`save` back.
 
         Raises:

@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from importlib import import_module
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any, NamedTuple, Protocol, Self
 
 from torch import Tensor
 
+from schemas.belief import BeliefState
 from schemas.errors import ModelError
 from schemas.ontology import Ontology
 from semantic_model.config.config import Config
@@ -59,19 +61,30 @@ class Objective(NamedTuple):
     terms: dict[str, Tensor]  # term -> its value before weighting, as ``teacher_rank``
 
 
+class Sources(NamedTuple):
+    """What a model may learn from beside its examples."""
+
+    corpus: Corpus  # the catalogue and the training dialogues
+    ontology: Ontology  # the state's slots and their values
+    # dialogue -> user turn and state after it, in order, of those whose labels are used
+    states: Mapping[str, Sequence[tuple[int, BeliefState]]] = MappingProxyType({})
+
+
 class Fitted(Protocol):
-    """What a model learns from the corpus beside its weights, such as a vocabulary of its own or a taxonomy."""
+    """What a model learns beside its weights, such as a vocabulary of its own, a taxonomy or a state tracker."""
 
     @classmethod
-    def fit(cls, config: Any, corpus: Corpus) -> Self:
-        """Learn it from the catalogue and the training dialogues; the same from the same, as resuming does it again."""
+    def fit(cls, config: Any, sources: Sources) -> Self:
+        """Learn it; the same from the same, as resuming does it again."""
 
     def save(self, folder: Path) -> None:
         """Write it beside the weights."""
 
     @classmethod
-    def load(cls, folder: Path) -> Self:
-        """Read :meth:`save` back; raises ModelError for files missing or damaged."""
+    def load(cls, folder: Path, sources: Sources) -> Self:
+        """Read :meth:`save` back, to be used on this corpus, without labels; raises ModelError for files missing or
+        damaged.
+        """
 
 
 def no_files(config: Config) -> Mapping[str, Path]:

@@ -20,7 +20,7 @@ from semantic_model.data.image_features import Features
 from semantic_model.data.records import FloatArray, Product, Query, Utterance
 from semantic_model.data.tokenizer import find_words
 from semantic_model.evaluation.metrics import rank_metrics
-from semantic_model.ranking.model_spec import find_model
+from semantic_model.ranking.model_spec import Sources, find_model
 from semantic_model.ranking.network_ranker import NetworkRanker
 from semantic_model.ranking.ranker import LateProducts
 from semantic_model.training.trainer import fresh_model
@@ -115,7 +115,7 @@ class SystemCase:
         if not isinstance(config.text, TowerTextConfig):  # words make no difference to scoring
             config = load_config(preset, [*sizes, "text.embeddings=corpus"])
         words = find_words(config.text, shop.sentences)
-        fitted = None if spec.fitted is None else spec.fitted.fit(config, shop.corpus)
+        fitted = None if spec.fitted is None else spec.fitted.fit(config, Sources(shop.corpus, shop.ontology))
         reader = spec.open_reader(config, words, shop.features(config), shop.ontology, fitted)
         torch.manual_seed(0)
         model = fresh_model(spec, config, words, reader, shop.products)

@@ -4,13 +4,16 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from functools import cached_property
+from pathlib import Path
 from typing import NamedTuple
 
 from schemas.accumulate import accumulate, difference
 from schemas.belief import BeliefState, Polarity, SlotValue, TurnUpdate
 from schemas.corrections import corrected
+from schemas.errors import ModelError
+from schemas.files import read_json, write_json
 from schemas.mentions import Words
 from schemas.ontology import Ontology
 from semantic_model.states.features import AliasTable, Held, TurnEvidence, gate_features
@@ -21,6 +24,7 @@ from semantic_model.states.tracker import (
     LabelledDialogue,
     Rows,
     RuleTracker,
+    StateTracker,
     TurnState,
     fingerprint,
     labelled_turns,
@@ -249,6 +253,47 @@ class TaughtTracker:
                     if probability > 0.5:
                         stays.setdefault(slot, set()).add(value)
         return stays, sure
+
+
+@dataclass(frozen=True)
+class _Learned:
+    """A taught tracker as a file holds it."""
+
+    version: str
+    aliases: dict[str, list[tuple[str, str, float]]]  # words -> slot, value, how sure
+    changes: dict[str, float]
+    wanted: dict[str, float]
+    kept: dict[str, float]
+    single: list[str]
+
+
+def save_tracker(path: Path, tracker: StateTracker) -> None:
+    """Write what labels taught a tracker, nothing where there were too few; the ontology is kept elsewhere."""
+    learned: list[_Learned] = []
+    if isinstance(tracker, TaughtTracker):
+        aliases = {
+            said: [(*choice, sure) for choice, sure in choices.items()]
+            for said, choices in tracker.aliases.values.items()
+        }
+        weights = tracker.changes.weights, tracker.wanted.weights, tracker.kept.weights
+        learned.append(_Learned(tracker.version, aliases, *weights, sorted(tracker.single)))
+    write_json(path, list(map(asdict, learned)))
+
+
+def load_tracker(path: Path, ontology: Ontology, attributes: Mapping[str, frozenset[Choice]]) -> StateTracker:
+    """Read :func:`save_tracker` back, to be used with an ontology and images as :func:`fit_tracker` takes them.
+
+    Raises:
+        ModelError: missing or damaged.
+    """
+    found = read_json(path, error=ModelError, fix="train again", shape=list[_Learned])
+    reader = TurnReader(ontology)
+    if not found:
+        return RuleTracker(reader, attributes)
+    learned = found[0]
+    table = {said: {(slot, value): sure for slot, value, sure in each} for said, each in learned.aliases.items()}
+    weights = Logistic(learned.changes), Logistic(learned.wanted), Logistic(learned.kept)
+    return TaughtTracker(learned.version, reader, attributes, AliasTable(table), *weights, frozenset(learned.single))
 
 
 def _new(said: Mapping[str, Collection[str]], known: _Known) -> dict[str, frozenset[str]]:

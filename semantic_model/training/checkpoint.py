@@ -19,9 +19,10 @@ from schemas.files import atomic_path, read_json, taken_apart, write_json
 from schemas.ontology import Ontology
 from semantic_model.config.config import Config, config_from
 from semantic_model.data.batch import Reader
+from semantic_model.data.corpus import Corpus
 from semantic_model.data.image_features import Features
 from semantic_model.data.tokenizer import read_words
-from semantic_model.ranking.model_spec import Sizes, find_model
+from semantic_model.ranking.model_spec import Sizes, Sources, find_model
 
 MODEL_FORMAT = 3
 """Version of ``model/config.json``; format 2 is read, too: its settings are those of all models at once."""
@@ -200,12 +201,13 @@ def read_card(folder: Path) -> ModelCard:
         )
 
 
-def load_model(folder: Path, features: Features, card: ModelCard | None = None) -> tuple[Any, Reader]:
+def load_model(folder: Path, features: Features, corpus: Corpus, card: ModelCard | None = None) -> tuple[Any, Reader]:
     """A trained model with what reads its inputs.
 
     Args:
         folder: ``model`` of a run.
         features: the images of the corpus it is used on.
+        corpus: that corpus.
         card: :func:`read_card` of the folder, when read already.
 
     Raises:
@@ -220,7 +222,7 @@ def load_model(folder: Path, features: Features, card: ModelCard | None = None) 
         )
     words = read_words(folder / "tokenizer.json")
     spec = find_model(card.config.model.kind)
-    fitted = None if spec.fitted is None else spec.fitted.load(folder)
+    fitted = None if spec.fitted is None else spec.fitted.load(folder, Sources(corpus, card.ontology))
     reader = spec.open_reader(card.config, words, features, card.ontology, fitted)
     try:
         model = spec.build(card.config, Sizes(words.size, card.word_width, card.feature_width, reader, card.map_shape))

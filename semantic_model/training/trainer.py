@@ -32,7 +32,7 @@ from semantic_model.data.vision import FineTuned
 from semantic_model.layers.attention import compile_stacks, precision_of, set_precision
 from semantic_model.layers.images import StandardizedImages
 from semantic_model.layers.word_vectors import FromWords
-from semantic_model.ranking.model_spec import Fitted, ModelSpec, Sizes, StepBatch, find_model
+from semantic_model.ranking.model_spec import Fitted, ModelSpec, Sizes, Sources, StepBatch, find_model
 from semantic_model.ranking.network_ranker import NetworkRanker
 from semantic_model.training.checkpoint import (
     ModelCard,
@@ -176,7 +176,7 @@ class Trainer:
         self.device = device or torch.device("cuda" if torch.cuda.is_available() else "cpu")
         self.processes = processes or Processes()
         if fitted is None and self.spec.fitted is not None:
-            fitted = self.spec.fitted.fit(config, corpus)
+            fitted = self.spec.fitted.fit(config, Sources(corpus, ontology))
         self.reader = self.spec.open_reader(config, words, features, ontology, fitted)
         self.reader.progress = self.progress
         self.ontology = ontology
@@ -414,7 +414,7 @@ def load_ranker(run_folder: Path, corpus: Corpus, *, cache: Path | None = None) 
     if cache is None and run_folder.parent.name == "runs":
         cache = run_folder.parent.parent / "features"
     features = load_features(card.config.image, corpus.image_files, hashes=corpus.image_hashes, cache=cache)
-    model, reader = load_model(folder, features, card)
+    model, reader = load_model(folder, features, corpus, card)
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
     spec = find_model(card.config.model.kind)
     return NetworkRanker(model.to(device), reader, spec.with_remark(spec.title, card.config))
