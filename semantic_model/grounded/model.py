@@ -145,7 +145,7 @@ class GroundedSemantic(nn.Module):
         self.register_buffer("value_tokens", value_tokens, persistent=False)
         self.sums = SlotSums(torch.from_numpy(values.slot_of), n)
         self.predictor = BeliefPredictor(
-            D, self.sums, n, V, grounding.dropout, evidence=grounding.evidence, tracked=grounding.tracked
+            D, self.sums, n, V, grounding.dropout, evidence=grounding.evidence, tracked=grounding.tracker
         )
         self.value_match = ValueMatch(self.sums, n, V, grounding.sharpness)
         self.shown: Shown | NothingShown = Shown(D, grounding.dropout) if grounding.shown else NothingShown()

@@ -128,7 +128,7 @@ class GroundedReader(SlotReader):
         """Which values are mentioned, and how; and what the tracker believes."""
         mentioned: dict[str, list[Mention]] = {}
         ends, columns, strengths = [0], list[int](), list[list[float]]()
-        tracked = self.config.grounding.tracked
+        tracked = self.config.grounding.tracker
         kinds = len(EVIDENCE) + len(TRACKED) * tracked
         believed: Sequence[Beliefs] = [{}] * len(histories.histories)
         if tracked and self.config.grounding.evidence:

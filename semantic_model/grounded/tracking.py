@@ -57,7 +57,7 @@ class CrossFittedTracker:
     @classmethod
     def fit(cls, config: Settings, sources: Sources) -> Self:
         """Learn from the labelled dialogues, at most a thousand of them, and from all but a fifth, five times."""
-        if not (config.grounding.tracked and config.grounding.evidence):
+        if not (config.grounding.tracker and config.grounding.evidence):
             return cls(None)
         corpus, ontology, states = sources
         images = ImageChoices(corpus, ontology)

@@ -19,12 +19,11 @@ from schemas.errors import ModelError
 from schemas.files import read_json, write_json
 from semantic_model.config.sections import Config, RankLossConfig, Section
 from semantic_model.data.batch import SPEAKERS, Inputs, Reader
-from semantic_model.data.corpus import Corpus
 from semantic_model.data.tokenizer import PAD
 from semantic_model.layers.losses import softmax_rank_loss
 from semantic_model.models.popularity import Popularity
 from semantic_model.ranking.candidates import Scored
-from semantic_model.ranking.model_spec import ModelSpec, Objective, Sizes, StepBatch
+from semantic_model.ranking.model_spec import ModelSpec, Objective, Sizes, Sources, StepBatch
 
 
 class Fondness(Section):
@@ -51,12 +50,12 @@ class Counts(Popularity):
         write_json(folder / "counts.json", self.counts)
 
     @classmethod
-    def load(cls, folder: Path) -> Counts:
+    def load(cls, folder: Path, sources: Sources) -> Counts:
         return cls(read_json(folder / "counts.json", error=ModelError, fix="train again", shape=dict[str, int]))
 
     @classmethod
-    def fit(cls, config: Settings, corpus: Corpus) -> Counts:
-        return cls(Popularity.fit(corpus).counts)
+    def fit(cls, config: Settings, sources: Sources) -> Counts:
+        return cls(Popularity.fit(sources.corpus).counts)
 
 
 class WareReader(Reader):

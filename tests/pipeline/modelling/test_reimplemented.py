@@ -77,9 +77,9 @@ def test_a_corpus_that_it_cannot_learn_from_is_found_out_before_a_run_is_there(
 
     class Counted(treasure.AttributeValues):
         @classmethod
-        def fit(cls, config, corpus):
+        def fit(cls, config, sources):
             counted.append(1)
-            return super().fit(config, corpus)
+            return super().fit(config, sources)
 
     monkeypatch.setattr(treasure, "MODEL", replace(treasure.MODEL, fitted=Counted))
     train(workspace, TrainRequest(labeled_ratio=None, model="treasure", settings=SMALL, epochs=1, seed=3))

@@ -327,7 +327,7 @@ def test_a_tower_that_trained_along_is_saved_with_the_model(made, world, tmp_pat
         model.tower.tower.body.get_input_embeddings().weight.mul_(2)
     card = ModelCard(config, Ontology(), 8, world.features.width, "words", "features")
     save_model(tmp_path, model, reader, card)
-    loaded, _ = load_model(tmp_path, world.features)
+    loaded, _ = load_model(tmp_path, world.features, world.corpus)
     for key, value in loaded.state_dict().items():
         assert torch.equal(value, model.state_dict()[key]), key
 

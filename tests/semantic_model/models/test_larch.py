@@ -321,7 +321,7 @@ def test_knowledge_travels_with_the_model(config_of, world, folder: Path, tmp_pa
     for path in folder.iterdir():
         path.unlink()
     saved = tmp_path / "run" / "model"
-    model, reader = load_model(saved, world.features)
+    model, reader = load_model(saved, world.features, world.corpus)
     assert reader.fitted == trainer.reader.fitted
     queries = world.corpus.queries("valid")
     loaded = NetworkRanker(model, reader, "larch")
@@ -332,11 +332,11 @@ def test_knowledge_travels_with_the_model(config_of, world, folder: Path, tmp_pa
     np.testing.assert_array_equal(*scores)
     (saved / "knowledge.json").write_text("{}")
     with pytest.raises(ModelError, match=r"knowledge\.json.*train again"):
-        load_model(saved, world.features)
+        load_model(saved, world.features, world.corpus)
     other = {"attributes": [], "tips": [], "celebrities": {}}  # of another model
     (saved / "knowledge.json").write_text(json.dumps(other))
     with pytest.raises(ModelError, match="weights of another model"):
-        load_model(saved, world.features)
+        load_model(saved, world.features, world.corpus)
 
 
 def test_files_of_knowledge_are_named_before_training(config_of, folder: Path):

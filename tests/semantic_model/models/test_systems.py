@@ -18,7 +18,7 @@ from semantic_model.config.sections import MapImageConfig
 from semantic_model.data.image_features import Features
 from semantic_model.data.records import Query, Utterance
 from semantic_model.ranking.candidates import Choices
-from semantic_model.ranking.model_spec import Sizes, StepBatch, find_model
+from semantic_model.ranking.model_spec import Sizes, Sources, StepBatch, find_model
 from semantic_model.ranking.network_ranker import NetworkRanker
 from semantic_model.registry import MODELS
 from semantic_model.training.checkpoint import load_model
@@ -58,7 +58,7 @@ def features_of(config: Config, world) -> Features:
 def built(config: Config, world, seed: int = 0):
     """A network as training begins with it, and what reads its inputs."""
     spec = find_model(config.model.kind)
-    fitted = None if spec.fitted is None else spec.fitted.fit(config, world.corpus)
+    fitted = None if spec.fitted is None else spec.fitted.fit(config, Sources(world.corpus, Ontology()))
     reader = spec.open_reader(config, world.words, features_of(config, world), Ontology(), fitted)
     torch.manual_seed(seed)
     return fresh_model(spec, config, world.words, reader, world.corpus.products), reader
@@ -210,7 +210,7 @@ def test_it_resumes_bit_for_bit_and_ranks_the_same_when_loaded(config_of, world,
     second.fit()
     files = [tmp_path / folder / "model" / "model.safetensors" for folder in ("straight", "stopped")]
     assert files[0].read_bytes() == files[1].read_bytes()
-    model, reader = load_model(tmp_path / "stopped" / "model", features)
+    model, reader = load_model(tmp_path / "stopped" / "model", features, world.corpus)
     queries = world.corpus.queries("valid")
     loaded, kept = NetworkRanker(model, reader, name), second.ranker
     scores = [r.score(r.encode_contexts(queries), r.encode_products(world.corpus.products)) for r in (loaded, kept)]

@@ -8,10 +8,12 @@ import pytest
 import torch
 
 from schemas.errors import ModelError, UsageError
+from schemas.ontology import Ontology
 from semantic_model.config.config import load_config
 from semantic_model.data.tokenizer import PAD
 from semantic_model.layers.word_vectors import WordTable
 from semantic_model.models.treasure import AttributeMatrices, AttributeValues
+from semantic_model.ranking.model_spec import Sources
 from semantic_model.ranking.network_ranker import NetworkRanker
 from tests.semantic_model.models.plain_parts import Plain, Vector, cos, mean, softmax, sparsemax
 from tests.semantic_model.models.test_systems import CPU, built, settings
@@ -81,15 +83,14 @@ def test_scores_are_those_of_its_equations(config_of, world, shares: str, layers
 
 
 def catalogue(world, *attributes: dict[str, tuple[str, ...]]):
-    """A corpus of as many products."""
+    """What there is to learn from in a corpus of as many products."""
     some = world.corpus.products[: len(attributes)]
-    return replace(
-        world.corpus, products=tuple(one._replace(attributes=has) for one, has in zip(some, attributes, strict=True))
-    )
+    products = tuple(one._replace(attributes=has) for one, has in zip(some, attributes, strict=True))
+    return Sources(replace(world.corpus, products=products), Ontology())
 
 
 def test_the_commonest_attributes_have_matrices_and_their_commonest_values_rows(config_of, world):
-    corpus = catalogue(
+    sources = catalogue(
         world,
         {"fit": ("slim",), "color": ("red", "red", "blue"), "note": ()},
         {"color": ("green", "blue"), "care": ("cold",)},
@@ -99,20 +100,20 @@ def test_the_commonest_attributes_have_matrices_and_their_commonest_values_rows(
     config = settings(config_of, "treasure", text={"product_ignore": ["zip"]})
     # color three times, care and fit twice: in the order of names; of color blue three times, green and red once
     every = (("color", ("blue", "green", "red")), ("care", ("cold", "hot")), ("fit", ("loose", "slim")))
-    assert fit(config, corpus).values == every
+    assert fit(config, sources).values == every
     few = settings(
         config_of, "treasure", text={"product_ignore": ["care", "zip"]}, treasure={"matrices": 1, "values": 2}
     )
-    assert fit(few, corpus).values == (("color", ("blue", "green")),)
+    assert fit(few, sources).values == (("color", ("blue", "green")),)
     some = settings(config_of, "treasure", text={"product_fields": ["fit"]})
-    assert fit(some, corpus).values == (("fit", ("loose", "slim")),)
+    assert fit(some, sources).values == (("fit", ("loose", "slim")),)
 
 
 def test_a_catalogue_without_attributes_is_refused_with_the_ways_out(config_of, world):
-    for corpus in (catalogue(world, {}, {"fit": ()}), catalogue(world, {"care": ("cold",)}), catalogue(world)):
+    for sources in (catalogue(world, {}, {"fit": ()}), catalogue(world, {"care": ("cold",)}), catalogue(world)):
         config = settings(config_of, "treasure", text={"product_ignore": ["care"]})
         with pytest.raises(ModelError, match=r"no attribute of the catalogue is read.*import a catalogue"):
-            AttributeValues.fit(config, corpus)
+            AttributeValues.fit(config, sources)
 
 
 def test_attributes_and_values_are_read_back_in_their_order(tmp_path: Path):

@@ -18,7 +18,7 @@ from semantic_model.data.records import Product
 from semantic_model.data.taxonomy import Group, Leaf
 from semantic_model.data.tokenizer import PAD
 from semantic_model.models.umd import MODEL, Tree, knowledge_files
-from semantic_model.ranking.model_spec import Sizes
+from semantic_model.ranking.model_spec import Sizes, Sources
 from semantic_model.ranking.network_ranker import NetworkRanker
 from semantic_model.training.checkpoint import load_model
 from semantic_model.training.trainer import Examples, Trainer
@@ -46,8 +46,8 @@ def product(name: str, **attributes: str | tuple[str, ...]) -> Product:
     return Product(name, name, product_text(name, found), found, None, None)
 
 
-def corpus_of(*products: Product) -> Corpus:
-    return Corpus(products, {}, {}, {}, True, {}, ())
+def sources_of(*products: Product) -> Sources:
+    return Sources(Corpus(products, {}, {}, {}, True, {}, ()), Ontology())
 
 
 def batches(world, reader):
@@ -217,7 +217,7 @@ def test_kinds_and_groups_are_derived_from_the_catalogue(config_of):
         product("9", type="scarf", category="accessories", color="white"),
     ]
     config = settings(config_of, "umd", text={"product_ignore": ["price"]})
-    tree = Tree.fit(config, corpus_of(*items))
+    tree = Tree.fit(config, sources_of(*items))
     assert tree.leaves == (
         Leaf("top", ("blouse",)),
         Leaf("shoes", ("boots",)),
@@ -232,7 +232,7 @@ def test_kinds_and_groups_are_derived_from_the_catalogue(config_of):
     assert [tree.leaf(item) for item in items] == [3, 3, 0, 1, 1, 1, 2, 2, 2]
     assert tree.values(items[8]) == [3, 2, 2]
     less = settings(config_of, "umd", umd={"groups": 1, "values": 2, "leaves": 2})
-    tree = Tree.fit(less, corpus_of(*items))
+    tree = Tree.fit(less, sources_of(*items))
     assert tree.leaves == (Leaf("product", ("boots",)), Leaf("product", ("scarf",)))  # no fewer categories than these
     assert tree.groups == (Group("color", (("blue",), ("red",))),)
 
@@ -240,7 +240,7 @@ def test_kinds_and_groups_are_derived_from_the_catalogue(config_of):
 def test_a_catalogue_that_says_nothing_has_one_node_of_each(config_of, world):
     config = settings(config_of, "umd")
     for items in ((), (product("a thing"), product("another"))):
-        tree = Tree.fit(config, corpus_of(*items))
+        tree = Tree.fit(config, sources_of(*items))
         assert tree == Tree((), (Group("", ()),), substrings=False)
         assert (tree.top_of, tree.first_of) == ([0], [0, 1])
         assert (tree.leaf(product("a dress")), tree.values(product("a dress"))) == (0, [0])
@@ -291,7 +291,7 @@ def test_mmds_own_pair_of_taxonomies_is_one(config_of, knowledge):
     (folder / "taxonomy_men.txt").write_text("man>apparel>upper>shirt>shirt\nman>apparel>upper>coat>parka")
     (folder / "taxonomy_women.txt").write_text("woman>apparel>upper>shirt>shirt\nwoman>apparel>whole>dress>dress,gown")
     assert list(knowledge_files(config)) == ["taxonomy_men.txt", "taxonomy_women.txt", "raw_attributes.py"]
-    tree = Tree.fit(config, corpus_of())
+    tree = Tree.fit(config, sources_of())
     assert tree.leaves == (Leaf("upper", ("shirt",)), Leaf("upper", ("parka",)), Leaf("whole", ("dress", "gown")))
     (folder / "taxonomy_men.txt").unlink()
     assert list(knowledge_files(config)) == ["taxonomy_women.txt", "raw_attributes.py"]
@@ -312,7 +312,7 @@ def test_a_tree_that_does_not_train_stays_as_drawn_and_is_saved(config_of, world
         seed=0,
     )
     trainer.fit()
-    model, reader = load_model(tmp_path / "model", features)
+    model, reader = load_model(tmp_path / "model", features, world.corpus)
     moved = {name for name, value in model.state_dict().items() if not torch.equal(value, drawn[name])}
     tree = {name for name in drawn if name.startswith(("top.", "leaf.", "groups.", "values."))}
     assert len(tree) == 8
@@ -385,7 +385,7 @@ def test_maps_that_are_too_small_for_the_tree_are_refused(config_of, world):
             np.zeros((count, int(np.prod(shape or 5))), np.float32), world.features.rows, "", map_shape=shape
         )
         config = settings(config_of, "umd")
-        tree = Tree.fit(config, world.corpus)
+        tree = Tree.fit(config, Sources(world.corpus, Ontology()))
         reader = MODEL.open_reader(config, world.words, features, Ontology(), tree)
         with pytest.raises(ModelError, match=r"maps of 9 x 9 cells at least.*image\.map to an earlier layer"):
             MODEL.build(config, Sizes(world.words.size, 8, features.width, reader, features.map_shape))

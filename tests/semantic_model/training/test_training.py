@@ -414,7 +414,7 @@ def test_a_model_card_of_another_shape_is_refused(trainer_of, tmp_path, world, v
     whole = json.loads(path.read_text())
     for key in whole:
         path.write_text(json.dumps({**whole, key: value}))
-        said = refusal(lambda: load_model(path.parent, world.features))
+        said = refusal(lambda: load_model(path.parent, world.features, world.corpus))
         if said is None:
             assert key in {"words", "features"}, f"{key}: {value!r} was taken"  # free texts that describe
         else:
