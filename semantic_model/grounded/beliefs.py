@@ -24,6 +24,7 @@ from semantic_model.ranking.ranker import PredictedState
 FAST = 5.0
 """Weights of mentions and of single values move that many times faster than the encoders': few examples teach each."""
 
+_BOUND = 30.0  # so that many products together stay ordinary numbers
 _TRACKED = 6.0
 """Weight of the tracker's probability to begin with: what it is sure of outweighs three mentions' worth of "none"."""
 
@@ -98,6 +99,31 @@ def belief_loss(predicted: LogBeliefs, gold: Beliefs, labelled: Tensor, sums: Sl
     """
     each = gold.none * predicted.none + sums(gold.like * predicted.like + gold.dislike * predicted.dislike)  # [B, n]
     return -masked_mean_of(torch.where(labelled, each, 0.0).sum(dim=1), labelled.any(dim=1))
+
+
+def posterior(prior: Beliefs, affinity: Tensor, positives: Tensor, sums: SlotSums) -> Beliefs:
+    """Beliefs after products were recommended: the E-step of expectation maximisation, slot by slot.
+
+        q(s, v) ~ P(s, v) prod_rho+ p(rho+ | v),   p(rho | like v) = exp(a_v(rho)) / sum_rho' exp(a_v(rho'))
+
+    a noisy channel from what is wanted to what is recommended: products that most of the catalogue is like tell little.
+    For "nothing wanted" p is even, and for a value disliked it has -a_v.
+
+    Args:
+        prior: what the student believes.
+        affinity: a of all products, see :class:`semantic_model.grounded.matching.ValueMatch` [N, V].
+        positives: bool [B, N].
+        sums: of the ontology's values.
+    """
+    chosen = positives.float()  # [B, N]
+    size = torch.tensor(float(len(affinity)), device=affinity.device).log()
+    up = affinity - affinity.logsumexp(dim=0) + size  # log of p, relative to an even one [N, V]
+    down = -affinity - (-affinity).logsumexp(dim=0) + size
+    like = (chosen @ up).clamp(-_BOUND, _BOUND).exp() * prior.like
+    dislike = (chosen @ down).clamp(-_BOUND, _BOUND).exp() * prior.dislike
+    total = prior.none + sums(like + dislike)
+    spread = sums.spread(total)
+    return Beliefs(prior.none / total, like / spread, dislike / spread)
 
 
 class BeliefPredictor(nn.Module):

@@ -1,14 +1,15 @@
 """The joint objective of grounded models: the paper's, with the beliefs in the ranking and a loss of their own.
 
 on D_F   alpha [rank + JS + co_sim] of the teacher + (1 - alpha) [rank + MSE + beliefs] of the student
-on D_P   [rank + JS + co_sim] of the student
+on D_P   [rank + JS + co_sim] of the student, and, where asked for, its beliefs' cross-entropy with their posterior
 """
 
 from __future__ import annotations
 
+import torch
 from torch import Tensor
 
-from semantic_model.grounded.beliefs import belief_loss
+from semantic_model.grounded.beliefs import belief_loss, posterior
 from semantic_model.grounded.model import GroundedContext, GroundedSemantic, GroundedVectors, State
 from semantic_model.layers.losses import softmax_rank_loss, state_mse
 from semantic_model.ranking.candidates import Choices, Scored
@@ -24,6 +25,12 @@ def grounded_objective(model: GroundedSemantic, step: StepBatch) -> Objective:
     predicted = model.student_state(context)
     if states is None:
         found = _ranking(model, context, products, choices, predicted.state, agreement=True)
+        if config.em_weight:
+            assert choices.relevant is not None  # as the settings make sure
+            with torch.no_grad():
+                affinity = model.value_match.affinity(products.attributes)
+                meant = posterior(predicted.state.beliefs, affinity, choices.relevant, model.sums)
+            found["em"] = belief_loss(predicted.log_beliefs, meant, torch.ones_like(meant.none).bool(), model.sums)
         return Objective(weighted(config, found), {f"student_{name}": value for name, value in found.items()})
     teacher_state = model.teacher_state(states)
     terms: dict[str, Tensor] = {}
