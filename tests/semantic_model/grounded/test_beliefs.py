@@ -7,8 +7,16 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from semantic_model.grounded.beliefs import BeliefPredictor, Beliefs, LogBeliefs, SlotSums, belief_loss, gold_beliefs
-from semantic_model.grounded.reading import EVIDENCE, GroundedStates
+from semantic_model.grounded.beliefs import (
+    BeliefPredictor,
+    Beliefs,
+    LogBeliefs,
+    SlotSums,
+    belief_loss,
+    gold_beliefs,
+    posterior,
+)
+from semantic_model.grounded.reading import EVIDENCE, TRACKED, GroundedStates
 
 SIZES = (3, 0, 2, 1)  # values of four slots
 SLOT_OF = torch.tensor([slot for slot, size in enumerate(SIZES) for _ in range(size)])
@@ -239,3 +247,52 @@ def test_the_loss_teaches_the_predictor():
     found = model(*given).exp()
     assert torch.allclose(found.like, gold.like, atol=0.1)
     assert torch.allclose(found.dislike, gold.dislike, atol=0.1)
+
+
+def test_what_the_tracker_is_sure_of_is_believed_from_the_start():
+    torch.manual_seed(0)
+    model = BeliefPredictor(D, SUMS, n, V, 0.0, tracked=True)
+    evidence = torch.zeros(2, V, len(EVIDENCE) + len(TRACKED))
+    evidence[0, 1, -2] = 0.95  # wanted
+    evidence[1, 4, -1] = 0.95  # to be avoided
+    found = model(torch.randn(2, n, D), torch.zeros(2, 2 * D), evidence, torch.randn(V, D)).exp()
+    assert found.like[0, 1] > found.none[0, 0]
+    assert found.dislike[1, 4] > found.none[1, 2]
+    plain = BeliefPredictor(D, SUMS, n, V, 0.0)
+    assert plain.like.shape[1] == len(EVIDENCE) == model.like.shape[1] - len(TRACKED)
+
+
+def test_a_posterior_worked_by_hand():
+    """One slot of three values; of four products two have the first, one the second and one none."""
+    sums = SlotSums(torch.tensor([0, 0, 0]), 1)
+    two = math.log(2)
+    affinity = torch.tensor([[two, 0, 0], [two, 0, 0], [0, two, 0], [0, 0, 0]])
+    prior = Beliefs(torch.tensor([[0.4]]), torch.tensor([[0.3, 0.1, 0.0]]), torch.tensor([[0.2, 0.0, 0.0]]))
+    # p is 2 2 1 1 of 6 for "like first", 1 1 2 1 of 5 for "like second", .5 .5 1 1 of 3 for "dislike first"; even, 1 of 4
+    first, second, against = 0.3 * 2 / 6 * 4, 0.1 * 1 / 5 * 4, 0.2 * 0.5 / 3 * 4
+    total = 0.4 + first + second + against
+    found = posterior(prior, affinity, torch.tensor([[True, False, False, False]]), sums)
+    assert found.none[0, 0].item() == pytest.approx(0.4 / total)
+    assert found.like[0].tolist() == pytest.approx([first / total, second / total, 0.0])
+    assert found.dislike[0].tolist() == pytest.approx([against / total, 0.0, 0.0])
+    # both products with the first value say the same twice
+    both = posterior(prior, affinity, torch.tensor([[True, True, False, False]]), sums)
+    twice, other, avoided = 0.3 * (8 / 6) ** 2, 0.1 * (4 / 5) ** 2, 0.2 * (2 / 3) ** 2
+    assert both.like[0, 0].item() == pytest.approx(twice / (0.4 + twice + other + avoided))
+
+
+@given(st.integers(0, 1000), st.integers(0, 4))
+@settings(deadline=None)
+def test_a_posterior_is_a_distribution_and_no_products_change_nothing(seed: int, positives: int):
+    torch.manual_seed(seed)
+    logits = torch.randn(2, n + 2 * V)
+    none, like, dislike = (part.exp() for part in logits.split([n, V, V], dim=1))
+    total = none + SUMS(like + dislike)
+    prior = Beliefs(none / total, like / SUMS.spread(total), dislike / SUMS.spread(total))
+    chosen = torch.zeros(2, 7, dtype=torch.bool)
+    chosen[:, :positives] = True
+    found = posterior(prior, 20 * torch.randn(7, V), chosen, SUMS)
+    assert torch.allclose(slot_totals(found), torch.ones(2, n), atol=1e-5)
+    assert all(torch.isfinite(part).all() and (part >= 0).all() for part in found)
+    if not positives:
+        assert all(torch.allclose(one, other, atol=1e-6) for one, other in zip(found, prior, strict=True))
