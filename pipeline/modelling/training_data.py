@@ -39,7 +39,7 @@ class TrainingData:
 
     corpus: Corpus  # catalogue, dialogues and images
     ontology: Ontology  # for its slots
-    labelled: list[str]  # ids of the dialogues whose labels are used
+    labelled: list[str]  # ids of the dialogues of D_F whose labels are used
     # their recommendation turns; with states as text none, as these stand in those of D_P
     queries: list[Query]
     states: list[BeliefState]  # the gold state of each
@@ -63,6 +63,7 @@ def prepare(workspace: Workspace, plan: Plan, config: Config, progress: Progress
     from semantic_model.data.tokenizer import find_words
     from semantic_model.data.told_states import STATE_TOKENS, state_words, with_states
     from semantic_model.data.vision import require_weights
+    from semantic_model.grounded.settings import Settings as GroundedSettings
     from semantic_model.ranking.model_spec import Sources, find_model
 
     corpus, labels = load_corpus(workspace, images=plan.images, fold=plan.fold), "D_F" in plan.inputs
@@ -76,13 +77,14 @@ def prepare(workspace: Workspace, plan: Plan, config: Config, progress: Progress
     training = corpus.dialogues("train")
     if not training:
         raise InputError("there are no training dialogues", fix="import a corpus with a train split")
-    states = gold_states(workspace) if labels else {}
+    states, turns = gold_states(workspace) if labels else {}, partial_states(workspace) if labels else {}
     known = set(training)
-    usable = [name for name in states if name in known]
+    tracks = isinstance(config, GroundedSettings) and config.grounding.tracker
+    usable, partly = [name for name in states if name in known], [name for name in turns if name in known and tracks]
     if plan.labelled is None:
-        labelled = labelled_dialogues(usable, len(training), plan.labeled_ratio, plan.seed)
+        labelled, partly = labelled_dialogues(usable, len(training), plan.labeled_ratio, plan.seed), []
     else:
-        labelled = _all_labelled(plan.labelled, usable)
+        labelled, partly = _all_labelled(plan.labelled, usable, partly)
     d_p = set(unlabelled_dialogues(training, labelled, config.train.unlabelled_ratio, plan.seed))
     used = set(labelled)
     unlabelled = [query for query in corpus.queries("train") if query.dialogue_id in d_p]
@@ -96,8 +98,10 @@ def prepare(workspace: Workspace, plan: Plan, config: Config, progress: Progress
     if plan.images:
         require_weights(config.image)
     kind = find_model(config.model.kind).fitted
-    sources = Sources(corpus, ontology, {name: states[name] for name in labelled})
-    fitted = None if kind is None else kind.fit(config, sources)
+    if partly:
+        progress.log(f"{len(partly)} dialogues that are labelled in part teach the state tracker")
+    taught = {name: states[name] for name in labelled} | {name: turns[name] for name in partly}
+    fitted = None if kind is None else kind.fit(config, Sources(corpus, ontology, taught))
     progress.log(f"words: {words.source}")
     if plan.ds_input:
         own = {name: states[name] for name in labelled}
@@ -150,16 +154,17 @@ def named_for_training(workspace: Workspace, path: Path) -> tuple[str, ...]:
     return tuple(named_dialogues(path, read_dialogue_index(workspace.turns, with_hashes=False)))
 
 
-def _all_labelled(named: Sequence[str], usable: Sequence[str]) -> list[str]:
-    known = set(usable)
-    missing = [name for name in named if name not in known]
+def _all_labelled(named: Sequence[str], usable: Sequence[str], partly: Sequence[str]) -> tuple[list[str], list[str]]:
+    """The dialogues named that are labelled throughout, and those of which some turns are."""
+    known, some = set(usable), set(partly)
+    missing = [name for name in named if name not in known | some]
     if missing:
         raise InputError(
             f"{len(missing)} of {len(named)} dialogues named are not labelled throughout, or not for training: "
             f"the first is {missing[0]}",
             fix="label them, run `semctl ingest-labels`, or take them off the list",
         )
-    return list(named)
+    return [name for name in named if name in known], [name for name in named if name in some]
 
 
 def unlabelled_dialogues(training: Sequence[str], labelled: Sequence[str], ratio: float, seed: int) -> list[str]:
@@ -230,6 +235,18 @@ def gold_states(workspace: Workspace) -> dict[str, list[tuple[int, BeliefState]]
     overlap = found.keys() & set(d_p.column("dialogue_id").to_pylist())
     if overlap:
         raise WorkspaceError(f"dialogue {min(overlap)} is in both D_F and D_P", where=workspace.d_p, fix=_AGAIN)
+    return {dialogue: sorted(rows, key=lambda row: row[0]) for dialogue, rows in found.items()}
+
+
+def partial_states(workspace: Workspace) -> dict[str, list[tuple[int, BeliefState]]]:
+    """Dialogue -> (user turn, state) in order, for the turns of D_P whose state is known in every slot."""
+    _, d_p = read_splits(workspace.d_f, workspace.d_p, workspace.split_manifest)
+    slots = {slot.name for slot in workspace.ontology().slots}
+    found: dict[str, list[tuple[int, BeliefState]]] = {}
+    for row in d_p.select(["dialogue_id", "turn", "state", "labelled_slots"]).to_pylist():
+        state = state_from_rows(row["state"])
+        if state is not None and slots <= set(row["labelled_slots"]):
+            found.setdefault(row["dialogue_id"], []).append((row["turn"], state))
     return {dialogue: sorted(rows, key=lambda row: row[0]) for dialogue, rows in found.items()}
 
 

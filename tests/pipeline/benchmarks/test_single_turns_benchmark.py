@@ -15,9 +15,15 @@ from pipeline.benchmarks.single_turns import PER_DIALOGUE, WAYS, _Shop
 from pipeline.corpus.import_corpus import ImportRequest, import_corpus
 from pipeline.generator.corpus import GenerateRequest, generate_corpus
 from pipeline.labelling.ingest_labels import IngestRequest, ingest_labels
+from pipeline.modelling.runs import load_corpus
+from pipeline.modelling.train import TrainRequest, plan_run
+from pipeline.modelling.training_data import partial_states, prepare
 from pipeline.workspace import Workspace
 from schemas.belief import TurnUpdate
-from schemas.errors import UsageError
+from schemas.errors import InputError, UsageError
+from schemas.progress import SilentProgress
+from semantic_model.grounded.tracking import CrossFittedTracker
+from semantic_model.states import tracker
 from tests.label_exports import marked, states_in
 from tests.labelling_corpus import ONTOLOGY, dialogue, write_workspace
 
@@ -91,3 +97,30 @@ def test_without_enough_labels_it_says_what_to_do(tmp_path: Path):
     shop = write_workspace(tmp_path / "shop", [dialogue("d1")])
     with pytest.raises(UsageError, match="0 wholly labelled dialogues are too few to measure on"):
         run_benchmark("turns", Options(workspace=shop.root))
+
+
+def test_single_turns_teach_the_tracker_of_a_run_that_names_their_dialogues(
+    measured: Measured, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    monkeypatch.setattr(tracker, "FEWEST_DIALOGUES", 2)
+    shop = Workspace(tmp_path / "shop")
+    import_corpus(shop, ImportRequest(measured.corpus, "mmd", ignore_states=True))
+    shutil.copy(measured.gold.ontology_file, shop.ontology_file)
+    ingest_labels(shop, IngestRequest(export=measured.out / "doubtful-turns-30-seed0.json"))
+    known = partial_states(shop)
+    gold = states_in(measured.gold)
+    assert known
+    for name, turns in known.items():
+        assert [marked(state) for _, state in turns] == [marked(gold[name, at]) for at, _ in turns]
+    names = tuple(name for name in known if name in load_corpus(shop).dialogues("train"))
+    plan, config = plan_run(shop, TrainRequest(labelled=names, preset="default"))
+    data = prepare(shop, plan, config, SilentProgress())
+    assert (data.labelled, data.queries, isinstance(data.fitted, CrossFittedTracker)) == ([], [], True)
+    assert set(data.fitted.held_out) == set(names)
+    assert f"+{len(names)}dialogues:" in data.fitted.tracker.version
+    # a run that names none of them learns from no label, and one whose model has no tracker cannot use them
+    plan, config = plan_run(shop, TrainRequest(labeled_ratio=0.0, preset="default"))
+    assert not prepare(shop, plan, config, SilentProgress()).fitted.held_out
+    plan, config = plan_run(shop, TrainRequest(labelled=names, preset="default", settings=("grounding.tracker=false",)))
+    with pytest.raises(InputError, match="not labelled throughout"):
+        prepare(shop, plan, config, SilentProgress())

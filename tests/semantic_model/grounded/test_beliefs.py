@@ -268,7 +268,7 @@ def test_a_posterior_worked_by_hand():
     two = math.log(2)
     affinity = torch.tensor([[two, 0, 0], [two, 0, 0], [0, two, 0], [0, 0, 0]])
     prior = Beliefs(torch.tensor([[0.4]]), torch.tensor([[0.3, 0.1, 0.0]]), torch.tensor([[0.2, 0.0, 0.0]]))
-    # p is 2 2 1 1 of 6 for "like first", 1 1 2 1 of 5 for "like second", .5 .5 1 1 of 3 for "dislike first"; even, 1 of 4
+    # p: 2 2 1 1 of 6 for "like first", 1 1 2 1 of 5 for "like second", .5 .5 1 1 of 3 for "dislike first"; even, 1 of 4
     first, second, against = 0.3 * 2 / 6 * 4, 0.1 * 1 / 5 * 4, 0.2 * 0.5 / 3 * 4
     total = 0.4 + first + second + against
     found = posterior(prior, affinity, torch.tensor([[True, False, False, False]]), sums)
