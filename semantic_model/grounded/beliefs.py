@@ -102,6 +102,19 @@ def belief_loss(predicted: LogBeliefs, gold: Beliefs, labelled: Tensor, sums: Sl
     return -masked_mean_of(torch.where(labelled, each, 0.0).sum(dim=1), labelled.any(dim=1))
 
 
+def tracked_beliefs(evidence: Tensor, sums: SlotSums) -> Beliefs:
+    """What the state tracker believes as distributions: of each value by itself it believes more than one may hold.
+
+    Args:
+        evidence: as :class:`BeliefPredictor` takes it, with :data:`TRACKED` [B, V, E].
+        sums: of the ontology's values.
+    """
+    like, dislike = evidence[..., -2], evidence[..., -1]
+    total = sums(like + dislike)  # [B, n]
+    spread = sums.spread(total.clamp(min=1))
+    return Beliefs((1 - total).clamp(min=0), like / spread, dislike / spread)
+
+
 def posterior(prior: Beliefs, affinity: Tensor, positives: Tensor, sums: SlotSums) -> Beliefs:
     """Beliefs after products were recommended: the E-step of expectation maximisation, slot by slot.
 

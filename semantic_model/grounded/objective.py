@@ -9,7 +9,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from semantic_model.grounded.beliefs import belief_loss, posterior
+from semantic_model.grounded.beliefs import belief_loss, posterior, tracked_beliefs
 from semantic_model.grounded.model import GroundedContext, GroundedSemantic, GroundedVectors, State
 from semantic_model.layers.losses import softmax_rank_loss, state_mse
 from semantic_model.ranking.candidates import Choices, Scored
@@ -25,12 +25,16 @@ def grounded_objective(model: GroundedSemantic, step: StepBatch) -> Objective:
     predicted = model.student_state(context)
     if states is None:
         found = _ranking(model, context, products, choices, predicted.state, agreement=True)
+        every = torch.ones_like(predicted.none).bool()
+        if config.tracker_weight:
+            told = tracked_beliefs(context.evidence, model.sums)
+            found["tracker"] = belief_loss(predicted.log_beliefs, told, every, model.sums)
         if config.em_weight:
             assert choices.relevant is not None  # as the settings make sure
             with torch.no_grad():
                 affinity = model.value_match.affinity(products.attributes)
                 meant = posterior(predicted.state.beliefs, affinity, choices.relevant, model.sums)
-            found["em"] = belief_loss(predicted.log_beliefs, meant, torch.ones_like(meant.none).bool(), model.sums)
+            found["em"] = belief_loss(predicted.log_beliefs, meant, every, model.sums)
         return Objective(weighted(config, found), {f"student_{name}": value for name, value in found.items()})
     teacher_state = model.teacher_state(states)
     terms: dict[str, Tensor] = {}

@@ -26,6 +26,9 @@ class GroundedLossConfig(JointLossConfig):
 
     rank: Literal["softmax"] = Field(default="softmax", description="L_rank: cross-entropy")
     belief_weight: float = Field(default=1.0, ge=0, description="of the predicted beliefs' cross-entropy")
+    tracker_weight: float = Field(
+        default=0.0, ge=0, description="on D_P, of their cross-entropy with what the state tracker believes"
+    )
     em_weight: float = Field(
         default=0.0,
         ge=0,
@@ -45,6 +48,8 @@ class Settings(TeacherStudentConfig):
             raise ValueError(
                 "grounding.similarity = false leaves the DSI out: set loss.js_weight = 0 and loss.co_sim_weight = 0"
             )
+        if self.loss.tracker_weight and not (self.grounding.tracker and self.grounding.evidence):
+            raise ValueError("loss.tracker_weight compares with the state tracker: set grounding.tracker = true")
         if self.loss.em_weight and self.train.rank_candidates != "all":
             raise ValueError('loss.em_weight compares with the whole catalogue: set train.rank_candidates = "all"')
         return self

@@ -63,6 +63,7 @@ _WEIGHTS = {
     "co_sim": "co_sim_weight",
     "mse": "mse_weight",
     "beliefs": "belief_weight",
+    "tracker": "tracker_weight",
     "em": "em_weight",
 }
 
