@@ -15,6 +15,7 @@ from semantic_model.grounded.beliefs import (
     belief_loss,
     gold_beliefs,
     posterior,
+    tracked_beliefs,
 )
 from semantic_model.grounded.reading import EVIDENCE, TRACKED, GroundedStates
 
@@ -296,3 +297,17 @@ def test_a_posterior_is_a_distribution_and_no_products_change_nothing(seed: int,
     assert all(torch.isfinite(part).all() and (part >= 0).all() for part in found)
     if not positives:
         assert all(torch.allclose(one, other, atol=1e-6) for one, other in zip(found, prior, strict=True))
+
+
+def test_what_the_tracker_believes_as_distributions_worked_by_hand():
+    evidence = torch.zeros(2, V, len(EVIDENCE) + len(TRACKED))
+    evidence[0, :3, -2] = torch.tensor([0.5, 0.2, 0.0])
+    evidence[0, 1, -1] = 0.1
+    evidence[0, 5, -2] = 1.0
+    evidence[1, :2, -2] = torch.tensor([0.9, 0.6])  # two values of a slot that both hold
+    found = tracked_beliefs(evidence, SUMS)
+    assert found.none.tolist() == [pytest.approx([0.2, 1, 1, 0]), pytest.approx([0, 1, 1, 1])]
+    assert found.like[0].tolist() == pytest.approx([0.5, 0.2, 0, 0, 0, 1])
+    assert found.dislike[0].tolist() == pytest.approx([0, 0.1, 0, 0, 0, 0])
+    assert found.like[1].tolist() == pytest.approx([0.6, 0.4, 0, 0, 0, 0])
+    assert torch.allclose(slot_totals(found), torch.ones(2, n))

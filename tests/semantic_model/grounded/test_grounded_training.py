@@ -11,7 +11,7 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
-from schemas.errors import ModelError
+from schemas.errors import ModelError, UsageError
 from schemas.ontology import Ontology, Slot
 from semantic_model.data.image_features import Features
 from semantic_model.grounded.model import GroundedSemantic
@@ -154,6 +154,9 @@ def test_ratio_zero_trains_the_student_alone_and_ratio_one_has_every_label(train
     "sections",
     [
         *({"grounding": {name: False}} for name in ("shown", "evidence", "similarity")),
+        {"grounding": {"tracker": True}},
+        {"grounding": {"tracker": True, "evidence": False}},
+        {"grounding": {"tracker": True}, "loss": {"tracker_weight": 0.5, "em_weight": 0.5}},
         {"train": {"rank_candidates": "sampled"}},
         {"train": {"rank_candidates": "batch"}},
         {"loss": {"js_weight": 1.0, "co_sim_weight": 1.0, "student_on_labelled": "all"}},
@@ -199,3 +202,45 @@ def test_a_loss_that_is_not_a_number_names_the_term_and_the_batch(trainer_of):
         trainer.model.predictor.none[0] = float("nan")
     with pytest.raises(ModelError, match=r"not a number in student_rank, student_beliefs.*epoch 1, step 1, D_F"):
         trainer.fit()
+
+
+def test_what_the_tracker_believes_and_what_was_recommended_are_terms_of_d_p_alone(trainer_of):
+    sections = {"grounding": {"tracker": True}, "loss": {"tracker_weight": 0.5, "em_weight": 2.0}}
+    first = trainer_of("run", **sections).fit().history[0]
+    told = {name for name in first if name.startswith("D_")}
+    assert told == {
+        *("D_F.loss", "D_F.teacher_rank", "D_F.student_rank", "D_F.student_mse", "D_F.student_beliefs"),
+        *("D_P.loss", "D_P.student_rank", "D_P.student_tracker", "D_P.student_em"),
+    }
+    parts = first["D_P.student_rank"] + 0.5 * first["D_P.student_tracker"] + 2 * first["D_P.student_em"]
+    assert first["D_P.loss"] == pytest.approx(parts, rel=1e-4)
+
+
+def test_a_run_with_a_tracker_reads_the_same_after_it_was_loaded(trainer_of, world, tmp_path, monkeypatch):
+    sections = {"grounding": {"tracker": True}}
+    trainer = trainer_of("run", **sections)
+    trainer.fit()
+    monkeypatch.setattr("semantic_model.training.trainer.load_features", lambda *_, **__: world.features)
+    loaded = load_ranker(tmp_path / "run", world.corpus)
+    queries = world.corpus.queries("valid")
+    found = [
+        ranker.score(ranker.encode_contexts(queries), ranker.encode_products(world.corpus.products))
+        for ranker in (trainer.ranker, loaded)
+    ]
+    assert np.array_equal(*found)
+    (tmp_path / "run" / "model" / "tracker.json").unlink()
+    with pytest.raises(ModelError, match=r"tracker\.json.*is missing; train again"):
+        load_ranker(tmp_path / "run", world.corpus).encode_contexts(queries)
+
+
+@pytest.mark.parametrize(
+    ("sections", "said"),
+    [
+        ({"loss": {"tracker_weight": 1.0}}, "set grounding.tracker = true"),
+        ({"loss": {"tracker_weight": 1.0}, "grounding": {"tracker": True, "evidence": False}}, "set grounding.tracker"),
+        ({"loss": {"em_weight": 1.0}, "train": {"rank_candidates": "sampled"}}, 'set train.rank_candidates = "all"'),
+    ],
+)
+def test_a_term_without_what_it_compares_with_is_refused(grounded_config, sections, said):
+    with pytest.raises(UsageError, match=said):
+        grounded_config(**sections)
