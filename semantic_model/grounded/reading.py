@@ -132,7 +132,7 @@ class GroundedReader(SlotReader):
         kinds = len(EVIDENCE) + len(TRACKED) * tracked
         believed: Sequence[Beliefs] = [{}] * len(histories.histories)
         if tracked and self.config.grounding.evidence:
-            believed = self.fitted.beliefs(histories.dialogues, histories.histories)
+            believed = self.fitted.beliefs(histories.dialogues, histories.histories, self.progress)
         for history, beliefs in zip(histories.histories, believed, strict=True):
             for utterance in history:
                 if utterance.text not in mentioned:

@@ -13,6 +13,7 @@ from typing import Self
 
 from schemas.errors import ModelError
 from schemas.ontology import Ontology
+from schemas.progress import Progress, SilentProgress
 from semantic_model.data.corpus import Corpus
 from semantic_model.data.records import Utterance
 from semantic_model.grounded.settings import Settings
@@ -89,7 +90,9 @@ class CrossFittedTracker:
             return cls(None)
         return cls(load_tracker(folder / _FILE, sources.ontology, ImageChoices(sources.corpus, sources.ontology)))
 
-    def beliefs(self, dialogues: Sequence[str], histories: Sequence[Sequence[Utterance]]) -> list[Beliefs]:
+    def beliefs(
+        self, dialogues: Sequence[str], histories: Sequence[Sequence[Utterance]], progress: Progress | None = None
+    ) -> list[Beliefs]:
         """What is believed after each history; the longest one of a dialogue is read for all that are its beginning.
 
         Raises:
@@ -99,7 +102,8 @@ class CrossFittedTracker:
         for name, history in zip(dialogues, histories, strict=True):
             if len(history) > len(longest.get(name, ())):
                 longest[name] = history
-        read = {name: self._after_each(name, history) for name, history in longest.items()}
+        shown = (progress or SilentProgress()).track(longest.items(), "reading states", len(longest))
+        read = {name: self._after_each(name, history) for name, history in shown}
         found: list[Beliefs] = []
         for name, history in zip(dialogues, histories, strict=True):
             begins = not history or tuple(history) == tuple(longest[name][: len(history)])
