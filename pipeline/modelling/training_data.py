@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import itertools
 from bisect import bisect_left
 from collections.abc import Iterator, Mapping, Sequence
@@ -11,6 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from annotate.annotations.dialogue_index import read_dialogue_index
+from annotate.assignment.selection_strategies import seeded_order
 from annotate.states.splits import read_splits
 from pipeline.chosen_dialogues import named_dialogues
 from pipeline.modelling.run_record import Plan
@@ -142,7 +142,7 @@ def labelled_dialogues(labelled: Sequence[str], training: int, ratio: float, see
             f"only {len(labelled)} are labelled",
             fix=f"the largest possible ratio is {largest:g}; label more, or run `semctl ingest-labels`",
         )
-    return _in_order(labelled, seed)[:wanted]
+    return seeded_order(labelled, seed)[:wanted]
 
 
 def named_for_training(workspace: Workspace, path: Path) -> tuple[str, ...]:
@@ -186,11 +186,7 @@ def unlabelled_dialogues(training: Sequence[str], labelled: Sequence[str], ratio
             fix="use more of them, or --labeled-ratio above 0",
         )
     inside = set(labelled)
-    return [*labelled, *_in_order([name for name in training if name not in inside], seed)][:wanted]
-
-
-def _in_order(names: Sequence[str], seed: int) -> list[str]:
-    return sorted(names, key=lambda name: hashlib.sha256(f"{seed}:{name}".encode()).digest())
+    return [*labelled, *seeded_order([name for name in training if name not in inside], seed)][:wanted]
 
 
 def input_hashes(
