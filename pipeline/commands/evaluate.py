@@ -70,7 +70,6 @@ def _show(console: Console, report: EvaluationReport) -> None:
     from pipeline.modelling.evaluate import RULES
 
     names = list(report.rows[0].means)
-    names_of_rows = {row.name for row in report.rows}
     rows = []
     for row in report.rows:
         ends = row.intervals["ndcg@5"]
@@ -85,7 +84,7 @@ def _show(console: Console, report: EvaluationReport) -> None:
         caption="; ".join(
             [
                 "±: half of the 95 % interval of NDCG@5, by dialogue",
-                *(said for name, said in RULES.items() if name in names_of_rows),
+                *(said for name, said in RULES.items() if any(name in row.name for row in report.rows)),
                 *([str(report.file)] if report.file else []),
             ]
         ),

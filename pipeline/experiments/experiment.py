@@ -11,7 +11,7 @@ from pipeline.experiments.figure import Drawing, ratio_figure
 from pipeline.experiments.grid import ExperimentRequest, Row, folds_of, plan_grid
 from pipeline.experiments.running import Measured, run_all
 from pipeline.experiments.summary import SELECT, Part, RowSummary, by_label, compare, markdown, summarise
-from pipeline.modelling.evaluate import RULES, baselines, gold_rule
+from pipeline.modelling.evaluate import RULES, baselines, told_gold
 from pipeline.modelling.run_record import RECORD
 from pipeline.modelling.runs import load_corpus
 from pipeline.modelling.training_data import gold_states, states_of
@@ -127,7 +127,7 @@ def _floors(workspace: Workspace, request: ExperimentRequest, kind: CandidateKin
         corpus = load_corpus(workspace, images=request.images, fold=fold)
         if request.ds_input:  # before anything is trained
             states_of(corpus.queries(request.asked), gold_states(workspace))
-        for ranker in (*baselines(corpus), *gold_rule(workspace, corpus, request.asked)):
+        for ranker in (*baselines(corpus), *told_gold(workspace, corpus, request.asked)):
             found = evaluate_ranker(ranker, corpus, request.asked, kind, progress=shown)
             number = None if fold is None else fold.number
             parts.setdefault(ranker.name, []).append(Part(None, None, number, found))
@@ -220,7 +220,7 @@ def _notes(request: ExperimentRequest, planned: Sequence[Row], rows: Sequence[Ro
         notes.append(f"the corpus's own test part: {kept}; a tenth of a fold's other dialogues chose the epoch")
     if request.ds_input:
         notes.append("ds-input: every model is given the gold state as text, in training and in testing")
-    notes += [said for name, said in RULES.items() if any(row.name.startswith(name) for row in rows)]
+    notes += [said for name, said in RULES.items() if any(name in row.name for row in rows)]
     if any(row.reimplemented for row in rows):
         notes.append(f"{REIMPLEMENTED}: after what was published of it alone, as no code of its authors is public")
     notes += dict.fromkeys(f"{row.name}: {row.remark}" for row in rows if row.remark)

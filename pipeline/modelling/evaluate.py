@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from pkgutil import resolve_name
@@ -23,12 +23,18 @@ from schemas.validation import known_name
 from semantic_model.data.corpus import Corpus
 from semantic_model.evaluation.evaluation import CANDIDATE_KINDS, CandidateKind, Evaluation, evaluate_ranker
 from semantic_model.evaluation.metrics import Formula
+from semantic_model.evaluation.uncertainty import has_teacher
 from semantic_model.models.state_rule import GOLD, PREDICTED, StateRule, rule_over_predictions
+from semantic_model.ranking.network_ranker import TEACHER, NetworkRanker, TeacherRanker
 from semantic_model.ranking.ranker import Ranker
 from semantic_model.registry import BASELINES
 
-RULES = {PREDICTED: f"{PREDICTED} is told the states that the run predicts", GOLD: f"{GOLD} is told the gold states"}
-"""Rows that need a word of explanation -> that word."""
+RULES = {
+    PREDICTED: f"{PREDICTED} is told the states that the run predicts",
+    GOLD: f"{GOLD} is told the gold states",
+    TEACHER: "the run's teacher is told the gold states",
+}
+"""What is in the names of rows that need a word of explanation -> that word."""
 
 
 @dataclass(frozen=True)
@@ -70,8 +76,9 @@ def baselines(corpus: Corpus) -> list[Ranker]:
     return [resolve_name(found).fit(corpus) for found in BASELINES.values()]
 
 
-def gold_rule(workspace: Workspace, corpus: Corpus, split: str) -> list[Ranker]:
-    """The rule that ranks by the gold states; none unless every recommendation turn of the split has one.
+def told_gold(workspace: Workspace, corpus: Corpus, split: str, models: Sequence[Ranker] = ()) -> list[Ranker]:
+    """Who ranks by the gold states: the teachers of models that have one, and the rule; nobody unless every
+    recommendation turn of the split has one.
 
     Raises:
         WorkspaceError: D_F and D_P are not one complete set.
@@ -81,7 +88,12 @@ def gold_rule(workspace: Workspace, corpus: Corpus, split: str) -> list[Ranker]:
     if known is None or not all(query.dialogue_id in known for query in queries):
         return []
     states = zip(((query.dialogue_id, query.turn) for query in queries), states_of(queries, known), strict=True)
-    return [StateRule(dict(states), workspace.ontology())]
+    teachers = [
+        TeacherRanker(model, lambda asked: states_of(asked, known))
+        for model in models
+        if isinstance(model, NetworkRanker) and has_teacher(model)
+    ]
+    return [*teachers, StateRule(dict(states), workspace.ontology())]
 
 
 @dataclass(frozen=True)
@@ -109,8 +121,8 @@ class EvaluateRequest:
 def evaluate(workspace: Workspace, request: EvaluateRequest, *, progress: Progress | None = None) -> EvaluationReport:
     """Measure a run and the baselines, and keep the report as ``runs/<id>/evaluation-<split>-<candidates>.json``.
 
-    One more row shows what a rule does that reads the states which the run predicts, where it predicts any; and one
-    what it would do with the gold states, where the whole split is labelled.
+    One more row shows what a rule does that reads the states which the run predicts, where it predicts any. Where the
+    whole split is labelled, two more show what the gold states are worth: to the run's teacher, and to the rule.
 
     Raises:
         UsageError: unknown candidates, or a split without recommendation turns.
@@ -136,7 +148,8 @@ def evaluate(workspace: Workspace, request: EvaluateRequest, *, progress: Progre
     rules = (rule_over_predictions(model, corpus.queries(split)) for model in models)
     floors = [*baselines(corpus), *(rule for rule in rules if rule is not None)]
     try:
-        floors += gold_rule(workspace, corpus, split)
+        taught = models if folder is not None and record.labelled else []  # without labels, no teacher was trained
+        floors += told_gold(workspace, corpus, split, taught)
     except WorkspaceError as problem:  # an ingest that is not complete is no reason not to measure a run
         shown.log(f"the rule over gold states is left out: {problem}")
     states: dict[str, StateFigures] = {}

@@ -12,13 +12,11 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
-import torch
 
 from schemas.belief import BeliefState
 from schemas.errors import ModelError
 from schemas.progress import Progress, SilentProgress
 from semantic_model.data.records import FloatArray, Product, Query
-from semantic_model.data.rows import moved
 from semantic_model.ranking.network_ranker import NetworkRanker, network_of
 from semantic_model.ranking.ranker import HasLogOdds, HasPlaces, HasTeacher, Ranker
 
@@ -95,19 +93,12 @@ def teacher_disagreement(judge: Judge, states: Sequence[BeliefState], progress: 
     """
 
     def student_and_teacher(judge: Judge, part: slice) -> list[Any]:
+        assert isinstance(judge.ranker, NetworkRanker)
         student = judge.ranker.encode_contexts(judge.queries[part])
-        return [student, _taught(judge.ranker, student, states[part])]
+        return [student, judge.ranker.told(student, states[part])]
 
     both = _rankings([judge], student_and_teacher, progress, "asking student and teacher")
     return np.concatenate([jensen_shannon(each) for each in both])
-
-
-@torch.inference_mode()
-def _taught(ranker: Ranker, student: Any, states: Sequence[BeliefState]) -> Any:
-    assert isinstance(ranker, NetworkRanker)
-    network = ranker.model
-    assert isinstance(network, HasTeacher)
-    return network.taught(student, moved(ranker.reader.states(states), ranker.device))
 
 
 def ranking_margins(judge: Judge, progress: Progress | None = None) -> Numbers:

@@ -18,6 +18,9 @@ from semantic_model.data.told_states import with_states
 from semantic_model.ranking.chunked_scoring import rank_scores, slices
 from semantic_model.ranking.ranker import LateProducts, Ranker, ScoresTables, TablePrecision
 
+TEACHER = "(teacher)"
+"""After the name of a model whose teacher ranks."""
+
 
 class NetworkRanker:
     """A trained network; implements :class:`semantic_model.ranking.ranker.Ranker`.
@@ -83,6 +86,13 @@ class NetworkRanker:
         return found if own else Encoded(found)
 
     @torch.inference_mode()
+    def told(self, contexts: Any, states: Sequence[BeliefState]) -> Any:
+        """The same contexts as the teacher has them, who is told these states; for a network with one
+        (:class:`semantic_model.ranking.ranker.HasTeacher`).
+        """
+        return self.model.taught(contexts, moved(self.reader.states(states), self.device))
+
+    @torch.inference_mode()
     def score(self, contexts: Any, table: Any, candidates: npt.NDArray[np.int64] | None = None) -> FloatArray:
         """Scores of every product, or of each context's candidates; see :class:`Ranker`."""
         self.model.eval()
@@ -137,6 +147,23 @@ class ToldRanker(NetworkRanker):
     def encode_contexts(self, queries: Sequence[Query]) -> Any:
         """Contexts with their states, once."""
         return super().encode_contexts(with_states(queries, self.states(queries), self.reader.words).queries)
+
+
+class TeacherRanker(NetworkRanker):
+    """The teacher of a network that has one, who is told the gold states: what they are worth to its ranking.
+
+    Args:
+        ranker: the network.
+        states: the gold state of each of some queries.
+    """
+
+    def __init__(self, ranker: NetworkRanker, states: Callable[[Sequence[Query]], Sequence[BeliefState]]) -> None:
+        super().__init__(ranker.model, ranker.reader, f"{ranker.name} {TEACHER}", ranker.precision)
+        self.states = states
+
+    def encode_contexts(self, queries: Sequence[Query]) -> Any:
+        """Contexts with their gold states, once."""
+        return self.told(super().encode_contexts(queries), self.states(queries))
 
 
 def network_of(ranker: Ranker) -> Any:

@@ -58,6 +58,7 @@ def test_the_default_preset_goes_through_every_command(told, workspace: Workspac
         figures = told("evaluate", record["run"], "--split", "valid", "--candidates", "all", *more)
         assert "nan" not in json.dumps(figures).lower()
         assert record["run"] in json.dumps(figures)
+        assert [each["name"] for each in figures["rows"]][-2:] == ["semantic (teacher)", "state-rule (gold)"]
         assert [each["name"] for each in figures["states"]] == ["semantic", "tracker", "tracker (rules)"]
         assert all(each["turns"] == figures["queries"] for each in figures["states"])
         assert all(0 <= each[name] <= 1 for each in figures["states"] for name in ("slot_f1", "value_f1", "jga"))

@@ -24,7 +24,7 @@ from semantic_model.evaluation.uncertainty import (
     teacher_disagreement,
 )
 from semantic_model.ranking.model_spec import Sizes, find_model
-from semantic_model.ranking.network_ranker import NetworkRanker
+from semantic_model.ranking.network_ranker import NetworkRanker, TeacherRanker
 from semantic_model.semantic.scoring import match_all
 
 ONTOLOGY = Ontology(
@@ -143,6 +143,28 @@ def test_a_grounded_student_that_believes_what_the_teacher_is_told_does_not_diff
         lambda self, queries: type(student)(student.context, told, student.worth, student.shown, student.shown_last),
     )
     assert teacher_disagreement(judge, states) == pytest.approx(np.zeros(8), abs=1e-6)
+
+
+def test_a_teacher_as_a_ranker_scores_with_the_states_of_its_queries(judge_of):
+    judge = judge_of("grounded")
+    model, reader = judge.ranker.model, judge.ranker.reader
+    states = [(SlotValue("color", ("red", "blue")[at % 2]),) for at in range(len(judge.queries))]
+    at = {(query.dialogue_id, query.turn): number for number, query in enumerate(judge.queries)}
+    asked: list[int] = []
+
+    def gold(queries):
+        asked.extend(at[query.dialogue_id, query.turn] for query in queries)
+        return [states[at[query.dialogue_id, query.turn]] for query in queries]
+
+    teacher = TeacherRanker(judge.ranker, gold)
+    assert teacher.name == f"{judge.ranker.name} (teacher)"
+    found = teacher.score(teacher.encode_contexts(judge.queries), teacher.encode_products(judge.products))
+    assert asked == list(range(len(judge.queries)))
+    with torch.inference_mode():
+        context = model.encode_contexts(reader.contexts(judge.queries).batch(slice(None), torch.device("cpu")))
+        products = model.encode_products(reader.products(judge.products))
+        expected = model.logits(context, products, model.teacher_state(reader.states(states))).numpy()
+    np.testing.assert_allclose(found - found[:, :1], expected - expected[:, :1], atol=1e-4)
 
 
 def test_a_dual_encoder_has_no_teacher(judge_of):
