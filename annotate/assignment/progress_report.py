@@ -43,9 +43,12 @@ class Finish:
     assuming: str  # ``days like the last`` or ``working on without a break``
 
 
-def pace_of(times: Iterable[tuple[float | None, int]]) -> Pace:
-    """The pace of tasks given as (seconds, user turns); times that are missing, zero or negative were not measured."""
-    per_turn: list[float] = []
+def timed(times: Iterable[tuple[float | None, int]]) -> tuple[list[tuple[float, int]], int]:
+    """The tasks, given as (seconds, user turns), whose time counts, and of how many the page was left open.
+
+    Times that are missing, zero or negative were not measured.
+    """
+    found: list[tuple[float, int]] = []
     left_open = 0
     for seconds, turns in times:
         if seconds is None or not seconds > 0 or turns < 1:
@@ -53,7 +56,14 @@ def pace_of(times: Iterable[tuple[float | None, int]]) -> Pace:
         if seconds / turns > LONGEST_TURN:
             left_open += 1
         else:
-            per_turn.append(seconds / turns)
+            found.append((seconds, turns))
+    return found, left_open
+
+
+def pace_of(times: Iterable[tuple[float | None, int]]) -> Pace:
+    """The pace of tasks given as (seconds, user turns), of those whose time counts."""
+    counted, left_open = timed(times)
+    per_turn = [seconds / turns for seconds, turns in counted]
     if not per_turn:
         return Pace(left_open=left_open)
     quick, median, slow = statistics.quantiles(per_turn, n=4, method="inclusive") if len(per_turn) > 1 else per_turn * 3
@@ -239,7 +249,7 @@ def report_progress(
     ordered = sorted(parts, key=lambda part: (part.annotator or "", part.batch))
     given: dict[str | None, list[tuple[Answer, int]]] = defaultdict(list)
     for part in ordered:
-        given[part.annotator] += _answers(part)
+        given[part.annotator] += answers_of(part)
     rows: list[ProgressRow] = []
     left: Counter[str | None] = Counter()
     for part in ordered:
@@ -256,7 +266,7 @@ def report_progress(
     return ProgressReport(tuple(rows), overall, now, source, tuple(notes))
 
 
-def _answers(part: WorkPart) -> Iterable[tuple[Answer, int]]:
+def answers_of(part: WorkPart) -> Iterable[tuple[Answer, int]]:
     """Answers to what is wanted, without those skipped, with the user turns of their tasks."""
     for uid, task in part.touched.items():
         if uid in part.wanted:
@@ -282,7 +292,7 @@ def _row(part: WorkPart) -> ProgressRow:
         turns=Count(sum(part.wanted[uid].turns for uid in done), sum(task.turns for task in part.wanted.values())),
         skipped=sum(bool(task.answers) and not task.is_done for task in touched.values()),
         drafts=sum(task.has_draft for task in touched.values()),
-        pace=_pace(_answers(part)),
+        pace=_pace(answers_of(part)),
         finish=None,
         has_left=part.has_left,
     )

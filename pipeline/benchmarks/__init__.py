@@ -24,6 +24,7 @@ BENCHMARKS = {
     "audit": "pipeline.benchmarks.audit",
     "turns": "pipeline.benchmarks.single_turns",
     "pushing": "pipeline.benchmarks.pushing",
+    "plan": "pipeline.benchmarks.plan",
     "commands": "pipeline.benchmarks.commands",
 }
 """Name -> module. Each has ``benchmark(options: Options) -> list[dict]``; see :mod:`pipeline.benchmarks.measure`.

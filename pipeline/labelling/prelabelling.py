@@ -28,7 +28,8 @@ from schemas.progress import Progress
 from schemas.validation import did_you_mean
 
 if TYPE_CHECKING:
-    from annotate.prelabels.llm_prelabels import LlmPrelabels
+    from annotate.prelabels.llm import Questions
+    from annotate.prelabels.llm_prelabels import LlmPrelabels, Terms
     from semantic_model.states.tracker import LabelledDialogue, StateTracker
 
 Rows = Sequence[Mapping[str, Any]]
@@ -159,10 +160,8 @@ def llm_prelabels(
     Raises:
         UsageError: no address or model is named, or terms that cannot be kept to.
     """
-    from annotate.prelabels.llm import Questions
-    from annotate.prelabels.llm_prelabels import LlmPrelabels, Replies, Terms
+    from annotate.prelabels.llm_prelabels import LlmPrelabels, Replies
     from annotate.prelabels.llm_server import LlmServer
-    from pipeline.modelling.state_tracking import image_choices
     from semantic_model.states.tracker import fingerprint
 
     settings = workspace.settings()
@@ -175,8 +174,6 @@ def llm_prelabels(
     name = options.model or os.environ.get("SEMCTL_LLM_MODEL", "").strip() or settings.llm.model
     if not name:
         raise UsageError("no language model is named", fix="give --llm-model NAME, or set SEMCTL_LLM_MODEL")
-    given = {name: value for name, value in vars(options).items() if name != "model" and value is not None}
-    kept = settings.llm.model_dump(include={"price_in", "price_out", "max_cost", "max_tokens"})
     server = LlmServer(
         url,
         name,
@@ -185,26 +182,73 @@ def llm_prelabels(
         reply_tokens=settings.llm.reply_tokens,
         progress=progress,
     )
-    ontology = workspace.ontology()
     taught = labelled if settings.llm.examples else {}
-    questions = Questions(
-        ontology,
-        dialogues,
-        image_choices(workspace, ontology),
-        taught,
-        examples=settings.llm.examples,
-        values_per_slot=settings.labelling.max_values_per_slot,
-    )
     return LlmPrelabels(
-        questions,
+        _llm_questions(workspace, dialogues, taught),
         server,
         Replies(workspace.llm_replies),
-        Terms(**{**kept, **given}),
-        ontology,
+        _llm_terms(workspace, options),
+        workspace.ontology(),
         examples=f"+{len(taught)}dialogues:{fingerprint(list(taught.values()))}" if taught else "",
         parallel=settings.llm.parallel,
         progress=progress,
     )
+
+
+def llm_estimate(
+    workspace: Workspace,
+    dialogues: Mapping[str, Rows],
+    labelled: Mapping[str, LabelledDialogue],
+    options: LlmOptions,
+    progress: Progress,
+) -> dict[str, tuple[int, int, float | None]]:
+    """What asking a language model about dialogues may take, rather too much; nothing is sent.
+
+    Args:
+        dialogues: those that it would be asked about.
+        labelled: dialogues that examples are chosen from; none of those.
+
+    Returns:
+        Dialogue -> tokens sent, tokens received, and what they cost; None where no price is known.
+
+    Raises:
+        UsageError: prices that are none.
+    """
+    from annotate.prelabels.llm_prelabels import Tokens, estimated_tokens
+
+    settings, terms = workspace.settings().llm, _llm_terms(workspace, options)
+    questions = _llm_questions(workspace, dialogues, labelled if settings.examples else {})
+    found = {}
+    for name in progress.track(list(dialogues), "counting tokens"):
+        asked = (estimated_tokens(question, settings.reply_tokens) for _, question in questions.questions(name))
+        tokens = sum(asked, Tokens())
+        found[name] = tokens.sent, tokens.received, terms.cost(tokens)
+    return found
+
+
+def _llm_questions(
+    workspace: Workspace, dialogues: Mapping[str, Rows], labelled: Mapping[str, LabelledDialogue]
+) -> Questions:
+    from annotate.prelabels.llm import Questions
+    from pipeline.modelling.state_tracking import image_choices
+
+    settings, ontology = workspace.settings(), workspace.ontology()
+    return Questions(
+        ontology,
+        dialogues,
+        image_choices(workspace, ontology),
+        labelled,
+        examples=settings.llm.examples,
+        values_per_slot=settings.labelling.max_values_per_slot,
+    )
+
+
+def _llm_terms(workspace: Workspace, options: LlmOptions) -> Terms:
+    from annotate.prelabels.llm_prelabels import Terms
+
+    given = {name: value for name, value in vars(options).items() if name != "model" and value is not None}
+    kept = workspace.settings().llm.model_dump(include={"price_in", "price_out", "max_cost", "max_tokens"})
+    return Terms(**{**kept, **given})
 
 
 class Tracked:

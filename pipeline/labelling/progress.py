@@ -17,6 +17,7 @@ from annotate.assignment.progress_report import (
     TouchedTask,
     WantedTask,
     WorkPart,
+    answers_of,
     report_progress,
 )
 from annotate.exports.identity import is_address, numbered_name
@@ -85,6 +86,14 @@ class LabellingProgress:
         notes = [f"{why}; {known}: drafts and skipped tasks are not known"]
         parts = self._parts(batches, self._ingested(batches))
         return report_progress(parts, now=datetime.now(UTC), source="ingested", notes=notes)
+
+    def label_times(self) -> list[tuple[float | None, int]]:
+        """Seconds and user turns of every answer ingested, to tasks that ask what each turn of a dialogue changes."""
+        batches = [
+            each for each in read_batches(self._workspace.labelling) if (each.role, each.asks) == ("label", "update")
+        ]
+        parts = self._parts(batches, self._ingested(batches))
+        return [(answer.seconds, turns) for part in parts for answer, turns in answers_of(part)]
 
     def _batches(self) -> list[Batch]:
         batches = read_batches(self._workspace.labelling)

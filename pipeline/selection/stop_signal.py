@@ -117,8 +117,8 @@ def learning_curve(
     deviation = (means - centre[:, ratio_of]) * widened
     drawn = generator.integers(len(points), size=means.shape)
     again = centre[:, ratio_of] + np.take_along_axis(deviation, drawn, axis=1)
-    fitted = _fit(amounts, counts, scores.mean(axis=1)[None] @ averages.T)[0]
-    draws = _fit(amounts, counts, again @ averages.T)
+    fitted = fit_curves(amounts, counts, scores.mean(axis=1)[None] @ averages.T)[0]
+    draws = fit_curves(amounts, counts, again @ averages.T)
     return LearningCurve(Curve(*fitted.tolist()), draws, int(amounts[-1]), len(points))
 
 
@@ -135,10 +135,13 @@ def _means(scores: Numbers, dialogues: Sequence[str] | None, samples: int, gener
     return found
 
 
-def _fit(amounts: Numbers, counts: Numbers, means: Numbers) -> Numbers:
-    """Weighted least squares of many curves at once: means [B, ratios] -> floor, top, half [B, 3]."""
-    smallest = amounts[amounts > 0].min()
-    halves = np.geomspace(smallest / 4, 4 * amounts[-1], _HALVES)
+def fit_curves(amounts: Numbers, counts: Numbers, means: Numbers, *, least: float | None = None) -> Numbers:
+    """Weighted least squares of many curves at once: means [B, ratios] -> floor, top, half [B, 3].
+
+    Args:
+        least: the least that ``half`` can be; None: a quarter of the smallest amount.
+    """
+    halves = np.geomspace(least or amounts[amounts > 0].min() / 4, 4 * amounts[-1], _HALVES)
     best = np.full(len(means), np.inf)
     found = np.zeros((len(means), 3))
     root = np.sqrt(counts)
