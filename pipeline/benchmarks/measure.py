@@ -30,6 +30,7 @@ class Options:
     prelabels: tuple[str, ...] = ()  # what to measure as pre-labels beside the lexicon: ``run:ID`` or ``llm``
     dialogues: int | None = None  # how many a language model is asked about; None: the benchmark's own number
     llm: LlmOptions | None = None  # which language model, and what it may cost
+    self_training: bool = False  # of the state tracker: measured beside what labels alone teach it
     out: Path | None = None  # folder for what a benchmark makes on its way, where it keeps any
     progress: Progress = field(default_factory=SilentProgress)  # shows a bar
 

@@ -27,6 +27,9 @@ def benchmark(
         list[str] | None,
         typer.Option(metavar="HOW", help="prelabels: run:ID or llm, to be measured beside the lexicon; repeatable."),
     ] = None,
+    self_training: Annotated[
+        bool, typer.Option("--self-training", help="states: also the tracker as it has taught itself.")
+    ] = False,
     out: Annotated[
         Path | None,
         typer.Option(metavar="FOLDER", help="turns: keep the simulated labels, as exports that ingest-labels takes."),
@@ -56,6 +59,7 @@ def benchmark(
     llm = LlmOptions(llm_model, price_in, price_out, max_cost, max_tokens)
     llm.refuse_without(prelabel or ())
     asked = replace(asked, workspace=workspace.root, prelabels=tuple(prelabel or ()), out=out)
+    asked = replace(asked, self_training=self_training)
     asked = replace(asked, dialogues=dialogues, llm=llm)
     result = run_benchmark(name, asked)
     rows = result["benchmarks"]

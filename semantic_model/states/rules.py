@@ -26,7 +26,9 @@ _ABOUT_ONE = re.compile(
     r"who\b|which\b|when\b|where\b|why\b(?! not| don't)|"
     r"what(?:'s| is| are| was| were| size| sizes| color| colors| brand| brands| material| kind of)|"
     r"(?:can|could|would|will) (?:you|i) (?:please )?(?:tell|compare|know|give me the|get the)|tell me|compare|"
-    r"i (?:am|was|'m)? ?(?:talking|referring|asking)|i mean|the (?:one|ones|first|second|third|left|right)\b)"
+    r"i (?:am|was|'m)? ?(?:talking|referring|asking)|i meant?|"
+    r"i(?:'d like| would like| want) to know (?:who|what|which|how|more)|the (?:one|ones|first|second|third|left|right)\b)"
+    r"|\b(?:have|got|get) (?:it|this|that|them|these|those)(?: (?:one|ones|items?))? in\b"
     r"|\bcompar(?:e|ed|ison)\b|\b(?:how much|how many)\b|\bavailable (?:in|sizes)\b"
     r"|\b(?:price|cost|rating|review|brand|size|material|fabric)s? (?:of|for|on) (?:the|that|this|these|those)\b"
 )
@@ -35,6 +37,12 @@ _BUYS = re.compile(
     r"(?:i'll|i will|let me) (?:take|get|have)|take (?:it|them|that|this|both|those|these)|order)\b"
 )
 _ORDERED = re.compile(r"\b(?:in|size|an?)(?: an?| the)?(?: size| color| colour)?$")
+_REMARKS = re.compile(
+    r"^(?:(?:and|also|so|well|okay|ok|hmm?|wow|oo+|oh|great|now|but|hi|hello|hey|yes)\W+)*"
+    r"(?:that|that's|this|these|those|it|it's|what an?|style of|i (?:really |do )?(?:like|love)|i am not|i'm not|"
+    r"(?:very |really |such an? )?(?:nice|cute|lovely|beautiful|pretty|sweet|interesting|dope|gorgeous|cool|great)\b)"
+)
+_ANOTHER = frozenset(("another", "other", "different"))
 _LIKE = re.compile(r"\b(?:like (?:the|that|this|those|these|it)|similar|same|resembl\w+)\b")
 _POINTING = frozenset(("the", "that", "this", "those", "these"))
 _NO_MATTER = re.compile(
@@ -59,11 +67,16 @@ def rule_update(turn: Turn, reader: TurnReader, topic: frozenset[str]) -> TurnUp
     want: dict[str, tuple[str, ...]] = {}
     dislike: dict[str, tuple[str, ...]] = {}
     category = category_slot(reader)
+    asked = asked_slots(turn, reader)
+    describes = bool(turn.seen) or is_like(turn)
     for sentence, answer in zip_longest(turn.sentences, turn.sentences[1:]):
         if sentence.question and answer is not None and answer.words.words[:1] in (("no",), ("nope",), ("nah",)):
             continue  # "Red? No, blue."
-        for named in _meant(sentence, reader, category if is_like(turn) else None):
-            if not _counts(sentence, named, is_first=turn.is_first):
+        for named in _meant(sentence, reader, category if is_like(turn) else None, asked, describes=describes):
+            is_answer = named.slot in asked and not (sentence.question or _ABOUT_ONE.search(sentence.text))
+            if not (is_answer or _counts(sentence, named, is_first=turn.is_first)):
+                continue
+            if named.slot == category and not (topic or turn.seen) and _is_another(sentence, named):
                 continue
             side = dislike if named.negated else want
             if named.value not in side.get(named.slot, ()):
@@ -88,17 +101,35 @@ def _counts(sentence: Sentence, named: Named, *, is_first: bool) -> bool:
         )
     if _ABOUT_ONE.search(sentence.text):
         return False
-    return is_first or _ASKS_FOR.search(sentence.text) is not None
+    return _ASKS_FOR.search(sentence.text) is not None or (is_first and not _REMARKS.search(sentence.text))
 
 
-def _meant(sentence: Sentence, reader: TurnReader, category: str | None) -> Iterator[Named]:
+def _is_another(sentence: Sentence, named: Named) -> bool:
+    """Whether a kind of thing is named as that of what is there already: "do you have any other dresses"."""
+    before = () if named.span is None else sentence.words.words[max(0, named.span.start - 3) : named.span.start]
+    return not _ANOTHER.isdisjoint(before)
+
+
+def asked_slots(turn: Turn, reader: TurnReader) -> frozenset[str]:
+    """The slots that the system asked about right before."""
+    questions = [part for part in reader.sentences(turn.asked) if part.question]
+    return frozenset(slot for part in questions for slot in reader.slot_words if reader.names_slot(slot, part.words))
+
+
+def _meant(
+    sentence: Sentence, reader: TurnReader, category: str | None, asked: frozenset[str], *, describes: bool
+) -> Iterator[Named]:
     """The values that a sentence names for their own sake.
 
     Words that are values of several slots are those of the slot that the sentence names, else of the first. What
-    describes a product pointed at, as in "like the black coat, but in red", tells of its kind and nothing else.
+    describes a product pointed at, as in "like the black coat, but in red", tells of its kind and nothing else; but
+    where there is no image that it ``describes``, as in "the black one, please", nothing else says what is wanted. So
+    do answers, as in "the medium", about a slot that was ``asked`` for.
     """
     of_span: dict[Span, list[Named]] = {}
     for named in sentence.named:
+        if any(name >= set(Words.of(named.value).stems) for name in reader.slot_words[named.slot]):
+            continue  # a rating is no value of the slot of ratings
         if named.span is None:
             yield named
         else:
@@ -113,7 +144,8 @@ def _meant(sentence: Sentence, reader: TurnReader, category: str | None) -> Iter
         for named in (
             [each for each in several if reader.names_slot(each.slot, sentence.words)] if len(several) > 1 else several
         ) or several[:1]:
-            if not pointing or named.slot == category or named.negated:
+            known = describes or named.slot == category_slot(reader)
+            if not (pointing and known) or named.slot in {category, *asked} or named.negated:
                 yield named
 
 

@@ -7,7 +7,7 @@ from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import NamedTuple
+from typing import Literal, NamedTuple
 
 from schemas.accumulate import accumulate, difference
 from schemas.belief import BeliefState, Polarity, SlotValue, TurnUpdate
@@ -36,6 +36,10 @@ _HARDLY = 0.02
 _RULES = 20
 """How many labelled turns all those count for, together, whose states the rules read: enough that a few labels do not
 unlearn what rules know, and no more than a few once there are many."""
+_SURE = 0.9
+"""How sure of a turn a tracker has to be to learn from it."""
+_ITSELF = 0.3
+"""How many labelled turns such a turn counts for."""
 _LIKELY = 0.02
 """A value less likely than that is no longer thought of."""
 
@@ -71,7 +75,7 @@ class _Lesson(NamedTuple):
     turn: Turn
     before: BeliefState
     after: BeliefState
-    is_labelled: bool  # whether the state after it is a label; else the rules read it
+    source: Literal["label", "rules", "itself"]  # of the state after it: a label, the rules, or a tracker that was sure
 
 
 @dataclass(frozen=True)
@@ -102,22 +106,33 @@ class TaughtTracker:
 
     @classmethod
     def fit(
-        cls, dialogues: Sequence[LabelledDialogue], ontology: Ontology, attributes: Mapping[str, frozenset[Choice]]
+        cls,
+        dialogues: Sequence[LabelledDialogue],
+        ontology: Ontology,
+        attributes: Mapping[str, frozenset[Choice]],
+        *,
+        unlabelled: Sequence[Rows] = (),
+        teacher: StateTracker | None = None,
     ) -> TaughtTracker:
-        """Learn from dialogues labelled wholly or in part; the same ones in the same order teach the same."""
-        reader = TurnReader(ontology)
+        """Learn from dialogues labelled wholly or in part; the same ones in the same order teach the same.
+
+        Of ``unlabelled`` ones, the turns that a ``teacher`` is sure of teach, too: see :data:`_SURE`.
+        """
+        reader = TurnReader(ontology, _unlisted(dialogues, ontology))
         category = category_slot(reader)
         read = [list(_lessons(dialogue, reader, attributes)) for dialogue in dialogues]
+        if teacher is not None:
+            read += [list(_sure_lessons(rows, teacher, reader, attributes)) for rows in unlabelled]
         aliases = AliasTable.mine(
             (str(number), Words.of(each.turn.text), _unnamed(each.turn, _sides(each.before), _sides(each.after)))
             for number, lessons in enumerate(read)
             for each in lessons
-            if each.is_labelled
+            if each.source == "label"
         )
-        guessed = sum(not each.is_labelled for lessons in read for each in lessons)
-        times = {True: 1.0, False: min(1.0, _RULES / max(1, guessed))}
+        guessed = sum(each.source == "rules" for lessons in read for each in lessons)
+        times = {"label": 1.0, "rules": min(1.0, _RULES / max(1, guessed)), "itself": _ITSELF}
         gates = [
-            [Example(gate_features(each.turn), each.before != each.after, times[each.is_labelled]) for each in lessons]
+            [Example(gate_features(each.turn), each.before != each.after, times[each.source]) for each in lessons]
             for lessons in read
         ]
         wanted: list[Example] = []
@@ -130,15 +145,17 @@ class TaughtTracker:
                     slot, value = candidate.choice
                     there = _sides(lesson.after, "dislike") if candidate.avoided else now
                     is_there = value in there.get(slot, ())
-                    wanted.append(Example(evidence.features(candidate), is_there, times[lesson.is_labelled]))
+                    wanted.append(Example(evidence.features(candidate), is_there, times[lesson.source]))
                 new = {slot: frozenset(values) - {*held.get(slot, ())} for slot, values in now.items()}
                 for slot, values in held.items():
                     for value in values:
                         features = evidence.keep_features(slot, value, new)
-                        kept.append(Example(features, value in now.get(slot, ()), times[lesson.is_labelled]))
+                        kept.append(Example(features, value in now.get(slot, ()), times[lesson.source]))
         single = _single_slots(each.after for lessons in read for each in lessons)
         gate = Logistic.fit([example for some in gates for example in some])
-        version = f"lexicon-v1@ontology{ontology.version}+{len(dialogues)}dialogues:{fingerprint(dialogues)}"
+        taught = [*dialogues, *(LabelledDialogue(rows, {}) for rows in unlabelled)]
+        unread = f"+{len(unlabelled)}unlabelled" if unlabelled else ""
+        version = f"lexicon-v1@ontology{ontology.version}+{len(dialogues)}dialogues{unread}:{fingerprint(taught)}"
         return cls(version, reader, attributes, aliases, gate, Logistic.fit(wanted), Logistic.fit(kept), single)
 
     def track(self, rows: Rows) -> list[TurnState]:
@@ -320,7 +337,30 @@ def _lessons(
         ]
         states = [known.state or () for known in accumulate(updates, reader.ontology)]
     for turn, before, after, label in zip(turns, [(), *states], states, labels, strict=False):
-        yield _Lesson(turn, before, after, label is not None)
+        yield _Lesson(turn, before, after, "rules" if label is None else "label")
+
+
+def _unlisted(dialogues: Sequence[LabelledDialogue], ontology: Ontology) -> list[Choice]:
+    """The labelled values that are none of the ontology's, without amounts, which are read as such."""
+    said = {
+        (item.slot, item.value)
+        for dialogue in dialogues
+        for state in dialogue.states.values()
+        for item in state or ()
+        if not (ontology.slot(item.slot).kind == "numeric" and any(letter.isdigit() for letter in item.value))
+    }
+    return sorted(choice for choice in said if ontology.slot(choice[0]).find(choice[1]) is None)
+
+
+def _sure_lessons(
+    rows: Rows, teacher: StateTracker, reader: TurnReader, attributes: Mapping[str, frozenset[Choice]]
+) -> Iterator[_Lesson]:
+    """The turns whose whole update a tracker is sure of; all of them, if rules read them, which never know."""
+    before: BeliefState = ()
+    for turn, read in zip(dialogue_turns(rows, reader, attributes), teacher.track(rows), strict=True):
+        if read.sure >= _SURE or isinstance(teacher, RuleTracker):
+            yield _Lesson(turn, before, read.state, "itself")
+        before = read.state
 
 
 def _crossed(gates: Sequence[Sequence[Example]]) -> list[list[float]]:

@@ -157,7 +157,11 @@ def _keys(state: BeliefState) -> set[tuple[str, str, Polarity]]:
 
 
 def fit_tracker(
-    labelled: Sequence[LabelledDialogue], ontology: Ontology, attributes: Mapping[str, frozenset[Choice]]
+    labelled: Sequence[LabelledDialogue],
+    ontology: Ontology,
+    attributes: Mapping[str, frozenset[Choice]],
+    *,
+    unlabelled: Sequence[Rows] = (),
 ) -> StateTracker:
     """The tracker that these dialogues teach; rules alone, where they are fewer than :data:`FEWEST_DIALOGUES`.
 
@@ -166,12 +170,17 @@ def fit_tracker(
             same order teach the same.
         ontology: the slots and their values.
         attributes: of each image, the slots and values of the product in it, see :func:`product_choices`.
+        unlabelled: dialogues for self-training: the tracker reads them, and is taught again by the turns that it was
+            sure of, too.
     """
     from semantic_model.states.taught import TaughtTracker  # which is made of what stands above
 
-    if len(labelled) < FEWEST_DIALOGUES:
-        return RuleTracker(TurnReader(ontology), attributes)
-    return TaughtTracker.fit(labelled, ontology, attributes)
+    tracker: StateTracker = RuleTracker(TurnReader(ontology), attributes)
+    if len(labelled) >= FEWEST_DIALOGUES:
+        tracker = TaughtTracker.fit(labelled, ontology, attributes)
+    if unlabelled:
+        tracker = TaughtTracker.fit(labelled, ontology, attributes, unlabelled=unlabelled, teacher=tracker)
+    return tracker
 
 
 def fingerprint(dialogues: Sequence[LabelledDialogue]) -> str:

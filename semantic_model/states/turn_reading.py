@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any, NamedTuple
@@ -11,7 +11,7 @@ from typing import Any, NamedTuple
 from schemas.folding import fold
 from schemas.mentions import MentionFinder, Span, Stance, Words, name_stems, plain_apostrophes, stance
 from schemas.numbers import NUMBER_IN_TEXT, read_number
-from schemas.ontology import Ontology, Slot
+from schemas.ontology import Ontology, Slot, Value
 
 _NUMBER = rf"(?<![\w.,]){NUMBER_IN_TEXT}(?!\w)"
 _BELOW = r"under|below|less than|lower than|cheaper than|no more than|not more than|at most|up to|within|max(?:imum)?"
@@ -119,13 +119,16 @@ class Sentence:
 
 
 class TurnReader:
-    """Reads turns with the values of an ontology, and with spellings learned beside them."""
+    """Reads turns with the values of an ontology, and with others that labels have beside them."""
 
-    def __init__(self, ontology: Ontology) -> None:
+    def __init__(self, ontology: Ontology, unlisted: Iterable[Choice] = ()) -> None:
         self.ontology = ontology
         offered = [(slot, value) for slot in ontology.slots for value in slot.values if not value.split_into]
-        self._choices: list[Choice] = [(slot.name, value.value) for slot, value in offered]
+        more = [(ontology.slot(slot), Value(value=value)) for slot, value in unlisted]
+        self._choices: list[Choice] = [(slot.name, value.value) for slot, value in (*offered, *more)]
         self._finder = MentionFinder.of_slots(offered)
+        self._unlisted = MentionFinder.of_slots(more) if more else None
+        self._offered = len(offered)
 
     @cached_property
     def slot_words(self) -> dict[str, tuple[frozenset[str], ...]]:
@@ -156,7 +159,7 @@ class TurnReader:
     def _sentence(self, text: str) -> Sentence:
         folded = fold(plain_apostrophes(text.replace("\u00e2\u20ac\u2122", "'")))  # that is UTF-8 read wrongly
         words = Words.of(folded)
-        spans = self._finder.spans(words)
+        spans = self._spans(words)
         found = [(amount, _within(words, amount)) for amount in find_amounts(folded, self.ontology)]
         amounts = [
             (amount._replace(slot=None) if self._is_of_values(words, place) else amount, place)
@@ -173,6 +176,16 @@ class TurnReader:
                 if said != "open":
                     named.append(Named(amount.slot, amount.said, negated=said == "against"))
         return Sentence(folded, words, tuple(named), text.rstrip().endswith(("?", "？", "؟")))
+
+    def _spans(self, words: Words) -> list[Span]:
+        """Where values stand, from left to right; those that the ontology lists go before others."""
+        spans = self._finder.spans(words)
+        if self._unlisted is None:
+            return spans
+        taken = {at for span in spans for at in range(span.start, span.stop)}
+        more = [span for span in self._unlisted.spans(words) if taken.isdisjoint(range(span.start, span.stop))]
+        spans += [Span(*span[:2], tuple(self._offered + column for column in span.columns)) for span in more]
+        return sorted(spans, key=lambda span: span.start)
 
     def _is_of_values(self, words: Words, amount: Span) -> bool:
         """Whether a slot without ranges is named right before an amount: "size 36-42" is no price."""

@@ -216,7 +216,7 @@ def test_the_benchmark_says_what_it_needs(workspace: Workspace):
 def test_the_benchmark_of_states_says_what_it_needs(generated: Workspace):
     with pytest.raises(UsageError, match="in a workspace with labels"):
         run_benchmark("states", Options())
-    with pytest.raises(UsageError, match="20 wholly labelled dialogues for training and 4 for validation are too few"):
+    with pytest.raises(UsageError, match="24 wholly labelled dialogues for training and validation are too few"):
         run_benchmark("states", Options(workspace=generated.root))
 
 

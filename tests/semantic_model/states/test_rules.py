@@ -43,6 +43,9 @@ def want(**values: tuple[str, ...]) -> TurnUpdate:
         ("I'll take the red coat", TurnUpdate()),
         ("That red coat is lovely", TurnUpdate()),
         ("Is it black?", TurnUpdate()),
+        ("Do you have it in red?", TurnUpdate()),
+        ("Do you have anything in red?", want(color=("red",))),
+        ("I'd like to know who makes black coats", TurnUpdate()),
         ("Add the coat to my cart. Then show me dresses.", want(type=("dress",))),
         ("Add it to my cart in red", want(color=("red",))),
         # what describes a product pointed at tells of its kind, where the like of it is wanted
@@ -81,3 +84,42 @@ def test_words_that_are_values_of_two_slots_are_those_of_the_slot_named_else_of_
 def test_images_that_are_not_there_cannot_be_pointed_at():
     assert update("Show me something like the second one", shown=("a",)) == TurnUpdate()
     assert update("Show me something like the second one", shown=()) == TurnUpdate()
+
+
+def heard(*said: str, images: tuple[str, ...] = ()) -> TurnUpdate:
+    """Of the last of what user and system said in turn."""
+    rows = turns(*((("user", "system")[at % 2], text, *images) for at, text in enumerate(said)))
+    *_, turn = dialogue_turns(rows, READER, ATTRIBUTES)
+    return rule_update(turn, READER, frozenset())
+
+
+def test_who_begins_with_a_remark_asks_for_nothing():
+    assert heard("What a lovely red coat! Who makes it?") == TurnUpdate()
+    assert heard("I like this striped dress.") == TurnUpdate()
+    assert heard("This is nice. A red coat, please.") == want(type=("coat",), color=("red",))
+
+
+def test_another_one_of_a_kind_is_of_the_kind_that_is_there():
+    assert heard("Do you have another coat in red?") == want(color=("red",))
+    assert heard("Do you have a red coat?") == want(type=("coat",), color=("red",))
+    assert heard("Hi", "These", "Show me another coat", images=("a",)) == want(type=("coat",))
+
+
+def test_an_answer_says_what_was_asked_for():
+    asked = "What color would you like?"
+    assert heard("Hi", asked, "Red.", images=("a",)) == want(color=("red",))
+    assert heard("Hi", asked, "The red, thanks.", images=("a",)) == want(color=("red",))
+    assert heard("Hi", asked, "Is it red?", images=("a",)) == TurnUpdate()
+    assert heard("Hi", "That is the color.", "Red.", images=("a",)) == TurnUpdate()
+
+
+def test_a_description_is_what_is_wanted_where_no_image_is_described():
+    assert heard("Hi", "Yes?", "Show me the black one") == want(color=("black",))
+    assert heard("Hi", "These", "Show me the black one", images=("a",)) == TurnUpdate()
+
+
+def test_the_name_of_a_slot_is_none_of_its_values():
+    values = tuple(Value(value=value, count=1) for value in ("rating", "better"))
+    reader = TurnReader(Ontology(slots=(Slot(name="customerRating", attribute="rating", values=values),)))
+    (turn,) = dialogue_turns(turns(("user", "Show me something with a better rating")), reader, {})
+    assert rule_update(turn, reader, frozenset()).want == {"customerRating": ("better",)}

@@ -9,15 +9,17 @@ import numpy as np
 import pytest
 
 from schemas.accumulate import accumulate
-from schemas.belief import SlotValue, TurnUpdate
+from schemas.belief import BeliefState, SlotValue, TurnUpdate
 from schemas.mentions import Words
 from semantic_model.states.features import AliasTable
 from semantic_model.states.logistic import Example, Logistic
-from semantic_model.states.taught import TaughtTracker, _lessons
+from semantic_model.states.taught import TaughtTracker, _lessons, _sure_lessons
 from semantic_model.states.tracker import (
     FEWEST_DIALOGUES,
     Beliefs,
     LabelledDialogue,
+    Rows,
+    RuleTracker,
     StateTracker,
     TurnState,
     fit_tracker,
@@ -77,11 +79,12 @@ def test_a_dialogue_labelled_in_one_turn_is_read_by_rules_around_it():
     each = labelled(0)
     some = LabelledDialogue(each.rows, {2: state(color="white", type="dress")})
     reader = TurnReader(SHOP)
-    lessons = [(plain(one.before), plain(one.after), one.is_labelled) for one in _lessons(some, reader, ATTRIBUTES)]
+    lessons = [(plain(one.before), plain(one.after), one.source) for one in _lessons(some, reader, ATTRIBUTES)]
     black, white = ({("color", color, "like"), ("type", "dress", "like")} for color in ("black", "white"))
-    assert lessons == [(set(), black, False), (black, white, True), (white, {("type", "coat", "like")}, False)]
+    coat = {("type", "coat", "like")}
+    assert lessons == [(set(), black, "rules"), (black, white, "label"), (white, coat, "rules")]
     assert not list(_lessons(LabelledDialogue(each.rows, {2: None}), reader, ATTRIBUTES))
-    assert all(one.is_labelled for one in _lessons(each, reader, ATTRIBUTES))
+    assert all(one.source == "label" for one in _lessons(each, reader, ATTRIBUTES))
 
 
 def test_labels_of_single_turns_teach_words():
@@ -91,6 +94,66 @@ def test_labels_of_single_turns_teach_words():
     assert tracker.aliases.values["posh"] == {("price", "40 and over"): 1.0}
     read = tracker.track(labelled(0).rows)
     assert plain(read[1].state) == plain(labelled(0).states[2] or ())
+
+
+class Teacher:
+    """Reads what it is told to, and is as sure of it as it is told to be."""
+
+    version = "told"
+
+    def __init__(self, *told: tuple[BeliefState, float]) -> None:
+        self.told = told
+
+    def track(self, rows: Rows) -> list[TurnState]:
+        turns = [row["turn"] for row in rows if row["speaker"] == "user"]
+        return [
+            TurnState(turn, TurnUpdate(), said, sure, {}) for turn, (said, sure) in zip(turns, self.told, strict=True)
+        ]
+
+    def beliefs_given(self, dialogue: LabelledDialogue) -> dict[int, Beliefs]:
+        raise NotImplementedError
+
+
+def test_a_tracker_learns_from_the_turns_alone_that_it_is_sure_of():
+    """The unsure turn in the middle teaches nothing, and stands before the last one all the same."""
+    red, blue, coat = state(color="red"), state(color="blue"), state(type="coat")
+    teacher = Teacher((red, 0.95), (blue, 0.5), (coat, 0.9))
+    lessons = list(_sure_lessons(labelled(0).rows, teacher, TurnReader(SHOP), ATTRIBUTES))
+    assert [(one.turn.number, one.before, one.after, one.source) for one in lessons] == [
+        (0, (), red, "itself"),
+        (4, blue, coat, "itself"),
+    ]
+
+
+def test_what_rules_read_teaches_throughout_as_they_never_know():
+    reader = TurnReader(SHOP)
+    lessons = list(_sure_lessons(labelled(0).rows, RuleTracker(reader, ATTRIBUTES), reader, ATTRIBUTES))
+    assert [one.turn.number for one in lessons] == [0, 2, 4]
+
+
+def test_self_training_teaches_beside_labels_and_without_any():
+    others = [labelled(number).rows for number in range(30, 60)]
+    taught = fit_tracker(TEACHERS, SHOP, ATTRIBUTES, unlabelled=others)
+    assert re.fullmatch(r"lexicon-v1@ontology1\+24dialogues\+30unlabelled:[0-9a-f]{6}", taught.version)
+    assert taught.version != fit_tracker(TEACHERS, SHOP, ATTRIBUTES, unlabelled=others[1:] + others[:1]).version
+    assert isinstance(taught, TaughtTracker)
+    assert taught.changes.weights != TAUGHT.changes.weights
+    assert taught.aliases.values == TAUGHT.aliases.values  # words are learned from labels alone
+    by_itself = fit_tracker((), SHOP, ATTRIBUTES, unlabelled=others)
+    assert isinstance(by_itself, TaughtTracker)
+    read = by_itself.track(turns(("user", "I need a red coat")))
+    assert plain(read[0].state) == {("color", "red", "like"), ("type", "coat", "like")}
+    assert fit_tracker(TEACHERS, SHOP, ATTRIBUTES, unlabelled=()).version == TAUGHT.version
+
+
+def test_a_value_that_no_ontology_lists_is_known_from_one_label():
+    """Aliases want two dialogues; a value's own words in a label do with one."""
+    rows = turns(("user", "I need a mauve coat"), dialogue="m")
+    mauve = (*state(type="coat"), SlotValue("color", "mauve", "like"))
+    tracker = fit_tracker([*TEACHERS, LabelledDialogue(rows, {0: mauve})], SHOP, ATTRIBUTES)
+    assert ("color", "mauve") not in TAUGHT.reader.named("a mauve dress")
+    assert ("color", "mauve") in tracker.reader.named("a mauve dress")  # type: ignore[attr-defined]
+    assert ("color", "mauve", "like") in plain(tracker.track(turns(("user", "I need a mauve dress")))[0].state)
 
 
 def test_doubts_worked_by_hand():

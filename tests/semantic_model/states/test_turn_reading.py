@@ -193,3 +193,14 @@ def test_any_text_can_be_read(text: str):
         assert all(
             item.slot in {"type", "color", "pattern", "price", "rating"} for s in turn.sentences for item in s.named
         )
+
+
+def test_unlisted_values_stand_only_where_no_listed_one_does():
+    reader = TurnReader(SHOP, [("color", "mauve"), ("type", "red dress"), ("pattern", "red")])
+    (sentence,) = reader.sentences("a red dress or a mauve coat")
+    assert [named.choice for named in sentence.named] == [
+        ("color", "red"),
+        ("type", "dress"),
+        ("color", "mauve"),
+        ("type", "coat"),
+    ]
