@@ -282,6 +282,7 @@ class _Learned:
     wanted: dict[str, float]
     kept: dict[str, float]
     single: list[str]
+    unlisted: list[tuple[str, str]]  # slots and values that the ontology lacks
 
 
 def save_tracker(path: Path, tracker: StateTracker) -> None:
@@ -293,7 +294,8 @@ def save_tracker(path: Path, tracker: StateTracker) -> None:
             for said, choices in tracker.aliases.values.items()
         }
         weights = tracker.changes.weights, tracker.wanted.weights, tracker.kept.weights
-        learned.append(_Learned(tracker.version, aliases, *weights, sorted(tracker.single)))
+        unlisted = list(tracker.reader.unlisted)
+        learned.append(_Learned(tracker.version, aliases, *weights, sorted(tracker.single), unlisted))
     write_json(path, list(map(asdict, learned)))
 
 
@@ -304,10 +306,10 @@ def load_tracker(path: Path, ontology: Ontology, attributes: Mapping[str, frozen
         ModelError: missing or damaged.
     """
     found = read_json(path, error=ModelError, fix="train again", shape=list[_Learned])
-    reader = TurnReader(ontology)
     if not found:
-        return RuleTracker(reader, attributes)
+        return RuleTracker(TurnReader(ontology), attributes)
     learned = found[0]
+    reader = TurnReader(ontology, learned.unlisted)
     table = {said: {(slot, value): sure for slot, value, sure in each} for said, each in learned.aliases.items()}
     weights = Logistic(learned.changes), Logistic(learned.wanted), Logistic(learned.kept)
     return TaughtTracker(learned.version, reader, attributes, AliasTable(table), *weights, frozenset(learned.single))
@@ -347,9 +349,11 @@ def _unlisted(dialogues: Sequence[LabelledDialogue], ontology: Ontology) -> list
         for dialogue in dialogues
         for state in dialogue.states.values()
         for item in state or ()
-        if not (ontology.slot(item.slot).kind == "numeric" and any(letter.isdigit() for letter in item.value))
+        if (slot := ontology.find(item.slot)) is not None
+        and slot.find(item.value) is None
+        and not (slot.kind == "numeric" and any(letter.isdigit() for letter in item.value))
     }
-    return sorted(choice for choice in said if ontology.slot(choice[0]).find(choice[1]) is None)
+    return sorted(said)
 
 
 def _sure_lessons(

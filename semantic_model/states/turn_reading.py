@@ -123,11 +123,12 @@ class TurnReader:
 
     def __init__(self, ontology: Ontology, unlisted: Iterable[Choice] = ()) -> None:
         self.ontology = ontology
+        self.unlisted = tuple(unlisted)
         offered = [(slot, value) for slot in ontology.slots for value in slot.values if not value.split_into]
-        more = [(ontology.slot(slot), Value(value=value)) for slot, value in unlisted]
+        more = [(ontology.slot(slot), Value(value=value)) for slot, value in self.unlisted]
         self._choices: list[Choice] = [(slot.name, value.value) for slot, value in (*offered, *more)]
         self._finder = MentionFinder.of_slots(offered)
-        self._unlisted = MentionFinder.of_slots(more) if more else None
+        self._unlisted_finder = MentionFinder.of_slots(more) if more else None
         self._offered = len(offered)
 
     @cached_property
@@ -180,10 +181,10 @@ class TurnReader:
     def _spans(self, words: Words) -> list[Span]:
         """Where values stand, from left to right; those that the ontology lists go before others."""
         spans = self._finder.spans(words)
-        if self._unlisted is None:
+        if self._unlisted_finder is None:
             return spans
         taken = {at for span in spans for at in range(span.start, span.stop)}
-        more = [span for span in self._unlisted.spans(words) if taken.isdisjoint(range(span.start, span.stop))]
+        more = [span for span in self._unlisted_finder.spans(words) if taken.isdisjoint(range(span.start, span.stop))]
         spans += [Span(*span[:2], tuple(self._offered + column for column in span.columns)) for span in more]
         return sorted(spans, key=lambda span: span.start)
 

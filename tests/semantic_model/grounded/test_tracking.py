@@ -8,6 +8,7 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
+from schemas.belief import SlotValue
 from schemas.errors import ModelError
 from semantic_model.config.config import Config, config_from
 from semantic_model.data.corpus import Corpus, _Turn, product_text
@@ -113,16 +114,27 @@ def test_few_labels_leave_it_to_the_rules():
     assert {type(tracker) for tracker in found.held_out.values()} == {RuleTracker}
 
 
-@pytest.mark.parametrize("known", [DIALOGUES, {}])
+UNLISTED = {
+    **DIALOGUES,
+    "e": LabelledDialogue(
+        [{**DIALOGUES["d00"].rows[0], "text": "I need a teal coat"}], {0: (SlotValue("color", "teal"),)}
+    ),
+}
+
+
+@pytest.mark.parametrize("known", [DIALOGUES, {}, UNLISTED])
 def test_a_tracker_is_read_back_as_it_was(tmp_path: Path, known):
     made = CrossFittedTracker.fit(ON, sources(known))
     made.save(tmp_path)
     again = CrossFittedTracker.load(tmp_path, Sources(shop(), SHOP))
-    for name in DIALOGUES:
-        rows = rows_of(range(5), history(name))
+    asked = [history(name) for name in DIALOGUES] + [(Utterance("user", "Show me teal shoes", ()),)]
+    for said in asked:
+        rows = rows_of(range(len(said)), said)
         assert again.tracker.track(rows) == made.tracker.track(rows)
     assert again.tracker.version == made.tracker.version
     assert not again.held_out
+    teal = ("color", "teal", "like") in again.tracker.track(rows_of([0], asked[-1]))[0].beliefs
+    assert teal == (known is UNLISTED)
     first = (tmp_path / "tracker.json").read_bytes()
     again.save(tmp_path)
     assert (tmp_path / "tracker.json").read_bytes() == first
