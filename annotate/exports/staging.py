@@ -19,6 +19,7 @@ from annotate.annotations.dialogue_index import IndexedDialogue
 from annotate.annotations.migration import InterfaceVersions, Migration
 from annotate.assignment.annotators import NOBODY, NUMBERED
 from annotate.exports.annotation_store import AnnotationStore, Standing
+from annotate.exports.offers import with_taken_offers
 from annotate.exports.reader import UNKNOWN, ExportedTask, ExportReader, name_of_number
 from annotate.exports.refusals import Refusal, Refused, raw_json
 from annotate.exports.results import decided_marks, read_result, whole_state
@@ -130,6 +131,8 @@ def _stage_task(
             result = raw.get("result")
             if keys.role == "review":
                 result = with_taken_answers(raw, task.data, migration.ontology)
+            else:
+                result = with_taken_offers(raw, task.data, migration.ontology)
             read = read_result(result, keys.turns, migration.ontology, version=version, migration=migration)
         except Refused as problem:
             staged.quarantined[problem.refusal.reason] += 1

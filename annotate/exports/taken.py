@@ -21,7 +21,7 @@ _OF_A_TURN = re.compile(r"(want|dislike|op|free)_([0-9]{1,6})")
 _UNREADABLE = ("flag=unsure", "flag=bad_turn")
 
 
-class _Entry(NamedTuple):
+class Entry(NamedTuple):
     """One thing in a control of a turn."""
 
     control: str  # ``want``, ``dislike``, ``op`` or ``free``
@@ -37,6 +37,10 @@ class _Entry(NamedTuple):
         name = name.strip().removeprefix("!").strip()
         found = ontology.find(name)
         return name if found is None else found.name
+
+    @property
+    def is_new_topic(self) -> bool:
+        return (self.control, self.text.strip()) == ("op", "flag=new_topic")
 
 
 def answer_name(number: int) -> str:
@@ -106,34 +110,33 @@ def with_taken_answers(annotation: Mapping[str, Any], data: Mapping[str, Any], o
     if not taken:
         return result
     shown = shown_results(annotation)
-    rest = [raw for raw in result if _index(raw) not in taken]
+    rest = [raw for raw in result if turn_index(raw) not in taken]
     for index, name in sorted(taken.items()):
-        here = [raw for raw in result if _index(raw) == index and not _TAKE.fullmatch(_name(raw))]
+        here = [raw for raw in result if turn_index(raw) == index and not _TAKE.fullmatch(_name(raw))]
         if name == AS_FILLED_IN:
             rest += here
             continue
         filled_in = shown if isinstance(shown, list) else [raw for raw in here if raw.get("origin") == "prediction"]
-        before = list(_entries(raw for raw in filled_in if _index(raw) == index))
-        merged = _merged(_answer(data, index, name), before, list(_entries(here)), ontology)
-        rest += _as_results(merged, index)
+        before = list(entries_of(raw for raw in filled_in if turn_index(raw) == index))
+        merged = _merged(_answer(data, index, name), before, list(entries_of(here)), ontology)
+        rest += as_results(merged, index)
     return rest
 
 
-def _answer(data: Mapping[str, Any], index: int, name: str) -> list[_Entry]:
+def _answer(data: Mapping[str, Any], index: int, name: str) -> list[Entry]:
     try:
         turn = data["user_turns"][index]["turn"]
-        return [_Entry(str(control), str(text)) for control, text in data["answers"][str(turn)][name]]
+        return [Entry(str(control), str(text)) for control, text in data["answers"][str(turn)][name]]
     except (KeyError, IndexError, TypeError, ValueError):
         detail = f"'take_{index}' takes over '{name}', which the task does not hold"
         raise Refused("malformed_value", detail) from None
 
 
 def _merged(
-    answer: Sequence[_Entry], before: Sequence[_Entry], after: Sequence[_Entry], ontology: Ontology
-) -> list[_Entry]:
+    answer: Sequence[Entry], before: Sequence[Entry], after: Sequence[Entry], ontology: Ontology
+) -> list[Entry]:
     """The answer, but for slots and flags that the reviewer changed: those are as the controls say."""
-    added = [entry for entry in after if entry not in before]
-    removed = [entry for entry in before if entry not in after]
+    added, removed = added_and_removed(before, after)
     touched = {entry.slot(ontology) for entry in (*added, *removed)} - {None}
     kept = [entry for entry in answer if entry.slot(ontology) not in touched and entry not in removed]
     if added:
@@ -142,7 +145,13 @@ def _merged(
     return list(dict.fromkeys((*kept, *own)))
 
 
-def _as_results(entries: Sequence[_Entry], index: int) -> Iterator[dict[str, Any]]:
+def added_and_removed(before: Sequence[Entry], after: Sequence[Entry]) -> tuple[list[Entry], list[Entry]]:
+    """What somebody put into the controls of a turn, and took out of them."""
+    return [entry for entry in after if entry not in before], [entry for entry in before if entry not in after]
+
+
+def as_results(entries: Sequence[Entry], index: int, *, origin: str = "manual") -> Iterator[dict[str, Any]]:
+    """The entries as the controls of the turn at ``index`` store them."""
     for control in ("want", "dislike", "op", "free"):
         texts = [entry.text for entry in entries if entry.control == control]
         if texts:
@@ -152,11 +161,11 @@ def _as_results(entries: Sequence[_Entry], index: int) -> Iterator[dict[str, Any
                 "to_name": f"u{index}",
                 "type": "textarea" if typed else "taxonomy",
                 "value": {"text": texts} if typed else {"taxonomy": [[text] for text in texts]},
-                "origin": "manual",
+                "origin": origin,
             }
 
 
-def _entries(results: Iterable[Any]) -> Iterator[_Entry]:
+def entries_of(results: Iterable[Any]) -> Iterator[Entry]:
     """Everything in the controls of a turn; what has another shape is left to whoever reads the results."""
     for raw in results:
         match = _OF_A_TURN.fullmatch(_name(raw))
@@ -167,7 +176,7 @@ def _entries(results: Iterable[Any]) -> Iterator[_Entry]:
             for text in given if isinstance(given, list) else [given] if isinstance(given, str) else ():
                 said = text[0] if isinstance(text, list) and len(text) == 1 else text
                 if isinstance(said, str):
-                    yield _Entry(match.group(1), said)
+                    yield Entry(match.group(1), said)
 
 
 def _name(raw: Any) -> str:
@@ -175,6 +184,7 @@ def _name(raw: Any) -> str:
     return name if isinstance(name, str) else ""
 
 
-def _index(raw: Any) -> int | None:
+def turn_index(raw: Any) -> int | None:
+    """Where the turn that a result is laid at stands in its task; None for those of the whole dialogue."""
     match = _OF_A_TURN.fullmatch(_name(raw)) or _TAKE.fullmatch(_name(raw))
     return None if match is None else int(match.group(match.lastindex or 0))

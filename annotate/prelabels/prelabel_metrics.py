@@ -14,11 +14,16 @@ from statistics import median
 from typing import Any
 
 from annotate.annotations.annotation import Annotation
+from annotate.prelabels.offers import Offer, corrected_with_offers
 from schemas.accumulate import accumulate, difference
 from schemas.belief import BeliefState, TurnUpdate
 from schemas.corrections import Edit, corrected
 from schemas.ontology import Ontology
 from schemas.state_metrics import Hits, Item, StateFigures, items_of
+
+STROKES = {"picks": 8, "typed": 16, "removals": 1, "offers": 1, "submits": 1}
+"""Clicks and keys of an action. A pick is a click, some letters, ↓ and Enter, eight as counted on the screen; what is
+typed, a click, a line such as ``color=aubergine`` and Enter, taken as sixteen."""
 
 
 @dataclass
@@ -28,15 +33,24 @@ class Actions:
     picks: int = 0  # values, drops and flags picked from a list
     typed: int = 0  # values typed because no list offers them
     removals: int = 0  # marks taken away
+    offers: int = 0  # offers taken, of whatever number of marks
     submits: int = 0  # tasks sent
     of_slot: Counter[str] = field(default_factory=Counter)  # slot, or ``new_topic``, ``unsure`` -> all but submits
 
     @property
     def total(self) -> int:
-        return self.picks + self.typed + self.removals + self.submits
+        return self.picks + self.typed + self.removals + self.offers + self.submits
 
-    def add(self, edits: Sequence[Edit], offered: Collection[str]) -> None:
+    @property
+    def strokes(self) -> int:
+        """Clicks and keys that the actions take, see :data:`STROKES`."""
+        return sum(strokes * getattr(self, name) for name, strokes in STROKES.items())
+
+    def add(self, edits: Sequence[Edit], offered: Collection[str], taken: Sequence[Offer] = ()) -> None:
         """Count the actions of one turn; values not ``offered`` (``slot=value``) are typed."""
+        for offer in taken:
+            self.offers += 1
+            self.of_slot[next(iter(offer.slots)) if len(offer.slots) == 1 else offer.text] += 1
         for edit in edits:
             self.of_slot[edit.slot or edit.mark] += 1
             if edit.removes:
@@ -58,12 +72,19 @@ class PrelabelFigures:
     states: StateFigures = field(default_factory=StateFigures)  # the cumulative states, of pre-labels alone
     exact_updates: int = 0  # turns whose pre-label leads from the gold state before to the gold state after
     without: Actions = field(default_factory=Actions)  # actions of labelling from nothing
-    corrections: Actions = field(default_factory=Actions)  # actions of correcting the pre-labels
+    corrections: Actions = field(default_factory=Actions)  # actions of correcting the pre-labels, offers taken
+    by_hand: Actions = field(default_factory=Actions)  # the same if nothing were offered
+    offers: int = 0  # all that were shown
 
     @property
     def ratio(self) -> float | None:
         """Actions with pre-labels over those without; None where there is nothing to do."""
         return self.corrections.total / self.without.total if self.without.total else None
+
+    @property
+    def ratio_of_strokes(self) -> float | None:
+        """The same in clicks and keys."""
+        return self.corrections.strokes / self.without.strokes if self.without.total else None
 
     @property
     def ratio_of_marks(self) -> float | None:
@@ -80,6 +101,7 @@ def measure_dialogue(
     *,
     offered: Collection[str],
     windows: int,
+    offers: Sequence[Sequence[Offer]] = (),
 ) -> None:
     """Add one dialogue to the figures.
 
@@ -90,19 +112,25 @@ def measure_dialogue(
         ontology: of both.
         offered: ``slot=value`` entries that the screen offers.
         windows: tasks that the dialogue is cut into, each submitted once.
+        offers: what is offered beside each update; empty: nothing anywhere.
     """
     figures.dialogues += 1
     figures.without.submits += windows
     figures.corrections.submits += windows
+    figures.by_hand.submits += windows
     own_states = [known.state or () for known in accumulate(prelabels, ontology)]
     before: BeliefState | None = ()
-    for update, own, after in zip(prelabels, own_states, gold, strict=True):
+    beside = offers or [()] * len(prelabels)
+    for update, here, own, after in zip(prelabels, beside, own_states, gold, strict=True):
         if after is None:
             before = None
             continue
         figures.turns += 1
         figures.without.add(corrected(TurnUpdate(), before, after, ontology).edits, offered)
-        figures.corrections.add(corrected(update, before, after, ontology).edits, offered)
+        figures.by_hand.add(corrected(update, before, after, ontology).edits, offered)
+        taken, correction = corrected_with_offers(update, here, before, after, ontology)
+        figures.corrections.add(correction.edits, offered, taken)
+        figures.offers += len(here)
         said, wanted = _applied(update, before or (), ontology), items_of(after)
         figures.exact_updates += said == wanted
         figures.states.add(own, after)

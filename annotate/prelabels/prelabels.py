@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 from annotate.annotations.annotation import turn_update
 from annotate.exports.results import filled_in
+from annotate.prelabels.offers import Offer
 from schemas.accumulate import accumulate, difference
 from schemas.belief import TurnUpdate
 from schemas.errors import LabelError
@@ -28,6 +29,7 @@ class TurnPrelabel:
 
     update: TurnUpdate  # what the turn changes
     score: float  # how sure the model is that all of the update is right, from 0 to 1
+    offers: tuple[Offer, ...] = ()  # what it is not sure enough of to say
 
 
 Prelabel = Mapping[int, TurnPrelabel]

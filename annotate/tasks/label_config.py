@@ -38,6 +38,9 @@ LARGEST_WINDOW = 30
 AS_FILLED_IN = "as filled in"
 """The choice of a reviewer for whom what the fields show is right."""
 
+NO_OFFER = "no offer"
+"""A choice that the style sheet hides."""
+
 NO_KEY = "f19"
 """Hardly a keyboard has it: without a key of its own, Label Studio gives a choice the next free letter, and it takes
 ``f20`` and up for the letter f."""
@@ -224,7 +227,7 @@ def _body(ontology: Ontology, entries: Sequence[_Entry], *, review: bool) -> str
 <Repeater on="$user_turns" indexFlag={quoteattr(index)}>
 <View className="sem-row">
 <View className="sem-ctx"><HyperText name="u{index}" value="$user_turns[{index}].html" inline="true" clickableLinks="true"/></View>
-<View className="sem-lab">{_take(index) if review else ""}
+<View className="sem-lab">{_take(index) if review else _offers(index)}
 <View className="sem-f sem-want"><View className="sem-l"><Markdown value="Wants"/></View><Taxonomy name="want_{index}" {shared} placeholder="click, type to search, then ↓ and Enter">
 {values}
 </Taxonomy></View>
@@ -261,6 +264,19 @@ def _take(index: str) -> str:
         f'<Choice value="{AS_FILLED_IN}" hotkey="{NO_KEY}"/></Choices>'
     )
     return f'\n<View className="sem-f sem-take"><View className="sem-l"><Markdown value="Take"/></View>{choices}</View>'
+
+
+def _offers(index: str) -> str:
+    """What a task's pre-label offers for a click, see :mod:`annotate.exports.offers`; not seen where that is nothing.
+
+    The choice that is always there, and never seen, keeps the page of a task without offers whole.
+    """
+    choices = (
+        f'<Choices name="offer_{index}" toName="u{index}" choice="multiple" value="$user_turns[{index}].offers">'
+        f'<Choice value="{NO_OFFER}" hotkey="{NO_KEY}"/></Choices>'
+    )
+    title = '<View className="sem-l"><Markdown value="Or click"/></View>'
+    return f'\n<View className="sem-f sem-offer">{title}{choices}</View>'
 
 
 def _plain(text: str) -> _Entry:

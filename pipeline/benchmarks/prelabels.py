@@ -3,8 +3,9 @@
 The workspace's own states are the gold. Nothing is measured on what taught it: the lexicon learns from four fifths of
 the dialogues and is measured on the others, five times; a run is measured on the dialogues outside its training split;
 a language model on a few dialogues, with examples from others, and the lexicon taught by these beside it.
-Actions are picks, removals, typed values and submits of a simulated annotator who corrects towards the gold with as few
-of them as can be; labelling from nothing is counted in the same way.
+Actions are picks, removals, typed values, offers taken and submits of a simulated annotator who corrects towards the
+gold with as few of them as can be; labelling from nothing is counted in the same way. The same in clicks and keys
+stands beside it, and both as they would be if nothing were offered.
 """
 
 from __future__ import annotations
@@ -42,7 +43,7 @@ OVERSIGHT = 0.1
 ASKED = 20
 """Dialogues that a language model is asked about, if no other number is given: it takes its time, and may cost."""
 
-_MARKS = ("picks", "typed", "removals", "submits")
+_MARKS = ("picks", "typed", "removals", "offers", "submits")
 _WAYS = ("from_nothing", "with_prelabels")
 
 
@@ -179,7 +180,10 @@ def _row(
         updates = [prelabel[turn].update if turn in prelabel else TurnUpdate() for turn in sorted(states)]
         after = [states[turn] for turn in sorted(states)]
         windows = -(-len(after) // screen.window)
-        measure_dialogue(figures, updates, after, screen.ontology, offered=screen.offered, windows=windows)
+        offers = [prelabel[turn].offers if turn in prelabel else () for turn in sorted(states)]
+        measure_dialogue(
+            figures, updates, after, screen.ontology, offered=screen.offered, windows=windows, offers=offers
+        )
     changes = sum(figures.updates.values(), Hits())
     assert figures.ratio is not None
     return row(
@@ -196,6 +200,10 @@ def _row(
         actions=_actions(figures.without, figures.turns),
         actions_with_prelabels=_actions(figures.corrections, figures.turns),
         ratio_without_submits=figures.ratio_of_marks,
+        ratio_without_offers=figures.by_hand.total / figures.without.total,
+        ratio_of_strokes=figures.ratio_of_strokes,
+        ratio_of_strokes_without_offers=figures.by_hand.strokes / figures.without.strokes,
+        offers_per_turn=figures.offers / figures.turns,
         lowest_ratio=figures.without.submits / figures.without.total,
         final_jga={
             "careful": _final(prelabels, gold, screen, oversight=0.0),
@@ -207,7 +215,8 @@ def _row(
 
 def _actions(actions: Actions, turns: int) -> dict[str, Any]:
     parts = {name: getattr(actions, name) for name in _MARKS}
-    return {**parts, "total": actions.total, "per_turn": actions.total / turns}
+    total = actions.total
+    return {**parts, "total": total, "per_turn": total / turns, "strokes": actions.strokes}
 
 
 def _slots(figures: PrelabelFigures) -> list[dict[str, Any]]:
@@ -288,6 +297,9 @@ def tables(rows: Sequence[Mapping[str, Any]]) -> Iterator[tuple[str, list[str], 
         for each in rows
     ]
     yield "actions of annotators", heads, lines
+    heads = ["pre-labels", "offers a turn", "ratio of actions", "if nothing is offered", "of clicks and keys", "if not"]
+    ratios = ("ratio", "ratio_without_offers", "ratio_of_strokes", "ratio_of_strokes_without_offers")
+    yield "what is offered for one click", heads, [_cells(each, "name", "offers_per_turn", *ratios) for each in rows]
     title = f"final joint goal accuracy; the hurried oversee {OVERSIGHT:.0%} of what is to mark or to take away"
     heads = ["pre-labels", "careful, from nothing", "with them", "hurried, from nothing", "with them"]
     by_person = [[_cells(each["final_jga"][who], *_WAYS) for who in ("careful", "hurried")] for each in rows]

@@ -14,10 +14,11 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 from annotate.annotations.migration import Migration
+from annotate.prelabels.offers import offers_data, turn_offers
 from annotate.prelabels.prelabels import Prelabel, PrelabelModel, TurnPrelabel, prediction, whole_states
 from annotate.simulated_annotators import offered_choices
 from annotate.tasks.dialogue_tasks import notice_html, states_html
-from annotate.tasks.label_config import LabelConfig
+from annotate.tasks.label_config import NO_KEY, LabelConfig
 from pipeline.workspace import Workspace, check_vocabulary
 from schemas.accumulate import difference
 from schemas.belief import BeliefState, TurnUpdate
@@ -30,12 +31,16 @@ from schemas.validation import did_you_mean
 if TYPE_CHECKING:
     from annotate.prelabels.llm import Questions
     from annotate.prelabels.llm_prelabels import LlmPrelabels, Terms
-    from semantic_model.states.tracker import LabelledDialogue, StateTracker
+    from semantic_model.states.tracker import Beliefs, LabelledDialogue, StateTracker
 
 Rows = Sequence[Mapping[str, Any]]
 
 _KINDS = ("lexicon", "run:latest", "llm", "current")
 _GUESSED = "These marks were filled in by a program."
+_OFFERED = (
+    "What it was not sure of is offered: one click takes it in place of what the fields show. In a slot in which you "
+    "change a mark, your marks count."
+)
 _NOTICES = {"current": "These marks are the labels as they are now."}
 _SURE_OF_VALUES, _SURE_OF_NOTHING = 0.7, 0.95
 """How sure a run has to be of other values of a slot, or of none any more, before a turn is said to change it.
@@ -96,8 +101,15 @@ def add_predictions(
         task["predictions"] = [prediction(prelabel, model.version, data, offered)]
         updates = [prelabel[turn].update if turn in prelabel else None for turn in turns]
         so_far = states_html(turns, updates, ontology, source=", as filled in")
+        offers = {
+            turn["turn"]: prelabel[turn["turn"]].offers for turn in data["user_turns"] if turn["turn"] in prelabel
+        }
+        if any(offers.values()):
+            data["offers"] = offers_data(offers)
+            data["past_html"] += notice_html(_OFFERED)
         for shown in data["user_turns"]:
             shown["html"] += so_far[shown["turn"]]
+            shown["offers"] = [{"value": each.text, "hotkey": NO_KEY} for each in offers.get(shown["turn"], ())]
 
 
 def prelabel_model(
@@ -261,8 +273,14 @@ class Tracked:
         self.version = tracker.version
 
     def prelabel(self, dialogue_id: str) -> Prelabel:
-        read = self._tracker.track(self._dialogues[dialogue_id])
-        return {each.turn: TurnPrelabel(each.update, each.sure) for each in read}
+        found: dict[int, TurnPrelabel] = {}
+        before: Beliefs = {}
+        for each in self._tracker.track(self._dialogues[dialogue_id]):
+            rises = {key: belief - before.get(key, 0.0) for key, belief in each.beliefs.items()}
+            offers = turn_offers(each.update, each.state, rises, self._tracker.single, each.sure)
+            found[each.turn] = TurnPrelabel(each.update, each.sure, offers)
+            before = each.beliefs
+        return found
 
 
 class _Current:

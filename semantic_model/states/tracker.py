@@ -71,6 +71,11 @@ class StateTracker(Protocol):
         """What it is and what it rests on."""
         ...
 
+    @property
+    def single(self) -> frozenset[str]:
+        """The slots that are known to hold one value at a time."""
+        ...
+
     def track(self, rows: Rows) -> list[TurnState]:
         """One entry for each user turn, in order."""
         ...
@@ -104,6 +109,11 @@ class RuleTracker:
     def version(self) -> str:
         """``lexicon-v1@ontology3``."""
         return f"lexicon-v1@ontology{self.reader.ontology.version}"
+
+    @property
+    def single(self) -> frozenset[str]:
+        """None: nothing has been learned."""
+        return frozenset()
 
     def track(self, rows: Rows) -> list[TurnState]:
         """One entry for each user turn, in order."""

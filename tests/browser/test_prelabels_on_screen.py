@@ -10,13 +10,20 @@ import pytest
 
 from annotate.annotations.annotation import Annotation, read_annotations
 from annotate.label_studio.gateway import Gateway, connect
+from annotate.prelabels.offers import Offer
+from annotate.prelabels.prelabels import Prelabel, TurnPrelabel
 from pipeline.chosen_dialogues import Selection
 from pipeline.labelling.export_for_labelling import ExportRequest, export_for_labelling
 from pipeline.labelling.ingest_labels import IngestRequest, ingest_labels
 from pipeline.workspace import Workspace
-from tests.browser.test_labelling_screen import page  # noqa: F401 - the logged-in browser is a fixture
+from schemas.belief import TurnUpdate
+from tests.browser.test_labelling_screen import (
+    page,  # noqa: F401 - the logged-in browser is a fixture
+    photograph,
+    pick,
+)
 from tests.label_exports import marked, states_in
-from tests.labelling_corpus import turn, write_workspace
+from tests.labelling_corpus import dialogue, turn, write_workspace
 from tests.studio_fixtures import RunningStudio
 
 if TYPE_CHECKING:
@@ -24,7 +31,7 @@ if TYPE_CHECKING:
 
 pytestmark = [pytest.mark.studio, pytest.mark.browser]
 
-PROJECT = "prelabels on screen"
+PROJECT, OFFERS = "prelabels on screen", "offers on screen"
 SAID = {"left": "I want something red under 50", "less": "I want something red or blue", "more": "Hello, I want a gift"}
 
 
@@ -37,8 +44,8 @@ def workspace(tmp_path: Path, studio_variables: RunningStudio) -> Workspace:
     return made
 
 
-def open_task(page: Page, gateway: Gateway, uid: str) -> None:  # noqa: F811
-    project = gateway.require_project(PROJECT)
+def open_task(page: Page, gateway: Gateway, uid: str, title: str = PROJECT) -> None:  # noqa: F811
+    project = gateway.require_project(title)
     (task,) = gateway.tasks(project, [uid])
     page.goto(f"{gateway.url}/projects/{project.id}/data?task={task.id}")
     page.wait_for_selector(".sem-row")
@@ -46,11 +53,11 @@ def open_task(page: Page, gateway: Gateway, uid: str) -> None:  # noqa: F811
     page.get_by_role("button", name="Submit").first.wait_for()
 
 
-def submit(page: Page, gateway: Gateway, uid: str) -> None:  # noqa: F811
+def submit(page: Page, gateway: Gateway, uid: str, title: str = PROJECT) -> None:  # noqa: F811
     page.get_by_role("button", name="Submit").first.click()
     deadline = time.monotonic() + 20
     while time.monotonic() < deadline:
-        (task,) = gateway.tasks(gateway.require_project(PROJECT), [uid])
+        (task,) = gateway.tasks(gateway.require_project(title), [uid])
         if task.annotations:
             return
         time.sleep(0.2)
@@ -91,3 +98,67 @@ def test_prelabels_are_filled_in_and_what_becomes_of_them_is_known(workspace: Wo
     assert states == {"left": {"color=red", "price=under 50"}, "less": {kept}, "more": set()}
     origins = {name: {mark.origin for mark in each.marks} for name, each in answers.items()}
     assert origins == {"left": {"prediction"}, "less": {"prediction-changed"}, "more": {"manual"}}
+
+
+class Doubtful:
+    """Is sure of some values, and offers others."""
+
+    version = "doubtful"
+    asked = None
+
+    def prelabel(self, dialogue_id: str) -> Prelabel:
+        color, both = frozenset({"color"}), frozenset({"color", "price"})
+        red = TurnUpdate(want={"color": ("red",)})
+        cheap_red = TurnUpdate(want={"color": ("red",), "price": ("cheap",)})
+        blue = Offer("color=blue instead of red", color, {"color": ("blue",)})
+        black = Offer("also color=black", color, {"color": ("red", "black")})
+        nothing = Offer("nothing changes", both, {})
+        return {
+            0: TurnPrelabel(red, 0.6, (blue, black)),
+            2: TurnPrelabel(cheap_red, 0.4, (nothing, black)),
+            4: TurnPrelabel(red, 0.5, (black,)),
+            6: TurnPrelabel(TurnUpdate(), 1.0),
+        }
+
+
+def test_what_is_offered_is_marked_by_one_click_and_by_no_key(
+    page: Page,  # noqa: F811
+    studio_variables: RunningStudio,
+    tmp_path: Path,
+):
+    made = write_workspace(tmp_path / "shop", [dialogue("d1", users=4), dialogue("d2", users=1)])
+    gateway = connect(made.root)
+    one = Selection(exactly=("d1",))
+    export_for_labelling(made, ExportRequest(one, project=OFFERS, prelabel="lexicon", prelabels=Doubtful()))
+    export_for_labelling(made, ExportRequest(Selection(exactly=("d2",)), project=OFFERS))
+    open_task(page, gateway, "d2#0", OFFERS)
+    assert page.locator(".sem-offer").count() == 1
+    assert page.locator(".sem-offer").first.is_hidden()
+    submit(page, gateway, "d2#0", OFFERS)  # a page without offers can be sent
+
+    open_task(page, gateway, "d1#0", OFFERS)
+    filled_in(page, 4)
+    rows = page.locator(".sem-row")
+    assert [rows.nth(n).locator(".sem-offer").is_visible() for n in range(4)] == [True, True, True, False]
+    for key in "abcdefghijklmnopqrstuvwxyz0123456789":
+        page.keyboard.press(key)
+    assert page.locator(".sem-offer input:checked").count() == 0
+    shown = rows.nth(0).locator(".sem-offer label:visible").all_inner_texts()
+    assert [text.strip() for text in shown] == ["color=blue instead of red", "also color=black"]
+    rows.nth(0).get_by_text("color=blue instead of red").click()
+    rows.nth(1).get_by_text("nothing changes").click()
+    rows.nth(1).get_by_text("also color=black").click()
+    rows.nth(2).get_by_text("also color=black").click()
+    pick(page, rows.nth(2).locator(".sem-want .ant-select"), "blue")
+    assert page.locator(".sem-offer input:checked").count() == 4
+    photograph(page, "offers")
+    submit(page, gateway, "d1#0", OFFERS)
+
+    report = ingest_labels(made, IngestRequest(projects=(OFFERS,)))
+    assert report.quarantined == {}
+    states = {turn: marked(state) for (name, turn), state in states_in(made).items() if name == "d1"}
+    assert states[0] == {"color=blue"}
+    assert states[2] == {"color=red", "color=black"}  # the price was cleared, the colour cleared and taken
+    assert states[4] == {"color=red", "color=blue"}  # marks of one's own count, not the offer
+    (answer,) = (each for each in read_annotations(made.annotations) if each.dialogue_id == "d1")
+    assert (answer.untouched, answer.prelabel) == (False, "doubtful")

@@ -101,14 +101,20 @@ def test_the_sdk_accepts_the_configuration():
 
     interface = LabelInterface(labels.build(ONTOLOGY).xml)
     interface.validate()
-    names = {"want_{{idx}}", "dislike_{{idx}}", "op_{{idx}}", "free_{{idx}}", "dialogue_op", "note"}
+    names = {f"{control}_{{{{idx}}}}" for control in ("want", "dislike", "op", "free", "offer")} | {
+        "dialogue_op",
+        "note",
+    }
     assert {control.name for control in interface.controls} == names
 
 
 def test_no_control_can_have_a_hotkey():
     root = ElementTree.fromstring(labels.build(ONTOLOGY).xml)
-    assert not list(root.iter("Choices"))  # Label Studio gives them letters by itself
-    assert all("hotkey" not in element.attrib for element in root.iter())
+    # Label Studio gives choices letters by itself, but not those that have a key
+    (offers,) = root.iter("Choices")
+    assert (offers.get("name"), offers.get("value")) == ("offer_{{idx}}", "$user_turns[{{idx}}].offers")
+    assert [(choice.get("value"), choice.get("hotkey")) for choice in offers] == [("no offer", "f19")]
+    assert all(element in list(offers) or "hotkey" not in element.attrib for element in root.iter())
 
 
 def test_a_reviewer_can_take_answers_by_a_click_and_by_no_key():

@@ -187,10 +187,13 @@ def test_the_benchmark_measures_actions_and_accuracy(generated: Workspace, capsy
         assert without["removals"] == 0
         assert without["submits"] == corrected["submits"] >= row["dialogues"]
         for actions in (without, corrected):
-            parts = sum(actions[name] for name in ("picks", "typed", "removals", "submits"))
+            parts = sum(actions[name] for name in ("picks", "typed", "removals", "offers", "submits"))
             assert actions["total"] == parts
             assert actions["per_turn"] == parts / row["turns"]
         assert row["ratio"] == corrected["total"] / without["total"]
+        assert without["offers"] == 0
+        assert row["ratio"] <= row["ratio_without_offers"]
+        assert row["ratio_of_strokes"] == corrected["strokes"] / without["strokes"]
         assert row["reached"] == (row["ratio"] <= 0.3)
         assert 0 < row["f1_updates"] <= 1
         assert row["final_jga"]["careful"] == {"from_nothing": 1.0, "with_prelabels": 1.0}
