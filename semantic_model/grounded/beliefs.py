@@ -26,8 +26,6 @@ FAST = 5.0
 
 _RARELY = 3.0  # by that much, values are disliked more rarely than liked, in log-odds
 _BOUND = 30.0  # so that many products together stay ordinary numbers
-_TRACKED = 6.0
-"""Weight of the tracker's probability to begin with: what it is sure of outweighs three mentions' worth of "none"."""
 
 
 class Beliefs(NamedTuple):
@@ -178,12 +176,12 @@ class BeliefPredictor(nn.Module):
         kinds = (*EVIDENCE, *(TRACKED if tracked else ()))
         like, dislike = torch.zeros(slots, len(kinds)), torch.zeros(slots, len(kinds))
         if tracked:
-            like[:, -2], dislike[:, -1] = _TRACKED, _TRACKED + _RARELY
+            like[:, -2], dislike[:, -1] = 3.0, 3.0 + _RARELY
         like[:, EVIDENCE.index("last")], like[:, EVIDENCE.index("ever")] = 3.0, 2.0
         dislike[:, EVIDENCE.index("negated_last")], dislike[:, EVIDENCE.index("negated_ever")] = 3.0, 2.0
         self.like = nn.Parameter(like / FAST * evidence, requires_grad=evidence)
         self.dislike = nn.Parameter(dislike / FAST * evidence, requires_grad=evidence)
-        self.none = nn.Parameter(torch.full((slots,), (3.0 if tracked else 2.0) / FAST))
+        self.none = nn.Parameter(torch.full((slots,), 2.0 / FAST))
         self.rarely_disliked = nn.Parameter(torch.full((slots,), -_RARELY / FAST))
         self.dropout = nn.Dropout(dropout)
 

@@ -17,6 +17,7 @@ from semantic_model.grounded.beliefs import (
     SlotSums,
     gold_beliefs,
     state_of_beliefs,
+    tracked_beliefs,
 )
 from semantic_model.grounded.matching import NothingShown, Shown, ValueMatch
 from semantic_model.grounded.reading import GroundedBatch, GroundedProducts, GroundedStates
@@ -193,15 +194,19 @@ class GroundedSemantic(nn.Module):
         """Contexts with the student's state."""
         context = self.encode_contexts(batch)
         state = self.student_state(context).state
-        return EncodedDialogues(context.plain, state, context.worth, context.shown, context.shown_last)
+        grounding = self.config.grounding
+        tracked = grounding.tracker and grounding.evidence
+        read = tracked_beliefs(context.evidence, self.sums) if tracked else state.beliefs
+        return EncodedDialogues(context.plain, state, read, context.worth, context.shown, context.shown_last)
 
     def taught(self, contexts: EncodedDialogues, states: GroundedStates) -> EncodedDialogues:
         """The same contexts with the teacher's state."""
-        return replace(contexts, state=self.teacher_state(states))
+        state = self.teacher_state(states)
+        return replace(contexts, state=state, read=state.beliefs)
 
     def predicted_states(self, contexts: EncodedDialogues) -> list[PredictedState]:
-        """The states that contexts come with, read out."""
-        beliefs = (field.double().cpu().numpy() for field in contexts.state.beliefs)
+        """The states of contexts as the state tracker reads them; without one, those that the ranking believes in."""
+        beliefs = (field.double().cpu().numpy() for field in contexts.read)
         slots, values = [slot.name for slot in self.values.slots], [value.value for value in self.values.values]
         return [state_of_beliefs(slots, self.values.slot_of, values, *row) for row in zip(*beliefs, strict=True)]
 

@@ -13,6 +13,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from semantic_model.data.rows import Sliced
+from semantic_model.grounded.beliefs import Beliefs
 from semantic_model.grounded.matching import Shown
 from semantic_model.ranking.chunked_scoring import Scratch
 from semantic_model.ranking.ranker import TablePrecision
@@ -134,6 +135,7 @@ class EncodedDialogues(Sliced):
 
     context: Context
     state: State
+    read: Beliefs  # what is read off as the state: the tracker's beliefs, where there is one, else those of ``state``
     worth: Tensor  # of having been shown [B, 2]; see :class:`Shown`
     shown: Tensor  # rows of the images shown [B, R]
     shown_last: Tensor  # which of them the last turn with images showed [B, R]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -137,11 +138,7 @@ def test_a_grounded_student_that_believes_what_the_teacher_is_told_does_not_diff
     model, reader = judge.ranker.model, judge.ranker.reader
     student = judge.ranker.encode_contexts(judge.queries)
     told = model.teacher_state(reader.states(states))
-    monkeypatch.setattr(
-        type(judge.ranker),
-        "encode_contexts",
-        lambda self, queries: type(student)(student.context, told, student.worth, student.shown, student.shown_last),
-    )
+    monkeypatch.setattr(type(judge.ranker), "encode_contexts", lambda self, queries: replace(student, state=told))
     assert teacher_disagreement(judge, states) == pytest.approx(np.zeros(8), abs=1e-6)
 
 

@@ -250,15 +250,23 @@ def test_the_loss_teaches_the_predictor():
     assert torch.allclose(found.dislike, gold.dislike, atol=0.1)
 
 
-def test_what_the_tracker_is_sure_of_is_believed_from_the_start():
+def test_what_the_tracker_believes_counts_as_much_as_a_mention_from_the_start():
     torch.manual_seed(0)
     model = BeliefPredictor(D, SUMS, n, V, 0.0, tracked=True)
-    evidence = torch.zeros(2, V, len(EVIDENCE) + len(TRACKED))
-    evidence[0, 1, -2] = 0.95  # wanted
-    evidence[1, 4, -1] = 0.95  # to be avoided
-    found = model(torch.randn(2, n, D), torch.zeros(2, 2 * D), evidence, torch.randn(V, D)).exp()
-    assert found.like[0, 1] > found.none[0, 0]
-    assert found.dislike[1, 4] > found.none[1, 2]
+    kinds = (*EVIDENCE, *TRACKED)
+    S, turns, values = torch.randn(1, n, D), torch.zeros(1, 2 * D), torch.randn(V, D)
+
+    def odds(kind: str, column: int, side: str) -> float:
+        """Log-odds of a value against "nothing wanted" in its slot."""
+        evidence = torch.zeros(1, V, len(kinds))
+        evidence[0, column, kinds.index(kind)] = 1.0
+        found = model(S, turns, evidence, values)
+        return (getattr(found, side)[0, column] - found.none[0, SLOT_OF[column]]).item()
+
+    assert odds("tracked", 1, "like") == pytest.approx(odds("last", 1, "like"), abs=1e-5)
+    assert odds("tracked", 1, "like") == pytest.approx(odds("system_last", 1, "like") + 3, abs=1e-5)
+    # disliked values are rarer, which the tracker knows already
+    assert odds("tracked_against", 4, "dislike") == pytest.approx(odds("negated_last", 4, "dislike") + 3, abs=1e-5)
     plain = BeliefPredictor(D, SUMS, n, V, 0.0)
     assert plain.like.shape[1] == len(EVIDENCE) == model.like.shape[1] - len(TRACKED)
 
