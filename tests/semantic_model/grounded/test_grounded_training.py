@@ -15,6 +15,8 @@ from schemas.errors import ModelError, UsageError
 from schemas.ontology import Ontology, Slot
 from semantic_model.data.image_features import Features
 from semantic_model.grounded.model import GroundedSemantic
+from semantic_model.grounded.tracking import rows_of
+from semantic_model.states.tracker import fit_tracker
 from semantic_model.training.trainer import Examples, Interrupted, Trainer, load_ranker
 
 DROPOUT = {"model": {"dropout": 0.3}, "grounding": {"dropout": 0.2}}
@@ -231,6 +233,20 @@ def test_a_run_with_a_tracker_reads_the_same_after_it_was_loaded(trainer_of, wor
     (tmp_path / "run" / "model" / "tracker.json").unlink()
     with pytest.raises(ModelError, match=r"tracker\.json.*is missing; train again"):
         load_ranker(tmp_path / "run", world.corpus).encode_contexts(queries)
+
+
+def test_the_states_of_a_run_are_those_that_its_tracker_reads(trainer_of, world, ontology):
+    trainer = trainer_of("run", grounding={"tracker": True})
+    trainer.fit()
+    queries = world.corpus.queries("valid")
+    found = trainer.model.predicted_states(trainer.ranker.encode_contexts(queries))
+    tracker = fit_tracker((), ontology, {})
+    for query, read in zip(queries, found, strict=True):
+        expected = tracker.track(rows_of(range(3), query.history))[-1]
+        assert expected.state
+        marks = {(item.slot, item.value, item.polarity) for item in read.state}
+        assert marks == {(item.slot, item.value, item.polarity) for item in expected.state}
+        assert {slot: read.sure[slot] for slot, _, _ in marks} == pytest.approx({slot: 0.85 for slot, _, _ in marks})
 
 
 @pytest.mark.parametrize(
