@@ -24,6 +24,7 @@ from semantic_model.ranking.ranker import PredictedState
 FAST = 5.0
 """Weights of mentions and of single values move that many times faster than the encoders': few examples teach each."""
 
+_HALF = 0.501  # a little more than none
 _RARELY = 3.0  # by that much, values are disliked more rarely than liked, in log-odds
 _BOUND = 30.0  # so that many products together stay ordinary numbers
 
@@ -111,6 +112,29 @@ def tracked_beliefs(evidence: Tensor, sums: SlotSums) -> Beliefs:
     total = sums(like + dislike)  # [B, n]
     spread = sums.spread(total.clamp(min=1))
     return Beliefs((1 - total).clamp(min=0), like / spread, dislike / spread)
+
+
+def state_beliefs(evidence: Tensor, held: Tensor, sums: SlotSums) -> Beliefs:
+    """:func:`tracked_beliefs`, of which :func:`state_of_beliefs` reads off the very state that the tracker did.
+
+    Args:
+        evidence: [B, V, E].
+        held: that state, 1 for a value that is wanted and -1 for one to be avoided [B, V].
+        sums: of the ontology's values.
+    """
+    believed = tracked_beliefs(evidence, sums)
+    something = sums(believed.like + believed.dislike)  # [B, n]
+    count = sums((held != 0).float())
+    of_held = sums(believed.like * (held > 0) + believed.dislike * (held < 0))
+    sure = torch.where(count > 0, of_held.clamp(min=_HALF), something.clamp(max=1 - _HALF))
+    each = sums.spread(sure / count.clamp(min=1))  # all that a slot holds alike
+    others = sums.spread(sure / something.clamp(min=1e-6))
+    holds = sums.spread(count > 0)
+    like, dislike = (
+        torch.where(holds, each * side, others * belief)
+        for side, belief in ((held > 0, believed.like), (held < 0, believed.dislike))
+    )
+    return Beliefs(1 - sure, like, dislike)
 
 
 def posterior(prior: Beliefs, affinity: Tensor, positives: Tensor, sums: SlotSums) -> Beliefs:

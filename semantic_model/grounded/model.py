@@ -16,8 +16,8 @@ from semantic_model.grounded.beliefs import (
     LogBeliefs,
     SlotSums,
     gold_beliefs,
+    state_beliefs,
     state_of_beliefs,
-    tracked_beliefs,
 )
 from semantic_model.grounded.matching import NothingShown, Shown, ValueMatch
 from semantic_model.grounded.reading import GroundedBatch, GroundedProducts, GroundedStates
@@ -40,6 +40,7 @@ class GroundedContext(NamedTuple):
     c_I: Tensor
     turn_mask: Tensor
     evidence: Tensor  # [B, V, E]
+    held: Tensor  # [B, V]
     worth: Tensor  # of having been shown [B, 2]; see Shown
     shown: Tensor  # [B, R]
     shown_last: Tensor  # bool [B, R]
@@ -167,7 +168,7 @@ class GroundedSemantic(nn.Module):
         """C^T, C^I, c^T, c^I (section 3.1), and what is known beside."""
         plain = self.semantic.encode_contexts(batch.plain)
         worth = self.shown(turns_of(plain))
-        return GroundedContext(*plain, batch.evidence, worth, batch.shown, batch.shown_last)
+        return GroundedContext(*plain, batch.evidence, batch.held, worth, batch.shown, batch.shown_last)
 
     def encode_products(self, batch: GroundedProducts) -> GroundedVectors:
         """rho^T, rho^I (section 3.1), and what is known beside."""
@@ -196,7 +197,7 @@ class GroundedSemantic(nn.Module):
         state = self.student_state(context).state
         grounding = self.config.grounding
         tracked = grounding.tracker and grounding.evidence
-        read = tracked_beliefs(context.evidence, self.sums) if tracked else state.beliefs
+        read = state_beliefs(context.evidence, context.held, self.sums) if tracked else state.beliefs
         return EncodedDialogues(context.plain, state, read, context.worth, context.shown, context.shown_last)
 
     def taught(self, contexts: EncodedDialogues, states: GroundedStates) -> EncodedDialogues:

@@ -17,10 +17,9 @@ from semantic_model.data.batch import Column, ContextBatch, Histories, Inputs, P
 from semantic_model.data.image_features import NO_IMAGE
 from semantic_model.data.records import Product, Utterance
 from semantic_model.grounded.settings import Settings
-from semantic_model.grounded.tracking import CrossFittedTracker
+from semantic_model.grounded.tracking import CrossFittedTracker, Read
 from semantic_model.grounded.values import Mention, SlotValues, Wishes
 from semantic_model.semantic.reading import SlotReader, StateBatch
-from semantic_model.states.tracker import Beliefs
 
 EVIDENCE = ("last", "before_last", "ever", "negated_last", "negated_ever", "system_last", "system_ever")
 """How a value was mentioned, one number in 0 ... 1 each: in the user's last turn, the one before, or ever (fading by
@@ -42,6 +41,7 @@ class GroundedBatch(NamedTuple):
     image_mask: Tensor
     turn_mask: Tensor
     evidence: Tensor  # float [B, V, E]
+    held: Tensor  # int [B, V], the tracker's states: 1 wanted, -1 to be avoided
     shown: Tensor  # int [B, R], rows of images in the dialogue, latest turn first; NO_IMAGE where there is none
     shown_last: Tensor  # bool [B, R], those of the last turn with images
 
@@ -128,12 +128,8 @@ class GroundedReader(SlotReader):
         """Which values are mentioned, and how; and what the tracker believes."""
         mentioned: dict[str, list[Mention]] = {}
         ends, columns, strengths = [0], list[int](), list[list[float]]()
-        tracked = self.config.grounding.tracker
-        kinds = len(EVIDENCE) + len(TRACKED) * tracked
-        believed: Sequence[Beliefs] = [{}] * len(histories.histories)
-        if tracked and self.config.grounding.evidence:
-            believed = self.fitted.beliefs(histories.dialogues, histories.histories, self.progress)
-        for history, beliefs in zip(histories.histories, believed, strict=True):
+        kinds = len(EVIDENCE) + len(TRACKED) * self.config.grounding.tracker
+        for history, (_, beliefs) in zip(histories.histories, self._tracked(histories), strict=True):
             for utterance in history:
                 if utterance.text not in mentioned:
                     mentioned[utterance.text] = self.values.mentions(utterance.text)
@@ -153,6 +149,24 @@ class GroundedReader(SlotReader):
             np.array(strengths, dtype=np.float32).reshape(len(columns), kinds),
             len(self.values),
         )
+
+    def held(self, histories: Histories) -> Column:
+        """The states that the tracker reads [Q, V]: 1 for a value that is wanted, -1 for one to be avoided."""
+        found = np.zeros((len(histories.histories), len(self.values)), dtype=np.int8)
+        for row, (state, _) in zip(found, self._tracked(histories), strict=True):
+            like, dislike, _ = self.values.of_state(state)
+            row[dislike], row[like] = -1, 1
+        return Column(found)
+
+    def _tracked(self, histories: Histories) -> Sequence[Read]:
+        """What the tracker makes of them, if there is one; kept, as two fields are made of it."""
+        if not (self.config.grounding.tracker and self.config.grounding.evidence):
+            return [Read()] * len(histories.histories)
+        if self._last is None or self._last[0] is not histories:
+            self._last = histories, self.fitted.read(histories.dialogues, histories.histories, self.progress)
+        return self._last[1]
+
+    _last: tuple[Histories, Sequence[Read]] | None = None
 
     def shown(self, histories: Histories, *, last: bool = False) -> Column:
         """Rows of the images shown [Q, R], latest turn first; or whether they are of the last turn with any."""
@@ -194,6 +208,7 @@ class GroundedReader(SlotReader):
     context_fields: ClassVar[Mapping[str, Callable[[Any, Histories], Column]]] = {
         **SlotReader.context_fields,
         "evidence": evidence,
+        "held": held,
         "shown": shown,
         "shown_last": lambda reader, histories: reader.shown(histories, last=True),
     }

@@ -9,8 +9,10 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Self
+from types import MappingProxyType
+from typing import NamedTuple, Self
 
+from schemas.belief import BeliefState
 from schemas.errors import ModelError
 from schemas.ontology import Ontology
 from schemas.progress import Progress, SilentProgress
@@ -46,6 +48,13 @@ class ImageChoices(Mapping[str, frozenset[Choice]]):
 
     def __len__(self) -> int:
         return len(self.corpus.image_products)
+
+
+class Read(NamedTuple):
+    """What a tracker makes of a history."""
+
+    state: BeliefState = ()  # the likeliest
+    beliefs: Beliefs = MappingProxyType({})  # of single values
 
 
 @dataclass(frozen=True)
@@ -90,10 +99,10 @@ class CrossFittedTracker:
             return cls(None)
         return cls(load_tracker(folder / _FILE, sources.ontology, ImageChoices(sources.corpus, sources.ontology)))
 
-    def beliefs(
+    def read(
         self, dialogues: Sequence[str], histories: Sequence[Sequence[Utterance]], progress: Progress | None = None
-    ) -> list[Beliefs]:
-        """What is believed after each history; the longest one of a dialogue is read for all that are its beginning.
+    ) -> list[Read]:
+        """The states after each history; the longest one of a dialogue is read for all that are its beginning.
 
         Raises:
             ModelError: there is no tracker.
@@ -104,20 +113,21 @@ class CrossFittedTracker:
                 longest[name] = history
         shown = (progress or SilentProgress()).track(longest.items(), "reading states", len(longest))
         read = {name: self._after_each(name, history) for name, history in shown}
-        found: list[Beliefs] = []
+        found: list[Read] = []
         for name, history in zip(dialogues, histories, strict=True):
             begins = not history or tuple(history) == tuple(longest[name][: len(history)])
-            after = (read.get(name) if begins else self._after_each(name, history)) or [{}]
+            after = (read.get(name) if begins else self._after_each(name, history)) or [Read()]
             found.append(after[len(history)])
         return found
 
-    def _after_each(self, dialogue: str, history: Sequence[Utterance]) -> list[Beliefs]:
-        """Beliefs after none of its utterances, after the first, and so on."""
+    def _after_each(self, dialogue: str, history: Sequence[Utterance]) -> list[Read]:
+        """What is read after none of its utterances, after the first, and so on."""
         tracker = self.held_out.get(dialogue, self.tracker)
         if tracker is None:
             raise ModelError(f"the state tracker ({_FILE}) that the model reads is missing", fix="train again")
-        read = {turn.turn: turn.beliefs for turn in tracker.track(rows_of(range(len(history)), history))}
-        found: list[Beliefs] = [{}]
+        turns = tracker.track(rows_of(range(len(history)), history))
+        read = {turn.turn: Read(turn.state, turn.beliefs) for turn in turns}
+        found = [Read()]
         for number in range(len(history)):
             found.append(read.get(number, found[-1]))
         return found

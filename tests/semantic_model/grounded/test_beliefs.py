@@ -15,6 +15,8 @@ from semantic_model.grounded.beliefs import (
     belief_loss,
     gold_beliefs,
     posterior,
+    state_beliefs,
+    state_of_beliefs,
     tracked_beliefs,
 )
 from semantic_model.grounded.reading import EVIDENCE, TRACKED, GroundedStates
@@ -319,3 +321,21 @@ def test_what_the_tracker_believes_as_distributions_worked_by_hand():
     assert found.dislike[0].tolist() == pytest.approx([0, 0.1, 0, 0, 0, 0])
     assert found.like[1].tolist() == pytest.approx([0.6, 0.4, 0, 0, 0, 0])
     assert torch.allclose(slot_totals(found), torch.ones(2, n))
+
+
+@given(st.integers(0, 1000))
+@settings(deadline=None)
+def test_the_state_read_off_is_the_one_that_the_tracker_holds_however_unsure_it_is(seed: int):
+    torch.manual_seed(seed)
+    evidence = torch.rand(3, V, len(EVIDENCE) + len(TRACKED)) * torch.randint(0, 2, (3, V, 1))
+    held = torch.randint(-1, 2, (3, V))
+    found = state_beliefs(evidence, held, SUMS)
+    assert torch.allclose(slot_totals(found), torch.ones(3, n), atol=1e-5)
+    names, values = [f"s{slot}" for slot in range(n)], [f"v{value}" for value in range(V)]
+    for b in range(3):
+        fields = (field[b].double().numpy() for field in found)
+        read = state_of_beliefs(names, SLOT_OF.numpy(), values, *fields)
+        assert {(item.value, item.polarity) for item in read.state} == {
+            (f"v{at}", "like" if held[b, at] > 0 else "dislike") for at in range(V) if held[b, at]
+        }
+        assert all(0.5 < sure <= 1 for sure in read.sure.values())

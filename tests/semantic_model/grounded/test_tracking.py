@@ -77,21 +77,22 @@ def test_a_word_that_only_their_own_labels_explain_is_not_known_when_they_are_re
     made = CrossFittedTracker.fit(ON, sources(odd))
     said = tuple(utterance for _, utterance in shop(odd).utterances("d00"))[:3]
     price = ("price", "40 and over", "like")
-    assert made.beliefs(["d00"], [said])[0].get(price, 0.0) < 0.5
-    assert made.beliefs(["somebody else"], [said])[0][price] > 0.5
+    assert made.read(["d00"], [said])[0].beliefs.get(price, 0.0) < 0.5
+    assert made.read(["somebody else"], [said])[0].beliefs[price] > 0.5
 
 
 def test_a_dialogue_that_taught_nothing_is_read_by_the_whole_tracker(fitted):
     said = history("d03")
     read = fitted.tracker.track(rows_of(range(len(said)), said))
-    assert fitted.beliefs(["new"], [said]) == [read[-1].beliefs]
-    assert fitted.beliefs(["d03"], [said]) == [fitted.held_out["d03"].track(DIALOGUES["d03"].rows)[-1].beliefs]
+    assert fitted.read(["new"], [said]) == [(read[-1].state, read[-1].beliefs)]
+    (mine,) = fitted.read(["d03"], [said])
+    assert mine.beliefs == fitted.held_out["d03"].track(DIALOGUES["d03"].rows)[-1].beliefs
 
 
 @given(st.lists(st.tuples(st.sampled_from(sorted(DIALOGUES)), st.integers(0, 5)), max_size=8))
 def test_beginnings_of_a_dialogue_are_believed_as_if_each_were_read_alone(asked):
-    found = _FITTED.beliefs([name for name, _ in asked], [history(name)[:length] for name, length in asked])
-    alone = [_FITTED.beliefs([name], [history(name)[:length]])[0] for name, length in asked]
+    found = _FITTED.read([name for name, _ in asked], [history(name)[:length] for name, length in asked])
+    alone = [_FITTED.read([name], [history(name)[:length]])[0] for name, length in asked]
     assert found == alone
 
 
@@ -100,10 +101,10 @@ _FITTED = CrossFittedTracker.fit(ON, sources())
 
 def test_another_history_of_the_same_name_is_read_for_itself(fitted):
     one, other = history("d00"), history("d01")[:3]
-    assert fitted.beliefs(["x", "x", "x"], [one, other, ()]) == [
-        *fitted.beliefs(["x"], [one]),
-        *fitted.beliefs(["x"], [other]),
-        {},
+    assert fitted.read(["x", "x", "x"], [one, other, ()]) == [
+        *fitted.read(["x"], [one]),
+        *fitted.read(["x"], [other]),
+        ((), {}),
     ]
 
 
@@ -152,7 +153,7 @@ def test_without_the_setting_there_is_no_tracker_and_no_file(tmp_path: Path):
     assert not list(tmp_path.iterdir())
     missing = CrossFittedTracker.load(tmp_path, Sources(shop(), SHOP))
     with pytest.raises(ModelError, match=r"tracker\.json.*is missing"):
-        missing.beliefs(["d"], [history("d00")])
+        missing.read(["d"], [history("d00")])
 
 
 def test_images_are_looked_up_when_asked_for():
@@ -180,7 +181,7 @@ def test_what_the_tracker_believes_is_evidence_of_the_value(reader_of, fitted):
     assert torch.equal(evidence[:, : len(EVIDENCE)], mentions)
     told = {
         (slot, value, polarity): probability
-        for (slot, value, polarity), probability in fitted.beliefs(["new"], [said])[0].items()
+        for (slot, value, polarity), probability in fitted.read(["new"], [said])[0].beliefs.items()
         if reader.values.column(slot, value) is not None
     }
     assert told
@@ -188,6 +189,33 @@ def test_what_the_tracker_believes_is_evidence_of_the_value(reader_of, fitted):
     for (slot, value, polarity), probability in told.items():
         expected[reader.values.column(slot, value), ("like", "dislike").index(polarity)] = probability
     assert torch.allclose(evidence[:, len(EVIDENCE) :], expected)
+
+
+def test_the_state_that_the_tracker_reads_is_a_field_of_its_own(reader_of, fitted, monkeypatch):
+    said = (
+        Utterance("user", "I need a red coat", ()),
+        Utterance("system", "ok", ()),
+        Utterance("user", "not blue", ()),
+    )
+    reader = reader_of(ON, fitted)
+    asked = []
+    monkeypatch.setattr(
+        CrossFittedTracker,
+        "read",
+        lambda self, *given, read=CrossFittedTracker.read: asked.append(1) or read(self, *given),
+    )
+    (held,) = reader.contexts([Query("new", 3, "valid", said, (0,), ())]).columns["held"].values
+    assert asked == [1]  # once for both fields
+    (read,) = fitted.read(["new"], [said])
+    expected = {(item.slot, item.value): 1 if item.polarity == "like" else -1 for item in read.state}
+    assert len(expected) >= 2
+    values = [
+        (reader.values.slots[slot].name, value.value)
+        for slot, value in zip(reader.values.slot_of, reader.values.values, strict=True)
+    ]
+    assert {values[at]: held[at] for at in held.nonzero()[0]} == expected
+    plain = reader_of(OFF, CrossFittedTracker(None)).contexts([Query("new", 3, "valid", said, (0,), ())])
+    assert not plain.columns["held"].values.any()
 
 
 def test_a_number_counts_as_the_range_it_lies_in(reader_of):
