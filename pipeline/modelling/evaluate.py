@@ -148,8 +148,11 @@ def evaluate(workspace: Workspace, request: EvaluateRequest, *, progress: Progre
     rules = (rule_over_predictions(model, corpus.queries(split)) for model in models)
     floors = [*baselines(corpus), *(rule for rule in rules if rule is not None)]
     try:
-        taught = models if folder is not None and record.labelled else []  # without labels, no teacher was trained
-        floors += told_gold(workspace, corpus, split, taught)
+        teachers = models if folder is not None and record.labelled else []  # without labels, none was trained
+        if teachers and record.inputs.get("ontology") != sha256_file(workspace.ontology_file):
+            shown.log("the run's teacher is left out: the ontology has changed, whose words it was taught")
+            teachers = []
+        floors += told_gold(workspace, corpus, split, teachers)
     except WorkspaceError as problem:  # an ingest that is not complete is no reason not to measure a run
         shown.log(f"the rule over gold states is left out: {problem}")
     states: dict[str, StateFigures] = {}
