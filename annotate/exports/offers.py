@@ -15,7 +15,15 @@ from collections.abc import Mapping
 from typing import Any
 
 from annotate.exports.refusals import Refused
-from annotate.exports.taken import Entry, added_and_removed, as_results, entries_of, shown_results, turn_index
+from annotate.exports.taken import (
+    Entry,
+    added_and_removed,
+    as_results,
+    entries_before,
+    entries_of,
+    shown_results,
+    turn_index,
+)
 from schemas.ontology import Ontology
 
 CLEARED = "nothing changes"
@@ -43,8 +51,7 @@ def with_taken_offers(annotation: Mapping[str, Any], data: Mapping[str, Any], on
     rest = [raw for raw in result if _offered_at(raw) is None and turn_index(raw) not in taken]
     for index, texts in sorted(taken.items()):
         here = [raw for raw in result if turn_index(raw) == index]
-        filled_in = shown if isinstance(shown, list) else [raw for raw in here if raw.get("origin") == "prediction"]
-        before = list(entries_of(raw for raw in filled_in if turn_index(raw) == index))
+        before = entries_before(shown, here, index)
         after = list(entries_of(here))
         added, removed = added_and_removed(before, after)
         touched = {entry.slot(ontology) for entry in (*added, *removed)} - {None}

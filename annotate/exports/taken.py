@@ -94,6 +94,18 @@ def shown_results(annotation: Mapping[str, Any]) -> Any:
     return prediction.get("result") if isinstance(prediction, Mapping) else None
 
 
+def entries_before(shown: Any, here: Iterable[Mapping[str, Any]], index: int) -> list[Entry]:
+    """What the page was filled in with at a turn.
+
+    Args:
+        shown: :func:`shown_results` of the annotation.
+        here: its results at that turn, which say where they are from.
+        index: of the turn.
+    """
+    filled_in = shown if isinstance(shown, list) else [raw for raw in here if raw.get("origin") == "prediction"]
+    return list(entries_of(raw for raw in filled_in if turn_index(raw) == index))
+
+
 def with_taken_answers(annotation: Mapping[str, Any], data: Mapping[str, Any], ontology: Ontology) -> Any:
     """The ``result`` list of an annotation, with the answers that were taken over as if they had been marked.
 
@@ -116,8 +128,7 @@ def with_taken_answers(annotation: Mapping[str, Any], data: Mapping[str, Any], o
         if name == AS_FILLED_IN:
             rest += here
             continue
-        filled_in = shown if isinstance(shown, list) else [raw for raw in here if raw.get("origin") == "prediction"]
-        before = list(entries_of(raw for raw in filled_in if turn_index(raw) == index))
+        before = entries_before(shown, here, index)
         merged = _merged(_answer(data, index, name), before, list(entries_of(here)), ontology)
         rest += as_results(merged, index)
     return rest

@@ -14,14 +14,11 @@ from schemas.progress import Progress, SilentProgress
 from schemas.state_metrics import StateFigures
 from schemas.tables import PRODUCTS, STATES, open_table, read_table
 from semantic_model.data.corpus import Corpus
-from semantic_model.states.tracker import LabelledDialogue, fit_tracker, product_choices
+from semantic_model.states.tracker import MOST_DIALOGUES, LabelledDialogue, fit_tracker, product_choices
 from semantic_model.states.turn_reading import Choice
 
 if TYPE_CHECKING:
     from semantic_model.ranking.ranker import Ranker
-
-_MOST_TEACHING = 1000
-"""Labelled dialogues that the tracker learns from, at most: more make it slower, hardly better."""
 
 TRACKER, TRACKER_RULES = "tracker", "tracker (rules)"
 """Whose states are shown beside a run's: the state tracker's, taught by the labels that the run had, and untaught."""
@@ -97,7 +94,7 @@ def labelled_dialogues(
     every = known_states(workspace)
     enough = all if wholly else any
     labelled = [name for name, states in every.items() if enough(state is not None for state in states.values())]
-    chosen = sorted(name for name in labelled if name not in without)[:_MOST_TEACHING]
+    chosen = sorted(name for name in labelled if name not in without)[:MOST_DIALOGUES]
     rows = read_dialogues(workspace.turns, chosen, SilentProgress())
     return {name: LabelledDialogue(rows[name], every[name]) for name in chosen}
 

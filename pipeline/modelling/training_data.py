@@ -77,14 +77,16 @@ def prepare(workspace: Workspace, plan: Plan, config: Config, progress: Progress
     training = corpus.dialogues("train")
     if not training:
         raise InputError("there are no training dialogues", fix="import a corpus with a train split")
-    states, turns = gold_states(workspace) if labels else {}, partial_states(workspace) if labels else {}
+    states = gold_states(workspace) if labels else {}
     known = set(training)
-    tracks = isinstance(config, GroundedSettings) and config.grounding.tracker
-    usable, partly = [name for name in states if name in known], [name for name in turns if name in known and tracks]
+    usable = [name for name in states if name in known]
+    turns: dict[str, list[tuple[int, BeliefState]]] = {}
     if plan.labelled is None:
-        labelled, partly = labelled_dialogues(usable, len(training), plan.labeled_ratio, plan.seed), []
+        labelled, partly = labelled_dialogues(usable, len(training), plan.labeled_ratio, plan.seed), list[str]()
     else:
-        labelled, partly = _all_labelled(plan.labelled, usable, partly)
+        if labels and isinstance(config, GroundedSettings) and config.grounding.tracks:
+            turns = {name: told for name, told in partial_states(workspace).items() if name in known}
+        labelled, partly = _all_labelled(plan.labelled, usable, list(turns))
     d_p = set(unlabelled_dialogues(training, labelled, config.train.unlabelled_ratio, plan.seed))
     used = set(labelled)
     unlabelled = [query for query in corpus.queries("train") if query.dialogue_id in d_p]

@@ -195,9 +195,8 @@ class GroundedSemantic(nn.Module):
         """Contexts with the student's state."""
         context = self.encode_contexts(batch)
         state = self.student_state(context).state
-        grounding = self.config.grounding
-        tracked = grounding.tracker and grounding.evidence
-        read = state_beliefs(context.evidence, context.held, self.sums) if tracked else state.beliefs
+        tracks = self.config.grounding.tracks
+        read = state_beliefs(context.evidence, context.held, self.sums) if tracks else state.beliefs
         return EncodedDialogues(context.plain, state, read, context.worth, context.shown, context.shown_last)
 
     def taught(self, contexts: EncodedDialogues, states: GroundedStates) -> EncodedDialogues:

@@ -160,7 +160,7 @@ class GroundedReader(SlotReader):
 
     def _tracked(self, histories: Histories) -> Sequence[Read]:
         """What the tracker makes of them, if there is one; kept, as two fields are made of it."""
-        if not (self.config.grounding.tracker and self.config.grounding.evidence):
+        if not self.config.grounding.tracks:
             return [Read()] * len(histories.histories)
         if self._last is None or self._last[0] is not histories:
             self._last = histories, self.fitted.read(histories.dialogues, histories.histories, self.progress)

@@ -20,6 +20,11 @@ class GroundingConfig(Section):
     similarity: bool = Field(default=True, description="the paper's cosines take part in the score")
     dropout: float = Field(default=0.0, ge=0, lt=1, description="of the turns that beliefs are predicted from")
 
+    @property
+    def tracks(self) -> bool:
+        """Whether a state tracker reads along."""
+        return self.tracker and self.evidence
+
 
 class GroundedLossConfig(JointLossConfig):
     """The paper's joint objective, with the beliefs in it; scores are log-odds."""
@@ -48,7 +53,7 @@ class Settings(TeacherStudentConfig):
             raise ValueError(
                 "grounding.similarity = false leaves the DSI out: set loss.js_weight = 0 and loss.co_sim_weight = 0"
             )
-        if self.loss.tracker_weight and not (self.grounding.tracker and self.grounding.evidence):
+        if self.loss.tracker_weight and not self.grounding.tracks:
             raise ValueError("loss.tracker_weight compares with the state tracker: set grounding.tracker = true")
         if self.loss.em_weight and self.train.rank_candidates != "all":
             raise ValueError('loss.em_weight compares with the whole catalogue: set train.rank_candidates = "all"')

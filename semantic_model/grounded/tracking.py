@@ -6,7 +6,7 @@ reads is evidence of the student's beliefs, beside mentions (:mod:`semantic_mode
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from types import MappingProxyType
@@ -21,13 +21,18 @@ from semantic_model.data.records import Utterance
 from semantic_model.grounded.settings import Settings
 from semantic_model.ranking.model_spec import Sources
 from semantic_model.states.taught import load_tracker, save_tracker
-from semantic_model.states.tracker import Beliefs, LabelledDialogue, StateTracker, fit_tracker, product_choices
+from semantic_model.states.tracker import (
+    MOST_DIALOGUES,
+    Beliefs,
+    LabelledDialogue,
+    StateTracker,
+    fit_tracker,
+    product_choices,
+)
 from semantic_model.states.turn_reading import Choice
 
 _FILE = "tracker.json"
 _PARTS = 5
-_MOST_TEACHING = 1000
-"""Labelled dialogues that a tracker learns from, at most: more make it slower, hardly better."""
 
 
 class ImageChoices(Mapping[str, frozenset[Choice]]):
@@ -67,15 +72,12 @@ class CrossFittedTracker:
     @classmethod
     def fit(cls, config: Settings, sources: Sources) -> Self:
         """Learn from the labelled dialogues, at most a thousand of them, and from all but a fifth, five times."""
-        if not (config.grounding.tracker and config.grounding.evidence):
+        if not config.grounding.tracks:
             return cls(None)
         corpus, ontology, states = sources
         images = ImageChoices(corpus, ontology)
-        names = sorted(states)[:_MOST_TEACHING]
-        labelled = {
-            name: LabelledDialogue(rows_of(*zip(*corpus.utterances(name), strict=True)), dict(states[name]))
-            for name in names
-        }
+        names = sorted(states)[:MOST_DIALOGUES]
+        labelled = {name: LabelledDialogue(rows_of(corpus.utterances(name)), dict(states[name])) for name in names}
         held_out: dict[str, StateTracker] = {}
         for part in range(_PARTS):
             mine = names[part::_PARTS]
@@ -125,7 +127,7 @@ class CrossFittedTracker:
         tracker = self.held_out.get(dialogue, self.tracker)
         if tracker is None:
             raise ModelError(f"the state tracker ({_FILE}) that the model reads is missing", fix="train again")
-        turns = tracker.track(rows_of(range(len(history)), history))
+        turns = tracker.track(rows_of(enumerate(history)))
         read = {turn.turn: Read(turn.state, turn.beliefs) for turn in turns}
         found = [Read()]
         for number in range(len(history)):
@@ -133,6 +135,6 @@ class CrossFittedTracker:
         return found
 
 
-def rows_of(turns: Sequence[int], utterances: Sequence[Utterance]) -> list[dict[str, object]]:
-    """Utterances as rows of ``turns.parquet``, as far as a tracker reads them."""
-    return [{"turn": turn, **said._asdict()} for turn, said in zip(turns, utterances, strict=True)]
+def rows_of(turns: Iterable[tuple[int, Utterance]]) -> list[dict[str, object]]:
+    """Utterances with their turn as rows of ``turns.parquet``, as far as a tracker reads them."""
+    return [{"turn": turn, **said._asdict()} for turn, said in turns]

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 import numpy.typing as npt
@@ -132,34 +132,35 @@ class NetworkRanker:
         return some, max(self.pairs // (some * self.model.pair_width), 1)
 
 
-class ToldRanker(NetworkRanker):
-    """A network that reads gold states as text, as it did in training.
+class _WithStates(NetworkRanker):
+    """A network that is told the states of its queries.
 
     Args:
         ranker: the network.
         states: the gold state of each of some queries.
     """
 
+    mark: ClassVar[str]  # after the network's name
+
     def __init__(self, ranker: NetworkRanker, states: Callable[[Sequence[Query]], Sequence[BeliefState]]) -> None:
-        super().__init__(ranker.model, ranker.reader, f"{ranker.name} --ds-input", ranker.precision)
+        super().__init__(ranker.model, ranker.reader, f"{ranker.name} {self.mark}", ranker.precision)
         self.states = states
+
+
+class ToldRanker(_WithStates):
+    """A network that reads gold states as text, as it did in training."""
+
+    mark = "--ds-input"
 
     def encode_contexts(self, queries: Sequence[Query]) -> Any:
         """Contexts with their states, once."""
         return super().encode_contexts(with_states(queries, self.states(queries), self.reader.words).queries)
 
 
-class TeacherRanker(NetworkRanker):
-    """The teacher of a network that has one, who is told the gold states: what they are worth to its ranking.
+class TeacherRanker(_WithStates):
+    """The teacher of a network that has one, who is told the gold states: what they are worth to its ranking."""
 
-    Args:
-        ranker: the network.
-        states: the gold state of each of some queries.
-    """
-
-    def __init__(self, ranker: NetworkRanker, states: Callable[[Sequence[Query]], Sequence[BeliefState]]) -> None:
-        super().__init__(ranker.model, ranker.reader, f"{ranker.name} {TEACHER}", ranker.precision)
-        self.states = states
+    mark = TEACHER
 
     def encode_contexts(self, queries: Sequence[Query]) -> Any:
         """Contexts with their gold states, once."""

@@ -21,6 +21,9 @@ from semantic_model.states.turn_reading import Choice, Turn, TurnReader, dialogu
 FEWEST_DIALOGUES = 20
 """Dialogues with labels from which a tracker learns; fewer teach it less than its rules know."""
 
+MOST_DIALOGUES = 1000
+"""Labelled dialogues that a tracker learns from, at most: more make it slower, hardly better."""
+
 Rows = Sequence[Mapping[str, Any]]
 """Of one dialogue in ``turns.parquet``, in order."""
 

@@ -242,7 +242,7 @@ def test_the_states_of_a_run_are_those_that_its_tracker_reads(trainer_of, world,
     found = trainer.model.predicted_states(trainer.ranker.encode_contexts(queries))
     tracker = fit_tracker((), ontology, {})
     for query, read in zip(queries, found, strict=True):
-        expected = tracker.track(rows_of(range(3), query.history))[-1]
+        expected = tracker.track(rows_of(enumerate(query.history)))[-1]
         assert expected.state
         marks = {(item.slot, item.value, item.polarity) for item in read.state}
         assert marks == {(item.slot, item.value, item.polarity) for item in expected.state}

@@ -83,7 +83,7 @@ def test_a_word_that_only_their_own_labels_explain_is_not_known_when_they_are_re
 
 def test_a_dialogue_that_taught_nothing_is_read_by_the_whole_tracker(fitted):
     said = history("d03")
-    read = fitted.tracker.track(rows_of(range(len(said)), said))
+    read = fitted.tracker.track(rows_of(enumerate(said)))
     assert fitted.read(["new"], [said]) == [(read[-1].state, read[-1].beliefs)]
     (mine,) = fitted.read(["d03"], [said])
     assert mine.beliefs == fitted.held_out["d03"].track(DIALOGUES["d03"].rows)[-1].beliefs
@@ -130,11 +130,11 @@ def test_a_tracker_is_read_back_as_it_was(tmp_path: Path, known):
     again = CrossFittedTracker.load(tmp_path, Sources(shop(), SHOP))
     asked = [history(name) for name in DIALOGUES] + [(Utterance("user", "Show me teal shoes", ()),)]
     for said in asked:
-        rows = rows_of(range(len(said)), said)
+        rows = rows_of(enumerate(said))
         assert again.tracker.track(rows) == made.tracker.track(rows)
     assert again.tracker.version == made.tracker.version
     assert not again.held_out
-    teal = ("color", "teal", "like") in again.tracker.track(rows_of([0], asked[-1]))[0].beliefs
+    teal = ("color", "teal", "like") in again.tracker.track(rows_of(enumerate(asked[-1])))[0].beliefs
     assert teal == (known is UNLISTED)
     first = (tmp_path / "tracker.json").read_bytes()
     again.save(tmp_path)
