@@ -31,6 +31,7 @@ class Options:
     dialogues: int | None = None  # how many a language model is asked about; None: the benchmark's own number
     llm: LlmOptions | None = None  # which language model, and what it may cost
     self_training: bool = False  # of the state tracker: measured beside what labels alone teach it
+    ranking: bool = False  # what labels are worth to a run, too, where a benchmark teaches state trackers
     out: Path | None = None  # folder for what a benchmark makes on its way, where it keeps any
     progress: Progress = field(default_factory=SilentProgress)  # shows a bar
 

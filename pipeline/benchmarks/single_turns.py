@@ -5,13 +5,20 @@ others a simulated annotator labels as many as a number of actions allows (picks
 rounds that end at each of these numbers. A round chooses by, and fills in, what the tracker reads that earlier rounds
 taught: whole dialogues and what each turn changes in them, or the whole state after at most two turns of a dialogue.
 What is measured are the cumulative states that the tracker reads in the dialogues held out, by themselves.
+
+With ``ranking`` the dialogues held out are those of the valid part, labels are of the train part, and each of them is
+ingested into a workspace without any others, where a run of preset ``default`` learns from them and ranks all products
+at the recommendation turns held out. A seed is that run's, too.
 """
 
 from __future__ import annotations
 
+import shutil
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
+from pathlib import Path
 from statistics import mean, stdev
+from tempfile import TemporaryDirectory
 from typing import Any, Literal, NamedTuple, get_args
 
 from annotate.assignment.selection_strategies import seeded_order
@@ -21,8 +28,12 @@ from annotate.simulated_annotators import fill_tasks, offered_choices
 from annotate.tasks import label_config as labels
 from annotate.tasks.dialogue_tasks import TaskStyle, dialogue_tasks, state_tasks
 from pipeline.benchmarks.measure import Options, row
+from pipeline.chosen_dialogues import splits_of
+from pipeline.labelling.ingest_labels import IngestRequest, ingest_labels
 from pipeline.labelling.prelabelling import Tracked
+from pipeline.modelling.runs import load_corpus, open_ranker
 from pipeline.modelling.state_tracking import image_choices, labelled_dialogues
+from pipeline.modelling.train import TrainRequest, train
 from pipeline.selection.select_dialogues import Selected
 from pipeline.selection.single_turns import doubtful, drawn, in_order
 from pipeline.workspace import Workspace
@@ -31,6 +42,7 @@ from schemas.errors import UsageError
 from schemas.files import write_json
 from schemas.ontology import Ontology
 from schemas.state_metrics import Hits, items_of
+from semantic_model.evaluation.evaluation import evaluate_ranker
 from semantic_model.states.tracker import FEWEST_DIALOGUES, LabelledDialogue, StateTracker, fit_tracker
 from semantic_model.states.turn_reading import Choice
 
@@ -47,11 +59,29 @@ _HELD_OUT = 0.2
 class _Shop:
     """What all rounds share."""
 
+    workspace: Workspace
+    splits: Mapping[str, str]
     ontology: Ontology
     images: Mapping[str, frozenset[Choice]]
     gold: Mapping[str, LabelledDialogue]
     style: TaskStyle
     offered: frozenset[str]
+
+    def parts(self, seed: int, *, by_split: bool) -> tuple[list[str], list[str]]:
+        """The dialogues held out, and those that may be labelled, in the order of a seed."""
+        order = seeded_order(self.gold, seed)
+        if by_split:
+            held_out, pool = ([name for name in order if self.splits[name] == split] for split in ("valid", "train"))
+        else:
+            cut = round(len(order) * _HELD_OUT)
+            held_out, pool = order[:cut], order[cut:]
+        if not held_out or len(pool) < FEWEST_DIALOGUES:
+            raise UsageError(
+                f"{len(pool)} wholly labelled dialogues to choose from and {len(held_out)} to measure on are too few",
+                where=self.workspace.states,
+                fix="run `semctl ingest-labels` in a workspace whose dialogues are labelled",
+            )
+        return held_out, pool
 
     def taught(self, given: Mapping[str, Mapping[int, BeliefState | None]]) -> StateTracker:
         """The tracker that some labels of some turns teach."""
@@ -87,6 +117,7 @@ class _Measured(NamedTuple):
     tasks: int
     turns: int
     dialogues: int
+    ndcg: float | None = None  # NDCG@5 of a run that learned from these labels, where one was asked for
 
 
 def benchmark(options: Options) -> list[dict[str, Any]]:
@@ -100,14 +131,23 @@ def benchmark(options: Options) -> list[dict[str, Any]]:
     shop = _shop(Workspace(options.workspace).require())
     budgets = sorted(set(options.sizes or ACTIONS))
     seeds = range(options.rounds or SEEDS)
+    parts = {seed: shop.parts(seed, by_split=options.ranking) for seed in seeds}
+    nothing = {seed: _ndcg(None, (), shop, seed) for seed in seeds} if options.ranking else {}
     found: dict[tuple[Way, int], list[_Measured]] = {}
     for way, seed in options.progress.track([(way, seed) for way in WAYS for seed in seeds], "labelling"):
-        for budget, given, measured in _rounds(way, seed, shop, budgets):
-            found.setdefault((way, budget), []).append(measured)
-            if options.out is not None:
-                file = options.out / f"{way.replace(' ', '-')}-{budget}-seed{seed}.json"
+        for budget, given, measured in _rounds(way, seed, shop, parts[seed], budgets):
+            with TemporaryDirectory(prefix="semctl-turns-") as folder:
+                file = (options.out or Path(folder)) / f"{way.replace(' ', '-')}-{budget}-seed{seed}.json"
                 write_json(file, _export(given, shop, seed))
-    return [_row(way, budget, found[way, budget], found["dialogues", budget]) for way in WAYS for budget in budgets]
+                if options.ranking:
+                    ndcg = _ndcg(file, sorted(given.states), shop, seed) if given.states else nothing[seed]
+                    measured = measured._replace(ndcg=ndcg)
+            found.setdefault((way, budget), []).append(measured)
+    return [
+        _row(way, budget, found[way, budget], found["dialogues", budget], list(nothing.values()))
+        for way in WAYS
+        for budget in budgets
+    ]
 
 
 def _shop(workspace: Workspace) -> _Shop:
@@ -116,20 +156,15 @@ def _shop(workspace: Workspace) -> _Shop:
     config = labels.build(ontology, max_values_per_slot=settings.max_values_per_slot, max_choices=settings.max_choices)
     window = labels.window_size(config, max_choices=settings.max_choices, asked=settings.window)
     gold = labelled_dialogues(workspace, without={})
-    if len(gold) * (1 - _HELD_OUT) < FEWEST_DIALOGUES:
-        raise UsageError(
-            f"{len(gold)} wholly labelled dialogues are too few to measure on",
-            where=workspace.states,
-            fix="run `semctl ingest-labels` in a workspace whose dialogues are labelled",
-        )
     style = TaskStyle(window, ontology.version, config.sha256)
-    return _Shop(ontology, image_choices(workspace, ontology), gold, style, offered_choices(config.xml))
+    images, offered = image_choices(workspace, ontology), offered_choices(config.xml)
+    return _Shop(workspace, splits_of(workspace.turns), ontology, images, gold, style, offered)
 
 
-def _rounds(way: Way, seed: int, shop: _Shop, budgets: Sequence[int]) -> Iterator[tuple[int, _Labels, _Measured]]:
-    order = seeded_order(shop.gold, seed)
-    cut = round(len(order) * _HELD_OUT)
-    held_out, pool = order[:cut], order[cut:]
+def _rounds(
+    way: Way, seed: int, shop: _Shop, parts: tuple[Sequence[str], Sequence[str]], budgets: Sequence[int]
+) -> Iterator[tuple[int, _Labels, _Measured]]:
+    held_out, pool = parts
     given = _Labels()
     tracker = shop.taught({})
     for budget in budgets:
@@ -195,24 +230,43 @@ def _measured(given: _Labels, shop: _Shop, held_out: Sequence[str], tracker: Sta
     return _Measured(hits.f1 or 0.0, exact / count, given.actions, len(given.tasks), given.turns, len(given.states))
 
 
+def _ndcg(export: Path | None, dialogues: Sequence[str], shop: _Shop, seed: int) -> float:
+    """Mean NDCG@5 at the recommendation turns of the valid part, of a run that knows the labels of one export only."""
+    with TemporaryDirectory(prefix="semctl-turns-") as folder:
+        scratch, of = Workspace(Path(folder)), shop.workspace
+        for known in (of.settings_file, of.ontology_file, of.products.parent, of.features):
+            if known.exists():
+                (shutil.copytree if known.is_dir() else shutil.copy)(known, scratch.root / known.name)
+        ingest_labels(scratch, IngestRequest(export=export))
+        labels = TrainRequest(0.0) if export is None else TrainRequest(None, labelled=tuple(dialogues))
+        record = train(scratch, replace(labels, preset="default", seed=seed))
+        corpus = load_corpus(scratch)
+        ranker = open_ranker(scratch.runs / record.run, corpus)
+        return evaluate_ranker(ranker, corpus, "valid", "all").means["ndcg@5"]
+
+
 def _export(given: _Labels, shop: _Shop, seed: int) -> list[dict[str, Any]]:
     gold = {(name, turn): state for name, each in shop.gold.items() for turn, state in each.states.items()}
     return fill_tasks(given.tasks, gold, shop.ontology, offered=shop.offered, seed=seed)
 
 
-def _row(way: Way, budget: int, found: Sequence[_Measured], whole: Sequence[_Measured]) -> dict[str, Any]:
-    f1 = [each.f1 for each in found]
+def _row(
+    way: Way, budget: int, found: Sequence[_Measured], whole: Sequence[_Measured], nothing: Sequence[float]
+) -> dict[str, Any]:
+    figures: dict[str, Any] = {}
+    for name in _Measured._fields:
+        values = [getattr(each, name) for each in found]
+        if None not in values:
+            figures |= {name: mean(values), f"{name}_by_seed": values}
     return row(
         f"{way}, {budget} actions",
-        mean(f1) / mean(each.f1 for each in whole),
+        figures["f1"] / mean(each.f1 for each in whole),
         "of the F1 that whole dialogues at random teach with as many actions",
         None,
         way=way,
         budget=budget,
-        f1=mean(f1),
-        spread=stdev(f1) if len(f1) > 1 else 0.0,
-        f1_by_seed=f1,
-        **{name: mean(getattr(each, name) for each in found) for name in _Measured._fields if name != "f1"},
+        **figures,
+        ndcg_unlabelled_by_seed=nothing,
     )
 
 
@@ -221,9 +275,19 @@ def tables(rows: Sequence[Mapping[str, Any]]) -> Iterator[tuple[str, list[str], 
     budgets = sorted({each["budget"] for each in rows})
     of = {(each["way"], each["budget"]): each for each in rows}
     heads = ["labelled", *(f"{budget} actions" for budget in budgets)]
+
+    def spread(name: str) -> list[list[object]]:
+        return [[way, *(_spread(of[way, budget][f"{name}_by_seed"]) for budget in budgets)] for way in WAYS]
+
+    yield "value F1 of states, by what is labelled: mean and spread of the seeds", heads, spread("f1")
+    if nothing := rows[0]["ndcg_unlabelled_by_seed"]:
+        yield f"NDCG@5 of a run; {_spread(nothing)} where nothing is labelled", heads, spread("ndcg")
     for title, text in (
-        ("value F1 of states, by what is labelled: mean and spread of the seeds", "{f1:.3f} ± {spread:.3f}"),
         ("states wholly right", "{jga:.3f}"),
         ("turns labelled / tasks / actions done", "{turns:.0f} / {tasks:.0f} / {actions:.0f}"),
     ):
         yield title, heads, [[way, *(text.format(**of[way, budget]) for budget in budgets)] for way in WAYS]
+
+
+def _spread(values: Sequence[float]) -> str:
+    return f"{mean(values):.3f} ± {stdev(values) if len(values) > 1 else 0.0:.3f}"

@@ -30,6 +30,10 @@ def benchmark(
     self_training: Annotated[
         bool, typer.Option("--self-training", help="states: also the tracker as it has taught itself.")
     ] = False,
+    ranking: Annotated[
+        bool,
+        typer.Option("--ranking", help="turns: also NDCG@5 of runs that learn from the labels, on the valid part."),
+    ] = False,
     out: Annotated[
         Path | None,
         typer.Option(metavar="FOLDER", help="turns: keep the simulated labels, as exports that ingest-labels takes."),
@@ -59,7 +63,7 @@ def benchmark(
     llm = LlmOptions(llm_model, price_in, price_out, max_cost, max_tokens)
     llm.refuse_without(prelabel or ())
     asked = replace(asked, workspace=workspace.root, prelabels=tuple(prelabel or ()), out=out)
-    asked = replace(asked, self_training=self_training)
+    asked = replace(asked, self_training=self_training, ranking=ranking)
     asked = replace(asked, dialogues=dialogues, llm=llm)
     result = run_benchmark(name, asked)
     rows = result["benchmarks"]

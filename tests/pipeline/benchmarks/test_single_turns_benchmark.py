@@ -15,9 +15,10 @@ from pipeline.benchmarks.single_turns import PER_DIALOGUE, WAYS, _Shop
 from pipeline.corpus.import_corpus import ImportRequest, import_corpus
 from pipeline.generator.corpus import GenerateRequest, generate_corpus
 from pipeline.labelling.ingest_labels import IngestRequest, ingest_labels
+from pipeline.modelling.evaluate import EvaluateRequest, evaluate
 from pipeline.modelling.runs import load_corpus
-from pipeline.modelling.train import TrainRequest, plan_run
-from pipeline.modelling.training_data import partial_states, prepare
+from pipeline.modelling.train import TrainRequest, plan_run, train
+from pipeline.modelling.training_data import gold_states, partial_states, prepare
 from pipeline.workspace import Workspace
 from schemas.belief import TurnUpdate
 from schemas.errors import InputError, UsageError
@@ -81,9 +82,35 @@ def test_labels_that_are_kept_are_an_export_that_ingests_as_the_gold(measured: M
     assert {at: marked(found[at]) for at in asked} == {at: marked(gold[at]) for at in asked}
 
 
+@pytest.mark.slow
+def test_runs_that_learn_from_the_labels_are_measured_on_the_valid_part(measured: Measured):
+    """Oracle: the same export ingested, trained on and evaluated by the commands' own functions."""
+    options = Options(rounds=1, sizes=(30,), workspace=measured.gold.root, ranking=True, out=measured.out / "ranking")
+    rows = run_benchmark("turns", options)["benchmarks"]
+    shop = Workspace(measured.out / "shop")
+    import_corpus(shop, ImportRequest(measured.corpus, "mmd", ignore_states=True))
+    shutil.copy(measured.gold.ontology_file, shop.ontology_file)
+    ingest_labels(shop, IngestRequest(export=measured.out / "ranking" / "dialogues-30-seed0.json"))
+    named = tuple(gold_states(shop))
+    assert named
+    assert set(named) <= set(load_corpus(shop).dialogues("train"))
+
+    def ndcg(request: TrainRequest) -> float:
+        run = train(shop, request).run
+        report = evaluate(shop, EvaluateRequest(run, "valid", "all"))
+        return report.rows[0].means["ndcg@5"]
+
+    of = {each["way"]: each for each in rows}
+    assert of["dialogues"]["ndcg_by_seed"] == [ndcg(TrainRequest(None, preset="default", labelled=named))]
+    assert of["dialogues"]["ndcg_unlabelled_by_seed"] == [ndcg(TrainRequest(0.0, preset="default"))]
+    assert len({each["ndcg"] for each in rows}) > 1
+    titles = [title for title, _, _ in tables_of("turns", rows)]
+    assert any(title.startswith("NDCG@5 of a run; ") for title in titles)
+
+
 def test_actions_worked_by_hand():
     """Of a whole state: one value is right, one to take away, one to pick, and the page is sent: 3 actions."""
-    shop = _Shop(ONTOLOGY, {}, {}, None, frozenset({"color=red", "color=black"}))  # type: ignore[arg-type]
+    shop = _Shop(None, {}, ONTOLOGY, {}, {}, None, frozenset({"color=red", "color=black"}))  # type: ignore[arg-type]
     shown = TurnUpdate(want={"color": ("red",), "price": ("30",)})
     assert shop.actions([shown], [(RED,)], 1) == 2
     assert shop.actions([shown], [(BLACK, THIRTY)], 1) == 3
@@ -95,7 +122,7 @@ def test_without_enough_labels_it_says_what_to_do(tmp_path: Path):
     with pytest.raises(UsageError, match="semctl -w FOLDER"):
         run_benchmark("turns")
     shop = write_workspace(tmp_path / "shop", [dialogue("d1")])
-    with pytest.raises(UsageError, match="0 wholly labelled dialogues are too few to measure on"):
+    with pytest.raises(UsageError, match="0 wholly labelled dialogues to choose from and 0 to measure on are too few"):
         run_benchmark("turns", Options(workspace=shop.root))
 
 
