@@ -2,6 +2,10 @@
 
 on D_F   alpha [rank + JS + co_sim] of the teacher + (1 - alpha) [rank + MSE + beliefs] of the student
 on D_P   [rank + JS + co_sim] of the student, and, where asked for, its beliefs' cross-entropy with their posterior
+
+The loss of beliefs weighs as much against the ranking of D_P whatever share of it is labelled: it counts 1 / share
+times. Else it would be ten times as strong with all dialogues labelled as with a fifth of them, and what was asked for
+would drown out what was recommended.
 """
 
 from __future__ import annotations
@@ -19,7 +23,7 @@ from semantic_model.semantic.objective import agreement_losses, weighted
 
 def grounded_objective(model: GroundedSemantic, step: StepBatch) -> Objective:
     """What is minimised on a batch of D_F, or, without states, of D_P."""
-    batch, states, products, choices, teacher_only = step
+    batch, states, products, choices, teacher_only, labelled_share = step
     config = model.config.loss
     context = model.encode_contexts(batch)
     predicted = model.student_state(context)
@@ -53,7 +57,7 @@ def grounded_objective(model: GroundedSemantic, step: StepBatch) -> Objective:
         if config.belief_weight:
             student["beliefs"] = belief_loss(predicted.log_beliefs, teacher_state.beliefs, states.known, model.sums)
         terms.update({f"student_{name}": value for name, value in student.items()})
-        total = total + (1 - config.alpha) * weighted(config, student)
+        total = total + (1 - config.alpha) * weighted(config, student, {"beliefs": 1 / labelled_share})
     return Objective(total, terms)
 
 

@@ -30,7 +30,9 @@ class GroundedLossConfig(JointLossConfig):
     """The paper's joint objective, with the beliefs in it; scores are log-odds."""
 
     rank: Literal["softmax"] = Field(default="softmax", description="L_rank: cross-entropy")
-    belief_weight: float = Field(default=1.0, ge=0, description="of the predicted beliefs' cross-entropy")
+    belief_weight: float = Field(
+        default=0.2, ge=0, description="of the predicted beliefs' cross-entropy, if D_F had as many examples as D_P"
+    )
     tracker_weight: float = Field(
         default=0.0, ge=0, description="on D_P, of their cross-entropy with what the state tracker believes"
     )

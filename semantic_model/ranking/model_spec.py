@@ -52,6 +52,7 @@ class StepBatch(NamedTuple):
     products: Rows  # the encoded products that ``choices`` refers to
     choices: Choices  # the candidates
     teacher_only: bool = False  # leave the student out (the release's first epoch)
+    labelled_share: float = 1.0  # how many examples D_F has for one of D_P
 
 
 class Objective(NamedTuple):

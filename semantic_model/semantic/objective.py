@@ -6,6 +6,9 @@ on D_P   [rank + JS + co_sim] of the student
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from types import MappingProxyType
+
 import torch
 from torch import Tensor
 
@@ -68,9 +71,11 @@ _WEIGHTS = {
 }
 
 
-def weighted(config: JointLossConfig, terms: dict[str, Tensor]) -> Tensor:
-    """The sum of a set's terms, each times its weight."""
-    found = [getattr(config, _WEIGHTS[name]) * value for name, value in terms.items()]
+def weighted(
+    config: JointLossConfig, terms: Mapping[str, Tensor], times: Mapping[str, float] = MappingProxyType({})
+) -> Tensor:
+    """The sum of a set's terms, each times its weight, and times what ``times`` says of it."""
+    found = [getattr(config, _WEIGHTS[name]) * times.get(name, 1.0) * value for name, value in terms.items()]
     return torch.stack(found).sum() if found else torch.zeros(())
 
 

@@ -183,6 +183,7 @@ class Trainer:
         self.examples = examples
         self.queries: dict[Part, Sequence[Query]] = {"D_F": examples.labelled, "D_P": examples.unlabelled}
         self.all_labelled = len(examples.labelled) == len(examples.unlabelled)
+        self.labelled_share = len(examples.labelled) / max(1, len(examples.unlabelled))
         if self.all_labelled and config.joint.when_all_labelled == "labelled":
             del self.queries["D_P"]
         self.sizes: dict[Part, int] = {part: len(queries) for part, queries in self.queries.items() if len(queries)}
@@ -338,7 +339,8 @@ class Trainer:
         teacher_only = self.all_labelled and at.epoch < self.config.joint.teacher_warmup_epochs
         with torch.autocast(self.device.type, enabled=False):  # keeps what stacks cast until the step ends
             encoded = self.split_model.encode_products(products)
-            objective = self.spec.objective(self.split_model, StepBatch(batch, states, encoded, choices, teacher_only))
+            step_batch = StepBatch(batch, states, encoded, choices, teacher_only, self.labelled_share)
+            objective = self.spec.objective(self.split_model, step_batch)
         norm = self.optimizer.step(objective.total, step)
         set_precision(self.model, "float32")  # for validation, so that it says what `semctl evaluate` will
         figures = {"loss": objective.total, **objective.terms, "gradient": norm}

@@ -28,12 +28,15 @@ def only(term: str, **more: object) -> dict[str, object]:
 
 @pytest.fixture
 def objective_of(grounded_config, grounded_inputs, stir) -> Callable:
-    def build(part: str, grounding: dict[str, object] | None = None, **loss: object) -> SimpleNamespace:
+    def build(
+        part: str, grounding: dict[str, object] | None = None, labelled_share: float = 1.0, **loss: object
+    ) -> SimpleNamespace:
         given = grounded_inputs(grounded_config(loss=loss, grounding=grounding or {}))
         model = stir(given.model)
         products = model.encode_products(given.products)
         states = given.states if part == "D_F" else None
-        found = grounded_objective(model, StepBatch(given.contexts, states, products, given.choices))
+        step = StepBatch(given.contexts, states, products, given.choices, labelled_share=labelled_share)
+        found = grounded_objective(model, step)
         return SimpleNamespace(found=found, model=model, given=given)
 
     return build
@@ -83,12 +86,14 @@ def test_on_d_p_beliefs_and_states_have_no_loss_of_their_own(objective_of):
     }
 
 
-def test_the_objective_is_the_weighted_sum_of_its_terms(objective_of):
+@pytest.mark.parametrize("labelled_share", [1.0, 0.25])
+def test_the_objective_is_the_weighted_sum_of_its_terms(objective_of, labelled_share):
+    """With a quarter labelled, four passes of D_P see one of D_F: the loss of beliefs counts four times in it."""
     loss = {"alpha": 0.3, "rank_weight": 1.5, "js_weight": 0.2, "co_sim_weight": 0.7, "mse_weight": 2.0}
-    found = objective_of("D_F", **loss, belief_weight=0.9).found
+    found = objective_of("D_F", labelled_share=labelled_share, **loss, belief_weight=0.9).found
     t = {name: value.item() for name, value in found.terms.items()}
     teacher = 1.5 * t["teacher_rank"] + 0.2 * t["teacher_js"] + 0.7 * t["teacher_co_sim"]
-    student = 1.5 * t["student_rank"] + 2.0 * t["student_mse"] + 0.9 * t["student_beliefs"]
+    student = 1.5 * t["student_rank"] + 2.0 * t["student_mse"] + 0.9 / labelled_share * t["student_beliefs"]
     assert found.total.item() == pytest.approx(0.3 * teacher + 0.7 * student, rel=1e-5)
 
 

@@ -152,6 +152,15 @@ def test_ratio_zero_trains_the_student_alone_and_ratio_one_has_every_label(train
     assert "D_F.student_beliefs" in warmed[1]
 
 
+def test_the_fewer_examples_are_labelled_the_more_each_loss_of_beliefs_counts(trainer_of):
+    trainer = trainer_of("share", labelled=2, loss={"alpha": 0.0, "mse_weight": 0.0, "belief_weight": 0.3})
+    assert (len(trainer.queries["D_F"]), len(trainer.queries["D_P"])) == (2, 8)
+    found = trainer.fit().history[-1]
+    assert found["D_F.loss"] == pytest.approx(
+        found["D_F.student_rank"] + 0.3 * 8 / 2 * found["D_F.student_beliefs"], rel=1e-5
+    )
+
+
 @pytest.mark.parametrize(
     "sections",
     [
