@@ -57,6 +57,7 @@ class Workspace:
     split_manifest = Place("splits/manifest.json")
     features = Place("features")
     runs = Place("runs")
+    judgements = Place("judgements")
 
     @classmethod
     def resolve(cls, folder: Path | None) -> Workspace:

@@ -135,22 +135,12 @@ class ProjectCalls(Session):
             LabelError: a project of that name has a configuration that semctl did not write, that was edited by hand,
                 or that belongs to another ontology.
         """
-        if not 3 <= len(title) <= 50:
-            raise UsageError(f"'{title}' has {len(title)} characters", fix="a project's name has 3 to 50")
+        _check_title(title)
         project = self.find_project(title)
         shown = {"label_config": config.xml, "expert_instruction": instruction, "show_instruction": False}
         if project is None:
-            with self._asking(f"make the project '{title}'"):
-                made = self._client.projects.create(
-                    title=title,
-                    description="Belief states of shopping dialogues, made by semctl",
-                    enable_empty_annotation=True,
-                    show_collab_predictions=True,
-                    **shown,
-                    request_options=ONCE,
-                )
-                self._client.views.create(project=made.id, data=TASK_LIST_VIEW, request_options=ONCE)
-                return Project(made.id, made.title, made.label_config, 0, created=True)
+            about = "Belief states of shopping dialogues, made by semctl"
+            return self._make(title, about, TASK_LIST_VIEW, enable_empty_annotation=True, **shown)
         self.check_config(project)
         if project.is_current(config, instruction):
             return project
@@ -164,6 +154,39 @@ class ProjectCalls(Session):
         with self._asking(f"bring the project '{title}' up to date"):
             self._client.projects.update(project.id, **shown, request_options=ONCE)
         return self.project(project.id)
+
+    def ensure_judging_project(self, title: str, xml: str, instruction: str) -> Project:
+        """The project of this name on whose screen two lists are judged: found, or made.
+
+        Args:
+            title: 3 to 50 characters.
+            xml: its configuration, see :func:`annotate.judging.screen.judging_config`.
+            instruction: HTML that annotators are shown when they begin, and on request.
+
+        Raises:
+            UsageError: Label Studio allows no such name.
+            LabelError: a project of that name has another configuration.
+        """
+        _check_title(title)
+        project = self.find_project(title)
+        if project is None:
+            shown = {"label_config": xml, "expert_instruction": instruction, "show_instruction": True}
+            return self._make(title, "Which list fits better, made by semctl", JUDGING_VIEW, **shown)
+        if project.label_config.replace("\r\n", "\n") != xml:
+            raise LabelError(
+                f"the project '{title}' is there and has another screen",
+                where=f"{self.page_url}/projects/{project.id}/settings/labeling",
+                fix="use another project name",
+            )
+        return project
+
+    def _make(self, title: str, about: str, view: Mapping[str, Any], **settings: Any) -> Project:
+        with self._asking(f"make the project '{title}'"):
+            made = self._client.projects.create(
+                title=title, description=about, show_collab_predictions=True, **settings, request_options=ONCE
+            )
+            self._client.views.create(project=made.id, data=view, request_options=ONCE)
+            return Project(made.id, made.title, made.label_config, 0, created=True)
 
     def label_config(self, project: int | str) -> str:
         """The label configuration of a project, by number or name."""
@@ -208,6 +231,11 @@ class ProjectCalls(Session):
         return None
 
 
+def _check_title(title: str) -> None:
+    if not 3 <= len(title) <= 50:
+        raise UsageError(f"'{title}' has {len(title)} characters", fix="a project's name has 3 to 50")
+
+
 def _hundreds(numbers: Sequence[int]) -> Iterator[str]:
     for start in range(0, len(numbers), _PROJECTS):
         yield ",".join(map(str, numbers[start : start + _PROJECTS]))
@@ -248,19 +276,27 @@ UNUSED_COLUMNS = (
 
 _NOT_WHILE_LABELLING = ("id", "completed_at", "cancelled_annotations", "annotators", "avg_lead_time")
 
-TASK_LIST_VIEW: Mapping[str, Any] = {
-    "title": "Dialogues",
-    "type": "list",
-    "target": "tasks",
-    "hiddenColumns": {
-        "explore": [*(f"tasks:data.{name}" for name in _BULKY), *(f"tasks:{name}" for name in UNUSED_COLUMNS)],
-        "labeling": [
-            *(f"tasks:data.{name}" for name in (*_BULKY, "dialogue_id", "window", "windows")),
-            *(f"tasks:{name}" for name in (*UNUSED_COLUMNS, *_NOT_WHILE_LABELLING)),
-        ],
-    },
-}
+
+def _task_list_view(title: str, bulky: Sequence[str], *while_labelling: str) -> dict[str, Any]:
+    """A view that hides parts of the tasks' data: ``bulky`` ones always, others beside the screen."""
+    return {
+        "title": title,
+        "type": "list",
+        "target": "tasks",
+        "hiddenColumns": {
+            "explore": [*(f"tasks:data.{name}" for name in bulky), *(f"tasks:{name}" for name in UNUSED_COLUMNS)],
+            "labeling": [
+                *(f"tasks:data.{name}" for name in (*bulky, *while_labelling)),
+                *(f"tasks:{name}" for name in (*UNUSED_COLUMNS, *_NOT_WHILE_LABELLING)),
+            ],
+        },
+    }
+
+
+TASK_LIST_VIEW = _task_list_view("Dialogues", _BULKY, "dialogue_id", "window", "windows")
 """Without a view of its own, a project's task list is full of the tasks' HTML."""
+
+JUDGING_VIEW = _task_list_view("Turns", ("judgement", "context_html", "left_html", "right_html"), "annotator")
 
 
 def task_filter(column: str, operator: str, kind: str, value: Any) -> dict[str, Any]:

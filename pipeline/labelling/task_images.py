@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -53,7 +53,13 @@ class TaskImages:
         cls, workspace: Workspace, dialogues: Mapping[str, Sequence[Mapping[str, Any]]], progress: Progress
     ) -> TaskImages:
         """Link the images of dialogues where Label Studio serves them; says how many are not as they were imported."""
-        needed = {image for rows in dialogues.values() for row in rows for image in row["image_ids"]}
+        return cls.of(
+            workspace, {image for rows in dialogues.values() for row in rows for image in row["image_ids"]}, progress
+        )
+
+    @classmethod
+    def of(cls, workspace: Workspace, needed: Collection[str], progress: Progress) -> TaskImages:
+        """The same for images named by their ids."""
         root = workspace.labelling / "files"
         folder = ImageFolder(root, for_browser)
         folder.link_all(image_files(workspace), needed, progress)

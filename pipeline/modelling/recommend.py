@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -16,7 +16,12 @@ from schemas.json_form import json_form
 from schemas.progress import Progress
 from schemas.validation import did_you_mean
 from semantic_model.data.corpus import Corpus
-from semantic_model.data.records import FloatArray, Query, Utterance
+from semantic_model.data.records import FloatArray, Product, Query, Utterance
+
+if TYPE_CHECKING:
+    from semantic_model.ranking.ranker import Ranker
+
+_CELLS = 1 << 22  # scores held at a time
 
 
 @dataclass(frozen=True)
@@ -112,6 +117,21 @@ def recommend(workspace: Workspace, request: RecommendRequest, *, progress: Prog
         )
     ids = None if known is None else tuple(corpus.products[row].product_id for row in known)
     return Recommendation(folder.name, dialogue_id, last, history, ids, tuple(products))
+
+
+def top_products(
+    ranker: Ranker, products: Sequence[Product], queries: Sequence[Query], top: int, progress: Progress
+) -> list[list[int]]:
+    """Rows of the ``top`` best products of the whole catalogue for each query, best first."""
+    table = ranker.encode_products(products)
+    step = max(1, _CELLS // max(1, len(products)))
+    found: list[list[int]] = []
+    with progress.task(f"ranking with {ranker.name}", total=len(queries)) as task:
+        for start in range(0, len(queries), step):
+            contexts = ranker.encode_contexts(queries[start : start + step])
+            found += [top_rows(scores, top) for scores in ranker.score(contexts, table)]
+            task.advance(len(contexts))
+    return found
 
 
 def top_rows(scores: FloatArray, top: int) -> list[int]:

@@ -1,0 +1,1 @@
+"""Two rankings side by side before judges: the screen, the tasks, the key, answers read, figures."""
