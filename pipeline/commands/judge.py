@@ -66,6 +66,8 @@ def export(
 
 
 def _show_export(console: Console, result: JudgeExport, root: Path) -> None:
+    from annotate.tasks.served_images import SERVED_IMAGES
+
     rows: list[tuple[str, object]] = [
         ("turns drawn", result.turns),
         ("  of dialogues", result.dialogues),
@@ -82,7 +84,7 @@ def _show_export(console: Console, result: JudgeExport, root: Path) -> None:
     if result.config is not None:
         console.log(
             f"to import it by hand: a project with {result.config}, and for the images a Local storage of "
-            f"{root / 'labelling' / 'files' / 'images'}"
+            f"{root / 'labelling' / 'files' / SERVED_IMAGES}"
         )
     if result.images_problem:
         console.log(
