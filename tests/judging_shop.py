@@ -1,4 +1,4 @@
-"""A generated shop with two runs whose rankers need no training: TF-IDF and BM25, called ``bold`` and ``calm``."""
+"""A generated shop with two runs whose rankers need no training: TF-IDF and BM25, called ``quince`` and ``medlar``."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from semantic_model.models.bm25 import Bm25
 from semantic_model.models.popularity import Popularity
 from semantic_model.models.tfidf import TfIdf
 
-RANKERS = {"bold": TfIdf, "calm": Bm25, "crowd": Popularity, "again": TfIdf}
+RANKERS = {"quince": TfIdf, "medlar": Bm25, "crowd": Popularity, "again": TfIdf}
 
 
 def made_shop(folder: Path) -> Workspace:
@@ -29,4 +29,4 @@ def made_shop(folder: Path) -> Workspace:
 
 def with_rankers(patch: pytest.MonkeyPatch) -> None:
     """Let these runs be opened."""
-    patch.setattr("pipeline.modelling.runs.open_ranker", lambda folder, corpus: RANKERS[folder.name].fit(corpus))
+    patch.setattr("pipeline.judging.export.open_ranker", lambda folder, corpus: RANKERS[folder.name].fit(corpus))

@@ -27,7 +27,7 @@ QUESTION = "Which list fits better what the shopper wants?"
 RULES = (
     "Read the dialogue; the shopper's last message is marked. It may be longer than its box: scroll up in it.",
     "Below it are two lists, each in the order in which products would be shown: 1 is the best place. A click on a "
-    "photo shows it whole; the pointer resting on one shows the product's name and what the catalogue says of it.",
+    "photo shows it whole; the pointer resting on a product shows all that the catalogue says of it.",
     "Judge each list as a whole, as the shopper would: how many of its products fit everything said so far (kind, "
     "colour, price, what was turned down), and whether those that fit stand first.",
     "Answer left, right or tie (keys 1, 2 and 3). A tie means that you would not care which one you are shown, be both "
@@ -53,7 +53,7 @@ def judging_config() -> str:
 </View>
 <View className="jud-ask">
 <View className="sem-l"><Markdown value="{QUESTION}"/></View>
-<Choices name="{BETTER}" toName="context" choice="single" showInline="true" required="true" requiredMessage="Choose left, right or tie (keys 1, 2, 3).">{choices}</Choices>
+<Choices name="{BETTER}" toName="context" choice="single-radio" showInline="true" required="true" requiredMessage="Choose left, right or tie (keys 1, 2, 3).">{choices}</Choices>
 <TextArea name="{COMMENT}" toName="context" rows="1" maxSubmissions="5" editable="true" placeholder="a comment, then Enter (not needed)"/>
 </View>
 </View>""",  # noqa: E501

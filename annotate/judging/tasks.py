@@ -72,8 +72,8 @@ def _list(title: str, products: Sequence[ShownProduct], style: TaskStyle) -> str
 
 
 def _figure(place: int, product: ShownProduct, style: TaskStyle) -> str:
-    name = shown_text(product.name)
-    hint = " · ".join(filter(None, (name, shown_text(product.about))))
+    name, about = shown_text(product.name), shown_text(product.about)
+    hint = " · ".join(filter(None, (name, about)))
     url = None if product.image_id is None else style.shown_image(product.image_id)
     if url is None:
         photo = f'<div class="sem-none" title="{hint}">no photo</div>'
@@ -81,4 +81,5 @@ def _figure(place: int, product: ShownProduct, style: TaskStyle) -> str:
         address = html.escape(url)
         image = f'<img src="{address}" alt="{name}" title="{hint}">'
         photo = f'<a href="{address}" target="_blank" rel="noopener">{image}</a>'
-    return f"<figure>{photo}<figcaption><b>{place}</b>{name}</figcaption></figure>"
+    said = f'<div class="jud-about" title="{hint}">{about}</div>'
+    return f"<figure>{photo}<figcaption><b>{place}</b>{name}</figcaption>{said}</figure>"

@@ -24,10 +24,12 @@ from pipeline.batches import ToProjectOrFile
 from pipeline.chosen_dialogues import read_dialogues
 from pipeline.labelling.assignment_record import assignment_name, part_place
 from pipeline.labelling.task_images import TaskImages
+from pipeline.modelling.recommend import not_in_name, top_products
+from pipeline.modelling.run_record import read_record
+from pipeline.modelling.runs import find_run, load_corpus, open_ranker
 from pipeline.workspace import Workspace
 from schemas.errors import LabelError, ModelError, UsageError
 from schemas.files import locked, sha256_bytes, write_atomic, write_json
-from schemas.folding import fold
 from schemas.json_form import json_form
 from schemas.progress import Progress, SilentProgress
 from semantic_model.data.records import Product, Query
@@ -132,10 +134,6 @@ def export_judgement(
 
 def draw(workspace: Workspace, request: JudgeRequest, progress: Progress) -> Drawn:
     """The turns, and both runs' lists for each."""
-    from pipeline.modelling.recommend import top_products
-    from pipeline.modelling.run_record import read_record
-    from pipeline.modelling.runs import find_run, load_corpus, open_ranker
-
     workspace.require()
     folders = [find_run(workspace, run) for run in (request.run_a, request.run_b)]
     if folders[0] == folders[1]:
@@ -313,13 +311,9 @@ class _Tasks:
 
 
 def _shown(product: Product) -> ShownProduct:
-    name = fold(product.name)
-    about = [
-        f"{attribute.replace('_', ' ')}: {', '.join(values)}"
-        for attribute, values in product.attributes.items()
-        if any(fold(value) not in name for value in values)
-    ]
-    return ShownProduct(product.name, " · ".join(about), product.image_id)
+    more = sorted(not_in_name(product.name, product.attributes).items(), key=lambda attribute: len(attribute[1]))
+    about = " · ".join(f"{name.replace('_', ' ')}: {', '.join(values)}" for name, values in more)
+    return ShownProduct(product.name, about, product.image_id)
 
 
 _TasksOf = Callable[[str | None], list[dict[str, Any]]]

@@ -24,6 +24,12 @@ if TYPE_CHECKING:
 _CELLS = 1 << 22  # scores held at a time
 
 
+def not_in_name(name: str, attributes: Mapping[str, tuple[str, ...]]) -> dict[str, tuple[str, ...]]:
+    """The attributes that a product's name does not say already."""
+    said = fold(name)
+    return {key: values for key, values in attributes.items() if any(fold(value) not in said for value in values)}
+
+
 @dataclass(frozen=True)
 class RecommendedProduct:
     """One recommended product."""
@@ -38,8 +44,7 @@ class RecommendedProduct:
 
     def not_in_name(self) -> dict[str, tuple[str, ...]]:
         """The attributes that the name does not say already."""
-        name = fold(self.name)
-        return {key: values for key, values in self.attributes.items() if any(fold(v) not in name for v in values)}
+        return not_in_name(self.name, self.attributes)
 
 
 @dataclass(frozen=True)

@@ -84,7 +84,7 @@ def test_two_lists_are_judged_by_keys_and_come_back_as_win_tie_lose(
     page: Page, shop: Workspace, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys
 ):
     with_rankers(monkeypatch)
-    request = JudgeRequest("bold", "calm", turns=10, split="train", project=TITLE)
+    request = JudgeRequest("quince", "medlar", turns=10, split="train", project=TITLE)
     made = export_judgement(shop, request)
     assert made.images_problem is None
     assert made.tasks_new == made.tasks == 10 - made.same
@@ -105,7 +105,7 @@ def test_two_lists_are_judged_by_keys_and_come_back_as_win_tie_lose(
     # neither the page nor what it was made of tells whose lists these are
     export = whole_export(gateway, gateway.require_project(TITLE), tmp_path / "all.json").read_text()
     everything = page.content() + export
-    for hidden in ("bold", "calm", made.key.name, key.tasks[0].shown_sha256):
+    for hidden in ("quince", "medlar", made.key.name, key.tasks[0].shown_sha256):
         assert hidden not in everything
     names = re.findall(r'"left": "([AB])"', made.key.read_text())
     assert set(names) == {"A", "B"}
@@ -147,7 +147,7 @@ def test_each_judge_has_a_project_and_a_labelling_export_does_not_take_it(
     with_rankers(monkeypatch)
     people = ("ann@x.org", "bo@x.org")
     made = export_judgement(
-        shop, JudgeRequest("bold", "calm", turns=6, split="train", project="two judges", annotators=people)
+        shop, JudgeRequest("quince", "medlar", turns=6, split="train", project="two judges", annotators=people)
     )
     gateway, key = connect(shop.root), Key.read(made.key)
     titles = [str(place.project) for place in made.places]
@@ -181,8 +181,10 @@ def test_payloads_in_dialogues_and_products_are_shown_and_fire_nothing(
     order = list(range(len(products)))
     monkeypatch.setenv("LABEL_STUDIO_URL", str(Studio.of_workspace(shop.root).url()))
     monkeypatch.setenv("LABEL_STUDIO_API_KEY", studio_server.token)
-    request = JudgeRequest("bold", "calm", turns=1, split="train", project="payloads to judge")
-    put_before_judges(evil, request, Drawn("bold", "calm", [asked], products, [order], [order[::-1]]), SilentProgress())
+    request = JudgeRequest("quince", "medlar", turns=1, split="train", project="payloads to judge")
+    put_before_judges(
+        evil, request, Drawn("quince", "medlar", [asked], products, [order], [order[::-1]]), SilentProgress()
+    )
     assert len(Key.read(key_file(evil, "payloads to judge")).tasks) == 1
     dialogs: list[str] = []
     page.on("dialog", lambda dialog: (dialogs.append(dialog.message), dialog.dismiss()))
