@@ -37,9 +37,9 @@ small-llm: setup
 studio: setup
 	$(BIN)/python -c 'from annotate.label_studio.environment import environment_folder, install; from pipeline.console import Console; install(environment_folder(), Console())'
 
-# images of the labelling screens in the README, of the generated corpus in a real browser
+# images of the screens in the documents, of the generated corpus in a real browser
 screens: studio
-	SEMCTL_SCREENSHOT_DIR=$(CURDIR)/notebooks/figures $(BIN)/python -m pytest tests/browser/test_real_dialogues_on_screen.py
+	SEMCTL_SCREENSHOT_DIR=$(CURDIR)/notebooks/figures $(BIN)/python -m pytest tests/browser/test_real_dialogues_on_screen.py tests/browser/test_judging_screen.py
 
 demo: setup
 	$(BIN)/semctl -w $(DEMO) demo

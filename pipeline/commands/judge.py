@@ -128,7 +128,7 @@ def _show_report(console: Console, report: JudgeReport, root: Path) -> None:
     key = report.key
     console.table(
         f"A, {key.a}, against B, {key.b}",
-        ("", *OUTCOMES, "p", "votes or turns"),
+        ("per cent", "A wins", "tie", "A loses", "p", "votes or turns"),
         [(title, *(shares[name] for name in OUTCOMES), p, count) for title, shares, p, count in shown_rows(report)],
         caption=f"{NOTE} {paper_table().note}",
     )

@@ -189,11 +189,11 @@ def _tasks(exports: Sequence[Path], progress: Progress) -> Iterator[ExportedTask
 
 
 def shown_share(share: Share) -> str:
-    """A share in per cent with its interval: ``32.2 % (20.0 to 44.1)``."""
+    """A share in per cent with its interval: ``32.2 (20.0 to 44.1)``."""
     if share.value is None:
         return "-"
     low, high = (100 * (end if end is not None else float("nan")) for end in (share.low, share.high))
-    return f"{100 * share.value:.1f} % ({low:.1f} to {high:.1f})"
+    return f"{100 * share.value:.1f} ({low:.1f} to {high:.1f})"
 
 
 def shown_rows(report: JudgeReport) -> Iterator[tuple[str, Mapping[str, str], str, int]]:
@@ -209,7 +209,7 @@ def shown_rows(report: JudgeReport) -> Iterator[tuple[str, Mapping[str, str], st
     paper = paper_table()
     printed = {"win": paper.win, "tie": paper.tie, "lose": paper.lose}
     title = f"the paper: {paper.a} against {paper.b}, all votes"
-    yield title, {name: f"{value:.2f} %" for name, value in printed.items()}, "", paper.turns * paper.judges
+    yield title, {name: f"{value:.2f}" for name, value in printed.items()}, "", paper.turns * paper.judges
 
 
 def shown_agreement(report: JudgeReport) -> str:
@@ -238,7 +238,7 @@ def judgement_table(report: JudgeReport) -> str:
         f"A, `{key.a}`, against B, `{key.b}`: {len(key.tasks) + len(key.same)} recommendation turns of {key.split}, "
         f"the {key.top} best products of each, seed {key.seed}.",
         "",
-        "| | win | tie | lose | p | votes or turns |",
+        "| per cent | A wins | tie | A loses | p | votes or turns |",
         "|---|---|---|---|---|---|",
     ]
     for title, shares, p, count in shown_rows(report):

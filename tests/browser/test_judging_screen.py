@@ -67,9 +67,8 @@ def page(shop: Workspace) -> Iterator[Page]:
 def open_for_judging(page: Page, gateway: Gateway, title: str) -> None:
     page.goto(f"{gateway.url}/projects/{gateway.require_project(title).id}/data?labeling=1")
     page.wait_for_selector(".jud-grid")
-    close = page.locator(".lsf-modal-ls__body, .ant-modal-content").get_by_role("button")
-    if close.count():
-        close.first.click()
+    page.get_by_role("button", name="Close modal").click()  # the instructions, shown at the beginning
+    page.wait_for_function("!document.querySelector('.lsf-modal-ls')")
     page.wait_for_function("[...document.images].every(image => image.complete)")
 
 
