@@ -83,7 +83,7 @@ def test_two_lists_are_judged_by_keys_and_come_back_as_win_tie_lose(
     page: Page, shop: Workspace, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys
 ):
     with_rankers(monkeypatch)
-    request = JudgeRequest("quince", "medlar", turns=10, split="train", project=TITLE)
+    request = JudgeRequest("quince", "medlar", turns=10, seed=4, split="train", project=TITLE)
     made = export_judgement(shop, request)
     assert made.images_problem is None
     assert made.tasks_new == made.tasks == 10 - made.same
