@@ -263,7 +263,6 @@ def _sides(count: int, seed: str) -> list[bool]:
 def _agreed(path: Path, key: Key) -> Key:
     """The key with the places that it has already, once it is known to be of the same evaluation."""
     if not path.is_file():
-        key.write(path)
         return key
     before = Key.read(path)
     if before.judgement != key.judgement:
@@ -347,20 +346,21 @@ def _to_projects(
     from annotate.label_studio.gateway import connect
 
     gateway = connect(workspace.root)
-    places, urls, added, problem = [], [], 0, None
+    projects = []
     for annotator in request.annotators or (None,):
         title = request.name if annotator is None else part_place(request.name, annotator, None)
-        project = gateway.ensure_judging_project(title, judging_config(), judging_instruction())
+        projects.append(gateway.ensure_judging_project(title, judging_config(), judging_instruction()))
+        key = key.with_place(JudgingPlace(annotator, title, projects[-1].id, gateway.url))
+    key.write(export.key)  # before anybody can answer
+    added, problem = 0, None
+    for annotator, project in zip(request.annotators or (None,), projects, strict=True):
         problem = images.serve(gateway, project.id) or problem
-        place = JudgingPlace(annotator, title, project.id, gateway.url)
-        key = key.with_place(place)
-        key.write(export.key)
         tasks = tasks_of(annotator)
         uids = [task["data"]["uid"] for task in tasks]
         there = {task.uid for task in gateway.tasks(project, uids)} if project.tasks else set()
         new = [task for task in tasks if task["data"]["uid"] not in there]
         gateway.push(project, new)
         added += len(new)
-        places.append(place)
-        urls.append(f"{gateway.page_url}/projects/{project.id}/data")
-    return replace(export, places=tuple(places), urls=tuple(urls), tasks_new=added, images_problem=problem)
+    places = tuple(key.places[-len(projects) :])
+    urls = tuple(f"{gateway.page_url}/projects/{project.id}/data" for project in projects)
+    return replace(export, places=places, urls=urls, tasks_new=added, images_problem=problem)

@@ -18,7 +18,7 @@ from pipeline.judging.export import JudgeRequest, export_judgement, file_stem, k
 from pipeline.judging.ingest import JudgeIngest, ingest_judgement, paper_table
 from pipeline.modelling.runs import load_corpus
 from pipeline.workspace import Workspace
-from schemas.errors import LabelError, ModelError, UsageError
+from schemas.errors import LabelError, ModelError, ServiceError, UsageError
 from semantic_model.data.records import Query, Utterance
 from semantic_model.models.bm25 import Bm25
 from semantic_model.models.tfidf import TfIdf
@@ -159,6 +159,15 @@ def test_requests_that_cannot_be_met_say_why_and_leave_nothing(
     with pytest.raises((UsageError, ModelError), match=said):
         export_judgement(shop, JudgeRequest(**options))
     assert not list(tmp_path.glob("*.json"))
+    assert not list(shop.judgements.glob("*.json"))
+
+
+def test_without_a_server_and_where_files_cannot_be_written_nothing_is_kept(shop: Workspace, tmp_path: Path):
+    with pytest.raises(ServiceError, match="Label Studio is not running"):
+        export_judgement(shop, asked(tmp_path, to_file=None, project="which list"))
+    (tmp_path / "a file").write_text("")
+    with pytest.raises(UsageError, match="cannot write the tasks"):
+        export_judgement(shop, asked(tmp_path, to_file=tmp_path / "a file" / "which.json"))
     assert not list(shop.judgements.glob("*.json"))
 
 
