@@ -274,7 +274,7 @@ def _agreed(path: Path, key: Key) -> Key:
         )
     if (before.tasks, before.same) != (key.tasks, key.same):
         raise LabelError(
-            f"the runs or the corpus changed since '{key.name}' was exported: the tasks would be others",
+            f"the runs, the corpus or semctl changed since '{key.name}' was exported: the tasks would be others",
             where=path,
             fix="use another name",
         )
