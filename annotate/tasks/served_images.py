@@ -1,6 +1,6 @@
 """The images that Label Studio may serve: files under one folder, so that nothing else of the disk is reachable.
 
-``labelling/files`` is the server's document root, ``labelling/files/images`` the path of each project's Local storage
+``labelling/files`` is the server's document root, ``labelling/files/pictures`` the path of each project's Local storage
 (Label Studio wants a folder below the root). A file is named by the hash of its image id, with the suffix of its
 format, by which Label Studio tells browsers what it is. It is a hard link where the file system allows, else a copy; a
 image that browsers would show otherwise than it is read everywhere else is converted.

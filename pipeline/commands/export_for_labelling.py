@@ -194,6 +194,8 @@ def _llm_rows(report: LlmReport) -> Iterator[tuple[str, object]]:
 
 
 def _show(console: Console, result: ExportResult, root: Path) -> None:
+    from annotate.tasks.served_images import SERVED_IMAGES
+
     rows: list[tuple[str, object]] = [
         ("new tasks", result.tasks_new),
         ("existing tasks", result.tasks_present),
@@ -219,7 +221,7 @@ def _show(console: Console, result: ExportResult, root: Path) -> None:
     if to.file and result.batch is not None:
         console.log(
             f"to import it by hand: a project with labelling/batch-{result.batch:04d}/label_config.xml, and for the "
-            f"images a Local storage of {root / 'labelling' / 'files' / 'images'}"
+            f"images a Local storage of {root / 'labelling' / 'files' / SERVED_IMAGES}"
         )
     if result.outdated:
         console.log(f"warning: {result.outdated} tasks of the project show an older wording of their dialogue")

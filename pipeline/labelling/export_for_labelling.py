@@ -115,7 +115,7 @@ def export_for_labelling(
     Label Studio serves local files. Imported by hand, a file's tasks need a project with
     ``labelling/batch-NNNN/label_config.xml``, and for the images a server whose
     ``LABEL_STUDIO_LOCAL_FILES_DOCUMENT_ROOT`` is ``labelling/files`` (that of ``semctl studio start`` is) and a Local
-    storage of ``labelling/files/images`` in that project; with a project all of this is done here.
+    storage of ``labelling/files/pictures`` in that project; with a project all of this is done here.
 
     Raises:
         InputError: nothing to export, unknown dialogues, a window that does not fit, tables that cannot be read; or the
