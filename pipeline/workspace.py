@@ -58,6 +58,8 @@ class Workspace:
     features = Place("features")
     runs = Place("runs")
     judgements = Place("judgements")
+    experiments = Place("experiments")
+    reports = Place("reports")
 
     @classmethod
     def resolve(cls, folder: Path | None) -> Workspace:

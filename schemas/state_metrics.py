@@ -55,6 +55,7 @@ class StateFigures:
     exact: int = 0  # turns whose whole state is the gold one
     values: dict[str, Hits] = field(default_factory=dict)  # slot -> its values
     filled: Hits = field(default_factory=Hits)  # slots that hold anything
+    apart: dict[str, int] = field(default_factory=dict)  # slot -> turns after which it is not as in gold
 
     def add(self, state: BeliefState, gold: BeliefState) -> None:
         """Count one turn's state."""
@@ -65,6 +66,8 @@ class StateFigures:
         for slot in {item[0] for item in said | right}:
             hits = self.values.setdefault(slot, Hits())
             hits.add([item for item in said if item[0] == slot], [item for item in right if item[0] == slot])
+        for slot in {item[0] for item in said ^ right}:
+            self.apart[slot] = self.apart.get(slot, 0) + 1
 
     @property
     def value_f1(self) -> float | None:
@@ -75,6 +78,10 @@ class StateFigures:
     def jga(self) -> float | None:
         """Joint goal accuracy, the share of exact states; None without any turn."""
         return self.exact / self.turns if self.turns else None
+
+    def slot_jga(self, slot: str) -> float | None:
+        """:attr:`jga` of one slot alone; None without any turn."""
+        return 1 - self.apart.get(slot, 0) / self.turns if self.turns else None
 
     def as_json(self) -> dict[str, Any]:
         """``{turns, slot_f1, value_f1, jga, slots: {slot: {right, wrong, missing, f1}}}``."""

@@ -7,12 +7,13 @@ import io
 import re
 from functools import cache
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markupsafe import Markup
 
-from schemas.files import open_unlinked
+from schemas.errors import UsageError
+from schemas.files import open_unlinked, write_atomic
 from semantic_model.data.image_decoding import UndecodableImageError, decode_image
 
 _THUMBNAIL = 104
@@ -24,20 +25,39 @@ def render(template: str, **values: Any) -> str:
     return _environment().get_template(template).render(values) + "\n"
 
 
-def thumbnail_url(path: Path) -> str | None:
-    """An image, at most 104 pixels wide and high, as a ``data:`` address; None for one that cannot be read.
+def thumbnail_url(
+    path: Path, *, pixels: int = _THUMBNAIL, kind: Literal["JPEG", "WEBP"] = "JPEG", quality: int = 78
+) -> str | None:
+    """An image, at most so many pixels wide and high, as a ``data:`` address; None for one that cannot be read.
 
     No symbolic link is followed: the page may be given to others.
     """
     try:
         with open_unlinked(path) as file:
-            small = decode_image(file.read(), near=2 * _THUMBNAIL)
+            small = decode_image(file.read(), near=2 * pixels)
     except (OSError, UndecodableImageError):
         return None
-    small.thumbnail((_THUMBNAIL, _THUMBNAIL))
+    small.thumbnail((pixels, pixels))
     content = io.BytesIO()
-    small.save(content, "JPEG", quality=78)
-    return f"data:image/jpeg;base64,{base64.b64encode(content.getvalue()).decode()}"
+    small.save(content, kind, quality=quality)
+    return data_url(f"image/{kind.lower()}", content.getvalue())
+
+
+def data_url(kind: str, content: bytes) -> str:
+    """A file's content as an address, so that a page needs no other file."""
+    return f"data:{kind};base64,{base64.b64encode(content).decode()}"
+
+
+def write_page(path: Path, page: str) -> None:
+    """Write a page.
+
+    Raises:
+        UsageError: the file cannot be written.
+    """
+    try:
+        write_atomic(path, page)
+    except OSError as problem:
+        raise UsageError(f"cannot write the page: {problem.strerror}", where=path) from None
 
 
 @cache

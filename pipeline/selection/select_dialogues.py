@@ -141,6 +141,19 @@ def select_dialogues(workspace: Workspace, request: SelectRequest, *, progress: 
         LabelError: no dialogue is left to choose.
         ModelError: the strategy takes a trained run, and there is none; says what to do.
     """
+    file = request.out or workspace.selection
+    if file.is_dir():
+        raise UsageError("this is a folder", where=file, fix="name a file for the list")
+    report = choose_dialogues(workspace, request, progress=progress)
+    try:
+        write_atomic(file, "".join(f"{row.line}\n" for row in report.rows))
+    except OSError as problem:
+        raise UsageError(f"cannot write the list: {problem.strerror}", where=file) from None
+    return report
+
+
+def choose_dialogues(workspace: Workspace, request: SelectRequest, *, progress: Progress | None = None) -> SelectReport:
+    """What :func:`select_dialogues` chooses, with its errors, without writing it."""
     shown = progress or SilentProgress()
     workspace.require()
     unit = known_name("unit", request.unit, UNITS)
@@ -148,9 +161,6 @@ def select_dialogues(workspace: Workspace, request: SelectRequest, *, progress: 
     for option, number in (("-n", request.count), ("-k", request.per_dialogue)):
         if number is not None and number < 1:
             raise UsageError(f"{option} {number} selects nothing", fix="give 1 or more")
-    file = request.out or workspace.selection
-    if file.is_dir():
-        raise UsageError("this is a folder", where=file, fix="name a file for the list")
     pool = find_pool(
         workspace,
         request.split,
@@ -172,10 +182,6 @@ def select_dialogues(workspace: Workspace, request: SelectRequest, *, progress: 
     coverage = None
     if request.include_labelled and pool.labelled and unit == "dialogue":
         coverage = label_coverage(workspace, [row.dialogue_id for row in chosen.rows], pool.candidates)
-    try:
-        write_atomic(file, "".join(f"{row.line}\n" for row in chosen.rows))
-    except OSError as problem:
-        raise UsageError(f"cannot write the list: {problem.strerror}", where=file) from None
     return SelectReport(
         strategy,
         (_FORMULAS if unit == "dialogue" else _FORMULAS_OF_TURNS)[strategy],
@@ -183,7 +189,7 @@ def select_dialogues(workspace: Workspace, request: SelectRequest, *, progress: 
         request.split,
         pool,
         chosen.rows,
-        file,
+        request.out or workspace.selection,
         chosen.runs,
         chosen.measure,
         signal,

@@ -9,6 +9,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor, nn
 
+from schemas.belief import Polarity
 from semantic_model.data.tokenizer import PAD, TokenArray
 from semantic_model.grounded.beliefs import (
     BeliefPredictor,
@@ -25,10 +26,17 @@ from semantic_model.grounded.scoring import EncodedDialogues, GroundedQuery, Gro
 from semantic_model.grounded.settings import Settings
 from semantic_model.grounded.values import SlotValues
 from semantic_model.layers.slot_values import masked_mean
-from semantic_model.ranking.ranker import PredictedState, TablePrecision
+from semantic_model.ranking.chunked_scoring import Scratch
+from semantic_model.ranking.ranker import Belief, PredictedState, TablePrecision
 from semantic_model.semantic.encoders import Context, ProductVectors
 from semantic_model.semantic.model import Semantic
 from semantic_model.semantic.scoring import EncodedContexts, match_all
+
+SIMILARITY, SHOWN = "similarity of words and images", "shown before"
+"""Parts of a score that are no slot's."""
+
+POLARITIES: tuple[Polarity, Polarity] = ("like", "dislike")
+_SMALL = 0.01  # probabilities below are not told
 
 
 class GroundedContext(NamedTuple):
@@ -209,6 +217,47 @@ class GroundedSemantic(nn.Module):
         beliefs = (field.double().cpu().numpy() for field in contexts.read)
         slots, values = [slot.name for slot in self.values.slots], [value.value for value in self.values.values]
         return [state_of_beliefs(slots, self.values.slot_of, values, *row) for row in zip(*beliefs, strict=True)]
+
+    def beliefs(self, contexts: EncodedDialogues) -> list[tuple[Belief, ...]]:
+        """What the ranking believes, of values above a hundredth."""
+        believed = contexts.state.beliefs
+        both = torch.stack([believed.like, believed.dislike], dim=1).cpu()  # [B, 2, V]
+        found: list[tuple[Belief, ...]] = []
+        for row in both:
+            each = [
+                Belief(self.values.slots[self.values.slot_of[v]].name, self.values.values[v].value, polarity, float(p))
+                for side, polarity in zip(row, POLARITIES, strict=True)
+                for v, p in zip((side > _SMALL).nonzero()[:, 0].tolist(), side[side > _SMALL].tolist(), strict=True)
+            ]
+            order = [slot.name for slot in self.values.slots]
+            found.append(tuple(sorted(each, key=lambda belief: (order.index(belief.slot), -belief.probability))))
+        return found
+
+    def slot_attention(self, contexts: EncodedDialogues) -> dict[str, Tensor]:
+        """As :meth:`Semantic.slot_attention`; nothing where the cosines take no part."""
+        if not self.similarity:
+            return {}
+        return self.semantic.slot_attention(EncodedContexts(contexts.context, contexts.state.S))
+
+    def turn_attention(self, contexts: EncodedDialogues) -> Tensor:
+        """As :meth:`Semantic.turn_attention`."""
+        return self.semantic.turn_attention(EncodedContexts(contexts.context, contexts.state.S))
+
+    def score_parts(self, contexts: EncodedDialogues, table: GroundedTable, rows: Tensor) -> dict[str, Tensor]:
+        """How well products fit slot by slot, how similar they are, and what it is worth that they were shown."""
+        query = self.query(contexts, table)
+        patterns = table.pattern_of[rows].long()  # [B, C, n]
+        fits = query.fits.T.gather(1, patterns.flatten(1)).view(patterns.shape)
+        parts = {slot.name: fits[..., number] for number, slot in enumerate(self.values.slots)}
+        if query.match is not None:
+            similar = []
+            for b, mine in enumerate(rows):
+                scratch = Scratch(table.device)
+                one = query.match[b : b + 1].match(table.vectors.take(mine, scratch), scratch)
+                similar.append(query.scale * one[0].clone())
+            parts[SIMILARITY] = torch.stack(similar)
+        shown = Shown.add(contexts.worth, contexts.shown, contexts.shown_last, table.image_row[rows])
+        return parts | ({SHOWN: shown} if self.config.grounding.shown else {})
 
     def table(self, parts: Iterable[GroundedVectors], count: int, precision: TablePrecision) -> GroundedTable:
         """rho^T, rho^I and the values of a catalogue."""

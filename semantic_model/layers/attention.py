@@ -70,6 +70,14 @@ class MultiHeadAttention(nn.Module):
         merged: Tensor = self.out(found.transpose(1, 2).flatten(2))  # [B, Q, D]
         return merged * any_key[:, None, None]
 
+    def weights(self, x: Tensor, source: Tensor, source_mask: Tensor) -> Tensor:
+        """What is looked at, the mean over heads: arguments as of :meth:`forward`. Returns [B, Q, K], rows sum to 1."""
+        q, k = self._split(self.query(x)), self._split(self.key(source))  # [B, heads, ., D / heads]
+        scores = q @ k.transpose(-1, -2) / q.shape[-1] ** 0.5
+        mask = source_mask | ~source_mask.any(dim=1)[:, None]
+        found: Tensor = scores.masked_fill(~mask[:, None, None, :], -torch.inf).softmax(dim=-1).mean(dim=1)
+        return found
+
     def packed(self, x: Tensor, spans: Spans) -> Tensor:
         """Every sequence to itself, as they lie in ``x`` [P, D]."""
         dropout = self.dropout if self.training else 0.0
@@ -153,6 +161,12 @@ class AttentionStack(nn.Module):
             for block in self.layers:
                 x = block(x, x if source is None else source, mask if source_mask is None else source_mask)
         return torch.where(mask[..., None], x, 0.0)
+
+    def last_weights(self, x: Tensor, source: Tensor, source_mask: Tensor) -> Tensor:
+        """What the last block of a CrossAttn looks at: [B, Q, D], [B, K, D], bool [B, K] -> [B, Q, K]."""
+        for block in self.layers[:-1]:
+            x = block(x, source, source_mask)
+        return self.layers[-1].attention.weights(x, source, source_mask)
 
     def packed(self, x: Tensor, spans: Spans) -> Tensor:
         """SelfAttn of sequences without padding.

@@ -12,7 +12,7 @@ import numpy as np
 import numpy.typing as npt
 from torch import Tensor
 
-from schemas.belief import BeliefState
+from schemas.belief import BeliefState, Polarity
 from semantic_model.data.records import FloatArray, Product, Query
 from semantic_model.data.rows import Rows
 from semantic_model.ranking.chunked_scoring import Scoring
@@ -133,3 +133,39 @@ class PredictsStates(Protocol):
 
     def predicted_states(self, contexts: Any, /) -> Sequence[PredictedState]:
         """The state after each context's history."""
+
+
+class Belief(NamedTuple):
+    """How likely it is that a value is wanted, or to be avoided."""
+
+    slot: str
+    value: str
+    polarity: Polarity
+    probability: float  # 0 to 1
+
+
+@runtime_checkable
+class HoldsBeliefs(Protocol):
+    """It ranks by probabilities of values."""
+
+    def beliefs(self, contexts: Any, /) -> Sequence[Sequence[Belief]]:
+        """Of each context, those above a hundredth, slot by slot, the likeliest first."""
+
+
+@runtime_checkable
+class Attends(Protocol):
+    """What it attends to can be read."""
+
+    def slot_attention(self, contexts: Any, /) -> Mapping[str, Tensor]:
+        """Weights of the state's slots after the last hop, ``text`` and ``images`` -> [B, n]; rows sum to 1."""
+
+    def turn_attention(self, contexts: Any, /) -> Tensor:
+        """Weights of the last T utterances for each slot of the student's state [B, n, T], left-padded; sum to 1."""
+
+
+@runtime_checkable
+class AddsUp(Protocol):
+    """Its score is a sum whose parts can be told."""
+
+    def score_parts(self, contexts: Any, table: Any, rows: Tensor, /) -> Mapping[str, Tensor]:
+        """The parts of the scores of each context's products, rows [B, C]: name -> [B, C]; slots go by their names."""

@@ -150,6 +150,19 @@ class Semantic(nn.Module):
         del table
         return MatchQuery.of(self, contexts.context, contexts.S)
 
+    def slot_attention(self, contexts: EncodedContexts) -> dict[str, Tensor]:
+        """a_C of each modality: what a context attends to in its state after the last hop [B, n]."""
+        context, S = contexts.context, contexts.S
+        return {
+            "text": self.dsi_T(context.c_T[:, None], S).attention[:, 0],
+            "images": self.dsi_I(context.c_I[:, None], S).attention[:, 0],
+        }
+
+    def turn_attention(self, contexts: EncodedContexts) -> Tensor:
+        """What the student's value predictor attends to [B, n, T]."""
+        found: Tensor = self.student.attention(contexts.context)
+        return found
+
     def log_odds(self, scores: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
         """f = tanh(match) taken back to the match, which training scales before its softmax.
 

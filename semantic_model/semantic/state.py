@@ -109,6 +109,11 @@ class StudentEncoder(nn.Module):
         self.value_predictor = AttentionStack(config.model)
         self.learner = AttentionStack(config.model)
 
+    def attention(self, context: Context) -> Tensor:
+        """What the value predictor attends to of the turns that it reads, for each slot [B, n, T]."""
+        C, mask = self.read(context)
+        return self.value_predictor.last_weights(self.keys().expand(len(C), -1, -1), C, mask)
+
     def forward(self, context: Context) -> Tensor:
         """Predicted state embeddings [B, n, D]; gold labels play no part."""
         C, mask = self.read(context)
