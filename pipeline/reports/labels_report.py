@@ -6,6 +6,7 @@ import re
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from annotate.agreement.report import GOOD, TENTATIVE, AgreementReport, ComparisonScore, ConfusionCount, word
@@ -23,7 +24,7 @@ from schemas.safe_text import shortened
 from schemas.tables import ANNOTATIONS, QUARANTINE, read_table
 
 if TYPE_CHECKING:
-    from annotate.assignment.progress_report import ProgressReport
+    from annotate.assignment.progress_report import ProgressReport, ProgressRow
     from pipeline.corpus.stats import WorkspaceStats
 
 _AGAIN = "run `semctl ingest-labels` again"
@@ -100,7 +101,8 @@ def labels_report(workspace: Workspace, *, names: bool = True, progress: Progres
 
     shown = progress or SilentProgress()
     ledger = _ledger(workspace)
-    rename = _same if names else _numbered(workspace)
+    labelling = _labelling(workspace)
+    rename = _same if names else _numbered(workspace, labelling)
     agreement = workspace_agreement(workspace, AgreementRequest(), progress=shown)
     return LabelsReport(
         workspace=workspace.root.name,
@@ -109,7 +111,7 @@ def labels_report(workspace: Workspace, *, names: bool = True, progress: Progres
         agreement=_agreement(agreement, rename),
         quarantine=_quarantine(workspace, rename),
         findings=_findings(workspace, rename),
-        progress=_progress(workspace, rename, names=names),
+        progress=labelling and _progress(labelling, rename, names=names),
         requeue=_requeue(workspace),
         next=next_labels(workspace, (), shown),
         rename=rename,
@@ -154,10 +156,12 @@ def _same(name: str) -> str:
     return name
 
 
-def _numbered(workspace: Workspace) -> Callable[[str], str]:
+def _numbered(workspace: Workspace, labelling: ProgressReport | None) -> Callable[[str], str]:
     """Replaces every annotator's name, also within a text, by a number."""
     found = read_table(workspace.annotations, ANNOTATIONS, columns=["annotator"])["annotator"].unique().to_pylist()
-    known = {name: f"annotator {number}" for number, name in enumerate(sorted(set(found) - {"corpus"}), start=1)}
+    assigned = [row.annotator for row in labelling.rows if row.annotator is not None] if labelling else []
+    people = sorted({*found, *assigned} - {"corpus"})
+    known = {name: f"annotator {number}" for number, name in enumerate(people, start=1)}
     if not known:
         return _same
     longest_first = sorted(known, key=len, reverse=True)
@@ -217,22 +221,26 @@ def _findings(workspace: Workspace, rename: Callable[[str], str]) -> FoundAgain:
     return replace(found, shown=shown)
 
 
-def _progress(workspace: Workspace, rename: Callable[[str], str], *, names: bool) -> ProgressReport | None:
+def _labelling(workspace: Workspace) -> ProgressReport | None:
     if not workspace.labelling.is_dir():
         return None
     try:
-        found = LabellingProgress(workspace).as_ingested("as ingested")
+        return LabellingProgress(workspace).as_ingested("not asked of a server")
     except LabelError:  # nothing was exported: the corpus brought its labels, or they were a file
         return None
-    rows = tuple(_progress_row(row, rename, names=names) for row in found.rows)
-    return replace(found, rows=rows)
 
 
-def _progress_row(row: Any, rename: Callable[[str], str], *, names: bool) -> Any:
-    annotator = None if row.annotator is None else rename(row.annotator)
-    # a share of a project is named after its annotator
-    place = row.place if names or row.annotator is None else f"batch {row.batch}"
-    return replace(row, annotator=annotator, place=place)
+def _progress(found: ProgressReport, rename: Callable[[str], str], *, names: bool) -> ProgressReport:
+    def shown(row: ProgressRow) -> ProgressRow:
+        annotator = None if row.annotator is None else rename(row.annotator)
+        place = row.place or ""
+        if Path(place).is_absolute():  # where it lies on this machine says nothing elsewhere
+            place = Path(place).name
+        elif not names and row.annotator is not None:  # a part of a project is named after its annotator
+            place = f"batch {row.batch}"
+        return replace(row, annotator=annotator, place=place)
+
+    return replace(found, rows=tuple(map(shown, found.rows)))
 
 
 def _requeue(workspace: Workspace) -> tuple[str, ...]:
