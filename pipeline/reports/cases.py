@@ -31,10 +31,11 @@ Outcome = Literal["won", "lost", "alike", "found", "missed"]
 """Against another run: a higher, lower or equal NDCG@10. Without one: whether a right product is among the first 10."""
 
 _SAID = 6  # utterances shown before a recommendation
-_LONGEST = 400  # characters of one
+_LONGEST = 320  # characters of one
 _SHOWN_WITH_IT = 5  # images of one
 _WANTED = 5  # right products that are not among the first ten
 _LEAST_BELIEF = 0.05
+_BELIEVED = 0.5  # from here on a value that gold does not have is a mistake
 _MOST_BELIEFS = 8
 _LEAST_PART = 0.05
 _MOST_PARTS = 6
@@ -53,7 +54,7 @@ class Said(NamedTuple):
 
     turn: int
     speaker: str
-    text: str  # at most 400 characters, and how many there are
+    text: str  # its first 320 characters, and how many there are if there are more
     images: tuple[str, ...]  # the first five images shown with it
     more_images: int
     weight: float | None  # what the student attends to it, 0 to 1; None where the model does not tell, or reads it not
@@ -75,7 +76,7 @@ class Chip(NamedTuple):
 
     text: str
     probability: float | None
-    # right, wrong: as in gold, or not; missing: in gold only; said: no gold to compare with
+    # right, wrong: as in gold, or not; missing: in gold only; said: no gold to compare with, or hardly believed in
     kind: Literal["right", "wrong", "missing", "said"]
 
 
@@ -278,7 +279,9 @@ def _beliefs(why: Explanation, gold: BeliefState | None) -> tuple[Chip, ...]:
 def _chip(item: SlotValue, probability: float | None, gold: BeliefState | None) -> Chip:
     if gold is None:
         return Chip(_text(item), probability, "said")
-    return Chip(_text(item), probability, "right" if items_of((item,)) <= items_of(gold) else "wrong")
+    if items_of((item,)) <= items_of(gold):
+        return Chip(_text(item), probability, "right")
+    return Chip(_text(item), probability, "wrong" if probability is None or probability >= _BELIEVED else "said")
 
 
 def _text(item: SlotValue) -> str:

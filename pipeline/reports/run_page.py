@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 from pipeline.labelling.task_images import image_files
 from pipeline.reports.curves import HEIGHT, WIDTH
 from pipeline.reports.pages import render
-from pipeline.reports.thumbnails import Sheet, image_sheet
+from pipeline.reports.thumbnails import LARGEST, ROOM, Sheet, image_sheet
 from pipeline.workspace import Workspace
 from schemas.progress import Progress
 
@@ -28,7 +28,7 @@ _OUTCOMES = {"won": "Won", "lost": "Lost", "alike": "Alike", "found": "Found", "
 _TOLD = {
     "states": "State it reads: the likeliest values, with the probability of what is read of their slot; ✓ as in the "
     "gold state, ✗ not there, missed: only there. Without a gold state there are no marks.",
-    "beliefs": "What it ranks by: the probabilities of values that enter the score, from 5 % on.",
+    "beliefs": "What it ranks by: the probabilities of values that enter the score, from 5 % on; ✗ only from 50 %.",
     "slots": "Attends to: weights of the state's slots in the last hop of the dialogue state interaction, by which the "
     "context's text and images are enhanced; they sum to 100 %.",
     "turns": "Attended: what the student's value predictor looks at in each turn it reads, the mean over slots.",
@@ -39,11 +39,16 @@ _TOLD = {
 
 def run_page(workspace: Workspace, report: RunReport, progress: Progress) -> str:
     """The page as text: the same report and images give the same bytes."""
+    files = {image: file.path for image, file in image_files(workspace).items()}
+    bare = _page(report, image_sheet({}, [], progress))
+    room = min(ROOM, LARGEST - len(bare.encode()))
+    return _page(report, image_sheet(files, list(report.cases.images), progress, max(room, 0)))
+
+
+def _page(report: RunReport, sheet: Sheet) -> str:
     from pipeline.modelling.evaluate import RULES
 
     metric_names = list(report.evaluation.rows[0].means)
-    files = {image: file.path for image, file in image_files(workspace).items()}
-    sheet = image_sheet(files, list(report.cases.images), progress)
     sections = [
         ("what", "What it is"),
         ("figures", "Figures"),

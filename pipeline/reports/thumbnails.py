@@ -9,8 +9,11 @@ from pathlib import Path
 from pipeline.reports.pages import thumbnail_url
 from schemas.progress import Progress
 
+LARGEST = 4_900_000
+"""Bytes that a page may have with its images; texts alone need more only where they are many and long."""
+
 ROOM = 2_400_000
-"""Bytes that all images of a page may take, so that a page of 500 cases stays below 5 MB."""
+"""Bytes that the images may take where there is room for more: from here on they become smaller."""
 
 _SIZES = (88, 72, 56, 40)  # pixels; tried in this order
 
@@ -23,7 +26,7 @@ class Sheet:
     urls: Mapping[str, str]  # class -> ``data:`` address
     pixels: int  # width and height, at most
     missing: int  # images without a file that can be read
-    left_out: int  # images beyond :data:`ROOM`
+    left_out: int  # images that have no room
 
 
 def image_sheet(files: Mapping[str, Path], wanted: list[str], progress: Progress, room: int = ROOM) -> Sheet:
@@ -31,7 +34,7 @@ def image_sheet(files: Mapping[str, Path], wanted: list[str], progress: Progress
 
     Args:
         files: image id -> file.
-        wanted: image ids; those without a file count as missing.
+        wanted: ids of images; those without a file count as missing.
         progress: shows a bar.
         room: bytes for all of them.
     """
