@@ -49,6 +49,8 @@ def report(
     workspace, console = opened(context, as_json=as_json)
     if labels == (name is not None):
         raise UsageError("name a run or an experiment, or give --labels", fix="semctl report latest")
+    if no_names and not labels:
+        raise UsageError("--no-names is of --labels", fix="leave it out: no annotator is named in other reports")
     wanted = RunReportRequest(
         name or "latest",
         against=against,

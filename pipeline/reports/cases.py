@@ -18,7 +18,7 @@ from schemas.json_form import json_form
 from schemas.safe_text import shortened
 from schemas.state_metrics import items_of
 from semantic_model.data.corpus import Corpus
-from semantic_model.data.records import FloatArray, Query
+from semantic_model.data.records import Query
 from semantic_model.evaluation.explanation import Explanation, explain
 from semantic_model.ranking.ranker import Ranker
 
@@ -40,6 +40,7 @@ _MOST_BELIEFS = 8
 _LEAST_PART = 0.05
 _MOST_PARTS = 6
 _LONGEST_NAME = 80
+_CELLS = 1 << 24  # scores held at a time
 
 
 class Picked(NamedTuple):
@@ -173,21 +174,21 @@ def make_cases(
     """
     ranker, corpus = rankers[0]
     asked = [queries[each.row] for each in picked]
-    scores, table = _scores(corpus, ranker, asked)
-    theirs = [_scores(their_corpus, other, asked)[0] for other, their_corpus in rankers[1:]]
-    tops = [top_rows(line, TOP) for line in scores]
-    wanted = [sorted(set(query.positives) - set(top)) for query, top in zip(asked, tops, strict=True)]
-    for line, rows in zip(scores, wanted, strict=True):
-        rows.sort(key=(-line).__getitem__)
+    ranked, table = _ranked(corpus, ranker, asked)
+    theirs = [_ranked(their_corpus, other, asked)[0] for other, their_corpus in rankers[1:]]
+    wanted = [
+        sorted(set(query.positives) - set(each.top), key=each.ranks.__getitem__)
+        for query, each in zip(asked, ranked, strict=True)
+    ]
     # as many products for each: a right one that is not among the first ten, if any, else the first one again
-    looked_at = [[*top, *(rows[:1] or top[:1])] for top, rows in zip(tops, wanted, strict=True)]
+    looked_at = [[*each.top, *(rows[:1] or each.top[:1])] for each, rows in zip(ranked, wanted, strict=True)]
     explained = explain(ranker, asked, table, looked_at)
     shown = []
     for number, (each, query, why) in enumerate(zip(picked, asked, explained, strict=True)):
-        line, known = scores[number], gold.get(query.dialogue_id)
+        mine, known = ranked[number], gold.get(query.dialogue_id)
         right = None if known is None else state_before(known, query.turn)
         parts = dict(zip(looked_at[number], why.parts, strict=bool(why.parts))) if why.parts else {}
-        best = [min(_rank(other[number], row) for row in query.positives) for other in theirs]
+        best = [min(other[number].ranks[row] for row in query.positives) for other in theirs]
         shown.append(
             Case(
                 query.dialogue_id,
@@ -197,8 +198,8 @@ def make_cases(
                 float(figures[1][each.row]) if theirs else None,
                 _said(corpus, query, why.turns),
                 max(0, len(query.history) - _SAID),
-                tuple(_product(corpus, row, line, query, parts) for row in tops[number]),
-                tuple(_product(corpus, row, line, query, parts) for row in wanted[number][:_WANTED]),
+                tuple(_product(corpus, row, mine, query, parts) for row in mine.top),
+                tuple(_product(corpus, row, mine, query, parts) for row in wanted[number][:_WANTED]),
                 max(0, len(wanted[number]) - _WANTED),
                 best[0] if best else None,
                 right is not None,
@@ -210,23 +211,35 @@ def make_cases(
     return Cases(tuple(shown), dict(tally), _images(shown), _told(explained))
 
 
-def _scores(corpus: Corpus, ranker: Ranker, queries: Sequence[Query]) -> tuple[FloatArray, Any]:
+class _Ranked(NamedTuple):
+    """What of a ranking of the whole catalogue is shown."""
+
+    top: list[int]  # product rows of the first ten
+    ranks: Mapping[int, int]  # of these, and of the right ones
+
+
+def _ranked(corpus: Corpus, ranker: Ranker, queries: Sequence[Query]) -> tuple[list[_Ranked], Any]:
+    """The catalogue ranked for each query, and the catalogue as the ranker encodes it."""
     own = [query._replace(history=corpus.history(query.dialogue_id, query.turn)) for query in queries]
-    table = ranker.encode_products(corpus.products)
-    return ranker.score(ranker.encode_contexts(own), table), table
-
-
-def _rank(scores: FloatArray, row: int) -> int:
-    return 1 + int(np.count_nonzero(scores > scores[row]))
+    table, contexts = ranker.encode_products(corpus.products), ranker.encode_contexts(own)
+    found = []
+    step = max(1, _CELLS // max(1, len(corpus.products)))
+    for start in range(0, len(own), step):
+        scores = ranker.score(contexts[start : start + step], table)
+        for line, query in zip(scores, own[start : start + step], strict=True):
+            top = top_rows(line, TOP)
+            ranks = {row: 1 + int(np.count_nonzero(line > line[row])) for row in (*top, *query.positives)}
+            found.append(_Ranked(top, ranks))
+    return found, table
 
 
 def _product(
-    corpus: Corpus, row: int, scores: FloatArray, query: Query, parts: Mapping[int, Mapping[str, float]]
+    corpus: Corpus, row: int, ranked: _Ranked, query: Query, parts: Mapping[int, Mapping[str, float]]
 ) -> ProductShown:
     product = corpus.products[row]
     large = _largest(parts.get(row, {}).items(), _MOST_PARTS)
     return ProductShown(
-        _rank(scores, row),
+        ranked.ranks[row],
         product.product_id,
         shortened(product.name or product.product_id, _LONGEST_NAME),
         product.image_id,

@@ -157,8 +157,8 @@ def run_report(workspace: Workspace, request: RunReportRequest, *, progress: Pro
         curves=training_curves(folder, record.best_epoch),
         slices=slice_groups(labels, mine.per_query[SELECT], rows[rival].per_query[SELECT], dialogues),
         cases=make_cases(asking, queries, picked, figures, _gold(workspace, shown), tally),
-        next=next_labels(workspace, [folder.name], shown),
-        notes=tuple(dict.fromkeys(shown.lines)),
+        next=next_labels(workspace, [folder.name], progress or SilentProgress()),
+        notes=tuple(dict.fromkeys(line.replace(str(workspace.root), workspace.root.name) for line in shown.lines)),
         seed=request.seed,
     )
 

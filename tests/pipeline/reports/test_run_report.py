@@ -92,6 +92,7 @@ def test_latest_is_the_newest_run_and_fewer_cases_are_the_first_of_more(semctl: 
         ((RUN, "--split", "valid"), "the split 'valid' has no recommendation turns"),
         (("--labels", "--against", RUN), "--against is of runs"),
         (("--labels",), "nothing was ingested yet"),
+        ((RUN, "--no-names"), "--no-names is of --labels"),
         (("../shop",), "there is no run"),
     ],
 )
