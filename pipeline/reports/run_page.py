@@ -190,6 +190,6 @@ def run_lines(report: RunReport) -> tuple[str, ...]:
     ahead = report.differences[report.rival]
     return (
         f"{report.run} on {report.evaluation.split}: NDCG@5 {percent1(own.mean)}{_between(own)}; "
-        f"{points(ahead.mean)} points ahead of {report.rival}{_between(ahead, points)}",
+        f"{points(ahead.mean)} points against {report.rival}{_between(ahead, points)}",
         _tally(report),
     )
