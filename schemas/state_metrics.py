@@ -6,8 +6,9 @@ states have a value of it, whichever. F1 is 2 right / (2 right + wrong + missing
 
 from __future__ import annotations
 
-from collections.abc import Collection
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
+from functools import cached_property
 from typing import Any
 
 from schemas.belief import BeliefState
@@ -92,3 +93,52 @@ class StateFigures:
             "jga": self.jga,
             "slots": {slot: {**vars(hits), "f1": hits.f1} for slot, hits in sorted(self.values.items())},
         }
+
+
+MEASURES = ("slot_f1", "value_f1", "jga")
+"""The figures of :class:`StateFigures` that one number holds."""
+
+Fraction = tuple[int, int]
+"""Numerator and denominator: of F1, 2 right and 2 right + wrong + missing; of joint goal accuracy, exact and all."""
+
+
+@dataclass(frozen=True)
+class StateCounts:
+    """How well states are read, dialogue by dialogue, so that dialogues can be drawn again."""
+
+    dialogues: tuple[str, ...]  # D
+    fractions: Mapping[str, tuple[Fraction, ...]]  # measure -> of each dialogue [D]
+
+    @cached_property
+    def means(self) -> dict[str, float]:
+        """Measure -> its figure over all dialogues together; without those of which there is nothing to count."""
+        sums = {name: [sum(part) for part in zip(*each, strict=True)] for name, each in self.fractions.items()}
+        return {name: found[0] / found[1] for name, found in sums.items() if found and found[1]}
+
+    def as_json(self) -> dict[str, Any]:
+        """The JSON form."""
+        return {"dialogues": list(self.dialogues), **{name: list(each) for name, each in self.fractions.items()}}
+
+    @classmethod
+    def from_json(cls, value: Mapping[str, Any]) -> StateCounts:
+        """What :meth:`as_json` wrote."""
+        found = {name: tuple((int(part), int(whole)) for part, whole in value[name]) for name in MEASURES}
+        return cls(tuple(map(str, value["dialogues"])), found)
+
+
+def state_counts(figures: Mapping[str, StateFigures]) -> StateCounts | None:
+    """The counts of dialogue -> its figures; None of no dialogue."""
+    if not figures:
+        return None
+
+    def fraction(hits: Hits) -> Fraction:
+        return 2 * hits.right, 2 * hits.right + hits.wrong + hits.missing
+
+    return StateCounts(
+        tuple(figures),
+        {
+            "slot_f1": tuple(fraction(each.filled) for each in figures.values()),
+            "value_f1": tuple(fraction(sum(each.values.values(), Hits())) for each in figures.values()),
+            "jga": tuple((each.exact, each.turns) for each in figures.values()),
+        },
+    )

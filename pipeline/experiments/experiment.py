@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import asdict, dataclass, replace
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
 from pipeline.experiments.figure import Drawing, ratio_figure
-from pipeline.experiments.grid import ExperimentRequest, Row, folds_of, plan_grid
+from pipeline.experiments.grid import ExperimentRequest, PlannedRun, Row, check_labels, folds_of, plan_grid
 from pipeline.experiments.running import Measured, run_all
 from pipeline.experiments.summary import SELECT, Part, RowSummary, by_label, compare, markdown, summarise
 from pipeline.modelling.evaluate import RULES, baselines, told_gold
@@ -40,10 +40,24 @@ class ExperimentReport:
     notes: tuple[str, ...]  # what a reader of the figures has to know
     failed: dict[str, str]  # run -> why, of the runs that could not be trained
     figure: Drawing | None  # what ``ratios.svg`` and ``ratios.png`` hold; None where there is none
+    runs: int = 0  # how many were planned
+    reason: str = ""  # what was wrong with the first that failed
+    planned: Mapping[str, Sequence[Row]] = field(default_factory=dict)  # grid -> its rows
 
     def as_json(self) -> dict[str, Any]:
         """The JSON form, which is ``results.json`` too."""
-        return json_form(self, "folder", "figure")
+        return json_form(self, "folder", "figure", "runs", "reason", "planned")
+
+    @property
+    def problem(self) -> CheckError | None:
+        """What to say of runs that failed; None where none did."""
+        if not self.failed:
+            return None
+        return CheckError(
+            f"{len(self.failed)} of {self.runs} runs failed, the first with: {self.reason}",
+            where=next(iter(self.failed)),
+            fix=f"the others' figures are in {self.folder}; fix it and run the same command again",
+        )
 
 
 def experiment(
@@ -69,22 +83,90 @@ def experiment(
 
     Raises:
         UsageError: a grid, a setting or a row's name that does not fit.
+        InputError: too few dialogues are labelled, or too few are there for the folds.
         WorkspaceError: an earlier stage has not been run.
         CheckError: some runs failed; the figures of the others are kept.
         KeyboardInterrupt: stopped; runs under way have saved a checkpoint.
+    """
+    found = run_grids(
+        workspace, {"": request}, folder=_folder_name(name, request), jobs=jobs, against=against, progress=progress
+    )
+    report = replace(found, figure=ratio_figure(found.rows, found.title))
+    write_json(report.folder / "results.json", report.as_json())
+    write_atomic(report.folder / "table.md", markdown(report.title, report.rows, report.against, report.notes))
+    if report.figure is not None:
+        write_atomic(report.folder / "ratios.svg", report.figure.svg)
+        write_atomic(report.folder / "ratios.png", report.figure.png)
+    problem = report.problem
+    if problem is not None:
+        raise problem
+    return report
+
+
+def plan_grids(
+    workspace: Workspace, grids: Mapping[str, ExperimentRequest]
+) -> tuple[dict[str, list[Row]], list[PlannedRun]]:
+    """The rows of each grid, and the runs of all of them, each once; every setting is checked.
+
+    Rows of the same name in two grids have the grid's before it, unless they are the same row.
+
+    Raises:
+        UsageError: as :func:`pipeline.experiments.grid.plan_grid`.
+        InputError: as :func:`pipeline.experiments.grid.check_labels`.
+        WorkspaceError: an earlier stage has not been run.
+    """
+    rows: dict[str, list[Row]] = {}
+    runs: list[PlannedRun] = []
+    for grid, request in grids.items():
+        own, planned = plan_grid(workspace, request)
+        there = {row.label: row for each in rows.values() for row in each}
+        again = {row.label for row in own if row.label in there and there[row.label].request == row.request}
+        renamed = {row.label: f"{grid}: {row.label}" for row in own if row.label in there and row.label not in again}
+        rows[grid] = [
+            replace(row, name=f"{grid}: {row.name}") if row.label in renamed else row
+            for row in own
+            if row.label not in again
+        ]
+        runs += [replace(run, row=renamed.get(run.row, run.row)) for run in planned if run.row not in again]
+        check_labels(workspace, request, own)
+    return rows, runs
+
+
+def run_grids(
+    workspace: Workspace,
+    grids: Mapping[str, ExperimentRequest],
+    *,
+    folder: str,
+    jobs: int = 1,
+    against: str | None = None,
+    progress: Progress | None = None,
+) -> ExperimentReport:
+    """Train and measure several grids, all on the same queries, as :func:`experiment` does one; writes ``grid.json``.
+
+    Args:
+        folder: its name below ``experiments``.
+        grids: name -> grid. Split, candidates, folds and seeds are those of the first.
+
+    Raises:
+        As :func:`experiment`, but for runs that fail: these are in the report.
     """
     shown = progress or SilentProgress()
     workspace.require()
     if jobs < 1:
         raise UsageError(f"--jobs must be at least 1, got {jobs}")
+    request = next(iter(grids.values()))
     kind = known_name("candidates", request.candidates, CANDIDATE_KINDS)
-    rows, runs = plan_grid(workspace, request)
-    floors = _floors(workspace, request, kind, shown)
+    told = replace(request, ds_input=any(grid.ds_input for grid in grids.values()))
+    by_grid, runs = plan_grids(workspace, grids)
+    rows = [row for own in by_grid.values() for row in own]
+    floors = _floors(workspace, told, kind, shown)
     _row_named(against, [*(row.label for row in rows), *(row.name for row in rows), *(row.label for row in floors)])
-    folder = workspace.root / "experiments" / _folder_name(name, request)
-    write_json(folder / "grid.json", {"request": asdict(request), "runs": {run.run: run.row for run in runs}})
+    target = workspace.root / "experiments" / folder
+    asked = {name: asdict(grid) for name, grid in grids.items()}
+    kept = {"request": asked[""]} if "" in asked else {"requests": asked}
+    write_json(target / "grid.json", {**kept, "runs": {run.run: run.row for run in runs}})
     trained = sum((workspace.runs / run.run / RECORD).is_file() for run in runs)
-    shown.log(f"runs: {len(runs)}, of which trained already: {trained}; {folder}")
+    shown.log(f"runs: {len(runs)}, of which trained already: {trained}; {target}")
     try:
         measured, failed = run_all(workspace, runs, split=request.asked, kind=kind, jobs=jobs, progress=shown)
     except KeyboardInterrupt:
@@ -95,30 +177,19 @@ def experiment(
     if chosen is None:  # not said, or all of its runs failed
         chosen = max((row for row in summaries if row.name != GOLD), key=lambda row: row.figures[SELECT].mean)
     summaries = [row if row is chosen else _compared(row, chosen) for row in summaries]
-    title = _title(request, summaries)
-    report = ExperimentReport(
-        folder.name,
+    return ExperimentReport(
         folder,
-        title,
+        target,
+        _title(request, summaries),
         tuple(summaries),
         chosen.label,
-        _notes(request, rows, summaries),
+        _notes(told if len(grids) == 1 else request, rows, summaries),
         {run: str(problem) for run, problem in failed.items()},
-        ratio_figure(summaries, title),
+        None,
+        len(runs),
+        next((problem.what for problem in failed.values()), ""),
+        by_grid,
     )
-    write_json(folder / "results.json", report.as_json())
-    write_atomic(folder / "table.md", markdown(report.title, report.rows, report.against, report.notes))
-    if report.figure is not None:
-        write_atomic(folder / "ratios.svg", report.figure.svg)
-        write_atomic(folder / "ratios.png", report.figure.png)
-    if failed:
-        run, problem = next(iter(failed.items()))
-        raise CheckError(
-            f"{len(failed)} of {len(runs)} runs failed, the first with: {problem.what}",
-            where=run,
-            fix=f"the others' figures are in {folder}; fix it and run the same command again",
-        )
-    return report
 
 
 def _floors(workspace: Workspace, request: ExperimentRequest, kind: CandidateKind, shown: Progress) -> list[RowSummary]:
@@ -151,9 +222,8 @@ def _summaries(rows: Sequence[Row], measured: Sequence[Measured]) -> list[RowSum
 
 
 def _place(done: Measured) -> Part:
-    asked = done.planned.request
-    number = None if asked.fold is None else asked.fold.number
-    return Part(done.planned.run, asked.seed, number, done.evaluation)
+    plan = done.planned.plan
+    return Part(plan.run, plan.seed, None if plan.fold is None else plan.fold.number, done.evaluation)
 
 
 def _part(done: Measured) -> Part:
@@ -167,6 +237,8 @@ def _part(done: Measured) -> Part:
         evaluation_seconds=done.evaluation_seconds,
         words=record.words,
         images=record.pictures,
+        labelled=record.labelled_dialogues,
+        states=done.states,
     )
 
 
@@ -190,7 +262,17 @@ def _row_named(against: str | None, names: Sequence[str]) -> None:
 
 def _folder_name(name: str | None, request: ExperimentRequest) -> str:
     if name is None:
-        return f"grid-{sha256_bytes(repr(request).encode())[:8]}"
+        labels = [request.labelled, request.ratios_of] if request.labelled or request.ratios_of != "training" else []
+        return f"grid-{sha256_bytes((repr(request) + repr(labels) * bool(labels)).encode())[:8]}"
+    return folder_name(name)
+
+
+def folder_name(name: str) -> str:
+    """The name, if a folder can have it.
+
+    Raises:
+        UsageError: it cannot.
+    """
     if not name or name.startswith(".") or "/" in name:
         raise UsageError(f"'{name}' cannot be the name of a folder")
     return name

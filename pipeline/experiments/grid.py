@@ -4,13 +4,17 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
+from typing import Literal
 
-from pipeline.modelling.folds import Fold
+from pipeline.chosen_dialogues import splits_of
+from pipeline.modelling.folds import Fold, fold_splits
+from pipeline.modelling.run_record import Plan
 from pipeline.modelling.train import TrainRequest, find_named, plan_run
+from pipeline.modelling.training_data import all_labelled, dialogues_at, gold_states, labelled_dialogues, partial_states
 from pipeline.workspace import Workspace
-from schemas.errors import UsageError
+from schemas.errors import InputError, UsageError
 from semantic_model.config.config import load_config, preset_names, preset_of
 from semantic_model.registry import MODELS
 
@@ -46,6 +50,10 @@ class ExperimentRequest:
     candidates: str = "all"  # listed, 1000 or all
     # as of :class:`TrainRequest`; all models are then those that read no states themselves
     ds_input: bool = False
+    # of what ``ratios`` are shares: of the ``training`` dialogues, or of those that are ``labelled``
+    ratios_of: Literal["training", "labelled"] = field(default="training", repr=False)
+    # the dialogues whose labels are used, in the order of choosing: ratios are shares of this list, its first ones
+    labelled: tuple[str, ...] | None = field(default=None, repr=False)
 
     @property
     def asked(self) -> str:
@@ -63,6 +71,8 @@ class Row:
     instead_of: tuple[str, ...] = ()  # presets that were asked for and that its model does not have
     reimplemented: bool = False  # as :attr:`semantic_model.ranking.model_spec.ModelSpec.reimplemented`
     remark: str = ""  # as of :attr:`semantic_model.ranking.model_spec.ModelSpec.remark`, "stand-in: what of"
+    kind: str = ""  # name of the model
+    change: tuple[str, ...] = ()  # what it changes of the preset, as of :func:`_changes`
 
     @property
     def label(self) -> str:
@@ -74,9 +84,14 @@ class Row:
 class PlannedRun:
     """One run of a grid."""
 
-    run: str  # its id
     row: str  # label of the row it belongs to
-    request: TrainRequest  # what is trained
+    # with all its settings: presets are read when the grid is planned, and what becomes of them then changes nothing
+    plan: Plan
+
+    @property
+    def run(self) -> str:
+        """Its id."""
+        return self.plan.run
 
 
 def rows_of(workspace: Workspace, request: ExperimentRequest) -> list[Row]:
@@ -93,19 +108,21 @@ def rows_of(workspace: Workspace, request: ExperimentRequest) -> list[Row]:
         raise UsageError(
             "--pool-test is for folds, and none were asked for", fix="give --folds N, too, or leave it out"
         )
-    rows = []
+    rows, shares = [], _shares(workspace, request)
     for (model, preset), instead_of in _trained(workspace, request).items():
         usual = load_config(preset).model.kind
         kind = find_named(model or usual)
         labels = kind.reads_states or request.ds_input
-        ratios: Sequence[float | None] = list(dict.fromkeys(request.ratios)) if labels else [None]
+        ratios: Sequence[float | None] = list(shares) if labels else [None]
         stem = Path(preset).stem
         called = [stem] if kind.name == usual else [stem, kind.name]
         if instead_of or preset == f"{kind.name}/{stem}":
             called = list(dict.fromkeys([kind.name, stem]))
         for change, ratio in itertools.product(_changes(request.vary, request.ablate), ratios):
+            named = shares[ratio] if ratio else None
             trained = TrainRequest(
-                labeled_ratio=ratio or 0.0,
+                labeled_ratio=(ratio or 0.0) if named is None else None,
+                labelled=named,
                 model=model,
                 preset=preset,
                 settings=(*request.settings, *(part for part in change if part != NO_IMAGES)),
@@ -115,8 +132,61 @@ def rows_of(workspace: Workspace, request: ExperimentRequest) -> list[Row]:
             )
             remark = kind.remark(load_config(preset, [*trained.settings, f"model.kind={kind.name}"]))
             name = " ".join([*called, *["ds-input"] * request.ds_input, *change])
-            rows.append(Row(name, ratio, trained, instead_of, kind.reimplemented, remark))
+            rows.append(Row(name, ratio, trained, instead_of, kind.reimplemented, remark, kind.name, change))
     return rows
+
+
+def _shares(workspace: Workspace, request: ExperimentRequest) -> dict[float, tuple[str, ...] | None]:
+    """Shares of the training dialogues -> the dialogues named, None where they are drawn."""
+    asked = dict.fromkeys(request.ratios)
+    if request.labelled is None and request.ratios_of == "training":
+        return asked
+    for ratio in asked:
+        if not 0 <= ratio <= 1:
+            raise UsageError(f"the labelled ratio is {ratio:g}", fix="give a share from 0 to 1")
+    if request.labelled is not None:
+        if request.folds is not None:
+            raise UsageError("dialogues are named, and folds would hold some of them out", fix="leave --folds out")
+        training = sum(split == "train" for split in splits_of(workspace.turns).values())
+        prefixes = [request.labelled[: dialogues_at(ratio, len(request.labelled))] for ratio in asked]
+        return {round(len(named) / max(training, 1), 4): named or None for named in prefixes}
+    known = gold_states(workspace)
+    usable = []
+    for fold in folds_of(request):
+        own = splits_of(workspace.turns)
+        splits = own if fold is None else fold_splits(own, fold)
+        train = [name for name, split in splits.items() if split == "train"]
+        usable.append(sum(name in known for name in train) / max(len(train), 1))
+    least = min(usable)
+    if not least:
+        raise InputError(
+            "no training dialogue is labelled in every turn, and this is about what labels are worth",
+            where=workspace.d_f,
+            fix="label some, then run `semctl ingest-labels`",
+        )
+    return {int(10_000 * ratio * least) / 10_000: None for ratio in asked}
+
+
+def check_labels(workspace: Workspace, request: ExperimentRequest, rows: Sequence[Row]) -> None:
+    """Whether there are labels enough for every row, before anything is trained.
+
+    Raises:
+        InputError: too few dialogues are labelled, one that is named is not, or too few are there for the folds.
+        WorkspaceError: D_F and D_P are not one complete set.
+    """
+    asked = [row for row in rows if row.ratio]
+    if not asked:
+        return
+    known, own, partly = gold_states(workspace), splits_of(workspace.turns), partial_states(workspace)
+    for fold in folds_of(request):
+        splits = own if fold is None else fold_splits(own, fold)
+        training = [name for name, split in splits.items() if split == "train"]
+        usable = [name for name in training if name in known]
+        for row in asked:
+            if row.request.labelled is None:
+                labelled_dialogues(usable, len(training), row.ratio or 0.0, 0)
+            else:
+                all_labelled(row.request.labelled, usable, list(partly))
 
 
 def _trained(workspace: Workspace, request: ExperimentRequest) -> dict[tuple[str | None, str], tuple[str, ...]]:
@@ -190,7 +260,7 @@ def plan_grid(workspace: Workspace, request: ExperimentRequest) -> tuple[list[Ro
     for seed, row, fold in itertools.product(range(request.seeds), rows, folds_of(request)):
         asked = replace(row.request, seed=seed, fold=fold)
         plan, _ = plan_run(workspace, asked)
-        runs.append(PlannedRun(plan.run, row.label, asked))
+        runs.append(PlannedRun(row.label, plan))
     return rows, runs
 
 

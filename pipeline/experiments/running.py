@@ -8,6 +8,7 @@ import threading
 import time
 from collections.abc import Iterator, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
+from concurrent.futures.process import BrokenProcessPool
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from multiprocessing import active_children, get_context
@@ -17,16 +18,20 @@ from pipeline.environment import variables_set
 from pipeline.experiments.grid import PlannedRun
 from pipeline.modelling.run_record import RunRecord
 from pipeline.modelling.runs import load_corpus, open_ranker
-from pipeline.modelling.train import train
+from pipeline.modelling.state_tracking import states_of_run
+from pipeline.modelling.train import train_planned
 from pipeline.workspace import Workspace
-from schemas.errors import InputError, ModelError, SemctlError
+from schemas.errors import ModelError, SemctlError
 from schemas.files import locked, read_json, taken_apart, write_json
 from schemas.progress import Progress
+from schemas.state_metrics import StateCounts, state_counts
 from semantic_model.evaluation.evaluation import CandidateKind, Evaluation, evaluate_ranker
 from semantic_model.evaluation.metrics import metric_names
 from semantic_model.models.state_rule import rule_over_predictions
+from semantic_model.training.devices import visible_gpus
 from semantic_model.training.metrics_log import examples_per_second
 
+_KILLED = "its process, or that of a run beside it, was killed, as by a system without memory left"
 _THREADS = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS")
 
 
@@ -38,6 +43,8 @@ class Measured:
     evaluation: Evaluation  # measured on the split that the grid asks
     evaluation_seconds: float  # of encoding and ranking
     rule: Evaluation | None  # of the rule over the states that it predicts; None where it predicts none
+    # how it reads states, against gold; None where it predicts none, or no dialogue that was asked has gold ones
+    states: StateCounts | None
     record: RunRecord  # how training went
     examples_per_second: float | None  # of training; None where the run's log does not say
 
@@ -82,28 +89,30 @@ def carry_out(workspace: Workspace, planned: PlannedRun, split: str, kind: Candi
     """
     folder = workspace.runs / planned.run
     with locked(workspace.runs / f".{planned.run}.lock"):
-        record = train(workspace, planned.request, go_on=True)
+        record = train_planned(workspace, planned.plan)
         file = folder / f"per-query-{split}-{kind}.json"
         fix = "delete it; it is measured again"
         value = read_json(file, error=ModelError, fix=fix) if file.is_file() else {}
-        if isinstance(value, dict) and "rule" not in value:  # earlier versions wrote less
+        if isinstance(value, dict) and not {"rule", "states"} <= value.keys():  # earlier versions wrote less
             value = _measured(workspace, planned, split, kind)
             write_json(file, value)
     with taken_apart(file, error=ModelError, fix=fix):
         rule = None if value["rule"] is None else _from_json(value["rule"])
+        states = None if value["states"] is None else StateCounts.from_json(value["states"])
         measured, seconds = _from_json(value), float(value["seconds"])
-    return Measured(planned, measured, seconds, rule, record, examples_per_second(folder))
+    return Measured(planned, measured, seconds, rule, states, record, examples_per_second(folder))
 
 
 def _measured(workspace: Workspace, planned: PlannedRun, split: str, kind: CandidateKind) -> dict[str, Any]:
-    corpus = load_corpus(workspace, images=planned.request.images, fold=planned.request.fold)
+    corpus = load_corpus(workspace, images=planned.plan.images, fold=planned.plan.fold)
     ranker = open_ranker(workspace.runs / planned.run, corpus)
     began = time.perf_counter()
     found = evaluate_ranker(ranker, corpus, split, kind)
     seconds = round(time.perf_counter() - began, 3)
     rule = rule_over_predictions(ranker, corpus.queries(split))
     of_rule = None if rule is None else _as_json(evaluate_ranker(rule, corpus, split, kind))
-    return {**_as_json(found), "seconds": seconds, "rule": of_rule}
+    states = state_counts(states_of_run(workspace, corpus, split, ranker))
+    return {**_as_json(found), "seconds": seconds, "rule": of_rule, "states": states and states.as_json()}
 
 
 def _as_json(found: Evaluation) -> dict[str, Any]:
@@ -132,7 +141,7 @@ def _one_by_one(workspace: Workspace, runs: Sequence[PlannedRun], split: str, ki
     for planned in runs:
         try:
             yield planned, carry_out(workspace, planned, split, kind)
-        except InputError as problem:
+        except SemctlError as problem:
             yield planned, problem
 
 
@@ -140,19 +149,29 @@ def _side_by_side(
     workspace: Workspace, runs: Sequence[PlannedRun], split: str, kind: CandidateKind, jobs: int
 ) -> Iterator[Outcome]:
     waiting = list(reversed(runs))
+    with variables_set(dict.fromkeys(_THREADS, "1")), _stop_asked() as stop:
+        while waiting:  # once more where a worker was killed, which ends its pool
+            yield from _in_a_pool(workspace, waiting, split, kind, jobs, stop)
+
+
+def _in_a_pool(
+    workspace: Workspace, waiting: list[PlannedRun], split: str, kind: CandidateKind, jobs: int, stop: threading.Event
+) -> Iterator[Outcome]:
     under_way: dict[Future[Measured], PlannedRun] = {}
     # a fresh interpreter each: forking a process that has threads may stop it dead
     context = get_context("spawn")
-    with (
-        variables_set(dict.fromkeys(_THREADS, "1")),
-        _stop_asked() as stop,
-        ProcessPoolExecutor(jobs, mp_context=context, initializer=_begin_worker, initargs=(os.getpid(),)) as pool,
-    ):
+    begun = os.getpid(), visible_gpus(), context.Value("i", 0)
+    with ProcessPoolExecutor(jobs, mp_context=context, initializer=_begin_worker, initargs=begun) as pool:
         try:
-            while waiting or under_way:
-                while waiting and len(under_way) < jobs:  # nothing is queued ahead: Ctrl-C has only these to wait for
-                    planned = waiting.pop()
-                    under_way[pool.submit(carry_out, workspace, planned, split, kind)] = planned
+            broken = False
+            while under_way or (waiting and not broken):
+                while waiting and not broken and len(under_way) < jobs:  # no queue: Ctrl-C waits for these
+                    try:
+                        under_way[pool.submit(carry_out, workspace, waiting[-1], split, kind)] = waiting[-1]
+                    except BrokenProcessPool:
+                        broken = True
+                    else:
+                        waiting.pop()
                 done, _ = wait(under_way, timeout=0.2, return_when=FIRST_COMPLETED)
                 if stop.is_set():
                     for worker in active_children():
@@ -163,8 +182,11 @@ def _side_by_side(
                     planned = under_way.pop(future)
                     try:
                         yield planned, future.result()
-                    except InputError as problem:
+                    except SemctlError as problem:
                         yield planned, problem
+                    except BrokenProcessPool:
+                        broken = True
+                        yield planned, ModelError(_KILLED, fix="take fewer --jobs, or a smaller train.batch_size")
         except BaseException:  # a second Ctrl-C, or a bug: waiting for the pool would wait for whole trainings
             for worker in active_children():
                 worker.terminate()
@@ -198,8 +220,18 @@ def _stop_asked() -> Iterator[threading.Event]:
         signal.signal(signal.SIGINT, before)
 
 
-def _begin_worker(parent: int) -> None:
-    """Ctrl-C reaches a worker once, through its grid; and one whose grid was killed stops as if by Ctrl-C."""
+def _begin_worker(parent: int, gpus: Sequence[str], begun: Any) -> None:
+    """Ctrl-C reaches a worker once, through its grid; and one whose grid was killed stops as if by Ctrl-C.
+
+    Args:
+        parent: the grid's process.
+        gpus: several GPUs are taken in turns, each worker sees one.
+        begun: how many workers began before; shared.
+    """
+    if len(gpus) > 1:
+        with begun.get_lock():
+            os.environ["CUDA_VISIBLE_DEVICES"] = gpus[begun.value % len(gpus)]
+            begun.value += 1
     os.setpgrp()  # the terminal's own signal would be the second one, at which training stops without saving
     signal.signal(signal.SIGINT, _stop)  # training puts its own in place, which saves a checkpoint first
 

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import statistics
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from scipy.special import stdtrit
 
 from schemas.json_form import json_form
+from schemas.state_metrics import StateCounts
 from semantic_model.evaluation.evaluation import Evaluation
 from semantic_model.evaluation.metrics import Interval, bootstrap_intervals
 from semantic_model.ranking.model_spec import REIMPLEMENTED
@@ -26,6 +27,9 @@ COST = {
     "examples_per_second": "examples/s",
 }
 """What a run takes -> the heading of its column."""
+
+
+_STATE_HEADINGS = {"slot_f1": "slot F1", "value_f1": "value F1", "jga": "joint goal accuracy"}
 
 
 @dataclass(frozen=True)
@@ -72,6 +76,8 @@ class Part:
     # words, images: where word pieces and image features are from, for people; empty of a floor
     words: str = ""
     images: str = ""
+    labelled: int | None = None  # dialogues whose labels were used; None of a floor
+    states: StateCounts | None = None  # how it reads states; None where it reads none
 
 
 @dataclass(frozen=True)
@@ -90,6 +96,7 @@ class RowSummary:
     against: tuple[float, Interval] | None = None
     reimplemented: bool = False  # as of :class:`pipeline.experiments.grid.Row`
     remark: str = ""  # likewise
+    states: dict[str, Spread] = field(default_factory=dict)  # slot_f1, value_f1, jga; empty where it reads no states
 
     @property
     def cost(self) -> dict[str, float | None]:
@@ -99,6 +106,10 @@ class RowSummary:
             known = [value for part in self.parts if (value := getattr(part, name)) is not None]
             found[name] = statistics.fmean(known) if known else None
         return found
+
+    def measure(self, name: str) -> Spread | None:
+        """Its figure of that name, of ranking or of states; None where it has none."""
+        return self.figures.get(name) or self.states.get(name)
 
     @property
     def shown(self) -> str:
@@ -125,7 +136,14 @@ class RowSummary:
                 for fold, figures in self.folds.items()
             },
             "against": self.against and {"difference": self.against[0], "interval": list(self.against[1])},
-            "runs": [{**json_form(part, "evaluation"), **part.evaluation.means} for part in self.parts],
+            "runs": [
+                {
+                    **json_form(part, "evaluation", "states"),
+                    **part.evaluation.means,
+                    **({} if part.states is None else part.states.means),
+                }
+                for part in self.parts
+            ],
         }
 
 
@@ -145,7 +163,28 @@ def summarise(
     by_fold = table.groupby(pd.Series([part.fold for part in parts], dtype="Int64"))  # those without are in no group
     folds = {int(fold): _spreads(found) for fold, found in by_fold}
     figures = _spreads(by_fold.mean() if folds else table)
-    return RowSummary(name, ratio, label, floor, tuple(parts), figures, folds, reimplemented=reimplemented)
+    read = [(part.fold, part.states.means) for part in parts if part.states is not None]
+    states = pd.DataFrame([means for _, means in read]).dropna(axis="columns")
+    if folds and len(states):
+        states = states.groupby([fold for fold, _ in read]).mean()
+    return RowSummary(
+        name,
+        ratio,
+        label,
+        floor,
+        tuple(parts),
+        figures,
+        folds,
+        reimplemented=reimplemented,
+        states=_spreads(states) if len(states.columns) else {},
+    )
+
+
+def label_heading(name: str) -> str:
+    """A measure's name for people: ``ndcg@5`` is NDCG@5, ``jga`` joint goal accuracy."""
+    return _STATE_HEADINGS.get(name) or name.replace("precision", "Precision").replace("recall", "Recall").replace(
+        "ndcg", "NDCG"
+    )
 
 
 def compare(row: RowSummary, other: RowSummary, metric: str = SELECT) -> tuple[float, Interval]:
@@ -219,9 +258,12 @@ def markdown(title: str, rows: Sequence[RowSummary], against: str | None, notes:
 
 
 def _lines(table: pd.DataFrame) -> list[str]:
+    return lines_of_table(list(table), list(table.astype(str).itertuples(index=False)))
+
+
+def lines_of_table(headings: Sequence[str], rows: Sequence[Sequence[str]]) -> list[str]:
     """A table in Markdown."""
-    rows = [list(table), ["---"] * len(table.columns), *table.astype(str).itertuples(index=False)]
-    return [f"| {' | '.join(cells)} |" for cells in rows]
+    return [f"| {' | '.join(cells)} |" for cells in [headings, ["---"] * len(headings), *rows]]
 
 
 def difference(row: RowSummary) -> str:

@@ -60,6 +60,26 @@ def states_read(
     return found
 
 
+def states_of_run(workspace: Workspace, corpus: Corpus, split: str, ranker: Ranker) -> dict[str, StateFigures]:
+    """Dialogue -> how a run reads the states before its recommendation turns; empty where it predicts none.
+
+    Dialogues without gold states are left out.
+
+    Raises:
+        WorkspaceError: D_F and D_P are not one complete set.
+    """
+    from semantic_model.models.state_rule import predicted_states
+
+    known = gold_states(workspace) if workspace.split_manifest.is_file() else {}
+    queries = [query for query in corpus.queries(split) if query.dialogue_id in known]
+    predicted = predicted_states(ranker, queries)
+    found: dict[str, StateFigures] = {}
+    if predicted is not None:
+        for query, read, gold in zip(queries, predicted, states_of(queries, known), strict=True):
+            found.setdefault(query.dialogue_id, StateFigures()).add(read.state, gold)
+    return found
+
+
 def _figures(states: Iterable[BeliefState], gold: Iterable[BeliefState]) -> StateFigures:
     figures = StateFigures()
     for said, right in zip(states, gold, strict=True):

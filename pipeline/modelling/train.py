@@ -70,9 +70,26 @@ def train(
         MissingPartError: word vectors or weights that are not here; lists the ways out.
         KeyboardInterrupt: stopped; a checkpoint is kept.
     """
-    shown = progress or SilentProgress()
     workspace.require()
     plan, config = plan_run(workspace, request)
+    return _train(workspace, plan, config, progress or SilentProgress(), go_on=go_on)
+
+
+def train_planned(workspace: Workspace, plan: Plan, *, progress: Progress | None = None) -> RunRecord:
+    """Train what was planned, or go on with it, with the settings that it was planned with, whatever became of presets.
+
+    Raises:
+        ModelError: the data changed since it was planned, or as :func:`resume` does.
+        Else as :func:`train` does.
+    """
+    folder = workspace.runs / plan.run
+    config = config_from(plan.config, where=folder / PLAN, kind=plan.model)
+    if not (folder / RECORD).is_file():
+        _unchanged(workspace, plan, config)
+    return _train(workspace, plan, config, progress or SilentProgress(), go_on=True)
+
+
+def _train(workspace: Workspace, plan: Plan, config: Config, shown: Progress, *, go_on: bool) -> RunRecord:
     run, folder = plan.run, workspace.runs / plan.run
     if (folder / RECORD).is_file():
         shown.log(f"this run is there already: {folder} (delete the folder to train it again)")
@@ -102,8 +119,6 @@ def resume(workspace: Workspace, run: str, *, progress: Progress | None = None) 
         ModelError: no such run, a checkpoint that cannot be used, or data that changed since it began.
         KeyboardInterrupt: stopped again.
     """
-    from semantic_model.ranking.model_spec import find_model
-
     shown = progress or SilentProgress()
     workspace.require()
     folder = _unfinished(workspace, run)
@@ -112,19 +127,25 @@ def resume(workspace: Workspace, run: str, *, progress: Progress | None = None) 
         return read_record(folder)
     plan = read_json(folder / PLAN, error=ModelError, fix="delete the run and train again", shape=Plan)
     config = config_from(plan.config, where=folder / PLAN, kind=plan.model, stored=True)
-    now = input_hashes(workspace, labels="D_F" in plan.inputs, files=find_model(plan.model).files(config))
-    changed = sorted(name for name in now.keys() | plan.inputs.keys() if now.get(name) != plan.inputs.get(name))
-    if changed:
-        raise ModelError(
-            f"the data changed since this run began: {', '.join(changed)}",
-            where=folder,
-            fix="start a new run with `semctl train --labeled-ratio R`",
-        )
+    _unchanged(workspace, plan, config)
     from semantic_model.training.distributed import open_processes
 
     with open_processes() as processes:
         prepared = prepare(workspace, plan, config, shown)
         return _run(workspace, folder, plan, config, prepared, shown, processes, resumed=True)
+
+
+def _unchanged(workspace: Workspace, plan: Plan, config: Config) -> None:
+    from semantic_model.ranking.model_spec import find_model
+
+    now = input_hashes(workspace, labels="D_F" in plan.inputs, files=find_model(plan.model).files(config))
+    changed = sorted(name for name in now.keys() | plan.inputs.keys() if now.get(name) != plan.inputs.get(name))
+    if changed:
+        raise ModelError(
+            f"the data changed since this run began: {', '.join(changed)}",
+            where=workspace.runs / plan.run,
+            fix="start a new run with `semctl train --labeled-ratio R`",
+        )
 
 
 def plan_run(workspace: Workspace, request: TrainRequest) -> tuple[Plan, Config]:
@@ -270,6 +291,9 @@ def _run(
     except Interrupted:
         shown.log(f"stopped; continue with `semctl train --resume {folder.name}`")
         raise
+    except torch.OutOfMemoryError:
+        fix = "set a smaller train.batch_size, or a smaller model.width"
+        raise ModelError("the GPU has not enough memory for this model", where=folder, fix=fix) from None
     share = len(data.labelled) / len(corpus.dialogues("train"))
     record = RunRecord(
         run=folder.name,

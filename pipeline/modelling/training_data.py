@@ -86,7 +86,7 @@ def prepare(workspace: Workspace, plan: Plan, config: Config, progress: Progress
     else:
         if labels and isinstance(config, GroundedSettings) and config.grounding.tracks:
             turns = {name: told for name, told in partial_states(workspace).items() if name in known}
-        labelled, partly = _all_labelled(plan.labelled, usable, list(turns))
+        labelled, partly = all_labelled(plan.labelled, usable, list(turns))
     d_p = set(unlabelled_dialogues(training, labelled, config.train.unlabelled_ratio, plan.seed))
     used = set(labelled)
     unlabelled = [query for query in corpus.queries("train") if query.dialogue_id in d_p]
@@ -156,8 +156,12 @@ def named_for_training(workspace: Workspace, path: Path) -> tuple[str, ...]:
     return tuple(named_dialogues(path, read_dialogue_index(workspace.turns, with_hashes=False)))
 
 
-def _all_labelled(named: Sequence[str], usable: Sequence[str], partly: Sequence[str]) -> tuple[list[str], list[str]]:
-    """The dialogues named that are labelled throughout, and those of which some turns are."""
+def all_labelled(named: Sequence[str], usable: Sequence[str], partly: Sequence[str]) -> tuple[list[str], list[str]]:
+    """The dialogues named that are labelled throughout, and those of which some turns are.
+
+    Raises:
+        InputError: one that is neither; names the first.
+    """
     known, some = set(usable), set(partly)
     missing = [name for name in named if name not in known | some]
     if missing:

@@ -116,7 +116,7 @@ def state_curves(
 
 
 def fold_curve(
-    sizes: Numbers, right: Numbers, said: Numbers, *, least: float, samples: int = 2000, seed: int = 0
+    sizes: Numbers, right: Numbers, said: Numbers, *, least: float | None = None, samples: int = 2000, seed: int = 0
 ) -> LearningCurve:
     """The curve of a ratio that was measured in folds, one after the other, at several sizes.
 
@@ -129,7 +129,7 @@ def fold_curve(
     Args:
         sizes: three different ones at least [S].
         right, said: numerator and denominator of the ratio [F, S]; no denominator is 0.
-        least: fewer dialogues do not bring half of what endless ones do.
+        least: fewer dialogues do not bring half of what endless ones do; None: a quarter of the smallest size.
         samples: B.
         seed: of the draws.
     """

@@ -43,6 +43,7 @@ class Point:
     labelled: int  # how many labelled dialogues it was trained with
     # of the queries measured [Q], the same ones in the same order for all runs; or of their mean alone [1]
     scores: Numbers
+    of: Numbers | None = None  # of a ratio of sums, as F1 is: what the scores' sum is divided by [Q]; None: ones
 
 
 @dataclass(frozen=True)
@@ -108,30 +109,35 @@ def learning_curve(
         )
     generator = np.random.default_rng(seed)
     scores = np.stack([point.scores for point in points])  # [runs, Q]
+    of = np.stack([np.ones_like(point.scores) if point.of is None else point.of for point in points])
     counts = np.bincount(ratio_of).astype(np.float64)
     averages = (ratio_of == np.arange(len(amounts))[:, None]) / counts[:, None]  # [ratios, runs]
-    means = _means(scores, dialogues, samples, generator)  # [B, runs]
+    means = _means(scores, of, dialogues, samples, generator)  # [B, runs]
     centre = means @ averages.T  # [B, ratios]
     freedom = len(points) - len(amounts)
     widened = np.sqrt(len(points) / generator.chisquare(freedom, size=(samples, 1)))
     deviation = (means - centre[:, ratio_of]) * widened
     drawn = generator.integers(len(points), size=means.shape)
     again = centre[:, ratio_of] + np.take_along_axis(deviation, drawn, axis=1)
-    fitted = fit_curves(amounts, counts, scores.mean(axis=1)[None] @ averages.T)[0]
+    fitted = fit_curves(amounts, counts, (scores.sum(axis=1) / of.sum(axis=1))[None] @ averages.T)[0]
     draws = fit_curves(amounts, counts, again @ averages.T)
     return LearningCurve(Curve(*fitted.tolist()), draws, int(amounts[-1]), len(points))
 
 
-def _means(scores: Numbers, dialogues: Sequence[str] | None, samples: int, generator: np.random.Generator) -> Numbers:
+def _means(
+    scores: Numbers, of: Numbers, dialogues: Sequence[str] | None, samples: int, generator: np.random.Generator
+) -> Numbers:
     """Each run's mean over dialogues drawn again [B, runs]."""
     if dialogues is None:
-        return np.tile(scores.mean(axis=1), (samples, 1))
+        return np.tile(scores.sum(axis=1) / of.sum(axis=1), (samples, 1))
     names, dialogue_of = np.unique(np.asarray(dialogues, dtype=str), return_inverse=True)
     count = len(names)
-    sizes = np.bincount(dialogue_of, minlength=count).astype(np.float64)
-    sums = np.stack([np.bincount(dialogue_of, weights=row, minlength=count) for row in scores], axis=1)  # [D, runs]
+    sums, sizes = (
+        np.stack([np.bincount(dialogue_of, weights=row, minlength=count) for row in each], axis=1)  # [D, runs]
+        for each in (scores, of)
+    )
     times = generator.multinomial(count, np.full(count, 1.0 / count), size=samples).astype(np.float64)  # [B, D]
-    found: Numbers = (times @ sums) / (times @ sizes)[:, None]
+    found: Numbers = (times @ sums) / np.maximum(times @ sizes, 1.0)  # nothing is right where nothing is counted
     return found
 
 
