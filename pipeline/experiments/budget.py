@@ -62,6 +62,8 @@ class BudgetAnswer:
         ]
         if nothing:
             said += f"; of {', '.join(nothing)} that cannot be told from nothing"
+        if self.missing:
+            said += f"; not known: {'; '.join(dict.fromkeys(self.missing.values()))}"
         if self.after > _FAR * self.before:
             said += f"; {self.after:,} are more than twice the {self.before:,} measured: a guess"
         return said
@@ -91,9 +93,14 @@ def budget_answers(rows: Sequence[RowSummary], more: int, measures: Sequence[str
             if not any(row.measure(measure) for row in own):
                 continue  # a model that predicts no states that can be read
             try:
-                gains[measure] = Gain(*_curve(own, measure).gain(before, before + more))
+                curve = _curve(own, measure)
             except InputError as problem:
                 missing[measure] = problem.what
+                continue
+            if curve.curve.at(before + more) > 1:
+                missing[measure] = f"the curve of {label_heading(measure)} rises past 100 %: the runs are too few"
+            else:
+                gains[measure] = Gain(*curve.gain(before, before + more))
         answers.append(BudgetAnswer(model, before, before + more, gains, missing))
     return answers
 

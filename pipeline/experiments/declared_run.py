@@ -70,7 +70,13 @@ class DeclaredReport:
         """What a reader has to know: of the paper's figures first, then of ours."""
         ours = () if self.grid is None else self.grid.notes
         shown = [note for note in ours if not note.startswith(("seconds:", "against:"))]  # columns of a grid's table
-        return [*self.declared.declaration.footnotes, *shown]
+        labels: dict[str, list[str]] = {}
+        for line in self.lines:
+            if line.ours and self.grid is not None:
+                names = labels.setdefault(line.name, [])
+                names += [name for name in [_without_ratio(line)] if name not in names and name != line.name]
+        rows = [f"{name} here: {', '.join(names)}" for name, names in labels.items() if names]
+        return [*self.declared.declaration.footnotes, *rows, *shown]
 
     @property
     def problem(self) -> CheckError | None:
@@ -116,6 +122,10 @@ class DeclaredReport:
         return "\n".join(parts) + "\n"
 
 
+def _without_ratio(line: Line) -> str:
+    return line.source if line.ratio is None else line.source.removesuffix(f" r{line.ratio:g}")
+
+
 def claim_lines(found: Verdict) -> list[str]:
     """A claim with its verdict and what that is after."""
     compared = "; ".join(each.text for each in found.compared)
@@ -133,7 +143,7 @@ def table_of(report: DeclaredReport) -> tuple[list[str], list[list[str]]]:
         ratio = "" if line.ratio is None else f"{line.ratio:g}"
         name = "" if line.name == before else line.name
         before = line.name
-        source = f"here: {line.source}" if line.ours else f"paper: {line.source}"
+        source = "here" if line.ours else f"paper, {line.source}"
         rows.append([name, source, *[ratio] * ratios, *line.cells, *[line.interval] * intervals])
     return headings, rows
 
@@ -163,7 +173,7 @@ def run_declared(
             jobs=request.jobs,
             progress=progress or SilentProgress(),
         )
-        report = _report(declared, scale, found, declaration.more if request.more is None else request.more)
+        report = _report(declared, scale, found, request.more)
     write_json(report.folder / "results.json", report.as_json())
     write_atomic(report.folder / "table.md", report.markdown())
     if report.figure is not None:
@@ -203,12 +213,13 @@ def _grids(declared: Declared, request: RunRequest) -> tuple[str, dict[str, Expe
     if request.seeds is not None:
         grids = {name: replace(grid, seeds=request.seeds) for name, grid in grids.items()}
     if request.labelled is not None:
-        own = {"labelled": request.labelled, "folds": None, "pool_test": False}
-        grids = {name: replace(grid, **own) for name, grid in grids.items()}
+        grids = {
+            name: replace(grid, labelled=request.labelled, folds=None, pool_test=False) for name, grid in grids.items()
+        }
     return scale, grids
 
 
-def _report(declared: Declared, scale: str, found: ExperimentReport, more: int) -> DeclaredReport:
+def _report(declared: Declared, scale: str, found: ExperimentReport, more: int | None) -> DeclaredReport:
     declaration = declared.declaration
     ours = {row.label: row for row in found.rows}
     fitting: list[tuple[DeclaredRow, list[RowSummary]]] = [
@@ -229,7 +240,9 @@ def _report(declared: Declared, scale: str, found: ExperimentReport, more: int) 
         lines += paper_lines(row, percent=True)
     shown = {summary.label for _, summaries in fitting for summary in summaries}
     lines += [_line(row.shown, row, declaration.measures) for row in found.rows if row.label not in shown]
-    named = {row.name: summaries[-1] for row, summaries in fitting if summaries}
+    named = {name: summary for row, summaries in fitting for name, summary in _claimed(row.name, summaries).items()}
+    asked = _asked(declaration.measures)
+    usual = min(declaration.more, max((part.labelled or 0 for row in found.rows for part in row.parts), default=0))
     return DeclaredReport(
         declared,
         scale,
@@ -237,9 +250,19 @@ def _report(declared: Declared, scale: str, found: ExperimentReport, more: int) 
         tuple(lines),
         _figure(declared, scale, found, fitting),
         found,
-        tuple(budget_answers(found.rows, more, _asked(declaration.measures))) if more else (),
+        tuple(budget_answers(found.rows, more or usual, asked)) if more or usual else (),
         tuple(verdict(claim, named) for claim in declaration.claims),
     )
+
+
+def _claimed(name: str, summaries: Sequence[RowSummary]) -> dict[str, RowSummary]:
+    """What claims call a row: by its name, and of several labelled ratios by which; as ``NAME, 20 % of labels``."""
+    if not summaries:
+        return {}
+    ordered = sorted(summaries, key=lambda row: row.ratio or 0.0)
+    most = ordered[-1].ratio or 0.0
+    shares = {f"{name}, {100 * (row.ratio or 0.0) / most:.0f} % of labels": row for row in ordered} if most else {}
+    return {name: summaries[-1], **shares}
 
 
 def _asked(measures: Sequence[str]) -> list[str]:
@@ -300,24 +323,25 @@ def _figure(
         others = [row for row in found.rows if row.label not in placed and row.name not in ("random", "popularity")]
         level = [row for row in others if not row.name.startswith("state-rule (predicted)")]
         return curves(ordered, level, asked.measures, title, asked.caption)
-    names = list(dict.fromkeys(row.name.rpartition(", ")[0] if row.series else row.name for row, _ in fitting))
+    names = {row.name: row.name.rpartition(", ")[0] if row.series else row.name for row, _ in fitting}
     kinds: dict[tuple[str, bool], dict[tuple[str, str], tuple[float, float | None]]] = {}
-    for row, summaries in fitting:
-        name = row.name.rpartition(", ")[0] if row.series else row.name
+    for declared_row, summaries in fitting:
+        name = names[declared_row.name]
         for summary in summaries[-1:]:
-            own = kinds.setdefault((f"here{', ' * bool(row.series)}{row.series}", False), {})
+            here = "here" if not declared_row.series else f"here, {declared_row.series}"
+            own = kinds.setdefault((here, False), {})
             for measure in asked.measures:
                 spread = summary.measure(measure)
                 if spread is not None:
                     own[name, measure] = 100 * spread.mean, None if spread.std is None else 100 * spread.std
-        for source, figures in row.paper.items():
+        for source, figures in declared_row.paper.items():
             own = kinds.setdefault((f"paper, {source}", True), {})
             for measure, figure in zip(declared.declaration.measures, figures, strict=True):
                 if measure in asked.measures:
                     mean, deviation = _mean_and_std(figure)
                     own[name, measure] = mean or 0.0, deviation
     series = [Dots(name, hollow, values) for (name, hollow), values in kinds.items()]
-    return dots(names, series, asked.measures, title)
+    return dots(list(dict.fromkeys(names.values())), series, asked.measures, title)
 
 
 def _varied(planned: Row, key: str) -> float | None:

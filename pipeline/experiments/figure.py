@@ -91,11 +91,11 @@ def curves(
             panel.set_ylabel(label_heading(measure))
             panel.grid(axis="y", color="#dddddd")
             panel.spines[["top", "right"]].set_visible(False)
+            if measure == measures[len(measures) // 2]:
+                panel.set_xlabel(along)
         if len(measures) == 1:
-            panel.set_xlabel(along)
             panel.legend(handles=list(handles.values()), loc="upper left", bbox_to_anchor=(1.02, 1), frameon=False)
         else:
-            figure.supxlabel(along, fontsize=9)
             columns = min(len(handles), 2 + len(measures))
             figure.legend(handles=list(handles.values()), loc="outside lower center", ncols=columns, frameon=False)
     return finished[0]
@@ -112,6 +112,12 @@ class Dots(NamedTuple):
 def dots(names: Sequence[str], series: Sequence[Dots], measures: Sequence[str], title: str) -> Drawing:
     """A line of marks for each name, a panel for each measure; bars are one standard deviation to either side."""
     series = [each for each in series if each.values]
+    marked = {name: [each.name for each in series if any(of == name for of, _ in each.values)] for name in names}
+
+    def place(line: int, of: str) -> float:
+        beside = marked[names[line]]
+        return line + 0.2 * (beside.index(of) - (len(beside) - 1) / 2)
+
     height = 1.5 + len(names) * (0.16 + 0.14 * len(series))
     with _figure((2.4 + 2.6 * len(measures), height), title) as (figure, finished):
         handles: dict[str, Any] = {}
@@ -123,10 +129,9 @@ def dots(names: Sequence[str], series: Sequence[Dots], measures: Sequence[str], 
                 if not found:
                     continue
                 colour = _COLOURS[number % len(_COLOURS)]
-                shift = 0.6 * ((number + 0.5) / len(series) - 0.5)
                 marks = panel.errorbar(
                     [mean for mean, _ in found],
-                    [line + shift for line in at],
+                    [place(line, each.name) for line in at],
                     xerr=[deviation or 0.0 for _, deviation in found],
                     linestyle="none",
                     marker=_MARKERS[number % len(_MARKERS)],
