@@ -56,7 +56,7 @@ class BudgetAnswer:
             )
         each = [f"{gain.text} {label_heading(name)}" for name, gain in self.gains.items()]
         listed = " and ".join([", ".join(each[:-1]), each[-1]] if len(each) > 1 else each)
-        said = f"{self.model}: {more} (beside the {self.before:,}) are expected to bring {listed} (± is 95 %)"
+        said = f"{self.model}: {more}, on top of {self.before:,}, are expected to bring {listed} (± is 95 %)"
         nothing = [
             label_heading(name) for name, gain in self.gains.items() if gain.interval.low <= 0 <= gain.interval.high
         ]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import shutil
 from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -315,8 +316,8 @@ def _figure(
             at = planned.ratio if asked.along == "ratio" else _varied(planned, asked.along)
             if at is not None and planned.label in ours:
                 row = ours[planned.label]
-                names = [each.name for each, summaries in fitting if row in summaries]
-                name = planned.kind if asked.along != "ratio" or not names else names[0]
+                called = [each.name for each, summaries in fitting if any(own is row for own in summaries)]
+                name = planned.kind if asked.along != "ratio" or not called else called[0]
                 lines.setdefault(name, []).append((at, row))
                 placed.add(row.label)
         ordered = {name: sorted(line, key=lambda point: point[0]) for name, line in lines.items()}
@@ -349,7 +350,8 @@ def _varied(planned: Row, key: str) -> float | None:
     for text in planned.change:
         name, _, value = text.partition("=")
         if name == key:
-            return float(value)
+            with suppress(ValueError):  # one that is no number has no place on an axis
+                return float(value)
     return None
 
 

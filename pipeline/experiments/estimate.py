@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections import Counter, defaultdict
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -118,7 +119,8 @@ def _finished(workspace: Workspace) -> dict[str, list[RunRecord]]:
 
 
 def _key(model: str, config: Mapping[str, Any]) -> str:
-    return repr([model, [config.get(section) for section in _SIZES], config["train"].get("rank_candidates")])
+    decisive = [model, [config.get(section) for section in _SIZES], config["train"].get("rank_candidates")]
+    return json.dumps(decisive, sort_keys=True)
 
 
 def _size(workspace: Workspace, run: str) -> int:
