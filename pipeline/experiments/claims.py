@@ -44,7 +44,8 @@ class Compared:
     def text(self) -> str:
         """``SeMANTIC - MHRED: +4.1 NDCG@5 (2.0 to 6.2)``, points."""
         ends = percent_interval(Interval(self.low, self.high))
-        return f"{self.row} - {self.other}: {100 * self.difference:+.1f} {label_heading(self.measure)} ({ends})"
+        once = "" if self.repetitions is not None else ", of a single repetition"
+        return f"{self.row} - {self.other}: {100 * self.difference:+.1f} {label_heading(self.measure)} ({ends}{once})"
 
 
 @dataclass(frozen=True)
@@ -65,7 +66,7 @@ def verdict(claim: Claim, rows: Mapping[str, RowSummary]) -> Verdict:
     """Compare the rows that a claim names.
 
     It holds when it does so of every pair, as far as dialogues drawn again and repetitions tell; it does not when it
-    certainly fails for one.
+    certainly fails for one. A single repetition tells nothing.
 
     Args:
         claim: what is claimed.
@@ -94,6 +95,8 @@ def verdict(claim: Claim, rows: Mapping[str, RowSummary]) -> Verdict:
         near = claim.within / 100
         yes = all(-near <= each.low and each.high <= near for each in compared)
         no = any(each.low > near or each.high < -near for each in compared)
+    if any(each.repetitions is None for each in compared):
+        yes = no = False  # how far another seed would move it is not known
     answer: Answer = "holds here" if yes else "does not hold here" if no else "cannot be told here"
     return Verdict(claim, answer, tuple(compared))
 

@@ -51,6 +51,7 @@ class Line:
     cells: tuple[str, ...]  # a figure for each measure, per cent
     interval: str = ""  # 95 % of NDCG@5, of ours
     ours: bool = True
+    mark: str = ""  # of what was re-implemented, or is a stand-in; of ours
 
 
 @dataclass(frozen=True)
@@ -144,7 +145,7 @@ def table_of(report: DeclaredReport) -> tuple[list[str], list[list[str]]]:
         ratio = "" if line.ratio is None else f"{line.ratio:g}"
         name = "" if line.name == before else line.name
         before = line.name
-        source = "here" if line.ours else f"paper, {line.source}"
+        source = f"here {line.mark}".strip() if line.ours else f"paper, {line.source}"
         rows.append([name, source, *[ratio] * ratios, *line.cells, *[line.interval] * intervals])
     return headings, rows
 
@@ -279,7 +280,12 @@ def _fits(row: DeclaredRow, grid: str, planned: Row) -> bool:
 def _line(name: str, row: RowSummary, measures: Sequence[str]) -> Line:
     found = [row.measure(measure) for measure in measures]
     interval = percent_interval(row.figures[_SELECTED].interval)
-    return Line(name, row.label, row.ratio, tuple("" if each is None else percent(each) for each in found), interval)
+    cells = tuple("" if each is None else percent(each) for each in found)
+    return Line(name, row.label, row.ratio, cells, interval, mark="" if name == row.shown else _mark(row))
+
+
+def _mark(row: RowSummary) -> str:
+    return row.shown.removeprefix(row.name).strip()
 
 
 def paper_lines(row: DeclaredRow, *, percent: bool) -> list[Line]:
@@ -324,7 +330,12 @@ def _figure(
         others = [row for row in found.rows if row.label not in placed and row.name not in ("random", "popularity")]
         level = [row for row in others if not row.name.startswith("state-rule (predicted)")]
         return curves(ordered, level, asked.measures, title, asked.caption)
-    names = {row.name: row.name.rpartition(", ")[0] if row.series else row.name for row, _ in fitting}
+    names = {
+        row.name: " ".join(
+            [row.name.rpartition(", ")[0] if row.series else row.name, *filter(None, map(_mark, summaries[-1:]))]
+        )
+        for row, summaries in fitting
+    }
     kinds: dict[tuple[str, bool], dict[tuple[str, str], tuple[float, float | None]]] = {}
     for declared_row, summaries in fitting:
         name = names[declared_row.name]

@@ -118,7 +118,7 @@ def dots(names: Sequence[str], series: Sequence[Dots], measures: Sequence[str], 
         beside = marked[names[line]]
         return line + 0.2 * (beside.index(of) - (len(beside) - 1) / 2)
 
-    height = 1.5 + len(names) * (0.16 + 0.14 * len(series))
+    height = 1.5 + len(names) * (0.18 + 0.1 * max(map(len, marked.values()), default=1))
     with _figure((2.4 + 2.6 * len(measures), height), title) as (figure, finished):
         handles: dict[str, Any] = {}
         panels = figure.subplots(1, len(measures), squeeze=False, sharey=True)[0]

@@ -285,6 +285,9 @@ def test_a_claim_holds_when_both_dialogues_and_repetitions_say_so():
     unsteady = row("b", {0: [0.2, 0.3, 0.4], 1: [0.6, 0.5, 0.8]})  # one seed says so, the other does not
     assert verdict(claim, {"a": better, "b": unsteady}).answer == "cannot be told here"
     assert verdict(claim, {"a": better}).answer == "not measured"
+    once = verdict(claim, {"a": row("a", {0: [0.9, 0.9]}), "b": row("b", {0: [0.1, 0.1]})})
+    assert (once.answer, once.compared[0].repetitions) == ("cannot be told here", None)
+    assert once.compared[0].text == "a - b: +80.0 NDCG@5 (80.0 to 80.0, of a single repetition)"
     close = Claim(says="", where="", close=("a",), to="b", within=31)
     assert verdict(close, {"a": better, "b": worse}).answer == "cannot be told here"  # 2 points to either side of 30
     assert verdict(replace_claim(close, within=35), {"a": better, "b": worse}).answer == "holds here"
