@@ -14,7 +14,7 @@ from pipeline.experiments.summary import SELECT, RowSummary, label_heading
 _COLOURS = ("#0072b2", "#d55e00", "#009e73", "#cc79a7", "#e69f00", "#56b4e9", "#000000")
 # and, where there is no colour, by shape
 _MARKERS = ("o", "s", "^", "D", "v", "P", "X")
-_DASHES: tuple[Any, ...] = ("--", ":", "-.", (0, (6, 2)), (0, (1, 1)), (0, (4, 1, 1, 1, 1, 1)))
+_DASHES: tuple[Any, ...] = ("--", ":", "-.", (0, (6, 2)), (0, (4, 1, 1, 1, 1, 1)), (0, (2, 4)))
 _STYLE: dict[Any, Any] = {"svg.fonttype": "none", "svg.hashsalt": "semctl", "text.parse_math": False, "font.size": 9}
 
 
