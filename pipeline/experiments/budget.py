@@ -32,7 +32,7 @@ class Gain:
     @property
     def text(self) -> str:
         """``+1.1 ± 0.6``, points."""
-        return f"{100 * self.gain:+.1f} ± {100 * (self.interval.high - self.interval.low) / 2:.1f}"
+        return f"{round(100 * self.gain, 1) + 0.0:+.1f} ± {100 * (self.interval.high - self.interval.low) / 2:.1f}"
 
 
 @dataclass(frozen=True)
@@ -61,7 +61,7 @@ class BudgetAnswer:
             label_heading(name) for name, gain in self.gains.items() if gain.interval.low <= 0 <= gain.interval.high
         ]
         if nothing:
-            said += f"; of {', '.join(nothing)} that cannot be told from nothing"
+            said += f"; {', '.join(nothing)}: cannot be told from nothing"
         if self.missing:
             said += f"; not known: {'; '.join(dict.fromkeys(self.missing.values()))}"
         if self.after > _FAR * self.before:
