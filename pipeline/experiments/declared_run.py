@@ -196,7 +196,7 @@ def dry_run(workspace: Workspace, declared: Declared, request: RunRequest) -> Dr
         raise UsageError(f"{declared.name} trains nothing", fix=f"semctl experiment run {declared.name}")
     scale, grids = _grids(declared, request)
     _, runs = plan_grids(workspace, grids)
-    folder = workspace.root / "experiments" / folder_name(request.name or f"{declared.name}-{scale}")
+    folder = workspace.experiments / folder_name(request.name or f"{declared.name}-{scale}")
     free = shutil.disk_usage(workspace.root).free
     cells = estimated(workspace, runs)
     return DryRun(declared.name, scale, declared.about(scale), str(folder), cells, request.jobs, free)
@@ -374,6 +374,6 @@ def _statistics(workspace: Workspace, declared: Declared, request: RunRequest) -
         scaled = [100 * value if row.stat == "proportion" else value for value in found]
         lines.append(Line(row.name, "this corpus", None, tuple(f"{round(value, 1):,g}" for value in scaled)))
         lines += paper_lines(row, percent=False)
-    folder = workspace.root / "experiments" / folder_name(request.name or declared.name)
+    folder = workspace.experiments / folder_name(request.name or declared.name)
     claims = tuple(verdict(claim, {}) for claim in declared.declaration.claims)
     return DeclaredReport(declared, "", folder, tuple(lines), None, None, (), claims)

@@ -161,7 +161,7 @@ def run_grids(
     rows = [row for own in by_grid.values() for row in own]
     floors = _floors(workspace, told, kind, shown)
     _row_named(against, [*(row.label for row in rows), *(row.name for row in rows), *(row.label for row in floors)])
-    target = workspace.root / "experiments" / folder
+    target = workspace.experiments / folder
     asked = {name: asdict(grid) for name, grid in grids.items()}
     kept = {"request": asked[""]} if "" in asked else {"requests": asked}
     write_json(target / "grid.json", {**kept, "runs": {run.run: run.row for run in runs}})
