@@ -88,6 +88,7 @@ class DeclaredReport:
     def as_json(self) -> dict[str, Any]:
         """The JSON form, which is ``results.json`` too: that of a grid, and what the paper says beside it."""
         declaration = self.declared.declaration
+        headings, rows = table_of(self)
         return {
             **({"name": self.folder.name, "title": declaration.title} if self.grid is None else self.grid.as_json()),
             "experiment": self.declared.name,
@@ -95,13 +96,14 @@ class DeclaredReport:
             "scale": self.scale,
             "measures": list(declaration.measures),
             "lines": [json_form(line) for line in self.lines],
+            "table": {"headings": headings, "rows": rows},
             "paper": [
                 {"name": row.name, "source": source, "figures": [_mean_and_std(each) for each in figures]}
                 for row in declaration.rows
                 for source, figures in row.paper.items()
             ],
             "answers": [answer.as_json() for answer in self.answers],
-            "claims": [each.as_json() for each in self.verdicts],
+            "claims": [{**each.as_json(), "text": claim_lines(each)[0]} for each in self.verdicts],
             "footnotes": list(declaration.footnotes),
         }
 

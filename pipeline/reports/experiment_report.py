@@ -65,15 +65,37 @@ class Row:
 
 
 @dataclass(frozen=True)
+class Table:
+    """A declared experiment's table, as the paper prints it."""
+
+    headings: list[str]
+    rows: list[list[str]]
+
+
+@dataclass(frozen=True)
+class Said:
+    """A claim of the paper with its verdict, or what more labels would bring."""
+
+    text: str
+
+
+@dataclass(frozen=True)
 class Results:
-    """What ``results.json`` holds."""
+    """What ``results.json`` holds: of a declared experiment more than of a grid, no rows where nothing is trained."""
 
     name: str
     title: str
-    rows: list[Row]
-    against: str
-    notes: list[str]
-    failed: dict[str, str]
+    rows: list[Row] = field(default_factory=list)
+    against: str = ""
+    notes: list[str] = field(default_factory=list)
+    failed: dict[str, str] = field(default_factory=dict)
+    # of a declared experiment
+    asks: str = ""
+    scale: str = ""
+    table: Table | None = None
+    answers: list[Said] = field(default_factory=list)
+    claims: list[Said] = field(default_factory=list)
+    footnotes: list[str] = field(default_factory=list)
 
 
 @dataclass(frozen=True)
@@ -87,6 +109,8 @@ class ExperimentFacts:
     @property
     def lines(self) -> tuple[str, ...]:
         """What the page says, in short."""
+        if not self.results.rows:
+            return (f"{self.results.name}: {self.results.title}",)
         best = max(self.results.rows, key=lambda row: row.figures[SELECT].mean)
         failed = f"; {len(self.results.failed)} runs failed" if self.results.failed else ""
         return (
@@ -113,7 +137,7 @@ def experiment_report(workspace: Workspace, name: str) -> ExperimentFacts:
     folder = workspace.experiments / name
     fix = f"run `semctl experiment grid --name {name} ...` again: finished runs are not trained again"
     results = read_json(folder / RESULTS, error=ModelError, fix=fix, shape=Results)
-    if not results.rows or any(name not in row.figures for row in results.rows for name in _MAIN):
+    if not (results.rows or results.table) or any(name not in row.figures for row in results.rows for name in _MAIN):
         raise ModelError("a row without figures", where=folder / RESULTS, fix=fix)
     drawings = (path for path in sorted(folder.glob("*.svg")) if path.stat().st_size <= _LARGEST_FIGURE)
     # as an image: what a drawing would load or run is neither loaded nor run
@@ -125,6 +149,7 @@ def experiment_page(facts: ExperimentFacts) -> str:
     """The page as text: the same files give the same bytes."""
     results = facts.results
     trained = [row for row in results.rows if not row.floor]
+    metrics = list(results.rows[0].figures) if results.rows else []
     every = sorted({name for row in results.rows for name in row.folds}, key=lambda name: (len(name), name))
     return render(
         "experiment_report.html",
@@ -133,8 +158,8 @@ def experiment_page(facts: ExperimentFacts) -> str:
         trained=trained,
         main=_MAIN,
         headings=[_heading(name) for name in _MAIN],
-        metrics=list(results.rows[0].figures),
-        all_headings=[_heading(name) for name in results.rows[0].figures],
+        metrics=metrics,
+        all_headings=[_heading(name) for name in metrics],
         folds=every,
         fold_headings=[f"fold {name}" for name in every],
         run_count=sum(len(row.runs) for row in trained),

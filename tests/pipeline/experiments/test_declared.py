@@ -32,6 +32,7 @@ from pipeline.generator.corpus import GenerateRequest, generate_corpus
 from pipeline.labelling.ingest_labels import IngestRequest, ingest_labels
 from pipeline.modelling.evaluate import EvaluateRequest, evaluate
 from pipeline.modelling.training_data import gold_states
+from pipeline.reports.experiment_report import experiment_page, experiment_report
 from pipeline.workspace import Workspace
 from schemas.errors import InputError, ServiceError, UsageError
 from schemas.progress import SilentProgress
@@ -399,6 +400,11 @@ def test_table_1_is_the_corpus_beside_the_paper(workspace: Workspace):
     assert ours.cells == tuple(str(splits[name].dialogues) for name in ("train", "valid", "test"))
     assert report.lines[2].cells == ("5,478", "1,113", "1,174")
     assert "| dialogues | here | 20 | 4 | 6 |" in (report.folder / "table.md").read_text()
+    facts = experiment_report(workspace, "table1")
+    assert facts.lines == (f"table1: {report.declared.declaration.title}",)
+    page = experiment_page(facts)
+    assert "105,439" in page  # the paper's
+    assert "What it took" not in page
 
 
 def test_marks_stand_where_their_figures_are():

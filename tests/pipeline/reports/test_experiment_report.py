@@ -87,6 +87,30 @@ def test_the_page_shows_table_figure_folds_cost_and_failed_runs(semctl: Any, gri
     assert text.count("1,000") == 2
 
 
+def test_a_declared_experiment_stands_beside_the_paper(semctl: Any, grid: Workspace):
+    file = grid.experiments / "mine" / "results.json"
+    results = json.loads(file.read_text())
+    told = {
+        "asks": "Is it good?",
+        "scale": "smoke",
+        "table": {
+            "headings": ["", "measured", "NDCG@5"],
+            "rows": [["MHRED", "here", "51.2"], ["", PAYLOADS[4], "39.1"]],
+        },
+        "answers": [{"text": "200 more are expected to bring +1.1 ± 0.6 NDCG@5"}],
+        "claims": [{"text": f"holds here: {PAYLOADS[5]}"}],
+        "footnotes": ["printed as 102.02 %"],
+    }
+    write_json(file, {**results, **told})
+    assert semctl("mine")[0] == 0
+    seen = assert_stays_in_its_file((grid.reports / "experiment-mine.html").read_text())
+    text = " ".join(seen.text.split())
+    for said in ("Is it good?", "scale smoke", "39.1", "+1.1 ± 0.6 NDCG@5", "holds here: ", "printed as 102.02 %"):
+        assert said in text
+    for payload in PAYLOADS[4:6]:
+        assert payload in seen.text
+
+
 @pytest.mark.parametrize(
     ("content", "message"),
     [("[]", "not as semctl writes it"), ('{"name": "x"}', "not as semctl writes it"), ("{", "not valid JSON")],
