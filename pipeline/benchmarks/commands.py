@@ -27,6 +27,7 @@ _TABLES = f"{_SETTINGS}import numpy, pyarrow.parquet\n"
 _ROWS = f"{_TABLES}pyarrow.array([''])\n"  # of Python's own values: pyarrow looks whether they are pandas'
 
 COMMANDS: dict[str, tuple[list[str], str]] = {
+    "--help": (["--help"], _SCREEN),
     "config show": (["config", "show"], _SETTINGS),
     "ontology show": (["ontology", "show"], _SETTINGS),
     "stats": (["stats"], f"{_ROWS}import pyarrow.compute, pyarrow.dataset, pyarrow.acero"),
