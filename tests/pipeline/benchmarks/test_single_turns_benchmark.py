@@ -13,7 +13,6 @@ from pipeline.benchmarks import run_benchmark, tables_of
 from pipeline.benchmarks.measure import Options
 from pipeline.benchmarks.single_turns import PER_DIALOGUE, WAYS, _Shop
 from pipeline.corpus.import_corpus import ImportRequest, import_corpus
-from pipeline.generator.corpus import GenerateRequest, generate_corpus
 from pipeline.labelling.ingest_labels import IngestRequest, ingest_labels
 from pipeline.modelling.evaluate import EvaluateRequest, evaluate
 from pipeline.modelling.runs import load_corpus
@@ -25,6 +24,7 @@ from schemas.errors import InputError, UsageError
 from schemas.progress import SilentProgress
 from semantic_model.grounded.tracking import CrossFittedTracker
 from semantic_model.states import tracker
+from tests.generated_workspace import generated_workspace
 from tests.label_exports import marked, states_in
 from tests.labelling_corpus import ONTOLOGY, dialogue, write_workspace
 
@@ -42,10 +42,7 @@ class Measured(NamedTuple):
 @pytest.fixture(scope="module")
 def measured(tmp_path_factory: pytest.TempPathFactory) -> Measured:
     folder = tmp_path_factory.mktemp("turns")
-    generate_corpus(folder / "corpus", GenerateRequest(size="test"))
-    gold = Workspace(folder / "gold")
-    import_corpus(gold, ImportRequest(folder / "corpus", "mmd"))
-    ingest_labels(gold, IngestRequest())
+    gold = generated_workspace(folder)
     options = Options(rounds=1, sizes=(12, 30), workspace=gold.root, out=folder / "out")
     return Measured(folder / "corpus", gold, folder / "out", run_benchmark("turns", options)["benchmarks"])
 

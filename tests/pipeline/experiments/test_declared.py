@@ -17,7 +17,6 @@ import pytest
 from PIL import Image
 
 from pipeline import cli
-from pipeline.corpus.import_corpus import ImportRequest, import_corpus
 from pipeline.corpus.stats import workspace_stats
 from pipeline.experiments.budget import budget_answers
 from pipeline.experiments.claims import verdict
@@ -28,8 +27,6 @@ from pipeline.experiments.figure import Dots, dots
 from pipeline.experiments.grid import ExperimentRequest, plan_grid, rows_of
 from pipeline.experiments.running import run_all
 from pipeline.experiments.summary import Part, RowSummary, summarise
-from pipeline.generator.corpus import GenerateRequest, generate_corpus
-from pipeline.labelling.ingest_labels import IngestRequest, ingest_labels
 from pipeline.modelling.evaluate import EvaluateRequest, evaluate
 from pipeline.modelling.training_data import gold_states
 from pipeline.reports.experiment_report import experiment_page, experiment_report
@@ -38,6 +35,7 @@ from schemas.errors import InputError, ServiceError, UsageError
 from schemas.progress import SilentProgress
 from schemas.state_metrics import StateCounts
 from semantic_model.evaluation.evaluation import Evaluation
+from tests.generated_workspace import generated_workspace
 
 PAPER = Path(__file__).resolve().parents[4] / "shared" / "reference" / "semantic-paper.txt"
 TINY = ("model.width=8", "model.heads=2", "model.inner=8", "model.layers=1", "image.encoder=pixels")
@@ -46,11 +44,7 @@ TINY = ("model.width=8", "model.heads=2", "model.inner=8", "model.layers=1", "im
 @pytest.fixture(scope="module")
 def prepared(tmp_path_factory: pytest.TempPathFactory) -> Workspace:
     folder = tmp_path_factory.mktemp("declared")
-    generate_corpus(folder / "corpus", GenerateRequest(size="test"))
-    workspace = Workspace(folder / "shop")
-    import_corpus(workspace, ImportRequest(folder / "corpus", "mmd"))
-    ingest_labels(workspace, IngestRequest())
-    return workspace
+    return generated_workspace(folder)
 
 
 @pytest.fixture

@@ -20,13 +20,10 @@ import pytest
 from PIL import Image
 
 from pipeline import cli
-from pipeline.corpus.import_corpus import ImportRequest, import_corpus
 from pipeline.experiments.experiment import _notes, _other_presets, _sources, experiment
 from pipeline.experiments.figure import ratio_figure
 from pipeline.experiments.grid import ExperimentRequest, plan_grid, rows_of
 from pipeline.experiments.summary import Part, Spread, compare, markdown, summarise
-from pipeline.generator.corpus import GenerateRequest, generate_corpus
-from pipeline.labelling.ingest_labels import IngestRequest, ingest_labels
 from pipeline.modelling.evaluate import EvaluateRequest, evaluate
 from pipeline.modelling.runs import load_corpus
 from pipeline.modelling.train import TrainRequest, resume
@@ -34,6 +31,7 @@ from pipeline.workspace import Workspace
 from schemas.errors import CheckError, UsageError
 from semantic_model.evaluation.evaluation import Evaluation
 from semantic_model.registry import MODELS
+from tests.generated_workspace import generated_workspace
 
 ROOT = Path(__file__).resolve().parents[3]
 SMALL = ("model.width=8", "model.heads=2", "model.inner=8", "model.layers=1", "text.embeddings=corpus")
@@ -44,11 +42,7 @@ BOTH = {"presets": ("tiny",), "models": ("semantic", "dual-encoder"), "settings"
 @pytest.fixture(scope="module")
 def prepared(tmp_path_factory: pytest.TempPathFactory) -> Workspace:
     folder = tmp_path_factory.mktemp("grids")
-    generate_corpus(folder / "corpus", GenerateRequest(size="test"))
-    workspace = Workspace(folder / "shop")
-    import_corpus(workspace, ImportRequest(folder / "corpus", "mmd"))
-    ingest_labels(workspace, IngestRequest())
-    return workspace
+    return generated_workspace(folder)
 
 
 @pytest.fixture

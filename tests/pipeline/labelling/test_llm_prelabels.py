@@ -23,10 +23,7 @@ from pipeline.benchmarks import run_benchmark, tables_of
 from pipeline.benchmarks.measure import Options
 from pipeline.chosen_dialogues import Selection
 from pipeline.cli import _run
-from pipeline.corpus.import_corpus import ImportRequest, import_corpus
-from pipeline.generator.corpus import GenerateRequest, generate_corpus
 from pipeline.labelling.export_for_labelling import ExportRequest, ExportResult, export_for_labelling
-from pipeline.labelling.ingest_labels import IngestRequest, ingest_labels
 from pipeline.labelling.prelabelling import LlmOptions
 from pipeline.modelling.state_tracking import labelled_dialogues
 from pipeline.settings import SETTINGS_TEMPLATE, Settings
@@ -34,6 +31,7 @@ from pipeline.workspace import Workspace
 from schemas.accumulate import difference
 from schemas.errors import ServiceError, UsageError
 from tests.fake_llm import NOTHING, Act, FakeLlm, Request, fake_llm, update
+from tests.generated_workspace import generated_workspace
 from tests.labelling_corpus import dialogue, turn, write_workspace
 from tests.studio_fixtures import RunningStudio, whole_export
 
@@ -59,11 +57,7 @@ def fake(monkeypatch: pytest.MonkeyPatch) -> Iterator[FakeLlm]:
 def generated(tmp_path_factory: pytest.TempPathFactory) -> Workspace:
     """A generated corpus with its gold states ingested."""
     folder = tmp_path_factory.mktemp("generated")
-    generate_corpus(folder / "corpus", GenerateRequest(size="test"))
-    made = Workspace(folder / "shop")
-    import_corpus(made, ImportRequest(folder / "corpus", "mmd"))
-    ingest_labels(made, IngestRequest())
-    return made
+    return generated_workspace(folder)
 
 
 def export(workspace: Workspace, **more: Any) -> ExportResult:

@@ -14,13 +14,12 @@ from pipeline.benchmarks import run_benchmark, tables_of
 from pipeline.benchmarks.measure import Options
 from pipeline.chosen_dialogues import Selection
 from pipeline.cli import _run
-from pipeline.corpus.import_corpus import ImportRequest, import_corpus
-from pipeline.generator.corpus import GenerateRequest, generate_corpus
 from pipeline.labelling.export_for_labelling import ExportRequest, export_for_labelling
 from pipeline.labelling.ingest_labels import IngestRequest, ingest_labels
 from pipeline.labelling.simulated_labels import gold_states
 from pipeline.workspace import Workspace
 from schemas.errors import ModelError, UsageError, WorkspaceError
+from tests.generated_workspace import generated_workspace
 from tests.label_exports import gold_of, save, states_in
 from tests.labelling_corpus import ONTOLOGY, dialogue, write_workspace
 
@@ -36,11 +35,7 @@ def workspace(tmp_path: Path) -> Workspace:
 def generated(tmp_path_factory: pytest.TempPathFactory) -> Workspace:
     """A generated corpus with its gold states ingested."""
     folder = tmp_path_factory.mktemp("generated")
-    generate_corpus(folder / "corpus", GenerateRequest(size="test"))
-    made = Workspace(folder / "shop")
-    import_corpus(made, ImportRequest(folder / "corpus", "mmd"))
-    ingest_labels(made, IngestRequest())
-    return made
+    return generated_workspace(folder)
 
 
 def exported(workspace: Workspace, prelabel: str | None, **selection: Any) -> list[dict[str, Any]]:

@@ -9,11 +9,8 @@ from pathlib import Path
 import pytest
 
 from pipeline import cli
-from pipeline.corpus.import_corpus import ImportRequest, import_corpus
 from pipeline.experiments.experiment import experiment
 from pipeline.experiments.grid import ExperimentRequest, rows_of
-from pipeline.generator.corpus import GenerateRequest, generate_corpus
-from pipeline.labelling.ingest_labels import IngestRequest, ingest_labels
 from pipeline.modelling import training_data
 from pipeline.modelling.evaluate import EvaluateRequest, evaluate
 from pipeline.modelling.recommend import RecommendRequest, recommend
@@ -26,6 +23,7 @@ from schemas.errors import InputError, UsageError, WorkspaceError
 from schemas.progress import SilentProgress
 from semantic_model.data.told_states import state_words
 from semantic_model.registry import MODELS
+from tests.generated_workspace import generated_workspace
 
 SMALL = ("model.width=8", "model.heads=2", "model.inner=8", "train.batch_size=64", "text.embeddings=corpus")
 ASKED = {"model": "dual-encoder", "settings": SMALL, "epochs": 1, "ds_input": True}
@@ -34,11 +32,7 @@ ASKED = {"model": "dual-encoder", "settings": SMALL, "epochs": 1, "ds_input": Tr
 @pytest.fixture(scope="module")
 def prepared(tmp_path_factory: pytest.TempPathFactory) -> Workspace:
     folder = tmp_path_factory.mktemp("ds-input")
-    generate_corpus(folder / "corpus", GenerateRequest(size="test"))
-    workspace = Workspace(folder / "shop")
-    import_corpus(workspace, ImportRequest(folder / "corpus", "mmd"))
-    ingest_labels(workspace, IngestRequest())
-    return workspace
+    return generated_workspace(folder)
 
 
 @pytest.fixture

@@ -9,11 +9,9 @@ from pathlib import Path
 import pytest
 
 from pipeline import cli
-from pipeline.corpus.import_corpus import ImportRequest, import_corpus
-from pipeline.generator.corpus import GenerateRequest, generate_corpus
-from pipeline.labelling.ingest_labels import IngestRequest, ingest_labels
 from pipeline.workspace import Workspace
 from semantic_model.config.config import config_from, load_config
+from tests.generated_workspace import generated_workspace
 
 SMALL = [
     f"--set={setting}" for setting in ("model.width=8", "model.heads=2", "model.inner=8", "text.product_max_tokens=10")
@@ -24,11 +22,7 @@ TRAIN = ["train", "--preset", "default", "--epochs", "1", *SMALL]
 @pytest.fixture(scope="module")
 def workspace(tmp_path_factory: pytest.TempPathFactory) -> Workspace:
     folder = tmp_path_factory.mktemp("grounded")
-    generate_corpus(folder / "corpus", GenerateRequest(size="test"))
-    made = Workspace(folder / "shop")
-    import_corpus(made, ImportRequest(folder / "corpus", "mmd"))
-    ingest_labels(made, IngestRequest())
-    return made
+    return generated_workspace(folder)
 
 
 @pytest.fixture

@@ -12,10 +12,7 @@ from typing import NamedTuple
 
 import pytest
 
-from pipeline.corpus.import_corpus import ImportRequest, import_corpus
 from pipeline.experiments.grid import ExperimentRequest, rows_of
-from pipeline.generator.corpus import GenerateRequest, generate_corpus
-from pipeline.labelling.ingest_labels import IngestRequest, ingest_labels
 from pipeline.modelling.evaluate import EvaluateRequest, evaluate
 from pipeline.modelling.recommend import RecommendRequest, recommend
 from pipeline.modelling.runs import find_run, load_corpus, open_ranker
@@ -29,6 +26,7 @@ from semantic_model.data.knowledge import find_file
 from semantic_model.evaluation.uncertainty import Judge, context_vectors, has_teacher, ranking_margins
 from semantic_model.ranking.model_spec import find_model
 from semantic_model.registry import MODELS
+from tests.generated_workspace import generated_workspace
 
 SMALL = ("model.width=8", "model.heads=2", "model.inner=8", "train.batch_size=64", "text.embeddings=corpus")
 REQUEST = TrainRequest(labeled_ratio=None, model="best-word", preset="dual-encoder", settings=SMALL, epochs=2)
@@ -37,10 +35,7 @@ REQUEST = TrainRequest(labeled_ratio=None, model="best-word", preset="dual-encod
 @pytest.fixture(scope="module")
 def workspace(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Workspace]:
     folder = tmp_path_factory.mktemp("made-up")
-    generate_corpus(folder / "corpus", GenerateRequest(size="test"))
-    made = Workspace(folder / "shop")
-    import_corpus(made, ImportRequest(folder / "corpus", "mmd"))
-    ingest_labels(made, IngestRequest())
+    made = generated_workspace(folder)
     with pytest.MonkeyPatch.context() as patch:
         patch.setitem(MODELS, "best-word", "tests.pipeline.modelling.made_up_model")
         yield made

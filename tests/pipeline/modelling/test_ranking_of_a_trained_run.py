@@ -10,23 +10,19 @@ import pytest
 
 from pipeline.corpus.import_corpus import ImportRequest, import_corpus
 from pipeline.doctor.space import examine_workspace
-from pipeline.generator.corpus import GenerateRequest, generate_corpus
-from pipeline.labelling.ingest_labels import IngestRequest, ingest_labels
 from pipeline.modelling.evaluate import EvaluateRequest, evaluate
 from pipeline.modelling.recommend import RecommendRequest, recommend
 from pipeline.modelling.runs import load_corpus, open_ranker
 from pipeline.modelling.train import TrainRequest, train
 from pipeline.workspace import Workspace
 from schemas.errors import ModelError, UsageError
+from tests.generated_workspace import generated_workspace
 
 
 @pytest.fixture(scope="module")
 def trained(tmp_path_factory: pytest.TempPathFactory) -> Workspace:
     folder = tmp_path_factory.mktemp("ranking")
-    generate_corpus(folder / "corpus", GenerateRequest(size="test"))
-    workspace = Workspace(folder / "shop")
-    import_corpus(workspace, ImportRequest(folder / "corpus", "mmd"))
-    ingest_labels(workspace, IngestRequest())
+    workspace = generated_workspace(folder)
     train(workspace, TrainRequest(labeled_ratio=0.5, preset="tiny", epochs=1))
     return workspace
 

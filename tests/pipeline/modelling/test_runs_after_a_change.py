@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import pytest
 
-from pipeline.corpus.import_corpus import ImportRequest, import_corpus
-from pipeline.generator.corpus import GenerateRequest, generate_corpus
 from pipeline.labelling.ingest_labels import IngestRequest, ingest_labels
 from pipeline.modelling.evaluate import EvaluateRequest, evaluate
 from pipeline.modelling.recommend import RecommendRequest, recommend
@@ -14,6 +12,7 @@ from pipeline.workspace import Workspace
 from schemas.errors import WorkspaceError
 from schemas.progress import SilentProgress
 from semantic_model.training.checkpoint import read_card
+from tests.generated_workspace import generated_workspace
 from tests.pipeline.labelling.test_ontology_changes import change
 
 GROUNDED = ("model.kind=grounded",)
@@ -22,10 +21,7 @@ GROUNDED = ("model.kind=grounded",)
 @pytest.fixture(scope="module")
 def trained(tmp_path_factory: pytest.TempPathFactory) -> Workspace:
     folder = tmp_path_factory.mktemp("renaming")
-    generate_corpus(folder / "corpus", GenerateRequest(size="test"))
-    workspace = Workspace(folder / "shop")
-    import_corpus(workspace, ImportRequest(folder / "corpus", "mmd"))
-    ingest_labels(workspace, IngestRequest())
+    workspace = generated_workspace(folder)
     train(workspace, TrainRequest(labeled_ratio=0.5, preset="tiny", epochs=1, settings=GROUNDED))
     return workspace
 

@@ -13,12 +13,9 @@ import pytest
 from annotate.assignment.selection_strategies import seeded_order
 from pipeline import cli
 from pipeline.chosen_dialogues import Selection, choose_dialogues
-from pipeline.corpus.import_corpus import ImportRequest, import_corpus
 from pipeline.experiments.experiment import experiment
 from pipeline.experiments.grid import ExperimentRequest
-from pipeline.generator.corpus import GenerateRequest, generate_corpus
 from pipeline.labelling.export_for_labelling import ExportRequest, export_for_labelling
-from pipeline.labelling.ingest_labels import IngestRequest, ingest_labels
 from pipeline.modelling.runs import load_corpus
 from pipeline.modelling.train import TrainRequest, train
 from pipeline.selection.pool import find_pool
@@ -28,6 +25,7 @@ from pipeline.workspace import Workspace
 from schemas.errors import InputError, LabelError, ModelError, UsageError
 from schemas.progress import SilentProgress
 from schemas.tables import D_F, RECOMMENDATIONS, STATES, write_table
+from tests.generated_workspace import generated_workspace
 from tests.labelling_corpus import dialogue, turn, write_workspace
 
 SMALL = ("model.width=8", "model.heads=2", "model.inner=8", "model.layers=1", "text.embeddings=corpus")
@@ -247,10 +245,7 @@ def test_bad_requests_for_turns_are_refused(shop: Workspace, changes: dict[str, 
 @pytest.fixture(scope="module")
 def prepared(tmp_path_factory: pytest.TempPathFactory) -> Workspace:
     folder = tmp_path_factory.mktemp("selecting")
-    generate_corpus(folder / "corpus", GenerateRequest(size="test"))
-    workspace = Workspace(folder / "shop")
-    import_corpus(workspace, ImportRequest(folder / "corpus", "mmd"))
-    ingest_labels(workspace, IngestRequest())
+    workspace = generated_workspace(folder)
     for seed in (0, 1):
         train(workspace, TrainRequest(preset="tiny", settings=SMALL, epochs=1, seed=seed))
         train(workspace, TrainRequest(preset="default", settings=SMALL, epochs=1, seed=seed, labeled_ratio=0.5))
