@@ -115,7 +115,9 @@ def test_together_gradients_are_those_of_the_whole_batch(trainer_of, rows, part,
     found = gradients(together, SplitModel(together.model, together.processes), rows, part)
     assert found.keys() == expected.keys()
     for name, value in expected.items():
-        scale = max(float(value.abs().max()), 1e-3)
+        # a softmax does not see a bias of its keys: its gradient is rounding, of terms as large as its weight's
+        like = expected.get(name.replace("key.bias", "key.weight"), value)
+        scale = max(float(like.abs().max()), 1e-3)
         assert torch.allclose(found[name], value, rtol=1e-4, atol=1e-4 * scale), name
 
 
