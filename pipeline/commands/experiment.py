@@ -184,6 +184,7 @@ def run(
     ] = False,
     settings: Annotated[list[str] | None, SETTINGS] = None,
     seeds: Annotated[int | None, typer.Option(min=1, help="How many seeds, from 0; else the scale's.")] = None,
+    folds: Annotated[int | None, typer.Option(min=2, help="Measure on folds by dialogue; else as the scale.")] = None,
     labelled: Annotated[
         Path | None,
         typer.Option(
@@ -212,6 +213,7 @@ def run(
         scale=scale,
         settings=tuple(settings or ()),
         seeds=seeds,
+        folds=folds,
         labelled=None if labelled is None else named_for_training(workspace.require(), labelled),
         more=more,
         name=folder,

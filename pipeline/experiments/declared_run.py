@@ -34,6 +34,7 @@ class RunRequest:
     scale: str | None = None  # None: the file's own
     settings: tuple[str, ...] = ()  # ``KEY=VALUE`` on top, for every run
     seeds: int | None = None  # instead of the scale's
+    folds: int | None = None  # by dialogue, instead of the scale's own
     # dialogues in the order of choosing, of which ratios are shares, on the corpus's own splits; None: they are drawn
     labelled: tuple[str, ...] | None = None
     more: int | None = None  # how many more labelled dialogues are asked about, instead of the file's
@@ -90,7 +91,9 @@ class DeclaredReport:
         declaration = self.declared.declaration
         headings, rows = table_of(self)
         return {
-            **({"name": self.folder.name, "title": declaration.title} if self.grid is None else self.grid.as_json()),
+            **({"name": self.folder.name} if self.grid is None else self.grid.as_json()),
+            "title": declaration.title,
+            "measured": "" if self.grid is None else self.grid.title,
             "experiment": self.declared.name,
             "asks": declaration.asks,
             "scale": self.scale,
@@ -216,7 +219,11 @@ def _grids(declared: Declared, request: RunRequest) -> tuple[str, dict[str, Expe
     grids = {name: replace(grid, settings=(*grid.settings, *request.settings)) for name, grid in grids.items()}
     if request.seeds is not None:
         grids = {name: replace(grid, seeds=request.seeds) for name, grid in grids.items()}
+    if request.folds is not None:
+        grids = {name: replace(grid, folds=request.folds) for name, grid in grids.items()}
     if request.labelled is not None:
+        if request.folds is not None:
+            raise UsageError("--folds would hold some of the --labelled dialogues out", fix="leave one of them out")
         grids = {
             name: replace(grid, labelled=request.labelled, folds=None, pool_test=False) for name, grid in grids.items()
         }

@@ -90,6 +90,7 @@ class Results:
     notes: list[str] = field(default_factory=list)
     failed: dict[str, str] = field(default_factory=dict)
     # of a declared experiment
+    measured: str = ""  # on which queries
     asks: str = ""
     scale: str = ""
     table: Table | None = None

@@ -79,10 +79,10 @@ def test_there_are_the_papers_tables_and_figures_and_each_can_be_planned(prepare
             else:
                 assert all(rows_of(prepared, grid) for grid in found.grids(scale).values())
     assert planned["table2", "smoke"] == (9, 18)
-    assert planned["table2", "small"] == (9, 81)
-    assert planned["table3", "small"] == (5, 45)
+    assert planned["table2", "small"] == (9, 27)
+    assert planned["table3", "small"] == (5, 15)
     assert planned["figure4", "smoke"] == (6, 12)
-    assert planned["figure6", "small"] == (16, 144)
+    assert planned["figure6", "small"] == (16, 48)
     assert planned["figure7", "smoke"] == (4, 8)
 
 
