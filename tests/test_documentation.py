@@ -16,6 +16,7 @@ import typer
 from pipeline import cli
 from pipeline.cli import app
 from semantic_model.config.config import flat_settings, load_config
+from tests.skipping import need_minilm
 
 ROOT = Path(__file__).resolve().parent.parent
 DOCUMENTS = {
@@ -147,11 +148,24 @@ SHOWN = {
         "PIL.Image.Image",
     ),
     "03_are_more_labels_worth_it.ipynb": (
-        "test split, 35 queries, candidates: all; per cent",
-        "tiny r0.2 less tiny r0: ",
-        "tiny no-images r1 less tiny r1: ",
-        "state-rule (gold)",
-        "share of the training dialogues used with labels",
+        "valid split, 26 queries, candidates: all; per cent",
+        "default: 20 more labelled dialogues, on top of 20, are expected to bring ",
+        "default r0.25 less default r0: seed by seed ",
+        "share of the training dialogues whose labels are used",
+        "state-rule (gold) is told the gold states",
+    ),
+    "04_won_and_lost.ipynb": (
+        ": won, NDCG@10 ",
+        "believed: ",
+        "first right product: rank ",
+        "PIL.Image",
+        "with images",
+    ),
+    "05_comparison_of_systems.ipynb": (
+        "Enteract (re-implemented)",  # in the figure
+        "cannot be told here: SeMANTIC outperforms the compared methods",
+        "clip tuned: stand-in: ",
+        "a single seed: how far another would move a figure is not known",
     ),
 }
 """Notebook -> what a reader has to see in it."""
@@ -165,6 +179,8 @@ SHOWN = {
     ],
 )
 def test_the_notebook_runs_and_shows_what_it_is_about(notebook: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    if notebook.name.startswith("05"):  # CLIP's stand-in
+        need_minilm()
     names: dict[str, object] = {}
     worth: list[str] = []
     for source in cells(notebook, "code"):

@@ -22,12 +22,12 @@ from pipeline.cli import _run
 from schemas.errors import MissingPartError, SemctlError
 from schemas.progress import SilentProgress
 from schemas.tables import TURNS
-from semantic_model.data.tokenizer import MINILM, words_folder
 from semantic_model.evaluation.metrics import rank_metrics
 from semantic_model.ranking.model_spec import find_model
 from semantic_model.registry import MODELS
 from semantic_model.speed.scoring import ScoringCase, extra_mebibytes
 from semantic_model.speed.systems import MadeUpShop, ProductCase, SystemCase
+from tests.skipping import has_minilm
 
 torch.set_num_threads(1)
 
@@ -115,19 +115,9 @@ def test_each_model_has_seconds_of_its_own_to_stay_within(monkeypatch: pytest.Mo
 def test_the_evaluation_benchmark_has_a_row_for_each_model():
     rows = run_benchmark("evaluation", Options(rounds=1, sizes=(5,), width=16))["benchmarks"]
     titles = [
-        name + " (re-implemented)" * find_model(name).reimplemented
-        for name in MODELS
-        if name != "clip" or _has_minilm()
+        name + " (re-implemented)" * find_model(name).reimplemented for name in MODELS if name != "clip" or has_minilm()
     ]
     assert [row["name"] for row in rows[2:]] == [f"ranking 5 x 60 candidates with {it}, width 16" for it in titles]
-
-
-def _has_minilm() -> bool:
-    try:
-        words_folder(MINILM)
-    except MissingPartError:
-        return False
-    return True
 
 
 @pytest.mark.parametrize("name", [name for name in MODELS if name != "clip"])

