@@ -27,7 +27,7 @@ from annotate.label_studio import environment as studio_environment
 from annotate.label_studio.address import LOOPBACK, ServerAddress
 from annotate.label_studio.plain_http import StudioAnswer, ask
 from schemas.errors import ServiceError, UsageError, WorkspaceError
-from schemas.files import locked, read_json, taken_apart, write_json
+from schemas.files import locked, read_json, taken_apart, write_atomic, write_json
 from schemas.progress import Progress, SilentProgress
 from schemas.safe_text import guard
 
@@ -96,6 +96,10 @@ class Studio:
     def _data(self) -> Path:
         return self.folder / "data"
 
+    @property
+    def _database(self) -> Path:
+        return self._data / studio_environment.DATABASE
+
     def start(
         self, port: int, progress: Progress | None = None, *, host: str = LOOPBACK, public_url: str = ""
     ) -> StudioStatus:
@@ -130,8 +134,9 @@ class Studio:
                 return self.status()
             address.require_free()
             credentials = self._make_credentials()
+            self._make_database(progress)
             process = self._launch(address, credentials)
-            progress.log("starting Label Studio; the first time takes about a minute")
+            progress.log("starting Label Studio")
             try:
                 with progress.task("starting Label Studio"):
                     version = self._wait(process, address.url, credentials)
@@ -236,7 +241,7 @@ class Studio:
         known = self.credentials()
         if known is not None:
             return known
-        if (self._data / "label_studio.sqlite3").exists():
+        if self._database.exists():
             raise WorkspaceError(
                 "Label Studio's database is there, its credentials are not",
                 where=self.credentials_file,
@@ -246,6 +251,14 @@ class Studio:
         content = {"username": made.username, "password": made.password, "token": made.token}
         write_json(self.credentials_file, content, mode=0o600)
         return self.credentials() or made
+
+    def _make_database(self, progress: Progress) -> None:
+        if self._database.exists():
+            return
+        try:
+            write_atomic(self._database, studio_environment.empty_database(self.environment, progress), mode=0o600)
+        except OSError as problem:  # as in an environment that another user installed: the server makes its own
+            progress.log(f"the first start takes about a minute: cannot keep an empty database ({problem.strerror})")
 
     def _launch(self, address: ServerAddress, credentials: Credentials) -> subprocess.Popen[bytes]:
         settings = {
@@ -258,10 +271,7 @@ class Studio:
             "LABEL_STUDIO_LOCAL_FILES_SERVING_ENABLED": "true",
             "LABEL_STUDIO_LOCAL_FILES_DOCUMENT_ROOT": str(self.files),
             "LABEL_STUDIO_DISABLE_SIGNUP_WITHOUT_LINK": "true",
-            "COLLECT_ANALYTICS": "false",
-            "SENTRY_DSN": "",
-            "FRONTEND_SENTRY_DSN": "",
-            "LATEST_VERSION_CHECK": "false",
+            **studio_environment.QUIET,
             "DEBUG": "false",
             "PYTHONUNBUFFERED": "1",
         }
@@ -303,10 +313,9 @@ class Studio:
 
     def _last_words(self) -> str:
         try:
-            lines = self.log_file.read_text(errors="replace").splitlines()
+            return studio_environment.last_line(self.log_file.read_text(errors="replace"))
         except OSError:
             return ""
-        return next((line.strip() for line in reversed(lines) if line.strip()), "")
 
     def _server(self) -> dict[str, Any] | None:
         """The record of our server, when that very process is alive."""

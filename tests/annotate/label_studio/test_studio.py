@@ -10,6 +10,7 @@ import sys
 import textwrap
 import urllib.error
 import urllib.request
+from dataclasses import replace
 from http.cookiejar import CookieJar
 from pathlib import Path
 from urllib.parse import urlencode
@@ -27,6 +28,10 @@ from tests.studio_fixtures import RunningStudio, free_port
 STAND_IN = """\
 #!{python}
 import http.server, json, os, signal, subprocess, sys
+if sys.argv[1:] == ["version"]:
+    open(os.path.join(os.environ["LABEL_STUDIO_BASE_DATA_DIR"], "label_studio.sqlite3"), "w").write("empty")
+    open(__file__ + ".made", "a").write("once")
+    sys.exit()
 {before}
 host, port = sys.argv[sys.argv.index("--internal-host") + 1], int(sys.argv[sys.argv.index("--port") + 1])
 links = ["first"]
@@ -208,6 +213,31 @@ def test_a_second_start_keeps_the_login(tmp_path: Path):
     studio.start(free_port())
     studio.stop()
     assert studio.credentials() == first
+
+
+def test_a_server_begins_with_a_copy_of_the_database_that_is_made_once(tmp_path: Path):
+    first = stand_in(tmp_path)
+    second = replace(first, folder=tmp_path / "other" / ".studio", files=tmp_path / "other" / "files")
+    for studio in (first, second, first):
+        studio.start(free_port())
+        studio.stop()
+        database = studio.folder / "data" / "label_studio.sqlite3"
+        assert database.read_text() == "empty"
+        assert stat.S_IMODE(database.stat().st_mode) == 0o600
+    database.write_text("used")
+    first.start(free_port())
+    first.stop()
+    assert database.read_text() == "used"
+    assert (first.environment / "bin" / "label-studio.made").read_text() == "once"
+
+
+def test_a_database_that_cannot_be_made_is_an_error_with_the_last_words(tmp_path: Path):
+    studio = stand_in(tmp_path)
+    (studio.environment / "bin" / "label-studio").write_text("#!/bin/sh\necho no such table\nexit 1\n")
+    with pytest.raises(ServiceError, match="could not make its database: no such table"):
+        studio.start(free_port())
+    assert not list(studio.environment.glob("*.sqlite3"))
+    assert not list(studio.environment.glob(".*"))
 
 
 def test_token_and_password_are_for_the_owner_only_and_never_shown(tmp_path: Path):
