@@ -303,10 +303,27 @@ PRODUCTS = _table(
 )
 """One row per product, sorted by ``product_id``; attribute names and values sorted within a row."""
 
-IMAGES = _table(
-    "images", 1, "image_id:text file:text? url:text? sha256:text? width:int? height:int? status:text", "semctl import"
+_IMAGES_1 = pa.schema(_columns("image_id:text file:text? url:text? sha256:text? width:int? height:int? status:text"))
+
+IMAGES = Table("images", 2, pa.schema([*_IMAGES_1, *_columns("link:text?")]), "semctl import", earlier={1: _IMAGES_1})
+"""One row per image; ``status`` is ok, missing (no such file), dead (a link without a file) or broken.
+
+``file`` is an absolute path, or one below the workspace where ``semctl fetch-images`` put it. ``url`` is the link as
+links are compared; ``link`` is the link as the corpus writes it, where that is not the same.
+"""
+
+FETCHED = _table(
+    "fetched",
+    1,
+    "link:text host:text status:text reason:text detail:text http_status:int? came_from:text? file:text? sha256:text? "
+    "bytes:int? width:int? height:int? seconds:float tries:int at:text",
+    "semctl fetch-images",
 )
-"""One row per image; ``status`` is ok, missing (no such file), dead (a link without a file) or broken."""
+"""One row per link that was asked for, sorted by ``link``; ``status`` is ok, dead (no answer that may be taken) or
+broken (what came is no image that may be taken), ``reason`` a code, ``came_from`` the address that it led to at last.
+
+``file`` is a path below the workspace; ``seconds`` are those of the last of the ``tries``, ``at`` is when it ended.
+"""
 
 TURNS = _table(
     "turns", 1, "dialogue_id:text turn:int speaker:text act:text text:text image_ids:texts split:text", "semctl import"

@@ -6,7 +6,10 @@ Here is also what keeps keys where they belong: addresses hold none, and no requ
 from __future__ import annotations
 
 import ipaddress
+import time
+from contextlib import suppress
 from dataclasses import dataclass
+from email.utils import parsedate_to_datetime
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
@@ -62,6 +65,17 @@ def is_loopback(host: str) -> bool:
         return ipaddress.ip_address(host).is_loopback
     except ValueError:
         return False
+
+
+def retry_after(given: str) -> float | None:
+    """The seconds that a server asks to wait in its header ``Retry-After``: a number, or until a date."""
+    given = given.strip()
+    with suppress(ValueError):
+        seconds = float(given)
+        return seconds if 0 <= seconds < float("inf") else None
+    with suppress(ValueError, TypeError, OverflowError):
+        return max(0.0, parsedate_to_datetime(given).timestamp() - time.time())
+    return None
 
 
 def http_client(url: str, seconds: float, **options: Any) -> httpx.Client:

@@ -18,7 +18,6 @@ import time
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import suppress
 from dataclasses import dataclass
-from email.utils import parsedate_to_datetime
 from queue import Queue
 from typing import Any, NamedTuple, TypeVar
 from urllib.parse import urlsplit
@@ -26,7 +25,7 @@ from urllib.parse import urlsplit
 import httpx
 import orjson
 
-from annotate.label_studio.plain_http import is_key, is_loopback, origin, server_address
+from annotate.label_studio.plain_http import is_key, is_loopback, origin, retry_after, server_address
 from schemas.errors import ServiceError, UsageError
 from schemas.progress import Progress, SilentProgress
 from schemas.safe_text import guard, holds_secret
@@ -258,7 +257,8 @@ class LlmServer:
             what = f"the account at the language model has nothing left ({detail})"
             return ServiceError(what, where=self.url, fix="top it up, then run this again")
         if status in (408, 409, 425, 429) or status >= 500:
-            reason, pause = "rate limit" if status == 429 else "server failed", _retry_after(response)
+            reason = "rate limit" if status == 429 else "server failed"
+            pause = retry_after(response.headers.get("retry-after", ""))
             return _AgainError(reason, detail, pause=pause, for_all=status == 429 or pause is not None)
         if not self._has_replied:
             if status in (401, 403):  # later it may be one question that a filter does not let through
@@ -438,14 +438,3 @@ def _said(content: bytes) -> str:
         body = error
     text = " ".join(str(body).split())
     return "its answer is not shown: it repeats the key" if holds_secret(text) else text[:200]
-
-
-def _retry_after(response: httpx.Response) -> float | None:
-    """The seconds that a server asks to wait: a number, or until a date."""
-    given = response.headers.get("retry-after", "").strip()
-    with suppress(ValueError):
-        seconds = float(given)
-        return seconds if 0 <= seconds < float("inf") else None
-    with suppress(ValueError, TypeError, OverflowError):
-        return max(0.0, parsedate_to_datetime(given).timestamp() - time.time())
-    return None

@@ -30,6 +30,14 @@ def canonical_url(url: str) -> str:
     return unquote(url) if "%" in url else url
 
 
+def canonical_link(url: str, written: dict[str, str]) -> str:
+    """:func:`canonical_url`, which notes in ``written`` how a link was written first, where that is not the same."""
+    link, url = canonical_url(url), url.strip()
+    if link != url:
+        written.setdefault(link, url)
+    return link
+
+
 def place_of(reference: str) -> str:
     """What a canonical link points at, over ``http``, ``https`` or whichever of them; other references as they are."""
     return _SCHEME.sub("", reference, count=1) if _SCHEME.match(reference) else reference
@@ -46,11 +54,15 @@ def file_stem(reference: str) -> str:
 
 
 class ReferencedImage(NamedTuple):
-    """An image as referred to: its id in the tables, its file below the images folder, its link."""
+    """An image as referred to: its id in the tables, its file below the images folder, its link.
+
+    ``link`` is the link as the corpus writes it, where that is not ``url``: what is asked for over the network.
+    """
 
     image_id: str
     file: str | None
     url: str | None
+    link: str | None = None
 
 
 class ImageReferences:
@@ -67,6 +79,7 @@ class ImageReferences:
         url_map: canonical link -> file name.
         id_map: id -> canonical link.
         url_map_given: whether there is an ``url2img.txt``.
+        written: canonical link -> link as it was written in these maps, where that is not the same.
     """
 
     def __init__(
@@ -76,10 +89,12 @@ class ImageReferences:
         url_map: Mapping[str, str] | None = None,
         id_map: Mapping[str, str] | None = None,
         url_map_given: bool = False,
+        written: Mapping[str, str] | None = None,
     ) -> None:
         self.folder = None if folder is None else Path(folder)
         self._url_map = url_map or {}
         self._id_map = id_map or {}
+        self._written = written or {}
         self._id_of = {url: number for number, url in reversed(list(self._id_map.items()))}
         self._link_of_file = {file: url for url, file in reversed(list(self._url_map.items()))}
         self._url_map_given = url_map_given
@@ -95,6 +110,7 @@ class ImageReferences:
             "url_map": self._url_map,
             "id_map": self._id_map,
             "url_map_given": self._url_map_given,
+            "written": self._written,
         }
 
     @property
@@ -140,9 +156,11 @@ class ImageReferences:
         number = _at(self._id_of, text)
         if number is None and self.uses_ids and not is_link and text.isdigit():
             number = text
-        if is_link and not self._url_map_given:
-            return ReferencedImage(number or text, file, text)
-        return ReferencedImage(number or file or text, file, text if is_link else None)
+        if not is_link:
+            return ReferencedImage(number or file or text, file, None)
+        own = reference.strip()
+        link = self._written.get(text) or (own if canonical_url(own) == text != own else None)
+        return ReferencedImage(number or (file if self._url_map_given else None) or text, file, text, link)
 
     def _file_of_link(self, *spelled: str) -> str | None:
         """The file named as the last part of a link is, with or without its %-escapes."""
@@ -186,8 +204,11 @@ class ImageReferences:
         return self._names
 
     @classmethod
-    def read_url_map(cls, path: Path, ledger: Ledger) -> dict[str, str]:
-        """Read ``url2img.txt``: a link, a space and a file name a line; other lines are counted and dropped."""
+    def read_url_map(cls, path: Path, ledger: Ledger, written: dict[str, str]) -> dict[str, str]:
+        """Read ``url2img.txt``: a link, a space and a file name a line; other lines are counted and dropped.
+
+        Links that are not canonical are added to ``written``.
+        """
         found: dict[str, str] = {}
         try:
             with path.open(encoding="utf-8", errors="replace") as lines:
@@ -198,7 +219,7 @@ class ImageReferences:
                         continue
                     if not name:
                         ledger["url_map"].drop("no_file_name")
-                    elif found.setdefault(canonical_url(unescape(url)), name) != name:
+                    elif found.setdefault(canonical_link(unescape(url), written), name) != name:
                         ledger["url_map"].drop("link_mapped_before")
                     else:
                         ledger["url_map"].keep()

@@ -20,7 +20,7 @@ import orjson
 
 from pipeline.corpus.catalogue import add_values, attributes_of, description_of, price_of, records_of
 from pipeline.corpus.chunks import Chunk, ChunkMaker
-from pipeline.corpus.images import ImageReferences, canonical_url
+from pipeline.corpus.images import ImageReferences, canonical_link
 from pipeline.corpus.layout import UNREADABLE, Folders, HashedFiles, files_below, names_below
 from pipeline.corpus.ledger import Ledger, LedgerLine
 from pipeline.corpus.parsing import as_text, id_text, pairs, references, snake_case, split_values, structure
@@ -317,17 +317,22 @@ class MmdReader(Reader):
     def _read_image_maps(self, folders: Folders, ledger: Ledger) -> ImageReferences:
         url_map_file = folders.find("url2img.txt", "images/url2img.txt", "knowledge/url2img.txt")
         url_map: dict[str, str] = {}
+        written: dict[str, str] = {}
         if url_map_file is not None:
-            url_map = ImageReferences.read_url_map(url_map_file, ledger)
+            url_map = ImageReferences.read_url_map(url_map_file, ledger, written)
             self._hashes["url2img.txt"] = sha256_file(url_map_file)
         names = ("image_id.json", "cleaned_image_id.json")
         id_file = folders.find(*(place + name for place in ("", "knowledge/", "dialogues/") for name in names))
         id_map: dict[str, str] = {}
         if id_file is not None:
-            id_map = _read_id_map(id_file, ledger)
+            id_map = _read_id_map(id_file, ledger, written)
             self._hashes[id_file.name] = sha256_file(id_file)
         return ImageReferences(
-            folders.image_folder, url_map=url_map, id_map=id_map, url_map_given=url_map_file is not None
+            folders.image_folder,
+            url_map=url_map,
+            id_map=id_map,
+            url_map_given=url_map_file is not None,
+            written=written,
         )
 
     def count(self) -> int:
@@ -429,7 +434,7 @@ def _stem(name: str) -> str:
     return as_unicode(os.path.splitext(os.path.basename(name))[0])
 
 
-def _read_id_map(path: Path, ledger: Ledger) -> dict[str, str]:
+def _read_id_map(path: Path, ledger: Ledger, written: dict[str, str]) -> dict[str, str]:
     content = read_json(path)
     table = content[0] if isinstance(content, list) and content else content
     if not isinstance(table, dict):
@@ -438,7 +443,7 @@ def _read_id_map(path: Path, ledger: Ledger) -> dict[str, str]:
     for url, number in table.items():
         text = id_text(number)
         if text:
-            found.setdefault(text, canonical_url(unescape(url)))
+            found.setdefault(text, canonical_link(unescape(url), written))
         else:
             ledger["url_map"].drop("no_id")
     return found

@@ -35,6 +35,7 @@ REQUIREMENTS: Mapping[str, tuple[str, str | None]] = {
     "transformers": ("5", None),
     "pyarrow": ("18", None),
     "label-studio-sdk": ("2.1", "2.2"),
+    "httpcore": ("1.0", None),
     "httpx": ("0.27", None),
     "ijson": ("3.3", None),
     "jinja2": ("3.1", None),
@@ -56,7 +57,7 @@ REQUIREMENTS: Mapping[str, tuple[str, str | None]] = {
 """Package -> the oldest version that will do, and the first newer one that will not."""
 
 _REPORTED = ("torch", "torchvision", "transformers", "pyarrow", "label-studio-sdk")  # a line each; the rest together
-_ONLY_FOR_LABELLING = ("label-studio-sdk", "httpx")
+_ONLY_FOR_LABELLING = ("label-studio-sdk", "httpcore", "httpx")
 _GIB = 1 << 30
 
 
@@ -95,7 +96,7 @@ def _judge(package: str, version: str | None) -> tuple[Level, str | None]:
     fix = f'pip install "{wanted}"'
     if version is None:
         if package in _ONLY_FOR_LABELLING:
-            return "warning", f"{fix}, to label in Label Studio; training and evaluation do without"
+            return "warning", f"{fix}, to label in Label Studio and to fetch images; training and evaluation do without"
         return "problem", fix
     have = _numbers(version)
     if have < _numbers(lowest) or (beyond is not None and have >= _numbers(beyond)):

@@ -165,6 +165,8 @@ def _opened(content: bytes) -> Iterator[Image.Image]:
                 yield image
     except UndecodableImageError:
         raise
+    except Image.DecompressionBombError:  # Pillow's own limit, of several times as many
+        raise UndecodableImageError("too_many_pixels") from None
     except UnidentifiedImageError:
         others = (_OTHER_FORMATS, *(begins for name, (_, begins) in _OPTIONAL.items() if name not in _formats()))
         is_other = any(begins.match(content[:1024]) for begins in others)
