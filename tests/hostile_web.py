@@ -43,7 +43,8 @@ def bomb() -> bytes:
 class Web:
     """The server, and what it has seen.
 
-    ``/ok/N`` is the N-th image, ``/slow/N`` the same after ``pause`` seconds; for all else see ``_Handler``.
+    ``/ok/N`` is the N-th image, ``/slow/N`` the same after ``pause`` seconds, ``/meet/N`` an image for each of N that
+    ask at the same time; for all else see ``_Handler``.
     """
 
     port: int = 0
@@ -56,6 +57,7 @@ class Web:
     most_at_once: int = 0
     sent: Counter[str] = field(default_factory=Counter)  # bytes of the body, by path, of what has no end
     stopped: threading.Event = field(default_factory=threading.Event)
+    meetings: dict[int, threading.Barrier] = field(default_factory=dict)
     _now: int = 0
     _lock: threading.Lock = field(default_factory=threading.Lock)
 
@@ -65,6 +67,13 @@ class Web:
     @property
     def host(self) -> str:
         return f"127.0.0.1:{self.port}"
+
+    def meet(self, number: int) -> None:
+        """Wait for others, a minute at most."""
+        with self._lock:
+            barrier = self.meetings.setdefault(number, threading.Barrier(number))
+        with suppress(threading.BrokenBarrierError):
+            barrier.wait(60)
 
     @contextmanager
     def busy(self, path: str, headers: dict[str, str]) -> Iterator[int]:
@@ -107,6 +116,10 @@ class _Handler(BaseHTTPRequestHandler):
     def _slow(self, rest: str, _: int) -> None:
         self.web.stopped.wait(self.web.pause)
         self._send(image(int(rest)))
+
+    def _meet(self, rest: str, _: int) -> None:
+        self.web.meet(int(rest))
+        self._send(image(10))
 
     def _kind(self, rest: str, _: int) -> None:
         """An image of this kind, sent as something else."""

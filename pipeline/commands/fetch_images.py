@@ -114,6 +114,14 @@ def _row(host: HostLinks, *, fetched: bool) -> list[object]:
     return [host.host, host.links, *now, host.before, host.dead, host.broken, host.left, reasons]
 
 
+def _asked_again(reason: str) -> str:
+    from pipeline.corpus.image_fetching import REASONS
+
+    if reason.startswith("refused"):
+        return "--allow-host"
+    return "by the next run" if REASONS[reason][0] else "--retry-dead"
+
+
 def _plain(code: str) -> str:
     return code.replace("_", " ")
 
@@ -122,10 +130,10 @@ def _summary(report: FetchReport) -> str:
     if report.expected is not None:
         size = "not known yet" if report.expected.bytes is None else _size(report.expected.bytes)
         basis = "by the images fetched so far" if report.expected.is_measured else "by the pauses alone"
-        links, time = f"{report.total('left'):,} links", _duration(report.expected.seconds)
+        links, time = _number(report.total("left"), "link"), _duration(report.expected.seconds)
         return f"to ask: {links}; size {size}; at least {time} {basis}"
     images = ", ".join(f"{number:,} {status}" for status, number in report.images.items() if number)
-    fetched = f"{report.total('fetched'):,} images fetched ({_size(report.total('bytes'))})"
+    fetched = f"{_number(report.total('fetched'), 'image')} fetched ({_size(report.total('bytes'))})"
     return f"{fetched} in {_duration(report.seconds)}; images of the workspace: {images}"
 
 
@@ -135,17 +143,24 @@ def _say_next(console: Console, report: FetchReport) -> None:
             console.say(f"Next: {report.next[0]}")
         return
     if report.new_images:
-        told = f"{report.new_images:,} images are new: training, evaluation and tasks exported from now on have them"
-        console.say(f"{told}; runs and tasks made before do not")
+        new = f"new in the workspace: {_number(report.new_images, 'image')}"
+        console.say(
+            f"{new}; training, evaluation and tasks exported from now on have them, what was made before does not"
+        )
     later = report.may_come_later()
     if later:
-        console.say(f"{later:,} links may bring an image later: the next semctl fetch-images asks them again")
+        console.say(f"perhaps only for now without an image: {_number(later, 'link')}; the next run asks again")
     if report.next:
         console.say(f"Next: {report.next[0]}")
 
 
+def _number(count: int, of: str) -> str:
+    return f"{count:,} {of}{'s' * (count != 1)}"
+
+
 def _size(count: int) -> str:
-    return f"{count / 2**30:.1f} GiB" if count >= 2**30 else f"{count / 2**20:.1f} MiB"
+    unit, name = next((each for each in ((2**30, "GiB"), (2**20, "MiB")) if count >= each[0]), (2**10, "KiB"))
+    return f"{count / unit:.1f} {name}"
 
 
 def _duration(seconds: float) -> str:

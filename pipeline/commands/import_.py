@@ -98,6 +98,8 @@ def import_(
         + f" dialogues{_drawn(report.drawn_splits)}; {found['user_turns']:,} user turns; "
         + f"{found['products']:,} products",
     )
+    if dead := report.images["dead"]:
+        console.say(f"links without a file: {dead:,}; semctl fetch-images --dry-run counts them by host")
     if report.ledger["states"].kept:
         console.say("Next: semctl ingest-labels takes the corpus's own states; or, to label, semctl studio start")
     else:

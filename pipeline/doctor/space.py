@@ -191,9 +191,13 @@ def _images(workspace: Workspace) -> Iterator[Finding]:
     found = ", ".join(f"{count:,} {status}" for status, count in sorted(counts.items())) or "none"
     if gone:
         what = f"{found}; {len(gone):,} of the ok ones are not where they were, first {gone[0]}"
-        yield Finding(_AREA, "images", "problem", what, "put them back, or run `semctl import` again")
+        ours = any((workspace.root / (file or "")).is_relative_to(workspace.fetched_images) for file in gone)
+        again = "run `semctl fetch-images` again" if ours else "put them back, or run `semctl import` again"
+        yield Finding(_AREA, "images", "problem", what, again)
     elif len(rows) > counts["ok"]:
-        fix = "give the import their folder with --images; products without an image are ranked by text alone"
+        linked = ", or fetch those that have a link with `semctl fetch-images`" if counts["dead"] else ""
+        without = "products without an image are ranked by text alone"
+        fix = f"give the import their folder with --images{linked}; {without}"
         yield Finding(_AREA, "images", "warning", found, fix)
     else:
         yield Finding(_AREA, "images", "ok", found)

@@ -263,6 +263,9 @@ def _run(
             config.image, corpus.image_files, hashes=corpus.image_hashes, cache=workspace.features, progress=shown
         )
     shown.log(f"images: {features.source}" if plan.images else "images: all left out")
+    without = sum(product.image_file is None for product in corpus.products)
+    if plan.images and without:
+        shown.log(f"{without:,} of {len(corpus.products):,} products have no image that can be read: text alone")
     if features.broken:
         shown.log(f"{features.broken} images cannot be decoded and count as missing")
     trainer = Trainer(

@@ -99,7 +99,7 @@ def test_no_image_takes_longer_than_it_may(web: Web, tmp_path: Path) -> None:
     paths = ("/drip", "/drip-head", "/early-hints", "/stall")
     found = fetch(tmp_path, [web.url(path) for path in paths], [web.host], limits=HASTY)
     assert [(each.status, each.reason) for each in found] == [("dead", "too_slow")] * 4
-    assert all(HASTY.read <= each.seconds < 25 for each in found)  # the drip alone would take four minutes
+    assert all(HASTY.read <= each.seconds < 100 for each in found)  # the drip alone would take four minutes
 
 
 def test_redirects_are_followed_three_times_and_no_further(web: Web, tmp_path: Path) -> None:
@@ -191,8 +191,8 @@ def test_a_host_that_does_not_answer_is_given_up(tmp_path: Path, web: Web) -> No
 
 
 def test_a_host_is_asked_little_at_a_time(web: Web, tmp_path: Path) -> None:
-    web.pause = 0.05
-    fetch(tmp_path, [web.url(f"/slow/{n}") for n in range(12)], [web.host], per_host=2, parallel=8)
+    found = fetch(tmp_path, [web.url(f"/meet/2?{n}") for n in range(8)], [web.host], per_host=2, parallel=8)
+    assert {each.status for each in found} == {"ok"}
     assert web.most_at_once == 2
 
 
@@ -203,9 +203,8 @@ def test_requests_to_a_host_have_pauses_between_them(web: Web, tmp_path: Path) -
 
 
 def test_several_hosts_are_asked_at_once(web: Web, tmp_path: Path) -> None:
-    web.pause = 0.3
     names = [f"shop{n}.example" for n in range(4)]
-    links = [web.url(f"/slow/{n}", name) for n, name in enumerate(names)]
+    links = [web.url("/meet/4", name) for name in names]
     hosts = [f"{name}:{web.port}" for name in names]
     found = fetch(tmp_path, links, hosts, per_host=1, resolve=lambda *_: ["127.0.0.1"])
     assert {each.status for each in found} == {"ok"}
@@ -218,7 +217,7 @@ def test_whoever_stops_early_leaves_nothing_running(web: Web, tmp_path: Path) ->
     ends = fetcher.fetch([web.url(f"/slow/{n}") for n in range(50)])
     next(ends)
     ends.close()
-    ends_by = time.monotonic() + 10
+    ends_by = time.monotonic() + 100
     while any(thread.name.startswith("fetch ") for thread in threading.enumerate()):
         assert time.monotonic() < ends_by
         time.sleep(0.02)

@@ -159,6 +159,12 @@ def test_images_that_went_away_are_a_problem_and_missing_ones_a_warning(workspac
     image = {"image_id": "a", "file": None, "url": "u", "sha256": None, "width": None, "height": None}
     write_table(workspace.images, IMAGES, [{**image, "status": "dead"}])
     assert bad(examine_workspace(workspace))["images"] == ("warning", "1 dead")
+    (found,) = [finding for finding in examine_workspace(workspace) if finding.check == "images"]
+    assert "`semctl fetch-images`" in str(found.fix)
+    fetched = {**image, "file": "data/fetched/ab/ab.jpg", "status": "ok"}
+    write_table(workspace.images, IMAGES, [fetched])
+    (found,) = [finding for finding in examine_workspace(workspace) if finding.check == "images"]
+    assert (found.level, found.fix) == ("problem", "run `semctl fetch-images` again")
 
 
 def test_work_that_was_broken_off_is_a_warning(workspace: Workspace):
