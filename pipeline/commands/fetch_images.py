@@ -94,12 +94,7 @@ def _show(console: Console, report: FetchReport) -> None:
             "Links without an image",
             ["reason", "links", "meaning", "asked again"],
             [
-                [
-                    _plain(reason),
-                    number,
-                    REASONS[reason][1],
-                    "by the next run" if REASONS[reason][0] else "--retry-dead",
-                ]
+                [_plain(reason), number, REASONS[reason][1], _asked_again(reason)]
                 for reason, number in report.reasons().items()
             ],
             caption=None if report.file is None else f"each link: {report.file}",
