@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import math
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from pipeline.context import JSON_OPTION, opened
+from schemas.errors import UsageError
 
 if TYPE_CHECKING:
     from pipeline.console import Console
@@ -29,10 +31,13 @@ def fetch_images(
     ] = None,
     per_host: Annotated[int, typer.Option(min=1, max=32, help="Requests to one host at a time.")] = 2,
     delay: Annotated[
-        float, typer.Option(metavar="S", min=0, help="Seconds between the beginnings of two requests to one host.")
+        float,
+        typer.Option(metavar="S", min=0, max=3600, help="Seconds between the beginnings of two requests to one host."),
     ] = 0.2,
     parallel: Annotated[int, typer.Option(min=1, max=128, help="Requests at a time, over all hosts.")] = 16,
-    timeout: Annotated[float, typer.Option(metavar="S", min=1, help="Seconds that one image may take.")] = 30.0,
+    timeout: Annotated[
+        float, typer.Option(metavar="S", min=1, max=3600, help="Seconds that one image may take.")
+    ] = 30.0,
     max_size: Annotated[float, typer.Option(metavar="MB", min=0.01, max=64, help="Largest file that is taken.")] = 20.0,
     tries: Annotated[
         int, typer.Option(min=1, max=20, help="How often a link is asked for in one run where that may help.")
@@ -57,6 +62,8 @@ def fetch_images(
     from pipeline.corpus.fetch_images import fetch_images as fetch
     from pipeline.corpus.image_fetching import MIB, Limits
 
+    if not all(map(math.isfinite, (delay, timeout, max_size))):
+        raise UsageError("--delay, --timeout and --max-size are numbers")
     workspace, console = opened(context, as_json=as_json)
     request = FetchRequest(
         allow_hosts=tuple(allow_host or ()),

@@ -389,6 +389,8 @@ def test_the_command_prints_hosts_reasons_and_what_comes_next(
     assert [each["reason"] for each in found["lost"]] == ["refused_address", "not_found", "server_failed"]
     assert found["images"] == {"ok": 1, "missing": 0, "dead": 3, "broken": 0}
     assert found["next"] == ["semctl fetch-images"]
+    assert _run([*command, "--delay", "nan"]) == 2
+    assert "--delay" in capsys.readouterr().err
     assert _run([*command, "--allow-host", "a/b", "--json"]) == 2
     assert json.loads(capsys.readouterr().out)["error"]["kind"] == "UsageError"
 
