@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import ssl
-import subprocess
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -24,6 +23,7 @@ from pipeline.labelling.ingest_labels import IngestRequest, ingest_labels
 from pipeline.provenance.trace import trace_cell
 from tests.browser.test_labelling_screen import CHROMIUM, CHROMIUM_OPTIONS
 from tests.labelling_corpus import dialogue, write_workspace
+from tests.self_signed import self_signed
 from tests.skipping import skip_or_fail
 from tests.studio_fixtures import free_port
 
@@ -40,9 +40,7 @@ OTHER_ADDRESS = "127.0.0.2"
 @contextmanager
 def proxy_with_tls(folder: Path, port: int, behind: tuple[str, int]) -> Iterator[None]:
     """What nginx and its like do: speak TLS with browsers, and plain HTTP with the server."""
-    key, certificate = folder / "key.pem", folder / "certificate.pem"
-    command = ["openssl", "req", "-x509", "-newkey", "rsa:2048", "-nodes", "-days", "1", "-subj", f"/CN={NAME}"]
-    subprocess.run([*command, "-keyout", str(key), "-out", str(certificate)], check=True, capture_output=True)
+    certificate, key = self_signed(folder, NAME)
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     context.load_cert_chain(certificate, key)
 

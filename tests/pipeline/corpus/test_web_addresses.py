@@ -24,6 +24,7 @@ from pipeline.corpus.web_addresses import (
 )
 from schemas.errors import UsageError
 from tests.hostile_web import hostile_web, listener
+from tests.self_signed import self_signed
 
 NOBODY = AllowedHosts()
 
@@ -252,30 +253,10 @@ def test_a_look_up_that_does_not_end_is_not_waited_for(monkeypatch: pytest.Monke
     over.set()
 
 
-KEY = """-----BEGIN PRIVATE KEY-----
-MIGHAgEAMBMGByqGSM49AgEGCCqGSM49AwEHBG0wawIBAQQgh+tQP30Ng4t2Tmi0
-DLchWE83odgHI7cMTm7ipR8GCHKhRANCAAR8Pq4bgq4oQ3HlC+baAcD/qWCsuZi5
-4zFNWvVitfYfDL/E1EEjWssm+N5C1OMakli1+FxNp7BSZXg4rf5Bts7g
------END PRIVATE KEY-----
-"""
-CERTIFICATE = """-----BEGIN CERTIFICATE-----
-MIIBaTCCARCgAwIBAgIBATAKBggqhkjOPQQDAjAXMRUwEwYDVQQDDAxzaG9wLmV4
-YW1wbGUwIBcNMjAwMTAxMDAwMDAwWhgPMjEyMDAxMDEwMDAwMDBaMBcxFTATBgNV
-BAMMDHNob3AuZXhhbXBsZTBZMBMGByqGSM49AgEGCCqGSM49AwEHA0IABHw+rhuC
-rihDceUL5toBwP+pYKy5mLnjMU1a9WK19h8Mv8TUQSNayyb43kLU4xqSWLX4XE2n
-sFJleDit/kG2zuCjSzBJMA8GA1UdEwEB/wQFMAMBAf8wFwYDVR0RBBAwDoIMc2hv
-cC5leGFtcGxlMB0GA1UdDgQWBBQ+n65s68jjRPmIVECdE0H892ZmyDAKBggqhkjO
-PQQDAgNHADBEAiAzkblEB/WYM+hAfGpMpdd5wWAGQYMxRQI7fADLR/ddCwIgMSIG
-Ui2ntTJZZYoQTJhDLZIzo4GxoFlOEe8TSaZyLxo=
------END CERTIFICATE-----
-"""
-"""Of shop.example, signed by itself; nobody but this test trusts it."""
-
-
 def test_tls_asks_for_the_name_and_takes_no_other_certificate(tmp_path: Path) -> None:
-    (tmp_path / "both.pem").write_text(KEY + CERTIFICATE)
+    certificate, key = self_signed(tmp_path, "shop.example")
     server = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-    server.load_cert_chain(tmp_path / "both.pem")
+    server.load_cert_chain(certificate, key)
     with hostile_web(server) as web:
         links = [web.url("/ok/1", name) for name in ("shop.example", "other.example", "127.0.0.1")]
         allowed = AllowedHosts.parse([link.split("/")[2] for link in links])
@@ -293,7 +274,7 @@ def test_tls_asks_for_the_name_and_takes_no_other_certificate(tmp_path: Path) ->
             )
             return {found.link: found for found in fetcher.fetch(links)}
 
-        found = fetched(ssl.create_default_context(cadata=CERTIFICATE))
+        found = fetched(ssl.create_default_context(cafile=certificate))
         assert [found[link].reason for link in links] == ["ok", "certificate", "certificate"]
         assert "CERTIFICATE_VERIFY_FAILED" in found[links[1]].detail
         assert {found.reason for found in fetched(None).values()} == {"certificate"}
