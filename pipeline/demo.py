@@ -22,7 +22,7 @@ from schemas.progress import Progress, SilentProgress
 
 if TYPE_CHECKING:
     from pipeline.modelling.evaluate import EvaluationReport
-    from pipeline.modelling.recommend import Recommendation
+    from pipeline.modelling.recommender import Recommendation
 
 PROJECT = "semctl demo"
 """Name of the Label Studio project of ``semctl demo --with-studio``."""

@@ -11,7 +11,7 @@ from pipeline.context import JSON_OPTION, NO_IMAGES, PRODUCT_TABLE, RUN, opened
 
 if TYPE_CHECKING:
     from pipeline.console import Console
-    from pipeline.modelling.recommend import Recommendation
+    from pipeline.modelling.recommender import Recommendation
 
 
 def recommend(

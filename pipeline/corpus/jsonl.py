@@ -145,6 +145,12 @@ class DialogueLine(_Line):
     turns: list[TurnLine] = Field(min_length=1)
 
 
+class ConversationLine(DialogueLine):
+    """A dialogue that is no part of a corpus, and may have no id."""
+
+    dialogue_id: Id = ""
+
+
 class ProductLine(_Line):
     product_id: Id = Field(min_length=1)
     name: Text = ""
@@ -179,7 +185,7 @@ class JsonlReader(Reader):
         for path in self._dialogue_files:
             for offset, number, line in _lines(path):
                 where = f"{path}, line {number}"
-                raw = _parse(line, where)
+                raw = parse_line(line, where)
                 dialogue_id = id_text(raw.get("dialogue_id"))
                 if not dialogue_id:
                     fix = "give each dialogue an id of its own"
@@ -238,7 +244,7 @@ class JsonlReader(Reader):
             return
         for _, number, line in _lines(path):
             where = f"{path}, line {number}"
-            yield where, _validated(ProductLine, _parse(line, where, keys_once=True), where)
+            yield where, validated(ProductLine, parse_line(line, where, keys_once=True), where)
 
     def dialogues(self, ledger: Ledger) -> Iterator[Dialogue]:
         for dialogue_id, split, path, offset, number in self._index:
@@ -246,7 +252,7 @@ class JsonlReader(Reader):
                 file.seek(offset)
                 raw = file.readline()
             where = f"{path}, line {number}"
-            dialogue = _validated(DialogueLine, _parse(raw, where, keys_once=True), where)
+            dialogue = validated(DialogueLine, parse_line(raw, where, keys_once=True), where)
             turns = MergedTurns()
             for index, turn in enumerate(dialogue.turns):
                 turns.add(self._utterance(turn, where, index))
@@ -300,7 +306,7 @@ def _lines(path: Path) -> Iterator[tuple[int, int, bytes]]:
         raise CorpusError(f"cannot read the file: {problem.strerror}", where=path) from None
 
 
-def _parse(line: bytes, where: str, *, keys_once: bool = False) -> dict[str, Any]:
+def parse_line(line: bytes, where: str, *, keys_once: bool = False) -> dict[str, Any]:
     """The object in a line; with ``keys_once``, one with the same key twice is refused: a colour would be lost."""
 
     def refuse(key: str) -> None:
@@ -318,7 +324,12 @@ def _parse(line: bytes, where: str, *, keys_once: bool = False) -> dict[str, Any
     return value
 
 
-def _validated(model: type[Model], value: Any, where: str) -> Model:
+def validated(model: type[Model], value: Any, where: str) -> Model:
+    """A line as what it should be.
+
+    Raises:
+        CorpusError: it does not fit the form; names the key.
+    """
     try:
         return model.model_validate(value)
     except ValidationError as problem:
@@ -375,7 +386,7 @@ def _csv_products(path: Path, table: CsvTable) -> Iterator[tuple[str, ProductLin
         images = structure(fields.get("images", ""))
         listed = images if isinstance(images, list) else str(images).split(";")
         fields["images"] = [text for name in listed if (text := id_text(name))]
-        yield where, _validated(ProductLine, fields, where)
+        yield where, validated(ProductLine, fields, where)
 
 
 def _columns(header: Sequence[str], where: str) -> list[tuple[str, bool]]:

@@ -24,7 +24,7 @@ from pipeline.batches import ToProjectOrFile
 from pipeline.chosen_dialogues import read_dialogues
 from pipeline.labelling.assignment_record import assignment_name, part_place
 from pipeline.labelling.task_images import TaskImages
-from pipeline.modelling.recommend import not_in_name, top_products
+from pipeline.modelling.recommender import not_in_name, top_products
 from pipeline.modelling.run_record import read_record
 from pipeline.modelling.runs import find_run, load_corpus, open_ranker
 from pipeline.workspace import Workspace

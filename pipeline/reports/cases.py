@@ -11,7 +11,7 @@ import numpy as np
 import numpy.typing as npt
 
 from annotate.assignment.selection_strategies import seeded_order
-from pipeline.modelling.recommend import top_rows
+from pipeline.modelling.recommender import top_rows
 from pipeline.modelling.training_data import state_before
 from schemas.belief import BeliefState, SlotValue
 from schemas.json_form import json_form

@@ -6,7 +6,8 @@ import math
 import re
 from collections import Counter
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
+from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -63,6 +64,37 @@ class Features:
         return found
 
 
+@dataclass(frozen=True)
+class ExtendedFeatures(Features):
+    """Features of a corpus and of a few images more, whose rows go on where the corpus's end; nothing is copied."""
+
+    more: Mapping[str, npt.NDArray[Any]] = field(default_factory=dict)  # image id -> [F]
+
+    @classmethod
+    def of(cls, features: Features, more: Mapping[str, npt.NDArray[Any]]) -> Features:
+        """The features, and those of more images, of the same encoder."""
+        if not more:
+            return features
+        about = features.rows, features.source, features.broken, features.map_shape, features.kept
+        return cls(features.values, *about, more)
+
+    @cached_property
+    def _more_rows(self) -> dict[str, int]:
+        return {image_id: row for row, image_id in enumerate(self.more, len(self.values))}
+
+    def row(self, image_id: str) -> int:
+        known = super().row(image_id)
+        return self._more_rows.get(image_id, NO_IMAGE) if known == NO_IMAGE else known
+
+    def gather(self, rows: npt.NDArray[np.int64]) -> npt.NDArray[Any]:
+        first = len(self.values)
+        found = super().gather(np.where(rows < first, rows, NO_IMAGE))
+        of_more = rows >= first
+        if of_more.any():
+            found[of_more] = np.stack(list(self.more.values()))[rows[of_more] - first]
+        return found
+
+
 def load_features(
     config: ImageConfig,
     files: Mapping[str, Path],
@@ -87,7 +119,7 @@ def load_features(
         return replace(
             _brought_along(Path(config.features), files, maps=isinstance(config, MapImageConfig)), kept=cache
         )
-    encoder = _encoder(config)
+    encoder = open_encoder(config)
     known = dict(hashes or {})
     keys: dict[str, str] = {}
     for image_id, path in files.items():
@@ -104,17 +136,19 @@ def load_features(
 
 
 @dataclass(frozen=True)
-class _Encoder:
-    key: str
-    description: str
-    width: int
-    encode: EncodeBatch
+class FeatureEncoder:
+    """What makes features of decoded images."""
+
+    key: str  # of its features in file names
+    description: str  # for people
+    width: int  # F, numbers an image
+    encode: EncodeBatch  # images -> [n, F]
     kind: type = np.float32
     map_shape: tuple[int, ...] = ()
 
 
 def _encode(
-    stored: FeatureStore, encoder: _Encoder, keys: list[str], paths: Mapping[str, Path], progress: Progress
+    stored: FeatureStore, encoder: FeatureEncoder, keys: list[str], paths: Mapping[str, Path], progress: Progress
 ) -> None:
     """Encode images, 32 at a time, and keep them."""
     found: list[npt.NDArray[Any]] = []
@@ -143,12 +177,23 @@ def open_image(path: Path) -> Image.Image | None:
         return None
 
 
-def _encoder(config: ImageConfig) -> _Encoder:
+def open_encoder(config: ImageConfig) -> FeatureEncoder:
+    """The encoder that settings name.
+
+    Raises:
+        MissingPartError: its weights are not here; lists the ways out.
+        ModelError: features were brought along, and nobody knows what made them; or weights that do not fit.
+    """
+    if config.features:
+        raise ModelError(
+            f"the run reads image features that were brought along ({config.features}); no others can be made",
+            fix="train with an encoder (image.encoder), or show images of the catalogue only",
+        )
     maps = isinstance(config, MapImageConfig)
     if config.encoder == "pixels" and maps:
         description = f"pixels (a fixed descriptor of {' x '.join(map(str, CELLS_SHAPE[1:]))} cells, no weights)"
         width = math.prod(CELLS_SHAPE)
-        return _Encoder(
+        return FeatureEncoder(
             f"cells-v{PIXELS_VERSION}",
             description,
             width,
@@ -157,7 +202,7 @@ def _encoder(config: ImageConfig) -> _Encoder:
         )
     if config.encoder == "pixels":
         description = f"pixels (a fixed descriptor of colour, pattern and shape, {PIXELS_WIDTH} numbers, no weights)"
-        return _Encoder(f"pixels-v{PIXELS_VERSION}", description, PIXELS_WIDTH, _describe_all)
+        return FeatureEncoder(f"pixels-v{PIXELS_VERSION}", description, PIXELS_WIDTH, _describe_all)
     from semantic_model.data.vision import ImageNetwork, open_preparation, weights_of
 
     preparation = open_preparation(config)
@@ -166,7 +211,7 @@ def _encoder(config: ImageConfig) -> _Encoder:
         key = f"pixels-for-{name}-{preparation.key}"
         height, width = preparation.size
         description = f"pixels, {height} x {width}, read by {config.encoder}, which trains along"
-        return _Encoder(
+        return FeatureEncoder(
             key, description, preparation.width, lambda images: np.stack(list(map(preparation, images))), np.uint8
         )
     weights = weights_of(config)
@@ -178,7 +223,7 @@ def _encoder(config: ImageConfig) -> _Encoder:
     key = f"{name}{layer}-{preparation.key}{ground}-{sha256_file(weights)[:12]}"
     description = f"{config.encoder}{layer} at {preparation.size[0]} px, frozen, weights {weights.name}"
     shape = network.shape if maps else ()
-    return _Encoder(key, description, network.width, _encode_with(network, preparation), map_shape=shape)
+    return FeatureEncoder(key, description, network.width, _encode_with(network, preparation), map_shape=shape)
 
 
 def _describe_all(images: list[Image.Image]) -> FloatArray:

@@ -212,6 +212,20 @@ class GroundedSemantic(nn.Module):
         state = self.teacher_state(states)
         return replace(contexts, state=state, read=state.beliefs)
 
+    def corrected(self, contexts: EncodedDialogues, states: GroundedStates, slots: Tensor) -> EncodedDialogues:
+        """The same contexts whose student is told these states, of the slots that are corrected [B, n], by the teacher:
+        its vectors and certain beliefs in place of what was predicted; all else stays.
+        """
+        told, values = self.teacher_state(states), self.sums.spread(slots)
+
+        def mixed(said: Beliefs, believed: Beliefs) -> Beliefs:
+            which = (slots, values, values)
+            return Beliefs(*(torch.where(*each) for each in zip(which, said, believed, strict=True)))
+
+        S = torch.where(slots[..., None], told.S, contexts.state.S)
+        state = State(S, *mixed(told.beliefs, contexts.state.beliefs))
+        return replace(contexts, state=state, read=mixed(told.beliefs, contexts.read))
+
     def predicted_states(self, contexts: EncodedDialogues) -> list[PredictedState]:
         """The states of contexts as the state tracker reads them; without one, those that the ranking believes in."""
         beliefs = (field.double().cpu().numpy() for field in contexts.read)

@@ -93,6 +93,14 @@ class NetworkRanker:
         return self.model.taught(contexts, moved(self.reader.states(states), self.device))
 
     @torch.inference_mode()
+    def corrected(self, contexts: Any, states: Sequence[BeliefState], slots: npt.NDArray[np.bool_]) -> Any:
+        """The same contexts, put right in single slots [B, n]; for a network that takes that
+        (:class:`semantic_model.ranking.ranker.TakesCorrections`).
+        """
+        told = moved(self.reader.states(states), self.device)
+        return self.model.corrected(contexts, told, torch.from_numpy(slots).to(self.device))
+
+    @torch.inference_mode()
     def score(self, contexts: Any, table: Any, candidates: npt.NDArray[np.int64] | None = None) -> FloatArray:
         """Scores of every product, or of each context's candidates; see :class:`Ranker`."""
         self.model.eval()

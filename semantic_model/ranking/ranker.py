@@ -153,6 +153,14 @@ class HoldsBeliefs(Protocol):
 
 
 @runtime_checkable
+class TakesCorrections(Protocol):
+    """What it believes of single slots can be put right."""
+
+    def corrected(self, contexts: Any, states: Any, slots: Tensor, /) -> Any:
+        """The same contexts, with what these gold states say of the slots that are corrected, bool [B, n]."""
+
+
+@runtime_checkable
 class Attends(Protocol):
     """What it attends to can be read."""
 

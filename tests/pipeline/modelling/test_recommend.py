@@ -3,7 +3,9 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from pipeline.modelling.recommend import RecommendedProduct, RecommendRequest, find_dialogue, recommend, top_rows
+from pipeline.modelling.conversation import find_dialogue
+from pipeline.modelling.recommend import RecommendRequest, recommend
+from pipeline.modelling.recommender import RecommendedProduct, top_rows
 from pipeline.workspace import Workspace
 from schemas.errors import CorpusError, UsageError
 from schemas.tables import IMAGES, PRODUCTS, RECOMMENDATIONS, TURNS, write_table
@@ -76,7 +78,7 @@ def workspace(tmp_path, monkeypatch: pytest.MonkeyPatch) -> Workspace:
     )
     (space.runs / "tiny").mkdir(parents=True)
     (space.runs / "tiny" / "record.json").write_text("{}")
-    monkeypatch.setattr("pipeline.modelling.recommend.open_ranker", lambda folder, corpus, **_: TfIdf())
+    monkeypatch.setattr("pipeline.modelling.recommender.open_ranker", lambda folder, corpus, **_: TfIdf())
     return space
 
 
