@@ -34,7 +34,7 @@ from rich.table import Table as RichTable
 from rich.text import Text
 
 from pipeline.table_layout import Part, Texts, fit, wrapped
-from schemas.errors import SemctlError
+from schemas.errors import Excerpt, SemctlError
 from schemas.files import json_bytes
 from schemas.progress import SilentProgress, Task
 from schemas.safe_text import conceal, escape_json, harmless, shortened
@@ -53,6 +53,7 @@ R = TypeVar("R", bound=Result)
 
 _LONGEST_CELL = 300  # characters; typed values and texts can be of any length
 _BAR = 24  # characters of a progress bar
+_NEAR = 50  # characters of what was typed, before and after what is wrong in it
 _TIMES = 19  # of the time that it took and the time that is left, and of the spaces around them
 
 
@@ -172,6 +173,9 @@ class Console:
     def error(self, problem: SemctlError) -> None:
         """Print an error as one line to stderr, and with ``--json`` as an object to stdout too."""
         self._err.print(f"[bold red]error:[/] {_shown(self.hint(str(problem)))}", soft_wrap=True)
+        if problem.excerpt is not None:
+            for line in _pointed_at(problem.excerpt):
+                self._err.print(escape(line), style="dim", soft_wrap=True)
         if self.as_json:
             fix = problem.fix and self.hint(problem.fix)
             said = {"what": problem.what, "where": problem.where, "fix": fix, "exit_code": problem.exit_code}
@@ -234,6 +238,15 @@ class _ToConsole(logging.Handler):
 
     def emit(self, record: logging.LogRecord) -> None:
         self._console.log(record.getMessage(), always=record.levelno >= logging.WARNING)
+
+
+def _pointed_at(excerpt: Excerpt) -> tuple[str, str]:
+    """What was typed, as far as it is near, and carets under the part that is wrong."""
+    parts = excerpt.text[: excerpt.start], excerpt.text[excerpt.start : excerpt.stop], excerpt.text[excerpt.stop :]
+    before, wrong, after = (" ".join(harmless(part).replace("\n", " ").split("\t")) for part in parts)
+    before = f"…{before[-_NEAR:]}" if len(before) > _NEAR else before
+    wrong, after = wrong[:_NEAR], f"{after[:_NEAR]}…" if len(after) > _NEAR else after
+    return f"  {before}{wrong}{after}", f"  {' ' * cell_len(before)}{'^' * max(cell_len(wrong), 1)}"
 
 
 def _shown(text: object) -> str:

@@ -18,7 +18,17 @@ Every error is one line for people: what is wrong, where (file, dialogue, turn, 
 
 from __future__ import annotations
 
+from typing import NamedTuple
+
 from schemas.safe_text import conceal
+
+
+class Excerpt(NamedTuple):
+    """What somebody typed, and the part of it that is wrong."""
+
+    text: str
+    start: int  # characters before that part
+    stop: int  # characters up to its end
 
 
 class SemctlError(Exception):
@@ -28,9 +38,13 @@ class SemctlError(Exception):
         what: what is wrong, a phrase without a full stop.
         where: the file, dialogue, turn or slot, when there is one.
         fix: what the reader can do about it.
+
+    Attributes:
+        excerpt: what was typed, shown beneath on a line of its own with a mark under the word; None for most.
     """
 
     exit_code = 1
+    excerpt: Excerpt | None = None
 
     def __init__(self, what: str, *, where: object | None = None, fix: str | None = None) -> None:
         self.what = _one_line(what)

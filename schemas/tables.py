@@ -339,6 +339,14 @@ RECOMMENDATIONS = _table(
 )
 """One row per recommendation turn: product ids kept as candidates, and the image or item references as listed."""
 
+RECOMMENDED = _table(
+    "recommended",
+    1,
+    "line:int dialogue_id:text turn:int rank:int product_id:text name:text score:float images:texts run:text",
+    "semctl recommend --batch",
+)
+"""One row per conversation and product shown, ranks counted from 1; ``line`` is the conversation's in the file."""
+
 _STATE = pa.list_(
     pa.struct(_columns("slot:text attribute:text? value:text polarity:text catalogue_value:text? in_catalogue:bool"))
 )

@@ -19,6 +19,10 @@ Photo = Path | bytes
 """An image that the corpus does not have: its file, or what is in it."""
 
 
+class UnknownImageError(CorpusError):
+    """A conversation shows an image that is not there."""
+
+
 @dataclass(frozen=True)
 class Conversation:
     """What was said so far, up to a turn."""
@@ -99,7 +103,7 @@ def read_conversation(
         for speaker, text, images in zip(turns.speakers, turns.texts, turns.images, strict=True)
     )[: last + 1]
     if not any(said.text.strip() or said.image_ids for said in history if said.speaker == "user"):
-        raise UsageError(f"the user says and shows nothing in '{name}'", fix=f"give a text or an image ({where})")
+        raise UsageError(f"the user says and shows nothing in '{name}'", where=where, fix="give a text or an image")
     shown_in_history = {image for said in history for image in said.image_ids}
     return Conversation(name, last, history, {name: photo for name, photo in found.items() if name in shown_in_history})
 
@@ -117,7 +121,7 @@ def _image(
     photo = photos(name)
     if photo is None:
         fix = "name a file, or an image or a product of the catalogue"
-        raise CorpusError(f"there is no image '{name}'", where=where, fix=fix)
+        raise UnknownImageError(f"there is no image '{name}'", where=where, fix=fix)
     found[name] = photo
     return name
 

@@ -2,22 +2,24 @@
 
 from __future__ import annotations
 
-from collections import OrderedDict
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from functools import cached_property
+from pkgutil import resolve_name
 from threading import Lock
-from typing import TYPE_CHECKING, Any, NamedTuple, Self
+from typing import TYPE_CHECKING, Any, Literal, NamedTuple, Self
 
 import numpy as np
 import numpy.typing as npt
 
-from pipeline.modelling.conversation import Conversation, Photo
+from pipeline.modelling.conversation import Conversation
+from pipeline.modelling.photos import Photos
+from pipeline.modelling.product_filter import ProductFilters
 from pipeline.modelling.runs import find_run, load_corpus, open_ranker
 from pipeline.workspace import Workspace
 from schemas.belief import BeliefState, SlotValue
-from schemas.errors import CorpusError, ModelError, OntologyError, UsageError
-from schemas.files import sha256_bytes
+from schemas.errors import ModelError, OntologyError, UsageError
 from schemas.folding import fold
 from schemas.json_form import json_form
 from schemas.ontology import Ontology
@@ -25,15 +27,17 @@ from schemas.progress import Progress
 from schemas.validation import did_you_mean
 from semantic_model.data.corpus import Corpus
 from semantic_model.data.records import FloatArray, Product, Query, Utterance
+from semantic_model.grounded.values import SlotValues
+from semantic_model.ranking.diversity import marginal_relevance, same_values
+from semantic_model.registry import BASELINES
 
 if TYPE_CHECKING:
     from semantic_model.data.batch import Reader
-    from semantic_model.data.image_features import FeatureEncoder
     from semantic_model.ranking.network_ranker import NetworkRanker
     from semantic_model.ranking.ranker import Belief, Ranker
 
 _CELLS = 1 << 22  # scores held at a time
-_PHOTOS = 256  # features of so many photos are remembered
+_POOL = 100  # products, at least, among which different ones are looked for
 
 
 def not_in_name(name: str, attributes: Mapping[str, tuple[str, ...]]) -> dict[str, tuple[str, ...]]:
@@ -70,6 +74,36 @@ class BelievedState:
         return json_form(self)
 
 
+Outcome = Literal["matched", "contradicted", "not known"]
+"""What a product has of a value that is wanted, or to be avoided: that or the opposite, or nothing of its slot."""
+
+
+class ValueOutcome(NamedTuple):
+    """A value of the believed state beside what a product has."""
+
+    slot: str
+    value: str
+    polarity: str
+    outcome: Outcome
+
+
+class ProductExplanation(NamedTuple):
+    """Why a product is where it is, as far as the run can tell."""
+
+    values: tuple[ValueOutcome, ...]  # of several wanted values of a slot, those that it has, if it has any
+    parts: Mapping[str, float]  # what its score is the sum of, by slot; empty where the run's scores are no sums
+    # how much lower its score is when images are left out, the conversation's or its own; None where there is none
+    images_of_conversation: float | None
+    image_of_product: float | None
+
+
+class Explanation(NamedTuple):
+    """What a run makes of a conversation."""
+
+    state: BelievedState | None  # None where its states cannot be read
+    note: str  # what cannot be told, in a line; empty where nothing is missing
+
+
 class Correction(NamedTuple):
     """What is really wanted of a slot, whatever the run believes; without values, nothing is."""
 
@@ -89,6 +123,11 @@ class RecommendedProduct:
     images: tuple[str, ...]  # its image files
     attributes: Mapping[str, tuple[str, ...]]  # attribute -> values
     positive: bool | None  # whether the dialogue's system recommends it in the next turn; None when that is not known
+    explanation: ProductExplanation | None = None  # where it was asked for
+
+    def as_json(self) -> dict[str, Any]:
+        """The JSON form."""
+        return json_form(self, *(["explanation"] if self.explanation is None else []))
 
     def not_in_name(self) -> dict[str, tuple[str, ...]]:
         """The attributes that the name does not say already."""
@@ -105,47 +144,44 @@ class Recommendation:
     history: tuple[Utterance, ...]  # all utterances up to that turn
     # product ids that the dialogue's system recommends in the next turn; None when that is not known
     positives: tuple[str, ...] | None
-    products: tuple[RecommendedProduct, ...]  # best first
+    products: tuple[RecommendedProduct, ...]  # best first, or as they were picked to be different
+    fitting: int | None = None  # how many products the filter lets through; None without one
+    explanation: Explanation | None = None  # where it was asked for
 
     def as_json(self) -> dict[str, Any]:
         """The JSON form."""
-        return json_form(self, "history")
+        unasked = [name for name in ("fitting", "explanation") if getattr(self, name) is None]
+        return json_form(self, "history", *unasked)
 
 
 class Recommender:
     """A ranker with its catalogue, ready to answer; may be asked by several threads, one at a time.
 
     Attributes:
-        run: what it is called: a run's id.
+        workspace: where the run and the catalogue are.
+        run: what it is called: a run's id, or a baseline's name.
         corpus: the catalogue, and the dialogues.
         ranker: what ranks.
         table: the encoded catalogue.
     """
 
-    def __init__(self, run: str, corpus: Corpus, ranker: Ranker) -> None:
+    def __init__(self, run: str, corpus: Corpus, ranker: Ranker, workspace: Workspace) -> None:
+        self.workspace = workspace
         self.run = run
         self.corpus = corpus
         self.ranker = ranker
         self.table = ranker.encode_products(corpus.products)
         self._lock = Lock()
-        self._encoder: FeatureEncoder | None = None
-        self._features: OrderedDict[str, npt.NDArray[Any]] = OrderedDict()  # of photos, by their hashes
-        self._image_of_hash: Mapping[str, str] | None = None
+        self._photos = Photos(corpus, self._reader)
 
     @classmethod
     def open(
-        cls,
-        workspace: Workspace,
-        run: str = "latest",
-        *,
-        images: bool = True,
-        product_table: str = "float32",
-        progress: Progress | None = None,
+        cls, workspace: Workspace, run: str = "latest", *, images: bool = True, product_table: str = "float32"
     ) -> Self:
         """A run of a workspace, with the catalogue as it is there now.
 
         Args:
-            run: a run's id, or ``latest``.
+            run: a run's id, or ``latest``; or the name of a baseline, which needs no training.
             images: False leaves every image out, of the catalogue and of conversations.
             product_table: how exactly encoded products are kept: float32, or bfloat16 in half the memory.
 
@@ -153,46 +189,67 @@ class Recommender:
             WorkspaceError: not a workspace, or nothing was imported.
             ModelError: no such run, or one that cannot be used.
             MissingPartError: the image encoder's weights are not here.
+            UsageError: a kind of product table that the run does not have.
         """
         workspace.require()
-        folder = find_run(workspace, run)
+        folder = None if run in BASELINES else find_run(workspace, run)
         corpus = load_corpus(workspace, images=images)
-        if progress is not None:
-            progress.log(f"opening {folder.name}: {len(corpus.products)} products")
-        return cls(folder.name, corpus, open_ranker(folder, corpus, product_table=product_table))
+        if folder is not None:
+            ranker = open_ranker(folder, corpus, product_table=product_table)
+            return cls(folder.name, corpus, ranker, workspace)
+        if product_table != "float32":
+            raise UsageError(f"a {run} has a float32 product table only", fix="leave --product-table out")
+        return cls(run, corpus, resolve_name(BASELINES[run]).fit(corpus), workspace)
 
     def recommend(
         self,
         conversations: Sequence[Conversation],
         *,
         top: int = 10,
+        where: str | None = None,
+        diversify: float = 0.0,
+        explain: bool = False,
         corrections: Sequence[Sequence[Correction]] | None = None,
+        together: bool = True,
     ) -> list[Recommendation]:
         """The best products of the catalogue for each conversation.
 
         Args:
-            conversations: any number; they are encoded and scored together.
+            conversations: any number.
             top: how many products.
+            where: a filter of products (:mod:`pipeline.modelling.product_filter`), which goes before the ranking.
+            diversify: how much less a product counts for being like those above it, 0 to 1
+                (:mod:`semantic_model.ranking.diversity`).
+            explain: tell what the run believes, and of each product why it is there.
             corrections: of each conversation, slots of its state that are known better.
+            together: encode and score them together, which is faster; rounding then moves scores by a few millionths.
+                False: each by itself, so that its answer is the same to the last bit whatever else is asked.
 
         Raises:
-            UsageError: ``top`` below 1.
+            UsageError: ``top`` below 1, ``diversify`` not between 0 and 1.
+            FilterError: a filter that cannot be read or speaks of what is not there; points at the word.
             CorpusError: a photo that cannot be read.
             MissingPartError: the weights of the encoder of photos are not here.
             ModelError: photos, where the run's features were brought along; corrections, where no beliefs rank.
             OntologyError: a correction of a slot or value that the run does not know; names the nearest.
         """
-        if top < 1:
-            raise UsageError(f"--top must be at least 1, got {top}")
+        check_request(top, diversify)
         if corrections is not None and len(corrections) != len(conversations):
             raise UsageError(f"{len(corrections)} corrections for {len(conversations)} conversations")
+        fitting = None if where is None else np.flatnonzero(self.filters.mask(where))
         found: list[Recommendation] = []
-        step = max(1, _CELLS // max(1, len(self.corpus.products)))
+        step = max(1, _CELLS // max(1, len(self.corpus.products))) if together else 1
         for start in range(0, len(conversations), step):
             some = conversations[start : start + step]
-            with self._encoded(some, corrections and corrections[start : start + step]) as contexts:
+            told = None if corrections is None else corrections[start : start + step]
+            with self._asking(some) as queries:
+                contexts = self._contexts(queries, told)
                 scores = self.ranker.score(contexts, self.table)
-            found += [self._answer(one, line, top) for one, line in zip(some, scores, strict=True)]
+                chosen = [self._chosen(line, top, fitting, diversify) for line in scores]
+                answers = [
+                    self._answer(one, line, rows, fitting) for one, line, rows in zip(some, scores, chosen, strict=True)
+                ]
+                found += self._explained(answers, queries, contexts, chosen, told) if explain else answers
         return found
 
     def states(
@@ -208,8 +265,8 @@ class Recommender:
         """
         if not self.reads_states:
             return None
-        with self._encoded(conversations, corrections) as contexts:
-            return self._states(contexts)
+        with self._asking(conversations) as queries:
+            return self._states(self._contexts(queries, corrections))
 
     @property
     def reads_states(self) -> bool:
@@ -239,68 +296,41 @@ class Recommender:
 
         return self.ranker.reader if isinstance(self.ranker, NetworkRanker) else None
 
+    @cached_property
+    def filters(self) -> ProductFilters:
+        """What filters ask of the catalogue, by the ontology that the workspace has now."""
+        return ProductFilters(self.corpus.products, self.workspace.ontology())
+
+    @cached_property
+    def _values(self) -> SlotValues:
+        return SlotValues(self.ontology or self.workspace.ontology())
+
     @contextmanager
-    def _encoded(
-        self, conversations: Sequence[Conversation], corrections: Sequence[Sequence[Correction]] | None = None
-    ) -> Iterator[Any]:
-        """Encoded contexts; while the block runs, nobody else asks."""
+    def _asking(self, conversations: Sequence[Conversation]) -> Iterator[list[Query]]:
+        """Conversations as the ranker is asked about them; while the block runs it sees their photos, and nobody else
+        asks.
+        """
         with self._lock:
             queries, photos = self._queries(conversations)
             with self._seeing(photos):
-                contexts = self.ranker.encode_contexts(queries)
-            yield contexts if corrections is None else self._corrected(contexts, corrections)
+                yield queries
+
+    def _contexts(self, queries: Sequence[Query], corrections: Sequence[Sequence[Correction]] | None) -> Any:
+        contexts = self.ranker.encode_contexts(queries)
+        return contexts if corrections is None else self._corrected(contexts, corrections)
 
     def _queries(self, conversations: Sequence[Conversation]) -> tuple[list[Query], dict[str, npt.NDArray[Any]]]:
         """Conversations as rankers are asked about them, and features of their photos by image id."""
-        photos: dict[str, npt.NDArray[Any]] = {}
+        seen: dict[str, npt.NDArray[Any]] = {}
         queries = []
         for one in conversations:
-            ids = {name: self._photo(name, photo, photos) for name, photo in one.photos.items()}
+            ids = {name: self._photos.image_id(name, photo, seen) for name, photo in one.photos.items()}
             history = tuple(
                 said._replace(image_ids=tuple(ids.get(image, image) for image in said.image_ids)) if ids else said
                 for said in one.history
             )
             queries.append(Query(one.dialogue_id, one.turn + 1, one.split, history, one.positives or (), ()))
-        return queries, photos
-
-    def _photo(self, name: str, photo: Photo, photos: dict[str, npt.NDArray[Any]]) -> str:
-        """The image id of a photo: the catalogue's, where the very same file is in the catalogue."""
-        try:
-            content = photo if isinstance(photo, bytes) else photo.read_bytes()
-        except OSError as problem:
-            raise CorpusError(f"cannot read the image: {problem.strerror}", where=photo) from None
-        where = name if isinstance(photo, bytes) else photo
-        key = sha256_bytes(content)
-        if self._image_of_hash is None:
-            self._image_of_hash = {sha: image for image, sha in reversed(list(self.corpus.image_hashes.items()))}
-        known = self._image_of_hash.get(key)
-        if known is not None:
-            return known
-        image_id = f"sha256:{key}"
-        if key not in self._features:
-            self._features[key] = self._encode(content, where)
-            while len(self._features) > _PHOTOS:
-                self._features.popitem(last=False)
-        self._features.move_to_end(key)
-        photos[image_id] = self._features[key]
-        return image_id
-
-    def _encode(self, content: bytes, where: object) -> npt.NDArray[Any]:
-        """The features of a photo [F]."""
-        from semantic_model.data.image_decoding import UndecodableImageError, decode_image
-        from semantic_model.data.image_features import open_encoder
-
-        try:
-            image = decode_image(content)
-        except UndecodableImageError as problem:
-            raise CorpusError(problem.what, where=where, fix="give a JPEG, PNG or WebP file") from None
-        reader = self._reader
-        if reader is None:
-            return np.zeros(0, dtype=np.float32)  # a ranker that reads no images
-        if self._encoder is None:
-            self._encoder = open_encoder(reader.config.image)
-        features: npt.NDArray[Any] = self._encoder.encode([image])[0]
-        return features
+        return queries, seen
 
     @contextmanager
     def _seeing(self, photos: Mapping[str, npt.NDArray[Any]]) -> Iterator[None]:
@@ -349,11 +379,25 @@ class Recommender:
             for read, beliefs in zip(model.predicted_states(contexts), believed, strict=True)
         ]
 
-    def _answer(self, conversation: Conversation, scores: FloatArray, top: int) -> Recommendation:
-        """The best products by the scores of the catalogue [N]."""
-        known = conversation.positives
+    def _chosen(
+        self, scores: FloatArray, top: int, fitting: npt.NDArray[np.int64] | None, diversify: float
+    ) -> list[int]:
+        """Product rows to show, in order, by the scores of the catalogue [N]."""
+        rows = np.arange(len(scores)) if fitting is None else fitting
+        if not diversify:
+            return [int(rows[at]) for at in top_rows(scores[rows], top)]
+        pool = [int(rows[at]) for at in top_rows(scores[rows], max(_POOL, 10 * top))]
+        values = [self._values.of_attributes(self.corpus.products[row].attributes) for row in pool]
+        alike = same_values(np.array(values, np.bool_).reshape(len(pool), len(self._values)), self._values.columns)
+        return [pool[at] for at in marginal_relevance(scores[pool], alike, diversify, top)]
+
+    def _answer(
+        self, asked: Conversation, scores: FloatArray, rows: Sequence[int], fitting: npt.NDArray[np.int64] | None
+    ) -> Recommendation:
+        """The products ``rows`` by the scores of the catalogue [N]."""
+        known = asked.positives
         products = []
-        for rank, row in enumerate(top_rows(scores, top), start=1):
+        for rank, row in enumerate(rows, start=1):
             product = self.corpus.products[row]
             products.append(
                 RecommendedProduct(
@@ -366,10 +410,97 @@ class Recommender:
                     positive=None if known is None else row in known,
                 )
             )
-        ids = None if known is None else tuple(self.corpus.products[row].product_id for row in known)
         return Recommendation(
-            self.run, conversation.dialogue_id, conversation.turn, conversation.history, ids, tuple(products)
+            run=self.run,
+            dialogue_id=asked.dialogue_id,
+            turn=asked.turn,
+            history=asked.history,
+            positives=None if known is None else tuple(self.corpus.products[row].product_id for row in known),
+            products=tuple(products),
+            fitting=None if fitting is None else len(fitting),
         )
+
+    def _explained(
+        self,
+        answers: Sequence[Recommendation],
+        queries: Sequence[Query],
+        contexts: Any,
+        chosen: Sequence[Sequence[int]],
+        corrections: Sequence[Sequence[Correction]] | None,
+    ) -> list[Recommendation]:
+        states = self._states(contexts) if self.reads_states else [None] * len(queries)
+        note = "" if self.reads_states else f"{self.ranker.name} predicts no states: what it believes cannot be told"
+        found = []
+        for b, (answer, query, rows, state) in enumerate(zip(answers, queries, chosen, states, strict=True)):
+            told = None if corrections is None else corrections[b : b + 1]
+            whole, bare, unseen, parts = self._scores_without_images(query, contexts[b : b + 1], rows, told)
+            products = [
+                replace(
+                    product,
+                    explanation=ProductExplanation(
+                        self._outcomes(state, self.corpus.products[row]),
+                        {name: values[at] for name, values in parts.items()},
+                        None if bare is None else float(whole[at] - bare[at]),
+                        None if self.corpus.products[row].image_id is None else float(whole[at] - unseen[at]),
+                    ),
+                )
+                for at, (product, row) in enumerate(zip(answer.products, rows, strict=True))
+            ]
+            found.append(replace(answer, products=tuple(products), explanation=Explanation(state, note)))
+        return found
+
+    def _scores_without_images(
+        self, query: Query, context: Any, rows: Sequence[int], corrections: Sequence[Sequence[Correction]] | None
+    ) -> tuple[FloatArray, FloatArray | None, FloatArray, Mapping[str, Sequence[float]]]:
+        """Scores of products: as they are, without the conversation's images (None: it has none), without their own;
+        and what they are the sum of.
+        """
+        if not rows:
+            nothing = np.zeros(0, dtype=np.float32)
+            return nothing, None, nothing, {}
+        candidates = np.array([rows], dtype=np.int64)
+        whole = self.ranker.score(context, self.table, candidates)[0]
+        bare = None
+        if any(said.image_ids for said in query.history):
+            blind = query._replace(history=tuple(said._replace(image_ids=()) for said in query.history))
+            bare = self.ranker.score(self._contexts([blind], corrections), self.table, candidates)[0]
+        from semantic_model.evaluation.explanation import score_parts
+
+        products = [self.corpus.products[row]._replace(image_id=None, image_file=None) for row in rows]
+        unseen = self.ranker.score(context, self.ranker.encode_products(products))[0]
+        return whole, bare, unseen, score_parts(self.ranker, context, self.table, rows)
+
+    def _outcomes(self, state: BelievedState | None, product: Product) -> tuple[ValueOutcome, ...]:
+        """What a product has of a believed state."""
+        has = self._values.of_attributes(product.attributes)
+        found = []
+        for item in () if state is None else state.state:
+            column = self._values.column(item.slot, item.value)
+            if column is None:
+                continue
+            of_slot = has[self._values.slot_of == self._values.slot_of[column]]
+            alternatives = {
+                self._values.column(other.slot, other.value)
+                for other in state.state
+                if other.slot == item.slot and other.polarity == "like"
+            }
+            outcome: Outcome = "not known" if not of_slot.any() else "contradicted"
+            if item.polarity == "like" and has[column]:
+                outcome = "matched"
+            elif item.polarity == "like" and any(has[other] for other in alternatives if other is not None):
+                continue  # it has another one of those that are wanted
+            elif item.polarity == "dislike" and of_slot.any() and not has[column]:
+                outcome = "matched"
+            found.append(ValueOutcome(item.slot, item.value, item.polarity, outcome))
+        return tuple(found)
+
+
+def check_request(top: int, diversify: float) -> None:
+    """Raises UsageError for numbers that no recommendation can be made with."""
+    if top < 1:
+        raise UsageError(f"--top must be at least 1, got {top}")
+    if not 0 <= diversify <= 1:
+        raise UsageError(f"--diversify lies between 0 and 1, got {diversify:g}")
 
 
 def state_of_corrections(corrections: Sequence[Correction], ontology: Ontology) -> BeliefState:

@@ -171,6 +171,8 @@ def _read_products(
                 image,
                 None if image is None else files[image],
                 record["description"] or "",
+                record["price"],
+                record["currency"],
             )
         )
     return tuple(sorted(catalogue, key=lambda product: product.product_id)), images_of

@@ -41,3 +41,5 @@ class Product(NamedTuple):
     image_id: str | None  # its first image that can be read; None without one, or when images are blanked
     image_file: Path | None  # the file of that image
     description: str = ""  # what else the catalogue says of it
+    price: float | None = None  # what it costs, where the catalogue says so in numbers
+    currency: str | None = None  # of the price, as the catalogue writes it

@@ -12,7 +12,7 @@ import numpy as np
 import torch
 
 from semantic_model.data.records import Query
-from semantic_model.ranking.network_ranker import NetworkRanker
+from semantic_model.ranking.network_ranker import NetworkRanker, network_of
 from semantic_model.ranking.ranker import AddsUp, Attends, Belief, HoldsBeliefs, PredictedState, PredictsStates, Ranker
 
 
@@ -44,7 +44,6 @@ def explain(
     beliefs: Sequence[Sequence[Belief]] = [()] * len(queries)
     slots: dict[str, list[list[float]]] = {}
     turns: list[list[float]] = [[]] * len(queries)
-    parts: dict[str, list[list[float]]] = {}
     with torch.inference_mode():
         if isinstance(model, PredictsStates):
             states = model.predicted_states(encoded)
@@ -53,9 +52,7 @@ def explain(
         if isinstance(model, Attends):
             slots = {name: weights.tolist() for name, weights in model.slot_attention(encoded).items()}
             turns = model.turn_attention(encoded).mean(dim=1).tolist()
-        if isinstance(model, AddsUp) and len(products[0]):
-            rows = torch.from_numpy(np.array(products, dtype=np.int64)).to(ranker.device)
-            parts = {name: values.tolist() for name, values in model.score_parts(encoded, table, rows).items()}
+        parts = _parts(ranker, encoded, table, products)
     return [
         Explanation(
             states[b],
@@ -66,3 +63,22 @@ def explain(
         )
         for b, query in enumerate(queries)
     ]
+
+
+def score_parts(ranker: Ranker, context: Any, table: Any, products: Sequence[int]) -> dict[str, list[float]]:
+    """What the scores of one encoded context's products are the sum of: name -> a part of each; empty without any."""
+    return {name: values[0] for name, values in _parts(ranker, context, table, [products]).items()}
+
+
+@torch.inference_mode()
+def _parts(
+    ranker: Ranker, contexts: Any, table: Any, products: Sequence[Sequence[int]]
+) -> dict[str, list[list[float]]]:
+    model = network_of(ranker)
+    if not isinstance(ranker, NetworkRanker) or not isinstance(model, AddsUp) or not len(products[0]):
+        return {}
+    rows = torch.from_numpy(np.array(products, dtype=np.int64)).to(ranker.device)
+    found: dict[str, list[list[float]]] = {
+        name: values.tolist() for name, values in model.score_parts(contexts, table, rows).items()
+    }
+    return found

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from functools import cached_property
+from itertools import pairwise
 from typing import NamedTuple
 
 import numpy as np
@@ -52,6 +53,12 @@ class SlotValues:
 
     def __len__(self) -> int:
         return len(self.values)
+
+    @cached_property
+    def columns(self) -> tuple[slice, ...]:
+        """The columns of each slot."""
+        ends = np.cumsum([0, *(len(slot.values) for slot in self.slots)]).tolist()
+        return tuple(slice(start, end) for start, end in pairwise(ends))
 
     def of_attributes(self, attributes: Mapping[str, Sequence[str]]) -> npt.NDArray[np.bool_]:
         """Which values a product with these attributes has [V]; a number counts as the range it lies in."""
