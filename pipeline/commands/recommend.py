@@ -122,11 +122,15 @@ def _show(console: Console, result: Recommendation) -> None:
         _show_state(console, result)
     known = result.positives is not None
     explained = result.explanation is not None
-    about = "further attributes" if not explained else "of what is wanted"
+    believes = result.explanation is not None and result.explanation.state is not None
     among = "" if result.fitting is None else f" of the {result.fitting:,} products that the filter lets through"
     console.table(
         f"Top {len(result.products)}{among}",
-        ["#", "score", "product", "name", about, *_IMAGES_ADD[: 2 * explained], "image", *(["right"] if known else [])],
+        [
+            *("#", "score", "product", "name", "of what is wanted" if believes else "further attributes"),
+            *(_IMAGES_ADD if explained else ["image"]),
+            *(["right"] if known else []),
+        ],
         [
             [
                 product.rank,
@@ -134,10 +138,9 @@ def _show(console: Console, result: Recommendation) -> None:
                 product.product_id,
                 product.name,
                 _of_what_is_wanted(product)
-                if explained
+                if believes
                 else ", ".join(f"{name} {'/'.join(values)}" for name, values in product.not_in_name().items()),
-                *(_added(product) if explained else []),
-                product.images[0] if product.images else None,
+                *(_added(product) if explained else [product.images[0] if product.images else None]),
                 *(["yes" if product.positive else ""] if known else []),
             ]
             for product in result.products

@@ -314,7 +314,8 @@ class ProductFilters:
         if isinstance(part, Not):
             return ~self._holds(part.inner, text)
         found = [self._holds(inner, text) for inner in part.parts]
-        return np.logical_and.reduce(found) if isinstance(part, AllOf) else np.logical_or.reduce(found)
+        every: Mask = (np.logical_and if isinstance(part, AllOf) else np.logical_or).reduce(found)
+        return every
 
     @cached_property
     def attributes(self) -> Mapping[str, str]:

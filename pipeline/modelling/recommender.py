@@ -466,8 +466,11 @@ class Recommender:
             bare = self.ranker.score(self._contexts([blind], corrections), self.table, candidates)[0]
         from semantic_model.evaluation.explanation import score_parts
 
-        products = [self.corpus.products[row]._replace(image_id=None, image_file=None) for row in rows]
-        unseen = self.ranker.score(context, self.ranker.encode_products(products))[0]
+        # what a baseline makes of a text depends on all other texts, so that it needs the whole catalogue
+        alone = self._reader is not None
+        products = [self.corpus.products[row] for row in rows] if alone else self.corpus.products
+        table = self.ranker.encode_products([each._replace(image_id=None, image_file=None) for each in products])
+        unseen = self.ranker.score(context, table, np.arange(len(rows))[None] if alone else candidates)[0]
         return whole, bare, unseen, score_parts(self.ranker, context, self.table, rows)
 
     def _outcomes(self, state: BelievedState | None, product: Product) -> tuple[ValueOutcome, ...]:

@@ -8,7 +8,14 @@ from PIL import Image, ImageDraw
 
 from schemas.errors import ModelError
 from semantic_model.config.sections import ImageConfig, MapImageConfig
-from semantic_model.data.image_features import NO_IMAGE, load_features, open_image
+from semantic_model.data.image_features import (
+    NO_IMAGE,
+    ExtendedFeatures,
+    Features,
+    load_features,
+    open_encoder,
+    open_image,
+)
 from semantic_model.data.pixels import CELLS_SHAPE, PIXELS_WIDTH, describe_cells, describe_pixels
 
 PIXELS = ImageConfig(encoder="pixels")
@@ -168,3 +175,27 @@ def test_maps_brought_along_have_four_axes(tmp_path):
     np.save(tmp_path / "maps.npy", values.reshape(2, -1))
     with pytest.raises(ModelError, match="this model reads maps"):
         load_features(MapImageConfig(features=str(tmp_path)), {"b.jpg": Path("b.jpg")})
+
+
+@pytest.mark.parametrize("kind", [np.float32, np.uint8])
+def test_more_images_go_on_where_those_of_the_corpus_end(kind: type):
+    corpus = Features(np.array([[1, 2], [3, 4]], dtype=kind), {"a": 0, "b": 1}, "made up")
+    more = ExtendedFeatures.of(corpus, {"x": np.array([5, 6], dtype=kind), "y": np.array([7, 8], dtype=kind)})
+    assert [more.row(name) for name in ("a", "b", "x", "y", "lost")] == [0, 1, 2, 3, NO_IMAGE]
+    found = more.gather(np.array([[3, 0], [NO_IMAGE, 2]]))
+    assert found.tolist() == [[[7, 8], [1, 2]], [[0, 0], [5, 6]]]
+    assert found.dtype == kind
+    assert more.gather(np.array([1, 0])).tolist() == corpus.gather(np.array([1, 0])).tolist()
+    assert more.values is corpus.values
+    assert corpus.row("x") == NO_IMAGE
+    assert ExtendedFeatures.of(corpus, {}) is corpus
+
+
+def test_an_encoder_makes_of_an_image_what_the_corpus_has_of_it_and_none_is_known_of_features_brought_along(images):
+    stored = load_features(PIXELS, images)
+    encoder = open_encoder(PIXELS)
+    decoded = open_image(images["b"])
+    assert decoded is not None
+    np.testing.assert_array_equal(encoder.encode([decoded])[0], stored.values[stored.row("b")])
+    with pytest.raises(ModelError, match=r"features that were brought along \(vectors\); no others can be made"):
+        open_encoder(ImageConfig(features="vectors"))
