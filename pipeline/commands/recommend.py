@@ -200,14 +200,11 @@ def _added(product: RecommendedProduct) -> list[str | None]:
 
 
 def _show_batch(console: Console, report: BatchReport) -> None:
-    rejected = sum(report.rejected.values())
-    console.table(
-        f"Recommended with {report.run}",
-        ["", ""],
-        [
-            ["conversations", report.conversations],
-            ["rows", report.rows],
-            ["written to", str(report.out)],
-            *([["lines rejected", rejected], ["see", str(report.rejected_file)]] if rejected else []),
-        ],
-    )
+    rows: list[list[object]] = [
+        ["conversations", report.conversations],
+        ["rows", report.rows],
+        ["written to", str(report.out)],
+    ]
+    if report.rejected:
+        rows += [["lines rejected", sum(report.rejected.values())], ["see", str(report.rejected_file)]]
+    console.table(f"Recommended with {report.run}", ["", ""], rows)

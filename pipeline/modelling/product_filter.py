@@ -302,11 +302,13 @@ class ProductFilters:
         Raises:
             FilterError: not a filter, or one that speaks of what is not there; points at the word.
         """
-        if text not in self._masks:
+        found = self._masks.get(text)
+        if found is None:
+            found = self._holds(read_filter(text), text)
             if len(self._masks) >= _REMEMBERED:
                 self._masks.clear()
-            self._masks[text] = self._holds(read_filter(text), text)
-        return self._masks[text]
+            self._masks[text] = found
+        return found
 
     def _holds(self, part: Filter, text: str) -> Mask:
         if isinstance(part, Comparison):

@@ -438,7 +438,7 @@ class Recommender:
                 replace(
                     product,
                     explanation=ProductExplanation(
-                        self._outcomes(state, self.corpus.products[row]),
+                        () if state is None else outcomes_of(state.state, product.attributes, self._values),
                         {name: values[at] for name, values in parts.items()},
                         None if bare is None else float(whole[at] - bare[at]),
                         None if self.corpus.products[row].image_id is None else float(whole[at] - unseen[at]),
@@ -473,29 +473,34 @@ class Recommender:
         unseen = self.ranker.score(context, table, np.arange(len(rows))[None] if alone else candidates)[0]
         return whole, bare, unseen, score_parts(self.ranker, context, self.table, rows)
 
-    def _outcomes(self, state: BelievedState | None, product: Product) -> tuple[ValueOutcome, ...]:
-        """What a product has of a believed state."""
-        has = self._values.of_attributes(product.attributes)
-        found = []
-        for item in () if state is None else state.state:
-            column = self._values.column(item.slot, item.value)
-            if column is None:
-                continue
-            of_slot = has[self._values.slot_of == self._values.slot_of[column]]
-            alternatives = {
-                self._values.column(other.slot, other.value)
-                for other in state.state
-                if other.slot == item.slot and other.polarity == "like"
-            }
-            outcome: Outcome = "not known" if not of_slot.any() else "contradicted"
-            if item.polarity == "like" and has[column]:
-                outcome = "matched"
-            elif item.polarity == "like" and any(has[other] for other in alternatives if other is not None):
-                continue  # it has another one of those that are wanted
-            elif item.polarity == "dislike" and of_slot.any() and not has[column]:
-                outcome = "matched"
-            found.append(ValueOutcome(item.slot, item.value, item.polarity, outcome))
-        return tuple(found)
+
+def outcomes_of(
+    state: Sequence[BelievedValue], attributes: Mapping[str, Sequence[str]], values: SlotValues
+) -> tuple[ValueOutcome, ...]:
+    """What a product with these attributes has of a state; any one of several wanted values of a slot is enough.
+
+    Args:
+        values: the ontology's; others are passed over.
+    """
+    has = values.of_attributes(attributes)
+    columns = [values.column(item.slot, item.value) for item in state]
+    wanted_and_there = {
+        item.slot
+        for item, column in zip(state, columns, strict=True)
+        if column is not None and item.polarity == "like" and has[column]
+    }
+    found = []
+    for item, column in zip(state, columns, strict=True):
+        if column is None:
+            continue
+        likes = item.polarity == "like"
+        if likes and item.slot in wanted_and_there and not has[column]:
+            continue
+        outcome: Outcome = "matched" if bool(has[column]) == likes else "contradicted"
+        if not has[values.slot_of == values.slot_of[column]].any():
+            outcome = "not known"
+        found.append(ValueOutcome(item.slot, item.value, item.polarity, outcome))
+    return tuple(found)
 
 
 def check_request(top: int, diversify: float) -> None:

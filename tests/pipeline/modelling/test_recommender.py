@@ -18,12 +18,14 @@ from pipeline.cli import _run
 from pipeline.modelling.conversation import Conversation, dialogue_of_corpus, read_conversation
 from pipeline.modelling.product_filter import FilterError
 from pipeline.modelling.recommend import BatchRequest, RecommendRequest, recommend, recommend_batch
-from pipeline.modelling.recommender import Correction, Recommender, state_of_corrections
+from pipeline.modelling.recommender import BelievedValue, Correction, Recommender, outcomes_of, state_of_corrections
 from pipeline.modelling.train import TrainRequest, train
 from pipeline.modelling.training_data import gold_states, state_before
 from pipeline.workspace import Workspace
 from schemas.errors import CorpusError, ModelError, OntologyError, UsageError
+from schemas.ontology import Ontology, Slot, Value
 from semantic_model.grounded.model import SHOWN
+from semantic_model.grounded.values import SlotValues
 from semantic_model.ranking.network_ranker import NetworkRanker, TeacherRanker
 from semantic_model.registry import BASELINES, MODELS
 from semantic_model.speed.systems import MadeUpShop, SystemCase
@@ -251,6 +253,37 @@ def test_explanations_add_up_and_say_what_the_catalogue_says(recommender: Recomm
                 known = {slot.find(text) for text in product.attributes.get(slot.attribute, ())} - {None}
                 right = (slot.find(item.value) in known) == (item.polarity == "like")
                 assert item.outcome == ("not known" if not known else "matched" if right else "contradicted")
+
+
+def test_what_a_product_has_of_a_state_worked_out_by_hand():
+    colours = Slot(name="color", attribute="color", values=tuple(Value(value=v) for v in ("red", "blue", "black")))
+    sizes = Slot(name="size", attribute="size", values=(Value(value="M"), Value(value="L")))
+    values = SlotValues(Ontology(slots=(colours, sizes)))
+    state = [
+        BelievedValue("color", "red", "like", 0.4),
+        BelievedValue("color", "blue", "like", 0.4),
+        BelievedValue("color", "black", "dislike", 0.9),
+        BelievedValue("size", "M", "like", 0.9),
+        BelievedValue("color", "mauve", "like", 0.9),  # the ontology does not know it
+    ]
+
+    def outcomes(**attributes: str) -> list[tuple[str, str]]:
+        said = {name: tuple(text.split("/")) for name, text in attributes.items()}
+        return [(item.value, item.outcome) for item in outcomes_of(state, said, values)]
+
+    assert outcomes(color="Red", size="M") == [("red", "matched"), ("black", "matched"), ("M", "matched")]
+    assert outcomes(color="black/blue", size="L") == [
+        ("blue", "matched"),
+        ("black", "contradicted"),
+        ("M", "contradicted"),
+    ]
+    assert outcomes(color="black") == [
+        ("red", "contradicted"),
+        ("blue", "contradicted"),
+        ("black", "contradicted"),
+        ("M", "not known"),
+    ]
+    assert outcomes(color="beige") == [(name, "not known") for name in ("red", "blue", "black", "M")]
 
 
 def test_a_filter_goes_before_the_ranking_and_keeps_its_order(recommender: Recommender):
