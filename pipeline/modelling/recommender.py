@@ -6,6 +6,8 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from functools import cached_property
+from importlib import metadata
+from pathlib import Path
 from pkgutil import resolve_name
 from threading import Lock
 from typing import TYPE_CHECKING, Any, Literal, NamedTuple, Self
@@ -20,6 +22,7 @@ from pipeline.modelling.runs import find_run, load_corpus, open_ranker
 from pipeline.workspace import Workspace
 from schemas.belief import BeliefState, SlotValue
 from schemas.errors import ModelError, OntologyError, UsageError
+from schemas.files import sha256_file
 from schemas.folding import fold
 from schemas.json_form import json_form
 from schemas.ontology import Ontology
@@ -34,7 +37,7 @@ from semantic_model.registry import BASELINES
 if TYPE_CHECKING:
     from semantic_model.data.batch import Reader
     from semantic_model.ranking.network_ranker import NetworkRanker
-    from semantic_model.ranking.ranker import Belief, Ranker
+    from semantic_model.ranking.ranker import Belief, ProductTable, Ranker
 
 _CELLS = 1 << 22  # scores held at a time
 _POOL = 100  # products, at least, among which different ones are looked for
@@ -165,18 +168,26 @@ class Recommender:
         table: the encoded catalogue.
     """
 
-    def __init__(self, run: str, corpus: Corpus, ranker: Ranker, workspace: Workspace) -> None:
+    def __init__(
+        self, run: str, corpus: Corpus, ranker: Ranker, workspace: Workspace, table: ProductTable | None = None
+    ) -> None:
         self.workspace = workspace
         self.run = run
         self.corpus = corpus
         self.ranker = ranker
-        self.table = ranker.encode_products(corpus.products)
+        self.table = ranker.encode_products(corpus.products) if table is None else table
         self._lock = Lock()
         self._photos = Photos(corpus, self._reader)
 
     @classmethod
     def open(
-        cls, workspace: Workspace, run: str = "latest", *, images: bool = True, product_table: str = "float32"
+        cls,
+        workspace: Workspace,
+        run: str = "latest",
+        *,
+        images: bool = True,
+        product_table: str = "float32",
+        keep_table: bool = False,
     ) -> Self:
         """A run of a workspace, with the catalogue as it is there now.
 
@@ -184,6 +195,7 @@ class Recommender:
             run: a run's id, or ``latest``; or the name of a baseline, which needs no training.
             images: False leaves every image out, of the catalogue and of conversations.
             product_table: how exactly encoded products are kept: float32, or bfloat16 in half the memory.
+            keep_table: keep the encoded catalogue in the workspace, and take it from there when it is the same.
 
         Raises:
             WorkspaceError: not a workspace, or nothing was imported.
@@ -196,7 +208,8 @@ class Recommender:
         corpus = load_corpus(workspace, images=images)
         if folder is not None:
             ranker = open_ranker(folder, corpus, product_table=product_table)
-            return cls(folder.name, corpus, ranker, workspace)
+            table = _kept_table(workspace, folder, corpus, ranker) if keep_table else None
+            return cls(folder.name, corpus, ranker, workspace, table)
         if product_table != "float32":
             raise UsageError(f"a {run} has a float32 product table only", fix="leave --product-table out")
         return cls(run, corpus, resolve_name(BASELINES[run]).fit(corpus), workspace)
@@ -509,6 +522,16 @@ def check_request(top: int, diversify: float) -> None:
         raise UsageError(f"--top must be at least 1, got {top}")
     if not 0 <= diversify <= 1:
         raise UsageError(f"--diversify lies between 0 and 1, got {diversify:g}")
+
+
+def _kept_table(workspace: Workspace, run: Path, corpus: Corpus, ranker: Ranker) -> ProductTable:
+    """The encoded catalogue, from the workspace's features where it was kept there."""
+    from semantic_model.ranking.kept_table import kept_table
+
+    files = [*sorted((run / "model").iterdir()), workspace.products, workspace.images]
+    made_of = {file.name: sha256_file(file) for file in files if file.is_file()}
+    about = {"images": str(not corpus.blank_images), "semctl": metadata.version("semctl")}
+    return kept_table(ranker, corpus.products, workspace.features / "products" / run.name, made_of | about)
 
 
 def state_of_corrections(corrections: Sequence[Correction], ontology: Ontology) -> BeliefState:

@@ -1,0 +1,1 @@
+"""A trained run behind HTTP: the app, how requests become batches, and the page to try it in."""
