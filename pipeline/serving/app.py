@@ -12,9 +12,10 @@ from http import HTTPStatus
 from importlib import resources
 from typing import Annotated, Any
 
-from fastapi import FastAPI, HTTPException, Query, Request, Response
+from fastapi import FastAPI, Query, Request, Response
 from fastapi.exceptions import RequestValidationError
 from pydantic import BaseModel
+from starlette.exceptions import HTTPException
 
 from pipeline.serving.batching import Batcher, BusyError, Limits
 from pipeline.serving.forms import (
@@ -225,8 +226,9 @@ def _tell_mistakes(app: FastAPI, progress: Progress) -> None:
         if first["type"] == "json_invalid":
             return told(400, "UsageError", f"not JSON: {first['ctx']['error']}", "send a JSON object")
         place = ".".join(str(part) for part in first["loc"][1:])
-        if first["type"] == "missing" and not place:
-            return told(422, "UsageError", "there is no body", "send a JSON object with Content-Type: application/json")
+        if not place:  # none, another kind of JSON, or not said to be JSON
+            fix = "send one with `Content-Type: application/json`; see /openapi.json"
+            return told(422, "UsageError", "the body must be a JSON object", fix)
         return told(422, "UsageError", first["msg"].lower(), "see /openapi.json", place[:200])
 
     @app.exception_handler(SemctlError)
@@ -239,12 +241,11 @@ def _tell_mistakes(app: FastAPI, progress: Progress) -> None:
         return told(503, "Busy", "too many requests wait", "try again in a second")
 
     @app.exception_handler(HTTPException)
-    @app.exception_handler(404)
-    @app.exception_handler(405)
-    async def refused(_: Request, problem: Any) -> Response:
-        status = int(problem.status_code)
-        known = str(problem.detail) != HTTPStatus(status).phrase
-        return told(status, "Refused", str(problem.detail) if known or status != 404 else "nothing is served here")
+    async def refused(request: Request, problem: HTTPException) -> Response:
+        status, what = problem.status_code, str(problem.detail)
+        if what == HTTPStatus(status).phrase:  # of the framework
+            what = "nothing is served here" if status == 404 else f"{request.method} is not served here"
+        return told(status, "Refused", what, "see /openapi.json")
 
     @app.exception_handler(Exception)
     async def bug(_: Request, problem: Exception) -> Response:

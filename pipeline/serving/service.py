@@ -29,7 +29,7 @@ from pipeline.serving.forms import (
     VersionAnswer,
 )
 from pipeline.workspace import Workspace
-from schemas.errors import CorpusError, SemctlError
+from schemas.errors import CorpusError, SemctlError, UsageError
 from schemas.files import open_unlinked, sha256_bytes
 from schemas.progress import Progress
 from schemas.tables import PRODUCTS, open_table
@@ -200,6 +200,8 @@ class Service:
     def _conversation(self, shop: Shop, question: Question) -> Conversation:
         corpus = shop.recommender.corpus
         turns = [turn.model_dump() for turn in question.form.turns]
+        if all(turn["speaker"] != "user" for turn in turns):
+            raise UsageError("the user says nothing", where="turns", fix="add a turn whose speaker is `user`")
         for number, turn in enumerate(turns):
             for name in turn["images"]:
                 known = (corpus.image_files, corpus.image_products, corpus.product_rows, question.photos)
