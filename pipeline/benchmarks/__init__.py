@@ -25,6 +25,7 @@ BENCHMARKS = {
     "turns": "pipeline.benchmarks.single_turns",
     "pushing": "pipeline.benchmarks.pushing",
     "plan": "pipeline.benchmarks.plan",
+    "serving": "pipeline.benchmarks.serving",
     "commands": "pipeline.benchmarks.commands",
 }
 """Name -> module. Each has ``benchmark(options: Options) -> list[dict]``; see :mod:`pipeline.benchmarks.measure`.

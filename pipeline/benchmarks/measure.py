@@ -28,6 +28,7 @@ class Options:
     corpus: Path | None = None  # real data to measure on instead of made-up data, where the benchmark takes any
     workspace: Path | None = None  # folder of the workspace, for benchmarks of its labels
     prelabels: tuple[str, ...] = ()  # what to measure as pre-labels beside the lexicon: ``run:ID`` or ``llm``
+    seconds: float | None = None  # how long clients ask a server; None: the benchmark's own time
     dialogues: int | None = None  # how many a language model is asked about; None: the benchmark's own number
     llm: LlmOptions | None = None  # which language model, and what it may cost
     self_training: bool = False  # of the state tracker: measured beside what labels alone teach it

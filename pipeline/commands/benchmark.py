@@ -20,7 +20,8 @@ def benchmark(
     ] = None,
     rounds: Annotated[int | None, typer.Option(min=1, help="How often everything is measured.")] = None,
     size: Annotated[
-        list[int] | None, typer.Option(min=1, help="How many products, queries, dialogues or actions; repeatable.")
+        list[int] | None,
+        typer.Option(min=1, help="How many products, queries, dialogues, actions or clients; repeatable."),
     ] = None,
     width: Annotated[int | None, typer.Option(min=8, help="D of the vectors, instead of the paper's 768.")] = None,
     prelabel: Annotated[
@@ -37,6 +38,9 @@ def benchmark(
     out: Annotated[
         Path | None,
         typer.Option(metavar="FOLDER", help="turns: keep the simulated labels, as exports that ingest-labels takes."),
+    ] = None,
+    seconds: Annotated[
+        float | None, typer.Option(min=0.1, help="serving: how long clients ask, at once and one at a time; else 60.")
     ] = None,
     dialogues: Annotated[
         int | None, typer.Option(min=1, help="--prelabel llm: how many it is asked about; else 20.")
@@ -64,7 +68,7 @@ def benchmark(
     llm.refuse_without(prelabel or ())
     asked = replace(asked, workspace=workspace.root, prelabels=tuple(prelabel or ()), out=out)
     asked = replace(asked, self_training=self_training, ranking=ranking)
-    asked = replace(asked, dialogues=dialogues, llm=llm)
+    asked = replace(asked, dialogues=dialogues, llm=llm, seconds=seconds)
     result = run_benchmark(name, asked)
     rows = result["benchmarks"]
     if as_json:

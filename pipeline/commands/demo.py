@@ -7,8 +7,10 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from pipeline.commands.serve import show_serving
 from pipeline.console import metric_heading
 from pipeline.context import JSON_OPTION, opened
+from schemas.errors import UsageError
 
 if TYPE_CHECKING:
     from pipeline.console import Console
@@ -26,18 +28,26 @@ def demo(
         bool, typer.Option("--with-studio", help="Label in a real Label Studio; it is installed first if need be.")
     ] = False,
     epochs: Annotated[int | None, typer.Option(min=1, help="Instead of the preset's.")] = None,
+    serve: Annotated[bool, typer.Option("--serve", help="End in the page to try the run in, until Ctrl-C.")] = False,
+    port: Annotated[int, typer.Option(min=0, max=65535, help="--serve: port; 0: any that is free.")] = 8090,
     as_json: Annotated[bool, JSON_OPTION] = False,
 ) -> None:
     """The whole job on a generated corpus, in a few minutes on a CPU.
 
     Writes into the workspace named with -w, else into ./demo-workspace; an earlier demo there is replaced.
 
-    Example: semctl -w demo-workspace demo --seed 1
+    Example: semctl -w demo-workspace demo --seed 1 --serve
     """
     from pipeline.demo import DemoRequest, run_demo
+    from pipeline.serving.server import ServeRequest, require_packages
+    from pipeline.serving.server import serve as answer
     from pipeline.workspace import Workspace
 
     workspace, console = opened(context, as_json=as_json)
+    if serve:
+        if as_json:
+            raise UsageError("--json prints one object, and --serve goes on", fix="leave one of them out")
+        require_packages()  # before minutes of work
     if workspace.root == Path().resolve():
         workspace = Workspace(workspace.root / "demo-workspace")
     request = DemoRequest(size, seed, labeled_ratio, with_studio, epochs)
@@ -46,6 +56,13 @@ def demo(
     if with_studio:
         console.log(
             f"its project stays in Label Studio; a local one is stopped with `semctl -w {workspace.root} studio stop`"
+        )
+    if serve:
+        answer(
+            workspace,
+            ServeRequest(report.run, port=port),
+            started=lambda serving: show_serving(console, serving),
+            progress=console,
         )
 
 

@@ -72,9 +72,9 @@ function askForKey() {
 }
 
 // an <img> cannot send a key, so that with one its content is fetched
-function picture(id, alt) {
+function picture(id, alt, side) {
   const image = make('img', {alt, loading: 'lazy', decoding: 'async'});
-  const path = `images/${encodeURIComponent(id)}`;
+  const path = `images/${encodeURIComponent(id)}?side=${side}`;
   const gone = () => image.replaceWith(make('span', {}, 'no image'));
   image.addEventListener('error', gone);
   if (!key) image.src = path;
@@ -285,7 +285,7 @@ function showLog() {
   // turns are only ever added or taken back: what is there stays, so that a screen reader tells the new ones only
   while (log.children.length > talk.turns.length) log.lastChild.remove();
   for (const turn of talk.turns.slice(log.children.length)) {
-    const images = turn.images.map(each => each.url ? make('img', {src: each.url, alt: each.alt}) : picture(each.name, each.alt));
+    const images = turn.images.map(each => each.url ? make('img', {src: each.url, alt: each.alt}) : picture(each.name, each.alt, 128));
     log.append(make('li', {class: turn.speaker},
       make('span', {class: 'who'}, turn.speaker === 'user' ? 'You' : 'Shown to you'),
       turn.text ? make('span', {class: 'text', dir: 'auto'}, turn.text) : '',
@@ -296,7 +296,7 @@ function showLog() {
 
 function showAttached() {
   by('attached').replaceChildren(...talk.attached.map(each => make('li', {},
-    each.url ? make('img', {src: each.url, alt: each.alt}) : picture(each.name, each.alt),
+    each.url ? make('img', {src: each.url, alt: each.alt}) : picture(each.name, each.alt, 128),
     make('button', {type: 'button', title: 'Take it out', 'aria-label': `Take ${each.alt} out`, onclick: () => {
       talk.attached = without(talk.attached, each);
       showAttached();
@@ -328,8 +328,10 @@ function showCards() {
 
 function card(product) {
   const name = product.name || product.product_id;
-  const image = make('div', {class: 'image'}, product.images.length ? picture(product.images[0], '') : make('span', {}, 'no image'));
-  const facts = Object.entries(product.further).map(([slot, found]) => `${slot} ${found.join('/')}`).join(', ');
+  const image = make('div', {class: 'image'}, product.images.length ? picture(product.images[0], '', 400) : make('span', {}, 'no image'));
+  const facts = Object.entries(product.further)
+    .filter(([slot]) => slot !== 'price' || product.price === null)
+    .map(([slot, found]) => `${slot.replaceAll('_', ' ')} ${found.join('/')}`).join(', ');
   const body = make('div', {class: 'body'}, make('h3', {dir: 'auto'}, name));
   if (product.price !== null) body.append(make('p', {class: 'price'}, price(product)));
   if (facts) body.append(make('p', {class: 'facts', dir: 'auto', title: facts.length > 160 ? facts : ''}, facts.length > 160 ? `${facts.slice(0, 160)}…` : facts));
