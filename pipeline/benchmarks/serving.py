@@ -37,6 +37,7 @@ GOAL = Goal("at least", 1.0)
 NO_ERRORS = Goal("at most", 0)
 
 _ASKED = 2000  # different requests, at most
+_PATIENCE = 120.0  # seconds until a client gives an answer up, which is an error
 _WARM = 3.0  # seconds before anything counts
 
 
@@ -151,7 +152,7 @@ async def _load(address: str, requests: Sequence[bytes], clients: int, lasting: 
     found = Load()
     waiting = cycle(requests)
     limits = httpx.Limits(max_connections=clients, max_keepalive_connections=clients)
-    async with httpx.AsyncClient(base_url=address, limits=limits, timeout=60, trust_env=False) as client:
+    async with httpx.AsyncClient(base_url=address, limits=limits, timeout=_PATIENCE, trust_env=False) as client:
         began = time.perf_counter()
 
         async def asking() -> None:

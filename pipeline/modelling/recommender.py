@@ -222,6 +222,7 @@ class Recommender:
         where: str | None = None,
         diversify: float = 0.0,
         explain: bool = False,
+        states: bool = False,
         corrections: Sequence[Sequence[Correction]] | None = None,
         together: bool = True,
     ) -> list[Recommendation]:
@@ -234,6 +235,7 @@ class Recommender:
             diversify: how much less a product counts for being like those above it, 0 to 1
                 (:mod:`semantic_model.ranking.diversity`).
             explain: tell what the run believes, and of each product why it is there.
+            states: tell what the run believes, also where nothing is to be explained.
             corrections: of each conversation, slots of its state that are known better.
             together: encode and score them together, which is faster; rounding then moves scores by a few millionths.
                 False: each by itself, so that its answer is the same to the last bit whatever else is asked.
@@ -262,7 +264,12 @@ class Recommender:
                 answers = [
                     self._answer(one, line, rows, fitting) for one, line, rows in zip(some, scores, chosen, strict=True)
                 ]
-                found += self._explained(answers, queries, contexts, chosen, told) if explain else answers
+                if explain:
+                    answers = self._explained(answers, queries, contexts, chosen, told)
+                elif states:
+                    believed = self._told_states(contexts)
+                    answers = [replace(one, explanation=each) for one, each in zip(answers, believed, strict=True)]
+                found += answers
         return found
 
     def states(
@@ -441,17 +448,18 @@ class Recommender:
         chosen: Sequence[Sequence[int]],
         corrections: Sequence[Sequence[Correction]] | None,
     ) -> list[Recommendation]:
-        states = self._states(contexts) if self.reads_states else [None] * len(queries)
-        note = "" if self.reads_states else f"{self.ranker.name} predicts no states: what it believes cannot be told"
         found = []
-        for b, (answer, query, rows, state) in enumerate(zip(answers, queries, chosen, states, strict=True)):
+        believed = self._told_states(contexts)
+        for b, (answer, query, rows, about) in enumerate(zip(answers, queries, chosen, believed, strict=True)):
             told = None if corrections is None else corrections[b : b + 1]
             whole, bare, unseen, parts = self._scores_without_images(query, contexts[b : b + 1], rows, told)
             products = [
                 replace(
                     product,
                     explanation=ProductExplanation(
-                        () if state is None else outcomes_of(state.state, product.attributes, self._values),
+                        ()
+                        if about.state is None
+                        else outcomes_of(about.state.state, product.attributes, self._values),
                         {name: values[at] for name, values in parts.items()},
                         None if bare is None else float(whole[at] - bare[at]),
                         None if self.corpus.products[row].image_id is None else float(whole[at] - unseen[at]),
@@ -459,8 +467,14 @@ class Recommender:
                 )
                 for at, (product, row) in enumerate(zip(answer.products, rows, strict=True))
             ]
-            found.append(replace(answer, products=tuple(products), explanation=Explanation(state, note)))
+            found.append(replace(answer, products=tuple(products), explanation=about))
         return found
+
+    def _told_states(self, contexts: Any) -> list[Explanation]:
+        if self.reads_states:
+            return [Explanation(state, "") for state in self._states(contexts)]
+        note = f"{self.ranker.name} predicts no states: what it believes cannot be told"
+        return [Explanation(None, note)] * len(contexts)
 
     def _scores_without_images(
         self, query: Query, context: Any, rows: Sequence[int], corrections: Sequence[Sequence[Correction]] | None

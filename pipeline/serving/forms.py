@@ -73,6 +73,7 @@ class RecommendForm(StateForm):
         json_schema_extra={
             "examples": [
                 {"turns": _TURNS[:1], "top": 5},
+                {"turns": _TURNS[:1], "where": "price < 60", "diversify": 0.3},
                 {"turns": _TURNS[:1], "corrections": [{"slot": "color", "like": ["blue"]}], "explain": True},
                 {
                     "turns": [{"speaker": "user", "text": "something like this", "images": ["mine.png"]}],
@@ -83,6 +84,10 @@ class RecommendForm(StateForm):
     )
 
     top: int = Field(10, ge=1, le=100, description="How many products.")
+    where: Annotated[str, StringConstraints(min_length=1, max_length=2000)] | None = Field(
+        None, description="A filter, as `semctl recommend --where` takes it: only such products are ranked."
+    )
+    diversify: float = Field(0.0, ge=0, le=1, description="How much less a product counts for being like better ones.")
     explain: bool = Field(False, description="Tell of each product why it is there.")
 
 
@@ -108,7 +113,9 @@ class ReasonAnswer(_Form):
     """A part of why a product is there."""
 
     text: str
-    weight: float = Field(description="What it adds to the score; below 0 it speaks against the product.")
+    weight: float | None = Field(
+        description="What it adds to the score, below 0 against the product; null where scores are no sums."
+    )
 
 
 class ProductAnswer(_Form):
@@ -129,7 +136,7 @@ class RankedAnswer(ProductAnswer):
     rank: int = Field(description="From 1.")
     score: float = Field(description="Higher is better; comparable within one answer only.")
     further: dict[str, list[str]] = Field(description="The attributes that its name does not say already.")
-    why: list[ReasonAnswer] | None = Field(description="Largest first; null unless it was asked for and can be told.")
+    why: list[ReasonAnswer] | None = Field(description="Largest first; null unless it was asked for.")
 
 
 class StateAnswer(_Form):
@@ -144,6 +151,7 @@ class RecommendAnswer(StateAnswer):
     """The products that fit a conversation best."""
 
     products: list[RankedAnswer]
+    fitting: int | None = Field(description="How many products the filter lets through; null without one.")
 
 
 class OfferedSlotAnswer(_Form):

@@ -15,11 +15,19 @@ from threading import Lock
 from typing import Any, Literal, NamedTuple, Self
 
 from pipeline.modelling.conversation import Conversation, read_conversation
-from pipeline.modelling.recommender import BelievedState, Correction, Recommendation, Recommender, state_of_corrections
+from pipeline.modelling.recommender import (
+    BelievedState,
+    Correction,
+    ProductExplanation,
+    Recommendation,
+    Recommender,
+    state_of_corrections,
+)
 from pipeline.serving.forms import (
     OfferedSlotAnswer,
     ProductAnswer,
     RankedAnswer,
+    ReasonAnswer,
     RecommendAnswer,
     RecommendForm,
     SlotAnswer,
@@ -40,6 +48,19 @@ from semantic_model.data.records import Product
 _VALUES_OFFERED = 200  # of a slot
 _MOST_KEPT = 64 * 2**20  # bytes of copies of images, of those that are too large or that no browser shows as they are
 _KINDS = {".jpg": "image/jpeg", ".png": "image/png", ".webp": "image/webp", ".gif": "image/gif", ".bmp": "image/bmp"}
+
+
+_LEAST_PART = 0.05  # of a score, that is told
+_MOST_REASONS = 8
+_OUTCOMES = {
+    ("like", "matched"): "{}",
+    ("like", "contradicted"): "not {}",
+    ("like", "not known"): "not known whether {}",
+    ("dislike", "matched"): "not {}, as wished",
+    ("dislike", "contradicted"): "{}, to be avoided",
+    ("dislike", "not known"): "not known whether {}, to be avoided",
+}
+"""What is said of a value, by its polarity and what the product has of it."""
 
 
 class Stamp(NamedTuple):
@@ -96,7 +117,22 @@ class Question:
 
     form: StateForm
     photos: Mapping[str, bytes]  # of images that the catalogue does not have
-    ranks: bool  # whether products are asked for, or the state alone
+
+
+class _Manner(NamedTuple):
+    """How products are asked for; what is asked for alike is asked for together."""
+
+    top: int
+    where: str | None
+    diversify: float
+    explain: bool
+
+    @classmethod
+    def of(cls, form: StateForm) -> Self | None:
+        """None where the state alone is asked for."""
+        if not isinstance(form, RecommendForm):
+            return None
+        return cls(form.top, form.where, form.diversify, form.explain)
 
 
 Answer = StateAnswer | SemctlError
@@ -138,7 +174,6 @@ class Service:
         stamps = self._tried = self.stamps()  # before they are read: what changes meanwhile is read again
         recommender = Recommender.open(
             self.workspace, run, images=self.images, product_table=self._product_table, keep_table=True,
-            progress=self._progress,
         )  # fmt: skip
         return Shop(recommender, _sold(self.workspace, recommender.corpus), stamps)
 
@@ -175,13 +210,13 @@ class Service:
             CorpusError: an image that is none, or cannot be decoded.
         """
         photos = {name: _photo(name, text) for name, text in form.images.items()}
-        return Question(form, photos, isinstance(form, RecommendForm))
+        return Question(form, photos)
 
     def answer(self, questions: Sequence[Question]) -> list[Answer]:
         """Answers in order; questions that are alike but for their conversations are asked together."""
         shop = self.shop
         found: dict[int, Answer] = {}
-        alike: dict[tuple[object, ...], list[tuple[int, Conversation, list[Correction]]]] = {}
+        alike: dict[_Manner | None, list[tuple[int, Conversation, list[Correction]]]] = {}
         for number, question in enumerate(questions):
             try:
                 conversation = self._conversation(shop, question)
@@ -189,12 +224,10 @@ class Service:
             except SemctlError as problem:
                 found[number] = problem
                 continue
-            form = question.form
-            key = (form.top, form.explain) if isinstance(form, RecommendForm) else ()
-            alike.setdefault(key, []).append((number, conversation, corrections))
-        for key, group in alike.items():
+            alike.setdefault(_Manner.of(question.form), []).append((number, conversation, corrections))
+        for manner, group in alike.items():
             numbers, conversations, corrections_of = zip(*group, strict=True)
-            found.update(zip(numbers, self._ask(shop, key, conversations, corrections_of), strict=True))
+            found.update(zip(numbers, self._ask(shop, manner, conversations, corrections_of), strict=True))
         return [found[number] for number in range(len(questions))]
 
     def _conversation(self, shop: Shop, question: Question) -> Conversation:
@@ -226,29 +259,52 @@ class Service:
     def _ask(
         self,
         shop: Shop,
-        key: tuple[object, ...],
+        manner: _Manner | None,
         conversations: Sequence[Conversation],
         corrections: Sequence[Sequence[Correction]],
     ) -> list[Answer]:
+        try:
+            return [*self._asked(shop, manner, conversations, corrections)]
+        except SemctlError as problem:
+            if len(conversations) == 1:
+                return [problem]
+        return [
+            answer
+            for one, told in zip(conversations, corrections, strict=True)
+            for answer in self._ask(shop, manner, [one], [told])
+        ]
+
+    def _asked(
+        self,
+        shop: Shop,
+        manner: _Manner | None,
+        conversations: Sequence[Conversation],
+        corrections: Sequence[Sequence[Correction]],
+    ) -> list[StateAnswer]:
         recommender = shop.recommender
         told = corrections if any(corrections) else None
-        believed = recommender.states(conversations, corrections=told)
-        corrected = [number for number, each in enumerate(corrections) if each]
+        ranked: list[Recommendation] = []
+        believed: Sequence[BelievedState | None] = [None] * len(conversations)
+        if manner is not None:
+            ranked = recommender.recommend(conversations, states=True, corrections=told, **manner._asdict())
+            believed = [None if one.explanation is None else one.explanation.state for one in ranked]
+        elif recommender.reads_states:
+            believed = recommender.states(conversations, corrections=told) or believed
         by_itself: dict[int, BelievedState] = {}
-        if corrected and believed is not None:
-            some = recommender.states([conversations[number] for number in corrected])
-            by_itself = dict(zip(corrected, some or (), strict=True))
+        if told is not None:
+            of = [number for number, each in enumerate(corrections) if each]
+            read = recommender.states([conversations[number] for number in of])
+            by_itself = dict(zip(of, read or (), strict=False))
         states = [
-            None if believed is None else _slots(shop, believed[number], corrections[number], by_itself.get(number))
-            for number in range(len(conversations))
+            None if state is None else _slots(shop, state, corrections[number], by_itself.get(number))
+            for number, state in enumerate(believed)
         ]
-        if not key:
-            return [StateAnswer(run=self.run, catalogue=shop.catalogue, state=state) for state in states]
-        top, _ = key
-        found = recommender.recommend(conversations, top=top, corrections=told)
+        about = {"run": self.run, "catalogue": shop.catalogue}
+        if manner is None:
+            return [StateAnswer(**about, state=state) for state in states]
         return [
-            RecommendAnswer(run=self.run, catalogue=shop.catalogue, state=state, products=_products(shop, one))
-            for state, one in zip(states, found, strict=True)
+            RecommendAnswer(**about, state=state, products=_products(shop, one), fitting=one.fitting)
+            for state, one in zip(states, ranked, strict=True)
         ]
 
     def product(self, product_id: str) -> ProductAnswer | None:
@@ -410,7 +466,27 @@ def _products(shop: Shop, found: Recommendation) -> list[RankedAnswer]:
             rank=one.rank,
             score=one.score,
             further={name: list(values) for name, values in one.not_in_name().items()},
-            why=None,
+            why=None if one.explanation is None else _reasons(shop, one.explanation),
         )
         for one in found.products
     ]
+
+
+def _reasons(shop: Shop, explanation: ProductExplanation) -> list[ReasonAnswer]:
+    """What speaks for a product and against it: parts of its score, and what it has of the values believed in."""
+    said: dict[str, list[str]] = {}
+    for outcome in explanation.values:
+        said.setdefault(outcome.slot, []).append(_OUTCOMES[outcome.polarity, outcome.outcome].format(outcome.value))
+    found = [
+        ReasonAnswer(text=_told(shop, slot, said.get(slot, [])), weight=weight)
+        for slot, weight in explanation.parts.items()
+        if abs(weight) >= _LEAST_PART
+    ]
+    found.sort(key=lambda reason: -abs(reason.weight or 0))
+    rest = [slot for slot in said if slot not in explanation.parts]
+    return found[:_MOST_REASONS] + [ReasonAnswer(text=_told(shop, slot, said[slot]), weight=None) for slot in rest]
+
+
+def _told(shop: Shop, slot: str, outcomes: Sequence[str]) -> str:
+    title = shop.titles.get(slot, slot)
+    return f"{title}: {', '.join(outcomes)}" if outcomes else title

@@ -11,7 +11,7 @@ let asking = null;         // AbortController of the request that is under way
 
 function fresh() {
   return {
-    id: '', turns: [], photos: {}, corrections: new Map(), answer: null, top: TOP,
+    turns: [], photos: {}, corrections: new Map(), answer: null, top: TOP,
     attached: [],          // {name, url, alt} of the message that is being written
   };
 }
@@ -107,12 +107,10 @@ async function rank(focusOn) {
   by('status').textContent = 'Ranking…';
   try {
     const asked = {...wire(), top: talk.top, explain: true};
-    if (about.keeps_corrections && talk.id) asked.conversation = talk.id;
-    let answer = await (await ask('recommend', asked, mine.signal)).json();
+    const answer = await (await ask('recommend', asked, mine.signal)).json();
     if (mine !== asking) return;
     if (outdated(answer)) { await rank(focusOn); return; }
     talk.answer = answer;
-    if (answer.conversation) talk.id = answer.conversation;
     tell('');
   } catch (problem) {
     if (problem.name === 'AbortError') return;
@@ -363,8 +361,8 @@ function why(reasons, name) {
     const bar = make('i');
     bar.style.width = `${Math.round(100 * Math.abs(each.weight) / largest)}%`;
     return make('li', {class: each.weight < 0 ? 'against' : ''},
-      make('span', {}, named(each.text), spoken(each.weight < 0 ? ', speaks against it' : ', speaks for it')),
-      make('span', {class: 'bar', title: `${each.weight >= 0 ? '+' : '−'}${Math.abs(each.weight).toFixed(2)}`}, bar));
+      make('span', {}, named(each.text), each.weight === null ? '' : spoken(each.weight < 0 ? ', speaks against it' : ', speaks for it')),
+      each.weight === null ? '' : make('span', {class: 'bar', title: `${each.weight >= 0 ? '+' : '−'}${Math.abs(each.weight).toFixed(2)}`}, bar));
   });
   return make('details', {}, make('summary', {}, 'Why this?', spoken(` ${name}`)),
     lines.length ? make('ul', {class: 'why'}, ...lines) : make('p', {class: 'soft'}, 'Nothing stands out.'));
