@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
+import atexit
 import json
 import os
+import shutil
 import signal
 import socket
 import subprocess
 import sys
+import tempfile
 import threading
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
+from functools import cache
 from pathlib import Path
 
 import httpx
@@ -28,10 +32,18 @@ ROOT = Path(__file__).resolve().parent.parent
 
 
 def trained_workspace(folder: Path) -> Workspace:
-    """The generated workspace with a run that believes in values."""
+    """The generated workspace with a run that believes in values: a copy, as it is trained once a process."""
+    shutil.copytree(_trained(), folder, dirs_exist_ok=True)
+    return Workspace(folder / "shop")
+
+
+@cache
+def _trained() -> Path:
+    folder = Path(tempfile.mkdtemp(prefix="semctl-served-"))
+    atexit.register(shutil.rmtree, folder, ignore_errors=True)
     workspace = generated_workspace(folder)
     train(workspace, TrainRequest(labeled_ratio=0.2, preset="tiny", epochs=1, settings=("model.kind=grounded",)))
-    return workspace
+    return folder
 
 
 def command(workspace: Workspace, *options: str) -> list[str]:

@@ -542,7 +542,7 @@ def _kept_table(workspace: Workspace, run: Path, corpus: Corpus, ranker: Ranker)
     """The encoded catalogue, from the workspace's features where it was kept there."""
     from semantic_model.ranking.kept_table import kept_table
 
-    files = [*sorted((run / "model").iterdir()), workspace.products, workspace.images]
+    files = [*sorted((run / "model").glob("*")), workspace.products, workspace.images]
     made_of = {file.name: sha256_file(file) for file in files if file.is_file()}
     about = {"images": str(not corpus.blank_images), "semctl": metadata.version("semctl")}
     return kept_table(ranker, corpus.products, workspace.features / "products" / run.name, made_of | about)

@@ -94,7 +94,7 @@ def serve(
                     started(serving)
 
         config = uvicorn.Config(
-            make_app(service, settings, shown),  # type: ignore[arg-type]
+            make_app(service, settings, shown),
             log_config=None,
             access_log=False,
             server_header=False,

@@ -488,5 +488,5 @@ def _reasons(shop: Shop, explanation: ProductExplanation) -> list[ReasonAnswer]:
 
 
 def _told(shop: Shop, slot: str, outcomes: Sequence[str]) -> str:
-    title = shop.titles.get(slot, slot)
+    title = shop.titles.get(slot) or slot[:1].upper() + slot[1:]  # a part that is no slot's
     return f"{title}: {', '.join(outcomes)}" if outcomes else title

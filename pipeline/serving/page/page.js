@@ -44,7 +44,7 @@ async function ask(path, body, signal) {
       if (problem.name === 'AbortError') throw problem;
       throw new Error('The server does not answer. Is it still running?');
     }
-    if (response.status === 401) { await askForKey(); continue; }
+    if (response.status === 401) { await response.text(); await askForKey(); continue; }
     if (response.ok) return response;
     let said = null;
     try { said = (await response.json()).error; } catch { /* no JSON */ }

@@ -128,6 +128,32 @@ def test_clients_at_once_are_answered_as_if_alone_and_in_batches(asking: httpx.C
     assert float(counted['semctl_requests_total{route="/recommend",status="200"}']) >= 2 * len(asked)
 
 
+def test_filters_different_products_and_reasons(asking: httpx.Client, service: Service):
+    asked = said("I am looking for a dress", top=100, explain=True)
+    prices = sorted(row.price for row in service.shop.sold.values() if row.price is not None)
+    limit = prices[len(prices) // 3]
+    answer = forms.RecommendAnswer.model_validate_json(
+        asking.post("/recommend", json={**asked, "where": f"price < {limit}"}).content
+    )
+    assert answer.fitting == len(answer.products) == sum(price < limit for price in prices) > 0
+    assert all(product.price is not None and product.price < limit for product in answer.products)
+    for product in answer.products:
+        assert product.why
+        weights = [abs(reason.weight or 0) for reason in product.why]
+        assert weights == sorted(weights, reverse=True)
+    wrong = asking.post("/recommend", json={**asked, "where": "colour is red"})
+    assert (wrong.status_code, wrong.json()["error"]["kind"]) == (422, "FilterError")
+    plain, spread = (
+        [
+            each["product_id"]
+            for each in asking.post("/recommend", json={**asked, "diversify": share}).json()["products"]
+        ]
+        for share in (0, 0.9)
+    )
+    assert plain[0] == spread[0]
+    assert plain != spread
+
+
 def test_a_corrected_belief_changes_state_and_ranking(asking: httpx.Client, service: Service):
     ontology = service.shop.recommender.ontology
     assert ontology is not None
