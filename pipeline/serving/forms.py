@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, StringConstraints
 
@@ -35,7 +35,7 @@ class CorrectionForm(_Form):
     dislike: list[Name] = Field([], max_length=100, description="Values to be avoided.")
 
 
-_TURNS = [
+_TURNS: list[Any] = [
     {"speaker": "user", "text": "I am looking for a jacket, but not in black."},
     {"speaker": "system", "text": "Do you like one of these?", "images": ["an image id or a product id"]},
     {"speaker": "user", "text": "Like the first one, in blue."},

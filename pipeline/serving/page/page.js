@@ -254,7 +254,8 @@ function chip(item, each) {
 
 function undoChip(item) {
   const nothing = !item.values.length;
-  const what = make('span', {class: 'what'}, named(item.title), nothing ? ': nothing ' : ': ', make('small', {}, 'your correction'));
+  const what = make('span', {class: 'what'}, named(item.title), nothing ? ': nothing ' : ': ',
+    make('small', {}, nothing ? 'your correction' : 'back to what was read'));
   return make('li', {class: nothing ? 'chip nothing mine' : 'chip nothing'}, what,
     make('button', {type: 'button', title: 'Undo your correction', 'data-focus': `undo ${item.slot}`,
       'aria-label': `${item.title}. Undo your correction`,
