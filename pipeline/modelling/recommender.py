@@ -457,9 +457,7 @@ class Recommender:
                 replace(
                     product,
                     explanation=ProductExplanation(
-                        ()
-                        if about.state is None
-                        else outcomes_of(about.state.state, product.attributes, self._values),
+                        () if about.state is None else outcomes_of(about.state.state, product.attributes, self._values),
                         {name: values[at] for name, values in parts.items()},
                         None if bare is None else float(whole[at] - bare[at]),
                         None if self.corpus.products[row].image_id is None else float(whole[at] - unseen[at]),
