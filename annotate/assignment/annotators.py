@@ -127,5 +127,9 @@ class Annotators:
         name = self.annotator(annotation.server, annotation.project or "", annotation.completed_by)
         return annotation if name in (None, annotation.annotator) else replace(annotation, annotator=name)
 
+    def everybody(self) -> set[str]:
+        """All names known: e-mail addresses of users, and whom projects were assigned to."""
+        return self._assigned_to() | {email for server in self._servers.values() for email in server.users.values()}
+
     def _assigned_to(self) -> set[str]:
         return {who for server in self._servers.values() for who in server.projects.values() if who is not None}

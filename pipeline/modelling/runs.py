@@ -13,6 +13,7 @@ from schemas.validation import did_you_mean
 from semantic_model.data.corpus import Corpus
 
 if TYPE_CHECKING:
+    from semantic_model.ranking.network_ranker import NetworkRanker
     from semantic_model.ranking.ranker import Ranker
 
 _MOST_NAMED = 8
@@ -66,6 +67,18 @@ def find_run(workspace: Workspace, name: str = "latest") -> Path:
     raise ModelError(f"there is no run '{name}'", where=workspace.runs, fix=fix)
 
 
+def open_network(folder: Path, corpus: Corpus) -> NetworkRanker:
+    """The trained network of a run's folder, as a ranker that is told nothing.
+
+    Raises:
+        ModelError: weights or settings that cannot be used.
+        MissingPartError: the image encoder's weights are not here.
+    """
+    from semantic_model.training.trainer import load_ranker
+
+    return load_ranker(folder, corpus)
+
+
 def open_ranker(folder: Path, corpus: Corpus, *, product_table: str = "float32") -> Ranker:
     """The trained ranker of a run's folder; one that reads gold states as text finds them in the workspace.
 
@@ -78,9 +91,8 @@ def open_ranker(folder: Path, corpus: Corpus, *, product_table: str = "float32")
         WorkspaceError: no gold states, which it reads.
     """
     from semantic_model.ranking.ranker import ScoresTables
-    from semantic_model.training.trainer import load_ranker
 
-    ranker = load_ranker(folder, corpus)
+    ranker = open_network(folder, corpus)
     if read_record(folder).ds_input:
         from pipeline.modelling.training_data import gold_states, states_of
         from semantic_model.ranking.network_ranker import ToldRanker

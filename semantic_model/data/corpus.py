@@ -59,7 +59,7 @@ class Corpus:
             CorpusError: a recommendation turn names a product that is not in the catalogue.
         """
         files, hashes = ({}, {}) if blank_images else _read_images(images)
-        catalogue, images_of = _read_products(products, files, blank_images=blank_images)
+        catalogue, images_of = read_products(products, files, blank_images=blank_images)
         row_of = {product.product_id: row for row, product in enumerate(catalogue)}
         image_products: dict[str, int] = {}
         for name, its_images in images_of.items():
@@ -152,10 +152,19 @@ def _read_images(path: Path) -> tuple[dict[str, Path], dict[str, str]]:
     return files, hashes
 
 
-def _read_products(
-    path: Path, files: Mapping[str, Path], *, blank_images: bool
+def read_products(
+    path: Path, files: Mapping[str, Path], *, blank_images: bool = False
 ) -> tuple[tuple[Product, ...], dict[str, Sequence[str]]]:
-    """The products, and the images that each is listed with."""
+    """The products, sorted by id, and the images that each is listed with.
+
+    Args:
+        files: of the images that can be read; a product's image is the first of these.
+        blank_images: leave every image out.
+
+    Raises:
+        WorkspaceError: the table is missing.
+        SchemaError: a table of another kind or version.
+    """
     catalogue, images_of = [], dict[str, Sequence[str]]()
     for record in _rows(path, PRODUCTS):
         attributes = {key: tuple(values or ()) for key, values in record["attributes"]}

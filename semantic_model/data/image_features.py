@@ -45,6 +45,7 @@ class Features:
     # (channels, height, width) where each row is a map of features, flattened; empty where it is one vector
     map_shape: tuple[int, ...] = ()
     kept: Path | None = None  # the folder where features are kept; None: nowhere
+    keeps: bool = True  # whether new ones may be written there
 
     @property
     def width(self) -> int:

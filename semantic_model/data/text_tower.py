@@ -60,6 +60,12 @@ def _has_tokenizer(folder: Path) -> bool:
     return any((folder / name).is_file() for name in _TOKENIZERS)
 
 
+def tower_files(config: TowerTextConfig, folder: Path) -> list[str]:
+    """Names of the files in its folder that are asked whenever it reads; its weights only where it is frozen."""
+    names = {path.name for pattern in _FILES for path in folder.glob(pattern)}
+    return sorted(names - {"model.safetensors"} if config.finetune else names)
+
+
 def tower_weights(config: TowerTextConfig) -> Path:
     """The file of its weights; errors as :func:`tower_folder`, and ModelError where there are none."""
     return weights_in(tower_folder(config))
@@ -168,21 +174,28 @@ class TowerTokens:
         return tokens
 
 
+def store_name(config: TowerTextConfig) -> str:
+    """What the files of a frozen tower's vectors are called; errors as :func:`tower_weights`."""
+    name = re.sub(r"[^a-z0-9]+", "-", config.embeddings.lower().rsplit("/", 1)[-1])
+    return f"texts-{name}-{sha256_file(tower_weights(config))[:12]}"
+
+
 class TextVectors:
     """Vectors of texts by a frozen tower; each is encoded once, and kept as those of images are.
 
     Args:
         config: which tower.
         folder: where they are kept; None: in memory only.
+        keeps: whether new ones are written there.
     """
 
-    def __init__(self, config: TowerTextConfig, folder: Path | None) -> None:
+    def __init__(self, config: TowerTextConfig, folder: Path | None, *, keeps: bool = True) -> None:
+        self.keeps = keeps
         self.tokens = TowerTokens(config)
         device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
         self.tower = TextTower(config, pretrained=True).eval().to(device)
         self.device = device
-        name = re.sub(r"[^a-z0-9]+", "-", config.embeddings.lower().rsplit("/", 1)[-1])
-        self.store = FeatureStore(folder, f"texts-{name}-{sha256_file(tower_weights(config))[:12]}", self.tower.width)
+        self.store = FeatureStore(folder, store_name(config), self.tower.width)
 
     @property
     def width(self) -> int:
@@ -208,7 +221,7 @@ class TextVectors:
                 found.append(self.tower(tokens.to(self.device)).float().cpu().numpy())
                 task.advance(len(part))
         rows = {key: row for row, key in enumerate(keys, len(self.store.values))}
-        self.store.add(rows, found, keep=len(keys) >= _WORTH_KEEPING)
+        self.store.add(rows, found, keep=self.keeps and len(keys) >= _WORTH_KEEPING)
 
     def gather(self, rows: npt.NDArray[np.int64]) -> FloatArray:
         """Vectors [.., E] of rows [..]; zeros where there is no text."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -25,6 +25,8 @@ Pixels = npt.NDArray[np.uint8]
 _IMAGENET = ([0.485, 0.456, 0.406], [0.229, 0.224, 0.225])
 _OF_TORCHVISION = {f"resnet{depth}": f"timm/resnet{depth}.tv_in1k" for depth in (18, 34, 50, 101, 152)}
 """Hugging Face ids that hold torchvision's ImageNet weights under torchvision's names, as safetensors."""
+_SHAPE_FILES = ("config.json", "preprocessor_config.json")
+_MODEL_FILES = (*_SHAPE_FILES, "model.safetensors")
 _WAYS_OUT = (
     "use --set image.encoder=pixels (a descriptor without weights); "
     "or --set image.weights=FILE with the encoder's weights as safetensors (for a Hugging Face model: "
@@ -42,7 +44,7 @@ class Preparation:
     """
 
     def __init__(self, config: ImageConfig) -> None:
-        self.folder = None if is_torchvision(config.encoder) else _hugging_face(config)
+        self.folder = None if is_torchvision(config.encoder) else _hugging_face(config, _SHAPE_FILES)
         if self.folder is None:
             square = (config.size * 9 // 8, config.size * 9 // 8)
             self.size = (config.size, config.size)
@@ -239,12 +241,20 @@ def weights_of(config: ImageConfig) -> Path:
     return weights_in(hub_folder(named, ["model.safetensors"], what=f"weights of {config.encoder}", ways_out=_WAYS_OUT))
 
 
-def _hugging_face(config: ImageConfig) -> Path:
+def preparation_files(config: ImageConfig) -> tuple[Path, Sequence[str]]:
+    """The folder of a Hugging Face model, and the files in it that say how images are prepared and what shape it has.
+
+    Raises:
+        MissingPartError: it is not here; lists the ways out.
+    """
+    return _hugging_face(config, _SHAPE_FILES), _SHAPE_FILES
+
+
+def _hugging_face(config: ImageConfig, needed: Sequence[str] = _MODEL_FILES) -> Path:
     close = did_you_mean(config.encoder, torchvision_names(), "")
     ways_out = f"{close} else {_WAYS_OUT}" if close else _WAYS_OUT
-    files = ["config.json", "preprocessor_config.json", "model.safetensors"]
-    folder = hub_folder(config.encoder, files, what="a vision model", ways_out=ways_out)
-    missing = next((name for name in files if not (folder / name).is_file()), None)
+    folder = hub_folder(config.encoder, _MODEL_FILES, what="a vision model", ways_out=ways_out)
+    missing = next((name for name in needed if not (folder / name).is_file()), None)
     if missing is not None:
         raise MissingPartError(f"the vision model has no {missing} ({folder})", fix=_WAYS_OUT)
     return folder

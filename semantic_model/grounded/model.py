@@ -26,7 +26,7 @@ from semantic_model.grounded.scoring import EncodedDialogues, GroundedQuery, Gro
 from semantic_model.grounded.settings import Settings
 from semantic_model.grounded.values import SlotValues
 from semantic_model.layers.slot_values import masked_mean
-from semantic_model.ranking.chunked_scoring import Scratch
+from semantic_model.ranking.chunked_scoring import Scratch, slices
 from semantic_model.ranking.ranker import Belief, PredictedState, TablePrecision
 from semantic_model.semantic.encoders import Context, ProductVectors
 from semantic_model.semantic.model import Semantic
@@ -36,6 +36,7 @@ SIMILARITY, SHOWN = "similarity of words and images", "shown before"
 """Parts of a score that are no slot's."""
 
 POLARITIES: tuple[Polarity, Polarity] = ("like", "dislike")
+_PRODUCTS = 1 << 12  # whose values are gathered at a time
 _SMALL = 0.01  # probabilities below are not told
 
 
@@ -281,6 +282,26 @@ class GroundedSemantic(nn.Module):
     def query(self, contexts: EncodedDialogues, table: GroundedTable) -> GroundedQuery:
         """What contexts bring to the scoring of a table; scores are log-odds up to a constant."""
         return GroundedQuery.of(self, contexts, table)
+
+    vectors_are_exact = False
+
+    def product_vectors(self, table: GroundedTable) -> Tensor:
+        """Which values a product has, then :meth:`Semantic.product_vectors` [N, V + 2 D].
+
+        Inexact in slots of which a product has several values, whose parts are added up, and in what was shown before.
+        """
+        patterns = table.patterns[0].float()
+        values = [patterns[table.pattern_of[part].long()].sum(dim=1) for part in slices(len(table), _PRODUCTS)]
+        found = torch.cat(values) if values else patterns.new_zeros(0, patterns.shape[1])
+        return torch.cat([found, self.semantic.product_vectors(table.vectors)], dim=1)
+
+    def query_vectors(self, contexts: EncodedDialogues) -> Tensor:
+        """How well a product fits that has one value, for each of them; then the scaled cosines' [B, V + 2 D]."""
+        slot_of = self.sums.slot_of
+        single = torch.eye(len(slot_of), dtype=torch.bool, device=slot_of.device)
+        fits = self.value_match.of_patterns(contexts.state.beliefs, single, slot_of).T
+        similar = self.semantic.query_vectors(EncodedContexts(contexts.context, contexts.state.S))
+        return torch.cat([fits, similar * (self.log_scale.exp() if self.similarity else 0.0)], dim=1)
 
     def places(self, contexts: EncodedDialogues) -> Tensor:
         """As :meth:`Semantic.places`."""

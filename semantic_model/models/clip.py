@@ -139,7 +139,7 @@ class TowerReader(Reader):
     @cached_property
     def vectors(self) -> TextVectors:
         """Of texts, by the frozen tower."""
-        return TextVectors(self.config.text, self.features.kept)
+        return TextVectors(self.config.text, self.features.kept, keeps=self.features.keeps)
 
     @cached_property
     def pieces(self) -> TowerTokens:

@@ -38,6 +38,16 @@ class CosineRanker(nn.Module):
         """What training takes the softmax of; cosines as they are after a hinge."""
         return scores if self.log_scale is None else scores * float(self.log_scale.detach().exp())
 
+    vectors_are_exact = True
+
+    def product_vectors(self, table: Encoded) -> Tensor:
+        """What cosines are taken with [N, D]."""
+        return first_tensor(table.rows)
+
+    def query_vectors(self, contexts: Encoded) -> Tensor:
+        """What cosines are taken of [B, D]."""
+        return first_tensor(contexts.rows)
+
     def places(self, contexts: Encoded) -> Tensor:
         """Where contexts lie: their vectors."""
         return first_tensor(contexts.rows)

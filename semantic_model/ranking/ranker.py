@@ -113,6 +113,23 @@ class HasPlaces(Protocol):
 
 
 @runtime_checkable
+class HasVectors(Protocol):
+    """The inner product of a context's and a product's vectors orders products as its scores do, or nearly.
+
+    Not of one with :class:`LateProducts`, whose products have no vector of their own.
+    """
+
+    vectors_are_exact: bool
+    """Whether the order is that of the scores; else the best are to be scored once more."""
+
+    def product_vectors(self, table: Any, /) -> Tensor:
+        """Vectors of encoded products [N, W]."""
+
+    def query_vectors(self, contexts: Any, /) -> Tensor:
+        """Vectors of encoded contexts [B, W]."""
+
+
+@runtime_checkable
 class HasTeacher(Protocol):
     """Reads states in training."""
 

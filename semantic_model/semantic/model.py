@@ -150,6 +150,24 @@ class Semantic(nn.Module):
         del table
         return MatchQuery.of(self, contexts.context, contexts.S)
 
+    vectors_are_exact = False
+
+    def product_vectors(self, table: ProductTable) -> Tensor:
+        """rho of text and of images, each of length one [N, 2 D]; without an image, zeros.
+
+        The state that hops would add to them depends on the dialogue and is left out, so that the order is not exact.
+        """
+        return torch.cat([F.normalize(part.vectors.float(), dim=-1) for part in (table.text, table.image)], dim=1)
+
+    def query_vectors(self, contexts: EncodedContexts) -> Tensor:
+        """x_K of text and of images, of the lengths of their weights [B, 2 D]."""
+        context, found = contexts.context, []
+        for dsi, c, weight in zip(
+            (self.dsi_T, self.dsi_I), (context.c_T, context.c_I), self.modality_weights, strict=True
+        ):
+            found.append(weight * F.normalize(dsi(c[:, None], contexts.S).x[:, 0], dim=-1))
+        return torch.cat(found, dim=1)
+
     def slot_attention(self, contexts: EncodedContexts) -> dict[str, Tensor]:
         """a_C of each modality: what a context attends to in its state after the last hop [B, n]."""
         context, S = contexts.context, contexts.S

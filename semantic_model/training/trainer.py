@@ -416,6 +416,21 @@ def load_ranker(run_folder: Path, corpus: Corpus, *, cache: Path | None = None) 
     if cache is None and run_folder.parent.name == "runs":
         cache = run_folder.parent.parent / "features"
     features = load_features(card.config.image, corpus.image_files, hashes=corpus.image_hashes, cache=cache)
+    return saved_ranker(folder, features, corpus, card)
+
+
+def saved_ranker(folder: Path, features: Features, corpus: Corpus, card: ModelCard) -> NetworkRanker:
+    """The trained ranker of a folder of weights, on a GPU where there is one.
+
+    Args:
+        folder: ``model`` of a run.
+        features: the images of the corpus it is used on.
+        corpus: that corpus.
+        card: of the folder.
+
+    Raises:
+        ModelError: files missing, cut off or that do not fit together.
+    """
     model, reader = load_model(folder, features, corpus, card)
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
     spec = find_model(card.config.model.kind)
