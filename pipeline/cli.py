@@ -32,7 +32,7 @@ app = typer.Typer(
 COMMANDS = tuple(
     "demo generate import fetch-images stats studio select plan export-for-labelling progress ingest-labels ontology "
     "checks audit diff trace agreement adjudicate feedback config train evaluate recommend serve judge experiment "
-    "report benchmark doctor".split()
+    "report export-model export-dataset benchmark doctor".split()
 )
 """In the order of the work; each a module of :mod:`pipeline.commands` with a function of that name, or a ``group``."""
 

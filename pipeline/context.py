@@ -35,6 +35,9 @@ MAX_COST = typer.Option(min=0, metavar="M", help="--prelabel llm: refuse to star
 MAX_TOKENS = typer.Option(min=0, metavar="N", help="--prelabel llm: refuse to start what may take more tokens.")
 PRICE_IN = typer.Option(min=0, metavar="P", help="--prelabel llm: price of a million tokens sent.")
 PRICE_OUT = typer.Option(min=0, metavar="P", help="--prelabel llm: price of a million tokens received.")
+LICENCE = typer.Option(metavar="NAME", help="Licence to state, as apache-2.0; without it, none is.")
+PUSH = typer.Option(metavar="OWNER/NAME", help="Send the folder to the Hugging Face Hub, with $HF_TOKEN.")
+PUBLIC = typer.Option("--public", help="With --push: a new repository that everybody may read; else a private one.")
 """Options that several commands have."""
 
 
