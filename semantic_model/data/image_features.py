@@ -6,7 +6,7 @@ import math
 import re
 from collections import Counter
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field, fields, replace
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -76,8 +76,7 @@ class ExtendedFeatures(Features):
         """The features, and those of more images, of the same encoder."""
         if not more:
             return features
-        about = features.rows, features.source, features.broken, features.map_shape, features.kept
-        return cls(features.values, *about, more)
+        return cls(**{each.name: getattr(features, each.name) for each in fields(Features)}, more=more)
 
     @cached_property
     def _more_rows(self) -> dict[str, int]:
