@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-import ipaddress
 import logging
 import os
-import re
 import socket
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+from annotate.label_studio.plain_http import is_key, is_loopback
 from pipeline.workspace import Workspace
 from schemas.errors import MissingPartError, SemctlError, UsageError
 from schemas.json_form import json_form
@@ -73,7 +72,7 @@ def serve(
     from pipeline.serving.service import Service
 
     shown = progress or SilentProgress()
-    local = _is_local(request.host)
+    local = is_loopback(request.host)
     key = api_key(required=not local)
     listening = _listen(request)
     with listening:
@@ -142,21 +141,12 @@ def api_key(*, required: bool) -> str:
             "other machines can reach this address, so that a key is needed",
             fix=f"set {KEY} to a long random text, as `openssl rand -hex 24` makes one, or leave --host out",
         )
-    if key and not re.fullmatch(rf"[!-~]{{{_SHORTEST_KEY},}}", key):
+    if key and not (is_key(key) and len(key) >= _SHORTEST_KEY):
         raise UsageError(
             f"the key in {KEY} is not at least {_SHORTEST_KEY} visible ASCII characters",
             fix="take one that `openssl rand -hex 24` makes",
         )
     return key
-
-
-def _is_local(host: str) -> bool:
-    if host == "localhost":
-        return True
-    try:
-        return ipaddress.ip_address(host).is_loopback
-    except ValueError:
-        return False
 
 
 def _listen(request: ServeRequest) -> socket.socket:
