@@ -83,20 +83,12 @@ class Stamp(NamedTuple):
 Stamps = tuple[Stamp | None, ...]
 
 
-class Sold(NamedTuple):
-    """What a catalogue says of a product beside what rankers read."""
-
-    price: float | None
-    currency: str | None
-    images: tuple[str, ...]  # image ids that can be read
-
-
 @dataclass(frozen=True)
 class Shop:
     """A catalogue with what ranks it, as they were at one moment."""
 
     recommender: Recommender
-    sold: Mapping[str, Sold]  # by product id
+    images: Mapping[str, tuple[str, ...]]  # product id -> ids of its images that can be read
     stamps: Stamps  # of the files that it was read from
 
     @property
@@ -175,7 +167,7 @@ class Service:
         recommender = Recommender.open(
             self.workspace, run, images=self.images, product_table=self._product_table, keep_table=True,
         )  # fmt: skip
-        return Shop(recommender, _sold(self.workspace, recommender.corpus), stamps)
+        return Shop(recommender, _images_of(self.workspace, recommender.corpus), stamps)
 
     def stamps(self) -> Stamps:
         """Of the files that the catalogue is read from, as they are now."""
@@ -405,28 +397,26 @@ def _shown(content: bytes, side: int | None) -> Image:
     return Image(content if copy is None else copy(), _KINDS[suffix])
 
 
-def _sold(workspace: Workspace, corpus: Corpus) -> dict[str, Sold]:
-    """What the table of products says beside what the corpus has of it."""
-    found: dict[str, Sold] = {}
+def _images_of(workspace: Workspace, corpus: Corpus) -> dict[str, tuple[str, ...]]:
+    """All images of each product that can be read; the corpus has its first one."""
+    found: dict[str, tuple[str, ...]] = {}
     with open_table(workspace.products, PRODUCTS) as file:
-        for batch in file.iter_batches(columns=["product_id", "price", "currency", "image_ids"]):
+        for batch in file.iter_batches(columns=["product_id", "image_ids"]):
             for row in batch.to_pylist():
-                images = tuple(image for image in row["image_ids"] if image in corpus.image_files)
-                found[row["product_id"]] = Sold(row["price"], row["currency"], images)
+                found[row["product_id"]] = tuple(image for image in row["image_ids"] if image in corpus.image_files)
     return found
 
 
 def _facts(shop: Shop, product: Product) -> dict[str, Any]:
     """The fields of a :class:`ProductAnswer`."""
-    sold = shop.sold.get(product.product_id, Sold(None, None, ()))
     return {
         "product_id": product.product_id,
         "name": product.name,
         "description": product.description,
-        "price": sold.price,
-        "currency": sold.currency,
+        "price": product.price,
+        "currency": product.currency,
         "attributes": {name: list(values) for name, values in product.attributes.items()},
-        "images": list(sold.images),
+        "images": list(shop.images.get(product.product_id, ())),
     }
 
 

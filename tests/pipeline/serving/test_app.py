@@ -130,7 +130,7 @@ def test_clients_at_once_are_answered_as_if_alone_and_in_batches(asking: httpx.C
 
 def test_filters_different_products_and_reasons(asking: httpx.Client, service: Service):
     asked = said("I am looking for a dress", top=100, explain=True)
-    prices = sorted(row.price for row in service.shop.sold.values() if row.price is not None)
+    prices = sorted(row.price for row in service.shop.recommender.corpus.products if row.price is not None)
     limit = prices[len(prices) // 3]
     answer = forms.RecommendAnswer.model_validate_json(
         asking.post("/recommend", json={**asked, "where": f"price < {limit}"}).content
