@@ -62,7 +62,7 @@ _NUMBER = re.compile(r"[+-]?\d+(?:[.,]\d+)*")
 _EXCEPTIONS = _set(f"except besides excluding but außer sauf salvo excepto {_UNSPACED_EXCEPTIONS}")
 _NEGATIONS = (_EXCEPTIONS - {"besides", "but"}) | _set(
     "not no without w/o avoid avoids avoiding hate hates hating dislike dislikes never nothing neither nor "
-    "loathe exclude cannot "
+    "loathe exclude eliminate cannot "
     # of other languages, as far as they are no English words
     "kein keine keinen nicht ohne pas sans sin nunca senza não sem niet geen zonder inte ikke لا بدون ليس बिना не без "
     "nada nichts rien niente ningún ninguna aucun aucune nenhum nenhuma nessun nessuna " + _UNSPACED_NEGATIONS
@@ -73,7 +73,7 @@ _CONTRACTIONS = _set(
 )
 """As many type them; see :func:`_is_not`."""
 _APOSTROPHES = re.compile(r"\u2019|(?<=[^\W\d])[\u2018\u02bc\u2032\u00b4`](?=[^\W\d])")
-_VERBS_AGAINST = _set("hate hates hating dislike dislikes avoid avoids avoiding loathe exclude")
+_VERBS_AGAINST = _set("hate hates hating dislike dislikes avoid avoids avoiding loathe exclude eliminate")
 _TAKING_BACK = _set("remove removing forget none")  # of what was said, which may be no refusal
 _LEAVING_OUT = _set("skip ditch minus stop") | _TAKING_BACK  # names of brands, or no refusal in most texts
 _EXCEPTING = _pairs("other than, apart from, aside from, else than")
@@ -106,6 +106,8 @@ _AFTER_NOT = _set("only just merely simply bad to until")
 _OPEN_AFTER_NOT = _set("necessarily sure mind care decide decided know bother fussed")
 _SEEKING = _set("find found see seen wait spot beat")
 """What one cannot do with what one would like to have: "I can't find a red one"."""
+_SOMETHING = _set("anything something one ones more else")
+_POINTERS = _set("the that this those these")
 _ASKED = _set("you there we they it these those this")  # "don't you have red ones?"
 _ASKING = _set(
     "don't doesn't didn't aren't isn't haven't hasn't can't couldn't wouldn't won't "
@@ -345,7 +347,8 @@ def stance(words: Words, span: Span, *, reach_of_a_verb: int = _REACH_OF_A_VERB)
 
     A negation is about the three words after it in its clause, a verb ("don't", "avoid") about as many as
     ``reach_of_a_verb``; an exception ("except", "other than", "anything but") is about what it leaves out, and takes
-    that out of a negation before it: "no dresses except black ones" wants black.
+    that out of a negation before it: "no dresses except black ones" wants black. So does one that says in what a thing
+    is to differ: "similar in price to the blue coat, except in black".
     """
     clause = words.clauses[span.start]
     before = [i for i in range(span.start) if words.clauses[i] == clause]
@@ -358,11 +361,14 @@ def stance(words: Words, span: Span, *, reach_of_a_verb: int = _REACH_OF_A_VERB)
     ends = [i for i in before if words.words[i] in _EXCEPTIONS or (i and words.words[i - 1 : i + 1] in _EXCEPTING)]
     kinds = {i: _kind(words, i) for i in negations}
     if ends and span.start - ends[-1] <= _REACH + 1:
-        return "for" if any(i < ends[-1] and kinds[i] == "against" for i in negations) else "against"
+        is_out_of_a_negation = any(i < ends[-1] and kinds[i] == "against" for i in negations)
+        return "for" if is_out_of_a_negation or _is_comparison(words, ends[-1]) else "against"
     about = [i for i in negations if kinds[i] != "for" and span.start - i <= _reach(words, i, reach_of_a_verb)]
     if any(kinds[i] == "open" for i in about):
         return "open"
     if about:
+        if any(_is_relative(words, i) and any(j < i and kinds[j] == "against" for j in negations) for i in about):
+            return "for"  # "avoid anything that isn't red"
         is_double = len(about) > 1 and words.words[about[-1]] in (*_VERBS_AGAINST, "without")  # "I don't hate red"
         return "open" if is_double else "against"
     pairs = [i for i in before[1:] if words.words[i - 1 : i + 1] in _AGAINST]
@@ -374,6 +380,15 @@ def stance(words: Words, span: Span, *, reach_of_a_verb: int = _REACH_OF_A_VERB)
     if last in ("to", "over") and any(words.words[i].startswith("prefer") for i in before):
         return "against"  # "I prefer blue to red"
     return "open" if last in _DEGREES or _is_denied_after(words, span) else "for"
+
+
+def _is_comparison(words: Words, at: int) -> bool:
+    """Whether the words before one, of its clause and the last, ask for the like of a thing: "similar to that coat"."""
+    said = [word for i, word in enumerate(words.words[:at]) if words.clauses[i] >= words.clauses[at] - 1]
+    if not {"similar", "same"}.isdisjoint(said):
+        return not {"to", "as"}.isdisjoint(said)
+    like = said.index("like") if "like" in said else 0
+    return like > 0 and said[like - 1] in _SOMETHING and not _POINTERS.isdisjoint(said[like + 1 : like + 2])
 
 
 def _compared(words: Words, before: Sequence[int]) -> Stance | None:
@@ -389,6 +404,10 @@ def _compared(words: Words, before: Sequence[int]) -> Stance | None:
 
 def _turns_around(word: str) -> bool:
     return (is_negation(word) or word in _LEAVING_OUT) and word not in _EXCEPTIONS
+
+
+def _is_relative(words: Words, at: int) -> bool:
+    return at > 0 and words.words[at - 1] in ("that", "which") and _is_not(words.words[at])
 
 
 def _reach(words: Words, at: int, of_a_verb: int) -> int:
@@ -433,7 +452,7 @@ def _kind(words: Words, at: int) -> Stance:
         return "for"
     if (
         first in _SEEKING
-        or (first, second) == ("go", "wrong")
+        or (first, second) in (("go", "wrong"), ("seem", "to"))
         or (first in ("have", "carry", "sell", "stock") and before in ("i", "you", "we", "they"))
     ):
         return "for"

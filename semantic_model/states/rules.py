@@ -102,7 +102,8 @@ def _counts(sentence: Sentence, named: Named, *, is_first: bool) -> bool:
         )
     if _ABOUT_ONE.search(sentence.text):
         return False
-    return _ASKS_FOR.search(sentence.text) is not None or (is_first and not _REMARKS.search(sentence.text))
+    says_what = is_first or (named.negated and not sentence.question)  # "No black, please" asks for something else
+    return _ASKS_FOR.search(sentence.text) is not None or (says_what and not _REMARKS.search(sentence.text))
 
 
 def _is_another(sentence: Sentence, named: Named) -> bool:

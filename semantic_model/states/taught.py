@@ -16,10 +16,11 @@ from schemas.errors import ModelError
 from schemas.files import read_json, write_json
 from schemas.mentions import Words
 from schemas.ontology import Ontology
-from semantic_model.states.features import AliasTable, Held, TurnEvidence, gate_features
+from semantic_model.states.features import AliasTable, Candidate, Held, TurnEvidence, gate_features
 from semantic_model.states.logistic import Example, Logistic
 from semantic_model.states.rules import category_slot
 from semantic_model.states.tracker import (
+    SURE_OF_VALUES,
     Beliefs,
     LabelledDialogue,
     Rows,
@@ -83,8 +84,9 @@ class TaughtTracker:
     """Reads what labels have taught it to.
 
     A value is wanted from a turn on, or avoided, by one logistic regression over what speaks for it; one that was
-    wanted before stays by another. States follow the likelier answers; beliefs are the probabilities, of values taken
-    one by one:
+    wanted before stays by another. Where no label has a value to be avoided, the rules say which are: such labels are
+    silent about them, and do not deny them. States follow the likelier answers; beliefs are the probabilities, of
+    values taken one by one:
 
         b_t(v) = q_t(v) + (1 - q_t(v)) k_t(v) b_{t-1}(v)
 
@@ -135,6 +137,7 @@ class TaughtTracker:
             [Example(gate_features(each.turn), each.before != each.after, times[each.source]) for each in lessons]
             for lessons in read
         ]
+        avoids = any(item.polarity == "dislike" for lessons in read for each in lessons for item in each.after)
         wanted: list[Example] = []
         kept: list[Example] = []
         for lessons, changes in zip(read, _crossed(gates), strict=True):
@@ -142,6 +145,8 @@ class TaughtTracker:
                 held, now = _sides(lesson.before), _sides(lesson.after)
                 evidence = TurnEvidence(lesson.turn, reader, aliases, held, category, probability)
                 for candidate in evidence.candidates():
+                    if candidate.avoided and not avoids:
+                        continue
                     slot, value = candidate.choice
                     there = _sides(lesson.after, "dislike") if candidate.avoided else now
                     is_there = value in there.get(slot, ())
@@ -218,7 +223,7 @@ class TaughtTracker:
         likely: dict[tuple[str, str, Polarity], float] = {}
         sure = 1.0
         for candidate in evidence.candidates():
-            probability = self.wanted.probability(evidence.features(candidate))
+            probability = self._probability(evidence, candidate)
             sure *= max(probability, 1 - probability)
             slot, value = candidate.choice
             likely[slot, value, "dislike" if candidate.avoided else "like"] = probability
@@ -232,6 +237,15 @@ class TaughtTracker:
                 said[slot], likeliest[slot] = {value}, probability
         rest = {slot: unwanted - said.get(slot, set()) for slot, unwanted in against.items()}
         return _Said(said, {slot: unwanted for slot, unwanted in rest.items() if unwanted}, sure, likely)
+
+    def _probability(self, evidence: TurnEvidence, candidate: Candidate) -> float:
+        """That a candidate is wanted from this turn on, or to be avoided."""
+        kind, *others = evidence.features(candidate)
+        if candidate.avoided and kind not in self.wanted.weights:
+            slot, value = candidate.choice
+            by_rule = value in evidence.rule.dislike.get(slot, ())
+            return SURE_OF_VALUES if by_rule else 1 - SURE_OF_VALUES
+        return self.wanted.probability((kind, *others))
 
     def _believed(
         self, evidence: TurnEvidence, said: Beliefs, new: Mapping[str, frozenset[str]], before: Beliefs, *, moves: bool

@@ -35,7 +35,7 @@ _SURE_OF_NOTHING = 0.85
 """Shares of turns that the rules get wholly right where they mark something, and where they mark nothing: 0.66 and 0.89
 on the real gold states of SIMMC 2, 0.35 and 0.84 on those of SIMMC 1; rounded means."""
 
-_SURE_OF_VALUES = 0.85
+SURE_OF_VALUES = 0.85
 """Share of the values in the states that the rules read which are right: 0.93 on SIMMC 2 while they are fresh, less
 later on."""
 
@@ -132,7 +132,7 @@ class RuleTracker:
         for turn, update, known in zip(turns, updates, accumulate(updates, self.reader.ontology), strict=True):
             marks = update.want or update.dislike or update.drop or update.new_topic
             state = known.state or ()
-            beliefs = {(item.slot, item.value, item.polarity): _SURE_OF_VALUES for item in state}
+            beliefs = {(item.slot, item.value, item.polarity): SURE_OF_VALUES for item in state}
             found.append(
                 TurnState(turn.number, update, state, _SURE_OF_SOMETHING if marks else _SURE_OF_NOTHING, beliefs)
             )
@@ -148,8 +148,8 @@ class RuleTracker:
             state = accumulate([difference((), before), update], self.reader.ontology)[-1].state or ()
             thought_of = _keys(before)
             thought_of |= {(slot, value, "like") for slot, value in self.reader.choices(turn.text)}
-            unlikely = dict.fromkeys(thought_of, 1 - _SURE_OF_VALUES)
-            found[turn.number] = unlikely | dict.fromkeys(_keys(state), _SURE_OF_VALUES)
+            unlikely = dict.fromkeys(thought_of, 1 - SURE_OF_VALUES)
+            found[turn.number] = unlikely | dict.fromkeys(_keys(state), SURE_OF_VALUES)
         return found
 
 

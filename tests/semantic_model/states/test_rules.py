@@ -37,6 +37,10 @@ def want(**values: tuple[str, ...]) -> TurnUpdate:
         ("Anything in red? No, show me blue.", want(color=("blue",))),
         ("None of those, red please, show me red", want(color=("red",))),
         ("anything but black", TurnUpdate(dislike={"color": ("black",)})),
+        ("No black, please", TurnUpdate(dislike={"color": ("black",)})),
+        ("I don't want stripes", TurnUpdate(dislike={"pattern": ("striped",)})),
+        ("Isn't that one black?", TurnUpdate()),
+        ("That's not red", TurnUpdate()),
         # about one, bought, or praised
         ("What is the price of the black dress?", TurnUpdate()),
         ("Please add the red coat to my cart", TurnUpdate()),

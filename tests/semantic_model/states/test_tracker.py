@@ -49,6 +49,34 @@ def test_labels_teach_which_mentions_people_mark():
     ]
 
 
+def test_labels_that_are_silent_about_what_to_avoid_leave_it_to_the_rules():
+    """Some of the dialogues refuse a colour, which no label says."""
+    said = ["I need a red coat", "no blue please"] * 12
+    wanted = state(color="red", type="coat")
+    dialogues = [
+        LabelledDialogue(turns(("user", text), dialogue=f"d{at}"), {0: wanted * ("need" in text)})
+        for at, text in enumerate(said)
+    ]
+    tracker = TaughtTracker.fit(dialogues, SHOP, ATTRIBUTES)
+    rows = turns(("user", "I need a red coat"), ("system", "This?", "a"), ("user", "No black please"))
+    *_, last = tracker.track(rows)
+    assert SlotValue("color", "black", "dislike") in last.state
+    assert last.beliefs["color", "black", "dislike"] == pytest.approx(0.85)
+
+
+def test_labels_teach_what_is_not_to_be_avoided():
+    """They mark it where red is refused, and never where blue is."""
+    red = ("no red shoes", (SlotValue("color", "red", "dislike"),))
+    dialogues = [
+        LabelledDialogue(turns(("user", text), dialogue=f"d{number}"), {0: held})
+        for number, (text, held) in enumerate([red, ("no blue coat", ())] * 12)
+    ]
+    tracker = TaughtTracker.fit(dialogues, SHOP, ATTRIBUTES)
+    for text, held in (red, ("no blue coat", ())):
+        (read,) = tracker.track(turns(("user", text)))
+        assert read.state == held
+
+
 def test_labels_teach_that_another_kind_starts_over():
     update = predicted("I need a blue dress", "Show me shoes")[1]
     assert update.want == {"type": ("shoes",)}
