@@ -14,7 +14,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
-from schemas.belief import BeliefState, Polarity, SlotValue, TurnUpdate
+from schemas.belief import BeliefState, Polarity, SlotValue, TurnUpdate, belief_state
 from schemas.folding import fold
 
 if TYPE_CHECKING:
@@ -77,7 +77,7 @@ def accumulate(
             known |= {slot}
         for name, values in update.dislike.items():
             held |= _linked(name, values, "dislike", ontology)
-        state = tuple(sorted((i for i in held.values() if i.slot in known), key=_order))
+        state = belief_state(item for item in held.values() if item.slot in known)
         states.append(KnownState(state if known else None, known))
     return states
 
@@ -93,10 +93,6 @@ def _linked(
     slot = ontology.slot(name)
     items = [ontology.link(slot, value, polarity) for value in values]
     return {(item.slot, fold(item.value)): item for item in items}
-
-
-def _order(item: SlotValue) -> tuple[str, bool, str]:
-    return item.slot, item.polarity == "dislike", item.value
 
 
 def difference(before: BeliefState | None, after: BeliefState) -> TurnUpdate:

@@ -6,7 +6,7 @@ Annotators mark **updates** (what a turn changes); everything downstream reads *
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Literal, get_args
 
@@ -63,6 +63,11 @@ class SlotValue:
 
 BeliefState = tuple[SlotValue, ...]
 """A state, sorted by slot, polarity (likes first) and value; at most one entry for a (slot, value)."""
+
+
+def belief_state(items: Iterable[SlotValue]) -> BeliefState:
+    """The items in a state's order."""
+    return tuple(sorted(items, key=lambda item: (item.slot, item.polarity == "dislike", item.value)))
 
 
 @dataclass(frozen=True)

@@ -26,7 +26,7 @@ import numpy as np
 import numpy.typing as npt
 import torch
 
-from schemas.belief import BeliefState, SlotValue
+from schemas.belief import BeliefState, SlotValue, belief_state
 from schemas.errors import ModelError, UsageError
 from schemas.files import read_json, write_json
 from schemas.ontology import Ontology
@@ -42,6 +42,7 @@ from semantic_model.data.told_states import with_states
 from semantic_model.data.vision import is_torchvision, preparation_files
 from semantic_model.ranking.network_ranker import NetworkRanker
 from semantic_model.ranking.ranker import HasVectors, LateProducts
+from semantic_model.ranking.top_products import top_rows
 from semantic_model.training.checkpoint import ModelCard, read_card
 from semantic_model.training.trainer import saved_ranker
 
@@ -217,8 +218,7 @@ class ExportedModel:
         rows = np.arange(len(self.products)) if candidates is None else self._rows(candidates)
         only = None if candidates is None else rows[None]
         scores = self.ranker.score(contexts, self.table, only)[0]
-        order = np.argsort(-scores, kind="stable")[:top].tolist()
-        best = [(self.products[rows[at]], float(scores[at])) for at in order]
+        best = [(self.products[rows[at]], float(scores[at])) for at in top_rows(scores, top)]
         return [Ranked(rank, item.product_id, item.name, score) for rank, (item, score) in enumerate(best, start=1)]
 
     def _rows(self, candidates: Sequence[str]) -> npt.NDArray[np.int64]:
@@ -315,7 +315,7 @@ def _state(state: Sequence[Sequence[str]]) -> BeliefState:
         if isinstance(each, str) or len(each) not in (2, 3) or (len(each) == 3 and each[2] not in ("like", "dislike")):
             raise UsageError(f"not a (slot, value) or (slot, value, 'dislike'): {each!r}")
         values.append(SlotValue(each[0], each[1], "dislike" if each[2:] == ("dislike",) else "like"))
-    return tuple(sorted(values, key=lambda item: (item.slot, item.polarity == "dislike", item.value)))
+    return belief_state(values)
 
 
 def product_of(record: Mapping[str, Any]) -> Product:

@@ -21,7 +21,7 @@ from annotate.tasks.dialogue_tasks import notice_html, states_html
 from annotate.tasks.label_config import NO_KEY, LabelConfig
 from pipeline.workspace import Workspace, check_vocabulary
 from schemas.accumulate import difference
-from schemas.belief import BeliefState, TurnUpdate
+from schemas.belief import BeliefState, TurnUpdate, belief_state
 from schemas.errors import ModelError, UsageError
 from schemas.files import sha256_file
 from schemas.ontology import Ontology
@@ -358,7 +358,7 @@ class _Run:
             values = () if slot is None else self._migration.values(slot, item.value, self._made_with)
             if slot is not None and len(values) == 1:
                 found.append(self._migration.ontology.link(slot, next(iter(values)), item.polarity))
-        return tuple(sorted(found, key=lambda item: (item.slot, item.polarity == "dislike", item.value)))
+        return belief_state(found)
 
 
 def _as_updates(states: Mapping[int, tuple[BeliefState | None, float]]) -> Prelabel:

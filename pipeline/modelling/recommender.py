@@ -20,7 +20,7 @@ from pipeline.modelling.photos import Photos
 from pipeline.modelling.product_filter import ProductFilters
 from pipeline.modelling.runs import find_run, load_corpus, open_ranker
 from pipeline.workspace import Workspace
-from schemas.belief import BeliefState, SlotValue
+from schemas.belief import BeliefState, SlotValue, belief_state
 from schemas.errors import ModelError, OntologyError, UsageError
 from schemas.files import sha256_file
 from schemas.folding import fold
@@ -31,7 +31,7 @@ from schemas.validation import did_you_mean
 from semantic_model.data.corpus import Corpus
 from semantic_model.data.records import FloatArray, Product, Query, Utterance
 from semantic_model.grounded.values import SlotValues
-from semantic_model.ranking.diversity import marginal_relevance, same_values
+from semantic_model.ranking.top_products import marginal_relevance, same_values, top_rows
 from semantic_model.registry import BASELINES
 
 if TYPE_CHECKING:
@@ -233,7 +233,7 @@ class Recommender:
             top: how many products.
             where: a filter of products (:mod:`pipeline.modelling.product_filter`), which goes before the ranking.
             diversify: how much less a product counts for being like those above it, 0 to 1
-                (:mod:`semantic_model.ranking.diversity`).
+                (:mod:`semantic_model.ranking.top_products`).
             explain: tell what the run believes, and of each product why it is there.
             states: tell what the run believes, also where nothing is to be explained.
             corrections: of each conversation, slots of its state that are known better.
@@ -572,7 +572,7 @@ def state_of_corrections(corrections: Sequence[Correction], ontology: Ontology) 
                 if any(item.slot == slot.name and item.value == value.value for item in state):
                     raise UsageError(f"'{slot.name}' is corrected to '{value.value}' twice")
                 state.append(SlotValue(slot.name, value.value, "like" if polarity == "like" else "dislike"))
-    return tuple(sorted(state, key=lambda item: (item.slot, item.polarity == "dislike", item.value)))
+    return belief_state(state)
 
 
 def top_products(
@@ -588,12 +588,3 @@ def top_products(
             found += [top_rows(scores, top) for scores in ranker.score(contexts, table)]
             task.advance(len(contexts))
     return found
-
-
-def top_rows(scores: FloatArray, top: int) -> list[int]:
-    """Rows of the ``top`` highest scores, best first; equal scores in the catalogue's order."""
-    top = min(top, len(scores))
-    last = -np.partition(-scores, top - 1)[top - 1] if top else np.inf
-    rows = np.flatnonzero(scores >= last)  # few but for ties: a million products need not be sorted
-    order: list[int] = rows[np.argsort(-scores[rows], kind="stable")][:top].tolist()
-    return order

@@ -11,7 +11,6 @@ import numpy as np
 import numpy.typing as npt
 
 from annotate.assignment.selection_strategies import seeded_order
-from pipeline.modelling.recommender import top_rows
 from pipeline.modelling.training_data import state_before
 from schemas.belief import BeliefState, SlotValue
 from schemas.json_form import json_form
@@ -21,6 +20,7 @@ from semantic_model.data.corpus import Corpus
 from semantic_model.data.records import Query
 from semantic_model.evaluation.explanation import Explanation, explain
 from semantic_model.ranking.ranker import Ranker
+from semantic_model.ranking.top_products import top_rows
 
 Numbers = npt.NDArray[np.float64]
 

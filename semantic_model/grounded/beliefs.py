@@ -16,7 +16,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from schemas.belief import SlotValue
+from schemas.belief import SlotValue, belief_state
 from semantic_model.grounded.reading import EVIDENCE, TRACKED, GroundedStates
 from semantic_model.layers.losses import masked_mean_of
 from semantic_model.ranking.ranker import PredictedState
@@ -275,5 +275,4 @@ def state_of_beliefs(
                     read += float(probability)
                     state.append(SlotValue(slot, values[column], "like" if polarity == "like" else "dislike"))
         sure[slot] = min(read, 1.0)
-    state.sort(key=lambda item: (item.slot, item.polarity == "dislike", item.value))
-    return PredictedState(tuple(state), sure)
+    return PredictedState(belief_state(state), sure)

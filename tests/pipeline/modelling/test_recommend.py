@@ -1,11 +1,10 @@
 from __future__ import annotations
 
-import numpy as np
 import pytest
 
 from pipeline.modelling.conversation import find_dialogue
 from pipeline.modelling.recommend import RecommendRequest, recommend
-from pipeline.modelling.recommender import RecommendedProduct, top_rows
+from pipeline.modelling.recommender import RecommendedProduct
 from pipeline.workspace import Workspace
 from schemas.errors import CorpusError, UsageError
 from schemas.tables import IMAGES, PRODUCTS, RECOMMENDATIONS, TURNS, write_table
@@ -112,11 +111,6 @@ def test_attributes_that_the_name_says_are_not_repeated():
     attributes = {"color": ("Red", "white"), "type": ("dress",), "size": ("M", "L"), "care": ()}
     product = RecommendedProduct(1, "p", "red and white Dress", 0.5, (), attributes, None)
     assert product.not_in_name() == {"size": ("M", "L")}
-
-
-def test_equal_scores_keep_the_catalogues_order():
-    assert top_rows(np.array([1.0, 3.0, 3.0, 2.0, 3.0], np.float32), 4) == [1, 2, 4, 3]
-    assert top_rows(np.array([1.0], np.float32), 5) == [0]
 
 
 def test_a_dialogue_can_be_named_without_its_split_where_that_leaves_no_doubt(workspace: Workspace):

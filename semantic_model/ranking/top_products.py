@@ -1,4 +1,6 @@
-"""Rankings whose products differ from each other: maximal marginal relevance, over the values that products have.
+"""Which products to show, given their scores: the best, or good ones that differ from each other.
+
+The latter by maximal marginal relevance, over the values that products have.
 
 Carbonell and Goldstein, "The Use of MMR, Diversity-Based Reranking for Reordering Documents and Producing Summaries"
 (SIGIR 1998): the next product is the one with the highest
@@ -19,6 +21,15 @@ import numpy.typing as npt
 from semantic_model.data.records import FloatArray
 
 Numbers = npt.NDArray[np.float64]
+
+
+def top_rows(scores: FloatArray, top: int) -> list[int]:
+    """Rows of the ``top`` highest scores, best first; equal scores in the catalogue's order."""
+    top = min(top, len(scores))
+    last = -np.partition(-scores, top - 1)[top - 1] if top else np.inf
+    rows = np.flatnonzero(scores >= last)  # few but for ties: a million products need not be sorted
+    order: list[int] = rows[np.argsort(-scores[rows], kind="stable")][:top].tolist()
+    return order
 
 
 def marginal_relevance(scores: FloatArray, similarity: Numbers, weight: float, top: int) -> list[int]:

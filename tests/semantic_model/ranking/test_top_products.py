@@ -6,7 +6,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
-from semantic_model.ranking.diversity import marginal_relevance, same_values
+from semantic_model.ranking.top_products import marginal_relevance, same_values, top_rows
 
 
 def test_a_list_worked_out_by_hand():
@@ -70,3 +70,8 @@ def test_likeness_worked_out_by_hand():
     assert alike[0, 0] == alike[1, 1] == 1
     assert (alike[3] == 0).all()
     np.testing.assert_array_equal(alike, alike.T)
+
+
+def test_equal_scores_keep_the_catalogues_order():
+    assert top_rows(np.array([1.0, 3.0, 3.0, 2.0, 3.0], np.float32), 4) == [1, 2, 4, 3]
+    assert top_rows(np.array([1.0], np.float32), 5) == [0]
