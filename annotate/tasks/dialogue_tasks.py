@@ -10,6 +10,7 @@ import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import lru_cache
+from html.parser import HTMLParser
 from typing import Any, Literal, get_args
 from urllib.parse import quote
 
@@ -33,6 +34,10 @@ _WHOLE_STATE = (
 
 _UNSHOWABLE = re.compile(r"[\x00-\x08\x0b\x0c\x0e-\x1f\x7f\ud800-\udfff]")
 """Control characters, which no database keeps and no reader sees."""
+
+
+_LARGEST_PAGE = 2_000_000
+"""Characters of a page that are read back."""
 
 
 @lru_cache(maxsize=1 << 14)
@@ -236,6 +241,60 @@ def _figure(number: int, image_id: str, style: TaskStyle, *, named: bool) -> str
     name = style.names.get(image_id, "") if named else ""
     caption = f"<b>#{number}</b>{shown_text(name)}"
     return f"<figure>{shown}<figcaption>{caption}</figcaption></figure>"
+
+
+def dialogue_of_page(data: Mapping[str, Any]) -> list[dict[str, Any]]:
+    """What a task's page shows of its dialogue, from the beginning up to the last turn to label.
+
+    Args:
+        data: of a task that semctl made.
+
+    Returns:
+        ``[{"turn", "speaker", "text"}]``, in order; images are not among it.
+
+    Raises:
+        CorpusError: the page shows no turns as semctl writes them, or not in order, or far too many.
+    """
+    shown = data.get("user_turns")
+    turns = [turn for turn in shown if isinstance(turn, Mapping)] if isinstance(shown, list) else []
+    parts = [text for text in (data.get("past_html"), *(turn.get("html") for turn in turns)) if isinstance(text, str)]
+    page = _PageReader()
+    if sum(map(len, parts)) <= _LARGEST_PAGE:
+        page.feed("".join(parts))
+        page.close()
+    numbers = [turn["turn"] for turn in page.turns]
+    if not numbers or None in numbers or numbers != sorted(set(numbers)):
+        raise CorpusError("the page of this task shows no dialogue as semctl writes them")
+    return page.turns
+
+
+class _PageReader(HTMLParser):
+    """Collects the turns that :func:`turn_html` wrote."""
+
+    def __init__(self) -> None:
+        super().__init__(convert_charrefs=True)
+        self.turns: list[dict[str, Any]] = []
+        self._inside = ""
+
+    def handle_starttag(self, tag: str, attrs: Sequence[tuple[str, str | None]]) -> None:
+        classes = (dict(attrs).get("class") or "").split()
+        if "sem-t" in classes:
+            self.turns.append({"turn": None, "speaker": "user" if "sem-u" in classes else "system", "text": ""})
+        elif tag == "b" and self.turns and self.turns[-1]["turn"] is None:
+            self._inside = "head"
+        elif "sem-x" in classes and self.turns:
+            self._inside = "text"
+
+    def handle_endtag(self, tag: str) -> None:
+        if tag in ("b", "span"):
+            self._inside = ""
+
+    def handle_data(self, data: str) -> None:
+        if self._inside == "text":
+            self.turns[-1]["text"] += data
+        elif self._inside == "head":
+            number = data.split(" ")[0]
+            self.turns[-1]["turn"] = int(number) if number.isdecimal() and len(number) < 10 else None
 
 
 def shown_text(text: str) -> str:

@@ -9,9 +9,9 @@ repeat their labels.
 from __future__ import annotations
 
 import os
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Protocol
 
 from annotate.annotations.migration import Migration
 from annotate.prelabels.offers import offers_data, turn_offers
@@ -21,7 +21,7 @@ from annotate.tasks.dialogue_tasks import notice_html, states_html
 from annotate.tasks.label_config import NO_KEY, LabelConfig
 from pipeline.workspace import Workspace, check_vocabulary
 from schemas.accumulate import difference
-from schemas.belief import BeliefState, TurnUpdate, belief_state
+from schemas.belief import BeliefState, Polarity, TurnUpdate, belief_state
 from schemas.errors import ModelError, UsageError
 from schemas.files import sha256_file
 from schemas.ontology import Ontology
@@ -313,7 +313,7 @@ class _Run:
         from semantic_model.training.checkpoint import read_card
 
         folder = find_run(workspace, run)
-        self.version = f"run:{folder.name}"
+        self.version = run_version(folder.name)
         corpus = load_corpus(workspace)
         ranker = open_ranker(folder, corpus)
         network = network_of(ranker)
@@ -323,8 +323,7 @@ class _Run:
                 where=folder,
                 fix="name a run whose preset has grounded states, as `default` has, or use --prelabel lexicon",
             )
-        self._migration = Migration(workspace.ontology())
-        self._made_with = read_card(folder / "model").ontology.version
+        self._reading = BeliefReading(workspace.ontology(), read_card(folder / "model").ontology.version)
         self._ranker, self._network = ranker, network
         self._queries = {
             name: [
@@ -337,27 +336,83 @@ class _Run:
 
     def prelabel(self, dialogue_id: str) -> Prelabel:
         queries = self._queries[dialogue_id]
-        held: dict[str, BeliefState] = {}
-        found: dict[int, tuple[BeliefState | None, float]] = {}
         states = self._network.predicted_states(self._ranker.encode_contexts(queries)) if queries else ()
-        for query, read in zip(queries, states, strict=True):
+        return self._reading.prelabel([query.turn for query in queries], states)
+
+
+def run_version(run: str) -> str:
+    """What predictions of a run are called; its id ends with a hash of what it was trained with."""
+    return f"run:{run}"
+
+
+class BelievedItem(Protocol):
+    """A value of a state, as a run spells it."""
+
+    @property
+    def slot(self) -> str: ...
+    @property
+    def value(self) -> str: ...
+    @property
+    def polarity(self) -> str: ...
+
+
+class Believed(Protocol):
+    """What a run reads of a dialogue up to a turn."""
+
+    @property
+    def state(self) -> Sequence[BelievedItem]:
+        """The likeliest state."""
+        ...
+
+    @property
+    def sure(self) -> Mapping[str, float]:
+        """Slot -> probability of what was read of it, 0 to 1."""
+        ...
+
+
+class BeliefReading:
+    """How the states that a run believes in, turn by turn, become a pre-label.
+
+    Args:
+        ontology: as it is today, in whose names pre-labels are written.
+        made_with: version of the ontology that the run learned with.
+    """
+
+    def __init__(self, ontology: Ontology, made_with: int) -> None:
+        self._migration, self._made_with = Migration(ontology), made_with
+
+    def prelabel(self, turns: Sequence[int], states: Sequence[Believed]) -> Prelabel:
+        """The pre-label of a dialogue.
+
+        A slot changes once the run is sure enough of it. The score of a turn is the probability that this is right in
+        every slot, if slots are right independently: of a slot that stays as the run reads it how sure the run is of
+        it; of any other the larger one of that and of its opposite.
+
+        Args:
+            turns: user turns, in order, from the dialogue's first one.
+            states: what the run believes after each of them.
+        """
+        held: dict[str, tuple[tuple[str, str, str], ...]] = {}
+        found: dict[int, tuple[BeliefState | None, float]] = {}
+        for turn, read in zip(turns, states, strict=True):
             score = 1.0
             for slot, sure in read.sure.items():
-                said = tuple(item for item in read.state if item.slot == slot)
+                said = tuple((item.slot, item.value, item.polarity) for item in read.state if item.slot == slot)
                 score *= sure if said == held.get(slot, ()) else max(sure, 1 - sure)
                 if sure >= (_SURE_OF_VALUES if said else _SURE_OF_NOTHING):
                     held[slot] = said
-            found[query.turn] = self._known(tuple(item for items in held.values() for item in items)), score
+            found[turn] = self._known(item for items in held.values() for item in items), score
         return _as_updates(found)
 
-    def _known(self, state: BeliefState) -> BeliefState:
+    def _known(self, state: Iterable[tuple[str, str, str]]) -> BeliefState:
         """The state in today's names; slots may be gone and values may have been split since the run was trained."""
         found = []
-        for item in state:
-            slot = self._migration.ontology.find(item.slot)
-            values = () if slot is None else self._migration.values(slot, item.value, self._made_with)
+        for name, value, polarity in state:
+            slot = self._migration.ontology.find(name)
+            values = () if slot is None else self._migration.values(slot, value, self._made_with)
             if slot is not None and len(values) == 1:
-                found.append(self._migration.ontology.link(slot, next(iter(values)), item.polarity))
+                meant: Polarity = "dislike" if polarity == "dislike" else "like"
+                found.append(self._migration.ontology.link(slot, next(iter(values)), meant))
         return belief_state(found)
 
 

@@ -29,6 +29,7 @@ from pipeline.serving.forms import (
     VersionAnswer,
 )
 from pipeline.serving.guards import App, Guards, Message, Receive, RequestLimits, Scope, Send, error_body
+from pipeline.serving.label_studio_backend import label_studio_routes
 from pipeline.serving.metrics import KIND, Metrics
 from pipeline.serving.service import Answer, Question, Service
 from schemas.errors import InputError, SemctlError
@@ -157,6 +158,8 @@ def make_app(service: Service, settings: AppSettings, progress: Progress) -> App
     async def counted() -> Response:
         """What was counted, for Prometheus."""
         return Response(metrics.text(), media_type=KIND)
+
+    app.include_router(label_studio_routes(service, metrics))
 
     for path, (name, kind) in PAGE.items():
         content = resources.files("pipeline.serving").joinpath("page", name).read_bytes()

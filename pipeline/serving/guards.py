@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import asyncio
+import binascii
 import hmac
+from base64 import b64decode
 from collections.abc import Awaitable, Callable, Iterable, MutableMapping
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any
 from urllib.parse import urlsplit
@@ -51,7 +54,8 @@ class Guards:
     Args:
         app: the other one.
         limits: what requests may take.
-        api_key: asked of every request but those for ``open_paths``; empty: of none.
+        api_key: asked of every request but those for ``open_paths``, as a bearer token or as the password of basic
+            authentication; empty: of none.
         hosts: names by which this server may be called; empty: any. A page elsewhere that has its own name point at
             this machine is refused by that.
         open_paths: what everybody may read.
@@ -101,10 +105,10 @@ class Guards:
     def _refused(self, scope: Scope, headers: MutableMapping[bytes, bytes]) -> tuple[int, str, str] | None:
         if self.hosts and _host(headers.get(b"host", b"")) not in self.hosts:
             return 421, "this server is not called by that name", f"call it {' or '.join(sorted(self.hosts))}"
-        if self.api_key and scope["path"] not in self.open_paths:
-            scheme, _, given = headers.get(b"authorization", b"").partition(b" ")
-            if scheme.lower() != b"bearer" or not hmac.compare_digest(given.strip(), self.api_key.encode()):
-                return 401, "no key, or a wrong one", "send the header `Authorization: Bearer KEY`"
+        given = _given_key(headers.get(b"authorization", b""))
+        is_known = not self.api_key or hmac.compare_digest(given, self.api_key.encode())
+        if not is_known and scope["path"] not in self.open_paths:
+            return 401, "no key, or a wrong one", "send the header `Authorization: Bearer KEY`"
         return None
 
     async def _with_body(
@@ -159,6 +163,17 @@ class Guards:
             raise _RefusedError(
                 408, f"the body did not come within {self.limits.seconds:g} seconds", "send it faster, or less of it"
             ) from None
+
+
+def _given_key(header: bytes) -> bytes:
+    """The key in an Authorization header: ``Bearer KEY``, or ``Basic`` with the key as the password of any user."""
+    scheme, _, given = header.partition(b" ")
+    if scheme.lower() == b"bearer":
+        return given.strip()
+    if scheme.lower() == b"basic":
+        with suppress(binascii.Error):
+            return b64decode(given.strip(), validate=True).partition(b":")[2]
+    return b""
 
 
 class _RefusedError(Exception):

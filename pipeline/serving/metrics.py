@@ -34,6 +34,12 @@ class Metrics:
         self._updates = Counter(
             "semctl_catalogue_updates", "Times that the catalogue was read again.", ["outcome"], registry=self._all
         )
+        self._tasks = Counter(
+            "semctl_label_studio_tasks", "Tasks that Label Studio asked about.", ["outcome"], registry=self._all
+        )  # predicted, or why not: one of a few codes
+        self._changes = Counter(
+            "semctl_label_studio_changes", "Changes that Label Studio told of.", ["action"], registry=self._all
+        )  # of a few names, others are one
         for outcome in ("served", "failed"):
             self._updates.labels(outcome)
         Gauge("semctl_waiting_requests", "Requests that wait for the model.", registry=self._all).set_function(waiting)
@@ -51,6 +57,14 @@ class Metrics:
     def updated(self, *, served: bool) -> None:
         """The catalogue was read again."""
         self._updates.labels("served" if served else "failed").inc()
+
+    def task(self, outcome: str) -> None:
+        """Label Studio asked about a task."""
+        self._tasks.labels(outcome).inc()
+
+    def change(self, action: str) -> None:
+        """Label Studio told of a change."""
+        self._changes.labels(action).inc()
 
     def text(self) -> bytes:
         """All of it."""
