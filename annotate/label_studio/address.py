@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import ipaddress
 import socket
 from dataclasses import dataclass
 from urllib.parse import urlsplit
@@ -17,6 +18,28 @@ EVERYWHERE = "0.0.0.0"
 
 _DEFAULT_PORTS = {"http": 80, "https": 443}
 
+_RESERVED = (
+    *("0.0.0.0/8", "10.0.0.0/8", "100.64.0.0/10", "127.0.0.0/8", "169.254.0.0/16", "172.16.0.0/12", "192.0.0.0/24"),
+    *("192.0.2.0/24", "192.88.99.0/24", "192.168.0.0/16", "198.18.0.0/15", "198.51.100.0/24", "203.0.113.0/24"),
+    *("224.0.0.0/4", "233.252.0.0/24", "240.0.0.0/4", "255.255.255.255/32", "::/128", "::1/128", "::ffff:0:0/96"),
+    *("::ffff:0:0:0/96", "64:ff9b::/96", "64:ff9b:1::/48", "100::/64", "2001::/32", "2001:20::/28", "2001:db8::/32"),
+    *("2002::/16", "fc00::/7", "fe80::/10", "ff00::/8"),
+)
+"""Networks that Label Studio asks nothing of, whatever its users name: models, webhooks, files to import."""
+
+
+def reserved_but_this_machine() -> list[str]:
+    """These networks without the one address 127.0.0.1, at which a model is served."""
+    here = ipaddress.IPv4Network(f"{LOOPBACK}/32")
+    found: list[str] = []
+    for name in _RESERVED:
+        network = ipaddress.ip_network(name)
+        if isinstance(network, ipaddress.IPv4Network) and here.subnet_of(network):
+            found += map(str, sorted(network.address_exclude(here)))
+        else:
+            found.append(name)
+    return found
+
 
 @dataclass(frozen=True)
 class ServerAddress:
@@ -27,9 +50,10 @@ class ServerAddress:
     # scheme, name and port by which people reach it, as a proxy has them; empty where they use the machine's own
     # address
     public_url: str = ""
+    model_here: bool = False  # whether it may ask a model on this machine even where other machines reach it
 
     @classmethod
-    def of(cls, host: str, port: int, public_url: str = "") -> ServerAddress:
+    def of(cls, host: str, port: int, public_url: str = "", *, model_here: bool = False) -> ServerAddress:
         """Check what a user gave.
 
         Raises:
@@ -41,7 +65,7 @@ class ServerAddress:
         except (OSError, UnicodeError):
             fix = f"name an IPv4 address or name of this machine; {EVERYWHERE}: all of them"
             raise UsageError(f"'{host}' is no host to listen on", fix=fix) from None
-        return cls(host, port, _origin(public_url.strip()) if public_url.strip() else "")
+        return cls(host, port, _origin(public_url.strip()) if public_url.strip() else "", model_here)
 
     @property
     def url(self) -> str:
@@ -54,6 +78,11 @@ class ServerAddress:
         return bool(self.public_url) or not is_loopback(self.host)
 
     @property
+    def asks_here(self) -> bool:
+        """Whether it may ask servers at 127.0.0.1: whoever has an account can make it do so."""
+        return self.model_here or not self.is_open
+
+    @property
     def page_url(self) -> str:
         """At which people open it."""
         if self.public_url:
@@ -61,7 +90,8 @@ class ServerAddress:
         return f"http://{_own_address()}:{self.port}" if self.host == EVERYWHERE else self.url
 
     def settings(self) -> dict[str, str]:
-        """What Label Studio has to know of it: names by which it may be asked, and where its forms may come from.
+        """What Label Studio has to know of it: names by which it may be asked, where its forms may come from, and what
+        it may ask itself.
 
         Forms that come by a proxy with TLS are from ``https://``, and arrive without: Django refuses them unless told.
         """
@@ -73,6 +103,9 @@ class ServerAddress:
         settings = {"LABEL_STUDIO_ALLOWED_HOSTS": allowed}
         if self.public_url:
             settings["LABEL_STUDIO_CSRF_TRUSTED_ORIGINS"] = self.public_url
+        if self.asks_here:
+            settings["LABEL_STUDIO_USE_DEFAULT_BANNED_SUBNETS"] = "false"
+            settings["LABEL_STUDIO_USER_ADDITIONAL_BANNED_SUBNETS"] = ",".join(reserved_but_this_machine())
         return settings
 
     def require_free(self) -> None:

@@ -1,7 +1,7 @@
 """The one door to Label Studio.
 
-What it can be asked is beside it, by theme: projects and configurations, and tasks (``*_calls.py``); how requests are
-made and fail in :mod:`annotate.label_studio.session`.
+What it can be asked is beside it, by theme: projects and configurations, tasks, and models (``*_calls.py``); how
+requests are made and fail in :mod:`annotate.label_studio.session`.
 """
 
 from __future__ import annotations
@@ -9,6 +9,7 @@ from __future__ import annotations
 import os
 from pathlib import Path
 
+from annotate.label_studio.model_calls import ModelCalls
 from annotate.label_studio.project_calls import ConfigurationCalls, Project
 from annotate.label_studio.studio import Studio
 from annotate.label_studio.task_calls import PushedTask, TaskCalls
@@ -17,7 +18,7 @@ from schemas.errors import ServiceError, UsageError
 __all__ = ["Gateway", "Project", "PushedTask", "connect"]
 
 
-class Gateway(TaskCalls, ConfigurationCalls):
+class Gateway(TaskCalls, ConfigurationCalls, ModelCalls):
     """A connection to one Label Studio; see :class:`~annotate.label_studio.session.Session` for how it is made."""
 
 

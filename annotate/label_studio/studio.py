@@ -101,7 +101,13 @@ class Studio:
         return self._data / studio_environment.DATABASE
 
     def start(
-        self, port: int, progress: Progress | None = None, *, host: str = LOOPBACK, public_url: str = ""
+        self,
+        port: int,
+        progress: Progress | None = None,
+        *,
+        host: str = LOOPBACK,
+        public_url: str = "",
+        model_here: bool = False,
     ) -> StudioStatus:
         """Install Label Studio if need be, start it detached, and return once it answers.
 
@@ -112,6 +118,7 @@ class Studio:
             progress: shows how far it is.
             host: the address of this machine on which it listens; ``0.0.0.0``: all of them.
             public_url: the address at which people reach it, where that is another one: a name, or that of a proxy.
+            model_here: let it ask a model on this machine even where other machines reach it.
 
         Raises:
             UsageError: the port is taken, the host is not this machine, the public address is no web address without a
@@ -120,7 +127,7 @@ class Studio:
             WorkspaceError: the database is there but its credentials are not.
         """
         progress = progress or SilentProgress()
-        address = ServerAddress.of(host, port, public_url)
+        address = ServerAddress.of(host, port, public_url, model_here=model_here)
         studio_environment.install(self.environment, progress)
         self._make_folders()
         with locked(self.folder / "lock"):
@@ -326,6 +333,7 @@ class Studio:
             found: dict[str, Any] = {name: _text(record[name]) for name in ("born", "url", "version")}
             found |= {name: int(record[name]) for name in ("pid", "port")}
             found |= {name: str(record[name]) for name in ("host", "public_url") if name in record}  # older: neither
+            found["model_here"] = record.get("model_here") is True
         return found if _born(found["pid"]) == found["born"] else None
 
 
@@ -336,7 +344,9 @@ def _text(value: Any) -> str:
 
 
 def _address(record: Mapping[str, Any]) -> ServerAddress:
-    return ServerAddress(record.get("host", LOOPBACK), record["port"], record.get("public_url", ""))
+    return ServerAddress(
+        record.get("host", LOOPBACK), record["port"], record.get("public_url", ""), record["model_here"]
+    )
 
 
 def _projects(url: str, token: str) -> tuple[Mapping[str, Any], ...]:

@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
+import shlex
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from pipeline.context import JSON_OPTION, opened
+from pipeline.context import JSON_OPTION, RUN, opened
 from schemas.json_form import json_form
 
 if TYPE_CHECKING:
     from annotate.label_studio.studio import Studio, StudioStatus
     from pipeline.console import Console
+    from pipeline.serving.studio_connection import Connection
     from pipeline.workspace import Workspace
 
 group = typer.Typer(help="Start, stop and look at this workspace's own Label Studio.", no_args_is_help=True)
@@ -35,6 +37,13 @@ def start(
             help="The address at which people open it, instead of studio.public_url: a name, or a proxy's.",
         ),
     ] = None,
+    model_here: Annotated[
+        bool,
+        typer.Option(
+            "--model-here",
+            help="Let it ask a model at 127.0.0.1 (semctl studio connect) although other machines reach it.",
+        ),
+    ] = False,
     as_json: Annotated[bool, JSON_OPTION] = False,
 ) -> None:
     """Install Label Studio (once) and start it; for this machine only, unless --host or --public-url say otherwise.
@@ -48,6 +57,7 @@ def start(
         progress=console,
         host=settings.host if host is None else host,
         public_url=settings.public_url if public_url is None else public_url,
+        model_here=model_here,
     )
     if shown.is_open:
         console.log(
@@ -55,6 +65,11 @@ def start(
             "login page, and whoever makes an account by the invitation sees, changes and deletes everything in it, as "
             "there are no roles; nobody else gets an account"
         )
+        if model_here:
+            console.log(
+                "warning: with --model-here, whoever has an account can have Label Studio send requests to any server "
+                "at 127.0.0.1 of this machine"
+            )
         if (shown.page_url or "").startswith("http:"):
             console.log(
                 "warning: without TLS, passwords and labels can be read on the way; outside of a network that you "
@@ -108,6 +123,46 @@ def invite(
         console.json({"invitation": invitation})
     else:
         console.say(invitation)
+
+
+@group.command()
+def connect(
+    context: typer.Context,
+    run: Annotated[str, RUN] = "latest",
+    project: Annotated[
+        list[str] | None,
+        typer.Option(metavar="NAME", help="Label Studio project; repeatable. Else all that this workspace labels in."),
+    ] = None,
+    address: Annotated[
+        str, typer.Option(metavar="URL", help="Where `semctl serve` answers, as Label Studio is to ask it.")
+    ] = "http://127.0.0.1:8090",
+    as_json: Annotated[bool, JSON_OPTION] = False,
+) -> None:
+    """Have opened tasks filled in by a run that `semctl serve` serves.
+
+    The server has to run, and to go on running while people label. Twice changes nothing. Where it asks for a key,
+    $SEMCTL_API_KEY says it, and Label Studio keeps it.
+
+    Example: semctl studio connect latest --project "coats, round 2"
+    """
+    from pipeline.serving.studio_connection import ConnectRequest, connect_studio
+
+    workspace, console = opened(context, as_json=as_json)
+    found = connect_studio(workspace, ConnectRequest(run, address, tuple(project or ())))
+    console.result(found, show_connection)
+
+
+def show_connection(console: Console, found: Connection) -> None:
+    """What asks the run now, and what to do next."""
+    rows = [(each.project, each.state, each.tasks, each.predictions, each.url) for each in found.projects]
+    heads = ("project", "now", "tasks", "predictions there", "label at")
+    console.table(f"filled in by {found.version} at {found.address}", heads, rows)
+    if any(each.predictions for each in found.projects):
+        console.say("a task that has a prediction keeps it when it is opened; one without is asked about then")
+    if found.key:
+        console.say("the key is kept in Label Studio; its webhook, which would show it, is switched off")
+    names = " ".join(f"--project {shlex.quote(each.project)}" for each in found.projects)
+    console.say(f"Next: open a task; keep `semctl serve` running; then semctl ingest-labels {names}")
 
 
 def _studio(context: typer.Context, as_json: bool) -> tuple[Workspace, Studio, Console]:
