@@ -152,6 +152,23 @@ def test_addresses_for_semctl_and_for_people(host: str, public_url: str, url: st
     assert address.is_open == (host not in ("127.0.0.1", "localhost") or bool(public_url))
 
 
+@pytest.mark.parametrize(
+    ("host", "public_url", "model_here", "may_ask"),
+    [
+        ("127.0.0.1", "", False, True),
+        ("127.0.0.1", "https://labels.test", False, False),
+        ("0.0.0.0", "", False, False),
+        ("0.0.0.0", "", True, True),
+    ],
+)
+def test_a_server_that_others_reach_asks_nothing_of_this_machine_unless_told(
+    host: str, public_url: str, model_here: bool, may_ask: bool
+):
+    settings = ServerAddress.of(host, 8080, public_url, model_here=model_here).settings()
+    assert (settings.get("LABEL_STUDIO_USE_DEFAULT_BANNED_SUBNETS") == "false") == may_ask
+    assert ("LABEL_STUDIO_USER_ADDITIONAL_BANNED_SUBNETS" in settings) == may_ask
+
+
 def test_on_all_addresses_without_a_name_any_name_is_answered_and_the_machine_s_own_is_shown():
     address = ServerAddress.of("0.0.0.0", 8080)
     assert address.settings()["LABEL_STUDIO_ALLOWED_HOSTS"] == "*"

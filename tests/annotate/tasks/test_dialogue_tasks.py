@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from annotate.annotations.dialogue_index import dialogue_sha256
-from annotate.tasks.dialogue_tasks import TaskStyle, dialogue_tasks, image_url, states_html
+from annotate.tasks.dialogue_tasks import TaskStyle, dialogue_of_page, dialogue_tasks, image_url, states_html
 from schemas.belief import TurnUpdate
 from schemas.errors import CorpusError
 from tests.labelling_corpus import ONTOLOGY, PAYLOADS, dialogue, turn
@@ -190,3 +190,43 @@ def test_a_dialogue_without_a_user_gives_no_task():
 def test_turns_of_two_dialogues_are_refused():
     with pytest.raises(CorpusError, match="several dialogues"):
         dialogue_tasks([turn(0, "user", "a"), turn(1, "user", "b", dialogue="d2")], STYLE)
+
+
+@given(
+    st.lists(st.tuples(st.booleans(), st.text() | st.sampled_from(PAYLOADS)), min_size=1, max_size=9), st.integers(1, 4)
+)
+def test_a_page_tells_what_was_said_up_to_its_last_turn(said: list[tuple[bool, str]], window: int):
+    rows = [
+        turn(number, "user" if is_user else "system", text, *(["a", "gone"] if number % 2 else []))
+        for number, (is_user, text) in enumerate(said)
+    ]
+    for task in dialogue_tasks(rows, TaskStyle(window, 1, "c", SERVED_IMAGES.shown_image, SERVED_IMAGES.names)):
+        data = task["data"]
+        for shown in data["user_turns"]:  # as pre-labelled tasks have it
+            shown["html"] += states_html([0, 2], [TurnUpdate(want={"color": ("red",)})], ONTOLOGY)[2]
+        last = data["user_turns"][-1]["turn"]
+        found = dialogue_of_page(data)
+        assert [(each["turn"], each["speaker"]) for each in found] == [
+            (row["turn"], row["speaker"]) for row in rows if row["turn"] <= last
+        ]
+        for each, row in zip(found, rows, strict=False):
+            told = re.sub(r"[\x00-\x08\x0b\x0c\x0e-\x1f\x7f\ud800-\udfff]", "\ufffd", row["text"])
+            assert each["text"].replace("\r\n", "\n").replace("\r", "\n") == told.replace("\r\n", "\n").replace(
+                "\r", "\n"
+            )
+
+
+@pytest.mark.parametrize(
+    "data",
+    [
+        {},
+        {"past_html": 3, "user_turns": "x"},
+        {"past_html": "<div class='sem-t'>no number", "user_turns": [None]},
+        {"user_turns": [{"html": "<div class='sem-t sem-u'><b>x USER</b></div>"}]},
+        {"user_turns": [{"html": "<div class='sem-t'><b>2 USER</b></div><div class='sem-t'><b>1 USER</b></div>"}]},
+        {"user_turns": [{"html": "<div class='sem-t'><b>1 USER</b></div>" * 60_000}]},
+    ],
+)
+def test_a_page_of_somebody_else_is_refused(data: dict[str, Any]):
+    with pytest.raises(CorpusError, match="shows no dialogue"):
+        dialogue_of_page(data)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import pytest
 
@@ -16,8 +16,10 @@ from pipeline.chosen_dialogues import Selection
 from pipeline.cli import _run
 from pipeline.labelling.export_for_labelling import ExportRequest, export_for_labelling
 from pipeline.labelling.ingest_labels import IngestRequest, ingest_labels
+from pipeline.labelling.prelabelling import BeliefReading
 from pipeline.labelling.simulated_labels import gold_states
 from pipeline.workspace import Workspace
+from schemas.belief import SlotValue
 from schemas.errors import ModelError, UsageError, WorkspaceError
 from tests.generated_workspace import generated_workspace
 from tests.label_exports import gold_of, save, states_in
@@ -221,6 +223,35 @@ def test_the_benchmark_of_states_says_what_it_needs(generated: Workspace):
 def test_the_benchmark_teaches_no_lexicon_with_too_few(generated: Workspace):
     with pytest.raises(UsageError, match="from 20 labelled dialogues on, not from 7"):
         run_benchmark("prelabels", Options(workspace=generated.root, sizes=(7,)))
+
+
+class Read(NamedTuple):
+    state: tuple[SlotValue, ...]
+    sure: dict[str, float]
+
+
+def test_beliefs_become_updates_once_they_are_sure_and_scores_say_how_sure():
+    """By hand; from 0.7 on a value is taken over, from 0.95 on that there is none."""
+    red, cheap = SlotValue("color", "red"), SlotValue("price", "cheap")
+    not_blue = SlotValue("color", "blue", "dislike")
+    states = [
+        Read((red,), {"color": 0.9, "price": 0.96}),
+        Read((SlotValue("color", "blue"),), {"color": 0.6, "price": 0.96}),  # wavers
+        Read((), {"color": 0.8, "price": 0.96}),  # wavers, too
+        Read((not_blue, cheap), {"color": 0.75, "price": 0.7}),
+        Read((cheap,), {"color": 0.97, "price": 0.5}),
+    ]
+    found = BeliefReading(ONTOLOGY, ONTOLOGY.version).prelabel([0, 2, 4, 6, 8], states)
+    updates = {turn: (each.update.want, each.update.dislike, set(each.update.drop)) for turn, each in found.items()}
+    assert updates == {
+        0: ({"color": ("red",)}, {}, set()),
+        2: ({}, {}, set()),
+        4: ({}, {}, set()),
+        6: ({"price": ("cheap",)}, {"color": ("blue",)}, {"color"}),
+        8: ({}, {}, {"color"}),
+    }
+    scores = {turn: each.score for turn, each in found.items()}
+    assert scores == pytest.approx({0: 0.9 * 0.96, 2: 0.6 * 0.96, 4: 0.8 * 0.96, 6: 0.75 * 0.7, 8: 0.97 * 0.5})
 
 
 @pytest.mark.slow

@@ -309,6 +309,9 @@ def test_the_description_has_examples_that_are_answered(asking: httpx.Client, se
         "/health",
         "/version",
         "/metrics",
+        "/setup",
+        "/predict",
+        "/webhook",
     } == (set(described["paths"]))
     schemas = described["components"]["schemas"]
     png = io.BytesIO()

@@ -64,6 +64,7 @@ def run(workspace: Workspace, *words: str) -> int:
 
 
 @pytest.mark.studio
+@pytest.mark.slow
 def test_an_opened_task_is_filled_in_by_the_run_and_answers_say_so(
     workspace: Workspace, page: httpx.Client, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ):
@@ -161,6 +162,7 @@ def test_an_opened_task_is_filled_in_by_the_run_and_answers_say_so(
         gateway.connect_model(project, ModelServer(f"http://10.0.0.1:{free_port()}", version))
 
 
+@pytest.mark.studio
 def test_a_label_studio_may_ask_this_machine_and_no_other_network_that_it_would_not():
     """Beside the list in Label Studio's own source."""
     environment = environment_folder()
