@@ -197,8 +197,8 @@ def _row(
         f1_states=figures.states.value_f1,
         exact_updates=figures.exact_updates / figures.turns,
         jga=figures.states.jga,
-        actions=_actions(figures.without, figures.turns),
-        actions_with_prelabels=_actions(figures.corrections, figures.turns),
+        actions=_actions(figures.without, figures),
+        actions_with_prelabels=_actions(figures.corrections, figures),
         ratio_without_submits=figures.ratio_of_marks,
         ratio_without_offers=figures.by_hand.total / figures.without.total,
         ratio_of_strokes=figures.ratio_of_strokes,
@@ -213,10 +213,10 @@ def _row(
     )
 
 
-def _actions(actions: Actions, turns: int) -> dict[str, Any]:
+def _actions(actions: Actions, of: PrelabelFigures) -> dict[str, Any]:
     parts = {name: getattr(actions, name) for name in _MARKS}
-    total = actions.total
-    return {**parts, "total": total, "per_turn": total / turns, "strokes": actions.strokes}
+    each = {"per_turn": actions.total / of.turns, "per_dialogue": actions.total / of.dialogues}
+    return {**parts, "total": actions.total, **each, "strokes": actions.strokes}
 
 
 def _slots(figures: PrelabelFigures) -> list[dict[str, Any]]:

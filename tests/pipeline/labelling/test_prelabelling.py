@@ -187,6 +187,7 @@ def test_the_benchmark_measures_actions_and_accuracy(generated: Workspace, capsy
             parts = sum(actions[name] for name in ("picks", "typed", "removals", "offers", "submits"))
             assert actions["total"] == parts
             assert actions["per_turn"] == parts / row["turns"]
+            assert actions["per_dialogue"] == parts / row["dialogues"]
         assert row["ratio"] == corrected["total"] / without["total"]
         assert without["offers"] == 0
         assert row["ratio"] <= row["ratio_without_offers"]

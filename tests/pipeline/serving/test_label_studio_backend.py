@@ -122,7 +122,6 @@ def test_a_dialogue_that_is_not_here_is_read_from_its_page(
     assert blind.ontology is not None
     reading = BeliefReading(workspace.ontology(), blind.ontology.version)
     offered = offered_choices(screen)
-    differ = 0
     for task in exported[:6]:
         data = task["data"]
         name, last = data["dialogue_id"], data["user_turns"][-1]["turn"]
@@ -135,8 +134,6 @@ def test_a_dialogue_that_is_not_here_is_read_from_its_page(
         version = task["predictions"][0]["model_version"]
         expected = prediction(reading.prelabel(turns, states), version, strange["data"], offered)
         same(predicted(asking, [strange], screen)["results"][0][0], expected)
-        differ += expected["score"] != task["predictions"][0]["score"]
-    assert differ, "images count where they are known"
 
 
 def spoilt(task: Task, **data: object) -> Task:
