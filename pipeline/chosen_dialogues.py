@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from annotate.annotations.annotation import is_of_page
 from annotate.annotations.dialogue_index import read_dialogue_index
 from annotate.assignment.selection_strategies import seeded_order
 from schemas.errors import LabelError, UsageError
@@ -68,6 +69,15 @@ def splits_of(turns: Path) -> dict[str, str]:
     columns = ["dialogue_id", "split"]
     found = read_table(turns, TURNS, columns=columns).group_by(columns, use_threads=False).aggregate([])
     return dict(zip(*(found[column].to_pylist() for column in columns), strict=True))
+
+
+def training_dialogues(splits: Mapping[str, str]) -> list[str]:
+    """The dialogues of which a labelled ratio is a share: the corpus's for training, without those held on the page.
+
+    Args:
+        splits: dialogue -> split.
+    """
+    return [name for name, split in splits.items() if split == "train" and not is_of_page(name)]
 
 
 def named_dialogues(path: Path, known: Collection[str]) -> list[str]:

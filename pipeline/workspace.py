@@ -49,6 +49,7 @@ class Workspace:
     raw_exports = Place("labels/raw")
     annotations = Place("labels/annotations.parquet")
     quarantine = Place("labels/quarantine.parquet")
+    page_corrections = Place("labels/page/corrections.jsonl")
     findings = Place("labels/findings.parquet")
     requeue = Place("labels/requeue.txt")
     states = Place("labels/states.parquet")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, fields, replace
 from itertools import groupby
@@ -15,6 +16,11 @@ from schemas.tables import ANNOTATIONS, open_table
 
 CORPUS = "corpus"
 """The annotator of states that came with the corpus."""
+
+PAGE = "page"
+"""The annotator of corrections made on the page of ``semctl serve``, and what stands for its server."""
+
+_PAGE_DIALOGUE = re.compile(r"page/[0-9a-f]{16}")
 
 Role = Literal["label", "review"]
 
@@ -74,6 +80,10 @@ class Annotation:
         return self.annotator == CORPUS
 
     @property
+    def is_of_page(self) -> bool:
+        return self.annotator == PAGE
+
+    @property
     def is_withdrawn(self) -> bool:
         return any(mark.op == "withdrawn" for mark in self.marks)
 
@@ -128,6 +138,16 @@ class Annotation:
 
 _OF_ALL_MARKS = tuple(each.name for each in fields(Annotation) if each.name != "marks")
 """Columns of which all rows of one annotation have the same."""
+
+
+def page_dialogue(content_sha256: str) -> str:
+    """The id of a dialogue that was held on the page, by a hash of what was said."""
+    return f"{PAGE}/{content_sha256[:16]}"
+
+
+def is_of_page(dialogue_id: str) -> bool:
+    """Whether a dialogue was held on the page of ``semctl serve``: it is no part of the corpus."""
+    return _PAGE_DIALOGUE.fullmatch(dialogue_id) is not None
 
 
 def turn_update(marks: Iterable[Mark]) -> TurnUpdate:

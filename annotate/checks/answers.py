@@ -158,6 +158,8 @@ def _outdated(labels: DialogueLabels) -> Iterator[Finding]:
     """Slots that a change of the ontology left unknown, each once: at the first such turn."""
     refused = {(each.annotation_id, each.turn) for each in labels.refused}
     for annotation in labels.resolution.in_force:
+        if asks_for(annotation.task_uid) == "slots":  # which never says anything of the others
+            continue
         slots: set[str] = set()
         for mark in annotation.marks:
             if (annotation.annotation_id, mark.turn) in refused:  # unknown for another reason, told as such

@@ -15,7 +15,7 @@ from typing import Any, Literal
 
 import orjson
 
-from annotate.annotations.annotation import CORPUS, Annotation, Mark
+from annotate.annotations.annotation import CORPUS, PAGE, Annotation, Mark
 from annotate.exports.identity import Arrival, Identity, Match, base_name
 
 Standing = Literal["usable", "unreadable", "void"]
@@ -193,7 +193,7 @@ class AnnotationStore(AbstractContextManager["AnnotationStore"]):
         Args:
             identity: names what arrived; without it the names that exports give are taken as they are.
             from_server: what arrived is what the server holds now: it counts even where an earlier pull had found it
-                gone. A file may be older than that.
+                gone. A file may be older than that; what the page has kept is always of now.
         """
         changes = Changes()
         if identity is not None:
@@ -205,7 +205,7 @@ class AnnotationStore(AbstractContextManager["AnnotationStore"]):
             annotation = replace(Annotation.from_json(content), export_sha256=export)
             if identity is not None:
                 annotation = self._named(number, identity.named(Arrival(annotation, export or "", assigned_to)))
-            if from_server:
+            if from_server or annotation.server == PAGE:
                 self._restore(annotation)
             stored = self._find(annotation.key)
             if standing == "usable" and stored is not None and stored.says_the_same(annotation):

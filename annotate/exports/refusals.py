@@ -14,6 +14,7 @@ Reason = Literal[
     "unknown_dialogue",
     "dialogue_changed",
     "unknown_turn",
+    "held_out_dialogue",
     # of an annotation: what it says cannot be laid at any turn
     "malformed_annotation",
     "malformed_result",

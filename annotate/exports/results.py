@@ -153,6 +153,18 @@ def whole_state(marks: Iterable[Mark]) -> Iterator[Mark]:
     yield from (mark for mark in given if mark.op != "none" or mark.turn not in labelled)
 
 
+def slots_alone(marks: Iterable[Mark], turn: int, ontology: Ontology) -> Iterator[Mark]:
+    """Marks of one turn that say all that holds of the slots they name, as those of an update that says no more.
+
+    Every other slot is unknown after it. A slot that is only dropped is known to hold nothing.
+    """
+    given = list(marks)
+    named = {slot.name for mark in given if mark.slot and mark.op != "unknown" and (slot := ontology.find(mark.slot))}
+    yield Mark(turn, "new_topic")
+    yield from (mark for mark in given if mark.op in ("want", "dislike"))
+    yield from (Mark(turn, "unknown", slot.name) for slot in ontology.slots if slot.name not in named)
+
+
 def _unreadable(refused: Iterable[Refusal], words: _Words) -> list[str]:
     """The slots that refused lines name."""
     return sorted({words.slot(each.slot) for each in refused if each.slot})

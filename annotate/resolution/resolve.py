@@ -3,7 +3,7 @@
 1. Of several versions of one annotation the newest counts; a withdrawn one does not count at all. Of several answers
    of one annotator to a turn the newest stands.
 2. People win over the corpus, dialogue by dialogue: an update is relative to the turns before it, so the two are not
-   mixed within one dialogue.
+   mixed within one dialogue. They win over corrections made on the page, turn by turn.
 3. A verdict, an answer to a review task, decides the slots that the reviewer touched, whatever others say; of the
    others holds what annotators agree on, and what they do not stays in dispute. Once people answer otherwise than the
    reviewer saw, a verdict that differs from them is outdated: it holds on, and the reviewer is asked again.
@@ -21,7 +21,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Literal
 
-from annotate.annotations.annotation import Annotation, turn_update
+from annotate.annotations.annotation import PAGE, Annotation, turn_update
 from annotate.resolution.answers import Ruling, newest_versions, people_answers, reviews, standing_annotations, verdicts
 from annotate.resolution.ballots import Ballot, Item, answers_sha256, disagreement, items_of, vote
 from annotate.resolution.policies import DawidSkene, Majority, Pattern, Policy, fit
@@ -110,11 +110,12 @@ def ballots_of(
 ) -> dict[int, tuple[Ballot, ...]]:
     """What people say of each user turn, sorted by annotator; without verdicts and the corpus."""
     answers = people_answers(annotations)
+    labelled = {turn for annotator, said in answers.items() if annotator != PAGE for turn in said}
     return {
         turn: tuple(
             Ballot.read(annotator, said[turn].marks, said[turn].annotation, ontology)
             for annotator, said in sorted(answers.items())
-            if turn in said
+            if turn in said and not (annotator == PAGE and turn in labelled)
         )
         for turn in user_turns
     }

@@ -27,6 +27,8 @@ Asks = Literal["update", "state"]
 
 ASKS: tuple[Asks, ...] = get_args(Asks)
 
+_SLOTS: Literal["slots"] = "slots"
+
 _WHOLE_STATE = (
     "Here, mark the whole state after the turn below, not what it changes: everything that the user wants or avoids by "
     "now, whenever it was said. Take away what no longer holds."
@@ -128,10 +130,15 @@ def task_uid(dialogue_id: str, window: int, asks: str = "update") -> str:
     return f"{dialogue_id}#{'' if asks == 'update' else asks}{window}"
 
 
-def asks_for(uid: str | None) -> Asks:
-    """What the task of this name asks for."""
+def corrections_uid(dialogue_id: str, turn: int) -> str:
+    """What stands for a task where slots of one turn were corrected on the page of ``semctl serve``."""
+    return f"{dialogue_id}#{_SLOTS}{turn}"
+
+
+def asks_for(uid: str | None) -> Asks | Literal["slots"]:
+    """What the task of this name asks for; ``slots``: what holds of some slots after a turn, whichever was wrong."""
     kind = (uid or "").rpartition("#")[2].rstrip("0123456789")
-    return "state" if kind == "state" else "update"
+    return "state" if kind == "state" else _SLOTS if kind == _SLOTS else "update"
 
 
 def _checked(rows: Sequence[Mapping[str, Any]]) -> tuple[list[int], str]:

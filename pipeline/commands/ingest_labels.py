@@ -51,7 +51,7 @@ def ingest_labels(
 
     A file adds what is in it. A project is followed: answers edited, skipped or deleted there since the last time are
     replaced or withdrawn here, and verdicts of its review come along. Without either, only the states that the corpus
-    itself brought are taken.
+    itself brought are taken, and, as always, the corrections that `semctl serve --keep-corrections` has kept.
 
     Example: semctl ingest-labels --project "dresses, round 1"
     """
@@ -71,14 +71,15 @@ def _show(console: Console, report: IngestReport, workspace: Workspace) -> None:
         (name, counted["annotations"][name]) for name in ("received", "accepted", "superseded", "skipped")
     ]
     rows += _quarantined(counted)
+    of = " of the corpus" if report.source.page is None else " of the corpus and of the page"
     console.table(
-        "annotations of the corpus" if report.source.is_corpus else "annotations",
-        ("", ""),
-        rows,
-        caption=_begun(report),
+        f"annotations{of}" if report.source.is_corpus else "annotations", ("", ""), rows, caption=_begun(report)
     )
     if report.source.is_corpus and not report.received:
         console.log("nothing to take in: name an export of Label Studio, or --project NAME")
+    if counted["page"] is not None:
+        kept = [(name.replace("_", " "), count) for name, count in counted["page"].items()]
+        console.table("kept by the page of semctl serve", ("", ""), kept)
     if counted["changes"] is not None:
         console.table("since the last ingest", ("", ""), list(counted["changes"].items()))
     if counted["pulled"]:

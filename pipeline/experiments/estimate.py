@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from statistics import fmean, median
 from typing import Any
 
-from pipeline.chosen_dialogues import splits_of
+from pipeline.chosen_dialogues import splits_of, training_dialogues
 from pipeline.experiments.grid import PlannedRun
 from pipeline.modelling.folds import Fold, fold_splits
 from pipeline.modelling.run_record import RECORD, Plan, RunRecord, read_record
@@ -140,7 +140,7 @@ class _Examples:
         """D_F's share is drawn: in the mean, turns as dialogues."""
         if plan.fold not in self._training:
             splits = self._splits if plan.fold is None else fold_splits(self._splits, plan.fold)
-            names = [name for name, split in splits.items() if split == "train"]
+            names = training_dialogues(splits)
             self._training[plan.fold] = sum(self._turns[name] for name in names), len(names)
         turns, dialogues = self._training[plan.fold]
         share = plan.labeled_ratio if plan.labelled is None else len(plan.labelled) / max(dialogues, 1)

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Literal
 
-from pipeline.chosen_dialogues import splits_of
+from pipeline.chosen_dialogues import splits_of, training_dialogues
 from pipeline.modelling.folds import Fold, fold_splits
 from pipeline.modelling.run_record import Plan
 from pipeline.modelling.train import TrainRequest, find_named, plan_run
@@ -147,7 +147,7 @@ def _shares(workspace: Workspace, request: ExperimentRequest) -> dict[float, tup
     if request.labelled is not None:
         if request.folds is not None:
             raise UsageError("dialogues are named, and folds would hold some of them out", fix="leave --folds out")
-        training = sum(split == "train" for split in splits_of(workspace.turns).values())
+        training = len(training_dialogues(splits_of(workspace.turns)))
         prefixes = [request.labelled[: dialogues_at(ratio, len(request.labelled))] for ratio in asked]
         return {round(len(named) / max(training, 1), 4): named or None for named in prefixes}
     known = gold_states(workspace)
@@ -155,7 +155,7 @@ def _shares(workspace: Workspace, request: ExperimentRequest) -> dict[float, tup
     for fold in folds_of(request):
         own = splits_of(workspace.turns)
         splits = own if fold is None else fold_splits(own, fold)
-        train = [name for name, split in splits.items() if split == "train"]
+        train = training_dialogues(splits)
         usable.append(sum(name in known for name in train) / max(len(train), 1))
     least = min(usable)
     if not least:
@@ -180,7 +180,7 @@ def check_labels(workspace: Workspace, request: ExperimentRequest, rows: Sequenc
     known, own, partly = gold_states(workspace), splits_of(workspace.turns), partial_states(workspace)
     for fold in folds_of(request):
         splits = own if fold is None else fold_splits(own, fold)
-        training = [name for name, split in splits.items() if split == "train"]
+        training = training_dialogues(splits)
         usable = [name for name in training if name in known]
         for row in asked:
             if row.request.labelled is None:

@@ -93,6 +93,7 @@ class LabelChecks:
 @contextmanager
 def checking(
     workspace: Workspace,
+    turns: Path,
     ontology: Ontology,
     file: Path,
     *,
@@ -100,11 +101,11 @@ def checking(
     requeue: frozenset[str],
     inputs: Mapping[str, str],
 ) -> Iterator[LabelChecks]:
-    """Checks that write ``file`` when the block ends well."""
+    """Checks of the dialogues of ``turns`` that write ``file`` when the block ends well."""
     catalogue = CatalogueIndex.read(workspace.products, ontology)
     seconds = workspace.settings().labelling.min_seconds_per_turn
     with (
-        DialogueStore.read(workspace.turns, workspace.recommendations) as said,
+        DialogueStore.read(turns, workspace.recommendations) as said,
         open_writer(file, FINDINGS, inputs=inputs) as rows,
     ):
         checks = Checks(ontology, catalogue, said, refused, seconds_per_turn=seconds)

@@ -3,6 +3,7 @@
 An export is read task by task; what cannot be used is quarantined with a reason, and a ledger accounts for every
 annotation received: accepted, quarantined, skipped or superseded. Everything in the workspace's
 ``annotations.parquet``, whatever export it came with, goes into the states. The same annotations give the same bytes.
+What the page of ``semctl serve`` has kept is taken in each time, its conversations into ``turns.parquet``.
 """
 
 from __future__ import annotations
@@ -14,7 +15,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from urllib.parse import urlsplit
 
-from annotate.annotations.annotation import read_annotations
+from annotate.annotations.annotation import PAGE, is_of_page, read_annotations
 from annotate.annotations.dialogue_index import IndexedDialogue, read_dialogue_index
 from annotate.assignment.annotators import Annotators
 from annotate.exports.annotation_store import AnnotationStore
@@ -29,6 +30,7 @@ from pipeline.labelling.checks import checking, requeue_codes
 from pipeline.labelling.ingest_history import keep_ingest
 from pipeline.labelling.ingest_report import IngestReport, report_of, write_states
 from pipeline.labelling.live_configuration import read_interface_versions
+from pipeline.labelling.page_corrections import PageLabels, read_kept, without_held_out, write_turns
 from pipeline.labelling.resolution_policy import answered_dialogues, policy_name, policy_of
 from pipeline.labelling.sources import LabelSource, Pull
 from pipeline.workspace import Workspace
@@ -94,11 +96,18 @@ def ingest_labels(workspace: Workspace, request: IngestRequest, *, progress: Pro
         if names:
             pulling = Pull.of(workspace, names)  # before anything is written, see whether the server is there
             source.known_annotators = pulling.known_annotators()
-            stack.enter_context(lock)
+        stack.enter_context(lock)
+        if names:
             incoming = stack.enter_context(temporary_folder(workspace.annotations.parent / "pulled"))
             pulled = pulling.fetch(incoming, whole=request.full, progress=progress)
             source.screens = read_interface_versions(workspace.labelling)  # they move with their server
-        index = read_dialogue_index(workspace.turns, with_hashes=taking_in)
+        turns, index = workspace.turns, read_dialogue_index(workspace.turns, with_hashes=taking_in)
+        kept = read_kept(workspace.page_corrections)
+        if kept.corrections or any(map(is_of_page, index)):
+            kept = without_held_out(kept, turns)
+            beside = stack.enter_context(temporary_folder(turns)) / turns.name
+            if write_turns(kept, turns, beside):
+                turns, index = beside, read_dialogue_index(beside, with_hashes=taking_in)
         store = stack.enter_context(AnnotationStore())
         if export is not None:
             # it never tells what is gone: it may hold a part of a project
@@ -107,15 +116,15 @@ def ingest_labels(workspace: Workspace, request: IngestRequest, *, progress: Pro
             source.exports.append(staged)
         if names:
             source.read_projects(pulled, store, index, ontology, progress)
-        else:
-            stack.enter_context(lock)
         # what was stored under a number gets the name that is known by now, or it would count as somebody else's
         store.load(map(source.known_annotators.named, read_annotations(workspace.annotations)))
+        if kept.corrections or kept.dropped or store.of_server(PAGE):
+            source.page = PageLabels.stage(workspace.page_corrections, kept, store, ontology)
         source.merge(store, progress)
         if workspace.quarantine.exists():
             with open_table(workspace.quarantine, QUARANTINE) as file:
                 store.load_quarantine(row for batch in file.iter_batches() for row in batch.to_pylist())
-        report = _write(workspace, store, index, ontology, source, policy, again, progress)
+        report = _write(workspace, turns, store, index, ontology, source, policy, again, progress)
         keep_ingest(workspace, report, ontology)
         source.remember(workspace)
         return report
@@ -159,6 +168,7 @@ def _writing(workspace: Workspace) -> Iterator[None]:
 
 def _write(
     workspace: Workspace,
+    turns: Path,
     store: AnnotationStore,
     index: Mapping[str, IndexedDialogue],
     ontology: Ontology,
@@ -168,7 +178,7 @@ def _write(
     progress: Progress,
 ) -> IngestReport:
     """Write everything beside the artefacts in place, check it, and only then put it there, the manifest last."""
-    places: dict[Path, Path] = {}
+    places: dict[Path, Path] = {} if turns == workspace.turns else {turns: workspace.turns}
     with temporary_folder(workspace.annotations.parent / "incoming") as folder:
 
         def beside(place: Path) -> Path:
@@ -179,12 +189,12 @@ def _write(
             raw = workspace.raw_exports / f"{staged.sha256}.json.gz"
             if not raw.is_file():
                 keep_raw(staged.path, staged.sha256, beside(raw))
-        inputs = {"turns": sha256_file(workspace.turns), "ontology": ontology.sha256()}
+        inputs = {"turns": sha256_file(turns), "ontology": ontology.sha256()}
         with open_writer(beside(workspace.quarantine), QUARANTINE) as rows:
             rows.write_all(store.quarantine())
         # which annotations count: the table says so, and it is written before the states made of it
-        for _, said, turns in progress.track(answered_dialogues(store, index, ontology), "answers in force"):
-            store.mark_in_force(standing_annotations(said, turns))
+        for _, said, at in progress.track(answered_dialogues(store, index, ontology), "answers in force"):
+            store.mark_in_force(standing_annotations(said, at))
         with open_writer(beside(workspace.annotations), ANNOTATIONS) as rows:
             rows.write_all(row for each, counts in store.all_standing() for row in each.rows(in_force=counts))
         inputs["annotations"] = sha256_file(folder / workspace.annotations.name)
@@ -192,7 +202,7 @@ def _write(
         chosen = policy_of(policy, answered_dialogues(store, index, ontology), ontology, progress)
         findings, requeue = beside(workspace.findings), beside(workspace.requeue)
         refused = store.quarantine()
-        with checking(workspace, ontology, findings, refused=refused, requeue=again, inputs=inputs) as checks:
+        with checking(workspace, turns, ontology, findings, refused=refused, requeue=again, inputs=inputs) as checks:
             counts = write_states(states, d_f, d_p, store, index, ontology, chosen, checks, inputs, progress)
         write_atomic(requeue, checks.requeue_lines())
         report = report_of(source, store, counts, checks.counts(workspace))

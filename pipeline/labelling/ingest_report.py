@@ -93,8 +93,9 @@ class IngestReport:
     """What an ingest did: the ledger of what it received, and the splits of the whole workspace."""
 
     export_sha256: str | None  # the export read, the first of several; None when there was none
-    # received, accepted, superseded, skipped: annotations of the export; of the corpus when there was none. Superseded:
-    # its annotator answered the same task later, or people labelled a dialogue of the corpus.
+    # received, accepted, superseded, skipped: annotations of the export, of the corpus when there was none, and of the
+    # page, where each correction is one. Superseded: its annotator answered the same task later, or people labelled a
+    # dialogue of the corpus.
     received: int
     accepted: int
     superseded: int
@@ -181,17 +182,18 @@ class IngestReport:
 def report_of(source: LabelSource, store: AnnotationStore, counts: StateCounts, checked: FindingCounts) -> IngestReport:
     """The report of an ingest whose states are written."""
     commonest = sorted(counts.out_of_catalogue.items(), key=lambda item: (-item[1], item[0]))[:_MOST_SHOWN]
-    accepted, superseded = store.corpus_counts() if source.is_corpus else store.counts()
-    exports = source.exports
+    accepted, superseded = store.counts()
+    of_corpus = store.corpus_counts() if source.is_corpus else (0, 0)
+    exports, staged = source.exports, source.staged
     return IngestReport(
         export_sha256=exports[0].sha256 if exports else None,
-        received=accepted + superseded if source.is_corpus else sum(staged.received for staged in exports),
-        accepted=accepted,
-        superseded=superseded,
-        skipped=sum(staged.skipped for staged in exports),
-        quarantined=sum((staged.quarantined for staged in exports), Counter()),
-        refused_turns=sum((staged.refused_turns for staged in exports), Counter()),
-        refused_lines=sum((staged.refused_lines for staged in exports), Counter()),
+        received=sum(of_corpus) + sum(one.received for one in staged),
+        accepted=of_corpus[0] + accepted,
+        superseded=of_corpus[1] + superseded,
+        skipped=sum(one.skipped for one in staged),
+        quarantined=sum((one.quarantined for one in staged), Counter()),
+        refused_turns=sum((one.refused_turns for one in staged), Counter()),
+        refused_lines=sum((one.refused_lines for one in staged), Counter()),
         notices={
             "value_not_in_catalogue": counts.out_of_catalogue.total(),
             "orphaned_annotations": counts.orphaned,

@@ -11,6 +11,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from annotate.annotations.annotation import PAGE
 from annotate.annotations.dialogue_index import IndexedDialogue
 from annotate.annotations.migration import InterfaceVersions
 from annotate.assignment.annotators import Annotators
@@ -23,6 +24,7 @@ from annotate.label_studio.pull import PulledProject, PullState, project_key, pu
 from pipeline.batches import Destination, dialogue_of, read_batches
 from pipeline.labelling.assignment_record import learn_annotators, projects_of
 from pipeline.labelling.live_configuration import interface_versions_file, move_interface_versions
+from pipeline.labelling.page_corrections import PageLabels
 from pipeline.workspace import Workspace
 from schemas.files import sha256_bytes, sha256_file
 from schemas.ontology import Ontology
@@ -122,10 +124,16 @@ class LabelSource:
     # since when the screens of projects offer a newer ontology than their tasks were made with
     screens: InterfaceVersions = field(default_factory=InterfaceVersions)
     known_annotators: Annotators = field(default_factory=Annotators)
+    page: PageLabels | None = None  # corrections kept by the page, if there are any
+
+    @property
+    def staged(self) -> list[StagedExport]:
+        """What arrived, whatever it came with."""
+        return self.exports if self.page is None else [*self.exports, self.page.staged]
 
     @property
     def is_corpus(self) -> bool:
-        """Whether it takes only what the corpus brought."""
+        """Whether it takes what the corpus brought, and beside it only what the page has kept."""
         return not self.exports and not self.pulled
 
     @property
@@ -164,7 +172,7 @@ class LabelSource:
 
     def merge(self, store: AnnotationStore, progress: Progress) -> None:
         """Lay what was staged over what the workspace holds, which the store has loaded."""
-        if self.is_corpus:
+        if self.is_corpus and self.page is None:
             return
         for project in self.pulled:
             if project.before is not None and project.before.url != project.seen.url:
@@ -175,6 +183,9 @@ class LabelSource:
             export = next((staged.sha256 for staged in self.exports if staged.path == project.export), None)
             self.changes.withdrawn += store.withdraw(project.vanished(heard), export)
             self.states[project_key(project.project)] = project.state(heard)
+        if self.page is not None:
+            there = {one.annotation_id for one in store.of_server(PAGE)}
+            self.changes.withdrawn += store.withdraw(sorted(there - self.page.names), None)
         self.changes.unchanged = store.standing() - self.changes.new - self.changes.changed
 
     def remember(self, workspace: Workspace) -> None:
@@ -190,7 +201,8 @@ class LabelSource:
         """What a report says of it."""
         return {
             "exports": [staged.sha256 for staged in self.exports],
-            "changes": None if self.is_corpus else self.changes.as_json(),
+            "page": None if self.page is None else self.page.as_json(),
+            "changes": None if self.is_corpus and self.page is None else self.changes.as_json(),
             "drafts": self.drafts.total(),
             "drafts_by": {name: count for name, count in sorted(self.drafts.items()) if name},
             "pulled": [

@@ -9,10 +9,12 @@ from typing import ClassVar
 
 from pydantic import ConfigDict
 
+from annotate.annotations.annotation import is_of_page
 from schemas.errors import InputError, UsageError
 
 KEPT = "kept"
-"""The split of dialogues that take no part: the corpus's own test part, unless it is pooled too."""
+"""The split of dialogues that take no part: the corpus's own test part, unless it is pooled too, and
+what was said on the page of ``semctl serve``."""
 
 _VALID_EVERY = 10  # of the dialogues that are not held out, one in ten chooses the epoch
 
@@ -41,8 +43,9 @@ class Fold:
 def fold_splits(splits: Mapping[str, str], fold: Fold) -> dict[str, str]:
     """Dialogue -> train, valid, test or :data:`KEPT`, for one fold.
 
-    All dialogues of the corpus's train and valid parts are assigned in an order that depends on the seed alone. Those
-    of this fold are ``test``; a tenth of the others is ``valid``, which chooses the epoch, and the rest is ``train``.
+    All dialogues of the corpus's own train and valid parts are assigned in an order that depends on the seed alone.
+    Those of this fold are ``test``; a tenth of the others is ``valid``, which chooses the epoch, and the rest is
+    ``train``.
 
     Args:
         splits: dialogue -> the corpus's own split.
@@ -51,7 +54,7 @@ def fold_splits(splits: Mapping[str, str], fold: Fold) -> dict[str, str]:
     Raises:
         InputError: fewer dialogues than a fold, a validation part and a training part need.
     """
-    pooled = [name for name, split in splits.items() if split != "test" or fold.pool_test]
+    pooled = [name for name, split in splits.items() if (split != "test" or fold.pool_test) and not is_of_page(name)]
     if len(pooled) < 2 * fold.of:
         raise InputError(f"{len(pooled)} dialogues are too few for {fold.of} folds", fix="make fewer folds")
     order = sorted(pooled, key=lambda name: hashlib.sha256(f"fold:{fold.seed}:{name}".encode()).digest())

@@ -10,6 +10,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from pipeline.chosen_dialogues import training_dialogues
 from pipeline.modelling.folds import Fold
 from pipeline.modelling.run_record import PLAN, RECORD, Plan, RunRecord, model_card, read_record
 from pipeline.modelling.training_data import TrainingData, input_hashes, prepare
@@ -297,7 +298,7 @@ def _run(
     except torch.OutOfMemoryError:
         fix = "set a smaller train.batch_size, or a smaller model.width"
         raise ModelError("the GPU has not enough memory for this model", where=folder, fix=fix) from None
-    share = len(data.labelled) / len(corpus.dialogues("train"))
+    share = len(data.labelled) / len(training_dialogues(corpus.splits))
     record = RunRecord(
         run=folder.name,
         path=str(folder),

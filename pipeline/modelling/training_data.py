@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 from annotate.annotations.dialogue_index import read_dialogue_index
 from annotate.assignment.selection_strategies import seeded_order
 from annotate.states.splits import read_splits
-from pipeline.chosen_dialogues import named_dialogues
+from pipeline.chosen_dialogues import named_dialogues, training_dialogues
 from pipeline.modelling.run_record import Plan
 from pipeline.modelling.runs import load_corpus
 from pipeline.stages import find_stage, maker_of
@@ -74,7 +74,7 @@ def prepare(workspace: Workspace, plan: Plan, config: Config, progress: Progress
             where=workspace.ontology_file,
             fix="import a catalogue whose products have attributes, or write slots into it",
         )
-    training = corpus.dialogues("train")
+    training = training_dialogues(corpus.splits)
     if not training:
         raise InputError("there are no training dialogues", fix="import a corpus with a train split")
     states = gold_states(workspace) if labels else {}

@@ -29,6 +29,7 @@ from pipeline.serving.forms import (
     VersionAnswer,
 )
 from pipeline.serving.guards import App, Guards, Message, Receive, RequestLimits, Scope, Send, error_body
+from pipeline.serving.kept_corrections import add_corrections
 from pipeline.serving.label_studio_backend import label_studio_routes
 from pipeline.serving.metrics import KIND, Metrics
 from pipeline.serving.service import Answer, Question, Service
@@ -55,6 +56,7 @@ class AppSettings:
     limits: RequestLimits = field(default_factory=RequestLimits)
     batches: Limits = field(default_factory=Limits)
     look_every: float = 2.0  # seconds between looks at the files of the catalogue
+    keep_corrections: bool = False  # whether corrections made on the page are kept, with their conversations
 
 
 def make_app(service: Service, settings: AppSettings, progress: Progress) -> App:
@@ -152,7 +154,10 @@ def make_app(service: Service, settings: AppSettings, progress: Progress) -> App
     @app.get("/version", response_model=VersionAnswer, tags=["server"])
     async def version() -> Response:
         """What runs here, and the slots that can be corrected."""
-        return _json(service.version())
+        return _json(service.version().model_copy(update={"keeps_corrections": settings.keep_corrections}))
+
+    if settings.keep_corrections:
+        add_corrections(app, service)
 
     @app.get("/metrics", response_class=Response, tags=["server"])
     async def counted() -> Response:

@@ -91,6 +91,40 @@ class RecommendForm(StateForm):
     explain: bool = Field(False, description="Tell of each product why it is there.")
 
 
+class KeepForm(_Form):
+    """A correction made by hand, after all that was said so far."""
+
+    model_config = ConfigDict(
+        extra="forbid",
+        frozen=True,
+        json_schema_extra={
+            "examples": [{"turns": _TURNS[:1], "correction": {"slot": "color", "like": ["blue"], "dislike": ["black"]}}]
+        },
+    )
+
+    turns: list[TurnForm] = Field(
+        min_length=1,
+        max_length=200,
+        description="All that was said; the correction belongs to the user's last turn. Images of the catalogue only.",
+    )
+    correction: CorrectionForm = Field(description="All that is wanted of the slot by now, and all to be avoided.")
+    as_read: list[Name] = Field(
+        [],
+        max_length=200,
+        description="Those of its values that stand as the model read them: a slot with any is no label.",
+    )
+    undone: bool = Field(False, description="An earlier correction of the slot is taken back: the slot is no label.")
+    key: Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9._-]{8,64}$")] | None = Field(
+        None, description="A random name of your choice: a correction sent again under it counts once."
+    )
+
+
+class KeepAnswer(_Form):
+    """A correction that is on the disk."""
+
+    key: str = Field(description="What it is known by.")
+
+
 class ValueAnswer(_Form):
     """A value of a slot."""
 
@@ -172,6 +206,7 @@ class VersionAnswer(_Form):
     images: bool = Field(description="False where every image is left out.")
     reads_states: bool = Field(description="Whether states can be read.")
     takes_corrections: bool = Field(description="Whether corrections change the ranking.")
+    keeps_corrections: bool = Field(False, description="Whether they can be kept: see `/corrections`.")
     slots: list[OfferedSlotAnswer]
 
 

@@ -35,6 +35,7 @@ class ServeRequest:
     port: int = 8090  # 0: any that is free
     images: bool = True  # False leaves every image out
     product_table: str = "float32"  # how exactly encoded products are kept
+    keep_corrections: bool = False  # corrections made on the page are kept in the workspace, with their conversations
 
 
 @dataclass(frozen=True)
@@ -45,6 +46,7 @@ class Serving:
     address: str
     products: int
     key: bool  # whether requests need one
+    kept_in: str | None = None  # the file that corrections go to; None where nothing is kept
 
     def as_json(self) -> dict[str, Any]:
         """The JSON form."""
@@ -80,10 +82,16 @@ def serve(
             workspace, request.run, images=request.images, product_table=request.product_table, progress=shown
         )
         port = listening.getsockname()[1]
-        settings: AppSettings = AppSettings(api_key=key, hosts=_LOCAL_NAMES if local else ())
+        settings: AppSettings = AppSettings(
+            api_key=key, hosts=_LOCAL_NAMES if local else (), keep_corrections=request.keep_corrections
+        )
         shown_host = f"[{request.host}]" if ":" in request.host else request.host
         serving = Serving(
-            service.run, f"http://{shown_host}:{port}/", len(service.shop.recommender.corpus.products), bool(key)
+            service.run,
+            f"http://{shown_host}:{port}/",
+            len(service.shop.recommender.corpus.products),
+            bool(key),
+            str(workspace.page_corrections) if request.keep_corrections else None,
         )
 
         class Server(uvicorn.Server):

@@ -222,6 +222,15 @@ class Service:
             found.update(zip(numbers, self._ask(shop, manner, conversations, corrections_of), strict=True))
         return [found[number] for number in range(len(questions))]
 
+    def checked(self, form: StateForm) -> tuple[Conversation, list[Correction]]:
+        """What a request without images of its own says, and corrects.
+
+        Raises:
+            InputError: an image that the catalogue lacks, a user who says nothing, an unknown slot or value.
+        """
+        shop = self.shop
+        return self._conversation(shop, Question(form, {})), self._corrections(shop, form)
+
     def _conversation(self, shop: Shop, question: Question) -> Conversation:
         corpus = shop.recommender.corpus
         turns = [turn.model_dump() for turn in question.form.turns]

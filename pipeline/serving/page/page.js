@@ -12,6 +12,7 @@ let asking = null;         // AbortController of the request that is under way
 function fresh() {
   return {
     turns: [], photos: {}, corrections: new Map(), answer: null, top: TOP,
+    hand: new Map(),       // slot -> values of its correction that were set by hand, as tokens() writes them
     attached: [],          // {name, url, alt} of the message that is being written
   };
 }
@@ -131,7 +132,7 @@ function outdated(answer) {
     if (!mine || !item.read) continue;
     const read = spelled(item.read);
     if (mine.read === null) mine.read = read;
-    else if (mine.read !== read) { talk.corrections.delete(item.slot); dropped = true; }
+    else if (mine.read !== read) { talk.corrections.delete(item.slot); talk.hand.delete(item.slot); dropped = true; }
   }
   return dropped;
 }
@@ -217,18 +218,37 @@ function values(slot) {
   return found;
 }
 
+const tokens = ({like, dislike}) => [...like.map(each => `like ${each}`), ...dislike.map(each => `dislike ${each}`)];
+
 function correct(slot, change, focusOn) {
-  const said = values(slot);
+  const said = values(slot), was = tokens(said), mine = talk.hand.get(slot) || new Set();
   change(said);
+  const hand = new Set(tokens(said).filter(each => mine.has(each) || !was.includes(each)));
   const before = talk.corrections.get(slot);
   const item = (talk.answer?.state || []).find(each => each.slot === slot);
   const read = before ? before.read : item ? spelled(item.read || item.values) : '';
   talk.corrections.set(slot, {...said, read});
-  again(() => before ? talk.corrections.set(slot, before) : talk.corrections.delete(slot), focusOn);
+  talk.hand.set(slot, hand);
+  const asRead = ['like', 'dislike'].flatMap(side => said[side].filter(each => !hand.has(`${side} ${each}`)));
+  again(() => {
+    talk.hand.set(slot, mine);
+    if (before) talk.corrections.set(slot, before); else talk.corrections.delete(slot);
+  }, focusOn, keeping({correction: {slot, ...said}, as_read: asRead}));
 }
 
-function again(undo, focusOn) {
-  rank(focusOn).catch(undo);
+function again(undo, focusOn, keep) {
+  rank(focusOn).then(keep, undo);
+}
+
+// What keeps a correction on the server, where that was asked for, once it is known to be one; in order, one by one.
+let kept = Promise.resolve();
+function keeping(made) {
+  const turns = wire().turns, photos = talk.turns.some(turn => turn.images.some(each => talk.photos[each.name]));
+  const key = [...crypto.getRandomValues(new Uint8Array(16))].map(each => each.toString(16).padStart(2, '0')).join('');
+  return () => {
+    if (!about.keeps_corrections || photos) return;
+    kept = kept.then(() => ask('corrections', {turns, key, ...made})).catch(problem => tell(`Not kept: ${problem.message}`));
+  };
 }
 
 const without = (list, value) => list.filter(each => each !== value);
@@ -260,9 +280,11 @@ function undoChip(item) {
     make('button', {type: 'button', title: 'Undo your correction', 'data-focus': `undo ${item.slot}`,
       'aria-label': `${item.title}. Undo your correction`,
       onclick: () => {
-        const before = talk.corrections.get(item.slot);
+        const before = talk.corrections.get(item.slot), hand = talk.hand.get(item.slot);
         talk.corrections.delete(item.slot);
-        again(() => talk.corrections.set(item.slot, before), 'belief-title');
+        talk.hand.delete(item.slot);
+        again(() => { talk.corrections.set(item.slot, before); talk.hand.set(item.slot, hand); }, 'belief-title',
+          keeping({correction: {slot: item.slot}, undone: true}));
       }}, '↶'));
 }
 
@@ -420,6 +442,7 @@ function offer() {
 ask('version').then(response => response.json()).then(found => {
   about = found;
   by('about').textContent = `${found.run}, ${found.products.toLocaleString('en')} products`;
+  by('kept-note').hidden = !found.keeps_corrections;
   by('slot').replaceChildren(...found.slots.map(each => make('option', {value: each.slot}, each.title)));
   offer();
   showChips();
