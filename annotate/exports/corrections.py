@@ -7,6 +7,7 @@ undone, or where some of its values stand as the model read them: what a model b
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
@@ -133,18 +134,28 @@ def _stage(
 
 
 def _as_result(corrections: Iterable[Correction]) -> list[dict[str, Any]]:
-    """Corrections as the labelling screen would give them: what is typed, and slots that hold nothing any more."""
+    """Corrections as the labelling screen would give them: what is typed, and slots that hold nothing any more.
+
+    Each value is one line, and the slot that it names is its own, whatever is written in either.
+    """
     lines = [
-        f"{mark}{each.slot}={value}"
+        f"{mark}{_one_line(_MARKS.sub(' ', each.slot))}={_one_line(value)}"
         for each in corrections
         for mark, values in (("", each.like), ("!", each.dislike))
         for value in values
     ]
-    dropped = [[f"drop={each.slot}"] for each in corrections if not each.like and not each.dislike]
+    dropped = [[f"drop={_one_line(each.slot)}"] for each in corrections if not each.like and not each.dislike]
     return [
         {"from_name": "free_0", "type": "textarea", "value": {"text": lines}},
         {"from_name": "op_0", "type": "taxonomy", "value": {"taxonomy": dropped}},
     ]
+
+
+_MARKS = re.compile("[=!]")
+
+
+def _one_line(text: str) -> str:
+    return " ".join(text.split())
 
 
 def _said(corrections: Iterable[Correction]) -> list[dict[str, Any]]:

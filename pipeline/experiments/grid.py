@@ -177,7 +177,7 @@ def check_labels(workspace: Workspace, request: ExperimentRequest, rows: Sequenc
     asked = [row for row in rows if row.ratio]
     if not asked:
         return
-    known, own, partly = gold_states(workspace), splits_of(workspace.turns), partial_states(workspace)
+    known, own, partly = gold_states(workspace), splits_of(workspace.turns), partial_states(workspace).states
     for fold in folds_of(request):
         splits = own if fold is None else fold_splits(own, fold)
         training = training_dialogues(splits)
@@ -186,7 +186,7 @@ def check_labels(workspace: Workspace, request: ExperimentRequest, rows: Sequenc
             if row.request.labelled is None:
                 labelled_dialogues(usable, len(training), row.ratio or 0.0, 0)
             else:
-                all_labelled(row.request.labelled, usable, list(partly))
+                all_labelled(row.request.labelled, [name for name in known if splits[name] == "train"], list(partly))
 
 
 def _trained(workspace: Workspace, request: ExperimentRequest) -> dict[tuple[str | None, str], tuple[str, ...]]:

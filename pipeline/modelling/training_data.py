@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from annotate.annotations.annotation import is_of_page
 from annotate.annotations.dialogue_index import read_dialogue_index
 from annotate.assignment.selection_strategies import seeded_order
 from annotate.states.splits import read_splits
@@ -78,14 +79,17 @@ def prepare(workspace: Workspace, plan: Plan, config: Config, progress: Progress
     if not training:
         raise InputError("there are no training dialogues", fix="import a corpus with a train split")
     states = gold_states(workspace) if labels else {}
-    known = set(training)
+    known = set(training) if plan.labelled is None else set(corpus.dialogues("train"))
     usable = [name for name in states if name in known]
     turns: dict[str, list[tuple[int, BeliefState]]] = {}
+    known_slots: dict[str, dict[int, frozenset[str]]] = {}
     if plan.labelled is None:
         labelled, partly = labelled_dialogues(usable, len(training), plan.labeled_ratio, plan.seed), list[str]()
     else:
         if labels and isinstance(config, GroundedSettings) and config.grounding.tracks:
-            turns = {name: told for name, told in partial_states(workspace).items() if name in known}
+            some = partial_states(workspace)
+            turns = {name: told for name, told in some.states.items() if name in known}
+            known_slots = {name: slots for name, slots in some.known_slots.items() if name in turns}
         labelled, partly = all_labelled(plan.labelled, usable, list(turns))
     d_p = set(unlabelled_dialogues(training, labelled, config.train.unlabelled_ratio, plan.seed))
     used = set(labelled)
@@ -103,7 +107,7 @@ def prepare(workspace: Workspace, plan: Plan, config: Config, progress: Progress
     if partly:
         progress.log(f"{len(partly)} dialogues that are labelled in part teach the state tracker")
     taught = {name: states[name] for name in labelled} | {name: turns[name] for name in partly}
-    fitted = None if kind is None else kind.fit(config, Sources(corpus, ontology, taught))
+    fitted = None if kind is None else kind.fit(config, Sources(corpus, ontology, taught, known_slots))
     progress.log(f"words: {words.source}")
     if plan.ds_input:
         own = {name: states[name] for name in labelled}
@@ -240,16 +244,31 @@ def gold_states(workspace: Workspace) -> dict[str, list[tuple[int, BeliefState]]
     return {dialogue: sorted(rows, key=lambda row: row[0]) for dialogue, rows in found.items()}
 
 
-def partial_states(workspace: Workspace) -> dict[str, list[tuple[int, BeliefState]]]:
-    """Dialogue -> (user turn, state) in order, for the turns of D_P whose state is known in every slot."""
+@dataclass(frozen=True)
+class PartialStates:
+    """The labels of D_P."""
+
+    states: Mapping[str, list[tuple[int, BeliefState]]]  # dialogue -> (user turn, state) in order
+    # dialogue -> user turn -> the slots that its state tells of, for turns where these are not all
+    known_slots: Mapping[str, dict[int, frozenset[str]]]
+
+
+def partial_states(workspace: Workspace) -> PartialStates:
+    """The turns of D_P whose state is known in every slot, and those of dialogues held on the page in any."""
     _, d_p = read_splits(workspace.d_f, workspace.d_p, workspace.split_manifest)
     slots = {slot.name for slot in workspace.ontology().slots}
     found: dict[str, list[tuple[int, BeliefState]]] = {}
+    known_slots: dict[str, dict[int, frozenset[str]]] = {}
     for row in d_p.select(["dialogue_id", "turn", "state", "labelled_slots"]).to_pylist():
-        state = state_from_rows(row["state"])
-        if state is not None and slots <= set(row["labelled_slots"]):
-            found.setdefault(row["dialogue_id"], []).append((row["turn"], state))
-    return {dialogue: sorted(rows, key=lambda row: row[0]) for dialogue, rows in found.items()}
+        name, state, known = row["dialogue_id"], state_from_rows(row["state"]), frozenset(row["labelled_slots"])
+        is_whole = slots <= known
+        if state is not None and (is_whole or is_of_page(name)):
+            found.setdefault(name, []).append((row["turn"], state))
+            if not is_whole:
+                known_slots.setdefault(name, {})[row["turn"]] = known
+    return PartialStates(
+        {dialogue: sorted(rows, key=lambda row: row[0]) for dialogue, rows in found.items()}, known_slots
+    )
 
 
 def state_before(states: Sequence[tuple[int, BeliefState]], turn: int) -> BeliefState:

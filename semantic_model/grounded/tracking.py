@@ -74,10 +74,13 @@ class CrossFittedTracker:
         """Learn from the labelled dialogues, at most a thousand of them, and from all but a fifth, five times."""
         if not config.grounding.tracks:
             return cls(None)
-        corpus, ontology, states = sources
+        corpus, ontology, states, known = sources
         images = ImageChoices(corpus, ontology)
         names = sorted(states)[:MOST_DIALOGUES]
-        labelled = {name: LabelledDialogue(rows_of(corpus.utterances(name)), dict(states[name])) for name in names}
+        labelled = {
+            name: LabelledDialogue(rows_of(corpus.utterances(name)), dict(states[name]), known.get(name, {}))
+            for name in names
+        }
         held_out: dict[str, StateTracker] = {}
         for part in range(_PARTS):
             mine = names[part::_PARTS]

@@ -69,6 +69,8 @@ class Sources(NamedTuple):
     ontology: Ontology  # the state's slots and their values
     # dialogue -> user turn and state after it, in order, of those whose labels are used
     states: Mapping[str, Sequence[tuple[int, BeliefState]]] = MappingProxyType({})
+    # dialogue -> user turn -> the slots that its state tells of, for turns of ``states`` that are labelled in part
+    known_slots: Mapping[str, Mapping[int, frozenset[str]]] = MappingProxyType({})
 
 
 class Fitted(Protocol):

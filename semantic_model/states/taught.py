@@ -9,7 +9,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import Literal, NamedTuple
 
-from schemas.accumulate import accumulate, difference
+from schemas.accumulate import accumulate, difference, one_after_the_other
 from schemas.belief import BeliefState, Polarity, SlotValue, TurnUpdate
 from schemas.corrections import corrected
 from schemas.errors import ModelError
@@ -77,6 +77,15 @@ class _Lesson(NamedTuple):
     before: BeliefState
     after: BeliefState
     source: Literal["label", "rules", "itself"]  # of the state after it: a label, the rules, or a tracker that was sure
+    labelled: frozenset[str] = frozenset()  # slots that a label tells of all the same
+
+    def source_of(self, slot: str) -> Literal["label", "rules", "itself"]:
+        """Where what the state after it says of a slot comes from."""
+        return "label" if slot in self.labelled else self.source
+
+    def labels(self, state: BeliefState) -> BeliefState:
+        """The part of a state that a label tells of."""
+        return tuple(item for item in state if self.source_of(item.slot) == "label")
 
 
 @dataclass(frozen=True)
@@ -126,10 +135,14 @@ class TaughtTracker:
         if teacher is not None:
             read += [list(_sure_lessons(rows, teacher, reader, attributes)) for rows in unlabelled]
         aliases = AliasTable.mine(
-            (str(number), Words.of(each.turn.text), _unnamed(each.turn, _sides(each.before), _sides(each.after)))
+            (
+                str(number),
+                Words.of(each.turn.text),
+                _unnamed(each.turn, _sides(each.before), _sides(each.labels(each.after))),
+            )
             for number, lessons in enumerate(read)
             for each in lessons
-            if each.source == "label"
+            if each.source == "label" or each.labelled
         )
         guessed = sum(each.source == "rules" for lessons in read for each in lessons)
         times = {"label": 1.0, "rules": min(1.0, _RULES / max(1, guessed)), "itself": _ITSELF}
@@ -150,12 +163,12 @@ class TaughtTracker:
                     slot, value = candidate.choice
                     there = _sides(lesson.after, "dislike") if candidate.avoided else now
                     is_there = value in there.get(slot, ())
-                    wanted.append(Example(evidence.features(candidate), is_there, times[lesson.source]))
+                    wanted.append(Example(evidence.features(candidate), is_there, times[lesson.source_of(slot)]))
                 new = {slot: frozenset(values) - {*held.get(slot, ())} for slot, values in now.items()}
                 for slot, values in held.items():
                     for value in values:
                         features = evidence.keep_features(slot, value, new)
-                        kept.append(Example(features, value in now.get(slot, ()), times[lesson.source]))
+                        kept.append(Example(features, value in now.get(slot, ()), times[lesson.source_of(slot)]))
         single = _single_slots(each.after for lessons in read for each in lessons)
         gate = Logistic.fit([example for some in gates for example in some])
         taught = [*dialogues, *(LabelledDialogue(rows, {}) for rows in unlabelled)]
@@ -340,20 +353,31 @@ def _lessons(
 
     In one labelled in some turns, rules read on from each label to the next. A labelled turn after such a gap is taught
     with the state that they read before it, and the turns that they read teach a little themselves, see :data:`_RULES`.
+    Of a turn labelled in some slots, they read the others.
     """
     turns = list(dialogue_turns(dialogue.rows, reader, attributes))
-    labels = [dialogue.states.get(turn.number) for turn in turns]
-    if all(label is None for label in labels):
+    if all(dialogue.states.get(turn.number) is None for turn in turns):
         return
+    labels = [dialogue.whole(turn.number) for turn in turns]
     states = [label for label in labels if label is not None]
     if len(states) < len(labels):
         read = RuleTracker(reader, attributes).track(dialogue.rows)
         updates = [
-            each.update if label is None else difference(None, label) for each, label in zip(read, labels, strict=True)
+            difference(None, label)
+            if label is not None
+            else one_after_the_other(each.update, _of_slots(dialogue, each))
+            for each, label in zip(read, labels, strict=True)
         ]
         states = [known.state or () for known in accumulate(updates, reader.ontology)]
     for turn, before, after, label in zip(turns, [(), *states], states, labels, strict=False):
-        yield _Lesson(turn, before, after, "rules" if label is None else "label")
+        some = dialogue.known_slots.get(turn.number, frozenset())
+        yield _Lesson(turn, before, after, "rules" if label is None else "label", some)
+
+
+def _of_slots(dialogue: LabelledDialogue, read: TurnState) -> TurnUpdate:
+    """The update that leaves the slots that a turn is labelled in as the label says, and all others alone."""
+    state = dialogue.states.get(read.turn) or ()
+    return TurnUpdate(_sides(state), _sides(state, "dislike"), dialogue.known_slots.get(read.turn, frozenset()))
 
 
 def _unlisted(dialogues: Sequence[LabelledDialogue], ontology: Ontology) -> list[Choice]:

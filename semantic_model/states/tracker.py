@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, NamedTuple, Protocol
 
 from schemas.accumulate import accumulate, difference
@@ -19,7 +19,7 @@ from semantic_model.states.rules import category_slot, rule_update
 from semantic_model.states.turn_reading import Choice, Turn, TurnReader, dialogue_turns
 
 FEWEST_DIALOGUES = 20
-"""Dialogues with labels from which a tracker learns; fewer teach it less than its rules know."""
+"""Dialogues with a turn labelled in every slot from which a tracker learns; fewer teach it less than its rules know."""
 
 MOST_DIALOGUES = 1000
 """Labelled dialogues that a tracker learns from, at most: more make it slower, hardly better."""
@@ -46,6 +46,12 @@ class LabelledDialogue:
 
     rows: Rows
     states: Mapping[int, BeliefState | None]  # after user turns, by their number; None, or no entry, without a label
+    # the slots that a state tells of, by user turn, where it says nothing of the others
+    known_slots: Mapping[int, frozenset[str]] = field(default_factory=dict)
+
+    def whole(self, turn: int) -> BeliefState | None:
+        """The state after a turn where it is known in every slot."""
+        return None if turn in self.known_slots else self.states.get(turn)
 
 
 class TurnState(NamedTuple):
@@ -159,7 +165,7 @@ def labelled_turns(
     """The turns before and after which the state is known, with both states."""
     before: BeliefState | None = ()
     for turn in dialogue_turns(dialogue.rows, reader, attributes):
-        after = dialogue.states.get(turn.number)
+        after = dialogue.whole(turn.number)
         if before is not None and after is not None:
             yield turn, before, after
         before = after
@@ -189,7 +195,7 @@ def fit_tracker(
     from semantic_model.states.taught import TaughtTracker  # which is made of what stands above
 
     tracker: StateTracker = RuleTracker(TurnReader(ontology), attributes)
-    if len(labelled) >= FEWEST_DIALOGUES:
+    if sum(any(each.whole(turn) is not None for turn in each.states) for each in labelled) >= FEWEST_DIALOGUES:
         tracker = TaughtTracker.fit(labelled, ontology, attributes)
     if unlabelled:
         tracker = TaughtTracker.fit(labelled, ontology, attributes, unlabelled=unlabelled, teacher=tracker)
@@ -202,6 +208,8 @@ def fingerprint(dialogues: Sequence[LabelledDialogue]) -> str:
     for dialogue in dialogues:
         digest.update(repr([(row["turn"], row["text"]) for row in dialogue.rows]).encode())
         digest.update(repr(sorted(dialogue.states.items())).encode())
+        if dialogue.known_slots:
+            digest.update(repr([(turn, sorted(of)) for turn, of in sorted(dialogue.known_slots.items())]).encode())
     return digest.hexdigest()[:6]
 
 

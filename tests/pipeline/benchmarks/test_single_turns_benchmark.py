@@ -131,7 +131,7 @@ def test_single_turns_teach_the_tracker_of_a_run_that_names_their_dialogues(
     import_corpus(shop, ImportRequest(measured.corpus, "mmd", ignore_states=True))
     shutil.copy(measured.gold.ontology_file, shop.ontology_file)
     ingest_labels(shop, IngestRequest(export=measured.out / "doubtful-turns-30-seed0.json"))
-    known = partial_states(shop)
+    known = partial_states(shop).states
     gold = states_in(measured.gold)
     assert known
     for name, turns in known.items():
