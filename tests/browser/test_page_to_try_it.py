@@ -5,6 +5,7 @@ With ``SEMCTL_SCREENSHOT_DIR`` set, images of the page are written there.
 
 from __future__ import annotations
 
+import json
 import os
 import re
 from collections.abc import Iterator
@@ -112,6 +113,7 @@ def test_a_conversation_by_keyboard(browser: Browser, address: str):
 
 def test_a_belief_is_corrected_by_a_click_and_the_ranking_answers(browser: Browser, address: str):
     page, wrong = opened(browser, address)
+    assert not page.locator("#kept-note").is_visible()
     say(page, SAID)
     page.locator("#more summary").click()
     page.locator("#slot").select_option("colors")
@@ -144,6 +146,44 @@ def test_a_belief_is_corrected_by_a_click_and_the_ranking_answers(browser: Brows
     wrong = [each for each in wrong if "422" not in each]  # which the browser notes
     assert wrong == []
     page.close()
+
+
+def test_corrections_are_kept_where_that_was_asked_for_and_the_page_says_so(browser: Browser, tmp_path: Path):
+    shop = trained_workspace(tmp_path)
+    with in_thread(shop, settings=AppSettings(keep_corrections=True)) as (address, _):
+        page, wrong = opened(browser, address)
+        assert "are kept on this server" in page.locator("#kept-note").inner_text()
+        say(page, SAID)
+        page.locator("#more summary").click()
+        page.locator("#slot").select_option("colors")
+        value = str(page.locator("#values option").nth(2).get_attribute("value"))
+        with page.expect_response("**/corrections"):
+            page.locator("#value").fill(value)
+            page.get_by_role("button", name="Add", exact=True).click()
+        chip = page.locator(".chip.mine.like", has_text=value)
+        with page.expect_response("**/corrections"):
+            chip.get_by_role("button", name="I do not want this").click()
+        shoot(page, "keeping")
+        with page.expect_response("**/corrections"):
+            page.get_by_role("button", name="Undo your correction").first.click()
+        page.wait_for_selector(".chip.mine", state="detached")
+        page.wait_for_selector("#cards[aria-busy=false]")
+        photo = tmp_path / "photo.png"
+        Image.new("RGB", (40, 40), "red").save(photo)
+        page.locator("#files").set_input_files([str(photo)])
+        page.wait_for_selector("#attached li")
+        say(page, "like this one")
+        page.locator("#value").fill(value)
+        with page.expect_response("**/recommend"):
+            page.get_by_role("button", name="Add", exact=True).click()
+        chip.wait_for()
+        page.wait_for_load_state("networkidle")
+        assert wrong == []
+        page.close()
+    kept = [json.loads(line) for line in shop.page_corrections.read_text().splitlines()]
+    by_hand = [(set(one["like"]) - {*one["left"]}, set(one["dislike"]), one["undone"]) for one in kept]
+    assert by_hand == [({value}, set(), False), (set(), {value}, False), (set(), set(), True)]
+    assert all([turn["text"] for turn in one["turns"]] == [SAID] for one in kept), "none after a photo"
 
 
 def test_images_of_ones_own_and_of_the_catalogue_go_into_a_message(browser: Browser, address: str, tmp_path: Path):

@@ -90,6 +90,17 @@ def photographed_products(folder: Path) -> None:
     (folder / "products.csv").write_text("\n".join(lines) + "\n")
 
 
+def kept_corrections(folder: Path) -> None:
+    """What a page has kept of one conversation, the last line half-written."""
+    said = [{"speaker": "user", "text": "Zwei bunte Dinge"}, {"speaker": "system", "text": "?"}]
+    line = {"semctl_correction": 1, "key": "a key", "at": "2026-03-01T10:00:00Z", "run": "r", "ontology_version": 1}
+    slot = json.loads((folder / "shop/ontology.json").read_bytes())["slots"][0]
+    corrected = {"slot": slot["name"], "like": [slot["values"][0]["value"]]}
+    lines = [json.dumps({**line, **corrected, "turns": said[:1]}), json.dumps(line)[:-9]]
+    (folder / "shop/labels/page").mkdir(parents=True)
+    (folder / "shop/labels/page/corrections.jsonl").write_text("\n".join(lines))
+
+
 STAGES = (
     Stage("generate", ("generate", "corpus", "--size", "test", "--seed", "1")),
     Stage("import", ("-w", "shop", "import", "corpus", "--format", "mmd")),
@@ -105,6 +116,7 @@ STAGES = (
         ("-w", "shop", "select", "-n", "3", "--strategy", "uncertainty", "--measure", "margin", "--include-labelled"),
     ),
     Stage("ingest two annotators", ("-w", "shop", "ingest-labels", "answers.json"), prepare=differing_answers),
+    Stage("ingest corrections", ("-w", "shop", "ingest-labels"), prepare=kept_corrections),
     Stage("adjudicate", ("-w", "shop", "adjudicate", "--to-file", "review.json")),
     Stage("agreement", ("-w", "shop", "agreement", "--html", "agreement.html")),
     Stage("feedback", ("-w", "shop", "feedback", "packs")),

@@ -247,7 +247,8 @@ function keeping(made) {
   const key = [...crypto.getRandomValues(new Uint8Array(16))].map(each => each.toString(16).padStart(2, '0')).join('');
   return () => {
     if (!about.keeps_corrections || photos) return;
-    kept = kept.then(() => ask('corrections', {turns, key, ...made})).catch(problem => tell(`Not kept: ${problem.message}`));
+    kept = kept.then(() => ask('corrections', {turns, key, ...made})).then(answer => answer.text())
+      .catch(problem => tell(`Not kept: ${problem.message}`));
   };
 }
 

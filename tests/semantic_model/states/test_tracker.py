@@ -115,6 +115,34 @@ def test_a_dialogue_labelled_in_one_turn_is_read_by_rules_around_it():
     assert all(one.source == "label" for one in _lessons(each, reader, ATTRIBUTES))
 
 
+def test_of_a_turn_labelled_in_some_slots_the_rules_read_the_others():
+    """The label says "white", and nothing of the pattern; of the type, on which it is silent, rules say "dress"."""
+    each = labelled(0)
+    some = LabelledDialogue(each.rows, {2: state(color="white")}, {2: frozenset({"color", "pattern"})})
+    _, lesson, after = _lessons(some, TurnReader(SHOP), ATTRIBUTES)
+    assert plain(lesson.before) == {("color", "black", "like"), ("type", "dress", "like")}
+    assert plain(lesson.after) == {("color", "white", "like"), ("type", "dress", "like")} == plain(after.before)
+    assert [lesson.source_of(slot) for slot in ("color", "pattern", "type")] == ["label", "label", "rules"]
+    assert plain(lesson.labels(lesson.after)) == {("color", "white", "like")}
+    assert some.whole(2) is None
+    assert not RuleTracker(TurnReader(SHOP), ATTRIBUTES).beliefs_given(some)
+
+
+def test_labels_of_some_slots_teach_words_and_are_none_of_those_that_a_tracker_needs():
+    parts = [
+        LabelledDialogue(
+            each.rows,
+            {turn: tuple(item for item in said or () if item.slot == "price") for turn, said in each.states.items()},
+            dict.fromkeys(each.states, frozenset({"price"})),
+        )
+        for each in TEACHERS
+    ]
+    taught = TaughtTracker.fit(parts, SHOP, ATTRIBUTES)
+    assert taught.aliases.values["posh"] == {("price", "40 and over"): 1.0}
+    assert isinstance(fit_tracker(parts, SHOP, ATTRIBUTES), RuleTracker)
+    assert isinstance(fit_tracker([*TEACHERS[:FEWEST_DIALOGUES], *parts], SHOP, ATTRIBUTES), TaughtTracker)
+
+
 def test_labels_of_single_turns_teach_words():
     turns = [LabelledDialogue(each.rows, {2: each.states[2]}) for each in TEACHERS]
     tracker = fit_tracker(turns, SHOP, ATTRIBUTES)
