@@ -93,5 +93,6 @@ def marked(state: BeliefState | None) -> set[str] | None:
 
 
 def hashes(root: Path) -> dict[str, str]:
-    """Every file below a folder by its hash."""
-    return {str(path.relative_to(root)): sha256_file(path) for path in sorted(root.rglob("*")) if path.is_file()}
+    """Every file below a folder by its hash, but for locks, which hold nothing."""
+    files = (path for path in sorted(root.rglob("*")) if path.is_file() and path.name != ".lock")
+    return {str(path.relative_to(root)): sha256_file(path) for path in files}

@@ -195,7 +195,8 @@ class AnnotationStore(AbstractContextManager["AnnotationStore"]):
             from_server: what arrived is what the server holds now: it counts even where an earlier pull had found it
                 gone. A file may be older than that; what the page has kept is always of now.
         """
-        changes = Changes()
+        # names of annotations, of which several versions may arrive together
+        new, changed, withdrawn = set[str](), set[str](), set[str]()
         if identity is not None:
             identity.settle()
         arrived = self._base.execute(
@@ -214,15 +215,18 @@ class AnnotationStore(AbstractContextManager["AnnotationStore"]):
             if standing != "usable":
                 if earlier is None or (standing == "unreadable" and earlier.key == annotation.key):
                     continue
-                changes.withdrawn += not earlier.is_withdrawn
+                if not earlier.is_withdrawn:
+                    withdrawn.add(annotation.annotation_id)
                 annotation = replace(annotation, dialogue_id=earlier.dialogue_id, task_uid=earlier.task_uid)
                 annotation = annotation.with_marks([Mark(earlier.marks[0].turn, "withdrawn")])
             elif self._newest(annotation.annotation_id) is None:
-                changes.new += 1
+                new.add(annotation.annotation_id)
             if stored is None or not stored.says_the_same(annotation):
-                changes.changed += standing == "usable" and earlier is not None and not _alike(earlier, annotation)
+                if standing == "usable" and earlier is not None and not _alike(earlier, annotation):
+                    changed.add(annotation.annotation_id)
+                    withdrawn.discard(annotation.annotation_id)
                 self.put(annotation)
-        return changes
+        return Changes(new=len(new - withdrawn), changed=len(changed - withdrawn - new), withdrawn=len(withdrawn - new))
 
     def _named(self, number: int, annotation: Annotation) -> Annotation:
         """Note the names that something which arrived goes by."""

@@ -79,7 +79,7 @@ def _show(console: Console, report: IngestReport, workspace: Workspace) -> None:
         console.log("nothing to take in: name an export of Label Studio, or --project NAME")
     if counted["page"] is not None:
         kept = [(name.replace("_", " "), count) for name, count in counted["page"].items()]
-        console.table("kept by the page of semctl serve", ("", ""), kept)
+        console.table("corrections kept by the page", ("", ""), kept)
     if counted["changes"] is not None:
         console.table("since the last ingest", ("", ""), list(counted["changes"].items()))
     if counted["pulled"]:

@@ -206,7 +206,7 @@ class VersionAnswer(_Form):
     images: bool = Field(description="False where every image is left out.")
     reads_states: bool = Field(description="Whether states can be read.")
     takes_corrections: bool = Field(description="Whether corrections change the ranking.")
-    keeps_corrections: bool = Field(False, description="Whether they can be kept: see `/corrections`.")
+    keeps_corrections: bool = Field(default=False, description="Whether they can be kept: see `/corrections`.")
     slots: list[OfferedSlotAnswer]
 
 

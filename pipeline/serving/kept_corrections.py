@@ -44,7 +44,7 @@ def keep_correction(service: Service, form: KeepForm) -> KeepAnswer:
                 where=f"turns.{number}.images",
                 fix="the correction holds here all the same; begin a new conversation",
             )
-    conversation, (corrected,) = service.checked(StateForm(turns=form.turns, corrections=[form.correction]))
+    conversation, (corrected,) = service.checked(StateForm(turns=form.turns, images={}, corrections=[form.correction]))
     slot = ontology.slot(corrected.slot)
     like, dislike, as_read = (
         tuple(ontology.link(slot, value).value for value in values)

@@ -134,6 +134,21 @@ def test_a_later_correction_of_a_slot_takes_the_place_of_the_earlier(workspace: 
     assert labels(workspace) == [(0, ("color", "price"), {"price=cheap"})], "nothing is wanted of it, and that is known"
 
 
+def test_several_corrections_of_a_turn_are_one_change(workspace: Workspace, page: Page):
+    page.correct(FIRST, "color", "red")
+    page.correct(FIRST, "price", "30")
+    assert taken_in(workspace)["changes"] == {"new": 1, "changed": 0, "withdrawn": 0, "unchanged": 0}
+    page.correct(FIRST, "color", "blue")
+    page.correct(FIRST, "color", "white")
+    assert taken_in(workspace)["changes"] == {"new": 0, "changed": 1, "withdrawn": 0, "unchanged": 0}
+    page.correct(SECOND, "color", "red")
+    page.correct(SECOND, "color", undone=True)
+    assert taken_in(workspace)["changes"] == {"new": 0, "changed": 0, "withdrawn": 0, "unchanged": 1}
+    page.correct(FIRST, "color", undone=True)
+    page.correct(FIRST, "price", undone=True)
+    assert taken_in(workspace)["changes"] == {"new": 0, "changed": 0, "withdrawn": 1, "unchanged": 0}
+
+
 def test_what_is_kept_again_changes_nothing(workspace: Workspace, page: Page):
     made = [page.correct(FIRST, "color", "red"), page.correct(SECOND, "color", "blue"), page.correct(SECOND, "color")]
     taken_in(workspace)
