@@ -35,6 +35,11 @@ MAX_COST = typer.Option(min=0, metavar="M", help="--prelabel llm: refuse to star
 MAX_TOKENS = typer.Option(min=0, metavar="N", help="--prelabel llm: refuse to start what may take more tokens.")
 PRICE_IN = typer.Option(min=0, metavar="P", help="--prelabel llm: price of a million tokens sent.")
 PRICE_OUT = typer.Option(min=0, metavar="P", help="--prelabel llm: price of a million tokens received.")
+ENGINE = typer.Option(
+    help="Where shards of the work are done: local, or ray (extra 'ray'), on the cluster of $RAY_ADDRESS or one "
+    "started on this machine."
+)
+ENGINE_OF_IMAGES = typer.Option("--engine", help="Where images are encoded, once each: local or ray, as in `import`.")
 LICENCE = typer.Option(metavar="NAME", help="Licence to state, as apache-2.0; without it, none is.")
 PUSH = typer.Option(metavar="OWNER/NAME", help="Send the folder to the Hugging Face Hub, with $HF_TOKEN.")
 PUBLIC = typer.Option("--public", help="With --push: a new repository that everybody may read; else a private one.")

@@ -32,9 +32,10 @@ ONLY_IN = {
         "pipeline/doctor/machine.py",
     ),
     "torchvision": ("semantic_model/",),
+    "ray": ("pipeline/engine.py",),
     "transformers": ("semantic_model/",),
 }
-HEAVY = ("torch", "torchvision", "transformers", "pandas", "label_studio_sdk", "PIL", "numpy", "pyarrow", "ijson")
+HEAVY = tuple("torch torchvision transformers pandas label_studio_sdk PIL numpy pyarrow ijson ray".split())
 UNSAFE_MODULES = {"pickle", "cPickle", "dill", "cloudpickle", "joblib", "shelve", "marshal"}
 LONGEST_MODULE = 600
 

@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from pipeline.context import JSON_OPTION, opened
+from pipeline.context import ENGINE, JSON_OPTION, opened
+from pipeline.engine import EngineName, find_engine
 
 if TYPE_CHECKING:
     from pipeline.corpus.records import SplitShares
@@ -38,6 +39,7 @@ def import_(
         int | None,
         typer.Option(min=1, help="Processes that read a large corpus in MMD's layout; as many as cores unless given."),
     ] = None,
+    engine: Annotated[EngineName, ENGINE] = EngineName.local,
     as_json: Annotated[bool, JSON_OPTION] = False,
 ) -> None:
     """Read a corpus into the workspace, with a ledger of everything dropped and why.
@@ -73,7 +75,8 @@ def import_(
         split=None if split is None else SplitShares.parse(split, split_seed),
         jobs=jobs,
     )
-    report = import_corpus(workspace, request, progress=console)
+    with find_engine(engine, jobs)() as workers:
+        report = import_corpus(workspace, request, engine=workers, progress=console)
     currencies = [f"{n:,} in {name}" for name, n in report.prices_by_currency.items() if name != "unknown"]
     if len(currencies) > 1:
         unknown = report.prices_by_currency.get("unknown", 0)

@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from pipeline.commands.evaluate import ProductTable
-from pipeline.context import JSON_OPTION, NO_IMAGES, PRODUCT_TABLE, opened
+from pipeline.context import ENGINE, JSON_OPTION, NO_IMAGES, PRODUCT_TABLE, opened
+from pipeline.engine import EngineName, find_engine
 from schemas.errors import UsageError
 from semantic_model.registry import BASELINES
 
@@ -49,6 +50,7 @@ def recommend(
     explain: Annotated[bool, typer.Option("--explain", help=_EXPLAIN)] = False,
     product_table: Annotated[ProductTable, PRODUCT_TABLE] = ProductTable.float32,
     no_images: Annotated[bool, NO_IMAGES] = False,
+    engine: Annotated[EngineName, ENGINE] = EngineName.local,
     as_json: Annotated[bool, JSON_OPTION] = False,
 ) -> None:
     """Top products of the catalogue for a dialogue, a message, or every conversation of a file.
@@ -66,6 +68,8 @@ def recommend(
     if batch is None:
         if out is not None:
             raise UsageError("--out is for --batch; one recommendation is printed", fix="leave it out, or see --json")
+        if engine is not EngineName.local:
+            raise UsageError("--engine is for --batch; one recommendation has no shards", fix="leave it out")
         request = RecommendRequest(
             dialogue,
             run,
@@ -105,7 +109,8 @@ def recommend(
         where=where,
         diversify=diversify,
     )
-    report = recommend_batch(workspace, asked, progress=console)
+    with find_engine(engine)() as workers:
+        report = recommend_batch(workspace, asked, engine=workers, progress=console)
     console.result(report, _show_batch)
     if report.problem is not None:
         if as_json:  # the object that is there says it

@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from pipeline.context import DS_INPUT, JSON_OPTION, NO_IMAGES, SETTINGS, first_process, opened
+from pipeline.context import DS_INPUT, ENGINE_OF_IMAGES, JSON_OPTION, NO_IMAGES, SETTINGS, first_process, opened
+from pipeline.engine import EngineName, find_engine
 from schemas.errors import UsageError
 from semantic_model.registry import MODELS, WITHOUT_PUBLIC_CODE
 
@@ -49,6 +50,7 @@ def train(
     run: Annotated[
         str | None, typer.Option("--resume", metavar="RUN", help="Resume an interrupted run (an id, or latest).")
     ] = None,
+    engine: Annotated[EngineName, ENGINE_OF_IMAGES] = EngineName.local,
     as_json: Annotated[bool, JSON_OPTION] = False,
 ) -> None:
     """Train the teacher-student ranker on D_F and D_P.
@@ -60,11 +62,12 @@ def train(
     from pipeline.modelling.training_data import named_for_training
 
     workspace, console = opened(context, as_json=as_json)
+    encoding = find_engine(engine)
     if run is not None:
         others = (labeled_ratio, labelled, unlabeled_ratio, model, preset, seed, epochs)
         if settings or no_images or ds_input or any(value is not None for value in others):
             raise UsageError("--resume takes the run's own settings", fix="leave the other options out")
-        record = resume(workspace, run, progress=console)
+        record = resume(workspace, run, encoding=encoding, progress=console)
     else:
         size = [] if unlabeled_ratio is None else [f"train.unlabelled_ratio={unlabeled_ratio}"]
         request = TrainRequest(
@@ -78,7 +81,7 @@ def train(
             labelled=None if labelled is None else named_for_training(workspace.require(), labelled),
             ds_input=ds_input,
         )
-        record = train_run(workspace, request, progress=console)
+        record = train_run(workspace, request, encoding=encoding, progress=console)
     if not first_process():
         return
     console.result(record, _show)

@@ -10,6 +10,7 @@ import re
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import cached_property
 from typing import Any, Literal
 
 from pipeline.corpus.images import ImageReferences, file_stem, place_of
@@ -250,6 +251,11 @@ class ProductLookup:
     product_ids: Sequence[str]  # sorted
     by_reference: Mapping[str, str]  # links, files and stems of images -> product id
     attributes: Mapping[str, Mapping[str, Sequence[str]]]  # product id -> its attributes
+
+    @cached_property
+    def row_of(self) -> Mapping[str, int]:
+        """Product id -> its place among the ids."""
+        return {product_id: row for row, product_id in enumerate(self.product_ids)}
 
     def of_image(self, reference: str, image_refs: ImageReferences) -> str | None:
         """The id of the product that an image shows, by its link, its file or its file's stem."""

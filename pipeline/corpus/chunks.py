@@ -39,7 +39,7 @@ class Chunk:
     user_turns: int  # how many of the turns are users'
     ledger: dict[str, Any]  # what was counted, as :meth:`Ledger.as_json` gives it
     said: list[Said]  # the slots that states name
-    image_refs: list[ReferencedImage]  # those that the process that made the chunk had not met before
+    image_refs: list[ReferencedImage]  # those that the maker of the chunk had not met before
     sums: str = ""  # of the files read, as :meth:`pipeline.corpus.layout.HashedFiles.take_sums` gives them
 
     def to_bytes(self) -> list[bytes | pa.Buffer]:

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import hashlib
+import json
 import os
 import re
 import stat
 from collections import defaultdict
-from collections.abc import Container, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Container, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from functools import lru_cache
 from itertools import islice
@@ -16,6 +17,7 @@ from typing import Any, Literal, NamedTuple
 from urllib.parse import unquote
 
 from pipeline.corpus.ledger import Ledger
+from schemas.engine import Engine
 from schemas.errors import CorpusError
 from schemas.folding import unescape
 from schemas.safe_text import as_unicode
@@ -129,6 +131,11 @@ class ImageReferences:
         for image in image_refs:
             self.found.setdefault(image.image_id, image)
 
+    def forget(self) -> None:
+        """Remember nothing of what was found."""
+        self.found.clear()
+        self._known.clear()
+
     def image_ids(self, references: Sequence[str]) -> list[str]:
         """Ids of the images referred to, each once, in order."""
         return list(dict.fromkeys([self.resolve(reference).image_id for reference in references]))
@@ -238,6 +245,7 @@ def _at(found: Mapping[str, str], link: str) -> str | None:
 
 
 _IMAGES_A_TASK = 32
+_IMAGES_A_SHARD = 256
 
 Status = Literal["ok", "missing", "dead", "broken"]
 
@@ -263,31 +271,63 @@ class ImageFile(NamedTuple):
 
 
 def check_images(
-    image_refs: Iterable[ReferencedImage], folder: Path | None, *, ambiguous: Container[str] = frozenset()
+    image_refs: Iterable[ReferencedImage],
+    folder: Path | None,
+    *,
+    ambiguous: Container[str] = frozenset(),
+    engine: Engine | None = None,
 ) -> Iterator[ImageFile]:
     """Look at the files of images, in the given order.
 
     A file outside ``folder`` (an absolute path, ``..``, a symbolic link that leads out) is not looked at.
+
+    Args:
+        ambiguous: ids of those of which nothing says which file is theirs.
+        engine: looks at them; None: threads of this process.
     """
     root = None if folder is None else folder.resolve()
 
     def check(image: ReferencedImage) -> ImageFile:
-        if image.file is not None and image.image_id not in ambiguous:
-            return _check(image, image.file, root)
-        status: Status = "missing" if image.url is None else "dead"
-        return ImageFile(image, status, "ambiguous" if image.image_id in ambiguous else status)
+        return _look(image, root, image.image_id in ambiguous)
 
     if root is None:
         yield from map(check, image_refs)
         return
-    with ThreadPoolExecutor(4) as pool:
-        for checked in pool.map(lambda batch: [check(image) for image in batch], _batches(image_refs)):
-            yield from checked
+    if engine is None:
+        with ThreadPoolExecutor(4) as pool:
+            batches = _batches(image_refs, _IMAGES_A_TASK)
+            for checked in pool.map(lambda batch: [check(image) for image in batch], batches):
+                yield from checked
+        return
+    shards = list(_batches(image_refs, _IMAGES_A_SHARD))
+    works = [[(image, image.image_id in ambiguous) for image in shard] for shard in shards]
+    answers = engine.map("pipeline.corpus.images:looks_at_images", str(root), works, needs=[root])
+    for shard, (answer,) in zip(shards, answers, strict=True):
+        for image, (status, reason, path, *rest) in zip(shard, json.loads(answer), strict=True):
+            yield ImageFile(image, status, reason, None if path is None else Path(path), *rest)
 
 
-def _batches(image_refs: Iterable[ReferencedImage]) -> Iterator[list[ReferencedImage]]:
+def looks_at_images(root: str) -> Callable[[Any], list[bytes]]:
+    """In a worker of an engine: what looks at the images of a shard."""
+
+    def look(shard: Any) -> list[bytes]:
+        found = [_look(ReferencedImage(*image), Path(root), ambiguous) for image, ambiguous in shard]
+        told = [[status, reason, path and str(path), *rest] for _, status, reason, path, *rest in found]
+        return [json.dumps(told).encode()]
+
+    return look
+
+
+def _look(image: ReferencedImage, root: Path | None, ambiguous: bool) -> ImageFile:
+    if image.file is not None and not ambiguous:
+        return _check(image, image.file, root)
+    status: Status = "missing" if image.url is None else "dead"
+    return ImageFile(image, status, "ambiguous" if ambiguous else status)
+
+
+def _batches(image_refs: Iterable[ReferencedImage], size: int) -> Iterator[list[ReferencedImage]]:
     waiting = iter(image_refs)
-    while batch := list(islice(waiting, _IMAGES_A_TASK)):
+    while batch := list(islice(waiting, size)):
         yield batch
 
 

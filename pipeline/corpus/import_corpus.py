@@ -30,6 +30,7 @@ from pipeline.corpus.slots import CorpusSlots
 from pipeline.corpus.updates import UPDATE_COLUMNS, annotation_rows
 from pipeline.ontology.derivation import AttributeCounts, CorpusSlot, derive_ontology, grown
 from pipeline.workspace import Workspace
+from schemas.engine import Engine
 from schemas.errors import CorpusError, UsageError
 from schemas.files import remove_left_over, temporary_folder, write_json
 from schemas.json_form import json_form
@@ -116,14 +117,19 @@ class ImportRequest:
                 raise CorpusError("the path of a corpus must be UTF-8", where=path, fix="rename the folder")
 
 
-def import_corpus(workspace: Workspace, request: ImportRequest, *, progress: Progress | None = None) -> ImportReport:
+def import_corpus(
+    workspace: Workspace, request: ImportRequest, *, engine: Engine | None = None, progress: Progress | None = None
+) -> ImportReport:
     """Import a corpus; the workspace is made if it is not there, and the tables of an earlier import are replaced.
+
+    Args:
+        engine: reads the dialogues of a corpus in MMD's layout, and looks at images; the tables are the same.
 
     Raises:
         CorpusError: no such folder, no dialogues or no catalogue in it, or a file of one's own data that is not valid.
         OntologyError: the workspace's ``ontology.json`` was edited into something invalid.
         UsageError: an unknown format, or a workspace that cannot be written to.
-        ServiceError: a process that read dialogues was killed.
+        ServiceError: a process that read dialogues was killed, or an engine's workers again and again.
     """
     workspace.require_unicode()
     progress = progress or SilentProgress()
@@ -133,7 +139,7 @@ def import_corpus(workspace: Workspace, request: ImportRequest, *, progress: Pro
     existing = workspace.ontology() if workspace.ontology_file.is_file() else None
     settings = {"format": request.form, "ignore_states": request.ignore_states, "topic_change": request.topic_change}
     with _staging(workspace.root) as staging:
-        job = _Import(reader, staging, ledger, request, progress)
+        job = _Import(reader, staging, ledger, request, progress, engine)
         report = job.run()
         report.left_out = tuple(folders.left_out)
         for told in folders.left_out:
@@ -193,6 +199,7 @@ class _Import:
     ledger: Ledger
     request: ImportRequest
     progress: Progress
+    engine: Engine | None = None
     inputs: dict[str, str] = field(default_factory=dict)
 
     def run(self) -> ImportReport:
@@ -201,7 +208,7 @@ class _Import:
         self._counts = AttributeCounts()
         self._corpus_slots: list[CorpusSlot] = []
         self._slot_keys: dict[str, str] = {}
-        with Chunks(self.reader, self.request.jobs) as chunks:
+        with Chunks(self.reader, self.request.jobs, self.engine) as chunks:
             with self.progress.task("reading the catalogue"):
                 self._catalogue = Catalogue(self.reader.products(self.ledger), self.ledger)
                 image_ids = self._catalogue.link_images(self.reader.image_refs)
@@ -239,7 +246,8 @@ class _Import:
         found = sorted(image_refs.found.values())
         line = self.ledger["images"]
         with open_writer(self.staging / "images.parquet", IMAGES, inputs=self.inputs) as table:
-            checked = check_images(found, image_refs.folder, ambiguous=image_refs.ambiguous())
+            ambiguous = image_refs.ambiguous()
+            checked = check_images(found, image_refs.folder, ambiguous=ambiguous, engine=self.engine)
             for file in self.progress.track(checked, "looking at images", len(found)):
                 table.write(file.row())
                 self._report.images[file.status] += 1

@@ -1,7 +1,8 @@
 """The chunks of a corpus, made here or by several processes, and given back in order.
 
 Only MMD's layout, with its file a dialogue, is read by several: SIMMC and JSON lines keep many dialogues in one file,
-which would first have to be gone through to find out where each starts.
+which would first have to be gone through to find out where each starts. The several are processes of this machine, or
+the workers of an engine (:mod:`schemas.engine`).
 
 One fresh interpreter is started, which imports what reading takes, is told the catalogue, and then forks the others
 while it has a single thread. (It is not multiprocessing's way: there, each process would import for itself, and also
@@ -20,7 +21,7 @@ import subprocess
 import sys
 import traceback
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import suppress
 from importlib.abc import MetaPathFinder
@@ -29,12 +30,15 @@ from queue import SimpleQueue
 from types import ModuleType
 from typing import IO, Any, NamedTuple
 
+import pyarrow as pa
+
 from pipeline.corpus.catalogue import Setting
 from pipeline.corpus.chunks import Chunk, ChunkMaker
 from pipeline.corpus.layout import Folders
 from pipeline.corpus.ledger import Ledger
 from pipeline.corpus.mmd import MmdDialogues, MmdReader
 from pipeline.corpus.records import Parts, Reader
+from schemas.engine import Engine
 from schemas.errors import ServiceError, UsageError
 from schemas.validation import did_you_mean
 
@@ -164,9 +168,8 @@ def main() -> None:
     """Hear the setting, fork a process for each pair of pipes on the command line, and wait for them to end."""
     sys.meta_path.insert(0, _NoPandas())
     pipes: list[tuple[int, int]] = json.loads(sys.argv[1])
-    known = json.load(sys.stdin.buffer)
-    maker = ChunkMaker(Setting.from_json(known["setting"]))
-    dialogues = MmdDialogues(**known["dialogues"])
+    dialogues, setting = _told(json.load(sys.stdin.buffer))
+    maker = ChunkMaker(setting)
     gc.disable()  # parsed JSON holds no cycles
     gc.freeze()
     for pair in pipes:
@@ -182,6 +185,21 @@ def main() -> None:
     with suppress(ChildProcessError):
         while True:
             os.wait()
+
+
+def _told(known: Mapping[str, Any]) -> tuple[MmdDialogues, Setting]:
+    return MmdDialogues(**known["dialogues"]), Setting.from_json(known["setting"])
+
+
+def makes_chunks(known: Mapping[str, Any]) -> Callable[[Any], list[bytes | pa.Buffer]]:
+    """In a worker of an engine: what makes the chunk of a run of files, whichever it made before."""
+    dialogues, setting = _told(known)
+
+    def make(run: Any) -> list[bytes | pa.Buffer]:
+        setting.image_refs.forget()  # so that each chunk gives all images that it refers to
+        return dialogues.chunk(run, ChunkMaker(setting)).to_bytes()
+
+    return make
 
 
 class _NoPandas(MetaPathFinder):
@@ -209,16 +227,23 @@ is read. So they pay from about 40 and 140 MB on; in between, either way costs a
 
 
 class Chunks:
-    """Makes the chunks of a corpus; processes are started when this is made, and come up beside whatever follows."""
+    """Makes the chunks of a corpus; processes are started when this is made, and come up beside whatever follows.
 
-    def __init__(self, reader: Reader, jobs: int | None) -> None:
+    Args:
+        reader: of the corpus.
+        jobs: how many processes there may be; None: one a core.
+        engine: reads in the place of these.
+    """
+
+    def __init__(self, reader: Reader, jobs: int | None, engine: Engine | None = None) -> None:
         self._reader = reader
+        self._engine = engine
         self._parts: Parts | None = None
         self._pool: WorkerPool | None = None
         if isinstance(reader, MmdReader):
             self._parts = reader.parts()
             jobs = _jobs(self._parts, jobs)
-            if jobs > 1:
+            if jobs > 1 and engine is None:
                 self._pool = WorkerPool(jobs)
 
     def __enter__(self) -> Chunks:
@@ -235,15 +260,23 @@ class Chunks:
             yield from self._one_by_one(ChunkMaker(setting))
             return
         files = reader.files_of_dialogues
-        if self._pool is None:
+        if self._pool is None and self._engine is None:
             maker = ChunkMaker(setting)
             chunks = (files.chunk(run, maker) for run in self._parts.runs)
         else:
             known = {"setting": setting.as_json(), "dialogues": files.as_json()}
-            chunks = (Chunk.from_bytes(answer) for answer in self._pool.answers(known, self._parts.runs))
+            chunks = (Chunk.from_bytes(answer) for answer in self._answers(known, self._parts.runs))
         for run, chunk in zip(self._parts.runs, chunks, strict=True):
             files.files.add_sums(chunk.sums)
             yield len(run), chunk
+
+    def _answers(self, known: Any, runs: Sequence[Any]) -> Iterator[list[bytes]]:
+        if self._engine is None:
+            assert self._pool is not None
+            return self._pool.answers(known, runs)
+        folders = [known["dialogues"]["folder"], known["setting"]["image_refs"]["folder"]]
+        needs = [Path(folder) for folder in folders if folder is not None]
+        return self._engine.map("pipeline.corpus.reading:makes_chunks", known, runs, needs=needs)
 
     def _one_by_one(self, maker: ChunkMaker) -> Iterator[tuple[int, Chunk]]:
         n = 0

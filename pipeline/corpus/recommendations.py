@@ -179,7 +179,7 @@ class Recommendations:
     def __init__(self, setting: Setting, ledger: Ledger) -> None:
         products, image_refs = setting.products, setting.image_refs
         self._product_ids = products.product_ids
-        row_of = {product_id: row for row, product_id in enumerate(self._product_ids)}
+        row_of = products.row_of
         if setting.candidates == "images":
 
             def by_image(reference: str) -> int | None:

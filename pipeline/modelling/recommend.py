@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import json
+import os
+import platform
+import sys
 from collections import Counter
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -22,14 +26,16 @@ from pipeline.modelling.conversation import (
 )
 from pipeline.modelling.recommender import Recommendation, Recommender, check_request
 from pipeline.workspace import Workspace
+from schemas.engine import Engine
 from schemas.errors import CheckError, CorpusError, UsageError
 from schemas.files import atomic_path, sha256_file
 from schemas.json_form import json_form
 from schemas.progress import Progress, SilentProgress
-from schemas.tables import RECOMMENDED, TableWriter, open_writer
+from schemas.tables import RECOMMENDED, open_writer
 from semantic_model.data.corpus import Corpus
 
 _LONGEST_LINE = 16 << 20  # bytes
+_LINES_A_SHARD = 128
 _SOURCES = "--dialogue, --conversation, or --message and --image"
 
 
@@ -167,24 +173,34 @@ class _Rejected(NamedTuple):
         return orjson.dumps(self._asdict(), option=orjson.OPT_APPEND_NEWLINE)
 
 
-def recommend_batch(workspace: Workspace, request: BatchRequest, *, progress: Progress | None = None) -> BatchReport:
+def recommend_batch(
+    workspace: Workspace, request: BatchRequest, *, engine: Engine | None = None, progress: Progress | None = None
+) -> BatchReport:
     """Recommend products for each conversation of a file, line by line: the memory needed does not grow with it.
 
     Each is answered by itself, so that its rows are to the last bit what :func:`recommend` finds for it. Lines that are
     no conversations are written beside ``out`` with what is wrong with each, as ``OUT.rejected.jsonl``.
 
+    Args:
+        engine: answers shards of the lines; the files are the same on machines of one kind.
+
     Raises:
         CorpusError: the file cannot be read, or holds no conversation at all; nothing is written.
         FilterError, WorkspaceError, ModelError, MissingPartError: as :func:`recommend`; nothing is written.
+        UsageError, ServiceError: an engine that does not see the files, or that cannot be reached.
     """
     shown = progress or SilentProgress()
     try:
-        lines, sha256 = sum(1 for _ in _lines(request.file)), sha256_file(request.file)
+        shards, sha256 = list(_shards(request.file)), sha256_file(request.file)
     except OSError as problem:
         raise CorpusError(f"cannot read the conversations: {problem.strerror}", where=request.file) from None
-    recommender = Recommender.open(workspace, request.run, images=request.images, product_table=request.product_table)
+    recommender = _opened(workspace, request, keep_table=engine is not None)
     if request.where is not None:
         recommender.filters.mask(request.where)
+    if engine is None:
+        answers = (_recommended(recommender, request, *numbered) for numbered in _lines(request.file))
+    else:
+        answers = _recommended_elsewhere(engine, workspace, replace(request, run=recommender.run), shards)
     reasons: Counter[str] = Counter()
     first: _Rejected | None = None
     answered = 0
@@ -194,15 +210,16 @@ def recommend_batch(workspace: Workspace, request: BatchRequest, *, progress: Pr
         rejected = stack.enter_context(atomic_path(beside))
         writer = stack.enter_context(open_writer(request.out, RECOMMENDED, inputs=inputs))
         refused = stack.enter_context(rejected.open("wb"))
-        task = stack.enter_context(shown.task(f"recommending with {recommender.run}", lines))
-        for number, line in _lines(request.file):
-            found = _recommended(recommender, request, number, line)
+        task = stack.enter_context(
+            shown.task(f"recommending with {recommender.run}", sum(shard.lines for shard in shards))
+        )
+        for found in answers:
             if isinstance(found, _Rejected):
                 first = first or found
                 reasons[found.reason] += 1
                 refused.write(found.as_bytes())
             else:
-                _write(writer, number, found)
+                writer.write_all(found)
                 answered += 1
             task.advance()
         if not answered:
@@ -217,9 +234,59 @@ def recommend_batch(workspace: Workspace, request: BatchRequest, *, progress: Pr
     )
 
 
-def _recommended(
-    recommender: Recommender, request: BatchRequest, number: int, line: bytes
-) -> Recommendation | _Rejected:
+def _opened(workspace: Workspace, request: BatchRequest, *, keep_table: bool) -> Recommender:
+    return Recommender.open(
+        workspace, request.run, images=request.images, product_table=request.product_table, keep_table=keep_table
+    )
+
+
+_Answer = list[dict[str, Any]] | _Rejected
+"""What a line comes to: rows of the table, or why it was rejected."""
+
+
+def _recommended_elsewhere(
+    engine: Engine, workspace: Workspace, request: BatchRequest, shards: Sequence[_Shard]
+) -> Iterator[_Answer]:
+    import torch
+
+    threads, gpu = torch.get_num_threads(), torch.cuda.is_available()
+    setting = {
+        "workspace": str(workspace.root),
+        "request": json_form(request),
+        "size": request.file.stat().st_size,
+        "threads": threads,
+        "gpu": gpu,
+    }
+    needs = [workspace.products, request.file]
+    maker = "pipeline.modelling.recommend:recommends_lines"
+    for (answer,) in engine.map(maker, setting, shards, needs=needs, cores=threads, gpu=gpu):
+        for found in json.loads(answer):
+            yield found if isinstance(found, list) else _Rejected(**found)
+
+
+def recommends_lines(setting: Mapping[str, Any]) -> Callable[[Any], list[bytes]]:
+    """In a worker of an engine: what answers a shard of a file of conversations."""
+    if not setting["gpu"]:
+        os.environ["CUDA_VISIBLE_DEVICES"] = ""
+    import torch
+
+    torch.set_num_threads(setting["threads"])
+    told = setting["request"]
+    request = BatchRequest(**{**told, "file": Path(told["file"]), "out": Path(told["out"])})
+    if request.file.stat().st_size != setting["size"]:
+        fix = "keep it under the same path on a disk that all machines share"
+        raise UsageError(f"{platform.node()} sees another file of conversations", where=request.file, fix=fix)
+    recommender = _opened(Workspace(Path(setting["workspace"])), request, keep_table=True)
+
+    def recommend_lines(told: Any) -> list[bytes]:
+        shard = _Shard(*told)
+        found = [_recommended(recommender, request, *numbered) for numbered in _lines(request.file, shard)]
+        return [json.dumps([one._asdict() if isinstance(one, _Rejected) else one for one in found]).encode()]
+
+    return recommend_lines
+
+
+def _recommended(recommender: Recommender, request: BatchRequest, number: int, line: bytes) -> _Answer:
     where = f"{request.file}, line {number}"
     if len(line) > _LONGEST_LINE:
         return _Rejected(number, "too_long", f"a line of more than {_LONGEST_LINE >> 20} MB ({where})", None)
@@ -244,34 +311,60 @@ def _recommended(
         )
     except CorpusError as problem:
         return _Rejected(number, "image_not_read", f"{problem} ({where})", content)
-    return found
+    return [
+        {
+            "line": number,
+            "dialogue_id": found.dialogue_id,
+            "turn": found.turn,
+            "rank": product.rank,
+            "product_id": product.product_id,
+            "name": product.name,
+            "score": product.score,
+            "images": list(product.images),
+            "run": found.run,
+        }
+        for product in found.products
+    ]
 
 
-def _write(writer: TableWriter, line: int, found: Recommendation) -> None:
-    for product in found.products:
-        writer.write(
-            {
-                "line": line,
-                "dialogue_id": found.dialogue_id,
-                "turn": found.turn,
-                "rank": product.rank,
-                "product_id": product.product_id,
-                "name": product.name,
-                "score": product.score,
-                "images": list(product.images),
-                "run": found.run,
-            }
-        )
+class _Shard(NamedTuple):
+    """A run of lines of a file; those that are blank do not count."""
+
+    start: int  # bytes of the file before it
+    before: int  # lines of the file before it, blank ones too
+    lines: int
 
 
-def _lines(path: Path) -> Iterator[tuple[int, bytes]]:
+_START = _Shard(0, 0, sys.maxsize)
+
+
+def _shards(path: Path) -> Iterator[_Shard]:
+    """The whole file in runs of lines."""
+    start = before = lines = 0
+    for number, _, end in _read_lines(path, _START):
+        lines += 1
+        if lines == _LINES_A_SHARD:
+            yield _Shard(start, before, lines)
+            start, before, lines = end, number, 0
+    if lines:
+        yield _Shard(start, before, lines)
+
+
+def _lines(path: Path, shard: _Shard = _START) -> Iterator[tuple[int, bytes]]:
     """Line number from 1 and line, of those that are not blank; the rest of a line that is too long is read past."""
+    return ((number, line) for number, line, _ in _read_lines(path, shard))
+
+
+def _read_lines(path: Path, shard: _Shard) -> Iterator[tuple[int, bytes, int]]:
+    """The same, with how many bytes of the file come before the next line."""
     with path.open("rb") as file:
-        number = 0
-        while line := file.readline(_LONGEST_LINE + 1):
+        file.seek(shard.start)
+        number, left = shard.before, shard.lines
+        while left and (line := file.readline(_LONGEST_LINE + 1)):
             number += 1
             part = line
             while len(part) > _LONGEST_LINE and not part.endswith(b"\n"):
                 part = file.readline(_LONGEST_LINE + 1)
             if line.strip():
-                yield number, line
+                left -= 1
+                yield number, line, file.tell()

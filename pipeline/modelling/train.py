@@ -15,6 +15,7 @@ from pipeline.modelling.folds import Fold
 from pipeline.modelling.run_record import PLAN, RECORD, Plan, RunRecord, model_card, read_record
 from pipeline.modelling.training_data import TrainingData, input_hashes, prepare
 from pipeline.workspace import Workspace
+from schemas.engine import OpenEngine, no_engine
 from schemas.errors import ModelError, UsageError
 from schemas.files import read_json, sha256_bytes, write_atomic, write_json
 from schemas.progress import Progress, SilentProgress
@@ -54,7 +55,12 @@ class TrainRequest:
 
 
 def train(
-    workspace: Workspace, request: TrainRequest, *, go_on: bool = False, progress: Progress | None = None
+    workspace: Workspace,
+    request: TrainRequest,
+    *,
+    go_on: bool = False,
+    encoding: OpenEngine = no_engine,
+    progress: Progress | None = None,
 ) -> RunRecord:
     """Train a ranker on D_F and D_P; returns the run's record.
 
@@ -63,6 +69,7 @@ def train(
 
     Args:
         go_on: an interrupted run of this request is gone on with.
+        encoding: opens the engine that encodes images that are not encoded yet, for as long as that takes.
 
     Raises:
         UsageError: unknown model, preset or setting, one that the model does not look at, or a ratio outside 0 ... 1.
@@ -73,7 +80,7 @@ def train(
     """
     workspace.require()
     plan, config = plan_run(workspace, request)
-    return _train(workspace, plan, config, progress or SilentProgress(), go_on=go_on)
+    return _train(workspace, plan, config, progress or SilentProgress(), go_on=go_on, encoding=encoding)
 
 
 def train_planned(workspace: Workspace, plan: Plan, *, progress: Progress | None = None) -> RunRecord:
@@ -90,7 +97,9 @@ def train_planned(workspace: Workspace, plan: Plan, *, progress: Progress | None
     return _train(workspace, plan, config, progress or SilentProgress(), go_on=True)
 
 
-def _train(workspace: Workspace, plan: Plan, config: Config, shown: Progress, *, go_on: bool) -> RunRecord:
+def _train(
+    workspace: Workspace, plan: Plan, config: Config, shown: Progress, *, go_on: bool, encoding: OpenEngine = no_engine
+) -> RunRecord:
     run, folder = plan.run, workspace.runs / plan.run
     if (folder / RECORD).is_file():
         shown.log(f"this run is there already: {folder} (delete the folder to train it again)")
@@ -99,7 +108,7 @@ def _train(workspace: Workspace, plan: Plan, config: Config, shown: Progress, *,
 
     with open_processes() as processes:
         if processes.collect(go_on and (folder / PLAN).is_file())[0]:
-            return resume(workspace, run, progress=shown)
+            return resume(workspace, run, encoding=encoding, progress=shown)
         prepared = prepare(workspace, plan, config, shown)  # nothing is written before the inputs are found good
         if processes.first:
             if folder.exists():
@@ -107,14 +116,17 @@ def _train(workspace: Workspace, plan: Plan, config: Config, shown: Progress, *,
                 shutil.rmtree(folder)
             write_atomic(folder / "config.toml", config_toml(config, title=f"settings of the run {run}"))
             write_json(folder / PLAN, asdict(plan))
-        return _run(workspace, folder, plan, config, prepared, shown, processes, resumed=False)
+        return _run(workspace, folder, plan, config, prepared, shown, processes, encoding, resumed=False)
 
 
-def resume(workspace: Workspace, run: str, *, progress: Progress | None = None) -> RunRecord:
+def resume(
+    workspace: Workspace, run: str, *, encoding: OpenEngine = no_engine, progress: Progress | None = None
+) -> RunRecord:
     """Resume an interrupted run from its last checkpoint, as if it had never stopped; returns its record.
 
     Args:
         run: its id, or ``latest`` for the unfinished run worked on last.
+        encoding: see :func:`train`.
 
     Raises:
         ModelError: no such run, a checkpoint that cannot be used, or data that changed since it began.
@@ -133,7 +145,7 @@ def resume(workspace: Workspace, run: str, *, progress: Progress | None = None) 
 
     with open_processes() as processes:
         prepared = prepare(workspace, plan, config, shown)
-        return _run(workspace, folder, plan, config, prepared, shown, processes, resumed=True)
+        return _run(workspace, folder, plan, config, prepared, shown, processes, encoding, resumed=True)
 
 
 def _unchanged(workspace: Workspace, plan: Plan, config: Config) -> None:
@@ -247,6 +259,7 @@ def _run(
     data: TrainingData,
     shown: Progress,
     processes: Processes,
+    encoding: OpenEngine,
     *,
     resumed: bool,
 ) -> RunRecord:
@@ -259,9 +272,14 @@ def _run(
     if config.model.width <= _ONE_THREAD:
         torch.set_num_threads(1)
     corpus = data.corpus
-    with processes.first_before_others():  # it encodes the images, the others find them encoded
+    with processes.first_before_others(), encoding() as engine:  # the first encodes, the others find images encoded
         features = load_features(
-            config.image, corpus.image_files, hashes=corpus.image_hashes, cache=workspace.features, progress=shown
+            config.image,
+            corpus.image_files,
+            hashes=corpus.image_hashes,
+            cache=workspace.features,
+            engine=engine,
+            progress=shown,
         )
     shown.log(f"images: {features.source}" if plan.images else "images: all left out")
     without = sum(product.image_file is None for product in corpus.products)

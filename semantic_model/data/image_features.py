@@ -3,21 +3,25 @@
 from __future__ import annotations
 
 import math
+import platform
 import re
 from collections import Counter
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, fields, replace
 from functools import cached_property
 from pathlib import Path
+from pkgutil import resolve_name
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import numpy.typing as npt
+import orjson
 from PIL import Image
 
-from schemas.errors import ModelError
+from schemas.engine import Engine
+from schemas.errors import ModelError, UsageError
 from schemas.files import sha256_bytes, sha256_file
-from schemas.progress import Progress, SilentProgress
+from schemas.progress import Progress, SilentProgress, Task
 from semantic_model.config.sections import ImageConfig, MapImageConfig, TowerImageConfig
 from semantic_model.data.feature_store import FeatureStore, read_array
 from semantic_model.data.image_decoding import DECODING_VERSION, UndecodableImageError, decode_image
@@ -101,6 +105,7 @@ def load_features(
     *,
     hashes: Mapping[str, str] | None = None,
     cache: Path | None = None,
+    engine: Engine | None = None,
     progress: Progress | None = None,
 ) -> Features:
     """Features of the images ``files`` (image id -> file): brought along, from the cache, or encoded now.
@@ -109,10 +114,13 @@ def load_features(
         config: which encoder, or which folder. Of an encoder that is fine-tuned, the pixels it reads.
         hashes: image id -> sha256, where known; the rest is hashed here.
         cache: folder of the memory maps (``features`` of a workspace); None keeps them in memory.
+        engine: encodes those that are not kept yet; None: this process. The features are the same on machines of one
+            kind with the same weights.
 
     Raises:
         MissingPartError: the encoder's weights are not there; lists the ways out.
         ModelError: a features folder or a weights file that cannot be used.
+        UsageError, ServiceError: an engine that does not see the images, or that cannot be reached.
     """
     shown: Progress = progress or SilentProgress()
     if config.features:
@@ -130,7 +138,14 @@ def load_features(
     stored = FeatureStore(cache, f"{encoder.key}-decoding{DECODING_VERSION}", encoder.width, encoder.kind)
     first = {key: image_id for image_id, key in reversed(keys.items()) if key not in stored.rows}
     if first:
-        _encode(stored, encoder, sorted(first), {key: files[image_id] for key, image_id in first.items()}, shown)
+        paths = {key: files[first[key]] for key in sorted(first)}
+        batches = [list(paths.values())[start : start + _BATCH] for start in range(0, len(paths), _BATCH)]
+        if engine is None:
+            encoded = (_encode_files(encoder, batch) for batch in batches)
+        else:
+            encoded = _encode_elsewhere(engine, config, encoder.key, batches)
+        with shown.task(f"encoding images ({encoder.key})", len(paths)) as task:
+            _add(stored, list(paths), encoded, task)
     rows = {image_id: stored.rows[key] for image_id, key in keys.items() if stored.rows.get(key, NO_IMAGE) >= 0}
     return Features(stored.values, rows, encoder.description, len(keys) - len(rows), encoder.map_shape, cache)
 
@@ -147,26 +162,79 @@ class FeatureEncoder:
     map_shape: tuple[int, ...] = ()
 
 
-def _encode(
-    stored: FeatureStore, encoder: FeatureEncoder, keys: list[str], paths: Mapping[str, Path], progress: Progress
-) -> None:
-    """Encode images, 32 at a time, and keep them."""
+_BATCH = 32
+"""Images encoded together, whoever does it: rounding may depend on it."""
+
+Encoded = tuple[list[bool], npt.NDArray[Any] | None]
+"""Of a batch of images: which can be decoded, and the features [n, F] of these, None where there are none."""
+
+
+def _add(stored: FeatureStore, keys: list[str], encoded: Iterable[Encoded], task: Task) -> None:
+    """Keep what was encoded, batch after batch of the keys."""
     found: list[npt.NDArray[Any]] = []
     rows: dict[str, int] = {}
     row = len(stored.values)
-    with progress.task(f"encoding images ({encoder.key})", len(keys)) as task:
-        for start in range(0, len(keys), 32):
-            batch: list[Image.Image] = []
-            for key in keys[start : start + 32]:
-                image = open_image(paths[key])
-                rows[key] = NO_IMAGE if image is None else row + len(batch)
-                if image is not None:
-                    batch.append(image)
-            if batch:
-                found.append(encoder.encode(batch))
-            row += len(batch)
-            task.advance(min(32, len(keys) - start))
+    for decoded, values in encoded:
+        for key, is_there in zip(keys[len(rows) :], decoded, strict=False):
+            rows[key] = row if is_there else NO_IMAGE
+            row += is_there
+        if values is not None:
+            found.append(values)
+        task.advance(len(decoded))
     stored.add(rows, found)
+
+
+def _encode_files(encoder: FeatureEncoder, paths: Iterable[Path]) -> Encoded:
+    images = list(map(open_image, paths))
+    decoded = [image for image in images if image is not None]
+    return [image is not None for image in images], encoder.encode(decoded) if decoded else None
+
+
+def _encode_elsewhere(
+    engine: Engine, config: ImageConfig, key: str, batches: Sequence[Sequence[Path]]
+) -> Iterator[Encoded]:
+    threads = None
+    if config.encoder != "pixels":
+        import torch
+
+        threads = torch.get_num_threads()
+    kind = type(config)
+    setting = {
+        "kind": f"{kind.__module__}:{kind.__qualname__}",
+        "config": config.model_dump(mode="json"),
+        "key": key,
+        "threads": threads,
+    }
+    works = [[str(path) for path in batch] for batch in batches]
+    answers = engine.map("semantic_model.data.image_features:encodes_images", setting, works, cores=threads or 1)
+    for batch, (told, values) in zip(batches, answers, strict=True):
+        decoded, dtype, shape = orjson.loads(told)
+        for path, is_there in zip(batch, decoded, strict=True):
+            if not is_there and open_image(path) is not None:
+                fix = "keep images under the same path on a disk that all machines share"
+                raise UsageError("an image that is here is not seen by another process", where=path, fix=fix)
+        yield decoded, np.frombuffer(values, dtype).reshape(shape) if values else None
+
+
+def encodes_images(setting: Mapping[str, Any]) -> Callable[[Any], list[bytes]]:
+    """In a worker of an engine: what encodes a batch of image files."""
+    if setting["threads"] is not None:
+        import torch
+
+        torch.set_num_threads(setting["threads"])
+    encoder = open_encoder(resolve_name(setting["kind"]).model_validate(setting["config"]))
+    if encoder.key != setting["key"]:
+        raise ModelError(
+            f"the image encoder is '{encoder.key}' on {platform.node()}, and '{setting['key']}' where it was asked for",
+            fix="give all machines the same weights",
+        )
+
+    def encode(shard: Any) -> list[bytes]:
+        decoded, values = _encode_files(encoder, map(Path, shard))
+        found = np.zeros((0,)) if values is None else values
+        return [orjson.dumps([decoded, found.dtype.str, found.shape]), found.tobytes()]
+
+    return encode
 
 
 def open_image(path: Path) -> Image.Image | None:
