@@ -30,7 +30,7 @@ from pipeline.environment import variables_set
 from schemas.engine import Engine, OpenEngine, no_engine
 from schemas.errors import MissingPartError, SemctlError, ServiceError, UsageError
 
-_ATTEMPTS = 4
+_ATTEMPTS = 3
 """How often a shard is begun whose worker is killed: that may be the shard's fault."""
 
 _BLOCKS = 1_000
@@ -131,7 +131,7 @@ class RayEngine(Engine):
                 fn_kwargs=more,
                 batch_size=1,
                 batch_format="pyarrow",
-                compute=ray.data.TaskPoolStrategy(size=workers),
+                compute=ray.data.TaskPoolStrategy(size=min(workers, blocks)),
                 num_cpus=cores,
                 num_gpus=1 if gpu else 0,
             )
@@ -148,9 +148,10 @@ class RayEngine(Engine):
                 raise RuntimeError(f"Ray Data gave {expected} of {len(shards)} shards")
 
     def _open(self) -> None:
-        # before Ray is imported, as it reads some of these then
+        # before Ray is imported, which reads some of these then
         os.environ["RAY_USAGE_STATS_ENABLED"] = "0"
         os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "1")  # who takes no GPU sees none
+        os.environ.setdefault("RAY_DEDUP_LOGS_SKIP_REGEX", ".")  # it would print to stdout that a worker was killed
         import ray
 
         if ray.is_initialized():  # by whoever called us
