@@ -198,7 +198,7 @@ def recommend_batch(
     if request.where is not None:
         recommender.filters.mask(request.where)
     if engine is None:
-        answers = (_recommended(recommender, request, *numbered) for numbered in _lines(request.file))
+        answers: Iterator[_Answer] = (_recommended(recommender, request, *line) for line in _lines(request.file))
     else:
         answers = _recommended_elsewhere(engine, workspace, replace(request, run=recommender.run), shards)
     reasons: Counter[str] = Counter()

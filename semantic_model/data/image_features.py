@@ -141,7 +141,7 @@ def load_features(
         paths = {key: files[first[key]] for key in sorted(first)}
         batches = [list(paths.values())[start : start + _BATCH] for start in range(0, len(paths), _BATCH)]
         if engine is None:
-            encoded = (_encode_files(encoder, batch) for batch in batches)
+            encoded: Iterator[Encoded] = (_encode_files(encoder, batch) for batch in batches)
         else:
             encoded = _encode_elsewhere(engine, config, encoder.key, batches)
         with shown.task(f"encoding images ({encoder.key})", len(paths)) as task:
