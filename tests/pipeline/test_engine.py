@@ -289,7 +289,8 @@ def test_training_has_its_images_encoded_by_an_engine_that_is_closed_before_it_b
 @pytest.mark.slow
 def test_ctrl_c_stops_the_cluster_that_was_started(tmp_path: Path) -> None:
     generate_corpus(tmp_path / "corpus", GenerateRequest(size="test"))
-    os.mkfifo(tmp_path / "corpus/dialogues/train/waits.json")  # whoever opens it waits for ever
+    fifo = tmp_path / "corpus/dialogues/train/waits.json"
+    os.mkfifo(fifo)
     arguments = ["-w", tmp_path / "work", "import", tmp_path / "corpus", "--format", "mmd", "--jobs", "1"]
     environment = {name: value for name, value in os.environ.items() if name != "RAY_ADDRESS"}
     command = subprocess.Popen(
@@ -299,13 +300,16 @@ def test_ctrl_c_stops_the_cluster_that_was_started(tmp_path: Path) -> None:
         text=True,
     )
     started: set[int] = set()
+    writers: list[int] = []
     try:
-        wait_until(lambda: _waits_for_a_fifo(below(command.pid)), seconds=240)
+        wait_until(lambda: _opened_for_reading(fifo, writers), seconds=240)
         started = set(below(command.pid))
         command.send_signal(signal.SIGINT)
         assert command.wait(timeout=120) == 130
     finally:
         command.kill()
+        for writer in writers:
+            os.close(writer)
     wait_until(lambda: not parents().keys() & started)
     assert len(started) > 3
     assert [entry.name for entry in tmp_path.iterdir()] == ["corpus"]
@@ -313,16 +317,11 @@ def test_ctrl_c_stops_the_cluster_that_was_started(tmp_path: Path) -> None:
     assert "Traceback" not in command.stderr.read()
 
 
-def _waits_for_a_fifo(pids: list[int]) -> bool:
-    for pid in pids:
-        with suppress(OSError):
-            if "wait_for_partner" in Path(f"/proc/{pid}/wchan").read_text() and "ray::" in _name(pid):
-                return True
-    return False
-
-
-def _name(pid: int) -> str:
-    return Path(f"/proc/{pid}/cmdline").read_bytes().replace(b"\0", b" ").decode(errors="replace")
+def _opened_for_reading(fifo: Path, writers: list[int]) -> bool:
+    """Whether somebody reads from it, who then gets nothing for as long as the writer lives."""
+    with suppress(OSError):
+        writers.append(os.open(fifo, os.O_WRONLY | os.O_NONBLOCK))
+    return bool(writers)
 
 
 def test_without_the_package_it_says_how_to_get_it(
