@@ -33,6 +33,8 @@ _TEMPORARY = ".semctl.tmp"
 _ASIDE = ".d"  # what a folder's temporary name has after that of the file that is locked for it
 _LONGEST_NAME = 40
 
+_HERE, _EXCHANGE = -100, 2  # AT_FDCWD and RENAME_EXCHANGE of Linux
+
 _ROOM = ("cannot write", "make room there")
 _RIGHTS = ("cannot read or write", "change its permissions, or those of its folder")
 _DISK_PROBLEMS = {
@@ -109,6 +111,15 @@ def remove_folder(folder: Path) -> None:
     """Remove a folder with everything in it; to whoever looks, it is there whole or not at all."""
     with temporary_folder(folder) as aside:
         folder.replace(aside / folder.name)
+
+
+def exchange(one: Path, other: Path) -> bool:
+    """Let two paths name each other's file or folder, in one step; False where the system or the disk cannot."""
+    import ctypes  # not for `semctl --help`
+
+    rename = getattr(ctypes.CDLL(None), "renameat2", None)
+    places = _HERE, os.fsencode(one), _HERE, os.fsencode(other)
+    return rename is not None and rename(*places, _EXCHANGE) == 0
 
 
 def _hold(path: Path) -> tuple[Path, int]:
@@ -265,6 +276,8 @@ def read_json(path: Path, *, error: type[InputError] = CorpusError, fix: str | N
 
         try:
             return TypeAdapter(shape).validate_json(orjson.dumps(value), strict=True)
+        except orjson.JSONEncodeError:
+            raise error("not as semctl writes it: nested too deeply", where=path, fix=fix) from None
         except ValidationError as problem:
             wrong = first_mistake(problem)
             raise error(

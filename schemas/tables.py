@@ -236,10 +236,11 @@ def open_table(path: Path, table: Table) -> TableFile:
         raise SchemaError(f"expected the table '{table.name}', found '{name}'", where=path, fix=fix)
     readable = {str(number): columns for number, columns in {**table.earlier, table.version: table.columns}.items()}
     if version not in readable:
+        is_newer = version.isdecimal() and len(version) < 9 and int(version) > table.version
         raise SchemaError(
             f"table '{table.name}' has schema version {version}, this semctl reads {' and '.join(readable)}",
             where=path,
-            fix=fix,
+            fix=f"a newer semctl wrote it: update this one, or {fix}" if is_newer else fix,
         )
     if not file.schema_arrow.remove_metadata().equals(readable[version]):
         raise SchemaError(f"table '{table.name}' has other columns than its version says", where=path, fix=fix)

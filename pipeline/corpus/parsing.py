@@ -110,9 +110,12 @@ def _merged(on_doubled: Callable[[str], None], named: list[tuple[str, Any]]) -> 
     return found
 
 
-def _integer(digits: str) -> int | float:
+def _integer(digits: str) -> int | float | None:
     number = int(digits)
-    return number if -(2**63) <= number < 2**64 else float(number)
+    if -(2**63) <= number < 2**64:
+        return number
+    near = float(digits)
+    return near if math.isfinite(near) else None  # as Infinity
 
 
 def unescaped(value: Any) -> Any:

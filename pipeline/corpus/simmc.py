@@ -336,7 +336,11 @@ class DialogueBuffer:
         if (split, domain, dialogue_id) in self._index:
             ledger["dialogues"].drop("id_found_twice")
             return
-        content = orjson.dumps(dialogue)
+        try:
+            content = orjson.dumps(dialogue)
+        except orjson.JSONEncodeError:  # deeper than it writes
+            ledger["dialogues"].drop("nested_too_deeply")
+            return
         self._index[split, domain, dialogue_id] = (self._file.tell(), len(content))
         self._file.write(content)
 

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from schemas.errors import UsageError
-from schemas.files import read_json, sha256_file, temporary_folder, write_json
+from schemas.files import exchange, read_json, sha256_file, temporary_folder, write_json
 
 MANIFEST = "export.json"
 """Written last: what the folder is, and the SHA-256 of every other file in it."""
@@ -53,6 +53,8 @@ def export_folder(folder: Path, kind: Kind) -> Iterator[Path]:
             made / MANIFEST, {"semctl_export": kind, "semctl": importlib.metadata.version("semctl"), "files": hashes}
         )
         if folder.exists():
+            if exchange(made, folder):
+                return
             folder.replace(before)
         try:
             made.replace(folder)

@@ -186,7 +186,12 @@ def read_card(folder: Path) -> ModelCard:
     value = read_json(path, error=ModelError, fix="train again")
     found = value.get("format") if isinstance(value, dict) else None
     if found not in (2, MODEL_FORMAT):
-        raise ModelError(f"a model of format {found}, this semctl reads {MODEL_FORMAT}", where=path, fix="train again")
+        is_newer = isinstance(found, int) and found > MODEL_FORMAT
+        raise ModelError(
+            f"a model of format {found}, this semctl reads 2 and {MODEL_FORMAT}",
+            where=path,
+            fix="a newer semctl wrote it: update this one, or train again" if is_newer else "train again",
+        )
     with taken_apart(path, error=ModelError, what="not the config.json of a model", fix="train again"):
         return ModelCard(
             config_from(

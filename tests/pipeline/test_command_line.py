@@ -13,7 +13,7 @@ import orjson
 import pytest
 from typer.main import get_command
 
-from pipeline.cli import COMMANDS, app
+from pipeline.cli import COMMANDS, _run, app
 from pipeline.context import Context
 from pipeline.workspace import Workspace
 from tests.labelling_corpus import dialogue, write_workspace
@@ -83,6 +83,44 @@ def test_export_ends_with_what_to_do_next(folder: Path, tmp_path: Path):
     assert answered.returncode == 0
     last = answered.stdout.decode().splitlines()[-1]
     assert last == f"Next: label them, then semctl -w '{folder}' ingest-labels EXPORT.json"
+
+
+LEAVES = [
+    (name.split()[1:], command) for name, command in commands_of(get_command(app)) if not hasattr(command, "commands")
+]
+AT_ONCE = {"demo": ["--size", "none"], "studio start": ["--port", "0"], "experiment list": [], "doctor": []}
+"""What keeps a command that needs no workspace from beginning; no argument: it may end well."""
+
+
+def filled(command: click.Command) -> list[str]:
+    """Something for every argument and option that must be given."""
+    words: list[str] = []
+    for parameter in command.params:
+        if parameter.required:
+            words += ["nothing"] if isinstance(parameter, click.Argument) else [parameter.opts[0], "1"]
+    return words
+
+
+@pytest.mark.parametrize(("names", "command"), LEAVES, ids=[" ".join(names) for names, _ in LEAVES])
+def test_every_command_that_fails_prints_one_json_object(
+    names: list[str], command: click.Command, tmp_path: Path, monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+):  # fmt: skip
+    monkeypatch.chdir(tmp_path)
+    wrong = ["--no-such-option"], ["too", "many", "many", "words"]
+    asked = AT_ONCE.get(" ".join(names), filled(command))
+    for words in (*wrong, asked):
+        code = _run([*names, *words, "--json"])
+        printed = capsys.readouterr()
+        said = orjson.loads(printed.out)
+        if "error" in said:
+            assert code == said["error"]["exit_code"] in (2, 3, 4), said
+            assert said["error"]["what"]
+            assert printed.err.splitlines()[-1].startswith("error: ")
+        else:
+            assert words is asked
+            assert code in (0, 3)
+        assert "Traceback" not in printed.err
 
 
 @pytest.mark.parametrize(

@@ -111,9 +111,11 @@ def test_a_damaged_file_is_one_line(seed: int, shop: Path, tmp_path: Path, capfd
         what = damage(copy / file, draw)
         for command in draw.sample(COMMANDS, 2):
             arguments = ["-q", "-w", str(copy), *(part.format(shop=copy) for part in command)]
+            as_json = draw.random() < 0.5
             capfd.readouterr()
-            code = _run(arguments)
-            said = capfd.readouterr().err
+            code = _run([*arguments, "--json"] if as_json else arguments)
+            shown, said = capfd.readouterr()
             assert code in (0, 2, 3), f"{what}: semctl {' '.join(arguments)}: {code} {said}"
             assert code != 2 or said.count("\n") <= 2, said
+            assert not as_json or isinstance(json.loads(shown), dict), f"{what}: {shown}"
         shutil.rmtree(copy)
