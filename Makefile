@@ -9,12 +9,13 @@ DEMO ?= demo-workspace
 # Label Studio lives in an environment of its own: its pins do not go together with semctl's
 export SEMCTL_STUDIO_ENV ?= $(CURDIR)/.studio-env
 
-.PHONY: help setup words small-llm studio screens demo test test-all lint types format clean
+.PHONY: help setup words small-llm studio screens demo test test-all nightly lint types format clean
 
 help:
 	@echo "make demo      the whole job on the generated corpus, into $(DEMO)/"
 	@echo "make test      the quick tests (no server, no browser)"
 	@echo "make test-all  every test that needs no GPU; installs Label Studio first"
+	@echo "make nightly   kills every stage at 20 of its file operations, damages inputs 10,000 times"
 	@echo "make lint      ruff; make types: mypy --strict"
 
 setup: $(VENV)/.ready
@@ -49,6 +50,12 @@ test: setup
 
 test-all: setup words small-llm studio
 	$(PYTEST) -m "not gpu"
+
+# other cases each time: what fails prints the case
+NIGHTLY := tests/pipeline/test_killed_at_file_operations.py tests/pipeline/test_damaged_inputs.py
+NIGHTLY += tests/pipeline/test_damaged_workspace.py tests/pipeline/serving/test_app.py
+nightly: setup
+	SEMCTL_KILL_AT=20 SEMCTL_FUZZ_CASES=10000 SEMCTL_FUZZ_SEEDS=50 $(PYTEST) --timeout 36000 $(NIGHTLY)
 
 lint: setup
 	$(BIN)/ruff check .

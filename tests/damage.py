@@ -15,9 +15,9 @@ from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
 
 SHARES = {
-    "mmd": 10, "simmc1": 6, "simmc2": 6, "jsonl": 8, "csv": 6, "export": 14, "tables": 6, "images": 8, "semctl.toml": 3,
+    "mmd": 10, "simmc1": 6, "simmc2": 6, "jsonl": 8, "csv": 6, "export": 10, "tables": 6, "images": 8, "semctl.toml": 3,
     "preset": 6, "ontology": 6, "experiment": 4, "conversation": 4, "batch": 3, "filter": 3, "address": 2, "vectors": 1,
-    "weights": 2, "request": 2,
+    "weights": 2, "request": 6,
 }  # fmt: skip
 """Kind of input -> of a hundred cases, how many."""
 

@@ -37,7 +37,10 @@ def _show(console: Console, found: WorkspaceStats) -> None:
             ["average recommendation turns", *(split.avg_rec_turns for split in found.splits)],
             ["average positive images", *(split.avg_pos_images for split in found.splits)],
             ["average negative images", *(split.avg_neg_images for split in found.splits)],
+            ["nearly as in another split", *(found.shared.dialogues.get(split.split, 0) for split in found.splits)],
+            ["users' images of another split", *(found.shared.images.get(split.split, 0) for split in found.splits)],
         ],
+        caption=_shared(found),
     )
     source = found.labels_from or "no labels yet"
     console.table(
@@ -58,3 +61,12 @@ def _show(console: Console, found: WorkspaceStats) -> None:
         ],
         caption=f"{found.labelled_turns:,} labelled turns ({source}); {found.products:,} products",
     )
+
+
+def _shared(found: WorkspaceStats) -> str | None:
+    """What to know of splits that share dialogues."""
+    pairs = [f"{one} and {other}" for one, other in found.shared.examples[:3]]
+    if not pairs:
+        return None
+    more = ", ..." if len(found.shared.examples) > len(pairs) else ""
+    return f"nearly the same in two splits: {', '.join(pairs)}{more}; figures of a split that shares dialogues flatter"

@@ -5,8 +5,8 @@ It tells which product a reference in a dialogue means.
 
 from __future__ import annotations
 
-import math
 import re
+import sys
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -178,8 +178,9 @@ def price_of(*values: object) -> tuple[float | None, str]:
     What only a text says is read with the whole catalogue: :func:`~pipeline.corpus.catalogue.read_prices`.
     """
     for value in values:
-        if isinstance(value, int | float) and not isinstance(value, bool) and not math.isnan(value):
-            return (float(value), number_text(value)) if math.isfinite(value) else (None, str(value))
+        if isinstance(value, int | float) and not isinstance(value, bool) and value == value:  # not NaN
+            is_beyond = abs(value) > sys.float_info.max
+            return (None, str(value)) if is_beyond else (float(value), number_text(value))
         text = as_text(value)
         if text and text.casefold() not in UNKNOWN:
             return None, text

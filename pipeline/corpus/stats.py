@@ -10,6 +10,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from pipeline.corpus.records import SPLITS
+from pipeline.corpus.split_overlap import SplitOverlap, split_overlap
 from pipeline.workspace import Workspace
 from schemas.folding import fold
 from schemas.json_form import json_form
@@ -59,6 +60,7 @@ class WorkspaceStats:
     labelled_turns: int
     labels_from: str | None
     products: int
+    shared: SplitOverlap  # what is in more than one split
 
     def as_json(self) -> dict[str, Any]:
         """The object of ``semctl stats --json``."""
@@ -95,7 +97,7 @@ def workspace_stats(workspace: Workspace) -> WorkspaceStats:
         )
         for slot in ontology.slots
     ]
-    return WorkspaceStats(splits, tuple(slots), labelled, source, products)
+    return WorkspaceStats(splits, tuple(slots), labelled, source, products, split_overlap(workspace))
 
 
 def _splits(workspace: Workspace) -> tuple[SplitStats, ...]:

@@ -22,7 +22,7 @@ import pytest
 from PIL import Image
 
 from pipeline.cli import COMMANDS
-from tests.fork_server import ForkServer, fork_server
+from tests.fork_server import NETWORK, ForkServer, fork_server
 from tests.hostile_web import hostile_web
 from tests.label_exports import answer, answered, pick, save
 
@@ -141,9 +141,13 @@ STAGES = (
     Stage("agreement", (*SHOP, "agreement", "--html", "agreement.html", "--bootstrap", "20")),
     Stage("feedback", (*SHOP, "feedback", "packs")),
     Stage("audit", (*SHOP, "audit", "--top", "5"), points=3),
-    Stage("prelabelled export", (*SHOP, "export-for-labelling", "--to-file", "known.json", "--prelabel", "lexicon")),
     Stage(
-        "assigned export", (*SHOP, "export-for-labelling", "--to-file", "to.json", "--annotators", "a@x.org,b@x.org")
+        "prelabelled export",
+        (*SHOP, "export-for-labelling", "--to-file", "known.json", "--prelabel", "lexicon", "-n", "3"),
+    ),
+    Stage(
+        "assigned export",
+        (*SHOP, "export-for-labelling", "--to-file", "to.json", "--annotators", "a@x.org,b@x.org", "-n", "3"),
     ),
     Stage(
         "recommend",
@@ -281,6 +285,26 @@ def test_every_command_is_killed_here_or_writes_nothing():
     killed = {stage.command for stage in STAGES}
     reading = {command[0] for commands in READERS.values() for command in commands}
     assert set(COMMANDS) == killed | reading | set(ELSEWHERE)
+
+
+def test_a_command_that_asks_the_network_is_noticed(
+    befores: dict[str, Path], server: ForkServer, web: str, tmp_path: Path
+):
+    stage = next(stage for stage in STAGES if stage.command == "fetch-images")
+    shutil.copytree(befores[stage.name], tmp_path / "copy")
+    ended = server.run(arguments_of(stage, tmp_path / "copy", web), tmp_path / "copy", online=False)
+    assert ended.code == NETWORK, ended.err
+
+
+def test_nothing_that_was_written_is_a_pickle(befores: dict[str, Path]):
+    found = [path for path in befores["end"].rglob("*") if path.is_file()]
+    assert {".safetensors", ".parquet", ".npy"} <= {path.suffix for path in found}
+    for path in found:
+        content = path.read_bytes()
+        assert not (content[:1] == b"\x80" and content[1:2] <= b"\x05" and content.endswith(b".")), path
+        assert b"data.pkl" not in content, path
+        if path.suffix == ".npy":
+            np.load(path, allow_pickle=False)
 
 
 @pytest.mark.parametrize(

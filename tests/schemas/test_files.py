@@ -14,6 +14,7 @@ import pytest
 from schemas.errors import CorpusError, LabelError, UsageError
 from schemas.files import (
     atomic_path,
+    exchange,
     locked,
     open_unlinked,
     read_json,
@@ -285,3 +286,20 @@ def test_only_regular_files_are_opened_and_nothing_is_waited_for(tmp_path: Path)
             open_unlinked(tmp_path / name)
         assert refused.value.errno == code, name
     assert len(os.listdir("/dev/fd")) == before
+
+
+def test_json_nested_deeper_than_can_be_written_is_one_line(tmp_path: Path):
+    path = tmp_path / "deep.json"
+    path.write_text('{"a": ' + "[" * 300 + "]" * 300 + "}")
+    with pytest.raises(CorpusError, match="nested too deeply"):
+        read_json(path, shape=dict[str, int])
+
+
+def test_two_folders_change_places_in_one_step(tmp_path: Path):
+    for name in ("old", "new"):
+        (tmp_path / name).mkdir()
+        (tmp_path / name / "file").write_text(name)
+    assert exchange(tmp_path / "new", tmp_path / "old")
+    assert [(tmp_path / name / "file").read_text() for name in ("old", "new")] == ["new", "old"]
+    assert not exchange(tmp_path / "new", tmp_path / "none")
+    assert (tmp_path / "new" / "file").read_text() == "old"

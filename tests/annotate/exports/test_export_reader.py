@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import gzip
 import json
+import tracemalloc
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -168,3 +169,22 @@ def test_an_export_that_changes_while_it_is_read_is_refused(tmp_path: Path):
     path = save(tmp_path / "e.json", [TASK])
     with pytest.raises(LabelError, match="changed while it was read"):
         keep_raw(path, "0" * 64, tmp_path / "raw")
+
+
+def test_memory_does_not_grow_with_the_number_of_tasks(tmp_path: Path):
+    def peak_of(tasks: int) -> tuple[int, int]:
+        path = tmp_path / f"{tasks}.json"
+        path.write_text(
+            json.dumps([{"id": n, "data": {"html": f"{n}" * 800}, "annotations": []} for n in range(tasks)])
+        )
+        reader = ExportReader(path)
+        tracemalloc.start()
+        try:
+            assert sum(1 for _ in reader.tasks()) == tasks
+            return tracemalloc.get_traced_memory()[1], path.stat().st_size
+        finally:
+            tracemalloc.stop()
+
+    peak_of(50)
+    (few, small), (many, large) = peak_of(100), peak_of(1500)
+    assert many - few < (large - small) / 20

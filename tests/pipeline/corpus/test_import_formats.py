@@ -130,6 +130,20 @@ def test_a_split_that_is_not_known_costs_the_file_unless_its_name_tells_one(tmp_
     assert dict(report.ledger["dialogues"].dropped) == {"unknown_split": 1}
 
 
+def test_a_dialogue_nested_too_deeply_is_counted(tmp_path: Path) -> None:
+    root = tmp_path / "corpus"
+    write(root / "catalogue.json", {"1": {"type": "skirt"}, "2": {"type": "dress"}})
+    turn = {"user": "u", "system": "s", "belief_state": [], "action": "None"}
+    deep: Any = [turn]
+    for _ in range(300):
+        deep = [deep]
+    dialogues = [{"dialog_id": 1, "turns": [turn]}, {"dialog_id": 2, "turns": deep}]
+    write(root / "fashion_train.json", {"split": "train", "dialogue_data": dialogues})
+    _, report = imported(tmp_path, "simmc1")
+    assert report.ledger["dialogues"].dropped["nested_too_deeply"] == 1
+    assert report.ledger["dialogues"].kept == 1
+
+
 def test_simmc1_acts_become_wants_and_dislikes_and_the_new_focus_a_recommendation(tmp_path: Path) -> None:
     root = tmp_path / "corpus"
     catalogue = {

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import random
 import string
 import tempfile
@@ -190,3 +191,11 @@ def test_a_number_becomes_a_text_that_reads_in_one_way() -> None:
     assert price_of(None, "n/a", 1.125) == (1.125, "1.1250")
     assert price_of(float("nan"), True, " 39,90  \u20ac ") == (None, "39,90 \u20ac")
     assert price_of(None, "", {}) == (None, "")
+
+
+def test_a_number_beyond_all_bounds_is_no_number() -> None:
+    digits = "1" + "0" * 400
+    assert price_of(10**400) == (None, digits)
+    assert price_of(-math.inf) == (None, "-inf")
+    assert parse_json(f"[{digits}, -{digits}, {2**64}]".encode()) == [None, None, 2.0**64]
+    assert parse_json(f"[{digits}]".encode(), long_numbers=True) == [10**400]

@@ -17,6 +17,8 @@ from urllib.parse import quote, urlsplit
 
 import httpx
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 from PIL import Image
 
 from pipeline.modelling.conversation import read_conversation
@@ -29,6 +31,8 @@ from pipeline.serving.service import Service
 from pipeline.workspace import Workspace
 from schemas.progress import SilentProgress
 from schemas.tables import PRODUCTS, read_table, write_table
+from tests.damage import damaged_json, share_of
+from tests.hostile_web import image
 from tests.served import client, in_thread, said, trained_workspace
 
 
@@ -386,6 +390,35 @@ def wait_for(asking: httpx.Client, what: str, other_than: object) -> object:
             return found
         time.sleep(0.05)
     raise AssertionError(f"{what} is still {other_than}")
+
+
+REQUEST = {
+    "turns": [
+        {"speaker": "user", "text": "like this one, in red", "images": ["mine"]},
+        {"speaker": "system", "text": "this?", "images": []},
+        {"speaker": "user", "text": "cheaper"},
+    ],
+    "images": {"mine": in_base64(image(1))},
+    "corrections": [{"slot": "colors", "like": ["red"], "dislike": []}],
+    "top": 3,
+    "where": "price < 50",
+    "diversify": 0.5,
+    "explain": True,
+}
+
+
+def test_a_damaged_request_is_answered_or_refused_as_json(asking: httpx.Client):
+    @share_of("request")
+    @given(st.sampled_from(("/recommend", "/state")), damaged_json(REQUEST))
+    def check(path: str, content: bytes) -> None:
+        answer = asking.post(path, content=content, headers={"content-type": "application/json"})
+        assert answer.status_code == 200 or 400 <= answer.status_code < 500, answer.text
+        assert isinstance(answer.json(), dict)
+        assert ("error" in answer.json()) == (answer.status_code != 200)
+
+    assert asking.post("/recommend", json=REQUEST).status_code == 200
+    check()
+    assert asking.get("/health").json()["status"] == "ok"
 
 
 def test_a_catalogue_that_changes_is_served_without_a_restart(workspace: Workspace, tmp_path: Path):
