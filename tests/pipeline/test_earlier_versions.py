@@ -79,8 +79,10 @@ def test_a_workspace_of_an_earlier_version_gives_what_one_of_this_version_gives(
         in_version(path, table, max(table.version - back, 1))
         assert pq.read_schema(path).metadata[b"semctl.schema_version"] < str(table.version).encode()
     for command in (
-        ("stats",), ("checks",), ("trace", "train/20", "--turn", "0", "--slot", now.ontology().slots[0].name),
-        ("select", "-n", "3", "--strategy", "random", "--include-labelled"), ("recommend", "tfidf", "--message", "a red dress"),
+        ("stats",), ("checks",),
+        ("trace", "train/20", "--turn", "0", "--slot", now.ontology().slots[0].name),
+        ("select", "-n", "3", "--strategy", "random", "--include-labelled"),
+        ("recommend", "tfidf", "--message", "a red dress"),
         ("export-for-labelling", "--to-file", "{above}/again.json", "-n", "3"),
     ):  # fmt: skip
         answers = [said(capsys, shop, *(part.format(above=shop.root.parent) for part in command)) for shop in shops]
