@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import importlib.metadata
+import json
+import os
 import platform
 import shutil
 import time
@@ -10,13 +12,16 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from pydantic import TypeAdapter
+
 from pipeline.chosen_dialogues import training_dialogues
 from pipeline.modelling.folds import Fold
-from pipeline.modelling.run_record import PLAN, RECORD, Plan, RunRecord, model_card, read_record
+from pipeline.modelling.run_record import PLAN, RECORD, Plan, RunRecord, model_card
+from pipeline.modelling.together import agreed, bring, complete_record, same_images
 from pipeline.modelling.training_data import TrainingData, input_hashes, prepare
 from pipeline.workspace import Workspace
 from schemas.engine import OpenEngine, no_engine
-from schemas.errors import ModelError, UsageError
+from schemas.errors import ModelError, SemctlError, UsageError
 from schemas.files import read_json, sha256_bytes, write_atomic, write_json
 from schemas.progress import Progress, SilentProgress
 from schemas.validation import did_you_mean, known_name
@@ -78,9 +83,17 @@ def train(
         MissingPartError: word vectors or weights that are not here; lists the ways out.
         KeyboardInterrupt: stopped; a checkpoint is kept.
     """
-    workspace.require()
-    plan, config = plan_run(workspace, request)
-    return _train(workspace, plan, config, progress or SilentProgress(), go_on=go_on, encoding=encoding)
+    from semantic_model.training.distributed import open_processes
+
+    with open_processes() as processes:
+        plan, config = agreed(processes, lambda: plan_run(workspace.require(), request))
+        shown = progress or SilentProgress()
+        return _train(workspace, plan, config, shown, processes, encoding, go_on=go_on or _restarted())
+
+
+def _restarted() -> bool:
+    """Whether ``torchrun --max-restarts`` started this again, after a process or a machine was lost."""
+    return os.environ.get("TORCHELASTIC_RESTART_COUNT", "0") != "0"
 
 
 def train_planned(workspace: Workspace, plan: Plan, *, progress: Progress | None = None) -> RunRecord:
@@ -94,35 +107,46 @@ def train_planned(workspace: Workspace, plan: Plan, *, progress: Progress | None
     config = config_from(plan.config, where=folder / PLAN, kind=plan.model)
     if not (folder / RECORD).is_file():
         _unchanged(workspace, plan, config)
-    return _train(workspace, plan, config, progress or SilentProgress(), go_on=True)
-
-
-def _train(
-    workspace: Workspace, plan: Plan, config: Config, shown: Progress, *, go_on: bool, encoding: OpenEngine = no_engine
-) -> RunRecord:
-    run, folder = plan.run, workspace.runs / plan.run
-    if (folder / RECORD).is_file():
-        shown.log(f"this run is there already: {folder} (delete the folder to train it again)")
-        return read_record(folder)
     from semantic_model.training.distributed import open_processes
 
     with open_processes() as processes:
-        if processes.collect(go_on and (folder / PLAN).is_file())[0]:
-            return resume(workspace, run, encoding=encoding, progress=shown)
-        prepared = prepare(workspace, plan, config, shown)  # nothing is written before the inputs are found good
-        if processes.first:
-            if folder.exists():
-                shown.log(f"an unfinished run {run} starts over (`semctl train --resume {run}` would have gone on)")
-                shutil.rmtree(folder)
-            write_atomic(folder / "config.toml", config_toml(config, title=f"settings of the run {run}"))
-            write_json(folder / PLAN, asdict(plan))
-        return _run(workspace, folder, plan, config, prepared, shown, processes, encoding, resumed=False)
+        return _train(workspace, plan, config, progress or SilentProgress(), processes, no_engine, go_on=True)
+
+
+def _train(
+    workspace: Workspace,
+    plan: Plan,
+    config: Config,
+    shown: Progress,
+    processes: Processes,
+    encoding: OpenEngine,
+    *,
+    go_on: bool,
+) -> RunRecord:
+    run, folder = plan.run, workspace.runs / plan.run
+    bring(folder, processes, unfinished=go_on)
+    record = complete_record(folder, processes)
+    if record is not None:
+        shown.log(f"this run is there already: {folder} (delete the folder to train it again)")
+        return record
+    if processes.collect(go_on and (folder / PLAN).is_file())[0]:
+        return _go_on(workspace, folder, shown, processes, encoding)
+    prepared = prepare(workspace, plan, config, shown)  # nothing is written before the inputs are found good
+    if processes.first:
+        if folder.exists():
+            shown.log(f"an unfinished run {run} starts over (`semctl train --resume {run}` would have gone on)")
+            shutil.rmtree(folder)
+        write_atomic(folder / "config.toml", config_toml(config, title=f"settings of the run {run}"))
+        write_json(folder / PLAN, asdict(plan))
+    return _run(workspace, folder, plan, config, prepared, shown, processes, encoding, resumed=False)
 
 
 def resume(
     workspace: Workspace, run: str, *, encoding: OpenEngine = no_engine, progress: Progress | None = None
 ) -> RunRecord:
     """Resume an interrupted run from its last checkpoint, as if it had never stopped; returns its record.
+
+    Of several machines, one has to have the run.
 
     Args:
         run: its id, or ``latest`` for the unfinished run worked on last.
@@ -132,20 +156,51 @@ def resume(
         ModelError: no such run, a checkpoint that cannot be used, or data that changed since it began.
         KeyboardInterrupt: stopped again.
     """
-    shown = progress or SilentProgress()
-    workspace.require()
-    folder = _unfinished(workspace, run)
-    if (folder / RECORD).is_file():
-        shown.log(f"the run {folder.name} is complete; nothing is left to do")
-        return read_record(folder)
-    plan = read_json(folder / PLAN, error=ModelError, fix="delete the run and train again", shape=Plan)
-    config = config_from(plan.config, where=folder / PLAN, kind=plan.model, stored=True)
-    _unchanged(workspace, plan, config)
     from semantic_model.training.distributed import open_processes
 
+    shown = progress or SilentProgress()
     with open_processes() as processes:
-        prepared = prepare(workspace, plan, config, shown)
-        return _run(workspace, folder, plan, config, prepared, shown, processes, encoding, resumed=True)
+        folder = workspace.runs / _found(workspace, run, processes)
+        bring(folder, processes, unfinished=True)
+        record = complete_record(folder, processes)
+        if record is not None:
+            shown.log(f"the run {folder.name} is complete; nothing is left to do")
+            return record
+        return _go_on(workspace, folder, shown, processes, encoding)
+
+
+def _found(workspace: Workspace, run: str, processes: Processes) -> str:
+    """The id of the run to resume, which may be on one machine only."""
+    here: tuple[int, str] | None = None
+    wrong: SemctlError | None = None
+    try:
+        found = _unfinished(workspace.require(), run)
+        here = (found / PLAN).stat().st_mtime_ns, found.name
+    except SemctlError as problem:
+        wrong = problem
+    told = [tuple(each) for each in processes.collect(here) if each is not None]
+    if not told and wrong is not None:
+        raise wrong
+    return str(max(told)[1])
+
+
+def _go_on(
+    workspace: Workspace, folder: Path, shown: Progress, processes: Processes, encoding: OpenEngine
+) -> RunRecord:
+    plan: Plan | None = None
+    if processes.first:
+        plan = read_json(folder / PLAN, error=ModelError, fix="delete the run and train again", shape=Plan)
+    told = json.dumps(processes.collect(None if plan is None else asdict(plan))[0])
+    planned = plan or TypeAdapter(Plan).validate_json(told)
+
+    def make() -> tuple[Plan, Config]:
+        config = config_from(planned.config, where=folder / PLAN, kind=planned.model, stored=True)
+        _unchanged(workspace.require(), planned, config)
+        return planned, config
+
+    _, config = agreed(processes, make)
+    prepared = prepare(workspace, planned, config, shown)
+    return _run(workspace, folder, planned, config, prepared, shown, processes, encoding, resumed=True)
 
 
 def _unchanged(workspace: Workspace, plan: Plan, config: Config) -> None:
@@ -272,7 +327,7 @@ def _run(
     if config.model.width <= _ONE_THREAD:
         torch.set_num_threads(1)
     corpus = data.corpus
-    with processes.first_before_others(), encoding() as engine:  # the first encodes, the others find images encoded
+    with processes.first_here_before_others(), encoding() as engine:  # it encodes images, the others find them encoded
         features = load_features(
             config.image,
             corpus.image_files,
@@ -281,6 +336,7 @@ def _run(
             engine=engine,
             progress=shown,
         )
+    same_images(processes, features)
     shown.log(f"images: {features.source}" if plan.images else "images: all left out")
     without = sum(product.image_file is None for product in corpus.products)
     if plan.images and without:

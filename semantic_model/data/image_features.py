@@ -136,7 +136,8 @@ def load_features(
         except OSError:
             continue  # gone since the import: a missing image
     stored = FeatureStore(cache, f"{encoder.key}-decoding{DECODING_VERSION}", encoder.width, encoder.kind)
-    first = {key: image_id for image_id, key in reversed(keys.items()) if key not in stored.rows}
+    # a file that is not there now, as on another machine, is no broken one for ever
+    first = {key: image for image, key in reversed(keys.items()) if key not in stored.rows and files[image].is_file()}
     if first:
         paths = {key: files[first[key]] for key in sorted(first)}
         batches = [list(paths.values())[start : start + _BATCH] for start in range(0, len(paths), _BATCH)]

@@ -82,6 +82,15 @@ def load_checkpoint(path: Path, module: nn.Module, optimiser: torch.optim.Optimi
     return progress
 
 
+def steps_done(path: Path) -> int:
+    """The steps of the run that a checkpoint holds; 0 where it cannot be read, as :func:`load_checkpoint` will say."""
+    try:
+        with safe_open(path, framework="numpy") as file:
+            return int(json.loads(json.loads(file.metadata()[_ABOUT])["progress"])["global_step"])
+    except (SafetensorError, OSError, ValueError, KeyError, TypeError):
+        return 0
+
+
 def _state(module: nn.Module) -> dict[str, Tensor]:
     """Tensors by name, each stored once: safetensors refuses two names for one memory."""
     seen: set[int] = set()

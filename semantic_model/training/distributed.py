@@ -8,14 +8,19 @@ What is held for the whole batch has the same gradient in every process. Behind 
 processes' gradients is therefore any of them. An encoder sees the gradients of its share alone: they are taken times
 the number of processes on their way in, so that the average is the sum over shares, and divided by it on their way
 out, where those of all shares are put together again (as when the student's state is encoded from encoded contexts).
+
+The processes may run on several machines, which share no files: what the first one reads, the others are told.
 """
 
 from __future__ import annotations
 
+import json
 import os
 from collections.abc import Callable, Iterable, Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from datetime import timedelta
+from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 
 import torch
@@ -23,9 +28,12 @@ import torch.distributed as dist
 from torch import Tensor, nn
 
 from schemas.errors import ModelError
+from schemas.files import atomic_path, sha256_file
 
-_WAIT = timedelta(hours=2)  # the first process may be encoding images meanwhile
+_WAIT = timedelta(minutes=10)  # for the others in a step; one that takes longer is gone
+_LONG_WAIT = timedelta(hours=2)  # while images are encoded
 _BUCKET = 1 << 23  # gradients averaged at a time, in numbers
+_PIECE = 1 << 26  # of a file that is sent, in bytes
 
 
 class Processes:
@@ -34,15 +42,26 @@ class Processes:
     Args:
         rank: this process's number, from 0.
         count: how many there are.
+        rank_here: its number among those of its machine.
+        patient: the group that waits long; None: there is one process.
     """
 
-    def __init__(self, rank: int = 0, count: int = 1) -> None:
+    def __init__(
+        self, rank: int = 0, count: int = 1, *, rank_here: int = 0, patient: dist.ProcessGroup | None = None
+    ) -> None:
         self.rank = rank
         self.count = count
+        self.rank_here = rank_here
+        self._patient = patient
+
+    @property
+    def device(self) -> str:
+        """What they compute on: ``cuda`` or ``cpu``."""
+        return "cuda" if torch.cuda.is_available() else "cpu"
 
     @property
     def first(self) -> bool:
-        """Whether this is the process that writes files and speaks to people."""
+        """Whether this is the process that writes runs and speaks to people."""
         return self.rank == 0
 
     def wait(self) -> None:
@@ -52,13 +71,18 @@ class Processes:
                 dist.barrier(device_ids=[torch.cuda.current_device()] if _on_gpu() else None)
 
     @contextmanager
-    def first_before_others(self) -> Iterator[None]:
-        """The others enter the block when the first process has left it."""
-        if not self.first:
-            self.wait()
+    def first_here_before_others(self) -> Iterator[None]:
+        """On each machine, the others enter the block when the first process of every machine has left it."""
+        if self.rank_here:
+            self._wait_long()
         yield
-        if self.first:
-            self.wait()
+        if not self.rank_here:
+            self._wait_long()
+
+    def _wait_long(self) -> None:
+        if self.count > 1:
+            with _together():
+                dist.barrier(group=self._patient)
 
     def any(self, flag: bool) -> bool:
         """Whether it holds in any process."""
@@ -70,13 +94,52 @@ class Processes:
         return bool(found.item())
 
     def collect(self, value: Any) -> list[Any]:
-        """The (small) value of each process, in order, in every process."""
+        """The (small) value of each process, in order, in every process; anything that JSON holds, NaN included."""
         if self.count == 1:
             return [value]
-        found: list[Any] = [None] * self.count
-        with _together():
-            dist.all_gather_object(found, value)
-        return found
+        content = torch.frombuffer(bytearray(json.dumps(value).encode()), dtype=torch.uint8)
+        sizes = _gathered(torch.tensor([len(content)]), self.count).tolist()
+        padded = torch.zeros(max(sizes), dtype=torch.uint8)
+        padded[: len(content)] = content
+        every = _gathered(padded[None], self.count).numpy()
+        return [json.loads(row[:size].tobytes()) for row, size in zip(every, sizes, strict=True)]
+
+    def spread(self, module: nn.Module) -> None:
+        """Give every process the first one's weights: other machines may compute other last bits of them."""
+        if self.count > 1:
+            with _together():
+                for tensor in (*module.parameters(), *module.buffers()):
+                    dist.broadcast(tensor.data, 0)
+
+    def send_file(self, path: Path, holder: int, to: Path | None) -> None:
+        """Send the file that process ``holder`` has to all that say where to write it."""
+        size = self.collect(path.stat().st_size if self.rank == holder else 0)[holder]
+        with ExitStack() as stack:
+            source = stack.enter_context(path.open("rb")) if self.rank == holder else None
+            target = None if to is None else stack.enter_context(stack.enter_context(atomic_path(to)).open("wb"))
+            for start in range(0, size, _PIECE):
+                piece = torch.empty(min(_PIECE, size - start), dtype=torch.uint8)
+                if source is not None:
+                    source.readinto(piece.numpy().data)
+                with _together():
+                    dist.broadcast(piece, holder)
+                if target is not None:
+                    target.write(piece.numpy().data)
+
+    @contextmanager
+    def file_of_first(self, path: Path) -> Iterator[Path | None]:
+        """The first process's file, in every process; a copy, gone afterwards, where it is not there as well.
+
+        None when the first process has none.
+        """
+        hashes = self.collect(sha256_file(path) if path.is_file() else None)
+        if hashes[0] is None or len(set(hashes)) == 1:
+            yield None if hashes[0] is None else path
+            return
+        with TemporaryDirectory() as folder:
+            copy = None if hashes[self.rank] == hashes[0] else Path(folder) / path.name
+            self.send_file(path, 0, copy)
+            yield copy or path
 
     def share(self, size: int) -> slice:
         """This process's part of ``size`` pieces of work."""
@@ -203,20 +266,49 @@ def _like(rows: Any, leaves: list[Tensor]) -> Any:
 
 @contextmanager
 def open_processes() -> Iterator[Processes]:
-    """The processes that ``torchrun`` started, joined for as long as the block lasts; else this one alone.
+    """The processes that ``torchrun`` started, on one machine or several, joined for as long as the block lasts.
 
-    gloo on CPUs; with GPUs, nccl and one GPU each.
+    This one alone, when ``torchrun`` started none. gloo on CPUs; with GPUs, nccl and one GPU each.
+
+    Raises:
+        ModelError: another one ended, they do not agree on how many they are, or there are fewer GPUs than processes.
     """
+    global _joined
     count = int(os.environ.get("WORLD_SIZE", "1"))
-    if count == 1 or dist.is_initialized():
-        yield Processes(dist.get_rank(), dist.get_world_size()) if dist.is_initialized() else Processes()
+    if count == 1 or _joined is not None:
+        yield _joined or Processes()
         return
+    rank_here = int(os.environ.get("LOCAL_RANK", "0"))
     if torch.cuda.is_available():
-        torch.cuda.set_device(int(os.environ.get("LOCAL_RANK", "0")))
+        if rank_here >= torch.cuda.device_count():
+            what = f"this machine has {torch.cuda.device_count()} GPUs, and more processes were started on it"
+            raise ModelError(what, fix="start one a GPU: `torchrun --nproc-per-node N`")
+        torch.cuda.set_device(rank_here)
     with _together():
-        dist.init_process_group("cpu:gloo,cuda:nccl" if torch.cuda.is_available() else "gloo", timeout=_WAIT)
-    yield Processes(dist.get_rank(), count)
+        store, rank, _ = next(dist.rendezvous("env://", timeout=_WAIT))
+        _same_count(dist.PrefixStore("semctl", store), rank, count)
+        backend = "cpu:gloo,cuda:nccl" if torch.cuda.is_available() else "gloo"
+        dist.init_process_group(backend, store=store, rank=rank, world_size=count, timeout=_WAIT)
+        patient = dist.new_group(backend="gloo", timeout=_LONG_WAIT)
+    _joined = Processes(rank, count, rank_here=rank_here, patient=patient)
+    yield _joined
     dist.destroy_process_group()  # not after an error: the others may be waiting, and end when this process does
+    _joined = None
+
+
+_joined: Processes | None = None
+"""Those of the block that is open."""
+
+
+def _same_count(store: dist.Store, rank: int, count: int) -> None:
+    store.set(f"count/{rank}", str(count))
+    for other in range(1 if rank == 0 else 0, count if rank == 0 else 1):
+        told = int(store.get(f"count/{other}"))
+        if told != count:
+            raise ModelError(
+                f"process {rank} was started as one of {count}, process {other} as one of {told}",
+                fix="start `torchrun` with the same --nnodes on every machine",
+            )
 
 
 def _on_gpu() -> bool:

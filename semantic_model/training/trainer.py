@@ -221,13 +221,15 @@ class Trainer:
         return self.folder / "checkpoints" / "best.safetensors"
 
     def restore(self) -> None:
-        """Resume from the run's checkpoint; without one, from the start.
+        """Resume from the run's checkpoint, that of the first process; without one, from the start.
 
         Raises:
             ModelError: a checkpoint that cannot be used.
         """
-        if self.last.is_file():
-            found = load_checkpoint(self.last, self.model, self.optimizer.adam)
+        with self.processes.file_of_first(self.last) as checkpoint:
+            if checkpoint is None:
+                return
+            found = load_checkpoint(checkpoint, self.model, self.optimizer.adam)
             with taken_apart(self.last, error=ModelError, what="not a checkpoint", fix="train again"):
                 self.state = TypeAdapter(_Progress).validate_python(found)
 
@@ -240,6 +242,7 @@ class Trainer:
         """
         train = self.config.train
         total = train.epochs * self.steps_an_epoch
+        self.processes.spread(self.model)
         missing = self.metrics_log.open(self.state.global_step)
         if missing:
             self.progress.log(missing)
@@ -250,9 +253,8 @@ class Trainer:
                     self._epoch(task, lambda: self.processes.any(stop.is_set()))
         finally:
             self.metrics_log.close()
-        self.processes.wait()  # for the first one's files
-        load_weights(self.best, self.model)
         if self.processes.first:
+            load_weights(self.best, self.model)
             card = ModelCard(
                 self.config,
                 self.ontology,
@@ -263,7 +265,7 @@ class Trainer:
                 self.features.map_shape,
             )
             save_model(self.folder / "model", self.model, self.reader, card)
-        self.processes.wait()
+        self.processes.spread(self.model)
         return Trained(self.state.epoch, self.state.best_epoch, self.state.best, self.state.history)
 
     def _out_of_patience(self) -> bool:

@@ -48,7 +48,8 @@ def validate(
         for row, query in enumerate(queries[part]):
             relevant[row, list(query.positives)] = True
         found.append(rank_metrics(scores, relevant, empty="nan"))
-    every = [metrics for of_one in processes.collect(found) for metrics in of_one]
+    told = processes.collect([{name: values.tolist() for name, values in metrics.items()} for metrics in found])
+    every = [metrics for of_one in told for metrics in of_one]
     means, _ = mean_metrics({name: np.concatenate([metrics[name] for metrics in every]) for name in every[0]})
     return means
 

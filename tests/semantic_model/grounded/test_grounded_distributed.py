@@ -37,7 +37,7 @@ def processes() -> Iterator[Processes]:
 
 @pytest.fixture
 def trainer_of(world, ontology, grounded_config, tmp_path, processes):
-    shared = processes.collect(tmp_path)[0]
+    shared = Path(processes.collect(str(tmp_path))[0])
 
     def build(folder: str, together: bool, **sections) -> Trainer:
         train = world.corpus.queries("train")

@@ -18,7 +18,8 @@ from semantic_model.data.batch import ProductBatch
 from semantic_model.ranking.model_spec import StepBatch
 from semantic_model.semantic.objective import joint_objective
 from semantic_model.semantic.reading import StateBatch
-from semantic_model.training.distributed import Processes, SplitModel, open_processes
+from semantic_model.training import distributed
+from semantic_model.training.distributed import Processes, SplitModel, _same_count, open_processes
 from semantic_model.training.sampling import sample
 from semantic_model.training.trainer import Examples, Interrupted, Trainer
 
@@ -58,7 +59,7 @@ def processes() -> Iterator[Processes]:
 
 @pytest.fixture
 def shared(processes, tmp_path) -> Path:
-    return processes.collect(tmp_path)[0]
+    return Path(processes.collect(str(tmp_path))[0])
 
 
 @pytest.fixture
@@ -191,3 +192,47 @@ def test_one_process_needs_no_others():
         assert alone.collect("x") == ["x"]
         assert not alone.any(False)
         assert alone.share(5) == slice(0, 5)
+
+
+def test_processes_that_do_not_agree_on_how_many_they_are_say_so():
+    store = torch.distributed.HashStore()
+    store.set("count/0", "2")
+    store.set("count/1", "2")
+    _same_count(store, 0, 2)
+    _same_count(store, 1, 2)
+    with pytest.raises(ModelError, match="process 1 was started as one of 3, process 0 as one of 2"):
+        _same_count(store, 1, 3)
+
+
+@inside
+def test_together_what_processes_tell_each_other_arrives_whole(processes):
+    mine = {"rank": processes.rank, "text": "é" * (1 + 5000 * processes.rank), "figures": [0.1, float("inf"), None]}
+    one, two = processes.collect(mine)
+    assert (one["rank"], two["rank"]) == (0, 1)
+    assert (len(one["text"]), len(two["text"])) == (1, 5001)
+    assert one["figures"] == two["figures"] == [0.1, float("inf"), None]
+
+
+@inside
+def test_together_a_file_that_only_the_first_has_is_lent_to_the_others(processes, tmp_path, monkeypatch):
+    monkeypatch.setattr(distributed, "_PIECE", 1000)
+    path, content = tmp_path / "file", bytes(range(256)) * 17  # of 4,352 bytes: no multiple of the pieces
+    with processes.file_of_first(path) as lent:
+        assert lent is None
+    path.write_bytes(content if processes.first else b"an older one")
+    with processes.file_of_first(path) as lent:
+        assert lent.read_bytes() == content
+    assert lent.exists() == processes.first
+    path.write_bytes(content)
+    with processes.file_of_first(path) as lent:
+        assert lent == path
+
+
+@inside
+def test_together_every_process_gets_the_weights_of_the_first(processes):
+    layer = torch.nn.BatchNorm1d(3)
+    torch.nn.init.constant_(layer.weight, processes.rank + 1.0)
+    layer.running_mean.fill_(processes.rank)
+    processes.spread(layer)
+    assert layer.weight.tolist() == [1.0, 1.0, 1.0]
+    assert layer.running_mean.tolist() == [0.0, 0.0, 0.0]
