@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -14,6 +15,14 @@ from schemas.safe_text import as_unicode
 if TYPE_CHECKING:
     from pipeline.settings import Settings
     from schemas.ontology import Ontology
+
+
+_ADDRESS = re.compile(r"[a-z][a-z0-9+.-]+:/", re.IGNORECASE)  # with one slash, as a path makes one of two
+
+
+def is_address(named: str | Path) -> bool:
+    """Whether this names a place like ``s3://bucket/folder``, which is not on a disk of this machine."""
+    return _ADDRESS.match(str(named)) is not None
 
 
 class Place:
@@ -34,6 +43,7 @@ class Workspace:
 
     settings_file = Place("semctl.toml")
     ontology_file = Place("ontology.json")
+    source = Place("source")
     products = Place("data/products.parquet")
     images = Place("data/images.parquet")
     turns = Place("data/turns.parquet")
@@ -69,11 +79,11 @@ class Workspace:
     def resolve(cls, folder: Path | None) -> Workspace:
         """The workspace named on the command line, else by ``SEMCTL_WORKSPACE``, else the current folder."""
         named = folder or (Path(os.environ["SEMCTL_WORKSPACE"]) if os.environ.get("SEMCTL_WORKSPACE") else Path())
-        return cls(named.resolve())
+        return cls(named if is_address(named) else named.resolve())
 
     def require(self) -> Workspace:
         """Itself, when it is a workspace."""
-        self.require_unicode()
+        self.require_path()
         if not self.settings_file.is_file():
             raise WorkspaceError(
                 "not a semctl workspace: there is no semctl.toml in it",
@@ -82,14 +92,20 @@ class Workspace:
             )
         return self
 
-    def require_unicode(self) -> None:
-        """Refuse a path that is not UTF-8: Parquet's library opens no other."""
+    def require_path(self) -> None:
+        """Refuse an address, and a path that is not UTF-8: Parquet's library opens no other."""
+        if is_address(self.root):
+            raise WorkspaceError(
+                "a workspace is a folder of a disk, not an address",
+                where=self.root,
+                fix="name a folder; `semctl -w FOLDER import ADDRESS` reads a corpus from there",
+            )
         if as_unicode(str(self.root)) != str(self.root):
             raise WorkspaceError("the path of a workspace must be UTF-8", where=self.root, fix="rename the folder")
 
     def create(self) -> Workspace:
         """Make the folder a workspace; one that is already is left as it is."""
-        self.require_unicode()
+        self.require_path()
         from pipeline.settings import SETTINGS_TEMPLATE
 
         try:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -16,7 +17,12 @@ if TYPE_CHECKING:
 
 def import_(
     context: typer.Context,
-    folder: Annotated[Path, typer.Argument(help="The corpus: dialogues/, products/, images/, url2img.txt.")],
+    folder: Annotated[
+        str,
+        typer.Argument(
+            help="The corpus: dialogues/, products/, images/, url2img.txt; or the address of its folder (s3://...)."
+        ),
+    ],
     form: Annotated[str, typer.Option("--format", help="mmd, simmc1, simmc2 or jsonl.")],
     dialogues: Annotated[Path | None, typer.Option(help="Where the dialogues are, if not in FOLDER/dialogues.")] = None,
     products: Annotated[Path | None, typer.Option(help="Where the catalogue is, if not in FOLDER/products.")] = None,
@@ -44,7 +50,11 @@ def import_(
 ) -> None:
     """Read a corpus into the workspace, with a ledger of everything dropped and why.
 
+    An address is read by fsspec: its files are copied into the workspace (source/), a second time only what changed.
+
     Example: semctl -w work import corpora/mmd --format mmd
+
+    Example: semctl -w work import s3://bucket/corpora/mmd --format mmd
 
     One's own data (--format jsonl): FOLDER/dialogues.jsonl, one dialogue a line:
 
@@ -62,10 +72,12 @@ def import_(
     from pipeline.corpus.catalogue import TopicChange
     from pipeline.corpus.import_corpus import ImportRequest, import_corpus
     from pipeline.corpus.records import SplitShares
+    from pipeline.corpus.remote import fetch_corpus
+    from pipeline.workspace import is_address
 
     workspace, console = opened(context, as_json=as_json)
     request = ImportRequest(
-        folder,
+        Path(folder),
         form,
         dialogues=dialogues,
         products=products,
@@ -75,7 +87,11 @@ def import_(
         split=None if split is None else SplitShares.parse(split, split_seed),
         jobs=jobs,
     )
-    with find_engine(engine, jobs)() as workers:
+    workers_of = find_engine(engine, jobs)
+    if is_address(folder):
+        workspace.require_path()
+        request = replace(request, folder=fetch_corpus(folder, workspace.source, console))
+    with workers_of() as workers:
         report = import_corpus(workspace, request, engine=workers, progress=console)
     currencies = [f"{n:,} in {name}" for name, n in report.prices_by_currency.items() if name != "unknown"]
     if len(currencies) > 1:

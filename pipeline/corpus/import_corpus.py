@@ -131,7 +131,7 @@ def import_corpus(
         UsageError: an unknown format, or a workspace that cannot be written to.
         ServiceError: a process that read dialogues was killed, or an engine's workers again and again.
     """
-    workspace.require_unicode()
+    workspace.require_path()
     progress = progress or SilentProgress()
     ledger = Ledger()
     folders = Folders(request.folder, request.dialogues, request.products, request.images)

@@ -26,6 +26,8 @@ from typing import Any
 import torch
 import torch.distributed as dist
 from torch import Tensor, nn
+from torch.distributed.distributed_c10d import PrefixStore, ProcessGroup, Store
+from torch.distributed.rendezvous import rendezvous
 
 from schemas.errors import ModelError
 from schemas.files import atomic_path, sha256_file
@@ -285,11 +287,12 @@ def open_processes() -> Iterator[Processes]:
             raise ModelError(what, fix="start one a GPU: `torchrun --nproc-per-node N`")
         torch.cuda.set_device(rank_here)
     with _together():
-        store, rank, _ = next(dist.rendezvous("env://", timeout=_WAIT))
-        _same_count(dist.PrefixStore("semctl", store), rank, count)
+        store, rank, _ = next(rendezvous("env://", timeout=_WAIT))
+        _same_count(PrefixStore("semctl", store), rank, count)
         backend = "cpu:gloo,cuda:nccl" if torch.cuda.is_available() else "gloo"
         dist.init_process_group(backend, store=store, rank=rank, world_size=count, timeout=_WAIT)
         patient = dist.new_group(backend="gloo", timeout=_LONG_WAIT)
+    assert isinstance(patient, ProcessGroup)  # of which this process is one
     _joined = Processes(rank, count, rank_here=rank_here, patient=patient)
     yield _joined
     dist.destroy_process_group()  # not after an error: the others may be waiting, and end when this process does
@@ -300,7 +303,7 @@ _joined: Processes | None = None
 """Those of the block that is open."""
 
 
-def _same_count(store: dist.Store, rank: int, count: int) -> None:
+def _same_count(store: Store, rank: int, count: int) -> None:
     store.set(f"count/{rank}", str(count))
     for other in range(1 if rank == 0 else 0, count if rank == 0 else 1):
         told = int(store.get(f"count/{other}"))
