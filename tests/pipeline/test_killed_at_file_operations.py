@@ -232,11 +232,15 @@ def contents(folder: Path) -> dict[str, str]:
 
 
 def content(path: Path) -> bytes:
-    """What a file holds; of a kept ingest without its counts of new answers, as a killed one may have stored them."""
+    """What a file holds, without what is another one by chance: seconds, and a kept ingest's counts of new answers."""
+    if path.name.startswith("per-query-"):
+        measured = json.loads(path.read_bytes())
+        measured.pop("seconds")
+        return json.dumps(measured).encode()
     if path.name != "record.json" or path.parent.parent.name != "ingests":
         return path.read_bytes()
     record = json.loads(path.read_bytes())
-    record["report"].pop("changes", None)
+    record["report"].pop("changes", None)  # a killed one may have stored them
     return json.dumps(record).encode()
 
 
