@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import shutil
 from collections.abc import Iterator
@@ -16,8 +17,9 @@ from pipeline.cli import _run
 from pipeline.corpus.remote import fetch_corpus, shown
 from pipeline.generator.corpus import GenerateRequest, generate_corpus
 from pipeline.workspace import Workspace
-from schemas.errors import CorpusError, MissingPartError, ServiceError, UsageError
+from schemas.errors import CorpusError, MissingPartError, ServiceError, UsageError, WorkspaceError
 from schemas.progress import SilentProgress
+from schemas.safe_text import forget_secrets
 from tests.pipeline.corpus.test_import_processes import files_of
 
 ADDRESS = "memory://bucket/corpora/mmd"
@@ -36,6 +38,12 @@ def bucket(corpus: Path) -> Iterator[MemoryFileSystem]:
     yield system
     system.store.clear()
     system.pseudo_dirs[:] = [""]
+
+
+@pytest.fixture(autouse=True)
+def no_secrets() -> Iterator[None]:
+    yield
+    forget_secrets()
 
 
 @pytest.fixture
@@ -140,6 +148,81 @@ def test_names_that_lead_out_of_the_folder_are_refused(
 def test_addresses_are_shown_without_secrets() -> None:
     assert shown("https://me:secret@host/a?token=secret#more") == "https://host/a"
     assert shown("s3://bucket/a@b/c") == "s3://bucket/a@b/c"
+    assert shown("abfs://photos@shop.dfs.core.windows.net/a") == "abfs://photos@shop.dfs.core.windows.net/a"
+    assert shown("abfs://photos:secret@shop.dfs.core.windows.net/a") == "abfs://shop.dfs.core.windows.net/a"
+
+
+@pytest.mark.parametrize(
+    "address", ["memory://me:hunter2-hunter2@host/mmd?sig=deadbeefdeadbeef", "memory://hunter2-hunter2@host/mmd"]
+)
+def test_a_library_that_repeats_an_address_gives_no_secret_away(
+    address: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def failing(*_: Any, **__: Any) -> None:
+        raise RuntimeError(
+            f"403 Forbidden, url='{address}', next='https://host/b?Signature=0123456789', key 'hunter2-hunter2'"
+        )
+
+    monkeypatch.setattr(MemoryFileSystem, "find", failing)
+    with pytest.raises(ServiceError, match="403 Forbidden, url='memory://host/mmd', next='https://host/b'") as told:
+        fetch_corpus(address, tmp_path / "source", SilentProgress())
+    assert not any(secret in str(told.value) for secret in ("hunter2", "deadbeef", "0123456789"))
+
+
+def test_a_corpus_larger_than_the_disk_is_refused_before_anything_is_copied(
+    tmp_path: Path, bucket: MemoryFileSystem, copied: list[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    one = fetch_corpus(ADDRESS, tmp_path / "source", SilentProgress())
+    full = shutil.disk_usage(tmp_path)._replace(free=100)
+    monkeypatch.setattr(shutil, "disk_usage", lambda _: full)
+    assert fetch_corpus(ADDRESS, tmp_path / "source", SilentProgress()) == one  # nothing has to be copied
+    bucket.pipe_file(f"{ADDRESS}/images/new.jpg", b"x" * 100)
+    fetch_corpus(ADDRESS, tmp_path / "source", SilentProgress())
+    bucket.pipe_file(f"{ADDRESS}/images/newer.jpg", b"x" * 101)
+    copied.clear()
+    with pytest.raises(WorkspaceError, match=r"needs 0\.0 GB here.*nothing was copied"):
+        fetch_corpus(ADDRESS, tmp_path / "source", SilentProgress())
+    assert copied == []
+
+
+def test_a_listing_tells_the_address_and_deletes_nothing_outside_the_copy(
+    tmp_path: Path, bucket: MemoryFileSystem
+) -> None:
+    folder = fetch_corpus(ADDRESS, tmp_path / "source", SilentProgress())
+    listing = folder.with_name(f"{folder.name}.json")
+    told = json.loads(listing.read_bytes())
+    assert told["address"] == ADDRESS
+    precious = tmp_path / "precious"
+    for name in ("../../precious", str(precious)):
+        precious.write_text("precious")
+        listing.write_text(json.dumps({**told, "files": {**told["files"], name: "1"}}))
+        with pytest.raises(WorkspaceError, match="a name in it leads out of the folder"):
+            fetch_corpus(ADDRESS, tmp_path / "source", SilentProgress())
+        assert precious.read_text() == "precious"
+
+
+@pytest.mark.parametrize(
+    ("told", "missing", "fix"),
+    [
+        ('HTTPFileSystem requires "requests" and "aiohttp" to be installed', "aiohttp", "pip install aiohttp"),
+        ("Install the requests package to use the github FS", "requests", "pip install requests"),
+        ('SMB requires "smbprotocol" or "smbprotocol[kerberos]" installed', "smbclient", "pip install smbprotocol"),
+        ("Install s3fs to access S3", "s3fs", "pip install s3fs"),
+        ("Install fsspec-xrootd to access xrootd storage system.", "fsspec_xrootd", "pip install fsspec-xrootd"),
+        ("Install 'morefs[asynclocalfs]' to use AsyncLocalFileSystem", "morefs", "pip install morefs"),
+        ("pyarrow and local java libraries required for HDFS", "nothing", "pyarrow and local java libraries"),
+    ],
+)
+def test_the_package_that_is_missing_is_named(
+    told: str, missing: str, fix: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def url_to_fs(_: str) -> None:
+        raise ImportError(told) from ModuleNotFoundError(name=missing)
+
+    monkeypatch.setattr("fsspec.core.url_to_fs", url_to_fs)
+    with pytest.raises(MissingPartError) as found:
+        fetch_corpus("https://host/mmd", tmp_path / "source", SilentProgress())
+    assert str(found.value).startswith(f"a package that reads https:// is not installed; {fix}")
 
 
 def test_a_workspace_is_no_address(
