@@ -35,6 +35,7 @@ REQUIREMENTS: Mapping[str, tuple[str, str | None]] = {
     "transformers": ("5", None),
     "pyarrow": ("18", None),
     "label-studio-sdk": ("2.1", "2.2"),
+    "fsspec": ("2024.6", None),
     "httpcore": ("1.0", None),
     "httpx": ("0.27", None),
     "ijson": ("3.3", None),
