@@ -8,6 +8,7 @@ from torch import Tensor, nn
 from semantic_model.data.image_features import NO_IMAGE
 from semantic_model.grounded.beliefs import FAST, Beliefs, SlotSums
 
+_TINY = 1e-30
 _BOUND = 10.0  # |a_v| at most, so that no single slot decides alone and exponentials stay ordinary numbers
 
 
@@ -20,16 +21,24 @@ class ValueMatch(nn.Module):
     A tells which values a product has. M, the identity to begin with, learns what a value means in values that products
     have, as ``cheap`` in ranges of the price. The unknown state is summed out, rather than guessed.
 
+    So a slot is of one value, liked or disliked. Of "a red dress, nothing black" both hold: with ``apart``, what is
+    disliked is a distribution of its own, given that nothing of the slot is liked, and the other way round:
+
+        L(rho)   = sum_s log(sum_v P_s(like v | no dislike) (exp(a_v(rho)) - 1) + 1)
+                       + log(sum_v P_s(dislike v | no like) (exp(-a_v(rho)) - 1) + 1)
+
     Args:
         sums: of the ontology's values.
         slots: n.
         values: V.
         sharpness: gamma to begin with.
+        apart: whether what is liked and what is disliked are told apart.
     """
 
-    def __init__(self, sums: SlotSums, slots: int, values: int, sharpness: float) -> None:
+    def __init__(self, sums: SlotSums, slots: int, values: int, sharpness: float, *, apart: bool = False) -> None:
         super().__init__()
         self.sums = sums
+        self.apart = apart
         self.meaning = nn.Parameter(torch.eye(values) / FAST)
         self.gamma = nn.Parameter(torch.full((slots,), sharpness / FAST))
         self.register_buffer("same_slot", sums.member @ sums.member.T, persistent=False)
@@ -46,14 +55,27 @@ class ValueMatch(nn.Module):
         """L of all products, a [N, V] -> [B, N]; or of each context's candidates, [B, C, V] -> [B, C]."""
         up, down = affinity.exp(), (-affinity).exp()
         found = affinity.new_zeros(len(beliefs.none), affinity.shape[-2])
-        for slot, columns in enumerate(self.sums.columns):
-            like, dislike = beliefs.like[:, columns], beliefs.dislike[:, columns]
-            if affinity.dim() == 2:
-                fits = like @ up[:, columns].T + dislike @ down[:, columns].T
-            else:
-                fits = (like[:, None] * up[..., columns] + dislike[:, None] * down[..., columns]).sum(dim=-1)
-            found = found + (beliefs.none[:, slot, None] + fits).log()
+        for part in self._parts(beliefs):
+            for slot, columns in enumerate(self.sums.columns):
+                like, dislike = part.like[:, columns], part.dislike[:, columns]
+                if affinity.dim() == 2:
+                    fits = like @ up[:, columns].T + dislike @ down[:, columns].T
+                else:
+                    fits = (like[:, None] * up[..., columns] + dislike[:, None] * down[..., columns]).sum(dim=-1)
+                found = found + (part.none[:, slot, None] + fits).log()
         return found
+
+    def _parts(self, beliefs: Beliefs) -> list[Beliefs]:
+        """What is said of a slot independently."""
+        if not self.apart:
+            return [beliefs]
+        parts = []
+        for like, dislike in ((beliefs.like, beliefs.like * 0), (beliefs.dislike * 0, beliefs.dislike)):
+            something = self.sums(like + dislike)
+            total = (beliefs.none + something).clamp(min=_TINY)
+            spread = self.sums.spread(total)
+            parts.append(Beliefs((1 - something / total).clamp(min=0), like / spread, dislike / spread))
+        return parts
 
     def of_patterns(self, beliefs: Beliefs, patterns: Tensor, slots: Tensor) -> Tensor:
         """A slot's part of L, of every pattern of values; without gradients.
@@ -67,11 +89,12 @@ class ValueMatch(nn.Module):
         """
         affinity = self.affinity(patterns)
         found = affinity.new_zeros(len(patterns), len(beliefs.none))
-        for slot, columns in enumerate(self.sums.columns):
-            mine = (slots == slot).nonzero()[:, 0]
-            a = affinity[mine, columns]
-            fits = a.exp() @ beliefs.like[:, columns].T + (-a).exp() @ beliefs.dislike[:, columns].T
-            found[mine] = (beliefs.none[:, slot] + fits).log()
+        for part in self._parts(beliefs):
+            for slot, columns in enumerate(self.sums.columns):
+                mine = (slots == slot).nonzero()[:, 0]
+                a = affinity[mine, columns]
+                fits = a.exp() @ part.like[:, columns].T + (-a).exp() @ part.dislike[:, columns].T
+                found[mine] += (part.none[:, slot] + fits).log()
         return found
 
 

@@ -158,7 +158,7 @@ class GroundedSemantic(nn.Module):
         self.predictor = BeliefPredictor(
             D, self.sums, n, V, grounding.dropout, evidence=grounding.evidence, tracked=grounding.tracker
         )
-        self.value_match = ValueMatch(self.sums, n, V, grounding.sharpness)
+        self.value_match = ValueMatch(self.sums, n, V, grounding.sharpness, apart=grounding.apart)
         self.shown: Shown | NothingShown = Shown(D, grounding.dropout) if grounding.shown else NothingShown()
         self.similarity = grounding.similarity
 

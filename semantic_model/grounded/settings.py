@@ -16,6 +16,7 @@ class GroundingConfig(Section):
     sharpness: float = Field(default=3.0, gt=0, description="gamma: log-odds of a product that has a wanted value")
     shown: bool = Field(default=True, description="the dialogue decides what it is worth to have been shown before")
     tracker: bool = Field(default=False, description="so do those that the state tracker reads, taught by D_F")
+    apart: bool = Field(default=False, description="what is liked and what is disliked of a slot may both hold")
     evidence: bool = Field(default=True, description="values that turns mention count for the predicted beliefs")
     similarity: bool = Field(default=True, description="the paper's cosines take part in the score")
     dropout: float = Field(default=0.0, ge=0, lt=1, description="of the turns that beliefs are predicted from")

@@ -19,8 +19,8 @@ SUMS = SlotSums(SLOT_OF, 4)
 B, N, V, n = 4, 9, 6, 4
 
 
-def matcher(*, seed: int | None = 0, sharpness: float = 3.0) -> ValueMatch:
-    made = ValueMatch(SUMS, n, V, sharpness).requires_grad_(False)
+def matcher(*, seed: int | None = 0, sharpness: float = 3.0, apart: bool = False) -> ValueMatch:
+    made = ValueMatch(SUMS, n, V, sharpness, apart=apart).requires_grad_(False)
     if seed is not None:
         torch.manual_seed(seed)
         made.meaning += 0.1 * torch.randn(V, V)
@@ -53,36 +53,44 @@ def plain(match: ValueMatch, beliefs: Beliefs, b: int, attributes: list[bool]) -
     """L of one product, number by number."""
     found = 0.0
     for s in range(n):
-        fits = beliefs.none[b, s].item()
+        none = beliefs.none[b, s].item()
+        fits = none
+        sides = {side: [none, none] for side in ("like", "dislike")}  # of one side alone: what fits, and all
         for v in range(V):
             if SLOT_OF[v] == s:
                 has = sum(5 * match.meaning[v, w].item() for w in range(V) if SLOT_OF[w] == s and attributes[w])
                 a = min(max(5 * match.gamma[s].item() * has, -10.0), 10.0)
-                fits += beliefs.like[b, v].item() * math.exp(a) + beliefs.dislike[b, v].item() * math.exp(-a)
-        found += math.log(fits)
+                for (side, counted), sign in zip(sides.items(), (1, -1), strict=True):
+                    belief = getattr(beliefs, side)[b, v].item()
+                    fits += belief * math.exp(sign * a)
+                    counted[0] += belief * math.exp(sign * a)
+                    counted[1] += belief
+        found += sum(math.log(one / all_) for one, all_ in sides.values()) if match.apart else math.log(fits)
     return found
 
 
+@pytest.mark.parametrize("apart", [False, True])
 @pytest.mark.parametrize("sharpness", [0.5, 3.0, 20.0])
-def test_l_of_all_products_equals_a_twin_in_plain_loops(sharpness: float):
-    match, beliefs, products = matcher(sharpness=sharpness), any_beliefs(), some_products()
+def test_l_of_all_products_equals_a_twin_in_plain_loops(sharpness: float, apart: bool):
+    match, beliefs, products = matcher(sharpness=sharpness, apart=apart), any_beliefs(), some_products()
     found = match(beliefs, match.affinity(products))
     expected = [[plain(match, beliefs, b, row) for row in products.tolist()] for b in range(B)]
     assert found.shape == (B, N)
     assert torch.allclose(found, torch.tensor(expected), atol=1e-4)
 
 
-def test_l_of_candidates_is_l_of_those_products():
-    match, beliefs, products = matcher(), any_beliefs(), some_products(3, B, 5)
+@pytest.mark.parametrize("apart", [False, True])
+def test_l_of_candidates_is_l_of_those_products(apart: bool):
+    match, beliefs, products = matcher(apart=apart), any_beliefs(), some_products(3, B, 5)
     found = match(beliefs, match.affinity(products))
     expected = [[plain(match, beliefs, b, row) for row in products[b].tolist()] for b in range(B)]
     assert torch.allclose(found, torch.tensor(expected), atol=1e-4)
 
 
 @settings(max_examples=30, deadline=None)
-@given(st.integers(0, 10**6), st.integers(1, 40))
-def test_l_by_patterns_is_l(seed: int, products: int):
-    match, beliefs, attributes = matcher(seed=seed), any_beliefs(seed), some_products(seed, products)
+@given(st.integers(0, 10**6), st.integers(1, 40), st.booleans())
+def test_l_by_patterns_is_l(seed: int, products: int, apart: bool):
+    match, beliefs, attributes = matcher(seed=seed, apart=apart), any_beliefs(seed), some_products(seed, products)
     patterns = Patterns(SUMS.columns)
     half = products // 2
     numbers = [torch.from_numpy(patterns.number(part.numpy())) for part in (attributes[:half], attributes[half:])]
@@ -91,6 +99,32 @@ def test_l_by_patterns_is_l(seed: int, products: int):
     fits = match.of_patterns(beliefs, rows, torch.tensor(patterns.slots))
     found = fits[torch.cat(numbers).long()].sum(dim=1).T
     assert torch.allclose(found, match(beliefs, match.affinity(attributes)), atol=1e-5)
+
+
+def test_what_is_liked_and_what_is_disliked_of_one_slot_both_count_where_they_are_apart():
+    """ "A red dress, nothing black": red, black, and neither."""
+    beliefs = sure()
+    beliefs.none[0, 0], beliefs.like[0, 0], beliefs.dislike[0, 1] = 0.05, 0.6, 0.35
+    products = torch.zeros(3, V, dtype=torch.bool)
+    products[0, 0] = products[1, 1] = True
+    together, apart = (
+        match(beliefs, match.affinity(products))[0] for match in (matcher(seed=None), matcher(seed=None, apart=True))
+    )
+    gain, loss = math.exp(3), math.exp(-3)
+    assert together.tolist() == pytest.approx([math.log(0.4 + 0.6 * gain), math.log(0.65 + 0.35 * loss), 0], abs=1e-5)
+    red, black = math.log((0.05 + 0.6 * gain) / 0.65), math.log((0.05 + 0.35 * loss) / 0.4)
+    assert apart.tolist() == pytest.approx([red, black, 0], abs=1e-5)
+    assert black < -1.7 < -0.5 < together[1].item()
+
+
+def test_a_certain_wish_leaves_no_room_for_noise_where_they_are_apart():
+    certain = sure(like=(0,))
+    match = matcher(seed=None, apart=True)
+    products = torch.zeros(2, V, dtype=torch.bool)
+    products[0, 0] = True
+    assert match(certain, match.affinity(products))[0].tolist() == pytest.approx([3, 0], abs=1e-5)
+    refused = sure(dislike=(0,))
+    assert match(refused, match.affinity(products))[0].tolist() == pytest.approx([-3, 0], abs=1e-5)
 
 
 def test_patterns_are_told_apart_by_slot_and_kept():
