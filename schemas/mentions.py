@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Sequence
+from functools import lru_cache
 from typing import Literal, NamedTuple
 
 import regex
@@ -162,23 +163,7 @@ class Words(NamedTuple):
     @classmethod
     def of(cls, text: str) -> Words:
         """Cut a text."""
-        folded = fold(plain_apostrophes(text))
-        if "/" in folded:
-            folded = _FRACTION.sub(_decimals, folded)
-        is_ascii = folded.isascii()
-        words: list[str] = []
-        clauses: list[int] = []
-        clause = 0
-        tokens: list[str] = (_ASCII_TOKENS if is_ascii else _TOKENS).findall(folded)
-        for at, token in enumerate(tokens):
-            is_break = token in _ASCII_BREAKS if is_ascii else _IS_BREAK.match(token) is not None
-            is_break = is_break or not token.strip("-\u2013\u2014")
-            if is_break or (token == "but" and not _excepts(words, tokens, at)):
-                clause += 1
-            else:
-                words.append(token)
-                clauses.append(clause)
-        return cls(tuple(words), tuple(map(stem, words)), tuple(clauses), folded)
+        return _cut_once(text) if len(text) <= _SHORT else _cut(text)
 
     def starts(self) -> list[int]:
         """Where each word begins in the text."""
@@ -187,6 +172,31 @@ class Words(NamedTuple):
         for word in self.words:
             starts.append(next(token.start() for token in tokens if token.group() == word))
         return starts
+
+
+def _cut(text: str) -> Words:
+    folded = fold(plain_apostrophes(text))
+    if "/" in folded:
+        folded = _FRACTION.sub(_decimals, folded)
+    is_ascii = folded.isascii()
+    words: list[str] = []
+    clauses: list[int] = []
+    clause = 0
+    tokens: list[str] = (_ASCII_TOKENS if is_ascii else _TOKENS).findall(folded)
+    for at, token in enumerate(tokens):
+        is_break = token in _ASCII_BREAKS if is_ascii else _IS_BREAK.match(token) is not None
+        is_break = is_break or not token.strip("-\u2013\u2014")
+        if is_break or (token == "but" and not _excepts(words, tokens, at)):
+            clause += 1
+        else:
+            words.append(token)
+            clauses.append(clause)
+    return Words(tuple(words), tuple(map(stem, words)), tuple(clauses), folded)
+
+
+_cut_once = lru_cache(maxsize=1 << 14)(_cut)
+"""Turns are cut again in each pass over a corpus, values of slots with each sentence that names one."""
+_SHORT = 500  # characters; longer texts are not kept
 
 
 def _excepts(before: Sequence[str], tokens: Sequence[str], at: int) -> bool:

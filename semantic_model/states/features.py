@@ -62,10 +62,14 @@ class AliasTable:
 
 def ngrams(words: Words) -> Iterator[str]:
     """Sequences of one to three stems that stand within one clause."""
-    for start in range(len(words.stems)):
-        for stop in range(start + 1, min(start + _LONGEST, len(words.stems)) + 1):
-            if words.clauses[start] == words.clauses[stop - 1]:
-                yield " ".join(words.stems[start:stop])
+    stems, clauses = words.stems, words.clauses
+    for start, said in enumerate(stems):
+        yield said
+        for at in range(start + 1, min(start + _LONGEST, len(stems))):
+            if clauses[at] != clauses[start]:
+                break
+            said = f"{said} {stems[at]}"
+            yield said
 
 
 _LIKENESS = re.compile(r"\b(?:like|similar|same|resembl\w+|than|as|match\w*)\b")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterable, Sequence
+from itertools import repeat
 from math import exp
 from typing import NamedTuple
 
@@ -35,13 +36,15 @@ class Logistic:
 
     def probability(self, features: Iterable[str]) -> float:
         """Of yes, for the features of one example."""
-        score = sum(self.weights.get(feature, 0.0) for feature in features)
+        score = sum(map(self.weights.get, features, repeat(0.0)))
         return 1.0 / (1.0 + exp(-max(-30.0, min(30.0, score))))
 
     @classmethod
     def fit(cls, examples: Sequence[Example], *, penalty: float = 1.0) -> Logistic:
         """The weights that minimise log loss + penalty / 2 |w|^2, to a millionth of it, for features and answers."""
-        seen = Counter(feature for features, *_ in examples for feature in set(features))
+        seen = Counter[str]()
+        for features, *_ in examples:
+            seen.update(set(features))
         names = sorted(feature for feature, count in seen.items() if count >= _RARELY)
         if not names:
             return cls({})

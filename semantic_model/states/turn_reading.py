@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cached_property, lru_cache
 from typing import Any, NamedTuple
 
 from schemas.folding import fold
@@ -91,6 +91,7 @@ Choice = tuple[str, str]
 """Slot and value."""
 
 _SENTENCE = re.compile(r"(?<=[.!?؟])\s+|(?<=[。！？।])\s*|[\n;]+")
+_SHORT = 500  # characters; what is read of longer sentences is not kept
 _JOINING = frozenset(("or", "and", "nor", "any", "a", "an", "the"))
 
 
@@ -130,6 +131,7 @@ class TurnReader:
         self._finder = MentionFinder.of_slots(offered)
         self._unlisted_finder = MentionFinder.of_slots(more) if more else None
         self._offered = len(offered)
+        self._read_once = lru_cache(maxsize=1 << 13)(self._sentence)  # a pass over a corpus reads what others have
 
     @cached_property
     def slot_words(self) -> dict[str, tuple[frozenset[str], ...]]:
@@ -146,7 +148,8 @@ class TurnReader:
 
     def sentences(self, text: str) -> list[Sentence]:
         """A turn, sentence by sentence."""
-        return [self._sentence(part) for part in _SENTENCE.split(text) if part.strip()]
+        parts = (part for part in _SENTENCE.split(text) if part.strip())
+        return [self._read_once(part) if len(part) <= _SHORT else self._sentence(part) for part in parts]
 
     def choices(self, text: str) -> list[Choice]:
         """All values that a text names, whatever it says of them."""
