@@ -18,8 +18,9 @@ class PageMarkup(HTMLParser):
         self.addresses: list[str] = []
         self.ids: list[str] = []
         self.without_scope: list[str] = []
-        self.text = ""
+        self._texts: list[str] = []
         self.feed(page)
+        self.text = "".join(self._texts)
         self.style = "".join(re.findall(r"<style>(.*?)</style>", page, flags=re.DOTALL))
 
     def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
@@ -33,7 +34,7 @@ class PageMarkup(HTMLParser):
             self.without_scope.append(tag)
 
     def handle_data(self, data: str) -> None:
-        self.text += data
+        self._texts.append(data)
 
 
 def assert_stays_in_its_file(page: str) -> PageMarkup:
