@@ -23,12 +23,14 @@ import httpcore
 import httpx
 
 from schemas.errors import UsageError
+from schemas.safe_text import shortened
 
 Resolve = Callable[[str, int, float | None], list[str]]
 """Host, port and seconds that it may take (None: any) -> addresses; raises an :class:`OSError` if there are none."""
 
 _PORTS = {"http": 80, "https": 443}
 _HOST = re.compile(r"[a-z0-9._-]{1,253}")
+_LONGEST_SHOWN = 200  # characters of what is refused
 _NUMBER = re.compile(r"(?:0x[0-9a-f]*|[0-9]+)")
 
 _NOT_PUBLIC_4 = tuple(
@@ -115,11 +117,11 @@ def _named_host(text: str) -> tuple[str, int | None]:
             raise ValueError
         host = _checked_host(url)
     except (httpx.InvalidURL, RefusedError, ValueError):
-        raise UsageError(f"'{text}' is no host", fix=fix) from None
+        raise UsageError(f"'{shortened(text, _LONGEST_SHOWN)}' is no host", fix=fix) from None
     given = re.search(r":(\d+)$", text.strip())  # httpx.URL forgets a port that is usual
     port = int(given[1]) if given else None
     if port is not None and not 0 < port < 1 << 16:
-        raise UsageError(f"'{text}' has no port that can be", fix=fix)
+        raise UsageError(f"'{shortened(text, _LONGEST_SHOWN)}' has no port that can be", fix=fix)
     return host, port
 
 

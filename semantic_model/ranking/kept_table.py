@@ -14,7 +14,7 @@ import torch
 from torch import Tensor
 
 from schemas.errors import ModelError
-from schemas.files import read_json, remove_folder, sha256_bytes, temporary_folder, write_json
+from schemas.files import read_json, remove_folder, remove_left_over, sha256_bytes, temporary_folder, write_json
 from semantic_model.data.records import Product
 from semantic_model.ranking.network_ranker import NetworkRanker
 from semantic_model.ranking.ranker import Ranker
@@ -45,6 +45,7 @@ def kept_table(ranker: Ranker, products: Sequence[Product], folder: Path, made_o
     if known is None:
         return ranker.encode_products(products)
     if (here / _MANIFEST).is_file():
+        remove_left_over(folder)  # of a process that was killed just after it had kept the table
         try:
             return _rebuilt(alike, iter(_read(here, known)))
         except ModelError as damage:

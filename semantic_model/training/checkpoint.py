@@ -55,7 +55,7 @@ def save_checkpoint(
     tensors["random.torch"] = torch.get_rng_state()
     if torch.cuda.is_available():
         tensors["random.cuda"] = torch.cuda.get_rng_state()
-    _save(path, tensors, {"progress": json.dumps(progress, sort_keys=True)})
+    _save(path, tensors, {"progress": json.dumps(progress)})  # figures keep their order
 
 
 def load_checkpoint(path: Path, module: nn.Module, optimiser: torch.optim.Optimizer) -> dict[str, Any]:

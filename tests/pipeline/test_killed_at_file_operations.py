@@ -121,7 +121,7 @@ SMALL = ("--epochs", "1", "--set", "model.width=8", "--set", "model.inner=8", "-
 TRAIN = (*SHOP, "train", "--preset", "tiny", *SMALL)
 
 STAGES = (
-    Stage("generate", ("generate", "corpus", "--size", "test", "--seed", "1")),
+    Stage("generate", ("generate", "corpus", "--size", "test", "--seed", "1"), (0, 2)),
     Stage("import", (*SHOP, "import", "corpus", "--format", "mmd")),
     Stage("select", (*SHOP, "select", "-n", "5")),
     Stage("export", (*SHOP, "export-for-labelling", "--to-file", "tasks.json", "-n", "6")),
@@ -177,6 +177,7 @@ STAGES = (
     Stage(
         "generate with photos",
         ("generate", "real", "--size", "test", "--catalogue", "products.csv", "--images", "photos"),
+        (0, 2),
         prepare=photographed_products,
     ),
 )

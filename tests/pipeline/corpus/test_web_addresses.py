@@ -171,6 +171,9 @@ def test_a_host_that_is_allowed_is_so_at_its_port_only() -> None:
     for text in ("", "a/b", "http://a", "me@a", "a:b", "a:", "a:99999", "127.1", "a?b", "a b"):
         with pytest.raises(UsageError, match=r"is no host|no port"):
             AllowedHosts.parse([text])
+    for text in ("a" * 99_999, f"a:{'9' * 99_999}"):
+        with pytest.raises(UsageError, match=r"^'a.{199}… \(\d+,\d+ characters\)' (is no host|has no port)"):
+            AllowedHosts.parse([text])
 
 
 def backend(answers: list[list[str]], asked: list[str], allowed: AllowedHosts = NOBODY) -> PinnedBackend:

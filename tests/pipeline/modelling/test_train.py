@@ -198,7 +198,7 @@ def test_the_largest_possible_ratio_is_possible(labelled: int, training: int):
 def test_training_goes_on_where_it_was_interrupted(workspace: Workspace, tmp_path: Path):
     straight = train(workspace, request())
     model = Path(straight.path) / "model" / "model.safetensors"
-    expected = model.read_bytes()
+    expected = model.read_bytes(), model.with_name("README.md").read_bytes()
     model.parent.parent.rename(tmp_path / "kept")
 
     class Impatient:
@@ -229,7 +229,7 @@ def test_training_goes_on_where_it_was_interrupted(workspace: Workspace, tmp_pat
     assert display.said == f"stopped; continue with `semctl train --resume {straight.run}`"
     record = resume(workspace, "latest")
     assert record.best == straight.best
-    assert (Path(record.path) / "model" / "model.safetensors").read_bytes() == expected
+    assert (model.read_bytes(), model.with_name("README.md").read_bytes()) == expected
     assert resume(workspace, record.run) == record
 
 

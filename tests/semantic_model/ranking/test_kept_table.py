@@ -33,8 +33,11 @@ def test_what_is_kept_is_what_was_encoded(workspace: Workspace, tmp_path: Path, 
     encoded = ranker.encode_products(corpus.products)
     first = kept_table(ranker, corpus.products, tmp_path / "kept", MADE_OF)
     written = [file.stat().st_mtime_ns for file in files(tmp_path / "kept")]
+    left = tmp_path / "kept" / ".of-a-killed-process.semctl.tmp"
+    left.touch()
     again = kept_table(ranker, corpus.products, tmp_path / "kept", MADE_OF)
     assert [file.stat().st_mtime_ns for file in files(tmp_path / "kept")] == written
+    assert not left.exists()
     assert len(written) > 3
     for table in (first, again):
         assert type(table) is type(encoded)
