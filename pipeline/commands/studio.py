@@ -162,7 +162,7 @@ def show_connection(console: Console, found: Connection) -> None:
     if found.key:
         console.say("the key is kept in Label Studio; its webhook, which would show it, is switched off")
     names = " ".join(f"--project {shlex.quote(each.project)}" for each in found.projects)
-    console.say(f"Next: open a task; keep `semctl serve` running; then semctl ingest-labels {names}")
+    console.say(f"Next: open a task; keep the server at {found.address} running; then semctl ingest-labels {names}")
 
 
 def _studio(context: typer.Context, as_json: bool) -> tuple[Workspace, Studio, Console]:

@@ -11,6 +11,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
+from annotate.annotations.annotation import is_of_page
 from annotate.states.splits import read_splits
 from annotate.tasks.guidelines import guideline_markdown
 from pipeline.sharing.annotator_names import AnnotatorNames, annotator_names
@@ -85,7 +86,9 @@ def export_dataset(workspace: Workspace, request: ExportDatasetRequest, *, progr
         parts: list[Part] = []
         counts: dict[str, int] = {}
         with shown.task("writing tables", len(ABOUT)) as task:
-            for name, rows in _tables(workspace, names):
+            of_page: set[str] = set()
+            for name, every in _tables(workspace, names):
+                rows = _without_page(every, of_page)
                 counts[name] = rows.num_rows
                 parts += _write_parts(folder, name, rows)
                 task.advance(1)
@@ -107,6 +110,8 @@ def export_dataset(workspace: Workspace, request: ExportDatasetRequest, *, progr
             licence=request.licence,
         )
         write_atomic(folder / "README.md", card)
+    if of_page:
+        shown.log(f"{len(of_page):,} conversation(s) that a served page has kept: left out, not to be passed on")
     facts = {**counts, "annotators": quality.people, "named": request.names}
     found = written("dataset", request.folder, facts)
     return found if request.push is None else push(found, request.push, public=request.public)
@@ -124,6 +129,15 @@ def _tables(workspace: Workspace, names: AnnotatorNames) -> Iterator[_Prepared]:
     images = read_table(workspace.images, IMAGES)
     yield _Prepared("images", images.drop_columns("file"))  # where it lies on this machine
     yield _Prepared("annotations", _annotations(read_table(workspace.annotations, ANNOTATIONS), names))
+
+
+def _without_page(rows: pa.Table, left_out: set[str]) -> pa.Table:
+    """The rows of the corpus's dialogues: who talked to a served page was told that it stays on its server."""
+    if "dialogue_id" not in rows.column_names:
+        return rows
+    of_page = [is_of_page(name) for name in rows["dialogue_id"].to_pylist()]
+    left_out.update(rows["dialogue_id"].filter(pa.array(of_page, pa.bool_())).to_pylist())
+    return rows.filter(pa.array([not each for each in of_page], pa.bool_()))
 
 
 def _annotations(stored: pa.Table, names: AnnotatorNames) -> pa.Table:

@@ -6,7 +6,9 @@ import csv
 import io
 import json
 import re
+import shutil
 from collections.abc import Iterator
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -16,12 +18,14 @@ import pytest
 from datasets import get_dataset_config_names, load_dataset
 from huggingface_hub import DatasetCard
 
+from annotate.annotations.annotation import is_of_page
 from pipeline.chosen_dialogues import Selection
 from pipeline.cli import _run
 from pipeline.corpus.import_corpus import ImportRequest, import_corpus
 from pipeline.generator.corpus import GenerateRequest, generate_corpus
 from pipeline.labelling.export_for_labelling import ExportRequest, export_for_labelling
 from pipeline.labelling.ingest_labels import IngestRequest, ingest_labels
+from pipeline.labelling.page_corrections import KeptCorrection, Said, keep
 from pipeline.labelling.simulated_labels import answer_tasks, gold_states
 from pipeline.sharing.export_dataset import ExportDatasetRequest, export_dataset
 from pipeline.sharing.export_model import ExportModelRequest, export_model
@@ -220,6 +224,26 @@ def test_twice_is_the_same_bytes_and_a_model_is_not_replaced_by_a_dataset(labell
     assert str(labelled.root.parent) not in repr(list(everything_written(given)))
     with pytest.raises(UsageError, match="does not hold an exported model"):
         export_model(labelled, ExportModelRequest(given))
+
+
+def test_nothing_that_was_said_on_a_served_page_is_passed_on(
+    labelled: Workspace, given: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+):
+    shop = Workspace(Path(shutil.copytree(labelled.root, tmp_path / "shop")))
+    slot = shop.ontology().slots[0]
+    said = (Said("user", "a present for my sister Ottilie"),)
+    at, like = datetime(2026, 3, 1, tzinfo=UTC), (slot.values[0].value,)
+    keep(shop.page_corrections, KeptCorrection(1, "a key", at, "run", shop.ontology().version, said, slot.name, like))
+    ingest_labels(shop, IngestRequest())
+    assert [name for name in read_table(shop.d_p, D_P)["dialogue_id"].to_pylist() if is_of_page(name)]
+    assert _run(["-w", str(shop.root), "export-dataset", str(tmp_path / "dataset")]) == 0
+    assert "1 conversation(s) that a served page has kept" in " ".join(capsys.readouterr().err.split())
+    assert not [name for name, text in everything_written(tmp_path / "dataset") if "Ottilie" in text or "page/" in text]
+    for path in (tmp_path / "dataset" / "data").rglob("*.parquet"):
+        there = pq.read_table(given / "data" / path.parent.name / path.name)
+        if path.parent.name == "turns":
+            assert pq.read_table(path) == there
+        assert pq.read_table(path).num_rows == there.num_rows
 
 
 def test_without_labels_there_is_no_dataset(tmp_path: Path):
