@@ -102,7 +102,7 @@ def check(browser: Browser, file: Path, name: str) -> None:
     for link in page.locator("nav a").all():
         assert page.locator(str(link.get_attribute("href"))).count() == 1
     page.emulate_media(media="print", color_scheme="light")
-    assert page.evaluate(FOLDED) == 0, "what is folded is printed, too"
+    page.wait_for_function(f"({FOLDED})() === 0")  # what is folded is printed, too
     printed = page.pdf(format="A4")
     assert printed.startswith(b"%PDF")
     assert len(re.findall(rb"/Type\s*/Page\b", printed)) >= 1
