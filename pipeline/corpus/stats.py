@@ -76,8 +76,7 @@ def workspace_stats(workspace: Workspace) -> WorkspaceStats:
         WorkspaceError: not a workspace, or nothing imported yet.
         SchemaError: a table of another version.
     """
-    workspace.require()
-    splits = _splits(workspace)
+    splits = split_stats(workspace)
     ontology = workspace.ontology()
     said, labelled, source = _said(workspace, ontology)
     by_slot = said.assign(value=said["value"].map(fold)).groupby("slot")
@@ -100,7 +99,13 @@ def workspace_stats(workspace: Workspace) -> WorkspaceStats:
     return WorkspaceStats(splits, tuple(slots), labelled, source, products, split_overlap(workspace))
 
 
-def _splits(workspace: Workspace) -> tuple[SplitStats, ...]:
+def split_stats(workspace: Workspace) -> tuple[SplitStats, ...]:
+    """Count what each split holds.
+
+    Raises:
+        WorkspaceError, SchemaError: as :func:`workspace_stats`.
+    """
+    workspace.require()
     turns = read_table(workspace.turns, TURNS, columns=["dialogue_id", "speaker", "split"])
     recommendations = read_table(
         workspace.recommendations, RECOMMENDATIONS, columns=["positives", "negatives", "split"]

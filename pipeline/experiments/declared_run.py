@@ -9,7 +9,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from pipeline.corpus.stats import workspace_stats
+from pipeline.corpus.stats import split_stats
 from pipeline.experiments.budget import BudgetAnswer, budget_answers
 from pipeline.experiments.claims import Verdict, verdict
 from pipeline.experiments.declaration import Declared, DeclaredRow, Number
@@ -376,7 +376,7 @@ def _varied(planned: Row, key: str) -> float | None:
 
 
 def _statistics(workspace: Workspace, declared: Declared, request: RunRequest) -> DeclaredReport:
-    stats = {split.split: split for split in workspace_stats(workspace).splits}
+    stats = {split.split: split for split in split_stats(workspace)}
     lines = list[Line]()
     for row in declared.declaration.rows:
         found = [getattr(stats[split], row.stat or "") for split in declared.declaration.measures]

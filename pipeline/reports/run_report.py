@@ -104,7 +104,7 @@ def run_report(workspace: Workspace, request: RunReportRequest, *, progress: Pro
         ModelError: no such run, or one that cannot be used.
         WorkspaceError: not a workspace, or nothing was imported.
     """
-    from pipeline.corpus.stats import workspace_stats
+    from pipeline.corpus.stats import split_stats
     from pipeline.modelling.evaluate import EvaluateRequest, evaluate
     from semantic_model.evaluation.evaluation import CANDIDATE_KINDS, evaluate_ranker
     from semantic_model.models.state_rule import GOLD
@@ -142,7 +142,7 @@ def run_report(workspace: Workspace, request: RunReportRequest, *, progress: Pro
         workspace=workspace.root.name,
         about=find_model(record.model).about,
         record=record,
-        data=workspace_stats(workspace).splits,
+        data=split_stats(workspace),
         products=len(corpus.products),
         evaluation=evaluation,
         rows={mine.name: mine, **rows},
