@@ -19,14 +19,13 @@ import traceback
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import closing, contextmanager, suppress
 from enum import StrEnum
-from importlib import metadata
 from importlib.util import find_spec
 from pathlib import Path
 from pkgutil import resolve_name
 from typing import Any
 
 import schemas.errors
-from pipeline.environment import variables_set
+from pipeline.environment import cores, installed_version, variables_set
 from schemas.engine import Engine, OpenEngine, no_engine
 from schemas.errors import MissingPartError, SemctlError, ServiceError, UsageError
 
@@ -163,7 +162,7 @@ class RayEngine(Engine):
             if self._address:
                 ray.init(self._address, **quiet)
             else:
-                here = self._jobs or _cores()
+                here = self._jobs or cores()
                 memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
                 store = max(100 << 20, min(_STORE_BYTES * (here + 1), memory * 3 // 10))
                 root = str(Path(__file__).resolve().parents[1])
@@ -289,11 +288,4 @@ def _said(problem: BaseException) -> str:
 
 
 def _version() -> str:
-    try:
-        return metadata.version("semctl")
-    except metadata.PackageNotFoundError:  # run from a checkout
-        return "(not installed)"
-
-
-def _cores() -> int:
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    return installed_version("semctl") or "(not installed)"

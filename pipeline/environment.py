@@ -1,7 +1,8 @@
-"""Variables of the environment, set for a while."""
+"""What this process runs in: variables, set for a while; cores; versions of packages."""
 
 from __future__ import annotations
 
+import importlib.metadata
 import os
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -20,3 +21,16 @@ def variables_set(values: Mapping[str, str]) -> Iterator[None]:
                 del os.environ[name]
             else:
                 os.environ[name] = value
+
+
+def cores() -> int:
+    """How many cores this process may use."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+def installed_version(package: str) -> str | None:
+    """The version of a package; None where it is not installed, as semctl itself is not when run from a checkout."""
+    try:
+        return importlib.metadata.version(package)
+    except importlib.metadata.PackageNotFoundError:
+        return None

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, fields, replace
+from datetime import UTC, datetime, timedelta
 from itertools import groupby
 from pathlib import Path
 from typing import Any, Literal
@@ -19,6 +20,8 @@ CORPUS = "corpus"
 
 PAGE = "page"
 """The annotator of corrections made on the page of ``semctl serve``, and what stands for its server."""
+
+_TIME = "%Y-%m-%dT%H:%M:%S.%fZ"
 
 _PAGE_DIALOGUE = re.compile(r"page/[0-9a-f]{16}")
 
@@ -138,6 +141,18 @@ class Annotation:
 
 _OF_ALL_MARKS = tuple(each.name for each in fields(Annotation) if each.name != "marks")
 """Columns of which all rows of one annotation have the same."""
+
+
+def moment(time: datetime) -> str:
+    """A time with its zone as annotations have it: UTC with microseconds, so that text order is time order."""
+    return time.astimezone(UTC).replace(tzinfo=None).isoformat(timespec="microseconds") + "Z"
+
+
+def moment_after(updated_at: str) -> str:
+    """A microsecond later than a version's time; empty, as for unknown times, becomes the first moment there is."""
+    if not updated_at:
+        return "0001-01-01T00:00:00.000000Z"
+    return moment(datetime.strptime(updated_at, _TIME).replace(tzinfo=UTC) + timedelta(microseconds=1))
 
 
 def page_dialogue(content_sha256: str) -> str:

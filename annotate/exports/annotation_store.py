@@ -9,13 +9,12 @@ import sqlite3
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, replace
-from datetime import datetime, timedelta
 from itertools import groupby
 from typing import Any, Literal
 
 import orjson
 
-from annotate.annotations.annotation import CORPUS, PAGE, Annotation, Mark
+from annotate.annotations.annotation import CORPUS, PAGE, Annotation, Mark, moment_after
 from annotate.exports.identity import Arrival, Identity, Match, base_name
 
 Standing = Literal["usable", "unreadable", "void"]
@@ -45,9 +44,6 @@ CREATE TABLE in_force (annotation_id TEXT, updated_at TEXT, PRIMARY KEY (annotat
 """
 
 
-_TIME = "%Y-%m-%dT%H:%M:%S.%fZ"
-
-
 @dataclass
 class Changes:
     """What arrived, against what the workspace held, in annotations."""
@@ -63,13 +59,6 @@ class Changes:
 
     def as_json(self) -> dict[str, int]:
         return {"new": self.new, "changed": self.changed, "withdrawn": self.withdrawn, "unchanged": self.unchanged}
-
-
-def _a_moment_after(updated_at: str) -> str:
-    """A microsecond later than a version's time; empty, as for unknown times, becomes the first moment there is."""
-    if not updated_at:
-        return "0001-01-01T00:00:00.000000Z"
-    return (datetime.strptime(updated_at, _TIME) + timedelta(microseconds=1)).isoformat(timespec="microseconds") + "Z"
 
 
 class AnnotationStore(AbstractContextManager["AnnotationStore"]):
@@ -301,7 +290,7 @@ class AnnotationStore(AbstractContextManager["AnnotationStore"]):
             self._base.execute("DELETE FROM refused WHERE annotation_id = ?", (name,))
             last = self._newest(name)
             if last is not None and not last.is_withdrawn:
-                gone = replace(last, updated_at=_a_moment_after(last.updated_at), export_sha256=export_sha256)
+                gone = replace(last, updated_at=moment_after(last.updated_at), export_sha256=export_sha256)
                 self.put(gone.with_marks([Mark(last.marks[0].turn, "withdrawn")]))
                 withdrawn += 1
         return withdrawn
@@ -367,7 +356,7 @@ class AnnotationStore(AbstractContextManager["AnnotationStore"]):
 
     def _restore(self, annotation: Annotation) -> None:
         """An annotation that a pull had found gone is back, say from a backup of the server."""
-        later = _a_moment_after(annotation.updated_at)
+        later = moment_after(annotation.updated_at)
         gone = self._find((annotation.annotation_id, later))
         if gone is not None and gone.is_withdrawn:
             self._base.execute("DELETE FROM version WHERE annotation_id = ? AND updated_at = ?", gone.key)

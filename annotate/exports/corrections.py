@@ -10,10 +10,10 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
-from datetime import UTC, datetime, timedelta
+from datetime import datetime
 from typing import Any
 
-from annotate.annotations.annotation import PAGE, Annotation
+from annotate.annotations.annotation import PAGE, Annotation, moment, moment_after
 from annotate.annotations.migration import Migration
 from annotate.exports.annotation_store import AnnotationStore, Standing
 from annotate.exports.refusals import Refusal, Refused, raw_json
@@ -104,7 +104,8 @@ def _stage(
         annotation_id=name,
         dialogue_id=one.dialogue_id,
         annotator=PAGE,
-        updated_at=_moment(one.at, None if turn.last is None else turn.last.updated_at),
+        # later than the version before, whatever the clock said
+        updated_at=max(moment(one.at), "" if turn.last is None else moment_after(turn.last.updated_at)),
         task_uid=corrections_uid(one.dialogue_id, one.turn),
         ontology_version=one.ontology_version,
         server=PAGE,
@@ -164,23 +165,10 @@ def _said(corrections: Iterable[Correction]) -> list[dict[str, Any]]:
 
 
 def _row(refusal: Refusal, version: Annotation) -> Mapping[str, Any]:
-    """A row of ``quarantine.parquet``."""
-    return {
-        "reason": refusal.reason,
-        "annotation_id": version.annotation_id,
-        "task_uid": version.task_uid,
-        "dialogue_id": version.dialogue_id,
-        "turn": refusal.turn,
-        "annotator": PAGE,
-        "detail": refusal.detail,
-        "raw": refusal.raw,
-        "export_sha256": "",
-    }
-
-
-def _moment(at: datetime, after: str | None) -> str:
-    """A version's time: later than that of the version before, whatever the clock said."""
-    time = at.astimezone(UTC).replace(tzinfo=None)
-    if after is not None:
-        time = max(time, datetime.fromisoformat(after).replace(tzinfo=None) + timedelta(microseconds=1))
-    return time.isoformat(timespec="microseconds") + "Z"
+    return refusal.row(
+        version.annotation_id,
+        task_uid=version.task_uid,
+        dialogue_id=version.dialogue_id,
+        annotator=PAGE,
+        export_sha256="",  # of none
+    )

@@ -48,6 +48,28 @@ class Refusal:
     raw: str | None = None  # the JSON refused, as text; shortened when it is very long
     slot: str = ""  # the slot that a refused line names; "" where it names none that there is
 
+    def row(
+        self,
+        annotation_id: str,
+        *,
+        task_uid: str | None,
+        dialogue_id: str | None,
+        annotator: str | None,
+        export_sha256: str | None,
+    ) -> dict[str, Any]:
+        """A row of ``quarantine.parquet``."""
+        return {
+            "reason": self.reason,
+            "annotation_id": annotation_id,
+            "task_uid": task_uid,
+            "dialogue_id": dialogue_id,
+            "turn": self.turn,
+            "annotator": annotator,
+            "detail": self.detail,
+            "raw": self.raw,
+            "export_sha256": export_sha256,
+        }
+
 
 class Refused(Exception):  # noqa: N818 - says what happened to the input, it is not an error of the program
     """Carries a refusal up to where it is counted; never leaves :mod:`annotate`."""

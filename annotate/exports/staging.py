@@ -14,7 +14,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from annotate.annotations.annotation import Annotation, Role
+from annotate.annotations.annotation import Annotation, Role, moment
 from annotate.annotations.dialogue_index import IndexedDialogue
 from annotate.annotations.migration import InterfaceVersions, Migration
 from annotate.assignment.annotators import NOBODY, NUMBERED
@@ -166,17 +166,13 @@ def _stage_task(
 def _row(refusal: Refusal, name: str, task: ExportedTask, head: Annotation | None) -> dict[str, Any]:
     """A row of ``quarantine.parquet``; the export's hash is known only once all of it is read."""
     uid, dialogue_id = task.data.get("uid"), task.data.get("dialogue_id")
-    return {
-        "reason": refusal.reason,
-        "annotation_id": name,
-        "task_uid": uid if isinstance(uid, str) else None,
-        "dialogue_id": dialogue_id if isinstance(dialogue_id, str) else None,
-        "turn": refusal.turn,
-        "annotator": None if head is None else head.annotator,
-        "detail": refusal.detail,
-        "raw": refusal.raw,
-        "export_sha256": None,
-    }
+    return refusal.row(
+        name,
+        task_uid=uid if isinstance(uid, str) else None,
+        dialogue_id=dialogue_id if isinstance(dialogue_id, str) else None,
+        annotator=None if head is None else head.annotator,
+        export_sha256=None,
+    )
 
 
 @dataclass(frozen=True)
@@ -320,7 +316,7 @@ def _time(value: Any) -> str | None:
         time = time.replace(tzinfo=UTC) if time.tzinfo is None else time.astimezone(UTC)
     except (ValueError, OverflowError, OSError):
         return None
-    return time.replace(tzinfo=None).isoformat(timespec="microseconds") + "Z"
+    return moment(time)
 
 
 def _seconds(value: Any) -> float | None:

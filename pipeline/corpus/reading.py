@@ -38,6 +38,7 @@ from pipeline.corpus.layout import Folders
 from pipeline.corpus.ledger import Ledger
 from pipeline.corpus.mmd import MmdDialogues, MmdReader
 from pipeline.corpus.records import Parts, Reader
+from pipeline.environment import cores
 from schemas.engine import Engine
 from schemas.errors import ServiceError, UsageError
 from schemas.validation import did_you_mean
@@ -295,11 +296,7 @@ def jobs_for(reader: Reader) -> int:
 
 
 def _jobs(parts: Parts, asked: int | None) -> int:
-    return min(asked or _cores(), len(parts.runs)) if parts.size >= _WORTH_BYTES else 1
-
-
-def _cores() -> int:
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    return min(asked or cores(), len(parts.runs)) if parts.size >= _WORTH_BYTES else 1
 
 
 FORMATS = ("mmd", "simmc1", "simmc2", "jsonl")

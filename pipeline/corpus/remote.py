@@ -93,14 +93,11 @@ def fetch_corpus(address: str, below: Path, progress: Progress) -> Path:
         (folder / gone).unlink(missing_ok=True)
     held: dict[str, str | None] = {}
 
-    def has_changed(relative: PurePosixPath, version: str | None) -> bool:
-        return version is None or known.get(str(relative)) != version or not (folder / relative).is_file()
-
     def fetch(relative: PurePosixPath) -> bool:
         """Whether it had to be copied."""
         path, info = there[relative]
         target, version = folder / relative, _version(system, path, info)
-        is_copied = has_changed(relative, version)
+        is_copied = version is None or known.get(str(relative)) != version or not target.is_file()
         if is_copied:
             with atomic_path(target) as temporary:
                 system.get_file(path, str(temporary))
@@ -111,7 +108,7 @@ def fetch_corpus(address: str, below: Path, progress: Progress) -> Path:
     needed = sum(
         int(info.get("size") or 0)
         for relative, (_, info) in there.items()
-        if (has_changed(relative, _told(info)) if _told(info) else not (folder / relative).is_file())
+        if not (folder / relative).is_file() or ((told := _told(info)) and known.get(str(relative)) != told)
     )
     _require_space(below, needed, name)
     copied = 0
@@ -125,8 +122,7 @@ def fetch_corpus(address: str, below: Path, progress: Progress) -> Path:
                 raise
     finally:
         if held:
-            files = {**{path: known[path] for path in known.keys() - held.keys()}, **held}
-            write_json(listing, asdict(_Listing(name, files)))
+            write_json(listing, asdict(_Listing(name, known | held)))
     progress.log(f"{copied:,} of {len(there):,} files were copied from {name}; the others have not changed")
     return folder
 

@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import importlib
-import importlib.metadata
 import importlib.util
-import os
 import platform
 import re
 import shutil
@@ -13,6 +11,8 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
+
+from pipeline.environment import cores, installed_version
 
 Level = Literal["ok", "warning", "problem"]
 """``warning``: something works worse than it could, or soon will; ``problem``: something does not work."""
@@ -64,7 +64,7 @@ _GIB = 1 << 30
 
 def examine_machine(folder: Path) -> list[Finding]:
     """Look at the machine."""
-    versions = {package: _installed(package) for package in REQUIREMENTS}
+    versions = {package: installed_version(package) for package in REQUIREMENTS}
     findings = [_python(), *examine_packages(versions)]
     if versions["torch"] and versions["torchvision"]:
         findings += _torch()
@@ -110,13 +110,6 @@ def _numbers(version: str) -> tuple[int, ...]:
     return tuple(int(part) for part in match.group().split(".")) if match else ()
 
 
-def _installed(package: str) -> str | None:
-    try:
-        return importlib.metadata.version(package)
-    except importlib.metadata.PackageNotFoundError:
-        return None
-
-
 def _python() -> Finding:
     version = platform.python_version()
     if _numbers(version) >= (3, 11):
@@ -139,8 +132,7 @@ def _torch() -> list[Finding]:
         what = f"does not load: {type(problem).__name__}: {' '.join(str(problem).split())}"
         fix = "pip install --upgrade --force-reinstall torch torchvision, both in one command"
         return [Finding("machine", "torch with torchvision", "problem", what, fix)]
-    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-    findings = [Finding("machine", "processor", "ok", f"{cores} cores, {torch.get_num_threads()} threads for torch")]
+    findings = [Finding("machine", "processor", "ok", f"{cores()} cores, {torch.get_num_threads()} threads for torch")]
     if torch.cuda.is_available():
         for index in range(torch.cuda.device_count()):
             free, total = torch.cuda.mem_get_info(index)

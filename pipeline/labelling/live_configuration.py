@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 from annotate.adjudication.review_tasks import review_instruction
+from annotate.annotations.annotation import moment
 from annotate.annotations.migration import InterfaceVersions, Switch
 from annotate.tasks import label_config as labels
 from annotate.tasks.guidelines import guideline_html
@@ -58,7 +59,7 @@ def note_interface_version(labelling: Path, project_id: int, url: str, version: 
     ]
     if not made_with or max([min(made_with), *known]) >= version:
         return
-    since = datetime.now(UTC).replace(tzinfo=None).isoformat(timespec="microseconds") + "Z"
+    since = moment(datetime.now(UTC))
     entries.append({"project_id": project_id, "url": url, "ontology_version": version, "since": since})
     write_json(interface_versions_file(labelling), {"semctl_schema": 1, "screens": entries})
 

@@ -8,21 +8,26 @@ import json
 import platform
 from collections.abc import Callable
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from pydantic import TypeAdapter
 
 from pipeline.modelling.run_record import PLAN, RECORD, Plan, RunRecord, read_record
 from schemas.errors import ModelError, SemctlError
 from schemas.files import sha256_bytes
+from schemas.json_form import json_form
 from semantic_model.config.config import Config, flat_settings
 
 if TYPE_CHECKING:
     from semantic_model.data.image_features import Features
     from semantic_model.training.distributed import Processes
 
+T = TypeVar("T")
+
 _PACKAGES = ("annotate", "pipeline", "schemas", "semantic_model")
-_VERSIONS = ("torch", "numpy", "tokenizers", "safetensors", "pyarrow")
+LIBRARIES = ("torch", "numpy", "tokenizers", "safetensors", "pyarrow")
+"""Whose versions decide the last bits of a run."""
+
 _COMPLETE = 1 << 62
 
 
@@ -100,7 +105,7 @@ _DIFFERENCES = {
 
 def _facts(plan: Plan, config: Config, processes: Processes) -> dict[str, str]:
     found: dict[str, str] = {f"data.{name}": value for name, value in plan.inputs.items()}
-    found |= {f"code.{name}": importlib.metadata.version(name) for name in _VERSIONS}
+    found |= {f"code.{name}": importlib.metadata.version(name) for name in LIBRARIES}
     found |= {"code.semctl": _code(), "code.device": processes.device}
     found |= {f"options.{name}": _hash(value) for name, value in flat_settings(config).items()}
     chosen = {name: getattr(plan, name) for name in ("labeled_ratio", "seed", "images", "labelled", "ds_input", "run")}
@@ -160,8 +165,15 @@ def complete_record(folder: Path, processes: Processes) -> RunRecord | None:
     Raises:
         ModelError: it is no record.
     """
-    here = read_record(folder) if processes.first and (folder / RECORD).is_file() else None
-    told = processes.collect(None if here is None else here.as_json())[0]
-    if here is not None or told is None:
-        return here
-    return TypeAdapter(RunRecord).validate_json(json.dumps(told))
+    return of_first(processes, lambda: read_record(folder) if (folder / RECORD).is_file() else None, RunRecord)
+
+
+def of_first(processes: Processes, make: Callable[[], T | None], kind: type[T]) -> T | None:
+    """What the first process makes, in every process.
+
+    Args:
+        kind: the dataclass that it is, of fields that JSON holds.
+    """
+    here = make() if processes.first else None
+    told = processes.collect(None if here is None else json_form(here))[0]
+    return here if processes.first or told is None else TypeAdapter(kind).validate_json(json.dumps(told))

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import importlib.metadata
-import json
 import os
 import platform
 import shutil
@@ -12,12 +10,11 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from pydantic import TypeAdapter
-
 from pipeline.chosen_dialogues import training_dialogues
+from pipeline.environment import installed_version
 from pipeline.modelling.folds import Fold
 from pipeline.modelling.run_record import PLAN, RECORD, Plan, RunRecord, model_card
-from pipeline.modelling.together import agreed, bring, complete_record, same_images
+from pipeline.modelling.together import LIBRARIES, agreed, bring, complete_record, of_first, same_images
 from pipeline.modelling.training_data import TrainingData, input_hashes, prepare
 from pipeline.workspace import Workspace
 from schemas.engine import OpenEngine, no_engine
@@ -187,11 +184,11 @@ def _found(workspace: Workspace, run: str, processes: Processes) -> str:
 def _go_on(
     workspace: Workspace, folder: Path, shown: Progress, processes: Processes, encoding: OpenEngine
 ) -> RunRecord:
-    plan: Plan | None = None
-    if processes.first:
-        plan = read_json(folder / PLAN, error=ModelError, fix="delete the run and train again", shape=Plan)
-    told = json.dumps(processes.collect(None if plan is None else asdict(plan))[0])
-    planned = plan or TypeAdapter(Plan).validate_json(told)
+    def read() -> Plan:
+        return read_json(folder / PLAN, error=ModelError, fix="delete the run and train again", shape=Plan)
+
+    planned = of_first(processes, read, Plan)
+    assert planned is not None
 
     def make() -> tuple[Plan, Config]:
         config = config_from(planned.config, where=folder / PLAN, kind=planned.model, stored=True)
@@ -429,12 +426,8 @@ def _unfinished(workspace: Workspace, run: str) -> Path:
 
 
 def _versions() -> dict[str, str]:
-    names = ("semctl", "torch", "numpy", "tokenizers", "safetensors", "pyarrow")
-    return {"python": platform.python_version(), **{name: _version(name) for name in names}}
+    return {"python": platform.python_version(), **{name: _version(name) for name in ("semctl", *LIBRARIES)}}
 
 
 def _version(package: str) -> str:
-    try:
-        return importlib.metadata.version(package)
-    except importlib.metadata.PackageNotFoundError:  # run from a checkout, as on a machine where nothing is installed
-        return "not installed"
+    return installed_version(package) or "not installed"

@@ -135,9 +135,9 @@ def _without_page(rows: pa.Table, left_out: set[str]) -> pa.Table:
     """The rows of the corpus's dialogues: who talked to a served page was told that it stays on its server."""
     if "dialogue_id" not in rows.column_names:
         return rows
-    of_page = [is_of_page(name) for name in rows["dialogue_id"].to_pylist()]
-    left_out.update(rows["dialogue_id"].filter(pa.array(of_page, pa.bool_())).to_pylist())
-    return rows.filter(pa.array([not each for each in of_page], pa.bool_()))
+    of_page = pa.array(map(is_of_page, rows["dialogue_id"].to_pylist()), pa.bool_())
+    left_out.update(rows["dialogue_id"].filter(of_page).to_pylist())
+    return rows.filter(pc.invert(of_page))
 
 
 def _annotations(stored: pa.Table, names: AnnotatorNames) -> pa.Table:

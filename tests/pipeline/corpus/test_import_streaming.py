@@ -85,7 +85,7 @@ def test_the_benchmark_corpus_is_the_same_every_time(tmp_path: Path) -> None:
 @pytest.mark.slow
 def test_the_benchmark_gives_a_ratio_against_each_parser_on_each_clock(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("pipeline.corpus.reading._WORTH_BYTES", 0)
-    monkeypatch.setattr("pipeline.corpus.reading._cores", lambda: 2)
+    monkeypatch.setattr("pipeline.corpus.reading.cores", lambda: 2)
     monkeypatch.setattr("pipeline.corpus.mmd.PART_BYTES", 20_000)
     tiny = Shape("tiny", dialogues=10, negatives=20, products=30)
     monkeypatch.setattr("pipeline.benchmarks.import_speed.shapes", lambda sizes: [tiny])
