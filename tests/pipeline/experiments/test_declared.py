@@ -36,6 +36,7 @@ from schemas.progress import SilentProgress
 from schemas.state_metrics import StateCounts
 from semantic_model.evaluation.evaluation import Evaluation
 from tests.generated_workspace import generated_workspace
+from tests.skipping import need_minilm
 
 PAPER = Path(__file__).resolve().parents[4] / "shared" / "reference" / "semantic-paper.txt"
 TINY = ("model.width=8", "model.heads=2", "model.inner=8", "model.layers=1", "image.encoder=pixels")
@@ -65,6 +66,7 @@ def row(name: str, figures: dict[int, list[float]], **more: object) -> RowSummar
 
 
 def test_there_are_the_papers_tables_and_figures_and_each_can_be_planned(prepared: Workspace):
+    need_minilm()
     assert declared_names() == [
         *("table1", "table2", "table3", "table4"),
         *("figure4", "figure5", "figure6", "figure7", "figure8"),
